@@ -1,0 +1,86 @@
+"""Codes are derived, never stored: web and worker compute the same one from the reset's id."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+
+from shared.errors import UnknownKeyError
+
+# 32 signs without look-alikes (no 0 O 1 I): each carries 5 bits.
+ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
+CODE_CHARACTERS = 8  # 40 bits
+GROUP_CHARACTERS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A code as it is compared: upper case, no hyphens. Its str and repr give nothing away."""
+
+    signs: str
+
+    @property
+    def spelled(self) -> str:
+        """As a person reads it: `ABCD-EFGH`."""
+        step = GROUP_CHARACTERS
+        return "-".join(self.signs[i : i + step] for i in range(0, len(self.signs), step))
+
+    def matches(self, typed: str) -> bool:
+        """True when somebody typed this code; case, hyphens and blanks do not matter.
+
+        Takes the same time wherever the first difference stands.
+        """
+        return hmac.compare_digest(self.signs.encode(), normalise(typed).encode())
+
+    def __str__(self) -> str:
+        return "Code(***)"
+
+    __repr__ = __str__
+
+
+def normalise(typed: str) -> str:
+    """What somebody typed, as codes are compared."""
+    return "".join(sign for sign in typed.upper() if sign.isalnum())
+
+
+def key_id(key: str) -> str:
+    """The name of a signing key: it may be shown."""
+    return hashlib.sha256(key.encode()).hexdigest()[:8]
+
+
+class CodeBook:
+    """Derives the code of any reset from KEYTURN_SECRET_KEYS."""
+
+    def __init__(self, keys: tuple[str, ...]) -> None:
+        """`keys`: the first signs, all verify."""
+        self._keys = {key_id(key): key.encode() for key in reversed(keys)}
+        self.signing_key_id = key_id(keys[0])
+
+    def code(self, reset_id: str, signing_key_id: str) -> Code:
+        """The code of a reset: the same for every attempt, computed, never stored.
+
+        Raises:
+            UnknownKeyError: the record names a key that the settings no longer hold.
+
+        Source: docs/decisions/0002-derived-codes.md
+        """
+        key = self._keys.get(signing_key_id)
+        if key is None:
+            raise UnknownKeyError(f"KEYTURN_SECRET_KEYS lacks the key {signing_key_id}")
+        digest = hmac.new(key, b"keyturn code\0" + reset_id.encode(), hashlib.sha256).digest()
+        return Code("".join(ALPHABET[byte & 31] for byte in digest[:CODE_CHARACTERS]))
+
+    def sign(self, purpose: str, text: str) -> str:
+        """A signature of our own over `text`, in hex, with the key that signs now."""
+        return self._signature(self._keys[self.signing_key_id], purpose, text)
+
+    def verifies(self, purpose: str, text: str, signature: str) -> bool:
+        """True when any of our keys made this signature for this purpose."""
+        made = (self._signature(key, purpose, text) for key in self._keys.values())
+        return any([hmac.compare_digest(each.encode(), signature.encode()) for each in made])
+
+    @staticmethod
+    def _signature(key: bytes, purpose: str, text: str) -> str:
+        message = f"keyturn {purpose}\0{text}".encode()
+        return hmac.new(key, message, hashlib.sha256).hexdigest()

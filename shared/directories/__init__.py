@@ -1,0 +1,23 @@
+"""Who the users are: what every directory promises."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from shared.models import User
+
+
+class Directory(Protocol):
+    """Knows users and sets their passwords. Every method may raise DirectoryUnavailableError."""
+
+    def find_user(self, user_id: str) -> User | None:
+        """The user, or None when there is nobody by that id."""
+
+    def find_users_by_address(self, address: str) -> list[User]:
+        """Everybody who has this e-mail address or phone number, verified or not."""
+
+    def set_password(self, user: User, password: str) -> None:
+        """Make `password` the user's password from now on; hashes it."""
+
+    def has_password(self, user: User, password: str) -> bool:
+        """True when `password` is the user's present one."""

@@ -1,0 +1,1 @@
+"""Every sentence a person reads: one TOML file per language, chosen once per reset."""

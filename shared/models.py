@@ -1,0 +1,235 @@
+"""The nouns of Keyturn as frozen records; no behaviour beyond masking and plain questions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import TypeAlias
+
+ResetId: TypeAlias = str
+
+
+class Channel(StrEnum):
+    """The way a message travels."""
+
+    EMAIL = "email"
+    SMS = "sms"
+
+
+class Queue(StrEnum):
+    """Whose turn it is; each has a due set, a Celery queue and a worker of its own."""
+
+    URGENT = "urgent"  # a person is waiting
+    BULK = "bulk"  # batches
+
+
+class Kind(StrEnum):
+    """What a record asks to be sent."""
+
+    RESET = "reset"  # the message with the code
+    NOTICE = "notice"  # "your password was changed"
+
+
+class Status(StrEnum):
+    """Where a reset stands; DESIGN's diagram as words."""
+
+    QUEUED = "queued"  # recorded, no attempt yet
+    SENDING = "sending"  # a worker is at the provider's socket
+    RETRYING = "retrying"  # surely not taken, another attempt is due
+    UNKNOWN = "unknown"  # the provider may have it; looked at before anything is sent again
+    ACCEPTED = "accepted"  # a provider took it
+    DELIVERED = "delivered"  # a provider says it arrived
+    UNDELIVERED = "undelivered"  # a provider says it did not arrive
+    FAILED = "failed"  # refused for good
+    SUPPRESSED = "suppressed"  # the recipient must not be written to
+    EXPIRED = "expired"  # its code's life ended first
+    CANCELLED = "cancelled"  # overtaken by a newer reset, a changed password or a vanished user
+
+    @property
+    def is_final(self) -> bool:
+        """True when no worker will touch the reset again."""
+        return self not in (Status.QUEUED, Status.SENDING, Status.RETRYING, Status.UNKNOWN)
+
+
+class Outcome(StrEnum):
+    """How one attempt ended."""
+
+    ACCEPTED = "accepted"
+    TRANSIENT = "transient"  # surely not taken, may be repeated
+    ACCOUNT = "account"  # surely not taken, our account's trouble
+    PERMANENT = "permanent"  # surely not taken, never will be
+    DOUBT = "doubt"  # may have been taken
+    FOUND = "found"  # a look-up found the message of a doubtful attempt
+
+
+class UserState(StrEnum):
+    """Whether a user may sign in."""
+
+    ACTIVE = "active"
+    INITIAL = "initial"  # never signed in; has no password to reset
+    INACTIVE = "inactive"
+    LOCKED = "locked"
+
+
+class UserKind(StrEnum):
+    """Who a user is."""
+
+    HUMAN = "human"
+    MACHINE = "machine"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """One address on one channel. Its str and repr are masked; `address` is the real one."""
+
+    channel: Channel
+    address: str
+    is_verified: bool = True
+
+    @property
+    def masked(self) -> str:
+        """`a***@example.com` or `+41*****12`."""
+        if self.channel is Channel.EMAIL:
+            local, _, domain = self.address.rpartition("@")
+            return f"{local[:1]}***@{domain}"
+        return f"{self.address[:3]}*****{self.address[-2:]}"
+
+    def __str__(self) -> str:
+        return self.masked
+
+    def __repr__(self) -> str:
+        return f"Recipient({self.channel.value}, {self.masked})"
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A person (or machine) as a directory knows it."""
+
+    user_id: str
+    org_id: str
+    state: UserState = UserState.ACTIVE
+    kind: UserKind = UserKind.HUMAN
+    user_name: str = ""
+    display_name: str = field(default="", repr=False)
+    language: str | None = None
+    email: Recipient | None = None
+    phone: Recipient | None = None
+
+    def recipient(self, channel: Channel) -> Recipient | None:
+        """The user's address on a channel, verified or not."""
+        return self.email if channel is Channel.EMAIL else self.phone
+
+
+@dataclass(frozen=True, slots=True)
+class Organisation:
+    """Who a user belongs to."""
+
+    org_id: str
+    name: str
+    language: str | None = None
+    link_hosts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who uses the API, known by its token."""
+
+    token_id: str
+    org_id: str
+    user_id: str | None
+    instance_roles: frozenset[str]
+    org_roles: dict[str, frozenset[str]]
+    version: int = 0  # of callers and organisations when this was read
+
+    def roles_in(self, org_id: str) -> frozenset[str]:
+        """The roles that apply in an organisation, the instance-wide ones included."""
+        return self.instance_roles | self.org_roles.get(org_id, frozenset())
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One call to one provider for one reset, numbered from 1."""
+
+    number: int
+    provider: str
+    started_at: datetime
+    finished_at: datetime | None
+    outcome: Outcome | None
+    provider_message_id: str | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryEvent:
+    """What a provider, or Keyturn itself, reported about a reset later."""
+
+    at: datetime
+    type: str
+    provider: str | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """One request, for one user, on one channel."""
+
+    reset_id: ResetId
+    kind: Kind
+    user_id: str
+    org_id: str
+    channel: Channel
+    queue: Queue
+    status: Status
+    reason: str | None
+    language: str
+    key_id: str
+    sequence: int
+    created_at: datetime
+    deadline_at: datetime
+    request_id: str | None
+    url_template: str | None = None
+    batch_id: str | None = None
+    recipient_digest: str | None = None
+    next_look_at: datetime | None = None
+    opened_at: datetime | None = None
+    completed_at: datetime | None = None
+    is_superseded: bool = False
+    attempts: tuple[Attempt, ...] = ()
+    events: tuple[DeliveryEvent, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Email:
+    """A rendered mail, in memory only."""
+
+    reset_id: ResetId
+    recipient: Recipient
+    from_address: str
+    from_name: str
+    subject: str
+    text: str = field(repr=False)
+    html: str = field(repr=False)
+    message_id: str = ""  # with angle brackets; the same on every attempt
+    language: str = "en"
+
+
+@dataclass(frozen=True, slots=True)
+class Sms:
+    """A rendered SMS, in memory only."""
+
+    reset_id: ResetId
+    recipient: Recipient
+    body: str = field(repr=False)
+    callback_url: str = ""
+    validity_seconds: int = 600
+
+
+Message: TypeAlias = Email | Sms
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a provider gives back when it accepts."""
+
+    provider_message_id: str | None

@@ -1,0 +1,190 @@
+"""The settings: environment variables parsed once, frozen, refused with a sentence that helps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from shared import setting_values as read
+from shared.errors import SettingsError
+
+PREFIX = "KEYTURN_"
+EMAIL_PROVIDERS = ("sendgrid", "smtp", "outbox")
+SMS_PROVIDERS = ("twilio", "outbox")
+SECRET_KEYS_FILE = "secret_keys"
+LEASE_SLACK_SECONDS = 5.0
+
+# fmt: off
+ROLE_PERMISSIONS = "".join((
+    "IAM_OWNER=user.read+user.write,IAM_ORG_MANAGER=user.read+user.write,",
+    "IAM_USER_MANAGER=user.read+user.write,IAM_LOGIN_CLIENT=user.read+user.write,",
+    "ORG_OWNER=user.read+user.write,ORG_USER_MANAGER=user.read+user.write,",
+    "IAM_OWNER_VIEWER=user.read,ORG_OWNER_VIEWER=user.read",
+))
+# fmt: on
+
+
+def _setting(
+    parse: Callable[[str], Any], default: Any, meaning: str, *, is_secret: bool = False
+) -> Any:
+    facts = {"parse": parse, "meaning": meaning, "is_secret": is_secret}
+    return field(default=default, metadata=facts, repr=not is_secret)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """All settings. The variable of a field is `KEYTURN_` and its name in upper case."""
+
+    # fmt: off
+    host: str = _setting(read.text, "127.0.0.1", "address the processes listen on")
+    port: int = _setting(read.port, 8080, "REST and pages")
+    flower_port: int = _setting(read.port, 5555, "Flower")
+    web_processes: int = _setting(read.positive, 1, "server processes of `web`")
+    web_threads: int = _setting(read.positive, 16, "requests one server process works on at a time")
+    worker_threads: int = _setting(read.positive, 64, "messages one worker sends at a time")
+    data_dir: Path = _setting(read.path, Path(".keyturn"), "where `up` keeps the embedded server's data, the keys and the outbox")
+    redis_url: str = _setting(read.text, "", "where records live; unset: the embedded server in the data directory", is_secret=True)
+    broker_url: str = _setting(read.text, "", "where hints travel; unset: the same server", is_secret=True)
+    public_url: str = _setting(read.url, "", "base of every link, never taken from a request; unset: http://HOST:PORT")
+    secret_keys: tuple[str, ...] = _setting(read.secret_keys, (), "comma-separated keys of at least 32 printable characters; the first signs codes, all verify; unset: the file `secret_keys` in the data directory, written by `up`", is_secret=True)
+    directory: str = _setting(read.one_of("redis"), "redis", "where users come from")
+    email_providers: tuple[str, ...] = _setting(read.names(EMAIL_PROVIDERS), ("outbox",), "ordered; unset: outbox; empty: none")
+    sms_providers: tuple[str, ...] = _setting(read.names(SMS_PROVIDERS), ("outbox",), "ordered; unset: outbox; empty: none")
+    email_from: str = _setting(read.email, "no-reply@keyturn.example", "sender of mails")
+    email_from_name: str = _setting(read.line, "Keyturn", "sender's name, also named in messages")
+    sendgrid_api_key: str = _setting(read.text, "", "SendGrid API key", is_secret=True)
+    sendgrid_api_url: str = _setting(read.provider_url, "https://api.sendgrid.com", "base of SendGrid's API")
+    twilio_account_sid: str = _setting(read.text, "", "Twilio account")
+    twilio_auth_token: str = _setting(read.text, "", "Twilio auth token; sends when there is no API key", is_secret=True)
+    twilio_api_key_sid: str = _setting(read.text, "", "Twilio API key that sends")
+    twilio_api_key_secret: str = _setting(read.text, "", "its secret", is_secret=True)
+    twilio_from: str = _setting(read.phone, "", "sender number, E.164")
+    twilio_messaging_service_sid: str = _setting(read.text, "", "messaging service, in place of the sender number")
+    twilio_api_url: str = _setting(read.provider_url, "https://api.twilio.com", "base of Twilio's API")
+    smtp_url: str = _setting(read.text, "", "smtp://user:password@host:port (STARTTLS when offered, required by ?starttls=required) or smtps://…", is_secret=True)
+    provider_timeout_seconds: float = _setting(read.positive_number, 10.0, "whole call to a provider")
+    code_lifetime_seconds: float = _setting(read.positive_number, 3600.0, "life of a code sent by e-mail")
+    sms_code_lifetime_seconds: float = _setting(read.positive_number, 600.0, "life of a code sent by SMS")
+    user_cooldown_seconds: float = _setting(read.number, 60.0, "pause between two resets of one user; 0: off")
+    user_limit_per_hour: int = _setting(read.count, 5, "resets of one user; 0: off")
+    user_limit_per_day: int = _setting(read.count, 10, "resets of one user; 0: off")
+    org_limit_per_minute: int = _setting(read.count, 3000, "resets of one organisation; 0: off")
+    caller_limit_per_minute: int = _setting(read.count, 6000, "resets of one caller; 0: off")
+    sms_budget_per_day: int = _setting(read.count, 0, "SMS of the whole installation; 0: off")
+    link_hosts: tuple[str, ...] = _setting(read.words, (), "hosts a caller's url template may lead to")
+    allow_unverified: bool = _setting(read.boolean, False, "write to unverified addresses too")
+    sms_countries: tuple[str, ...] = _setting(read.countries, (), "allowed dial regions, for example CH,DE,AT; empty: those of the sender numbers")
+    retry_delays_seconds: tuple[float, ...] = _setting(read.numbers, (), "pauses between attempts, the last repeats; unset: a schedule per channel")
+    lease_seconds: float = _setting(read.positive_number, 60.0, "life of a worker's claim; more than 5 s above the provider timeout")
+    sweep_seconds: float = _setting(read.positive_number, 0.5, "pace of the sweepers")
+    doubt_seconds: float = _setting(read.number, 0.0, "wait before a doubtful attempt is looked at; unset: 30 for e-mail, 20 for SMS")
+    record_lifetime_seconds: float = _setting(read.positive_number, 259200.0, "how long a finished reset can be explained; at least the 24 h of an Idempotency-Key")
+    password_min_characters: int = _setting(read.positive, 8, "shortest password taken; lower, upper, number and symbol are always asked for")
+    role_permissions: tuple[tuple[str, frozenset[str]], ...] = _setting(read.role_permissions, read.role_permissions(ROLE_PERMISSIONS), "what each role may")
+    time_zone: str = _setting(read.time_zone, "UTC", "time zone of the moments in messages, for example Europe/Zurich")
+    dev_inbox: str = _setting(read.one_of("auto", "on", "off"), "auto", "who sees /dev/inbox while the outbox is in use; auto: callers on this machine")
+    log_level: str = _setting(read.one_of("debug", "info", "warning", "error"), "info", "lowest level that is logged")
+    # fmt: on
+
+    @property
+    def link_base(self) -> str:
+        """The base of every link, without a slash at its end."""
+        return self.public_url.rstrip("/") or f"http://{self.host}:{self.port}"
+
+    @property
+    def server_url(self) -> str:
+        """The store's server: the one that was set, else the embedded one."""
+        return self.redis_url or f"unix://{socket_path(self.data_dir)}"
+
+    @property
+    def hint_url(self) -> str:
+        """The broker's server in Celery's spelling."""
+        url = self.broker_url or self.server_url
+        return url.replace("unix://", "redis+socket://", 1) if url.startswith("unix://") else url
+
+    def lifetime_seconds(self, channel: str) -> float:
+        """How long a code sent on a channel lives."""
+        return self.sms_code_lifetime_seconds if channel == "sms" else self.code_lifetime_seconds
+
+
+def socket_path(data_dir: Path) -> Path:
+    """Where the embedded server listens; moved to a short path where the directory's is too long.
+
+    Source: unix(7): a socket's path has at most 107 bytes.
+    """
+    path = data_dir.resolve() / "valkey.sock"
+    return path if len(str(path).encode()) <= 100 else read.short_socket_path(path)  # noqa: PLR2004
+
+
+def load_settings(environ: Mapping[str, str]) -> Settings:
+    """The settings of an environment.
+
+    Raises:
+        SettingsError: a value is missing, malformed or contradicts another; the text says which.
+    """
+    values = {
+        entry.name: _parse(entry.name, entry.metadata["parse"], raw)
+        for entry in fields(Settings)
+        if (raw := _raw_value(environ, entry.name)) is not None
+    }
+    data_dir = values.get("data_dir", Settings.data_dir)
+    if "secret_keys" not in values and (data_dir / SECRET_KEYS_FILE).exists():
+        stored = (data_dir / SECRET_KEYS_FILE).read_text().strip()
+        values["secret_keys"] = _parse("secret_keys", read.secret_keys, stored)
+    settings = Settings(**values)
+    _refuse_contradictions(settings)
+    return settings
+
+
+def _raw_value(environ: Mapping[str, str], name: str) -> str | None:
+    variable = PREFIX + name.upper()
+    if variable in environ:
+        return environ[variable]
+    path = environ.get(f"{variable}_FILE")
+    if path is None:
+        return None
+    try:
+        return Path(path).read_text().strip()
+    except OSError as error:
+        raise SettingsError(f"{variable}_FILE: {path} cannot be read: {error.strerror}") from error
+
+
+def _parse(name: str, parse: Callable[[str], Any], raw: str) -> Any:
+    try:
+        return parse(raw)
+    except ValueError as error:
+        raise SettingsError(f"{PREFIX}{name.upper()}: {error}") from error
+
+
+def _refuse_contradictions(settings: Settings) -> None:
+    if settings.lease_seconds <= settings.provider_timeout_seconds + LEASE_SLACK_SECONDS:
+        raise SettingsError(
+            "KEYTURN_LEASE_SECONDS must exceed KEYTURN_PROVIDER_TIMEOUT_SECONDS by more than 5 s; "
+            f"they are {settings.lease_seconds:g} and {settings.provider_timeout_seconds:g}"
+        )
+    for provider, missing in _missing_credentials(settings):
+        raise SettingsError(f"the provider {provider} needs {missing}; set it, or take {provider} "
+                            "out of KEYTURN_EMAIL_PROVIDERS or KEYTURN_SMS_PROVIDERS")  # fmt: skip
+    if urlsplit(settings.link_base).scheme not in ("http", "https"):
+        raise SettingsError("KEYTURN_PUBLIC_URL must begin with http:// or https://")
+
+
+def _missing_credentials(settings: Settings) -> list[tuple[str, str]]:
+    has_twilio_login = settings.twilio_auth_token or (
+        settings.twilio_api_key_sid and settings.twilio_api_key_secret
+    )
+    has_twilio_sender = settings.twilio_from or settings.twilio_messaging_service_sid
+    needs = {
+        "sendgrid": [("KEYTURN_SENDGRID_API_KEY", settings.sendgrid_api_key)],
+        "smtp": [("KEYTURN_SMTP_URL", settings.smtp_url)],
+        "twilio": [
+            ("KEYTURN_TWILIO_ACCOUNT_SID", settings.twilio_account_sid),
+            ("KEYTURN_TWILIO_API_KEY_SID and _SECRET, or _AUTH_TOKEN", has_twilio_login),
+            ("KEYTURN_TWILIO_FROM or _MESSAGING_SERVICE_SID", has_twilio_sender),
+        ],
+    }
+    chosen = (*settings.email_providers, *settings.sms_providers)
+    return [(p, name) for p in chosen for name, value in needs.get(p, []) if not value]

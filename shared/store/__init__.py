@@ -1,0 +1,1 @@
+"""Redis: every record, every script, every key name and lifetime."""

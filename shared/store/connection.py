@@ -1,0 +1,41 @@
+"""The connection to Redis and the one translation of its failures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeAlias
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from shared.errors import StoreUnavailableError
+
+Client: TypeAlias = "redis.Redis"
+TIMEOUT_SECONDS = 1.5  # a frozen server costs a caller this much, then 503
+
+
+def connect(url: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Client:
+    """A client that never waits longer than its timeout and never repeats a command by itself.
+
+    A command whose reply was lost may have run; only the caller of the store knows whether to
+    ask again (RECORD may be repeated, CLAIM may not).
+    """
+    return redis.Redis.from_url(
+        url,
+        decode_responses=True,
+        socket_timeout=timeout_seconds,
+        socket_connect_timeout=timeout_seconds,
+        retry=Retry(NoBackoff(), 0),
+        health_check_interval=0,
+    )
+
+
+@contextmanager
+def store_errors() -> Iterator[None]:
+    """Turn whatever Redis fails with into StoreUnavailableError."""
+    try:
+        yield
+    except redis.RedisError as error:
+        raise StoreUnavailableError from error

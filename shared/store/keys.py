@@ -1,0 +1,108 @@
+"""Every key name, with its lifetime. One shard is one hash tag, so one cluster slot.
+
+A reset's id begins with its shard, so every key of a reset follows from its id alone.
+"""
+
+from __future__ import annotations
+
+SHARDS = 16
+ID_SIGNS = "0123456789abcdef"  # the first sign of a reset's id is its shard
+
+TOKEN_PREFIX = "kt_pat_"  # noqa: S105 - what a token begins with, not a token
+
+
+def shard_tag(shard: int) -> str:
+    """The hash tag of a shard, braces included."""
+    return f"{{kt:{shard:02}}}"
+
+
+TAGS = tuple(shard_tag(shard) for shard in range(SHARDS))
+
+
+def tag_of(reset_id: str) -> str:
+    """The hash tag of a reset.
+
+    Raises:
+        ValueError: that is no reset's id.
+    """
+    return TAGS[ID_SIGNS.index(reset_id[:1] or "?")]
+
+
+def reset(reset_id: str) -> str:
+    """HASH, one reset; lives until its record lifetime after it became final."""
+    return f"{tag_of(reset_id)}:r:{reset_id}"
+
+
+def due(tag: str, queue: str) -> str:
+    """ZSET, id → next look in ms. An id stands here exactly while its reset is not final."""
+    return f"{tag}:due:{queue}"
+
+
+def user(tag: str, user_digest: str) -> str:
+    """HASH, sequence, cool-down, wrong codes of one user; for ever, for sequences never restart."""
+    return f"{tag}:u:{user_digest}"
+
+
+def live(tag: str, user_digest: str) -> str:
+    """ZSET, id → deadline in ms: the codes of a user that work; a day longer than the last."""
+    return f"{tag}:live:{user_digest}"
+
+
+def recent(tag: str, user_digest: str) -> str:
+    """ZSET, id → moment of record in ms: a user's last resets; as long as their records."""
+    return f"{tag}:recent:{user_digest}"
+
+
+def requests(tag: str, user_digest: str) -> str:
+    """ZSET, id → moment in ms: what counts toward a user's hour and day; one day."""
+    return f"{tag}:req:{user_digest}"
+
+
+def counters(tag: str) -> str:
+    """HASH, what was counted since the beginning, for /metrics; for ever."""
+    return f"{tag}:m"
+
+
+GATE = "{kt:gate}"  # counters of organisations and callers, suppressions, versions: one slot
+
+
+def window(kind: str, digest: str) -> str:
+    """STRING, calls counted in a running window; as long as the window."""
+    return f"{GATE}:n:{kind}:{digest}"
+
+
+def suppression(recipient_digest: str) -> str:
+    """HASH, why a recipient is not written to; for ever."""
+    return f"{GATE}:sup:{recipient_digest}"
+
+
+VERSION = f"{GATE}:version"  # STRING, counts changes of callers and organisations; for ever
+WORKERS = f"{GATE}:workers"  # ZSET, worker → moment last seen in ms; trimmed on each sighting
+SEAL = "kt:seal"  # HASH, signing key id → the sealed digest key; for ever
+TOKENS = "kt:tokens"  # HASH, token id → token digest; for ever
+ORGANISATIONS = "kt:orgs"  # SET, organisation ids; for ever
+
+
+def token(token_digest: str) -> str:
+    """HASH, one caller; until removed."""
+    return f"kt:token:{token_digest}"
+
+
+def organisation(org_id: str) -> str:
+    """HASH, one organisation; until removed."""
+    return f"kt:org:{org_id}"
+
+
+def directory_user(user_id: str) -> str:
+    """HASH, one user of the built-in directory: the only place where addresses stand."""
+    return f"kt:user:{user_id}"
+
+
+def directory_address(address_digest: str) -> str:
+    """SET, ids of the users who have an address."""
+    return f"kt:addr:{address_digest}"
+
+
+def idempotency(digest: str) -> str:
+    """STRING, what a caller's Idempotency-Key was used for; 24 hours."""
+    return f"kt:idem:{digest}"

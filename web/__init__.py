@@ -1,0 +1,1 @@
+"""The faces: REST, the pages, the command line. Thin; sends nothing."""
