@@ -7,10 +7,13 @@ Go's text/template; anything else between double braces is refused when the call
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from shared.codes import Code
 from shared.errors import UrlTemplateError, UrlTemplateFieldError
+
+if TYPE_CHECKING:
+    from shared.codes import Code
 
 FIELDS = ("UserID", "Code", "OrgID")
 # RFC 3986: what may stand in an address as it is; every other sign of a template is encoded.

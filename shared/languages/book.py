@@ -1,4 +1,4 @@
-"""The sentences of all languages, read once; web and worker take every word for people from here."""
+"""The sentences of all languages, read once; every word for people is taken from here."""
 
 from __future__ import annotations
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from babel import Locale
 from babel.dates import format_date, format_time, get_timezone
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 # The resets of one minute share their words; a worker meets few minutes, zones and languages.
 MOST_REMEMBERED = 2048
