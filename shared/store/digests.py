@@ -56,6 +56,10 @@ class Digests:
         """The keyed hash of a text, in hex; another `kind` (at most 16 bytes) gives another."""
         return self._hash(kind, text).hex()
 
+    def address_digest(self, address: str) -> str:
+        """The digest of a recipient's address, as directories give it; case does not matter."""
+        return self.digest("address", address.casefold())
+
     def user_place(self, user_id: str) -> tuple[str, str]:
         """Where a user's records stand: the hash tag of the shard, and the user's digest."""
         place = self._hash("user", user_id)

@@ -4,13 +4,13 @@ import time
 from datetime import timedelta
 
 import pytest
-import redis
 
 from shared.errors import OrganisationUnknownError, StoreUnavailableError
 from shared.models import Organisation
 from shared.store import keys
 from shared.store.caller_records import Grants
 from shared.store.callers import CallerStore
+from shared.store.connection import connect
 from shared.store.digests import Digests
 
 SECRET = "a secret key of more than thirty-two characters"
@@ -59,7 +59,7 @@ def test_the_token_itself_is_nowhere_in_the_store(client, callers):
 
 @pytest.mark.parametrize(
     "token",
-    ["", "kt_pat_", f"kt_pat_{'A' * 43}", "A" * 50, f"kt_pat_{'A' * 100_000}", f"kt_pat_{'ü' * 43}"],
+    ["", "kt_pat_", f"kt_pat_{'A' * 43}", "A" * 50, f"kt_pat_{'A' * 99999}", f"kt_pat_{'ü' * 43}"],
     ids=["empty", "prefix", "unknown", "foreign", "endless", "not-ascii"],
 )  # fmt: skip
 def test_an_unknown_token_leads_to_nobody(callers, token):
@@ -233,7 +233,7 @@ def test_a_caller_is_found_in_one_round_trip(real_client):
 
 
 def test_a_store_that_is_gone_is_told_as_unavailable():
-    gone = redis.Redis(unix_socket_path="/nonexistent/valkey.sock", decode_responses=True)
+    gone = connect("unix:///nonexistent/valkey.sock")
     callers = CallerStore(gone, Digests(gone, (SECRET,)))
 
     for ask in (

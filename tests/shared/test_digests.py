@@ -4,11 +4,11 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-import redis
 
 from shared.codes import key_id
 from shared.errors import SettingsError, StoreUnavailableError
 from shared.store import keys
+from shared.store.connection import connect
 from shared.store.digests import Digests
 
 OLD = "an old key of more than thirty-two characters"
@@ -131,7 +131,7 @@ def test_a_user_id_of_any_characters_has_a_place(client):
 
 
 def test_a_store_that_is_gone_is_told_as_unavailable():
-    gone = redis.Redis(unix_socket_path="/nonexistent/valkey.sock", decode_responses=True)
+    gone = connect("unix:///nonexistent/valkey.sock")
 
     with pytest.raises(StoreUnavailableError):
         Digests(gone, (OLD,)).digest("address", "x")
