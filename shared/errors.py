@@ -20,6 +20,7 @@ KeyturnError
 │   │   └── AccountProviderError   our account's trouble: every message would fare the same
 │   ├── PermanentProviderError     surely not taken, never will be
 │   └── DoubtfulProviderError      may have been taken
+├── ImportLineError                a line of a file of users cannot be taken; carries line_number
 ├── UnknownKeyError                the record names a signing key the settings no longer hold
 └── RenderError                    a template lacks a value
 """
@@ -298,6 +299,15 @@ class PermanentProviderError(ProviderError):
 
 class DoubtfulProviderError(ProviderError):
     """The whole request was written and no clear answer came back: it may have been taken."""
+
+
+class ImportLineError(KeyturnError):
+    """A line of a file of users cannot be taken, so nothing of the file was."""
+
+    def __init__(self, line_number: int, problem: str) -> None:
+        """`problem` never repeats an address or a password."""
+        super().__init__(f"line {line_number}: {problem}; nothing was imported")
+        self.line_number = line_number
 
 
 class UnknownKeyError(KeyturnError):
