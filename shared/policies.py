@@ -95,8 +95,9 @@ def choose_provider(names: Sequence[str], channel: Channel, attempts: Sequence[A
             return names[(names.index(last.provider) + 1) % len(names)]
     order = PROVIDER_ORDER[channel]
     number = len(attempts)
-    place = order[number] if number < len(order) else order[len(order) - 2 + (number - len(order)) % 2]
-    return names[place % len(names)]
+    if number >= len(order):
+        number = len(order) - 2 + (number - len(order)) % 2
+    return names[order[number] % len(names)]
 
 
 def check_may_reset(user: User | None, org_id: str | None) -> User:
@@ -105,7 +106,7 @@ def check_may_reset(user: User | None, org_id: str | None) -> User:
     `org_id` None: any organisation.
 
     Raises:
-        UserUnknownError, UserNotInitialisedError, MachineUserError, UserInactiveError: in this order.
+        UserUnknownError, UserNotInitialisedError, MachineUserError, UserInactiveError: the first.
     """
     if user is None or (org_id is not None and user.org_id != org_id):
         raise UserUnknownError
@@ -136,9 +137,9 @@ def check_country(recipient: Recipient, allowed: frozenset[str] | None) -> None:
     Raises:
         CountryNotAllowedError: it may not, or the number has no region.
     """
-    if recipient.channel is Channel.SMS and allowed is not None:
-        if dial_region(recipient.address) not in allowed:
-            raise CountryNotAllowedError
+    is_judged = recipient.channel is Channel.SMS and allowed is not None
+    if is_judged and dial_region(recipient.address) not in (allowed or ()):
+        raise CountryNotAllowedError
 
 
 def dial_region(phone: str) -> str | None:

@@ -35,7 +35,7 @@ MOST_WAITING = 1000  # hints in the broker; more would only be memory
 MOST_AT_ONCE = 200
 REST_SECONDS = 0.5  # after a failure or a full list
 
-# Source of the values: the reliability note, section 1.5, and the performance note ("ack_emulation").
+# Why these values: docs/decisions/0001-the-queue-is-a-hint.md
 CELERY_CONFIGURATION: dict[str, Any] = {
     "task_ignore_result": True,
     "result_backend": None,

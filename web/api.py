@@ -7,8 +7,8 @@ from typing import Any
 import orjson
 from flask import Blueprint, Response, current_app, g, request
 
-from web.house import House
 from web.explaining import find_reset_for
+from web.house import House
 from web.requests import read_capped_body
 from web.resets import Credentials, WantedReset, request_reset
 from web.schemas import SEND_NOTIFICATION, read_body, write_details, write_reset

@@ -41,9 +41,7 @@ class Completed:
     sequence: int
 
 
-def complete_reset(
-    house: House, *, user_id: str, typed_code: str, new_password: str
-) -> Completed:
+def complete_reset(house: House, *, user_id: str, typed_code: str, new_password: str) -> Completed:
     """Change a user's password with a code; every live code of the user is used up.
 
     The code is judged first, then the password: one against policy leaves the code usable.
@@ -156,4 +154,3 @@ def _channel_of_code(house: House, user_id: str, typed_code: str) -> Channel:
     """The channel of an old code; live codes are not compared, so nothing can be guessed here."""
     ended = [known for known in house.code_store.list_known(user_id) if not known.is_live]
     return next((k.channel for k in ended if _matches(house, k, typed_code)), Channel.EMAIL)
-

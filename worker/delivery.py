@@ -142,7 +142,8 @@ class Delivery:
                 user, reset.channel, allow_unverified=self._house.settings.allow_unverified
             )
         except RecipientMissingError as error:
-            raise SettledError(verdicts.ended(Status.FAILED, "no_recipient")) from error
+            status = Status.FAILED if reset.kind is Kind.RESET else Status.CANCELLED
+            raise SettledError(verdicts.ended(status, "no_recipient")) from error
 
     def _choose_provider(self, reset: Reset) -> Provider[Message]:
         providers = {provider.name: provider for provider in self._providers[reset.channel]}
@@ -216,9 +217,7 @@ class Delivery:
     ) -> Finish:
         name = letter.provider.name
         if isinstance(error, PermanentProviderError) and error.suppression:
-            self._house.suppressions.add(
-                letter.recipient, reason=error.suppression, source=name
-            )
+            self._house.suppressions.add(letter.recipient, reason=error.suppression, source=name)
             log.warning("suppression.added", reason=error.suppression, provider=name)
         finish = verdicts.failed(
             reset, error, self._house.settings, provider=name, duration_ms=duration_ms

@@ -68,6 +68,6 @@ class Sweeper:
             try:
                 self._dues.say_seen(self._worker)
                 self.sweep()
-            except Exception as error:  # noqa: BLE001 - one of the two outermost loops: never stop
+            except Exception as error:
                 log.warning("sweep.failed", exc_info=error)
             self._stop.wait(self._pace_seconds)

@@ -140,5 +140,11 @@ class CodeStore:
 def _known(values: list[str]) -> KnownCode:
     reset_id, key_id, deadline, end, language, channel, is_live = values
     return KnownCode(
-        reset_id, key_id, moment(deadline), end or None, language, Channel(channel), int(is_live) == 1
+        reset_id,
+        key_id,
+        moment(deadline),
+        end or None,
+        language,
+        Channel(channel),
+        int(is_live) == 1,
     )

@@ -38,7 +38,12 @@ class LimitStore:
         self._scripts = Scripts(client)
 
     def pass_gate(
-        self, limits: Sequence[Limit], *, recipient_digest: str, version: int, may_count: bool = True
+        self,
+        limits: Sequence[Limit],
+        *,
+        recipient_digest: str,
+        version: int,
+        may_count: bool = True,
     ) -> None:
         """Count one call toward every limit, when all of them allow it.
 

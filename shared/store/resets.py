@@ -98,7 +98,9 @@ class ResetStore:
             StoreUnavailableError: nothing can be recorded now.
         """
         tag, user = self._digests.user_place(new.user_id)
-        answer = self._scripts.run("record", _record_keys(tag, user, new), self._arguments(tag, new))
+        answer = self._scripts.run(
+            "record", _record_keys(tag, user, new), self._arguments(tag, new)
+        )
         if answer[0] == "limited":
             seconds = -(-int(answer[2]) // 1000)
             raise TooManyRequestsError(answer[1], retry_after_seconds=max(1, seconds))

@@ -38,13 +38,13 @@ class Scripts:
         text, digest = _source(name)
         with store_errors():
             try:
-                return self._client.execute_command(
-                    "EVALSHA", digest, len(keys), *keys, *arguments
-                )
+                return self._client.execute_command("EVALSHA", digest, len(keys), *keys, *arguments)
             except redis.exceptions.NoScriptError:
                 return self._client.execute_command("EVAL", text, len(keys), *keys, *arguments)
 
-    def run_many(self, name: str, calls: Sequence[tuple[Sequence[str], Sequence[Argument]]]) -> list[Any]:
+    def run_many(
+        self, name: str, calls: Sequence[tuple[Sequence[str], Sequence[Argument]]]
+    ) -> list[Any]:
         """What the script answers to each (keys, arguments), in one round trip."""
         text, digest = _source(name)
         with store_errors():
