@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import MutableMapping
 from typing import Any
 
 import orjson
@@ -73,14 +74,14 @@ def set_up_logging(level: str, *, service: str) -> None:
 
 
 def _name_service(service: str) -> Any:
-    def add(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+    def add(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         event["service"] = service
         return event
 
     return add
 
 
-def _spell_error(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+def _spell_error(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """An exception as its type and place: its text may hold what must not be logged."""
     error = event.pop("exc_info", None)
     if error is True:
@@ -97,5 +98,5 @@ def _spell_error(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str,
     return event
 
 
-def _to_json(_logger: Any, _method: str, event: dict[str, Any]) -> bytes:
+def _to_json(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> bytes:
     return orjson.dumps(event, default=str)

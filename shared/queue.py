@@ -113,7 +113,7 @@ class HintPublisher:
                 if _is_redis(channel := connection.default_channel):
                     return bool(channel.client.ping())
                 return bool(connection.ensure_connection(max_retries=1, timeout=1).connected)
-        except (BrokerError, KombuError, OSError, *_broker_errors(self._app.connection())):
+        except _broker_errors(self._app.connection()):
             return False
 
     def _start(self) -> None:
@@ -131,7 +131,7 @@ class HintPublisher:
                     connection = self._app.connection_for_write()
                 if hints and self._publish_all(connection.default_channel, hints):
                     self._rest(is_last=is_last)
-            except (BrokerError, KombuError, OSError, *_broker_errors(connection)) as error:
+            except _broker_errors(connection) as error:
                 log.warning("hints.dropped", number=len(hints), error=type(error).__name__)
                 with contextlib.suppress(Exception):
                     connection.close()  # type: ignore[union-attr]
@@ -186,9 +186,9 @@ def _is_redis(channel: Any) -> bool:
 
 
 def _broker_errors(connection: Any) -> tuple[type[Exception], ...]:
-    if connection is None:
-        return ()
-    return (*connection.connection_errors, *connection.channel_errors)
+    """Whatever this broker's client fails with."""
+    own = () if connection is None else connection.connection_errors + connection.channel_errors
+    return (BrokerError, KombuError, OSError, *own)
 
 
 class _Envelope:

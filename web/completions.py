@@ -47,7 +47,7 @@ def complete_reset(house: House, *, user_id: str, typed_code: str, new_password:
     The code is judged first, then the password: one against policy leaves the code usable.
 
     Raises:
-        UserUnknownError, UserNotInitialisedError, MachineUserError, UserInactiveError: no such person.
+        UserUnknownError, UserNotInitialisedError, MachineUserError, UserInactiveError.
         CodeMismatchError: wrong, and a code is live. CodeUnusableError: used, voided, displaced, or
         none is live. CodeExpiredError. TooManyRequestsError: too many wrong codes today.
         PasswordMissingError, PasswordTooLongError, PasswordPolicyError.

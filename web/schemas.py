@@ -15,9 +15,9 @@ from shared.store.resets import Recorded
 
 
 class EnumValue(fields.Field[str | int]):
-    """An enum as protobuf's JSON writes it: a name or a whole number. Known names are judged later."""
+    """An enum as protobuf's JSON writes it: a name or whole number; which are known, others say."""
 
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> str | int:
+    def _deserialize(self, value: Any, attr: str | None, *_: Any, **__: Any) -> str | int:
         if isinstance(value, str):
             return value
         if isinstance(value, int | float) and not isinstance(value, bool) and value == int(value):
@@ -80,7 +80,7 @@ def read_body(body: bytes, schema: WireSchema) -> dict[str, Any]:
 
 def _explain(error: Exception) -> str:
     if isinstance(error, ValidationError):
-        messages = error.normalized_messages()
+        messages: dict[str, list[str]] = error.messages_dict
         return "; ".join(f"{name}: {' '.join(texts)}" for name, texts in messages.items())
     if isinstance(error, _DuplicateKeyError):
         return "the body names one field twice"

@@ -233,16 +233,18 @@ class Delivery:
         return finish
 
     def _conclude(self, claim: Claim, finish: Finish) -> str:
-        """Note the outcome; where Redis is away, try as long as the claim holds: else it is doubt."""
+        """Note the outcome; try as long as the claim holds, for an outcome unnoted is doubt."""
         while True:
             try:
-                if not self._house.resets.finish(claim, finish):
-                    log.warning("attempt.stale", status=finish.status.value)
-                return finish.status.value
+                is_noted = self._house.resets.finish(claim, finish)
+                break
             except StoreUnavailableError:
                 if time.monotonic() + STORE_RETRY_SECONDS > claim.lease_ends:
                     raise
                 time.sleep(STORE_RETRY_SECONDS)
+        if not is_noted:
+            log.warning("attempt.stale", status=finish.status.value)
+        return finish.status.value
 
 
 def _since_ms(began: float) -> int:

@@ -88,7 +88,7 @@ class CodeStore:
         self._settle(user_id, "opened", reset_id, "")
 
     def note_wrong(self, user_id: str) -> str:
-        """The code was wrong: `ok`, `voided` when that was one too many, `none` without live codes."""
+        """The code was wrong: `ok`, `voided` if that was one too many, `none` without live codes."""
         return self._settle(user_id, "wrong", "", "")
 
     def take(self, user_id: str, reset_id: str) -> str | None:

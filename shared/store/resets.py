@@ -1,4 +1,4 @@
-"""Resets in Redis: recorded, claimed, marked sending, finished, read. Scripts do what must be one step."""
+"""Resets in Redis: recorded, claimed, marked sending, finished, read; each step one script."""
 
 from __future__ import annotations
 
@@ -114,13 +114,14 @@ class ResetStore:
         )
 
     def _arguments(self, tag: str, new: NewReset) -> list[Argument]:
-        extra = [part for pair in new.extra.items() for part in pair]
-        return [
-            *(new.reset_id, new.user_id, new.org_id, new.channel.value, new.queue.value),
-            *(int(new.lifetime_seconds * 1000), new.key_id, new.language, Kind.RESET.value),
-            *(int(new.cooldown_seconds * 1000), new.limit_per_hour, new.limit_per_day),
-            *(MAX_LIVE_CODES, self._keep_ms, int(new.last_start_seconds * 1000), tag, *extra),
-        ]
+        arguments: list[Argument] = [new.reset_id, new.user_id, new.org_id]
+        arguments += [new.channel.value, new.queue.value]
+        arguments += [int(new.lifetime_seconds * 1000), new.key_id, new.language, Kind.RESET.value]
+        arguments += [int(new.cooldown_seconds * 1000), new.limit_per_hour, new.limit_per_day]
+        arguments += [MAX_LIVE_CODES, self._keep_ms, int(new.last_start_seconds * 1000), tag]
+        for pair in new.extra.items():
+            arguments += pair
+        return arguments
 
     def find(self, reset_id: str) -> Reset | None:
         """The reset with its attempts and events, or None when there is none by that id."""
