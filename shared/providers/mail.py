@@ -49,3 +49,17 @@ def checked_address(email: Email) -> str:
             "bad_address", "the address is not one plain address", suppression=None
         )
     return address
+
+
+def ascii_domain(address: str) -> str:
+    """The address with its domain in the letters SMTP knows everywhere.
+
+    Raises:
+        PermanentProviderError: there is no such domain name.
+    """
+    name, _, domain = address.rpartition("@")
+    try:
+        return f"{name}@{domain.encode('idna').decode()}"
+    except UnicodeError:
+        # The cause holds the domain.
+        raise PermanentProviderError("bad_address", "the address's domain is no name") from None

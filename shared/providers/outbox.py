@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
-from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -31,6 +30,7 @@ from shared.providers.mail import checked_address, one_line, own_headers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 MAGIC_NUMBERS = {
     "+15005550001": "bounces",
@@ -135,10 +135,9 @@ def _read(path: Path) -> dict[str, Any] | None:
 def _names(directory: Path) -> list[str]:
     """Names of messages, oldest first: they begin with the moment."""
     try:
-        names = os.listdir(directory)
+        return sorted(path.name for path in directory.iterdir() if path.suffix == ".json")
     except FileNotFoundError:
         return []
-    return sorted(name for name in names if name.endswith(".json"))
 
 
 def _publish(draft: Path, stem: str) -> str:
