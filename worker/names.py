@@ -18,7 +18,8 @@ def clean_name(raw: str) -> str | None:
     """
     line = " ".join(raw.split())
     if not line.isprintable():
-        line = "".join(sign for sign in line if sign.isprintable() or sign in _JOINERS).strip()
+        line = "".join(sign for sign in line if sign.isprintable() or sign in _JOINERS)
+        line = line.strip(_JOINERS + " ")
     if not line or _holds_address(line):
         return None
     return line if len(line) <= MOST_CHARACTERS else line[: MOST_CHARACTERS - 1].rstrip() + "…"

@@ -34,7 +34,8 @@ def _spell_minute(language: str, at: datetime, time_zone: str) -> str:
     here, locale = at.astimezone(get_timezone(time_zone)), Locale.parse(language, sep="-")
     day = format_date(here, "full", locale=locale)
     clock = format_time(here, "short", tzinfo=here.tzinfo, locale=locale)
-    return f"{day}, {clock} {_zone(here, locale)}"
+    # Babel joins "4:05 PM" by a narrow blank, which many mail fonts lack.
+    return f"{day}, {clock} {_zone(here, locale)}".replace("\u202f", "\u00a0")
 
 
 @lru_cache(maxsize=MOST_REMEMBERED)
