@@ -6,8 +6,9 @@ KeyturnError
 │   ├── InvalidRequestError        the request cannot be understood
 │   │   ├── BodyTooLargeError
 │   │   ├── UrlTemplateError · UrlTemplateFieldError · UrlNotAllowedError
-│   │   ├── PasswordMissingError · PasswordPolicyError · CodeMismatchError · PasswordMismatchError
-│   ├── UnauthenticatedError       AuthHeaderMissingError · AuthHeaderInvalidError · TokenInvalidError
+│   │   ├── PasswordMissingError · PasswordPolicyError · PasswordTooLongError · CodeMismatchError
+│   ├── UnauthenticatedError
+│   │   └── AuthHeaderMissingError · AuthHeaderInvalidError · TokenInvalidError
 │   ├── OrganisationUnknownError · MembershipMissingError · PermissionDeniedError
 │   ├── NotFoundError · MethodNotAllowedError
 │   ├── UserUnknownError · UserNotInitialisedError · MachineUserError · UserInactiveError
