@@ -67,8 +67,17 @@ class Services:
 
 
 def connect_store(settings: Settings) -> Client:
-    """A client of the store's server; connects when it is first used."""
-    return connect(settings.server_url)
+    """A client of the store's server; connects when it is first used.
+
+    Raises:
+        SettingsError: KEYTURN_REDIS_URL is no URL of a server.
+    """
+    try:
+        return connect(settings.server_url)
+    except ValueError as error:  # the error's own text may hold the password
+        raise SettingsError(
+            "KEYTURN_REDIS_URL: must look like redis://host:6379/0, rediss://… or unix:///path"
+        ) from error
 
 
 def build_services(settings: Settings, *, client: Client, hints: Hints) -> Services:
