@@ -77,8 +77,9 @@ class CodeBook:
 
     def verifies(self, purpose: str, text: str, signature: str) -> bool:
         """True when any of our keys made this signature for this purpose."""
-        made = (self._signature(key, purpose, text) for key in self._keys.values())
-        return any([hmac.compare_digest(each.encode(), signature.encode()) for each in made])
+        made = [self._signature(key, purpose, text).encode() for key in self._keys.values()]
+        matches = [hmac.compare_digest(each, signature.encode()) for each in made]
+        return any(matches)
 
     @staticmethod
     def _signature(key: bytes, purpose: str, text: str) -> str:

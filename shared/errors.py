@@ -6,8 +6,9 @@ KeyturnError
 │   ├── InvalidRequestError        the request cannot be understood
 │   │   ├── BodyTooLargeError
 │   │   ├── UrlTemplateError · UrlTemplateFieldError · UrlNotAllowedError
-│   │   ├── PasswordMissingError · PasswordPolicyError · CodeMismatchError · PasswordMismatchError
-│   ├── UnauthenticatedError       AuthHeaderMissingError · AuthHeaderInvalidError · TokenInvalidError
+│   │   ├── PasswordMissingError · PasswordPolicyError · PasswordTooLongError · CodeMismatchError
+│   ├── UnauthenticatedError
+│   │   └── AuthHeaderMissingError · AuthHeaderInvalidError · TokenInvalidError
 │   ├── OrganisationUnknownError · MembershipMissingError · PermissionDeniedError
 │   ├── NotFoundError · MethodNotAllowedError
 │   ├── UserUnknownError · UserNotInitialisedError · MachineUserError · UserInactiveError
@@ -20,6 +21,7 @@ KeyturnError
 │   │   └── AccountProviderError   our account's trouble: every message would fare the same
 │   ├── PermanentProviderError     surely not taken, never will be
 │   └── DoubtfulProviderError      may have been taken
+├── ImportLineError                a line of a file of users cannot be taken; carries line_number
 ├── UnknownKeyError                the record names a signing key the settings no longer hold
 └── RenderError                    a template lacks a value
 """
@@ -298,6 +300,15 @@ class PermanentProviderError(ProviderError):
 
 class DoubtfulProviderError(ProviderError):
     """The whole request was written and no clear answer came back: it may have been taken."""
+
+
+class ImportLineError(KeyturnError):
+    """A line of a file of users cannot be taken, so nothing of the file was."""
+
+    def __init__(self, line_number: int, problem: str) -> None:
+        """`problem` never repeats an address or a password."""
+        super().__init__(f"line {line_number}: {problem}; nothing was imported")
+        self.line_number = line_number
 
 
 class UnknownKeyError(KeyturnError):

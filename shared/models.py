@@ -141,6 +141,7 @@ class Caller:
     instance_roles: frozenset[str]
     org_roles: dict[str, frozenset[str]]
     version: int = 0  # of callers and organisations when this was read
+    seconds_left: float | None = None  # until its token expires, counted from the reading
 
     def roles_in(self, org_id: str) -> frozenset[str]:
         """The roles that apply in an organisation, the instance-wide ones included."""

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 import phonenumbers
-from email_validator import EmailNotValidError, validate_email
+
+from shared import particulars
 
 MIN_SECRET_CHARACTERS = 32
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -156,10 +157,7 @@ def provider_url(raw: str) -> str:
 
 def email(raw: str) -> str:
     """An e-mail address."""
-    try:
-        return validate_email(raw.strip(), check_deliverability=False).normalized
-    except EmailNotValidError as error:
-        raise ValueError("must be an e-mail address") from error
+    return particulars.email(raw.strip())
 
 
 def phone(raw: str) -> str:

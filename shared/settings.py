@@ -14,17 +14,15 @@ from shared.errors import SettingsError
 PREFIX = "KEYTURN_"
 EMAIL_PROVIDERS = ("sendgrid", "smtp", "outbox")
 SMS_PROVIDERS = ("twilio", "outbox")
-SECRET_KEYS_FILE = "secret_keys"
+SECRET_KEYS_FILE = "secret_keys"  # noqa: S105 - a file's name
 LEASE_SLACK_SECONDS = 5.0
 
-# fmt: off
-ROLE_PERMISSIONS = "".join((
-    "IAM_OWNER=user.read+user.write,IAM_ORG_MANAGER=user.read+user.write,",
-    "IAM_USER_MANAGER=user.read+user.write,IAM_LOGIN_CLIENT=user.read+user.write,",
-    "ORG_OWNER=user.read+user.write,ORG_USER_MANAGER=user.read+user.write,",
-    "IAM_OWNER_VIEWER=user.read,ORG_OWNER_VIEWER=user.read",
-))
-# fmt: on
+ROLE_PERMISSIONS = (
+    "IAM_OWNER=user.read+user.write,IAM_ORG_MANAGER=user.read+user.write,"
+    "IAM_USER_MANAGER=user.read+user.write,IAM_LOGIN_CLIENT=user.read+user.write,"
+    "ORG_OWNER=user.read+user.write,ORG_USER_MANAGER=user.read+user.write,"
+    "IAM_OWNER_VIEWER=user.read,ORG_OWNER_VIEWER=user.read"
+)
 
 
 def _setting(

@@ -6,16 +6,16 @@ from typing import Protocol, TypeVar, runtime_checkable
 
 from shared.models import Channel, Message, Receipt
 
-MessageT = TypeVar("MessageT", bound=Message, contravariant=True)
+MessageT_contra = TypeVar("MessageT_contra", bound=Message, contravariant=True)
 
 
-class Provider(Protocol[MessageT]):
+class Provider(Protocol[MessageT_contra]):
     """Hands one message over."""
 
     name: str
     channel: Channel
 
-    def send(self, message: MessageT) -> Receipt:
+    def send(self, message: MessageT_contra) -> Receipt:
         """Hand the message over, once, within the provider timeout; never repeats by itself.
 
         Raises:
@@ -26,11 +26,11 @@ class Provider(Protocol[MessageT]):
 
 
 @runtime_checkable
-class SearchableProvider(Protocol[MessageT]):
+class SearchableProvider(Protocol[MessageT_contra]):
     """A provider that can be asked whether it has a message."""
 
-    def find(self, message: MessageT) -> Receipt | None:
-        """The receipt of this very message, if the provider took it since `sent_since`.
+    def find(self, message: MessageT_contra) -> Receipt | None:
+        """The receipt of this very message, if the provider took it.
 
         Raises:
             TransientProviderError: the provider could not be asked.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import redis
 from redis.backoff import NoBackoff
@@ -12,7 +12,8 @@ from redis.retry import Retry
 
 from shared.errors import StoreUnavailableError
 
-Client: TypeAlias = "redis.Redis"
+# A redis.Redis that decodes replies; its own types do not know that they are str then.
+Client: TypeAlias = Any
 TIMEOUT_SECONDS = 1.5  # a frozen server costs a caller this much, then 503
 
 

@@ -1,0 +1,152 @@
+"""The built-in directory: Keyturn keeps the users itself, in the store's server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
+
+import redis
+
+from shared import particulars
+from shared.directories.import_lines import Facts
+from shared.directories.passwords import Argon2Hasher, Hasher
+from shared.directories.redis_import import ImportReport, import_users
+from shared.errors import DirectoryUnavailableError, StoreUnavailableError
+from shared.models import Channel, Recipient, User, UserKind, UserState
+from shared.store import keys
+from shared.store.connection import Client
+from shared.store.digests import Digests
+
+# All but the password: it is read where it is compared, and nowhere else.
+FIELDS = ("orgId", "state", "kind", "userName", "displayName", "language",
+          "email", "emailVerified", "phone", "phoneVerified")  # fmt: skip
+
+
+class RedisDirectory:
+    """Fulfils Directory; filled by `import_users`."""
+
+    def __init__(self, client: Client, digests: Digests, *, hasher: Hasher | None = None) -> None:
+        """`hasher` makes and compares password hashes; argon2id unless one is given."""
+        self._client = client
+        self._digests = digests
+        self._hasher = hasher or Argon2Hasher()
+
+    def find_user(self, user_id: str) -> User | None:
+        """The user, or None when there is nobody by that id. One round trip."""
+        with directory_errors():
+            values = self._client.hmget(keys.directory_user(user_id), FIELDS)
+        return _user(user_id, cast("list[str | None]", values))
+
+    def find_users_by_address(self, address: str) -> list[User]:
+        """Everybody who has this e-mail address or phone number, verified or not, by id."""
+        wanted = particulars.comparable(address)
+        with directory_errors():
+            index = keys.directory_address(self._digests.address_digest(wanted))
+            user_ids = sorted(cast("set[str]", self._client.smembers(index)))
+            found = self._find_users(user_ids)
+        return [user for user in found if wanted in _addresses(user)]
+
+    def set_password(self, user: User, password: str) -> None:
+        """Make `password` the user's password from now on."""
+        password_hash = self._hasher.hash(password)
+        with directory_errors():
+            self._client.hset(keys.directory_user(user.user_id), "password", password_hash)
+
+    def has_password(self, user: User, password: str) -> bool:
+        """True when `password` is the user's present one; never when there is none."""
+        with directory_errors():
+            found = self._client.hget(keys.directory_user(user.user_id), "password")
+        password_hash = cast("str | None", found)
+        return bool(password_hash) and self._hasher.matches(str(password_hash), password)
+
+    def import_users(self, lines: Iterable[str | bytes]) -> ImportReport:
+        """Add or update users from JSON Lines: all of them, or none when any line is bad.
+
+        Raises:
+            ImportLineError: the first bad line, and what is wrong with it.
+        """
+        return import_users(self, lines)
+
+    # What importing needs of the store; each is one round trip for many users.
+
+    def organisation_exists(self, org_id: str) -> bool:
+        """True when there is such an organisation."""
+        with directory_errors():
+            return bool(self._client.sismember(keys.ORGANISATIONS, org_id))
+
+    def load_facts(self, user_ids: Sequence[str]) -> list[Facts]:
+        """What is stored of each user; empty for those who are new."""
+        with directory_errors():
+            pipe = self._client.pipeline(transaction=False)
+            for user_id in user_ids:
+                pipe.hgetall(keys.directory_user(user_id))
+            return cast("list[Facts]", pipe.execute())
+
+    def save_facts(self, changes: Iterable[tuple[Facts, Facts]]) -> None:
+        """Write users, each given as it was and as it is to be, with their address index.
+
+        An address is indexed before its user has it: a search may find a user who does not have
+        the address yet, and checks; it never misses one who has.
+        """
+        with directory_errors():
+            pipe = self._client.pipeline(transaction=False)
+            for old, new in changes:
+                old_indexes, new_indexes = self._indexes(old), self._indexes(new)
+                for index in new_indexes - old_indexes:
+                    pipe.sadd(index, new["userId"])
+                pipe.hset(keys.directory_user(new["userId"]), mapping=dict[Any, Any](new))
+                for index in old_indexes - new_indexes:
+                    pipe.srem(index, new["userId"])
+            pipe.execute()
+
+    def hash_password(self, password: str) -> str:
+        """The hash of a password."""
+        return self._hasher.hash(password)
+
+    def _indexes(self, facts: Facts) -> set[str]:
+        given = filter(None, (facts.get("email"), facts.get("phone")))
+        return {keys.directory_address(self._digests.address_digest(each)) for each in given}
+
+    def _find_users(self, user_ids: Sequence[str]) -> list[User]:
+        pipe = self._client.pipeline(transaction=False)
+        for user_id in user_ids:
+            pipe.hmget(keys.directory_user(user_id), FIELDS)
+        found = zip(user_ids, pipe.execute(), strict=True)
+        users = [_user(user_id, values) for user_id, values in found]
+        return [user for user in users if user is not None]
+
+
+@contextmanager
+def directory_errors() -> Iterator[None]:
+    """Turn whatever Redis fails with into DirectoryUnavailableError."""
+    try:
+        yield
+    except (redis.RedisError, StoreUnavailableError) as error:
+        raise DirectoryUnavailableError from error
+
+
+def _user(user_id: str, values: Sequence[str | None]) -> User | None:
+    facts = dict(zip(FIELDS, (value or "" for value in values), strict=True))
+    if not facts["orgId"]:
+        return None
+    return User(
+        user_id=user_id,
+        org_id=facts["orgId"],
+        state=UserState(facts["state"] or UserState.ACTIVE),
+        kind=UserKind(facts["kind"] or UserKind.HUMAN),
+        user_name=facts["userName"],
+        display_name=facts["displayName"],
+        language=facts["language"] or None,
+        email=_recipient(Channel.EMAIL, facts["email"], facts["emailVerified"]),
+        phone=_recipient(Channel.SMS, facts["phone"], facts["phoneVerified"]),
+    )
+
+
+def _recipient(channel: Channel, address: str, verified: str) -> Recipient | None:
+    return Recipient(channel, address, is_verified=bool(verified)) if address else None
+
+
+def _addresses(user: User) -> list[str]:
+    given = (user.email, user.phone)
+    return [each.address.casefold() for each in given if each is not None]

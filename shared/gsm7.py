@@ -1,0 +1,50 @@
+"""How an SMS is counted: which alphabet a text needs and how many segments it costs.
+
+Source: 3GPP TS 23.038 6.2.1 (alphabet, extension table) and TS 23.040 9.2.3.24.1 (the header of a
+part of a longer message takes 7 of 160 septets, or 3 of 70 characters).
+"""
+
+from __future__ import annotations
+
+BASIC = frozenset(
+    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
+    "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
+)
+EXTENSION = frozenset("\f^{}\\[~]|€")  # each costs two septets: an escape and itself
+
+GSM_7 = "GSM-7"
+UCS_2 = "UCS-2"
+SINGLE_UNITS = {GSM_7: 160, UCS_2: 70}
+PART_UNITS = {GSM_7: 153, UCS_2: 67}
+
+
+def is_gsm7(text: str) -> bool:
+    """True when every character is in the GSM 7-bit alphabet or its extension."""
+    return all(sign in BASIC or sign in EXTENSION for sign in text)
+
+
+def segments(text: str) -> tuple[int, str]:
+    """How many segments a text costs, and in which encoding (`GSM-7` or `UCS-2`).
+
+    A character is never cut: an extension pair or a surrogate pair that does not fit moves whole
+    into the next part. An empty text is one segment.
+    """
+    encoding = GSM_7 if is_gsm7(text) else UCS_2
+    sizes = [_units(sign, encoding) for sign in text]
+    if sum(sizes) <= SINGLE_UNITS[encoding]:
+        return 1, encoding
+    return _parts(sizes, PART_UNITS[encoding]), encoding
+
+
+def _units(sign: str, encoding: str) -> int:
+    is_double = sign in EXTENSION if encoding == GSM_7 else ord(sign) > 0xFFFF  # noqa: PLR2004
+    return 2 if is_double else 1
+
+
+def _parts(sizes: list[int], room: int) -> int:
+    parts, used = 1, 0
+    for size in sizes:
+        if used + size > room:
+            parts, used = parts + 1, 0
+        used += size
+    return parts

@@ -1,0 +1,106 @@
+"""Structured logs: constant event names, facts as fields, never a secret or an address."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import orjson
+import structlog
+
+EVENTS = {
+    "reset.requested": "a reset was recorded; the caller got its 200",
+    "reset.repeated": "the same Idempotency-Key asked again; nothing new was recorded",
+    "reset.limited": "a limit refused a reset",
+    "reset.unmatched": "the page asked for a fresh message and nothing could be recorded",
+    "reset.completed": "the password was changed with a code",
+    "reset.settled": "a reset reached its end without an attempt",
+    "code.refused": "a code was wrong, used, voided or expired",
+    "codes.voided": "too many wrong codes: every live code of a user was voided",
+    "attempt.started": "a worker hands a message to a provider (debug)",
+    "attempt.accepted": "a provider took the message",
+    "attempt.deferred": "surely not taken; another attempt is due",
+    "attempt.doubtful": "the provider may have it; looked at again later",
+    "attempt.refused": "a provider refused for good",
+    "attempt.found": "a look-up found the message of a doubtful attempt",
+    "attempt.stale": "the outcome came after the claim had ended and was not noted",
+    "provider.failed_over": "this attempt goes to another provider than the last",
+    "provider.unasked": "a doubtful attempt could not be looked up now",
+    "suppression.added": "a recipient is not written to from now on",
+    "directory.unavailable": "the user directory did not answer",
+    "store.unavailable": "Redis did not answer or refused to write",
+    "hints.dropped": "hints could not be published; the sweepers find the resets",
+    "sweep.failed": "a sweep did not get through; the next one tries again",
+    "delivery.failed": "an attempt ended in an error of ours; the lease brings the reset back",
+    "request.failed": "a request ended in an error of ours",
+    "worker.started": "a worker sweeps and takes hints",
+    "worker.stopped": "a worker ended in order",
+    "process.started": "`up` started a child",
+    "process.ended": "a child of `up` ended",
+    "settings.doubtful": "a setting is allowed but probably not meant",
+}
+
+
+def set_up_logging(level: str, *, service: str) -> None:
+    """Write JSON lines to standard output, those of libraries included."""
+    shared_steps: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
+    ]
+    structlog.configure(
+        processors=[*shared_steps, _name_service(service), _spell_error, _to_json],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.BytesLoggerFactory(sys.stdout.buffer),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared_steps,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                _name_service(service),
+                _spell_error,
+                lambda *step: _to_json(*step).decode(),
+            ],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+    for chatty in ("celery", "kombu", "amqp", "urllib3", "_granian"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def _name_service(service: str) -> Any:
+    def add(
+        _logger: Any, _method: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        event["service"] = service
+        return event
+
+    return add
+
+
+def _spell_error(
+    _logger: Any, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """An exception as its type and place: its text may hold what must not be logged."""
+    error = event.pop("exc_info", None)
+    if error is True:
+        error = sys.exc_info()[1]
+    if isinstance(error, tuple):
+        error = error[1]
+    if isinstance(error, BaseException):
+        frame = error.__traceback__
+        while frame is not None and frame.tb_next is not None:
+            frame = frame.tb_next
+        event["error"] = type(error).__qualname__
+        if frame is not None:
+            event["error_place"] = f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}"
+    return event
+
+
+def _to_json(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> bytes:
+    return orjson.dumps(event, default=str)

@@ -1,0 +1,108 @@
+"""/metrics: what the scripts counted in Redis, as Prometheus reads it.
+
+The counts are written in the same step as what they count, so they hold for all processes and
+machines together and survive each of them. Scrape one web process, not all: each tells the same.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from shared.models import Queue
+from shared.store.counters import CounterStore
+from shared.store.dues import DueStore
+from shared.store.resets import DURATION_BUCKETS_MS
+
+
+def render_metrics(counters: CounterStore, dues: DueStore) -> tuple[bytes, str]:
+    """The text and its content type.
+
+    Raises:
+        StoreUnavailableError: Redis does not answer.
+    """
+    metrics = [*_reset_metrics(counters.totals()), *_queue_metrics(dues)]
+    registry = CollectorRegistry()
+    registry.register(_Once(metrics))
+    return generate_latest(registry), CONTENT_TYPE_LATEST
+
+
+class _Once:
+    """A collector of metrics that are made already."""
+
+    def __init__(self, metrics: list[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> list[Metric]:
+        return self._metrics
+
+
+def _reset_metrics(totals: Counter[str]) -> Iterator[Metric]:
+    open_now = GaugeMetricFamily(
+        "keyturn_resets_open", "Resets that are not final, by status", labels=["status"]
+    )
+    reached = CounterMetricFamily(
+        "keyturn_resets", "Resets that reached a status", labels=["channel", "status"]
+    )
+    for name, value in sorted(totals.items()):
+        kind, *parts = name.split(":")
+        if kind == "now":
+            open_now.add_metric(parts, value)
+        elif kind == "to":
+            reached.add_metric(parts, value)
+    yield open_now
+    yield reached
+    yield CounterMetricFamily(
+        "keyturn_resets_completed", "Passwords changed with a code", value=totals["completed"]
+    )
+    yield from _provider_metrics(totals)
+
+
+def _provider_metrics(totals: Counter[str]) -> Iterator[Metric]:
+    calls: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for name, value in totals.items():
+        kind, *parts = name.split(":")
+        if kind == "p":
+            provider, outcome, figure = parts
+            calls[provider, outcome][figure] = value
+    durations = HistogramMetricFamily(
+        "keyturn_provider_request_duration_seconds",
+        "Calls to providers",
+        labels=["provider", "outcome"],
+    )
+    for (provider, outcome), figures in sorted(calls.items()):
+        buckets, running = [], 0
+        for bound in (*DURATION_BUCKETS_MS, "inf"):
+            running += figures[f"b{bound}"]
+            edge = "+Inf" if bound == "inf" else str(int(bound) / 1000)
+            buckets.append((edge, float(running)))
+        durations.add_metric([provider, outcome], buckets, figures["ms"] / 1000)
+    yield durations
+
+
+def _queue_metrics(dues: DueStore) -> Iterator[Metric]:
+    depth = GaugeMetricFamily("keyturn_due_depth", "Resets in a due set", labels=["queue"])
+    late = GaugeMetricFamily("keyturn_due_now", "Of them, due now", labels=["queue"])
+    age = GaugeMetricFamily(
+        "keyturn_due_oldest_seconds", "How long the longest waiting is overdue", labels=["queue"]
+    )
+    for queue in Queue:
+        view = dues.look(queue)
+        depth.add_metric([queue.value], view.waiting)
+        late.add_metric([queue.value], view.due)
+        age.add_metric([queue.value], view.oldest_age_seconds)
+    yield depth
+    yield late
+    yield age
+    workers = GaugeMetricFamily("keyturn_workers", "Worker processes seen in the last 5 s")
+    workers.add_metric([], len(dues.workers_seen()))
+    yield workers

@@ -1,0 +1,82 @@
+"""How what is known of people is read; each function raises ValueError with what to write.
+
+No error repeats what was given: it may be an address.
+"""
+
+from __future__ import annotations
+
+import re
+
+import email_validator
+import phonenumbers
+
+ID_CHARACTERS = 200
+
+# Names such as `company.test` and `company.local` pass: closed networks and rehearsals use them,
+# and whether a domain can receive is the provider's to say. The list is the library's public knob.
+email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
+
+_PHONE_SIGNS = re.compile(r"\+[0-9 ()./-]+")
+_HOST = re.compile(r"(?=.{1,253}(:|$))[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9-]+)*(:[0-9]{1,5})?")
+_LANGUAGE = re.compile(
+    r"(?P<language>[a-z]{2,3})(-(?P<script>[a-z]{4}))?(-(?P<region>[a-z]{2}|[0-9]{3}))?"
+    r"(?P<variants>(-([a-z0-9]{5,8}|[0-9][a-z0-9]{3}))*)",
+    re.IGNORECASE,
+)
+
+
+def identity(text: str) -> str:
+    """The id of a user or an organisation."""
+    if not 1 <= len(text) <= ID_CHARACTERS or not text.isprintable() or "/" in text:
+        raise ValueError("must be 1 to 200 printable characters without a slash")
+    return text
+
+
+def email(text: str) -> str:
+    """An e-mail address with a whole domain, normalised; nobody is asked whether it can receive."""
+    try:
+        return email_validator.validate_email(text, check_deliverability=False).normalized
+    except email_validator.EmailNotValidError:
+        raise ValueError("must be an e-mail address such as ada@example.com") from None
+
+
+def phone(text: str) -> str:
+    """A phone number in E.164."""
+    problem = "must be a phone number with its country, such as +41791234567"
+    if not _PHONE_SIGNS.fullmatch(text):
+        raise ValueError(problem)
+    try:
+        number = phonenumbers.parse(text)
+    except phonenumbers.NumberParseException as error:
+        raise ValueError(problem) from error
+    if not phonenumbers.is_possible_number(number):
+        raise ValueError(problem)
+    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+
+
+def language(text: str) -> str:
+    """A BCP 47 tag in its usual spelling: `de-CH`, `zh-Hant-TW`."""
+    match = _LANGUAGE.fullmatch(text)
+    if match is None:
+        raise ValueError("must be a language tag such as de or pt-BR")
+    parts = [match["language"].lower()]
+    parts += [match["script"].title()] if match["script"] else []
+    parts += [match["region"].upper()] if match["region"] else []
+    return "-".join(parts) + match["variants"].lower()
+
+
+def link_host(text: str) -> str:
+    """A host that links may lead to, with its port where it has one."""
+    host = text.strip().lower()
+    if not _HOST.fullmatch(host):
+        raise ValueError("must be a host such as app.example.com, without https:// and path")
+    return host
+
+
+def comparable(address: str) -> str:
+    """A typed address as it is looked up: case does not matter, nor how a number is spelled."""
+    text = address.strip()
+    try:
+        return email(text).casefold() if "@" in text else phone(text)
+    except ValueError:
+        return text.casefold()

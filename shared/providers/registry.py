@@ -1,0 +1,36 @@
+"""Which providers there are: one line each. `build_providers` makes those the settings name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from shared.models import Channel
+from shared.providers.outbox import Outbox
+from shared.providers.sendgrid import SendGrid
+from shared.providers.smtp import Smtp
+from shared.providers.twilio import Twilio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from shared.providers import Provider
+    from shared.settings import Settings
+
+AnyProvider: TypeAlias = "Provider[Any]"
+
+PROVIDERS: dict[tuple[Channel, str], Callable[[Settings], AnyProvider]] = {
+    (Channel.EMAIL, "sendgrid"): SendGrid,
+    (Channel.EMAIL, "smtp"): Smtp,
+    (Channel.EMAIL, "outbox"): lambda settings: Outbox(Channel.EMAIL, settings.data_dir),
+    (Channel.SMS, "twilio"): Twilio,
+    (Channel.SMS, "outbox"): lambda settings: Outbox(Channel.SMS, settings.data_dir),
+}
+
+
+def build_providers(settings: Settings) -> dict[Channel, list[AnyProvider]]:
+    """The providers of each channel in the order the settings give."""
+    chosen = {Channel.EMAIL: settings.email_providers, Channel.SMS: settings.sms_providers}
+    return {
+        channel: [PROVIDERS[channel, name](settings) for name in names]
+        for channel, names in chosen.items()
+    }

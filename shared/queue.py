@@ -1,0 +1,249 @@
+"""What crosses the queue: names, one Celery configuration for both sides, and an id; nothing else.
+
+A hint only says "look at this one now". It may be lost, doubled or late: the due set is the truth.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import queue as standard_queue
+import threading
+import time
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import orjson
+import structlog
+from celery import Celery
+from kombu.exceptions import KombuError
+from kombu.exceptions import OperationalError as BrokerError
+
+from shared.models import Channel, Queue
+from shared.settings import Settings
+
+log = structlog.get_logger()
+
+TASK_NAMES = {
+    Channel.EMAIL: "keyturn.send_email",
+    Channel.SMS: "keyturn.send_sms",
+}
+HINT_LIFETIME_SECONDS = 30  # the sweepers give a new one
+MOST_WAITING = 1000  # hints in the broker; more would only be memory
+MOST_AT_ONCE = 200
+REST_SECONDS = 0.5  # after a failure or a full list
+
+# Why these values: docs/decisions/0001-the-queue-is-a-hint.md
+CELERY_CONFIGURATION: dict[str, Any] = {
+    "task_ignore_result": True,
+    "result_backend": None,
+    "task_serializer": "json",
+    "accept_content": ["json"],
+    "task_acks_late": False,  # the due set recovers; late acknowledgement would only repeat
+    "task_publish_retry": False,
+    "task_default_queue": Queue.URGENT.value,
+    "task_create_missing_queues": True,
+    "worker_prefetch_multiplier": 1,
+    "worker_hijack_root_logger": False,
+    "worker_redirect_stdouts": False,
+    "worker_send_task_events": True,  # for Flower
+    "worker_cancel_long_running_tasks_on_connection_loss": False,
+    "broker_connection_retry_on_startup": True,
+    "broker_connection_max_retries": None,
+    "broker_transport_options": {
+        "socket_timeout": 3,
+        "socket_connect_timeout": 1,
+        "health_check_interval": 15,
+        "visibility_timeout": 3600,
+        "ack_emulation": False,  # a hint needs no redelivery; two and a half times cheaper
+    },
+}
+
+
+class Hint(NamedTuple):
+    """Which reset to look at, on which queue."""
+
+    reset_id: str
+    channel: Channel
+    queue: Queue
+
+
+def make_celery(settings: Settings, **extra: Any) -> Celery:
+    """The Celery application of both sides; only the worker adds tasks to it."""
+    app = Celery("keyturn", broker=settings.hint_url, set_as_current=False)
+    app.conf.update(CELERY_CONFIGURATION, **extra)
+    return app
+
+
+class HintPublisher:
+    """Publishes hints from a thread of its own: no request ever waits for the broker."""
+
+    def __init__(self, app: Celery) -> None:
+        """The thread starts with the first hint."""
+        self._app = app
+        self._hints: standard_queue.SimpleQueue[Hint | None] = standard_queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._envelope = _Envelope(app)
+
+    def publish(self, hint: Hint) -> None:
+        """Hand a hint to the thread; never waits, never fails."""
+        if self._thread is None:
+            self._start()
+        self._hints.put(hint)
+
+    def close(self) -> None:
+        """Publish what is waiting and end the thread."""
+        if self._thread is not None:
+            self._hints.put(None)
+            self._thread.join(timeout=2)
+
+    def waiting(self, queue: Queue) -> int:
+        """How many hints the broker holds for a queue; 0 where it cannot be asked so."""
+        with self._app.pool.acquire(block=True) as connection:
+            channel = connection.default_channel
+            return int(channel.client.llen(queue.value)) if _is_redis(channel) else 0
+
+    def is_connected(self) -> bool:
+        """True when the broker answers now."""
+        try:
+            with self._app.pool.acquire(block=True, timeout=1) as connection:
+                if _is_redis(channel := connection.default_channel):
+                    return bool(channel.client.ping())
+                return bool(connection.ensure_connection(max_retries=1, timeout=1).connected)
+        except _broker_errors(self._app.connection()):
+            return False
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="hints", daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        connection = None
+        while True:
+            hints, is_last = self._gather()
+            try:
+                if connection is None:
+                    connection = self._app.connection_for_write()
+                if hints and self._publish_all(connection.default_channel, hints):
+                    self._rest(is_last=is_last)
+            except _broker_errors(connection) as error:
+                log.warning("hints.dropped", number=len(hints), error=type(error).__name__)
+                with contextlib.suppress(Exception):
+                    connection.close()  # type: ignore[union-attr]
+                connection = None
+                self._rest(is_last=is_last)
+            if is_last:
+                return
+
+    def _gather(self) -> tuple[list[Hint], bool]:
+        """Wait for one hint, then take what came meanwhile."""
+        hints: list[Hint] = []
+        hint = self._hints.get()
+        while hint is not None:
+            hints.append(hint)
+            if len(hints) >= MOST_AT_ONCE:
+                return hints, False
+            try:
+                hint = self._hints.get_nowait()
+            except standard_queue.Empty:
+                return hints, False
+        return hints, True
+
+    def _rest(self, *, is_last: bool) -> None:
+        """The broker is gone or full: what gathers meanwhile is for the sweepers."""
+        if is_last:
+            return
+        time.sleep(REST_SECONDS)
+        while self._hints.qsize() > MOST_AT_ONCE:
+            self._hints.get_nowait()
+
+    def _publish_all(self, channel: Any, hints: Sequence[Hint]) -> bool:
+        """True when the broker holds more than enough."""
+        is_full = False
+        if not _is_redis(channel):
+            for hint in hints:
+                self._app.send_task(
+                    TASK_NAMES[hint.channel],
+                    (hint.reset_id,),
+                    queue=hint.queue.value,
+                    expires=HINT_LIFETIME_SECONDS,
+                    retry=False,
+                )
+            return False
+        for queue in {hint.queue for hint in hints}:
+            texts = [self._envelope.fill(channel, h) for h in hints if h.queue is queue]
+            is_full |= channel.client.lpush(queue.value, *texts) > MOST_WAITING
+        return is_full
+
+
+def _is_redis(channel: Any) -> bool:
+    return hasattr(channel, "_q_for_pri") and hasattr(channel, "client")
+
+
+def _broker_errors(connection: Any) -> tuple[type[Exception], ...]:
+    """Whatever this broker's client fails with."""
+    own = () if connection is None else connection.connection_errors + connection.channel_errors
+    return (BrokerError, KombuError, OSError, *own)
+
+
+class _Envelope:
+    """A task message as Celery and kombu make it, made once per task; filling one costs little.
+
+    `delay()` makes it anew each time, at ten times the price (bench/accept.py).
+    """
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+        self._made: dict[tuple[Channel, Queue], dict[str, Any]] = {}
+
+    def fill(self, channel: Any, hint: Hint) -> bytes:
+        """The message of one hint."""
+        key = (hint.channel, hint.queue)
+        if key not in self._made:
+            self._made[key] = self._make(channel, *key)
+        message = self._made[key]
+        task_id = str(uuid.uuid4())
+        until = datetime.now(UTC) + timedelta(seconds=HINT_LIFETIME_SECONDS)
+        arguments = [[hint.reset_id], {}, message["embed"]]
+        return orjson.dumps(
+            {
+                **message["rest"],
+                "body": base64.b64encode(orjson.dumps(arguments)).decode(),
+                "headers": {
+                    **message["headers"],
+                    "id": task_id,
+                    "root_id": task_id,
+                    "expires": until.isoformat(),
+                    "argsrepr": f"('{hint.reset_id}',)",
+                },
+                "properties": {
+                    **message["properties"],
+                    "correlation_id": task_id,
+                    "delivery_tag": task_id,
+                },
+            }
+        )
+
+    def _make(self, channel: Any, kind: Channel, queue: Queue) -> dict[str, Any]:
+        made = self._app.amqp.as_task_v2("id", TASK_NAMES[kind], ("id",), {}, expires=1)
+        message = channel.prepare_message(
+            "", 0, "application/json", "utf-8", made.headers, dict(made.properties)
+        )
+        message["properties"].update(
+            delivery_mode=2,
+            body_encoding="base64",
+            delivery_info={"exchange": "", "routing_key": queue.value},
+        )
+        rest = {k: v for k, v in message.items() if k not in ("body", "headers", "properties")}
+        embed = made.body[2]
+        return {
+            "rest": rest,
+            "headers": message["headers"],
+            "properties": message["properties"],
+            "embed": embed,
+        }

@@ -1,0 +1,148 @@
+"""Tries, uses and the end of codes; the codes themselves are derived and stand nowhere."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from shared.errors import CodeMismatchError, TooManyRequestsError
+from shared.models import Channel
+from shared.settings import Settings
+from shared.store import keys
+from shared.store.connection import Client
+from shared.store.digests import Digests
+from shared.store.records import moment
+from shared.store.scripts import Scripts
+
+MAX_WRONG_TRIES = 5
+MAX_WRONG_TRIES_PER_DAY = 20
+HOLD_SECONDS = 30.0  # how long a password may take to be changed
+FIELDS = 7
+
+
+@dataclass(frozen=True, slots=True)
+class KnownCode:
+    """What is known of one of a user's last codes, without the code."""
+
+    reset_id: str
+    key_id: str
+    deadline_at: datetime
+    end: str | None  # used, voided, displaced, replaced; None while nothing of the kind happened
+    language: str
+    channel: Channel
+    is_live: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """The record of "your password was changed" that completing a reset leaves."""
+
+    reset_id: str
+    lifetime_seconds: float
+    fields: Mapping[str, str]
+
+
+class CodeStore:
+    """Counts tries before anything is compared, so that parallel guesses gain nothing."""
+
+    def __init__(self, client: Client, digests: Digests, settings: Settings) -> None:
+        """`client` may be a fake one."""
+        self._digests, self._scripts = digests, Scripts(client)
+        self._keep_ms = int(settings.record_lifetime_seconds * 1000)
+
+    def begin_try(self, user_id: str) -> list[KnownCode]:
+        """Reserve one try and give what the typed code may be compared with, newest first.
+
+        Raises:
+            TooManyRequestsError: too many wrong codes today.
+            CodeMismatchError: every try that is left is being made right now.
+        """
+        tag, user = self._digests.user_place(user_id)
+        answer = self._scripts.run(
+            "try_code",
+            (keys.user(tag, user), keys.live(tag, user), keys.recent(tag, user)),
+            (MAX_WRONG_TRIES, MAX_WRONG_TRIES_PER_DAY, tag),
+        )
+        if answer[0] == "limited":
+            raise TooManyRequestsError("codes", retry_after_seconds=-(-int(answer[1]) // 1000))
+        if answer[0] == "spent":
+            raise CodeMismatchError
+        return [_known(answer[i : i + FIELDS]) for i in range(1, len(answer), FIELDS)]
+
+    def list_known(self, user_id: str) -> list[KnownCode]:
+        """What is known of a user's last codes, without a try."""
+        tag, user = self._digests.user_place(user_id)
+        answer = self._scripts.run(
+            "known_codes", (keys.live(tag, user), keys.recent(tag, user)), (tag,)
+        )
+        return [_known(answer[i : i + FIELDS]) for i in range(0, len(answer), FIELDS)]
+
+    def refund_try(self, user_id: str) -> None:
+        """The code was right, or one that worked once: no guess."""
+        self._settle(user_id, "refund", "", "")
+
+    def note_opened(self, user_id: str, reset_id: str) -> None:
+        """The code was right but is not used yet."""
+        self._settle(user_id, "opened", reset_id, "")
+
+    def note_wrong(self, user_id: str) -> str:
+        """The code was wrong: `ok`, `voided` if that was the last try, `none` if none is live."""
+        return self._settle(user_id, "wrong", "", "")
+
+    def take(self, user_id: str, reset_id: str) -> str | None:
+        """A token that holds the code while the password is changed; None when somebody has it."""
+        token = secrets.token_hex(8)
+        return token if self._settle(user_id, "take", reset_id, token) == "ok" else None
+
+    def _settle(self, user_id: str, what: str, reset_id: str, token: str) -> str:
+        tag, user = self._digests.user_place(user_id)
+        answer = self._scripts.run(
+            "settle_try",
+            (keys.user(tag, user), keys.live(tag, user)),
+            (what, reset_id, MAX_WRONG_TRIES, tag, token, int(HOLD_SECONDS * 1000)),
+        )
+        return str(answer)
+
+    def complete(
+        self, user_id: str, *, reset_id: str, token: str, notice: Notice | None
+    ) -> int | None:
+        """The password was changed: use up every live code, record the notice.
+
+        Gives the user's sequence; None when the hold was lost meanwhile.
+        """
+        tag, user = self._digests.user_place(user_id)
+        notice_id = notice.reset_id if notice else ""
+        lifetime_ms = int(notice.lifetime_seconds * 1000) if notice else 0
+        fields = [part for pair in notice.fields.items() for part in pair] if notice else []
+        answer = self._scripts.run(
+            "complete",
+            (
+                keys.user(tag, user),
+                keys.live(tag, user),
+                keys.counters(tag),
+                f"{tag}:r:{notice_id}",
+                keys.due(tag, "urgent"),
+            ),
+            [reset_id, token, tag, self._keep_ms, notice_id, lifetime_ms, *fields],
+        )
+        return int(answer[1]) if answer[0] else None
+
+    def release(self, user_id: str, token: str) -> None:
+        """The password was not changed after all: the code works again at once."""
+        tag, user = self._digests.user_place(user_id)
+        self._scripts.run("release", (keys.user(tag, user),), (token,))
+
+
+def _known(values: list[str]) -> KnownCode:
+    reset_id, key_id, deadline, end, language, channel, is_live = values
+    return KnownCode(
+        reset_id,
+        key_id,
+        moment(deadline),
+        end or None,
+        language,
+        Channel(channel),
+        int(is_live) == 1,
+    )

@@ -1,0 +1,136 @@
+"""Keyed hashes: all that is stored of an address or a user outside the directory.
+
+The key of these hashes is made once and kept in Redis, sealed with the secret keys.
+Source: docs/decisions/0003-sealed-digest-key.md
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+from itertools import chain
+from threading import Lock
+from typing import cast
+
+from cryptography.fernet import Fernet, InvalidToken
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from shared import codes
+from shared.errors import SettingsError
+from shared.store import keys
+from shared.store.connection import Client, store_errors
+
+DIGEST_BYTES = 16
+PEPPER_BYTES = 32
+SEAL_LABEL = b"keyturn digest key seal"
+
+# The first process to come seals its own key; whoever is later reads that one.
+SEAL_ONCE = """
+if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('HSET', KEYS[1], unpack(ARGV)) end
+return redis.call('HGETALL', KEYS[1])
+"""
+
+
+class Digests:
+    """Makes keyed hashes and the ids that follow from them; loads its key at the first use.
+
+    Every method that needs the key may raise StoreUnavailableError at its first use, and
+    SettingsError when none of our secret keys opens what this store has sealed.
+    """
+
+    def __init__(self, client: Client, secret_keys: tuple[str, ...]) -> None:
+        """`secret_keys`: any of them opens the digest key; all of them seal it."""
+        if not secret_keys:
+            raise SettingsError(
+                "KEYTURN_SECRET_KEYS is not set, and the data directory holds no keys; run "
+                "`keyturn up` once, or make a key with `openssl rand -hex 32`"
+            )
+        self._client = client
+        self._secret_keys = {codes.key_id(key): key for key in secret_keys}
+        self._pepper: bytes | None = None
+        self._lock = Lock()
+
+    def digest(self, kind: str, text: str) -> str:
+        """The keyed hash of a text, in hex; another `kind` (at most 16 bytes) gives another."""
+        return self._hash(kind, text).hex()
+
+    def address_digest(self, address: str) -> str:
+        """The digest of a recipient's address, as directories give it; case does not matter."""
+        return self.digest("address", address.casefold())
+
+    def user_place(self, user_id: str) -> tuple[str, str]:
+        """Where a user's records stand: the hash tag of the shard, and the user's digest."""
+        place = self._hash("user", user_id)
+        return keys.TAGS[place[0] % keys.SHARDS], place.hex()
+
+    def new_reset_id(self, user_id: str) -> str:
+        """A fresh id in the user's shard, with 128 random bits."""
+        return self._reset_id(user_id, secrets.token_bytes(DIGEST_BYTES))
+
+    def derived_reset_id(self, user_id: str, *parts: str) -> str:
+        """An id that looks like a fresh one but follows from its parts: same parts, same id."""
+        text = "".join(f"{len(part)}:{part}" for part in (user_id, *parts))
+        return self._reset_id(user_id, self._hash("reset id", text))
+
+    @staticmethod
+    def token_digest(token: str) -> str:
+        """The digest of a token; its 256 random bits need no key."""
+        return hashlib.sha256(token.encode(errors="replace")).hexdigest()
+
+    def _reset_id(self, user_id: str, bits: bytes) -> str:
+        shard = self._hash("user", user_id)[0] % keys.SHARDS
+        return keys.ID_SIGNS[shard] + base64.b32encode(bits).decode().rstrip("=").lower()
+
+    def _hash(self, kind: str, text: str) -> bytes:
+        key = self._pepper or self._load_pepper()
+        return hashlib.blake2b(
+            text.encode(errors="surrogatepass"),
+            key=key,
+            digest_size=DIGEST_BYTES,
+            person=kind.encode(),
+        ).digest()
+
+    def _load_pepper(self) -> bytes:
+        with self._lock:
+            if self._pepper is None:
+                sealed = self._sealed()
+                pepper = self._unseal(sealed)
+                self._seal_for_missing_keys(pepper, sealed)
+                self._pepper = pepper
+            return self._pepper
+
+    def _sealed(self) -> dict[str, str]:
+        fresh = secrets.token_bytes(PEPPER_BYTES)
+        offer = [(key_id, _seal(key, fresh)) for key_id, key in self._secret_keys.items()]
+        with store_errors():
+            reply = self._client.eval(SEAL_ONCE, 1, keys.SEAL, *chain.from_iterable(offer))
+        flat = cast("list[str]", reply)
+        return dict(zip(flat[::2], flat[1::2], strict=True))
+
+    def _unseal(self, sealed: dict[str, str]) -> bytes:
+        for key_id, key in self._secret_keys.items():
+            try:
+                return _fernet(key).decrypt(sealed.get(key_id, ""))
+            except InvalidToken:
+                continue  # not sealed with this key: the next one may open it
+        raise SettingsError(
+            "KEYTURN_SECRET_KEYS holds none of the keys this store was used with "
+            f"({', '.join(sorted(sealed))}); put the old key behind the new one: NEW,OLD"
+        )
+
+    def _seal_for_missing_keys(self, pepper: bytes, sealed: dict[str, str]) -> None:
+        for key_id, key in self._secret_keys.items():
+            if key_id not in sealed:
+                with store_errors():
+                    self._client.hsetnx(keys.SEAL, key_id, _seal(key, pepper))
+
+
+def _seal(secret_key: str, pepper: bytes) -> str:
+    return _fernet(secret_key).encrypt(pepper).decode()
+
+
+def _fernet(secret_key: str) -> Fernet:
+    derived = HKDF(algorithm=SHA256(), length=32, salt=None, info=SEAL_LABEL)
+    return Fernet(base64.urlsafe_b64encode(derived.derive(secret_key.encode())))

@@ -1,0 +1,73 @@
+"""The gate: suppression and the limits of organisation, caller and installation, in one step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from shared.errors import RecipientSuppressedError, TooManyRequestsError
+from shared.store import keys
+from shared.store.connection import Client
+from shared.store.scripts import Argument, Scripts
+
+
+class CallerChangedError(Exception):
+    """Callers or organisations changed since this caller was read: read it again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """At most `most` within a window that begins with its first call."""
+
+    name: str  # organisation, caller, sms_budget: named to the caller
+    about: str  # whose: an id
+    most: int
+    window_seconds: int
+
+    @property
+    def key(self) -> str:
+        """Where it is counted."""
+        return keys.window(self.name, self.about)
+
+
+class LimitStore:
+    """Passes, or says why not."""
+
+    def __init__(self, client: Client) -> None:
+        """`client` may be a fake one."""
+        self._scripts = Scripts(client)
+
+    def pass_gate(
+        self,
+        limits: Sequence[Limit],
+        *,
+        recipient_digest: str,
+        version: int,
+        may_count: bool = True,
+    ) -> None:
+        """Count one call toward every limit, when all of them allow it.
+
+        `may_count=False` looks at the suppression alone.
+
+        Raises:
+            CallerChangedError: `version` is no longer the present one.
+            RecipientSuppressedError: the recipient must not be written to.
+            TooManyRequestsError: a limit is reached.
+        """
+        where = (keys.VERSION, keys.suppression(recipient_digest), *(each.key for each in limits))
+        facts: list[Argument] = [version, int(may_count)]
+        for each in limits:
+            facts += (each.name, each.most, each.window_seconds * 1000)
+        answer = self._scripts.run("gate", where, facts)
+        if answer[0] == "stale":
+            raise CallerChangedError
+        if answer[0] == "suppressed":
+            raise RecipientSuppressedError
+        if answer[0] == "limited":
+            seconds = max(1, -(-int(answer[2]) // 1000))
+            raise TooManyRequestsError(answer[1], retry_after_seconds=seconds)
+
+    def give_back(self, limits: Sequence[Limit]) -> None:
+        """Nothing was recorded after all."""
+        if limits:
+            self._scripts.run("give_back", [each.key for each in limits], ())

@@ -1,0 +1,35 @@
+-- COMPLETE: the password was changed: every live code is used up, what is still queued is
+-- cancelled, and the notice is recorded; in one step.
+-- KEYS u live m notice due   ARGV id hold_token tag keep_ms notice_id life_ms then field, value …
+-- {1, sequence} or {0}: the hold is somebody else's by now. id '' and token '': no code was used.
+local id, tag = ARGV[1], ARGV[3]
+if id ~= '' and redis.call('HGET', KEYS[1], 'h') ~= ARGV[2] then return {0} end
+local us = now_us()
+local now = math.floor(us / 1000)
+for _, other in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
+  local r = tag .. ':r:' .. other
+  local h = redis.call('HMGET', r, 'st', 'q', 'ch', 'db', 'f')
+  if h[1] then
+    redis.call('HSET', r, 'v', 'used')
+    if (h[1] == 'queued' or h[1] == 'retrying') and h[4] == '0' and other ~= id then
+      redis.call('HSET', r, 'f', int(tonumber(h[5]) + 1))
+      settle(r, tag .. ':due:' .. h[2], KEYS[3], other, h[1], 'cancelled', h[3], 'code_used', now,
+             tonumber(ARGV[4]))
+    end
+  end
+end
+if id ~= '' then
+  redis.call('HSET', tag .. ':r:' .. id, 'co', int(now), 'v', 'used')
+  redis.call('HINCRBY', KEYS[3], 'completed', 1)
+end
+redis.call('DEL', KEYS[2])
+redis.call('HDEL', KEYS[1], 'h', 'hx', 'w')
+local sequence = redis.call('HINCRBY', KEYS[1], 'seq', 1)
+if ARGV[5] ~= '' then
+  redis.call('HSET', KEYS[4], 'st', 'queued', 'c', int(us), 'x', int(now + tonumber(ARGV[6])),
+    'sq', sequence, 'k', 'notice', 'q', 'urgent', 'ch', 'email', 'mg', 0, 'f', 0, 'cl', 0, 'at', 0,
+    'db', 0, 'n', int(now), unpack(ARGV, 7))
+  redis.call('ZADD', KEYS[5], int(now), ARGV[5])
+  count(KEYS[3], nil, 'queued', 'email')
+end
+return {1, sequence}

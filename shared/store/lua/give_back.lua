@@ -1,0 +1,5 @@
+-- GIVE BACK: what the gate counted, when nothing was recorded after all. KEYS window…
+for i = 1, #KEYS do
+  if tonumber(redis.call('GET', KEYS[i]) or '0') > 0 then redis.call('DECR', KEYS[i]) end
+end
+return 1

@@ -1,0 +1,49 @@
+-- Said before every script: the clock, and the one way a reset changes its status.
+local FINAL = {accepted = true, delivered = true, undelivered = true, failed = true,
+               suppressed = true, expired = true, cancelled = true}
+
+local function now_us()
+  local t = redis.call('TIME')
+  return tonumber(t[1]) * 1000000 + tonumber(t[2])
+end
+
+local function int(n) return string.format('%.0f', n) end
+
+local function count(m, from, to, channel)
+  if from == to then return end
+  if from and not FINAL[from] then redis.call('HINCRBY', m, 'now:' .. from, -1) end
+  if not FINAL[to] then redis.call('HINCRBY', m, 'now:' .. to, 1) end
+  redis.call('HINCRBY', m, 'to:' .. channel .. ':' .. to, 1)
+end
+
+-- The end of a reset for the workers: out of the due set, and from now on its record may expire.
+local function settle(r, due, m, id, from, to, channel, reason, now, keep_ms)
+  redis.call('HSET', r, 'st', to, 'rs', reason, 'dn', int(now))
+  redis.call('HDEL', r, 'n')
+  redis.call('ZREM', due, id)
+  local x = tonumber(redis.call('HGET', r, 'x'))
+  redis.call('PEXPIREAT', r, int(math.max(x, now) + keep_ms))
+  count(m, from, to, channel)
+end
+
+-- Look again at `at` (ms), the deadline at the latest.
+local function look_again(r, due, id, at)
+  redis.call('HSET', r, 'n', int(at))
+  redis.call('ZADD', due, int(at), id)
+end
+
+-- id, key_id, deadline_ms, end, language, channel, is_live of a user's last codes, newest first.
+local function known_codes(live, recent, tag, now)
+  redis.call('ZREMRANGEBYSCORE', live, '-inf', int(now))
+  local answer = {}
+  for _, id in ipairs(redis.call('ZREVRANGE', recent, 0, -1)) do
+    local r = redis.call('HMGET', tag .. ':r:' .. id, 'kid', 'x', 'v', 'lg', 'ch')
+    if r[1] then
+      for _, value in ipairs({id, r[1], r[2], r[3] or '', r[4], r[5],
+                              redis.call('ZSCORE', live, id) and 1 or 0}) do
+        answer[#answer + 1] = value
+      end
+    end
+  end
+  return answer
+end

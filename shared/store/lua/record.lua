@@ -1,0 +1,76 @@
+-- RECORD: limits, sequence, record, due set, live codes; all or nothing, and safe to repeat.
+-- KEYS r due u live recent req m
+-- ARGV id user org channel queue life_ms key_id language kind cooldown_ms hour day live_max
+--      keep_ms margin_ms tag, then field, value … of the record
+-- {'recorded'|'known', created_us, deadline_ms, sequence, org} or {'limited', name, wait_ms}
+local id, channel, tag = ARGV[1], ARGV[4], ARGV[16]
+local old = redis.call('HMGET', KEYS[1], 'c', 'x', 'sq', 'o')
+if old[1] then return {'known', old[1], old[2], old[3], old[4]} end
+local us = now_us()
+local now = math.floor(us / 1000)
+local cooldown, hour, day = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
+
+local function window_full(name, limit, span)
+  if limit == 0 then return nil end
+  local n = redis.call('ZCOUNT', KEYS[6], int(now - span + 1), '+inf')
+  if n < limit then return nil end
+  local first = redis.call('ZRANGEBYSCORE', KEYS[6], int(now - span + 1), '+inf', 'WITHSCORES',
+                           'LIMIT', n - limit, 1)
+  return {'limited', name, int(tonumber(first[2]) + span - now)}
+end
+
+if cooldown > 0 then
+  local last = redis.call('HGET', KEYS[3], 'cd')
+  if last and tonumber(last) > now then return {'limited', 'cooldown', int(tonumber(last) - now)} end
+end
+local full = window_full('user_hour', hour, 3600000) or window_full('user_day', day, 86400000)
+if full then return full end
+
+-- A newer reset for the same user and channel overtakes an older one not yet handed over.
+local current = redis.call('HGET', KEYS[3], 'cur:' .. channel)
+if current then
+  local r = tag .. ':r:' .. current
+  local h = redis.call('HMGET', r, 'st', 'q', 'db', 'f')
+  if (h[1] == 'queued' or h[1] == 'retrying') and h[3] == '0' then
+    redis.call('HSET', r, 'f', int(tonumber(h[4]) + 1), 'v', 'replaced', 'su', '1')
+    redis.call('ZREM', KEYS[4], current)
+    settle(r, tag .. ':due:' .. h[2], KEYS[7], current, h[1], 'cancelled', channel, 'superseded',
+           now, tonumber(ARGV[14]))
+  elseif h[1] then
+    redis.call('HSET', r, 'su', '1')
+  end
+end
+
+local deadline = now + tonumber(ARGV[6])
+local sequence = redis.call('HINCRBY', KEYS[3], 'seq', 1)
+redis.call('HSET', KEYS[1], 'st', 'queued', 'u', ARGV[2], 'o', ARGV[3], 'ch', channel,
+  'q', ARGV[5], 'k', ARGV[9], 'kid', ARGV[7], 'lg', ARGV[8], 'c', int(us), 'x', int(deadline),
+  'sq', sequence, 'mg', ARGV[15], 'f', 0, 'cl', 0, 'at', 0, 'db', 0, 'n', int(now),
+  unpack(ARGV, 17))
+redis.call('ZADD', KEYS[2], int(now), id)
+redis.call('HSET', KEYS[3], 'cur:' .. channel, id)
+if cooldown > 0 then redis.call('HSET', KEYS[3], 'cd', int(now + cooldown), 'cdid', id) end
+if hour > 0 or day > 0 then
+  redis.call('ZREMRANGEBYSCORE', KEYS[6], '-inf', int(now - 86400000))
+  redis.call('ZADD', KEYS[6], int(now), id)
+  redis.call('PEXPIRE', KEYS[6], 86400000)
+end
+
+-- The codes that work: at most live_max, the oldest gives way.
+redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', int(now))
+redis.call('ZADD', KEYS[5], int(now), id)
+redis.call('ZREMRANGEBYRANK', KEYS[5], 0, -11)
+redis.call('ZADD', KEYS[4], int(deadline), id)
+if redis.call('ZCARD', KEYS[4]) > tonumber(ARGV[13]) then
+  local oldest, since
+  for _, other in ipairs(redis.call('ZRANGE', KEYS[4], 0, -1)) do
+    local c = tonumber(redis.call('HGET', tag .. ':r:' .. other, 'c') or '0')
+    if other ~= id and (not since or c < since) then oldest, since = other, c end
+  end
+  redis.call('ZREM', KEYS[4], oldest)
+  if since > 0 then redis.call('HSET', tag .. ':r:' .. oldest, 'v', 'displaced') end
+end
+redis.call('PEXPIRE', KEYS[4], int(tonumber(ARGV[6]) + 86400000))
+redis.call('PEXPIRE', KEYS[5], int(tonumber(ARGV[6]) + tonumber(ARGV[14])))
+count(KEYS[7], nil, 'queued', channel)
+return {'recorded', int(us), int(deadline), sequence, ARGV[3]}

@@ -1,0 +1,84 @@
+"""A reset as Redis keeps it: short field names in, a Reset out, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from shared.models import Attempt, Channel, DeliveryEvent, Kind, Outcome, Queue, Reset, Status
+
+# Optional facts a record may begin with: Reset's name → the record's.
+OPTIONAL_FIELDS = {"request_id": "rq", "url_template": "tp", "batch_id": "b"}
+
+
+def moment(ms: str | float) -> datetime:
+    """A moment from the milliseconds Redis counted."""
+    return datetime.fromtimestamp(float(ms) / 1000, tz=UTC)
+
+
+def moment_from_us(us: str | int) -> datetime:
+    """A moment from the microseconds Redis counted, exactly."""
+    seconds, rest = divmod(int(us), 1_000_000)
+    return datetime.fromtimestamp(seconds, tz=UTC).replace(microsecond=rest)
+
+
+def parse_reset(reset_id: str, h: Mapping[str, str]) -> Reset:
+    """The reset of a record."""
+    return Reset(
+        reset_id=reset_id,
+        kind=Kind(h["k"]),
+        user_id=h["u"],
+        org_id=h["o"],
+        channel=Channel(h["ch"]),
+        queue=Queue(h["q"]),
+        status=Status(h["st"]),
+        reason=h.get("rs") or None,
+        language=h["lg"],
+        key_id=h["kid"],
+        sequence=int(h["sq"]),
+        created_at=moment_from_us(h["c"]),
+        deadline_at=moment(h["x"]),
+        request_id=h.get("rq"),
+        url_template=h.get("tp"),
+        batch_id=h.get("b"),
+        recipient_digest=h.get("to"),
+        next_look_at=_moment_or_none(h.get("n")),
+        opened_at=_moment_or_none(h.get("op")),
+        completed_at=_moment_or_none(h.get("co")),
+        is_superseded="su" in h,
+        attempts=tuple(_attempts(h)),
+        events=tuple(_events(h)),
+    )
+
+
+def _moment_or_none(ms: str | None) -> datetime | None:
+    return moment(ms) if ms else None
+
+
+def _attempts(h: Mapping[str, str]) -> Iterator[Attempt]:
+    for number in range(1, int(h.get("at", "0")) + 1):
+        provider, started, *rest = orjson.loads(h[f"a{number}"])
+        finished, outcome, message_id, detail = rest or (None, None, None, None)
+        yield Attempt(
+            number=number,
+            provider=provider,
+            started_at=moment(started),
+            finished_at=moment(finished) if finished else None,
+            outcome=Outcome(outcome) if outcome else None,
+            provider_message_id=message_id or None,
+            detail=detail or None,
+        )
+
+
+def _events(h: Mapping[str, str]) -> Iterator[DeliveryEvent]:
+    for number in range(1, int(h.get("en", "0")) + 1):
+        at, kind, provider, detail = orjson.loads(h[f"e{number}"])
+        yield DeliveryEvent(moment(at), kind, provider or None, detail or None)
+
+
+def pairs(flat: list[Any]) -> dict[str, str]:
+    """A mapping from field, value, field, value …."""
+    return dict(zip(flat[::2], flat[1::2], strict=True))

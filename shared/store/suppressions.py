@@ -1,0 +1,57 @@
+"""Recorded reasons never to write to a recipient; keyed by digest, so no address stands here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from shared.models import Recipient
+from shared.store import keys
+from shared.store.connection import Client, store_errors
+from shared.store.digests import Digests
+from shared.store.records import moment
+
+
+@dataclass(frozen=True, slots=True)
+class Suppression:
+    """Why, since when, by whom."""
+
+    reason: str  # bounce, complaint, opt_out, bad_number, or an operator's word
+    source: str  # a provider's name, or who did it by hand
+    since: datetime
+
+
+class SuppressionStore:
+    """Adds, finds and lifts."""
+
+    def __init__(self, client: Client, digests: Digests) -> None:
+        """`client` may be a fake one."""
+        self._client, self._digests = client, digests
+
+    def digest(self, recipient: Recipient) -> str:
+        """What stands for a recipient outside the directory."""
+        return self._digests.digest("recipient", f"{recipient.channel}:{recipient.address.lower()}")
+
+    def find(self, recipient: Recipient) -> Suppression | None:
+        """The reason, or None when the recipient may be written to."""
+        with store_errors():
+            found = self._client.hgetall(keys.suppression(self.digest(recipient)))
+        if not found:
+            return None
+        return Suppression(found["reason"], found["source"], moment(found["since"]))
+
+    def add(self, recipient: Recipient, *, reason: str, source: str) -> None:
+        """From now on the recipient is not written to; a reason that stands there stays."""
+        key = keys.suppression(self.digest(recipient))
+        with store_errors():
+            seconds, microseconds = self._client.time()
+            pipeline = self._client.pipeline(transaction=True)
+            pipeline.hsetnx(key, "reason", reason)
+            pipeline.hsetnx(key, "source", source)
+            pipeline.hsetnx(key, "since", str(seconds * 1000 + microseconds // 1000))
+            pipeline.execute()
+
+    def lift(self, recipient: Recipient) -> bool:
+        """True when there was a suppression; now there is none."""
+        with store_errors():
+            return bool(self._client.delete(keys.suppression(self.digest(recipient))))

@@ -1,0 +1,117 @@
+"""The one place that builds real things from settings; tests pass fakes in instead."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from shared.codes import CodeBook
+from shared.directories import Directory
+from shared.directories.redis import RedisDirectory
+from shared.errors import SettingsError
+from shared.languages import Languages
+from shared.models import Channel, Queue
+from shared.policies import allowed_regions
+from shared.settings import Settings
+from shared.store.callers import CallerStore
+from shared.store.codes import CodeStore
+from shared.store.connection import Client, connect
+from shared.store.counters import CounterStore
+from shared.store.digests import Digests
+from shared.store.dues import DueStore
+from shared.store.idempotency import IdempotencyStore
+from shared.store.limits import LimitStore
+from shared.store.resets import ResetStore
+from shared.store.suppressions import SuppressionStore
+
+if TYPE_CHECKING:
+    from shared.queue import Hint
+
+
+class Hints(Protocol):
+    """Tells workers where to look; may lose what it is told."""
+
+    def publish(self, hint: Hint) -> None:
+        """Never waits, never fails."""
+
+    def is_connected(self) -> bool:
+        """True when the broker answers now."""
+
+    def waiting(self, queue: Queue) -> int:
+        """How many hints wait in the broker."""
+
+    def close(self) -> None:
+        """Pass on what is waiting."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """Everything a use case may need."""
+
+    settings: Settings
+    languages: Languages
+    codes: CodeBook
+    digests: Digests
+    directory: Directory
+    callers: CallerStore
+    resets: ResetStore
+    code_store: CodeStore
+    limits: LimitStore
+    idempotency: IdempotencyStore
+    suppressions: SuppressionStore
+    dues: DueStore
+    counters: CounterStore
+    hints: Hints
+    provider_names: dict[Channel, tuple[str, ...]]
+    sms_regions: frozenset[str] | None
+
+
+def connect_store(settings: Settings) -> Client:
+    """A client of the store's server; connects when it is first used.
+
+    Raises:
+        SettingsError: KEYTURN_REDIS_URL is no URL of a server.
+    """
+    try:
+        return connect(settings.server_url)
+    except ValueError as error:  # the error's own text may hold the password
+        raise SettingsError(
+            "KEYTURN_REDIS_URL: must look like redis://host:6379/0, rediss://… or unix:///path"
+        ) from error
+
+
+def build_services(settings: Settings, *, client: Client, hints: Hints) -> Services:
+    """Services over one Redis client.
+
+    Raises:
+        SettingsError: there are no secret keys.
+    """
+    if not settings.secret_keys:
+        raise SettingsError(
+            "KEYTURN_SECRET_KEYS is not set and the data directory holds no secret_keys; "
+            "`keyturn up` writes them, or make one with `openssl rand -hex 32`"
+        )
+    digests = Digests(client, settings.secret_keys)
+    return Services(
+        settings=settings,
+        languages=Languages(),
+        codes=CodeBook(settings.secret_keys),
+        digests=digests,
+        directory=RedisDirectory(client, digests),
+        callers=CallerStore(client, digests),
+        resets=ResetStore(client, digests, settings),
+        code_store=CodeStore(client, digests, settings),
+        limits=LimitStore(client),
+        idempotency=IdempotencyStore(client, digests),
+        suppressions=SuppressionStore(client, digests),
+        dues=DueStore(client),
+        counters=CounterStore(client),
+        hints=hints,
+        provider_names={
+            Channel.EMAIL: settings.email_providers,
+            Channel.SMS: settings.sms_providers,
+        },
+        sms_regions=allowed_regions(
+            settings.sms_countries, settings.twilio_from, settings.sms_providers
+        ),
+    )

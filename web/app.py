@@ -1,0 +1,80 @@
+"""The Flask application, made from services: fakes in tests, real ones from wiring."""
+
+from __future__ import annotations
+
+import structlog
+from flask import Flask, Response, g, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
+
+from shared.errors import (
+    BodyTooLargeError,
+    CallerError,
+    InvalidRequestError,
+    MethodNotAllowedError,
+    NotFoundError,
+    UnauthenticatedError,
+)
+from shared.wiring import Services
+from web.api import answer, api, house
+from web.health import health
+from web.house import open_house
+from web.problems import UNEXPECTED, Problem, describe
+from web.requests import set_up_requests
+
+log = structlog.get_logger()
+
+HTTP_ERRORS: dict[type[HTTPException], type[CallerError]] = {
+    NotFound: NotFoundError,
+    MethodNotAllowed: MethodNotAllowedError,
+    RequestEntityTooLarge: BodyTooLargeError,
+}
+
+
+def create_app(services: Services) -> Flask:
+    """The application; it sends nothing, and every failure has one JSON shape."""
+    app = Flask(__name__, static_folder=None)
+    app.url_map.strict_slashes = True
+    app.url_map.merge_slashes = False
+    app.extensions["keyturn"] = open_house(services)
+    set_up_requests(app)
+    app.register_blueprint(api)
+    app.register_blueprint(health)
+    app.register_error_handler(CallerError, _tell_caller)
+    app.register_error_handler(HTTPException, _tell_http)
+    app.register_error_handler(Exception, _tell_unexpected)
+    return app
+
+
+def _tell_caller(error: CallerError) -> Response:
+    services = house()
+    language = services.languages.choose_for_header(request.headers.get("Accept-Language"))
+    problem = describe(error, services.languages, language)
+    response = _problem_answer(problem)
+    if isinstance(error, UnauthenticatedError):
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+def _tell_http(error: HTTPException) -> Response:
+    known = HTTP_ERRORS.get(type(error))
+    if known is None and (error.code or 500) < 500:  # noqa: PLR2004
+        known = InvalidRequestError
+    if known is None:
+        return _tell_unexpected(error)
+    response = _tell_caller(known())
+    if isinstance(error, MethodNotAllowed) and error.valid_methods:
+        response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
+    return response
+
+
+def _tell_unexpected(error: Exception) -> Response:
+    log.error("request.failed", request_id=g.get("request_id"), exc_info=error)
+    return _problem_answer(UNEXPECTED)
+
+
+def _problem_answer(problem: Problem) -> Response:
+    response = answer(problem.as_json())
+    response.status_code = problem.http_status
+    if problem.retry_after_seconds is not None:
+        response.headers["Retry-After"] = str(problem.retry_after_seconds)
+    return response

@@ -1,0 +1,43 @@
+"""`keyturn …`: the command line. Exit status 0: done, 1: refused with the reason, 2: wrong use."""
+
+from __future__ import annotations
+
+import click
+
+from web import cli_people, cli_tokens
+from web.cli_failures import tell_failures
+
+# A further command is one line here.
+COMMANDS: tuple[click.Command, ...] = (
+    cli_people.org,
+    cli_people.user,
+    cli_tokens.token,
+)
+
+
+class KeyturnGroup(click.Group):
+    """The group of all commands: what goes wrong in any of them becomes one sentence."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command that was asked for."""
+        with tell_failures():
+            return super().invoke(ctx)
+
+
+@click.group(cls=KeyturnGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="keyturn", message="%(package)s %(version)s")
+def keyturn() -> None:
+    """Password resets that are never lost and can always be explained."""
+
+
+for command in COMMANDS:
+    keyturn.add_command(command)
+
+
+def main() -> None:
+    """The console entry."""
+    keyturn(prog_name="keyturn")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""/livez, /readyz and /metrics: open to anybody who can reach the port; they name nobody."""
+
+from __future__ import annotations
+
+import orjson
+from flask import Blueprint, Response
+
+from shared.errors import StoreUnavailableError
+from shared.metrics import render_metrics
+from web.api import house
+
+health = Blueprint("health", __name__)
+
+
+@health.get("/livez")
+def livez() -> Response:
+    """The process answers."""
+    return Response(b'{"status":"ok"}', mimetype="application/json")
+
+
+@health.get("/readyz")
+def readyz() -> Response:
+    """Redis, the broker and a worker answer: 200, else 503 with what is missing."""
+    services = house()
+    checks = {"redis": "ok", "broker": "ok", "worker": "ok"}
+    try:
+        if not services.dues.workers_seen():
+            checks["worker"] = "none seen in the last 5 s"
+    except StoreUnavailableError:
+        checks["redis"] = "does not answer"
+        checks["worker"] = "unknown"
+    if not services.hints.is_connected():
+        checks["broker"] = "does not answer"
+    is_ready = all(word == "ok" for word in checks.values())
+    body = {"status": "ok" if is_ready else "unavailable", "checks": checks}
+    return Response(orjson.dumps(body), 200 if is_ready else 503, mimetype="application/json")
+
+
+@health.get("/metrics")
+def metrics() -> Response:
+    """Prometheus text; the same whichever process answers."""
+    services = house()
+    text, content_type = render_metrics(services.counters, services.dues)
+    return Response(text, content_type=content_type)

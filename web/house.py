@@ -1,0 +1,21 @@
+"""What the web side adds to the services: who the caller is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from shared.wiring import Services
+from web.auth import Authenticator
+
+
+@dataclass(frozen=True, kw_only=True)
+class House(Services):
+    """The services as the faces use them."""
+
+    auth: Authenticator
+
+
+def open_house(services: Services) -> House:
+    """The services, and who may use them."""
+    parts = {part.name: getattr(services, part.name) for part in fields(Services)}
+    return House(**parts, auth=Authenticator(services.callers, services.settings))

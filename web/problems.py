@@ -1,0 +1,110 @@
+"""Error → gRPC code, HTTP status, id: the only place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from shared import errors
+from shared.languages import Languages
+
+HTTP_STATUS = {
+    1: 499, 2: 500, 3: 400, 4: 504, 5: 404, 6: 409, 7: 403, 8: 429, 9: 400,
+    10: 409, 11: 400, 12: 501, 13: 500, 14: 503, 16: 401,
+}  # fmt: skip
+
+INVALID, NOT_FOUND, DENIED, EXHAUSTED, PRECONDITION = 3, 5, 7, 8, 9
+UNIMPLEMENTED, INTERNAL, UNAVAILABLE, UNAUTHENTICATED = 12, 13, 14, 16
+
+CODES: dict[type[errors.CallerError], int] = {
+    errors.InvalidRequestError: INVALID,
+    errors.BodyTooLargeError: EXHAUSTED,
+    errors.UrlTemplateError: INVALID,
+    errors.UrlTemplateFieldError: INVALID,
+    errors.UrlNotAllowedError: INVALID,
+    errors.PasswordMissingError: INVALID,
+    errors.PasswordPolicyError: INVALID,
+    errors.PasswordTooLongError: INVALID,
+    errors.CodeMismatchError: INVALID,
+    errors.AuthHeaderMissingError: UNAUTHENTICATED,
+    errors.AuthHeaderInvalidError: UNAUTHENTICATED,
+    errors.TokenInvalidError: UNAUTHENTICATED,
+    errors.OrganisationUnknownError: DENIED,
+    errors.MembershipMissingError: NOT_FOUND,
+    errors.PermissionDeniedError: DENIED,
+    errors.NotFoundError: NOT_FOUND,
+    errors.MethodNotAllowedError: UNIMPLEMENTED,
+    errors.UserUnknownError: PRECONDITION,
+    errors.UserNotInitialisedError: PRECONDITION,
+    errors.MachineUserError: PRECONDITION,
+    errors.UserInactiveError: PRECONDITION,
+    errors.RecipientMissingError: PRECONDITION,
+    errors.CountryNotAllowedError: PRECONDITION,
+    errors.RecipientSuppressedError: PRECONDITION,
+    errors.CodeUnusableError: PRECONDITION,
+    errors.CodeExpiredError: PRECONDITION,
+    errors.IdempotencyMismatchError: PRECONDITION,
+    errors.TooManyRequestsError: EXHAUSTED,
+    errors.ProviderMissingError: UNAVAILABLE,
+    errors.StoreUnavailableError: UNAVAILABLE,
+    errors.DirectoryUnavailableError: UNAVAILABLE,
+}
+# Where HTTP says it more exactly than the gRPC code's own status.
+STATUS_OVERRIDES: dict[type[errors.CallerError], int] = {
+    errors.BodyTooLargeError: 413,
+    errors.MethodNotAllowedError: 405,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An error as every protocol tells it."""
+
+    code: int
+    http_status: int
+    id: str | None
+    message: str
+    retry_after_seconds: int | None = None
+
+    @property
+    def text(self) -> str:
+        """The message with the id behind it, as ZITADEL writes it."""
+        return f"{self.message} ({self.id})" if self.id else self.message
+
+    def as_json(self) -> dict[str, Any]:
+        """google.rpc.Status as JSON."""
+        body: dict[str, Any] = {"code": self.code, "message": self.text}
+        if details := self._details():
+            body["details"] = details
+        return body
+
+    def _details(self) -> list[dict[str, Any]]:
+        details: list[dict[str, Any]] = []
+        if self.id:
+            kind = "type.googleapis.com/zitadel.v1.ErrorDetail"
+            details.append({"@type": kind, "id": self.id, "message": self.message})
+        if self.retry_after_seconds is not None:
+            kind = "type.googleapis.com/google.rpc.RetryInfo"
+            details.append({"@type": kind, "retryDelay": f"{self.retry_after_seconds}s"})
+        return details
+
+
+UNEXPECTED = Problem(INTERNAL, 500, None, "Internal error; it was logged under this X-Request-Id")
+
+
+def describe(error: errors.CallerError, languages: Languages, language: str = "en") -> Problem:
+    """The problem of an error, in a language where a translation exists."""
+    code = CODES[type(error)]
+    error_id = error.id
+    if isinstance(error, errors.PasswordPolicyError):
+        error_id = error.IDS[error.rule]
+    message = error.message
+    if language != "en":
+        message = languages.error(language, error_id or type(error).__name__) or message
+    return Problem(
+        code,
+        STATUS_OVERRIDES.get(type(error), HTTP_STATUS[code]),
+        error_id,
+        message,
+        getattr(error, "retry_after_seconds", None),
+    )

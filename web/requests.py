@@ -1,0 +1,62 @@
+"""What every request goes through: its id, the cap on its body, the headers of its answer."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from urllib.parse import quote
+
+from flask import Flask, Response, current_app, g, request
+
+from shared.errors import BodyTooLargeError, InvalidRequestError
+
+MAX_BODY_BYTES = 64 * 1024
+VISIBLE_ASCII = re.compile(r"[!-~]{1,128}")
+V1_PATH = re.compile(r"(?:/management/v1)?/users/([^/]+)/password/_reset")
+# RFC 9745: the date from which the call is deprecated; the value is fixed by SPEC.
+DEPRECATED_SINCE = "@1735689600"
+
+
+def set_up_requests(app: Flask) -> None:
+    """Give every request an id and every answer its headers."""
+    app.before_request(_name_request)
+    app.after_request(_finish_answer)
+
+
+def read_capped_body() -> bytes:
+    """The request's body.
+
+    Raises:
+        BodyTooLargeError: more than 64 KiB, or said to be.
+        InvalidRequestError: less came than was announced.
+    """
+    announced = request.content_length
+    if announced is not None and announced > MAX_BODY_BYTES:
+        raise BodyTooLargeError
+    stream = request.environ["wsgi.input"]
+    wanted = announced if announced is not None else MAX_BODY_BYTES + 1
+    if announced is None and "Transfer-Encoding" not in request.headers:
+        return b""
+    body: bytes = stream.read(wanted)
+    if len(body) > MAX_BODY_BYTES:
+        raise BodyTooLargeError
+    if announced is not None and len(body) < announced:
+        raise InvalidRequestError("the body is shorter than Content-Length says")
+    return body
+
+
+def _name_request() -> None:
+    given = request.headers.get("X-Request-Id", "")
+    g.request_id = given if VISIBLE_ASCII.fullmatch(given) else secrets.token_hex(8)
+
+
+def _finish_answer(response: Response) -> Response:
+    response.headers["X-Request-Id"] = g.get("request_id", "")
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    if match := V1_PATH.fullmatch(request.path):
+        base = current_app.extensions["keyturn"].settings.link_base
+        successor = f"{base}/v2/users/{quote(match[1], safe='')}/password_reset"
+        response.headers["Deprecation"] = DEPRECATED_SINCE
+        response.headers["Link"] = f'<{successor}>; rel="successor-version"'
+    return response

@@ -1,0 +1,168 @@
+"""The only place where request JSON is read and answers are written as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, NoReturn
+
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, pre_load
+
+from shared.errors import InvalidRequestError
+from shared.models import Attempt, DeliveryEvent, Reset
+from shared.store.resets import Recorded
+
+
+class EnumValue(fields.Field[str | int]):
+    """An enum as protobuf's JSON writes it: a name or whole number; which are known, others say."""
+
+    def _deserialize(self, value: Any, attr: str | None, *_: Any, **__: Any) -> str | int:
+        if isinstance(value, str):
+            return value
+        if isinstance(value, int | float) and not isinstance(value, bool) and value == int(value):
+            return int(value)
+        raise ValidationError(f"{attr} must be the name or the number of an enum value")
+
+
+class WireSchema(Schema):
+    """Reads lowerCamelCase and snake_case, ignores unknown fields, as protobuf's JSON does."""
+
+    class Meta:
+        """Unknown fields are ignored."""
+
+        unknown = EXCLUDE
+
+    @pre_load
+    def _one_spelling(self, data: Mapping[str, Any], **_: Any) -> dict[str, Any]:
+        spelled: dict[str, Any] = {}
+        for name, value in data.items():
+            camel = name if "_" not in name else _camel(name)
+            if camel in spelled and camel in self.load_fields_by_wire_name:
+                raise ValidationError(f"{camel} stands there twice")
+            spelled[camel] = value
+        return spelled
+
+    @property
+    def load_fields_by_wire_name(self) -> set[str]:
+        """The names this schema reads."""
+        return {field.data_key or name for name, field in self.load_fields.items()}
+
+
+class SendNotificationSchema(WireSchema):
+    """The body of the v1 call; the path's user id wins over the body's."""
+
+    user_id = fields.String(data_key="userId", allow_none=True)
+    type = EnumValue(allow_none=True)
+
+
+SEND_NOTIFICATION = SendNotificationSchema()
+
+
+def read_body(body: bytes, schema: WireSchema) -> dict[str, Any]:
+    """The body as the schema knows it; an empty one is an empty object.
+
+    Raises:
+        InvalidRequestError: it is not one JSON object of this shape.
+    """
+    try:
+        text = body.decode("utf-8")
+        data = json.loads(
+            text, object_pairs_hook=_no_duplicates, parse_constant=_no_constants
+        ) if text.strip(" \t\r\n") else {}  # fmt: skip
+        if not isinstance(data, dict):
+            raise InvalidRequestError("the body must be one JSON object")
+        loaded: dict[str, Any] = schema.load(data)
+    except (ValueError, OverflowError, RecursionError) as error:
+        raise InvalidRequestError(_explain(error)) from error
+    return loaded
+
+
+def _explain(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        messages: dict[str, list[str]] = error.messages_dict
+        return "; ".join(f"{name}: {' '.join(texts)}" for name, texts in messages.items())
+    if isinstance(error, _DuplicateKeyError):
+        return "the body names one field twice"
+    return "the body is not valid JSON"
+
+
+class _DuplicateKeyError(ValueError):
+    """A JSON object has the same key twice."""
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise _DuplicateKeyError
+    return found
+
+
+def _no_constants(_: str) -> NoReturn:
+    raise ValueError
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(part[:1].upper() + part[1:] for part in rest)
+
+
+def spell(moment: datetime | None) -> str | None:
+    """RFC 3339 in UTC, to the microsecond."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ") if moment else None
+
+
+def write_details(recorded: Recorded) -> dict[str, Any]:
+    """`zitadel.v1.ObjectDetails` as JSON."""
+    created = spell(recorded.created_at)
+    return {
+        "details": {
+            "sequence": str(recorded.sequence),
+            "creationDate": created,
+            "changeDate": created,
+            "resourceOwner": recorded.org_id,
+        }
+    }
+
+
+def write_reset(reset: Reset, *, recipient: str | None) -> dict[str, Any]:
+    """A reset with its timeline; `recipient` is masked."""
+    return {
+        "resetId": reset.reset_id,
+        "userId": reset.user_id,
+        "orgId": reset.org_id,
+        "channel": reset.channel.value,
+        "language": reset.language,
+        "status": reset.status.value,
+        "reason": reset.reason,
+        "createdAt": spell(reset.created_at),
+        "expiresAt": spell(reset.deadline_at),
+        "completedAt": spell(reset.completed_at),
+        "openedAt": spell(reset.opened_at),
+        "recipient": recipient,
+        "requestId": reset.request_id,
+        "batchId": reset.batch_id,
+        "attempts": [_write_attempt(attempt) for attempt in reset.attempts],
+        "events": [_write_event(event) for event in reset.events],
+    }
+
+
+def _write_attempt(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "number": attempt.number,
+        "provider": attempt.provider,
+        "startedAt": spell(attempt.started_at),
+        "finishedAt": spell(attempt.finished_at),
+        "outcome": attempt.outcome.value if attempt.outcome else None,
+        "providerMessageId": attempt.provider_message_id,
+        "detail": attempt.detail,
+    }
+
+
+def _write_event(event: DeliveryEvent) -> dict[str, Any]:
+    return {
+        "at": spell(event.at),
+        "type": event.type,
+        "provider": event.provider,
+        "detail": event.detail,
+    }

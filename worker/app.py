@@ -1,0 +1,91 @@
+"""The Celery application of the workers: `celery --app worker.app …` finds it here."""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from typing import Any
+
+import structlog
+from celery import Celery, signals
+from shared.providers.registry import build_providers
+
+from shared.languages import Languages
+from shared.log import set_up_logging
+from shared.models import Queue
+from shared.queue import HintPublisher, make_celery
+from shared.settings import Settings, load_settings
+from shared.wiring import Services, build_services, connect_store
+from worker.delivery import Delivery
+from worker.messages import MessageRenderer
+from worker.sweep import Sweeper
+from worker.tasks import Desk, register_tasks
+
+log = structlog.get_logger()
+
+
+class WorkerProcess:
+    """What lives as long as a worker process: services, delivery, sweeper."""
+
+    def __init__(self, app: Celery, settings: Settings, desk: Desk) -> None:
+        """Nothing is connected yet: Flower imports this module too."""
+        self._app, self._settings, self._desk = app, settings, desk
+        self._name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+        self._house: Services | None = None
+        self._sweeper: Sweeper | None = None
+
+    def set_up(self, **_: Any) -> None:
+        """Build everything the tasks need, before the first one is taken."""
+        settings = self._settings
+        hints = HintPublisher(self._app)
+        self._house = build_services(settings, client=connect_store(settings), hints=hints)
+        renderer = MessageRenderer(settings, Languages())
+        self._desk.delivery = Delivery(self._house, build_providers(settings), renderer)
+
+    def begin(self, sender: Any = None, **_: Any) -> None:
+        """Sweep the queues this worker serves."""
+        served = tuple(q for q in Queue if q.value in self._app.amqp.queues.consume_from)
+        house = self._house
+        if house is None:
+            return
+        self._sweeper = Sweeper(
+            house.dues,
+            house.hints,
+            served,
+            worker=self._name,
+            pace_seconds=self._settings.sweep_seconds,
+        )
+        self._sweeper.start()
+        log.info("worker.started", queues=[queue.value for queue in served], name=str(sender))
+
+    def stop_sweeping(self, **_: Any) -> None:
+        """No new hints from here; what is being sent is finished."""
+        if self._sweeper:
+            self._sweeper.stop()
+
+    def end(self, **_: Any) -> None:
+        """Everything is finished."""
+        if self._house:
+            self._house.hints.close()
+        log.info("worker.stopped")
+
+
+def _build() -> Celery:
+    settings = load_settings(os.environ)
+    desk = Desk()
+    app = make_celery(settings)
+    register_tasks(app, desk)
+    process = WorkerProcess(app, settings, desk)
+    keep: dict[str, Any] = {"weak": False}
+    signals.setup_logging.connect(
+        lambda **_: set_up_logging(settings.log_level, service="worker"), **keep
+    )
+    signals.worker_init.connect(process.set_up, **keep)
+    signals.worker_ready.connect(process.begin, **keep)
+    signals.worker_shutting_down.connect(process.stop_sweeping, **keep)
+    signals.worker_shutdown.connect(process.end, **keep)
+    return app
+
+
+app = _build()

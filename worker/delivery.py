@@ -1,0 +1,251 @@
+"""A reset's way to a provider: claim, find the user, choose, render, hand over, finish."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from shared.codes import Code
+from shared.errors import (
+    DirectoryUnavailableError,
+    PermanentProviderError,
+    ProviderError,
+    RecipientMissingError,
+    RenderError,
+    StoreUnavailableError,
+    UnknownKeyError,
+)
+from shared.models import (
+    Channel,
+    Email,
+    Kind,
+    Message,
+    Organisation,
+    Outcome,
+    Recipient,
+    Reset,
+    Status,
+    User,
+    UserState,
+)
+from shared.policies import check_recipient, choose_provider
+from shared.providers import Provider, SearchableProvider
+from shared.store.resets import Claim, Finish
+from shared.wiring import Services
+from worker import verdicts
+
+log = structlog.get_logger()
+
+LEASE_SLACK_SECONDS = 5.0
+STORE_RETRY_SECONDS = 0.25
+DIRECTORY_RETRY_SECONDS = 5.0
+
+
+class Renderer(Protocol):
+    """Turns a reset into a message."""
+
+    def render_reset(
+        self,
+        reset: Reset,
+        user: User,
+        recipient: Recipient,
+        organisation: Organisation | None,
+        code: Code,
+        *,
+        seconds_left: float,
+    ) -> Message:
+        """The message with the code."""
+
+    def render_notice(
+        self, reset: Reset, user: User, recipient: Recipient, organisation: Organisation | None
+    ) -> Email:
+        """The mail that tells of a changed password."""
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A message, whom it goes to and who carries it."""
+
+    message: Message
+    recipient: Recipient
+    provider: Provider[Message]
+
+
+class SettledError(Exception):
+    """Nothing is handed over now; `finish` says what becomes of the reset instead."""
+
+    def __init__(self, finish: Finish) -> None:
+        """`finish` is what is noted."""
+        super().__init__(finish.reason)
+        self.finish = finish
+
+
+class Delivery:
+    """Delivers one reset per call; any number of threads may share it."""
+
+    def __init__(
+        self,
+        house: Services,
+        providers: dict[Channel, list[Provider[Message]]],
+        renderer: Renderer,
+    ) -> None:
+        """All parts may be fakes."""
+        self._house, self._providers, self._renderer = house, providers, renderer
+
+    def deliver(self, reset_id: str) -> str:
+        """Do what is due for a reset now; the answer is a word for the logs."""
+        claim = self._house.resets.claim(reset_id)
+        if claim is None:
+            return "nothing due"
+        reset = claim.reset
+        with structlog.contextvars.bound_contextvars(
+            reset_id=reset_id, request_id=reset.request_id, channel=reset.channel.value
+        ):
+            try:
+                letter = self._prepare(claim)
+                finish = self._find(claim, letter) or self._hand_over(claim, letter)
+            except SettledError as settled:
+                finish = settled.finish
+                log.info("reset.settled", status=finish.status.value, reason=finish.reason)
+            return self._conclude(claim, finish)
+
+    def _prepare(self, claim: Claim) -> Letter:
+        """The message as it goes out now, or why nothing goes out."""
+        reset = claim.reset
+        user = self._find_user(claim)
+        recipient = self._find_recipient(reset, user)
+        found = self._house.suppressions.find(recipient)
+        if found and reset.kind is Kind.RESET:
+            raise SettledError(verdicts.ended(Status.SUPPRESSED, found.reason))
+        provider = self._choose_provider(reset)
+        return Letter(self._render(claim, user, recipient), recipient, provider)
+
+    def _find_user(self, claim: Claim) -> User:
+        try:
+            user = self._house.directory.find_user(claim.reset.user_id)
+        except DirectoryUnavailableError as error:
+            log.warning("directory.unavailable")
+            finish = verdicts.later(claim, "directory_unavailable", DIRECTORY_RETRY_SECONDS)
+            raise SettledError(finish) from error
+        if user is None:
+            raise SettledError(verdicts.ended(Status.CANCELLED, "user_gone"))
+        if claim.reset.kind is Kind.RESET and user.state is not UserState.ACTIVE:
+            raise SettledError(verdicts.ended(Status.CANCELLED, f"user_{user.state}"))
+        return user
+
+    def _find_recipient(self, reset: Reset, user: User) -> Recipient:
+        try:
+            return check_recipient(
+                user, reset.channel, allow_unverified=self._house.settings.allow_unverified
+            )
+        except RecipientMissingError as error:
+            status = Status.FAILED if reset.kind is Kind.RESET else Status.CANCELLED
+            raise SettledError(verdicts.ended(status, "no_recipient")) from error
+
+    def _choose_provider(self, reset: Reset) -> Provider[Message]:
+        providers = {provider.name: provider for provider in self._providers[reset.channel]}
+        if not providers:
+            raise SettledError(verdicts.ended(Status.FAILED, "no_provider"))
+        name = choose_provider(tuple(providers), reset.channel, reset.attempts)
+        if reset.attempts and reset.attempts[-1].provider != name:
+            log.warning("provider.failed_over", provider=name, last=reset.attempts[-1].provider)
+        return providers[name]
+
+    def _render(self, claim: Claim, user: User, recipient: Recipient) -> Message:
+        reset, house = claim.reset, self._house
+        organisation = house.callers.find_organisation(reset.org_id)
+        try:
+            if reset.kind is Kind.NOTICE:
+                return self._renderer.render_notice(reset, user, recipient, organisation)
+            code = house.codes.code(reset.reset_id, reset.key_id)
+            left = (reset.deadline_at - claim.now).total_seconds()
+            return self._renderer.render_reset(
+                reset, user, recipient, organisation, code, seconds_left=left
+            )
+        except (RenderError, UnknownKeyError) as error:
+            log.error("delivery.failed", exc_info=error)
+            reason = "key_unknown" if isinstance(error, UnknownKeyError) else "cannot_render"
+            raise SettledError(verdicts.ended(Status.FAILED, reason)) from error
+
+    def _find(self, claim: Claim, letter: Letter) -> Finish | None:
+        """A doubtful attempt that the provider turns out to have, where it can be asked."""
+        provider = letter.provider
+        if not claim.is_doubtful or not isinstance(provider, SearchableProvider):
+            return None
+        try:
+            receipt = provider.find(letter.message)
+        except ProviderError as error:
+            log.warning("provider.unasked", provider=letter.provider.name, reason=error.reason)
+            delay = verdicts.doubt_seconds(claim.reset, self._house.settings)
+            raise SettledError(verdicts.later(claim, "in_doubt", delay)) from error
+        if receipt is None:
+            return None
+        log.info("attempt.found", provider=letter.provider.name)
+        return verdicts.accepted(letter.provider.name, receipt, Outcome.FOUND, 0)
+
+    def _hand_over(self, claim: Claim, letter: Letter) -> Finish:
+        """The one call to the provider."""
+        provider = letter.provider
+        number = self._mark_sending(claim, letter)
+        began = time.monotonic()
+        try:
+            receipt = provider.send(letter.message)
+        except ProviderError as error:
+            return self._note_failure(claim.reset, letter, error, _since_ms(began))
+        took = _since_ms(began)
+        log.info("attempt.accepted", provider=provider.name, attempt=number, duration_ms=took)
+        return verdicts.accepted(provider.name, receipt, Outcome.ACCEPTED, took)
+
+    def _mark_sending(self, claim: Claim, letter: Letter) -> int:
+        needed = self._house.settings.provider_timeout_seconds + LEASE_SLACK_SECONDS
+        if claim.lease_ends - time.monotonic() < needed:
+            raise SettledError(verdicts.later(claim, "lease_too_short", 0))
+        number = self._house.resets.mark_sending(
+            claim,
+            provider=letter.provider.name,
+            recipient_digest=self._house.suppressions.digest(letter.recipient),
+        )
+        if number is None:
+            raise SettledError(verdicts.later(claim, "claim_over", 0))
+        return number
+
+    def _note_failure(
+        self, reset: Reset, letter: Letter, error: ProviderError, duration_ms: int
+    ) -> Finish:
+        name = letter.provider.name
+        if isinstance(error, PermanentProviderError) and error.suppression:
+            self._house.suppressions.add(letter.recipient, reason=error.suppression, source=name)
+            log.warning("suppression.added", reason=error.suppression, provider=name)
+        finish = verdicts.failed(
+            reset, error, self._house.settings, provider=name, duration_ms=duration_ms
+        )
+        event = {Status.UNKNOWN: "attempt.doubtful", Status.RETRYING: "attempt.deferred"}
+        log.warning(
+            event.get(finish.status, "attempt.refused"),
+            provider=name,
+            attempt=len(reset.attempts) + 1,
+            reason=error.reason,
+            duration_ms=duration_ms,
+        )
+        return finish
+
+    def _conclude(self, claim: Claim, finish: Finish) -> str:
+        """Note the outcome; try as long as the claim holds, for an outcome unnoted is doubt."""
+        while True:
+            try:
+                is_noted = self._house.resets.finish(claim, finish)
+                break
+            except StoreUnavailableError:
+                if time.monotonic() + STORE_RETRY_SECONDS > claim.lease_ends:
+                    raise
+                time.sleep(STORE_RETRY_SECONDS)
+        if not is_noted:
+            log.warning("attempt.stale", status=finish.status.value)
+        return finish.status.value
+
+
+def _since_ms(began: float) -> int:
+    return round((time.monotonic() - began) * 1000)

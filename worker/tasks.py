@@ -1,0 +1,27 @@
+"""The tasks: a name, a policy, one call each. Only an id crosses the queue."""
+
+from __future__ import annotations
+
+from celery import Celery
+
+from shared.models import Channel
+from shared.queue import TASK_NAMES
+from worker.delivery import Delivery
+
+
+class Desk:
+    """What the tasks work with, there once the worker process is set up."""
+
+    delivery: Delivery
+
+
+def register_tasks(app: Celery, desk: Desk) -> None:
+    """Give the application its tasks, one per channel, so that Flower tells them apart."""
+    for channel in Channel:
+        _register_delivery(app, desk, TASK_NAMES[channel])
+
+
+def _register_delivery(app: Celery, desk: Desk, name: str) -> None:
+    @app.task(name=name, ignore_result=True)  # type: ignore[untyped-decorator]
+    def deliver(reset_id: str) -> None:
+        desk.delivery.deliver(reset_id)

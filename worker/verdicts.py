@@ -1,0 +1,79 @@
+"""What an attempt's outcome means for its reset; pure, so that the whole table can be tested."""
+
+from __future__ import annotations
+
+from shared.errors import (
+    AccountProviderError,
+    DoubtfulProviderError,
+    PermanentProviderError,
+    ProviderError,
+    TransientProviderError,
+)
+from shared.models import Outcome, Receipt, Reset, Status
+from shared.policies import doubt_delay_seconds, retry_delay_seconds
+from shared.settings import Settings
+from shared.store.resets import Claim, Finish
+
+
+def accepted(provider: str, receipt: Receipt, outcome: Outcome, duration_ms: int) -> Finish:
+    """A provider has the message."""
+    return Finish(
+        status=Status.ACCEPTED,
+        outcome=outcome,
+        provider=provider,
+        provider_message_id=receipt.provider_message_id or "",
+        duration_ms=duration_ms,
+    )
+
+
+def failed(
+    reset: Reset, error: ProviderError, settings: Settings, *, provider: str, duration_ms: int
+) -> Finish:
+    """A provider did not take the message, or may have."""
+    status, outcome, delay = _what_follows(reset, error, settings)
+    return Finish(
+        status=status,
+        outcome=outcome,
+        delay_seconds=delay,
+        provider=provider,
+        reason=error.reason,
+        detail=error.detail,
+        duration_ms=duration_ms,
+    )
+
+
+def _what_follows(
+    reset: Reset, error: ProviderError, settings: Settings
+) -> tuple[Status, Outcome, float]:
+    if isinstance(error, DoubtfulProviderError):
+        return Status.UNKNOWN, Outcome.DOUBT, doubt_seconds(reset, settings)
+    if isinstance(error, TransientProviderError):
+        is_account = isinstance(error, AccountProviderError)
+        delay = retry_delay_seconds(
+            reset.channel,
+            len(reset.attempts) + 1,
+            delays=settings.retry_delays_seconds,
+            retry_after_seconds=error.retry_after_seconds,
+        )
+        return Status.RETRYING, Outcome.ACCOUNT if is_account else Outcome.TRANSIENT, delay
+    has_opted_out = isinstance(error, PermanentProviderError) and error.suppression == "opt_out"
+    return Status.SUPPRESSED if has_opted_out else Status.FAILED, Outcome.PERMANENT, 0
+
+
+def doubt_seconds(reset: Reset, settings: Settings) -> float:
+    """How long to wait before a doubtful attempt is looked at."""
+    return doubt_delay_seconds(reset.channel, settings.doubt_seconds)
+
+
+def later(claim: Claim, reason: str, delay_seconds: float) -> Finish:
+    """No attempt was made; another look is due, and whatever was in doubt stays so."""
+    if claim.is_doubtful:
+        status = Status.UNKNOWN
+    else:
+        status = Status.RETRYING if claim.reset.attempts else Status.QUEUED
+    return Finish(status=status, reason=reason, delay_seconds=delay_seconds)
+
+
+def ended(status: Status, reason: str) -> Finish:
+    """No attempt was made, and none will be."""
+    return Finish(status=status, reason=reason)
