@@ -19,6 +19,8 @@ from web.resets import Order, record_reset
 from web.schemas import spell, write_reset
 from web.verdicts import NO_REQUEST, Verdict, judge
 
+LATE_SECONDS = 30  # a person gives up about then
+
 
 @click.group()
 def reset() -> None:
@@ -105,11 +107,7 @@ def _for_people(facts: dict[str, Any]) -> dict[str, Any]:
     ]
     events = [f"{each['at']} {each['type']}" for each in facts.get("events", [])]
     shown = {name: value for name, value in facts.items() if value not in (None, [], "")}
-    return {
-        **shown,
-        **({"attempts": attempts} if attempts else {}),
-        **({"events": events} if events else {}),
-    }
+    return shown | {n: v for n, v in (("attempts", attempts), ("events", events)) if v}
 
 
 @click.command()
@@ -121,11 +119,9 @@ def status(*, as_json: bool) -> None:
     if as_json:
         print_json(facts)
         return
-    click.secho(
-        _first_trouble(facts) or "All is well.", fg="red" if _first_trouble(facts) else "green"
-    )
-    print_facts({**facts, "due": _counts(facts["due"]), "open": _counts(facts["open"]),
-                 "reached": _counts(facts["reached"])})  # fmt: skip
+    trouble = _first_trouble(facts)
+    click.secho(trouble or "All is well.", fg="red" if trouble else "green")
+    print_facts({n: _counts(v) if isinstance(v, dict) else v for n, v in facts.items()})
 
 
 def read_status(services: House) -> dict[str, Any]:
@@ -141,7 +137,7 @@ def read_status(services: House) -> dict[str, Any]:
         "due": {queue.value: view.waiting for queue, view in views.items()},
         "dueNow": {queue.value: view.due for queue, view in views.items()},
         "oldestDueSeconds": round(max(v.oldest_age_seconds for v in views.values()), 3),
-        "hints": {queue.value: services.hints.waiting(queue) for queue in Queue},
+        "hints": _hints(services),
         "workers": len(services.dues.workers_seen()),
         "open": {n[4:]: v for n, v in sorted(totals.items()) if n.startswith("now:") and v},
         "reached": dict(sorted(reached.items())),
@@ -149,11 +145,22 @@ def read_status(services: House) -> dict[str, Any]:
     }
 
 
+def _hints(services: House) -> dict[str, int]:
+    if not services.hints.is_connected():
+        return {}
+    return {queue.value: services.hints.waiting(queue) for queue in Queue}
+
+
 def _first_trouble(facts: dict[str, Any]) -> str | None:
     if not facts["workers"]:
-        return "No worker was seen in the last 5 s: nothing is being sent. Start one: `python -m worker`."
-    if facts["oldestDueSeconds"] > 30:  # noqa: PLR2004 - the alarm of docs/operating.md
-        return f"The oldest reset has been due for {facts['oldestDueSeconds']:.0f} s: too few workers, or a provider is slow."
+        return "No worker was seen in the last 5 s: nothing is being sent. Start one."
+    age = facts["oldestDueSeconds"]
+    if age > LATE_SECONDS:
+        return (
+            f"The oldest reset has been due for {age:.0f} s: too few workers, or a slow provider."
+        )
+    if not facts["hints"]:
+        return "The broker does not answer: the sweepers still send, a little later."
     return None
 
 
