@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, TextIO
 
 import orjson
 import structlog
@@ -43,8 +43,8 @@ EVENTS = {
 }
 
 
-def set_up_logging(level: str, *, service: str) -> None:
-    """Write JSON lines to standard output, those of libraries included."""
+def set_up_logging(level: str, *, service: str, stream: TextIO = sys.stdout) -> None:
+    """Write JSON lines, those of libraries included."""
     shared_steps: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -53,10 +53,10 @@ def set_up_logging(level: str, *, service: str) -> None:
     structlog.configure(
         processors=[*shared_steps, _name_service(service), _spell_error, _to_json],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.BytesLoggerFactory(sys.stdout.buffer),
+        logger_factory=structlog.BytesLoggerFactory(stream.buffer),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stdout)
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared_steps,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from web import cli_people, cli_tokens
+from web import cli_people, cli_resets, cli_tokens
 from web.cli_failures import tell_failures
 
 # A further command is one line here.
@@ -12,6 +12,9 @@ COMMANDS: tuple[click.Command, ...] = (
     cli_people.org,
     cli_people.user,
     cli_tokens.token,
+    cli_resets.reset,
+    cli_resets.explain,
+    cli_resets.status,
 )
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from shared.models import Channel, Queue
 from shared.store import keys
 from shared.store.connection import Client, store_errors
+from shared.store.records import moment
 from shared.store.scripts import Scripts
 
 WORKER_SEEN_SECONDS = 5.0
@@ -52,6 +54,10 @@ class DueStore:
         with store_errors():
             seconds, microseconds = self._client.time()
         return float(seconds * 1000 + microseconds / 1000)
+
+    def now(self) -> datetime:
+        """Redis's clock as a moment."""
+        return moment(self.now_ms())
 
     def say_seen(self, worker: str) -> None:
         """A worker is there and sweeping."""
