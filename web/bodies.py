@@ -11,7 +11,7 @@ import time
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Protocol
 
-from werkzeug.exceptions import BadRequest, RequestTimeout, ServiceUnavailable
+from shared.errors import InvalidRequestError, TooManyRequestsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -44,16 +44,16 @@ class BodyReaders:
         """What `source.read(size)` gives.
 
         Raises:
-            RequestTimeout: it took longer than the timeout.
-            ServiceUnavailable: too many bodies are being waited for.
+            InvalidRequestError: it took longer than the timeout.
+            TooManyRequestsError: too many bodies are being waited for.
         """
         job = _Read(source, size)
         self._take_thread()
         self._jobs.put(job)
         if not job.done.acquire(timeout=max(0.0, timeout_seconds)):
-            raise RequestTimeout("The body did not arrive in time")
+            raise InvalidRequestError("the body did not arrive in time")
         if job.error is not None:
-            raise BadRequest("The body could not be read") from job.error
+            raise InvalidRequestError("the body could not be read") from job.error
         return job.result
 
     def _take_thread(self) -> None:
@@ -62,7 +62,7 @@ class BodyReaders:
                 self._idle -= 1
                 return
             if self._started >= self._most:
-                raise ServiceUnavailable("Too many slow bodies")
+                raise TooManyRequestsError("slow bodies", retry_after_seconds=10)
             self._started += 1
         threading.Thread(target=self._work, name="body-reader", daemon=True).start()
 
@@ -94,8 +94,8 @@ class TimedBody:
     """A request's body, a file to read from.
 
     Raises:
-        RequestTimeout: the whole of it did not arrive within its seconds (408).
-        BadRequest: it ended before the Content-Length (400).
+        InvalidRequestError: the whole of it did not arrive within its seconds, or it ended
+            before the Content-Length.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class TimedBody:
             return
         self._missing_bytes -= got_bytes
         if self._missing_bytes > 0 and got_bytes < wanted_bytes:
-            raise BadRequest("The body is shorter than its Content-Length")
+            raise InvalidRequestError("the body is shorter than Content-Length says")
 
 
 def bodies_that_end(

@@ -9,14 +9,13 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from shared.directories.redis import RedisDirectory
+from shared.errors import DirectoryUnavailableError, StoreUnavailableError
+from shared.models import Organisation
+from shared.settings import SECRET_KEYS_FILE, Settings
 from shared.store.caller_records import Grants
 from shared.store.callers import CallerStore
 from shared.store.digests import Digests
 from shared.wiring import connect_store
-
-from shared.errors import DirectoryUnavailableError, StoreUnavailableError
-from shared.models import Organisation
-from shared.settings import SECRET_KEYS_FILE, Settings
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shared.errors import SettingsError
+from shared.log import set_up_logging
 from shared.settings import Settings, load_settings
 from web.__main__ import taken_port
 from web.children import Child, stop_together
@@ -65,20 +66,21 @@ def run_up(environ: Mapping[str, str]) -> int:
     settings, environ = _prepare(environ)
     stopping = Stopping()
     with _only_up(settings.data_dir):
+        set_up_logging(settings.log_level, service="up")
         _refuse_taken_ports(settings)
         write_secret_keys(settings)
         settings = load_settings(environ)  # with the keys
-        house = House(settings, environ)
+        processes = Processes(settings, environ)
         try:
-            house.start(stopping)
+            processes.start(stopping)
             first_start, ready = FirstStart(settings, open_registry(settings)), ReadyLines(settings)
             while not stopping.is_asked():
-                house.watch()
+                processes.watch()
                 if first_start.is_done():
                     ready.tell_once()
                 time.sleep(TURN_SECONDS)
         finally:
-            house.stop(stopping.is_forced)
+            processes.stop(stopping.is_forced)
     return 1 if stopping.is_forced() else 0
 
 
@@ -115,7 +117,7 @@ def _refuse_taken_ports(settings: Settings) -> None:
             time.sleep(TURN_SECONDS)
 
 
-class House:
+class Processes:
     """The embedded server, when it is wanted, and the children, in the order of their start."""
 
     def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from shared.wiring import build_services
-
+from shared.log import set_up_logging
+from shared.queue import HintPublisher, make_celery
 from shared.settings import PREFIX, load_settings
+from shared.wiring import build_services, connect_store
 from web import create_app
 from web.bodies import bodies_that_end
 
@@ -26,4 +27,7 @@ def build_app() -> WSGIApplication:
     settings = load_settings(os.environ)
     for name in [name for name in os.environ if name.startswith(PREFIX)]:
         del os.environ[name]
-    return bodies_that_end(create_app(build_services(settings)))
+    set_up_logging(settings.log_level, service="web")
+    hints = HintPublisher(make_celery(settings))
+    services = build_services(settings, client=connect_store(settings), hints=hints)
+    return bodies_that_end(create_app(services))
