@@ -142,8 +142,8 @@ class CallerStore:
 
     def _save_token(self, token_digest: str, facts: dict[str, str]) -> None:
         with store_errors():
-            self._client.hset(keys.TOKENS, facts["id"], token_digest)
             self._client.hset(keys.token(token_digest), mapping=dict[Any, Any](facts))
+            self._client.hset(keys.TOKENS, facts["id"], token_digest)
             self._client.incr(keys.VERSION)
 
     def _load_hashes(self, names: Iterable[str]) -> list[dict[str, str]]:
@@ -155,4 +155,4 @@ class CallerStore:
     def _now_ms(self) -> int:
         with store_errors():
             seconds, microseconds = self._client.time()
-        return seconds * 1000 + microseconds // 1000
+        return int(seconds) * 1000 + int(microseconds) // 1000
