@@ -74,14 +74,18 @@ def set_up_logging(level: str, *, service: str) -> None:
 
 
 def _name_service(service: str) -> Any:
-    def add(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    def add(
+        _logger: Any, _method: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
         event["service"] = service
         return event
 
     return add
 
 
-def _spell_error(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def _spell_error(
+    _logger: Any, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
     """An exception as its type and place: its text may hold what must not be logged."""
     error = event.pop("exc_info", None)
     if error is True:

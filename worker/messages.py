@@ -18,6 +18,7 @@ from jinja2 import (
 )
 
 from shared.errors import RenderError
+from shared.gsm7 import segments
 from shared.languages import spell_moment, spell_time
 from shared.links import default_link, expand_template, short_link
 from shared.models import Channel, Email, Sms
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from shared.settings import Settings
 
 TEMPLATES = Path(__file__).parent / "templates"
-SEGMENT_CHARACTERS = 160  # 3GPP TS 23.038: one GSM-7 segment
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +119,14 @@ class MessageRenderer:
             "link": self._link(reset, code),
             "time": spell_time(language, reset.deadline_at, self._settings.time_zone),
         }
+        # The name stands before the words where it costs no segment and no other alphabet.
         plain = _fill(self._sms, facts | {"organisation": None})
         named = _fill(self._sms, facts | {"organisation": self._name_of(organisation)})
         base = self._settings.link_base
         return Sms(
             reset_id=reset.reset_id,
             recipient=recipient,
-            body=named if _fits_segment(named, plain) else plain,
+            body=named if segments(named) == segments(plain) else plain,
             callback_url=f"{base}/callbacks/twilio?resetId={reset.reset_id}#rc=5&rp=all",
             validity_seconds=max(1, math.floor(seconds_left)),
         )
@@ -186,9 +187,3 @@ def _fill(template: Template, facts: dict[str, object]) -> str:
         return template.render(facts)
     except TemplateError as error:
         raise RenderError(f"{template.name}: {error.message}") from error
-
-
-def _fits_segment(named: str, plain: str) -> bool:
-    """True when a name before an SMS costs nothing: no second segment, no other alphabet."""
-    name = named.removesuffix(plain)
-    return len(named) <= SEGMENT_CHARACTERS and name.isascii() and not set(name) & set("`^{}\\[~]|")

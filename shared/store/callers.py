@@ -155,4 +155,4 @@ class CallerStore:
     def _now_ms(self) -> int:
         with store_errors():
             seconds, microseconds = self._client.time()
-        return int(seconds) * 1000 + int(microseconds) // 1000
+        return int(seconds * 1000 + microseconds // 1000)

@@ -88,7 +88,7 @@ class CodeStore:
         self._settle(user_id, "opened", reset_id, "")
 
     def note_wrong(self, user_id: str) -> str:
-        """The code was wrong: `ok`, `voided` if that was one too many, `none` without live codes."""
+        """The code was wrong: `ok`, `voided` if that was the last try, `none` if none is live."""
         return self._settle(user_id, "wrong", "", "")
 
     def take(self, user_id: str, reset_id: str) -> str | None:
@@ -114,6 +114,7 @@ class CodeStore:
         """
         tag, user = self._digests.user_place(user_id)
         notice_id = notice.reset_id if notice else ""
+        lifetime_ms = int(notice.lifetime_seconds * 1000) if notice else 0
         fields = [part for pair in notice.fields.items() for part in pair] if notice else []
         answer = self._scripts.run(
             "complete",
@@ -124,10 +125,7 @@ class CodeStore:
                 f"{tag}:r:{notice_id}",
                 keys.due(tag, "urgent"),
             ),
-            (
-                *(reset_id, token, tag, self._keep_ms, notice_id),
-                *(int(notice.lifetime_seconds * 1000) if notice else 0, *fields),
-            ),
+            [reset_id, token, tag, self._keep_ms, notice_id, lifetime_ms, *fields],
         )
         return int(answer[1]) if answer[0] else None
 

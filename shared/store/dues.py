@@ -51,7 +51,7 @@ class DueStore:
         """Redis's clock, the only one."""
         with store_errors():
             seconds, microseconds = self._client.time()
-        return seconds * 1000.0 + microseconds / 1000.0
+        return float(seconds * 1000 + microseconds / 1000)
 
     def say_seen(self, worker: str) -> None:
         """A worker is there and sweeping."""
