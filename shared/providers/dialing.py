@@ -175,21 +175,23 @@ def _connect(addresses: list[_Address], deadline: Deadline) -> Line:
     raise failure
 
 
-class _Resolver:
+class Resolver:
     """Looks names up in threads of their own, for getaddrinfo knows no timeout.
 
     Everybody who asks for the same name while it is being looked up waits for the same thread, so
     a dead name server holds one thread per name and not one per message.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, look_up: Callable[..., list[_Address]]) -> None:
+        """`look_up(host, port, flags)` may take as long as it likes."""
+        self._look_up = look_up
         self._lock = threading.Lock()
         self._under_way: dict[tuple[str, int], Future[list[_Address]]] = {}
 
     def addresses(self, host: str, port: int, deadline: Deadline) -> list[_Address]:
         """Raises OSError: unknown, or not known in time."""
         try:
-            return _look_up(host, port, socket.AI_NUMERICHOST)
+            return self._look_up(host, port, socket.AI_NUMERICHOST)
         except socket.gaierror:
             return self._answer(host, port).result(timeout=deadline.left_seconds())
 
@@ -203,21 +205,18 @@ class _Resolver:
         return answer
 
     def _resolve(self, host: str, port: int, answer: Future[list[_Address]]) -> None:
-        outcome: Callable[[], None]
         try:
-            addresses = _look_up(host, port)
-        except (OSError, UnicodeError) as error:
-            reason = error if isinstance(error, OSError) else socket.gaierror("not a host name")
-            outcome = lambda: answer.set_exception(reason)  # noqa: E731 - set after the lock
-        else:
-            outcome = lambda: answer.set_result(addresses)  # noqa: E731
+            answer.set_result(self._look_up(host, port, 0))
+        except OSError as error:
+            answer.set_exception(error)
+        except UnicodeError:
+            answer.set_exception(socket.gaierror("not a host name"))
         with self._lock:
             del self._under_way[host, port]
-        outcome()
 
 
-def _look_up(host: str, port: int, flags: int = 0) -> list[_Address]:
+def _look_up(host: str, port: int, flags: int) -> list[_Address]:
     return list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags))
 
 
-_resolver = _Resolver()
+_resolver = Resolver(_look_up)

@@ -142,8 +142,8 @@ class CallerStore:
 
     def _save_token(self, token_digest: str, facts: dict[str, str]) -> None:
         with store_errors():
-            self._client.hset(keys.TOKENS, facts["id"], token_digest)
             self._client.hset(keys.token(token_digest), mapping=dict[Any, Any](facts))
+            self._client.hset(keys.TOKENS, facts["id"], token_digest)
             self._client.incr(keys.VERSION)
 
     def _load_hashes(self, names: Iterable[str]) -> list[dict[str, str]]:

@@ -177,7 +177,7 @@ class ResetStore:
         Safe to repeat when the answer was lost.
         """
         reset = claim.reset
-        tag, user = self._digests.user_place(reset.user_id)
+        tag, (_, user) = keys.tag_of(reset.reset_id), self._digests.user_place(reset.user_id)
         bucket = next((b for b in DURATION_BUCKETS_MS if finish.duration_ms <= b), "inf")
         answer = self._scripts.run(
             "finish",

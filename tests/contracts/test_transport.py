@@ -12,8 +12,8 @@ import pytest
 import trustme
 
 from shared.errors import DoubtfulProviderError, TransientProviderError
-from shared.providers.dialing import Deadline
-from shared.providers.http import MAX_ANSWER_BYTES, Transport
+from shared.providers.dialing import Deadline, Resolver
+from shared.providers.http import MAX_ANSWER_BYTES, MAX_IDLE_SECONDS, Transport
 from tests.provider_stub import Answer, ProviderStub
 
 TIMEOUT_SECONDS = 0.5
@@ -244,6 +244,43 @@ def test_a_header_of_two_lines_is_never_written(stub, transport):
         transport.call("POST", "/", headers={"X-A": "b\r\nX-Injected: c"})
 
     assert stub.requests == []
+
+
+def test_a_connection_idle_for_too_long_is_not_used_again(stub, transport):
+    stub.answers(Answer(), Answer())
+    call(transport)
+    before = stub.connections
+    line, idle_since = transport._idle.pop()
+    transport._idle.append((line, idle_since - MAX_IDLE_SECONDS))
+
+    call(transport)
+
+    assert stub.connections == before + 1
+
+
+def test_everybody_waits_for_the_same_look_up_and_no_longer_than_told():
+    asked, over = [], threading.Event()
+
+    def look_up(host, port, flags):
+        if flags:
+            raise socket.gaierror
+        asked.append(host)
+        over.wait(5)
+        return []
+
+    resolver = Resolver(look_up)
+
+    def ask(_):
+        with pytest.raises(TimeoutError):
+            resolver.addresses("slow.example", 443, Deadline(0.1))
+
+    started = time.monotonic()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(ask, range(8)))
+    over.set()
+
+    assert asked == ["slow.example"]
+    assert time.monotonic() - started < 0.1 + SLACK_SECONDS
 
 
 def test_a_deadline_that_passed_says_so():

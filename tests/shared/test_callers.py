@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
@@ -230,6 +231,31 @@ def test_a_caller_is_found_in_one_round_trip(real_client):
     callers.find_caller(token)
 
     assert real_client.info("stats")["total_reads_processed"] - before == 2  # it, and this info
+
+
+@pytest.mark.real_server
+def test_a_full_server_still_knows_its_callers(real_client):
+    callers = a_store_with_acme(real_client)
+    token, record = callers.create_token("acme", OWNER)
+
+    with a_full_server(real_client):
+        caller = callers.find_caller(token)
+        with pytest.raises(StoreUnavailableError):
+            callers.create_token("acme", OWNER)
+
+    assert caller.token_id == record.token_id
+
+
+@contextmanager
+def a_full_server(client):
+    before = client.config_get("maxmemory*")
+    client.config_set("maxmemory-policy", "noeviction")
+    client.config_set("maxmemory", "1")
+    try:
+        yield
+    finally:
+        client.config_set("maxmemory", before["maxmemory"])
+        client.config_set("maxmemory-policy", before["maxmemory-policy"])
 
 
 def test_a_store_that_is_gone_is_told_as_unavailable():

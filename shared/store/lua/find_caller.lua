@@ -7,6 +7,6 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local expires = tonumber(facts[6])
 if expires and expires <= now then return {} end
 if now - (tonumber(facts[8]) or 0) >= tonumber(ARGV[1]) then
-  redis.call('HSET', KEYS[1], 'used', string.format('%.0f', now))
+  redis.pcall('HSET', KEYS[1], 'used', string.format('%.0f', now)) -- a full server still knows its callers
 end
 return {facts[1], facts[2], facts[3] or '', facts[4], facts[5], expires and string.format('%.0f', expires - now) or ''}

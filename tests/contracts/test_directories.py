@@ -1,0 +1,92 @@
+"""What every directory promises. A new one is one more builder in BUILDERS."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from shared.directories import Directory
+from shared.directories.passwords import Argon2Hasher
+from shared.directories.redis import RedisDirectory
+from shared.models import Channel, Organisation, Recipient, User, UserKind, UserState
+from shared.store.callers import CallerStore
+from shared.store.digests import Digests
+
+SECRET = "a secret key of more than thirty-two characters"
+PASSWORD = "Correct-horse-1"
+ADA = User(
+    "ada", "acme", UserState.ACTIVE, UserKind.HUMAN, "ada", "Ada Lovelace", "de-CH",
+    Recipient(Channel.EMAIL, "ada@example.com", is_verified=True),
+    Recipient(Channel.SMS, "+41791234567", is_verified=False),
+)  # fmt: skip
+ROBOT = User("robot", "acme", UserState.LOCKED, UserKind.MACHINE)
+
+
+def a_redis_directory(client) -> Directory:
+    digests = Digests(client, (SECRET,))
+    CallerStore(client, digests).save_organisation(Organisation("acme", "Acme"))
+    directory = RedisDirectory(client, digests, hasher=Argon2Hasher(memory_kib=64, passes=1))
+    ada = {
+        "userId": "ada", "orgId": "acme", "userName": "ada", "displayName": "Ada Lovelace",
+        "language": "de-CH", "email": "ada@example.com", "emailVerified": True,
+        "phone": "+41791234567", "password": PASSWORD,
+    }  # fmt: skip
+    robot = {"userId": "robot", "orgId": "acme", "state": "locked", "kind": "machine"}
+    directory.import_users([json.dumps(ada), json.dumps(robot)])
+    return directory
+
+
+BUILDERS = {"redis": a_redis_directory}
+
+
+@pytest.fixture(params=BUILDERS)
+def directory(request, client):
+    return BUILDERS[request.param](client)
+
+
+@pytest.mark.parametrize("user", [ADA, ROBOT], ids=["everything", "nothing"])
+def test_a_user_is_found_with_all_that_is_known(directory, user):
+    assert directory.find_user(user.user_id) == user
+
+
+@pytest.mark.parametrize("user_id", ["nobody", "ADA", "", "a/b", "ada\r\n", "*", "🙂", "x" * 201])
+def test_an_unknown_id_is_nobody(directory, user_id):
+    assert directory.find_user(user_id) is None
+
+
+@pytest.mark.parametrize("address", ["ada@example.com", "ADA@Example.com", "+41791234567"])
+def test_a_user_is_found_by_an_address(directory, address):
+    assert directory.find_users_by_address(address) == [ADA]
+
+
+@pytest.mark.parametrize("address", ["bob@example.com", "ada", "", "*", "+41790000000"])
+def test_an_address_nobody_has_finds_nobody(directory, address):
+    assert directory.find_users_by_address(address) == []
+
+
+def test_the_present_password_is_recognised(directory):
+    assert directory.has_password(ADA, PASSWORD)
+
+
+@pytest.mark.parametrize("password", ["", "correct-horse-1", PASSWORD + " ", "x" * 200])
+def test_another_password_is_not(directory, password):
+    assert not directory.has_password(ADA, password)
+
+
+def test_who_has_no_password_has_not_the_empty_one(directory):
+    assert not directory.has_password(ROBOT, "")
+
+
+@pytest.mark.parametrize("password", ["New-password-2", "pässwörd 🙂", "x" * 200])
+def test_a_password_that_was_set_is_the_only_one(directory, password):
+    directory.set_password(ADA, password)
+
+    assert directory.has_password(ADA, password)
+    assert not directory.has_password(ADA, PASSWORD)
+
+
+def test_setting_a_password_changes_nothing_else(directory):
+    directory.set_password(ADA, "New-password-2")
+
+    assert directory.find_user("ada") == ADA

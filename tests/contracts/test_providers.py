@@ -1,0 +1,115 @@
+"""The contract every registered provider keeps."""
+
+from __future__ import annotations
+
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from shared.errors import (
+    AccountProviderError,
+    DoubtfulProviderError,
+    PermanentProviderError,
+    TransientProviderError,
+)
+from shared.models import Channel, Receipt
+from shared.providers.outbox import Outbox
+from shared.providers.registry import PROVIDERS, build_providers
+from shared.settings import EMAIL_PROVIDERS, SMS_PROVIDERS
+from tests.contracts.provider_houses import houses
+from tests.provider_builders import (
+    SECRETS,
+    SLACK_SECONDS,
+    TIMEOUT_SECONDS,
+    outcome_of,
+    some_settings,
+)
+
+EXPECTED = {
+    "taken": Receipt,
+    "transient": TransientProviderError,
+    "account": AccountProviderError,
+    "permanent": PermanentProviderError,
+    "suppressing": PermanentProviderError,
+    "doubt": DoubtfulProviderError,
+    "hang": DoubtfulProviderError,
+    "drip": DoubtfulProviderError,
+    "endless": DoubtfulProviderError,
+    "cut": DoubtfulProviderError,
+    "garbage": DoubtfulProviderError,
+    "odd_status": DoubtfulProviderError,
+    "refused_connection": TransientProviderError,
+}
+ALL = [
+    pytest.param(key, case, id=f"{key[0]}-{key[1]}-{case}")
+    for key, cases in houses(Path("/nonexistent")).items()
+    for case in cases
+]
+
+
+def test_every_registered_provider_has_a_house(tmp_path):
+    assert set(houses(tmp_path)) == set(PROVIDERS)
+
+
+def test_the_settings_know_the_registered_providers():
+    assert {name for channel, name in PROVIDERS if channel is Channel.EMAIL} == set(EMAIL_PROVIDERS)
+    assert {name for channel, name in PROVIDERS if channel is Channel.SMS} == set(SMS_PROVIDERS)
+
+
+@pytest.mark.parametrize(("key", "case"), ALL)
+def test_a_provider_tells_each_outcome_in_our_words(key, case, tmp_path):
+    with houses(tmp_path)[key][case]() as (provider, message):
+        result, took_seconds = outcome_of(lambda: provider.send(message))
+
+    assert type(result) is EXPECTED[case]
+    assert took_seconds < TIMEOUT_SECONDS + SLACK_SECONDS
+    if case == "taken":
+        assert result.provider_message_id
+    if isinstance(result, PermanentProviderError):
+        assert bool(result.suppression) == (case == "suppressing")
+
+
+@pytest.mark.parametrize(("key", "case"), [row for row in ALL if row.values[1] != "taken"])
+def test_a_failure_tells_no_secret(key, case, tmp_path):
+    with houses(tmp_path)[key][case]() as (provider, message):
+        error, _ = outcome_of(lambda: provider.send(message))
+
+    told = "".join(traceback.format_exception(error)) + error.reason + error.detail + repr(error)
+    assert not [secret for secret in SECRETS if secret in told]
+    assert error.reason.replace("_", "").isalnum()
+
+
+@pytest.mark.parametrize("key", PROVIDERS, ids=str)
+def test_a_provider_carries_its_name(key, tmp_path):
+    with houses(tmp_path)[key]["taken"]() as (provider, _):
+        assert (provider.channel, provider.name) == key
+
+
+@pytest.mark.parametrize("key", PROVIDERS, ids=str)
+def test_a_provider_serves_many_threads(key, tmp_path):
+    with houses(tmp_path)[key]["taken"]() as (provider, message), ThreadPoolExecutor(8) as pool:
+        receipts = list(pool.map(lambda _: provider.send(message), range(24)))
+
+    assert all(type(receipt) is Receipt for receipt in receipts)
+
+
+def test_the_settings_choose_the_providers_in_their_order(tmp_path):
+    settings = some_settings(
+        data_dir=tmp_path,
+        smtp_url="smtp://127.0.0.1:2525",
+        email_providers=("smtp", "sendgrid", "outbox"),
+        sms_providers=(),
+    )
+
+    providers = build_providers(settings)
+
+    assert [each.name for each in providers[Channel.EMAIL]] == ["smtp", "sendgrid", "outbox"]
+    assert providers[Channel.SMS] == []
+
+
+def test_messages_go_to_the_outbox_without_settings(tmp_path):
+    providers = build_providers(some_settings(data_dir=tmp_path))
+
+    assert all(isinstance(each, Outbox) for channel in Channel for each in providers[channel])
