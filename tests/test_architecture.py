@@ -175,7 +175,7 @@ def test_every_log_event_stands_in_the_operating_manual():
 
 
 def test_no_file_names_a_package_registry():
-    hosts = re.compile(r"pypi\.org|pythonhosted\.org|registry\.npmjs|deb\.debian\.org", re.I)
+    hosts = re.compile(r"pypi\.org|pythonhosted\.org|registry\.npmjs|deb\.debian\.org", re.IGNORECASE)
     texts = [*ROOT.glob("*"), *ROOT.glob("docs/**/*"), *ROOT.glob("deploy/*"), *ROOT.glob(".ci/*")]
 
     named = [p.name for p in texts if p.is_file() and hosts.search(p.read_text(errors="ignore"))]

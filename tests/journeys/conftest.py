@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from house import House
 
@@ -19,7 +21,7 @@ def open_house(tmp_path_factory):
     yield open_one
     for house in houses:
         house.stop()
-        print(f"--- {house.log_path}\n{house.log()[-8000:]}")
+        sys.stdout.write(f"--- {house.log_path}\n{house.log()[-8000:]}\n")
 
 
 @pytest.fixture(scope="session")
@@ -40,4 +42,4 @@ def _show_log(request):
     """The log of the shared Keyturn stands below a journey that failed."""
     yield
     if "house" in request.fixturenames:
-        print(request.getfixturevalue("house").log()[-8000:])
+        sys.stdout.write(request.getfixturevalue("house").log()[-8000:])

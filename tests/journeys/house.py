@@ -1,4 +1,4 @@
-"""A whole Keyturn for the journeys: the real `keyturn up` on free ports and a directory of its own."""
+"""A whole Keyturn for the journeys: the real `keyturn up`, with ports and data of its own."""
 
 from __future__ import annotations
 
