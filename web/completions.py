@@ -27,7 +27,7 @@ from shared.policies import (
 from shared.queue import Hint
 from shared.store.codes import KnownCode, Notice
 from web.house import House
-from web.resets import Order, record_reset
+from web.recording import Order, record_reset
 
 log = structlog.get_logger()
 
