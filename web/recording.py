@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import structlog
 
 from shared.errors import ProviderMissingError, TooManyRequestsError
-from shared.models import Caller, Channel, Organisation, Queue, Recipient, User
+from shared.models import Caller, Channel, Kind, Organisation, Queue, Recipient, User
 from shared.policies import check_country, check_recipient, last_start_seconds
 from shared.queue import Hint
 from shared.store.limits import Limit
@@ -29,6 +29,8 @@ class Order:
     reset_id: str
     caller: Caller | None = None  # None: the person asked on the page
     request_id: str | None = None
+    kind: Kind = Kind.RESET
+    url_template: str | None = None
 
 
 def record_reset(house: House, order: Order) -> Recorded:
@@ -37,11 +39,7 @@ def record_reset(house: House, order: Order) -> Recorded:
     Raises:
         CallerError: what stood in the way; nothing was recorded.
     """
-    settings = house.settings
-    recipient = check_recipient(
-        order.user, order.channel, allow_unverified=settings.allow_unverified
-    )
-    check_country(recipient, house.sms_regions)
+    recipient = _find_recipient(house, order) if order.kind is Kind.RESET else None
     limits = _pass_gate(house, order, recipient)
     try:
         recorded = house.resets.record(_new_reset(house, order))
@@ -49,7 +47,8 @@ def record_reset(house: House, order: Order) -> Recorded:
         house.limits.give_back(limits)
         log.info("reset.limited", limit=error.limit)
         raise
-    house.hints.publish(Hint(order.reset_id, order.channel, Queue.URGENT))
+    if order.kind is Kind.RESET:
+        house.hints.publish(Hint(order.reset_id, order.channel, Queue.URGENT))
     log.info(
         "reset.requested",
         reset_id=order.reset_id,
@@ -59,13 +58,22 @@ def record_reset(house: House, order: Order) -> Recorded:
     return recorded
 
 
-def _pass_gate(house: House, order: Order, recipient: Recipient) -> list[Limit]:
+def _find_recipient(house: House, order: Order) -> Recipient:
+    recipient = check_recipient(
+        order.user, order.channel, allow_unverified=house.settings.allow_unverified
+    )
+    check_country(recipient, house.sms_regions)
+    return recipient
+
+
+def _pass_gate(house: House, order: Order, recipient: Recipient | None) -> list[Limit]:
+    """`recipient` None: nothing will be sent, so neither an address nor a provider is needed."""
     limits = _limits(house, order)
-    has_provider = bool(house.provider_names[order.channel])
+    has_provider = recipient is None or bool(house.provider_names[order.channel])
     try:
         house.limits.pass_gate(
             limits,
-            recipient_digest=house.suppressions.digest(recipient),
+            recipient_digest=house.suppressions.digest(recipient) if recipient else "",
             version=order.caller.version if order.caller else -1,
             may_count=has_provider,
         )
@@ -105,5 +113,11 @@ def _new_reset(house: House, order: Order) -> NewReset:
         cooldown_seconds=settings.user_cooldown_seconds,
         limit_per_hour=settings.user_limit_per_hour,
         limit_per_day=settings.user_limit_per_day,
-        extra={"rq": order.request_id} if order.request_id else {},
+        kind=order.kind,
+        extra=_extra(order),
     )
+
+
+def _extra(order: Order) -> dict[str, str]:
+    facts = {"rq": order.request_id, "tp": order.url_template}
+    return {name: value for name, value in facts.items() if value}

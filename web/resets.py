@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from shared.errors import InvalidRequestError, UserUnknownError
+from shared.errors import CallerError, InvalidRequestError, UserUnknownError
 from shared.models import Channel
 from shared.policies import check_may_reset
 from shared.store.limits import CallerChangedError
@@ -88,13 +88,13 @@ def _read_channel(value: str | int | None) -> Channel:
     return known
 
 
-def check_user_id(user_id: str) -> None:
+def check_user_id(user_id: str, *, unknown: type[CallerError] = UserUnknownError) -> None:
     """Whether this can be a user's id.
 
     Raises:
-        InvalidRequestError: too long. UserUnknownError: nobody can have it.
+        InvalidRequestError: too long. `unknown`: nobody can have it.
     """
     if len(user_id) > MAX_USER_ID_CHARACTERS:
         raise InvalidRequestError("userId must have 1 to 200 characters")
     if not user_id.isprintable():
-        raise UserUnknownError
+        raise unknown
