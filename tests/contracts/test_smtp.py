@@ -205,6 +205,24 @@ def test_a_certificate_nobody_vouches_for_ends_the_talk(serve, server_tls):
     assert mailbox.envelopes == []
 
 
+def test_a_starttls_that_leads_nowhere_was_not_sent():
+    with RelayStub({"EHLO": "250-stub\r\n250 STARTTLS", "STARTTLS": "220 go"}) as relay:
+        smtp = provider(relay.url, timeout_seconds=TIMEOUT_SECONDS)
+        result, took_seconds = outcome_of(lambda: smtp.send(a_mail()))
+
+    assert (type(result), result.reason) == (TransientProviderError, "connect_tls")
+    assert took_seconds < TIMEOUT_SECONDS + SLACK_SECONDS
+    assert relay.mails == []
+
+
+def test_what_was_said_before_tls_does_not_count(serve, server_tls, trust):
+    replies = {"EHLO": "250-stub\r\n250 STARTTLS", "STARTTLS": "220 go\r\n250 injected"}
+    with RelayStub(replies) as relay, pytest.raises(TransientProviderError):
+        provider(relay.url, trust, timeout_seconds=TIMEOUT_SECONDS).send(a_mail())
+
+    assert "MAIL FROM:<no-reply@keyturn.example>" not in relay.commands
+
+
 def test_required_starttls_is_not_done_without(serve):
     mailbox, port = serve()
 

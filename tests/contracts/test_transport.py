@@ -140,6 +140,14 @@ def test_a_cut_body_is_told_beside_the_status(stub, transport):
     assert (answer.status, answer.is_complete) == (202, False)
 
 
+def test_an_interim_status_never_shifts_the_answers(stub, transport):
+    stub.answers(Answer(500, how="early_hints"), Answer(202))
+
+    statuses = [call(transport).status for _ in range(2)]
+
+    assert statuses == [103, 202]
+
+
 def test_an_endless_body_is_read_only_so_far(stub, transport):
     stub.answers(Answer(how="huge_body"))
 
