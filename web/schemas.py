@@ -36,17 +36,13 @@ class WireSchema(Schema):
     @pre_load
     def _one_spelling(self, data: Mapping[str, Any], **_: Any) -> dict[str, Any]:
         spelled: dict[str, Any] = {}
-        for name, value in data.items():
-            camel = name if "_" not in name else _camel(name)
-            if camel in spelled and camel in self.load_fields_by_wire_name:
+        for name, field in self.load_fields.items():
+            camel = field.data_key or name
+            values = [data[spelling] for spelling in {name, camel} if spelling in data]
+            if len(values) > 1:
                 raise ValidationError(f"{camel} stands there twice")
-            spelled[camel] = value
+            spelled |= {camel: value for value in values}
         return spelled
-
-    @property
-    def load_fields_by_wire_name(self) -> set[str]:
-        """The names this schema reads."""
-        return {field.data_key or name for name, field in self.load_fields.items()}
 
 
 class SendNotificationSchema(WireSchema):
@@ -100,11 +96,6 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constants(_: str) -> NoReturn:
     raise ValueError
-
-
-def _camel(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(part[:1].upper() + part[1:] for part in rest)
 
 
 def spell(moment: datetime | None) -> str | None:
