@@ -7,11 +7,14 @@ KeyturnError
 │   │   ├── BodyTooLargeError
 │   │   ├── UrlTemplateError · UrlTemplateFieldError · UrlNotAllowedError
 │   │   ├── PasswordMissingError · PasswordPolicyError · PasswordTooLongError · CodeMismatchError
+│   │   ├── PasswordMismatchError
 │   ├── UnauthenticatedError
 │   │   └── AuthHeaderMissingError · AuthHeaderInvalidError · TokenInvalidError
 │   ├── OrganisationUnknownError · MembershipMissingError · PermissionDeniedError
 │   ├── NotFoundError · MethodNotAllowedError
 │   ├── UserUnknownError · UserNotInitialisedError · MachineUserError · UserInactiveError
+│   ├── UserHiddenError · ResetUserNotInitialisedError · UserPermissionError        (v2)
+│   ├── PasswordUserUnknownError · PasswordUserNotInitialisedError                  (SetPassword)
 │   ├── RecipientMissingError · CountryNotAllowedError · RecipientSuppressedError
 │   ├── CodeUnusableError · CodeExpiredError · IdempotencyMismatchError
 │   ├── TooManyRequestsError       carries retry_after_seconds
@@ -120,6 +123,12 @@ class CodeMismatchError(InvalidRequestError):
     id = "CODE-woT0xc"
 
 
+class PasswordMismatchError(InvalidRequestError):
+    """The current password is wrong"""
+
+    id = "COMMAND-3M0fs"
+
+
 class UnauthenticatedError(CallerError):
     """Not authenticated"""
 
@@ -138,6 +147,12 @@ class TokenInvalidError(UnauthenticatedError):
     """invalid token"""
 
     id = "AUTH-7fs1e"
+
+
+class UserPermissionError(CallerError):
+    """No matching permissions found for this user"""
+
+    id = "AUTH-AWfge"
 
 
 class OrganisationUnknownError(CallerError):
@@ -170,6 +185,30 @@ class UserUnknownError(CallerError):
     """User could not be found"""
 
     id = "COMMAND-Hj9ds"
+
+
+class UserHiddenError(CallerError):
+    """User could not be found"""
+
+    id = "COMMAND-SAF4f"
+
+
+class PasswordUserUnknownError(CallerError):
+    """User could not be found"""
+
+    id = "COMMAND-G8dh3"
+
+
+class ResetUserNotInitialisedError(CallerError):
+    """User is not yet initialised"""
+
+    id = "COMMAND-Sfe4g"
+
+
+class PasswordUserNotInitialisedError(CallerError):
+    """User is not yet initialised"""
+
+    id = "COMMAND-M9dse"
 
 
 class UserNotInitialisedError(CallerError):

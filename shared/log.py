@@ -17,6 +17,7 @@ EVENTS = {
     "reset.unmatched": "the page asked for a fresh message and nothing could be recorded",
     "reset.completed": "the password was changed with a code",
     "reset.settled": "a reset reached its end without an attempt",
+    "password.changed": "the password was changed without a code",
     "code.refused": "a code was wrong, used, voided or expired",
     "codes.voided": "too many wrong codes: every live code of a user was voided",
     "attempt.started": "a worker hands a message to a provider (debug)",

@@ -28,6 +28,7 @@ class Kind(StrEnum):
     """What a record asks to be sent."""
 
     RESET = "reset"  # the message with the code
+    RETURNED = "returned"  # nothing: the caller got the code and tells it itself
     NOTICE = "notice"  # "your password was changed"
 
 

@@ -29,7 +29,7 @@ class Answer:
     body: str = ""
     delay_ms: float = 0
     # whole · close (answer, then close) · cut (close unanswered) · cut_body · hang · garbage
-    # drip (a byte at a time) · endless_headers · huge_body
+    # early_hints · drip (a byte at a time) · endless_headers · huge_body
     how: str = "whole"
     takes: bool = False
 
@@ -123,6 +123,8 @@ def write_answer(sock: socket.socket, answer: Answer, stopping: threading.Event)
         case "cut_body":
             length = f"Content-Length: {len(body)}".encode()
             sock.sendall(whole.replace(length, b"Content-Length: %d" % (len(body) + 10)))
+        case "early_hints":
+            sock.sendall(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + whole)
         case "garbage":
             sock.sendall(b"\x00\xff nonsense for somebody@example.com\r\n\r\n")
         case "hang":

@@ -49,6 +49,7 @@ class RelayStub:
 
 class _Server(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
+    request_queue_size = 128
     daemon_threads = True
 
     def __init__(self, address, relay: RelayStub) -> None:

@@ -16,6 +16,7 @@ from shared.errors import (
 )
 from shared.wiring import Services
 from web.api import answer, api, house
+from web.api_v2 import api_v2
 from web.health import health
 from web.house import open_house
 from web.problems import UNEXPECTED, Problem, describe
@@ -39,6 +40,7 @@ def create_app(services: Services) -> Flask:
     app.extensions["keyturn"] = open_house(services)
     set_up_requests(app)
     app.register_blueprint(api)
+    app.register_blueprint(api_v2)
     app.register_blueprint(health)
     app.register_error_handler(CallerError, _tell_caller)
     app.register_error_handler(HTTPException, _tell_http)

@@ -15,7 +15,7 @@ from web.cli_house import house
 from web.cli_output import json_option, print_facts, print_json
 from web.explaining import masked_recipient
 from web.house import House
-from web.resets import Order, record_reset
+from web.recording import Order, record_reset
 from web.schemas import spell, write_reset
 from web.verdicts import NO_REQUEST, Verdict, judge
 

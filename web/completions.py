@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
+from datetime import datetime
 
 import structlog
 
@@ -27,7 +28,7 @@ from shared.policies import (
 from shared.queue import Hint
 from shared.store.codes import KnownCode, Notice
 from web.house import House
-from web.resets import Order, record_reset
+from web.recording import Order, record_reset
 
 log = structlog.get_logger()
 
@@ -39,6 +40,7 @@ class Completed:
     user: User
     language: str
     sequence: int
+    changed_at: datetime
 
 
 def complete_reset(house: House, *, user_id: str, typed_code: str, new_password: str) -> Completed:
@@ -104,14 +106,14 @@ def _set_password(house: House, user: User, token: str, new_password: str) -> No
 
 def _conclude(house: House, user: User, known: KnownCode, token: str) -> Completed:
     notice = make_notice(house, user, language=known.language)
-    sequence = house.code_store.complete(
+    done = house.code_store.complete(
         user.user_id, reset_id=known.reset_id, token=token, notice=notice
     )
-    if sequence is None:
+    if done is None:
         raise CodeUnusableError
     house.hints.publish(Hint(notice.reset_id, Channel.EMAIL, Queue.URGENT))
     log.info("reset.completed", reset_id=known.reset_id)
-    return Completed(user, known.language, sequence)
+    return Completed(user, known.language, *done)
 
 
 def make_notice(house: House, user: User, *, language: str) -> Notice:

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NoReturn
 
-from marshmallow import EXCLUDE, Schema, ValidationError, fields, pre_load
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, pre_load, validates_schema
 
+from shared.codes import Code
 from shared.errors import InvalidRequestError
 from shared.models import Attempt, DeliveryEvent, Reset
 from shared.store.resets import Recorded
+from web.completions import Completed
 
 
 class EnumValue(fields.Field[str | int]):
@@ -23,6 +25,15 @@ class EnumValue(fields.Field[str | int]):
         if isinstance(value, int | float) and not isinstance(value, bool) and value == int(value):
             return int(value)
         raise ValidationError(f"{attr} must be the name or the number of an enum value")
+
+
+class StrictBoolean(fields.Field[bool]):
+    """true or false, and no word or number that could mean them."""
+
+    def _deserialize(self, value: Any, attr: str | None, *_: Any, **__: Any) -> bool:
+        if not isinstance(value, bool):
+            raise ValidationError(f"{attr} must be true or false")
+        return value
 
 
 class WireSchema(Schema):
@@ -52,7 +63,53 @@ class SendNotificationSchema(WireSchema):
     type = EnumValue(allow_none=True)
 
 
+class SendLinkSchema(WireSchema):
+    """`SendPasswordResetLink`."""
+
+    notification_type = EnumValue(data_key="notificationType", allow_none=True)
+    url_template = fields.String(data_key="urlTemplate", allow_none=True)
+
+
+class PasswordResetSchema(WireSchema):
+    """The body of v2's PasswordReset; `medium` is a oneof."""
+
+    user_id = fields.String(data_key="userId", allow_none=True)
+    send_link = fields.Nested(SendLinkSchema, data_key="sendLink", allow_none=True)
+    return_code = fields.Nested(WireSchema, data_key="returnCode", allow_none=True)
+
+    @validates_schema
+    def _one_medium(self, data: Mapping[str, Any], **_: Any) -> None:
+        _check_oneof(data, "send_link", "return_code")
+
+
+class NewPasswordSchema(WireSchema):
+    """`Password`."""
+
+    password = fields.String(allow_none=True)
+    change_required = StrictBoolean(data_key="changeRequired", allow_none=True)
+
+
+class SetPasswordSchema(WireSchema):
+    """The body of v2's SetPassword; `verification` is a oneof."""
+
+    user_id = fields.String(data_key="userId", allow_none=True)
+    new_password = fields.Nested(NewPasswordSchema, data_key="newPassword", allow_none=True)
+    current_password = fields.String(data_key="currentPassword", allow_none=True)
+    verification_code = fields.String(data_key="verificationCode", allow_none=True)
+
+    @validates_schema
+    def _one_verification(self, data: Mapping[str, Any], **_: Any) -> None:
+        _check_oneof(data, "current_password", "verification_code")
+
+
+def _check_oneof(data: Mapping[str, Any], *names: str) -> None:
+    if sum(data.get(name) is not None for name in names) > 1:
+        raise ValidationError(f"only one of {' and '.join(map(_camel, names))} may be given")
+
+
 SEND_NOTIFICATION = SendNotificationSchema()
+PASSWORD_RESET = PasswordResetSchema()
+SET_PASSWORD = SetPasswordSchema()
 
 
 def read_body(body: bytes, schema: WireSchema) -> dict[str, Any]:
@@ -112,6 +169,22 @@ def write_details(recorded: Recorded) -> dict[str, Any]:
             "creationDate": created,
             "changeDate": created,
             "resourceOwner": recorded.org_id,
+        }
+    }
+
+
+def write_code(code: Code) -> dict[str, Any]:
+    """The code of a reset whose caller asked for it."""
+    return {"verificationCode": code.signs}
+
+
+def write_completed(completed: Completed) -> dict[str, Any]:
+    """`zitadel.object.v2.Details` as JSON, of a changed password."""
+    return {
+        "details": {
+            "sequence": str(completed.sequence),
+            "changeDate": spell(completed.changed_at),
+            "resourceOwner": completed.user.org_id,
         }
     }
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from shared.models import Attempt, Reset, Status
+from shared.models import Attempt, Kind, Reset, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +87,11 @@ def _in_doubt(reset: Reset, _now: datetime) -> Verdict:
 
 
 def _accepted(reset: Reset, now: datetime) -> Verdict:
+    if reset.kind is Kind.RETURNED:
+        return Verdict(
+            "The code was returned to the caller; Keyturn sent nothing.",
+            "Ask the calling system what it did with the code.",
+        )
     last = reset.attempts[-1] if reset.attempts else None
     provider, number = (last.provider, last.provider_message_id) if last else ("a provider", None)
     taken = _at(last.finished_at) if last else "an unknown time"

@@ -9,11 +9,11 @@ from typing import Any
 
 import structlog
 from celery import Celery, signals
-from shared.providers.registry import build_providers
 
 from shared.languages import Languages
 from shared.log import set_up_logging
 from shared.models import Queue
+from shared.providers.registry import build_providers
 from shared.queue import HintPublisher, make_celery
 from shared.settings import Settings, load_settings
 from shared.wiring import Services, build_services, connect_store

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from email.message import Message
 
+FINAL_STATUS = 200
 MAX_ANSWER_BYTES = 1024 * 1024
 # Load balancers close idle connections after 60 s or more; we let go first.
 MAX_IDLE_SECONDS = 50.0
@@ -143,7 +144,9 @@ def _read(line: Line, method: str) -> tuple[HttpAnswer, bool]:
     waited_seconds = monotonic() - written_at
     body, is_complete = _read_body(response)
     answer = HttpAnswer(response.status, response.headers, body, is_complete, waited_seconds)
-    return answer, is_complete and not response.will_close
+    # After an interim status (103, say) the real answer is still to come, on the same line.
+    may_be_kept = is_complete and not response.will_close and response.status >= FINAL_STATUS
+    return answer, may_be_kept
 
 
 def _read_body(response: HTTPResponse) -> tuple[bytes, bool]:

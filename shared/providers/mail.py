@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from shared.errors import PermanentProviderError
+from shared.providers.soundness import one_line
 
 if TYPE_CHECKING:
     from shared.models import Email
-
-MOST_ADDRESS_CHARACTERS = 320  # 64 + "@" + 255; source: RFC 5321 4.5.3.1
 
 
 def own_headers(email: Email) -> dict[str, str]:
@@ -23,32 +22,6 @@ def own_headers(email: Email) -> dict[str, str]:
         "Auto-Submitted": "auto-generated",
     }
     return {name: value for name, value in headers.items() if value}
-
-
-def one_line(text: str) -> str:
-    """The text without line breaks and other control characters: it stands in a header."""
-    if text.isprintable():
-        return text.strip()
-    return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
-
-
-def checked_address(email: Email) -> str:
-    """The address to write to.
-
-    Raises:
-        PermanentProviderError: it could mean more than one recipient, or smuggle in a header.
-    """
-    address = email.recipient.address
-    is_sound = (
-        address.isprintable()
-        and 0 < address.rfind("@") < len(address) - 1 <= MOST_ADDRESS_CHARACTERS
-        and not any(sign in address for sign in ' ,;<>"()')
-    )
-    if not is_sound:
-        raise PermanentProviderError(
-            "bad_address", "the address is not one plain address", suppression=None
-        )
-    return address
 
 
 def ascii_domain(address: str) -> str:

@@ -8,7 +8,8 @@ from email.policy import SMTP
 from email.utils import format_datetime
 from typing import TYPE_CHECKING
 
-from shared.providers.mail import ascii_domain, one_line, own_headers
+from shared.providers.mail import ascii_domain, own_headers
+from shared.providers.soundness import one_line, sound_text
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -35,6 +36,6 @@ def spell_mime(email: Email, *, recipient: str, at: datetime, is_utf8: bool = Fa
     message["Date"] = format_datetime(at)
     for header, value in own_headers(email).items():
         message[header] = value
-    message.set_content(email.text, cte=PART_ENCODING)
-    message.add_alternative(email.html, subtype="html", cte=PART_ENCODING)
+    message.set_content(sound_text(email.text), cte=PART_ENCODING)
+    message.add_alternative(sound_text(email.html), subtype="html", cte=PART_ENCODING)
     return message.as_bytes(policy=HEADERS_UTF8 if is_utf8 else HEADERS)

@@ -26,7 +26,8 @@ import orjson
 from shared.errors import DoubtfulProviderError, PermanentProviderError, TransientProviderError
 from shared.gsm7 import segments
 from shared.models import Channel, Email, Message, Receipt, Sms
-from shared.providers.mail import checked_address, one_line, own_headers
+from shared.providers.mail import own_headers
+from shared.providers.soundness import checked_address, checked_number, one_line, sound_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -170,16 +171,17 @@ def _email_facts(email: Email) -> dict[str, Any]:
     return {
         "language": email.language,
         "subject": one_line(email.subject),
-        "text": email.text,
-        "html": email.html,
+        "text": sound_text(email.text),
+        "html": sound_text(email.html),
         "headers": {"From": sender, **own_headers(email)},
     }
 
 
 def _sms_facts(sms: Sms) -> dict[str, Any]:
-    count, encoding = segments(sms.body)
+    body = sound_text(sms.body)
+    count, encoding = segments(body)
     return {
-        "body": sms.body,
+        "body": body,
         "segments": count,
         "encoding": encoding,
         "callbackUrl": sms.callback_url,
@@ -191,7 +193,7 @@ def _wish(message: Message) -> str:
     """Which outcome the recipient simulates; any word that is none means delivered."""
     if isinstance(message, Email):
         return checked_address(message).rpartition("@")[0].partition("+")[0].lower()
-    return MAGIC_NUMBERS.get(message.recipient.address, "delivered")
+    return MAGIC_NUMBERS.get(checked_number(message), "delivered")
 
 
 def _refusal(wish: str, message: Message) -> PermanentProviderError:

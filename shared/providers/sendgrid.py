@@ -27,13 +27,14 @@ from sendgrid.helpers.mail import (
 from shared.errors import SettingsError
 from shared.models import Channel, Email, Outcome, Receipt
 from shared.providers.http import Transport
-from shared.providers.mail import checked_address, one_line, own_headers
+from shared.providers.mail import own_headers
 from shared.providers.refusals import (
     Refusal,
     message_id,
     refusal_of_status,
     retry_after_seconds,
 )
+from shared.providers.soundness import checked_address, one_line, sound_text
 
 if TYPE_CHECKING:
     import ssl
@@ -108,8 +109,8 @@ def build_payload(email: Email) -> dict[str, Any]:
     mail.from_email = From(email.from_address, one_line(email.from_name))
     mail.subject = Subject(one_line(email.subject))
     mail.add_personalization(_personalization(email))
-    mail.add_content(Content("text/plain", email.text))
-    mail.add_content(Content("text/html", email.html))
+    mail.add_content(Content("text/plain", sound_text(email.text)))
+    mail.add_content(Content("text/html", sound_text(email.html)))
     for name, value in own_headers(email).items():
         mail.add_header(Header(name, value))
     mail.tracking_settings = _no_tracking()

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 from shared.errors import AccountProviderError
 from shared.models import Channel, Email, Receipt
 from shared.providers.dialing import Deadline, dial, tls_context
-from shared.providers.mail import ascii_domain, checked_address
+from shared.providers.mail import ascii_domain
 from shared.providers.mime import spell_mime
 from shared.providers.smtp_conversation import Conversation
 from shared.providers.smtp_relay import parse_relay
+from shared.providers.soundness import checked_address
 
 if TYPE_CHECKING:
     import ssl

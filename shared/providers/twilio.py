@@ -23,6 +23,7 @@ from shared.errors import DoubtfulProviderError, SettingsError, TransientProvide
 from shared.models import Channel, Receipt, Sms
 from shared.providers.http import HttpAnswer, Transport
 from shared.providers.refusals import message_id, retry_after_seconds
+from shared.providers.soundness import checked_number, sound_text
 from shared.providers.twilio_refusals import refusal_of
 
 if TYPE_CHECKING:
@@ -73,8 +74,8 @@ class Twilio:
         """See Provider."""
         optional = {"status_callback": message.callback_url} if message.callback_url else {}
         taken = self._messages.create(
-            to=message.recipient.address,
-            body=message.body,
+            to=checked_number(message),
+            body=sound_text(message.body),
             validity_period=min(max(int(message.validity_seconds), 1), MOST_VALIDITY_SECONDS),
             **self._sender,
             **optional,
@@ -88,7 +89,7 @@ class Twilio:
         is_past_midnight = yesterday < now.date()
         days = {"date_sent_after": yesterday} if is_past_midnight else {"date_sent": now.date()}
         try:
-            page = self._messages.page(to=message.recipient.address, page_size=PAGE_SIZE, **days)
+            page = self._messages.page(to=checked_number(message), page_size=PAGE_SIZE, **days)
             found = next((each for each in page if _is_same(each, message)), None)
         except DoubtfulProviderError as error:
             raise TransientProviderError(error.reason, "Twilio could not be asked") from error
@@ -114,7 +115,7 @@ def _login(settings: Settings) -> tuple[str, str]:
 
 def _is_same(listed: Any, message: Sms) -> bool:
     return (
-        listed.body == message.body
+        listed.body == sound_text(message.body)
         and str(listed.direction or "").startswith("outbound")
         and listed.status not in NOT_TAKEN
     )

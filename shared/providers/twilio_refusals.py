@@ -1,6 +1,6 @@
 """Twilio's numbers and what they mean to us; shared/providers/twilio.py alone reads them.
 
-Source: https://www.twilio.com/docs/api/errors and, for what to do, docs/operating.md.
+Source: https://www.twilio.com/docs/api/errors
 """
 
 from __future__ import annotations

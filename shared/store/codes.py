@@ -11,13 +11,15 @@ from shared.errors import CodeMismatchError, TooManyRequestsError
 from shared.models import Channel
 from shared.settings import Settings
 from shared.store import keys
-from shared.store.connection import Client
+from shared.store.connection import Client, store_errors
 from shared.store.digests import Digests
-from shared.store.records import moment
+from shared.store.records import moment, moment_from_us
 from shared.store.scripts import Scripts
 
 MAX_WRONG_TRIES = 5
 MAX_WRONG_TRIES_PER_DAY = 20
+MAX_WRONG_PASSWORDS = 5
+WRONG_PASSWORD_SECONDS = 15 * 60.0
 HOLD_SECONDS = 30.0  # how long a password may take to be changed
 FIELDS = 7
 
@@ -49,7 +51,7 @@ class CodeStore:
 
     def __init__(self, client: Client, digests: Digests, settings: Settings) -> None:
         """`client` may be a fake one."""
-        self._digests, self._scripts = digests, Scripts(client)
+        self._client, self._digests, self._scripts = client, digests, Scripts(client)
         self._keep_ms = int(settings.record_lifetime_seconds * 1000)
 
     def begin_try(self, user_id: str) -> list[KnownCode]:
@@ -107,10 +109,11 @@ class CodeStore:
 
     def complete(
         self, user_id: str, *, reset_id: str, token: str, notice: Notice | None
-    ) -> int | None:
+    ) -> tuple[int, datetime] | None:
         """The password was changed: use up every live code, record the notice.
 
-        Gives the user's sequence; None when the hold was lost meanwhile.
+        `reset_id` and `token` are empty where no code was used. Gives the user's sequence and
+        the moment; None when the hold was lost meanwhile.
         """
         tag, user = self._digests.user_place(user_id)
         notice_id = notice.reset_id if notice else ""
@@ -127,7 +130,25 @@ class CodeStore:
             ),
             [reset_id, token, tag, self._keep_ms, notice_id, lifetime_ms, *fields],
         )
-        return int(answer[1]) if answer[0] else None
+        return (int(answer[1]), moment_from_us(answer[2])) if answer[0] else None
+
+    def begin_password_try(self, user_id: str) -> None:
+        """Reserve one try of the current password.
+
+        Raises:
+            TooManyRequestsError: five were wrong in 15 minutes.
+        """
+        tag, user = self._digests.user_place(user_id)
+        arguments = (MAX_WRONG_PASSWORDS, int(WRONG_PASSWORD_SECONDS * 1000))
+        wait_ms = int(self._scripts.run("try_password", (keys.user(tag, user),), arguments))
+        if wait_ms:
+            raise TooManyRequestsError("passwords", retry_after_seconds=-(-wait_ms // 1000))
+
+    def forget_password_tries(self, user_id: str) -> None:
+        """The current password was right."""
+        tag, user = self._digests.user_place(user_id)
+        with store_errors():
+            self._client.hdel(keys.user(tag, user), "pw", "pwx")
 
     def release(self, user_id: str, token: str) -> None:
         """The password was not changed after all: the code works again at once."""

@@ -34,6 +34,7 @@ class NewReset:
     key_id: str
     lifetime_seconds: float
     last_start_seconds: float  # no attempt starts later than this before the deadline
+    kind: Kind = Kind.RESET
     queue: Queue = Queue.URGENT
     cooldown_seconds: float = 0
     limit_per_hour: int = 0
@@ -116,7 +117,7 @@ class ResetStore:
     def _arguments(self, tag: str, new: NewReset) -> list[Argument]:
         arguments: list[Argument] = [new.reset_id, new.user_id, new.org_id]
         arguments += [new.channel.value, new.queue.value]
-        arguments += [int(new.lifetime_seconds * 1000), new.key_id, new.language, Kind.RESET.value]
+        arguments += [int(new.lifetime_seconds * 1000), new.key_id, new.language, new.kind.value]
         arguments += [int(new.cooldown_seconds * 1000), new.limit_per_hour, new.limit_per_day]
         arguments += [MAX_LIVE_CODES, self._keep_ms, int(new.last_start_seconds * 1000), tag]
         for pair in new.extra.items():

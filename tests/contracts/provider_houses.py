@@ -8,7 +8,16 @@ from contextlib import contextmanager
 
 from shared.models import Channel
 from shared.providers.registry import PROVIDERS
-from tests.provider_builders import ADDRESS, CODE, NUMBER, a_mail, an_sms, some_settings
+from tests.provider_builders import (
+    ADDRESS,
+    AMPLE_SECONDS,
+    CODE,
+    NUMBER,
+    TIMEOUT_SECONDS,
+    a_mail,
+    an_sms,
+    some_settings,
+)
 from tests.provider_stub import Answer, ProviderStub
 from tests.relay_stub import CUT, DRIP, GARBAGE, HANG, RelayStub
 
@@ -32,19 +41,27 @@ def _refusing():
     yield port
 
 
+SLOW_CASES = ("hang", "drip", "endless")
+
+
+def _patience(case):
+    is_slow = case in SLOW_CASES
+    return {"provider_timeout_seconds": TIMEOUT_SECONDS if is_slow else AMPLE_SECONDS}
+
+
 @contextmanager
-def _over_http(key, url_setting, message, answer):
+def _over_http(key, url_setting, message, case, answer):
     with ProviderStub() as stub:
         if answer is not None:
             stub.answers(answer)
-        provider = PROVIDERS[key](some_settings(**{url_setting: stub.url}))
+        provider = PROVIDERS[key](some_settings(**{url_setting: stub.url}, **_patience(case)))
         yield provider, message
         provider.close()
 
 
 def _http_cases(key, url_setting, message, rows):
     cases = {
-        case: lambda answer=answer: _over_http(key, url_setting, message, answer)
+        case: lambda case=case, answer=answer: _over_http(key, url_setting, message, case, answer)
         for case, answer in ({"taken": None} | HTTP_FAULTS | rows).items()
     }
 
@@ -70,9 +87,10 @@ def _twilio_error(status, code, **headers):
 
 def _smtp_cases():
     @contextmanager
-    def talk(replies):
+    def talk(case, replies):
         with RelayStub(replies) as relay:
-            yield PROVIDERS[Channel.EMAIL, "smtp"](some_settings(smtp_url=relay.url)), a_mail()
+            settings = some_settings(smtp_url=relay.url, **_patience(case))
+            yield PROVIDERS[Channel.EMAIL, "smtp"](settings), a_mail()
 
     @contextmanager
     def refused():
@@ -92,7 +110,9 @@ def _smtp_cases():
         "permanent": {".": f"554 5.7.1 {TALK}"},
         "suppressing": {"RCPT": f"550 5.1.1 {TALK}"},
     }
-    cases = {case: lambda r=reply: talk(r) for case, reply in replies.items()}
+    cases = {
+        case: lambda case=case, reply=reply: talk(case, reply) for case, reply in replies.items()
+    }
     return cases | {"refused_connection": refused}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import ssl
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,10 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import trustme
 
-from shared.errors import DoubtfulProviderError, TransientProviderError
-from shared.providers.dialing import Deadline, Resolver
+from shared.errors import DoubtfulProviderError
+from shared.providers.dialing import Deadline
 from shared.providers.http import MAX_ANSWER_BYTES, MAX_IDLE_SECONDS, Transport
 from tests.provider_stub import Answer, ProviderStub
+from tests.tls_contexts import client_context, server_context
 
 TIMEOUT_SECONDS = 0.5
 SLACK_SECONDS = 0.4
@@ -23,18 +23,6 @@ SLACK_SECONDS = 0.4
 @pytest.fixture(scope="module")
 def authority():
     return trustme.CA()
-
-
-def server_context(authority):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    return context
-
-
-def client_context(authority):
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return context
 
 
 @pytest.fixture(scope="module", params=["http", "https"])
@@ -140,6 +128,14 @@ def test_a_cut_body_is_told_beside_the_status(stub, transport):
     assert (answer.status, answer.is_complete) == (202, False)
 
 
+def test_an_interim_status_never_shifts_the_answers(stub, transport):
+    stub.answers(Answer(500, how="early_hints"), Answer(202))
+
+    statuses = [call(transport).status for _ in range(2)]
+
+    assert statuses == [103, 202]
+
+
 def test_an_endless_body_is_read_only_so_far(stub, transport):
     stub.answers(Answer(how="huge_body"))
 
@@ -172,73 +168,6 @@ def test_the_status_counts_when_the_body_outlasts_the_deadline(authority):
     assert (answer.status, answer.is_complete) == (202, False)
 
 
-def test_a_refused_connection_was_not_sent():
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        port = unused.getsockname()[1]
-    transport = Transport(f"http://127.0.0.1:{port}", timeout_seconds=TIMEOUT_SECONDS)
-
-    with pytest.raises(TransientProviderError) as caught:
-        call(transport)
-
-    assert caught.value.reason == "connect_refused"
-
-
-def test_an_unknown_name_was_not_sent():
-    transport = Transport("http://nobody.invalid", timeout_seconds=TIMEOUT_SECONDS)
-
-    with pytest.raises(TransientProviderError) as caught:
-        call(transport)
-
-    assert caught.value.reason in ("connect_dns", "connect_timeout")
-
-
-def test_a_certificate_nobody_vouches_for_was_not_sent(authority):
-    with ProviderStub(tls=server_context(authority)) as stub:
-        transport = Transport(stub.url, timeout_seconds=2)
-
-        with pytest.raises(TransientProviderError) as caught:
-            call(transport)
-
-    assert caught.value.reason == "connect_tls"
-    assert stub.requests == []
-
-
-def test_a_certificate_for_another_host_was_not_sent(authority):
-    with ProviderStub(tls=server_context(authority)) as stub:
-        url = stub.url.replace("127.0.0.1", "localhost")
-        transport = Transport(url, timeout_seconds=2, tls=client_context(authority))
-
-        with pytest.raises(TransientProviderError) as caught:
-            call(transport)
-
-    assert caught.value.reason in ("connect_tls", "connect_refused")
-
-
-def test_a_peer_that_never_shakes_hands_was_not_sent(authority):
-    with socket.create_server(("127.0.0.1", 0)) as mute:
-        url = f"https://127.0.0.1:{mute.getsockname()[1]}"
-        transport = Transport(url, timeout_seconds=TIMEOUT_SECONDS, tls=client_context(authority))
-
-        with pytest.raises(TransientProviderError) as caught:
-            call(transport)
-
-    assert caught.value.reason == "connect_timeout"
-
-
-def test_a_peer_that_stops_reading_was_not_sent_in_full():
-    with socket.create_server(("127.0.0.1", 0)) as deaf:
-        url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
-        transport = Transport(url, timeout_seconds=TIMEOUT_SECONDS)
-
-        started = time.monotonic()
-        with pytest.raises(TransientProviderError) as caught:
-            call(transport, b"x" * 20_000_000)
-        took = time.monotonic() - started
-
-    assert took < TIMEOUT_SECONDS + SLACK_SECONDS
-    assert caught.value.reason == "write_timeout"
-
-
 def test_a_header_of_two_lines_is_never_written(stub, transport):
     with pytest.raises(ValueError, match="one line"):
         transport.call("POST", "/", headers={"X-A": "b\r\nX-Injected: c"})
@@ -256,31 +185,6 @@ def test_a_connection_idle_for_too_long_is_not_used_again(stub, transport):
     call(transport)
 
     assert stub.connections == before + 1
-
-
-def test_everybody_waits_for_the_same_look_up_and_no_longer_than_told():
-    asked, over = [], threading.Event()
-
-    def look_up(host, port, flags):
-        if flags:
-            raise socket.gaierror
-        asked.append(host)
-        over.wait(5)
-        return []
-
-    resolver = Resolver(look_up)
-
-    def ask(_):
-        with pytest.raises(TimeoutError):
-            resolver.addresses("slow.example", 443, Deadline(0.1))
-
-    started = time.monotonic()
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(ask, range(8)))
-    over.set()
-
-    assert asked == ["slow.example"]
-    assert time.monotonic() - started < 0.1 + SLACK_SECONDS
 
 
 def test_a_deadline_that_passed_says_so():

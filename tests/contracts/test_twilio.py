@@ -21,6 +21,7 @@ from shared.providers.twilio_refusals import CODES, refusal_of
 from tests.provider_builders import (
     ACCOUNT_SID,
     AUTH_TOKEN,
+    TIMEOUT_SECONDS,
     an_sms,
     some_settings,
 )
@@ -43,6 +44,14 @@ def stub():
 @pytest.fixture
 def twilio(stub):
     provider = Twilio(some_settings(twilio_api_url=stub.url))
+    yield provider
+    provider.close()
+
+
+@pytest.fixture
+def hasty_twilio(stub):
+    settings = some_settings(twilio_api_url=stub.url, provider_timeout_seconds=TIMEOUT_SECONDS)
+    provider = Twilio(settings)
     yield provider
     provider.close()
 
@@ -183,11 +192,11 @@ def test_a_message_that_did_not_go_out_is_not_found(stub, twilio, change):
     ],
     ids=["hang", "cut", "garbage", "500", "nonsense", "shapeless"],
 )
-def test_a_list_that_cannot_be_read_is_asked_for_again(stub, twilio, answer):
+def test_a_list_that_cannot_be_read_is_asked_for_again(stub, hasty_twilio, answer):
     stub.answers(answer)
 
     with pytest.raises(TransientProviderError):
-        twilio.find(an_sms())
+        hasty_twilio.find(an_sms())
 
 
 @pytest.mark.parametrize(

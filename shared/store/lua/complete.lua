@@ -1,7 +1,7 @@
 -- COMPLETE: the password was changed: every live code is used up, what is still queued is
 -- cancelled, and the notice is recorded; in one step.
 -- KEYS u live m notice due   ARGV id hold_token tag keep_ms notice_id life_ms then field, value …
--- {1, sequence} or {0}: the hold is somebody else's by now. id '' and token '': no code was used.
+-- {1, sequence, now_us} or {0}: the hold is somebody else's by now. id '' and token '': no code was used.
 local id, tag = ARGV[1], ARGV[3]
 if id ~= '' and redis.call('HGET', KEYS[1], 'h') ~= ARGV[2] then return {0} end
 local us = now_us()
@@ -23,7 +23,7 @@ if id ~= '' then
   redis.call('HINCRBY', KEYS[3], 'completed', 1)
 end
 redis.call('DEL', KEYS[2])
-redis.call('HDEL', KEYS[1], 'h', 'hx', 'w')
+redis.call('HDEL', KEYS[1], 'h', 'hx', 'w', 'pw', 'pwx')
 local sequence = redis.call('HINCRBY', KEYS[1], 'seq', 1)
 if ARGV[5] ~= '' then
   redis.call('HSET', KEYS[4], 'st', 'queued', 'c', int(us), 'x', int(now + tonumber(ARGV[6])),
@@ -32,4 +32,4 @@ if ARGV[5] ~= '' then
   redis.call('ZADD', KEYS[5], int(now), ARGV[5])
   count(KEYS[3], nil, 'queued', 'email')
 end
-return {1, sequence}
+return {1, sequence, int(us)}

@@ -26,8 +26,10 @@ end
 local full = window_full('user_hour', hour, 3600000) or window_full('user_day', day, 86400000)
 if full then return full end
 
+local is_returned = ARGV[9] == 'returned'  -- the caller has the code: nothing is sent, nothing is due
+
 -- A newer reset for the same user and channel overtakes an older one not yet handed over.
-local current = redis.call('HGET', KEYS[3], 'cur:' .. channel)
+local current = not is_returned and redis.call('HGET', KEYS[3], 'cur:' .. channel)
 if current then
   local r = tag .. ':r:' .. current
   local h = redis.call('HMGET', r, 'st', 'q', 'db', 'f')
@@ -47,8 +49,14 @@ redis.call('HSET', KEYS[1], 'st', 'queued', 'u', ARGV[2], 'o', ARGV[3], 'ch', ch
   'q', ARGV[5], 'k', ARGV[9], 'kid', ARGV[7], 'lg', ARGV[8], 'c', int(us), 'x', int(deadline),
   'sq', sequence, 'mg', ARGV[15], 'f', 0, 'cl', 0, 'at', 0, 'db', 0, 'n', int(now),
   unpack(ARGV, 17))
-redis.call('ZADD', KEYS[2], int(now), id)
-redis.call('HSET', KEYS[3], 'cur:' .. channel, id)
+if is_returned then
+  settle(KEYS[1], KEYS[2], KEYS[7], id, nil, 'accepted', channel, 'code_returned', now,
+         tonumber(ARGV[14]))
+else
+  redis.call('ZADD', KEYS[2], int(now), id)
+  redis.call('HSET', KEYS[3], 'cur:' .. channel, id)
+  count(KEYS[7], nil, 'queued', channel)
+end
 if cooldown > 0 then redis.call('HSET', KEYS[3], 'cd', int(now + cooldown), 'cdid', id) end
 if hour > 0 or day > 0 then
   redis.call('ZREMRANGEBYSCORE', KEYS[6], '-inf', int(now - 86400000))
@@ -72,5 +80,4 @@ if redis.call('ZCARD', KEYS[4]) > tonumber(ARGV[13]) then
 end
 redis.call('PEXPIRE', KEYS[4], int(tonumber(ARGV[6]) + 86400000))
 redis.call('PEXPIRE', KEYS[5], int(tonumber(ARGV[6]) + tonumber(ARGV[14])))
-count(KEYS[7], nil, 'queued', channel)
 return {'recorded', int(us), int(deadline), sequence, ARGV[3]}

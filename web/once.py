@@ -1,0 +1,68 @@
+"""Idempotency-Key: the same call, user and meaning under one key are one reset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import structlog
+
+from shared.errors import InvalidRequestError
+from shared.models import Caller, Reset
+from shared.store.resets import Recorded
+from web.house import House
+
+log = structlog.get_logger()
+
+MAX_KEY_CHARACTERS = 255
+
+
+def record_once(
+    house: House,
+    caller: Caller,
+    key: str | None,
+    *,
+    user_id: str,
+    meaning: tuple[str, ...],
+    record: Callable[[str], Recorded],
+) -> Recorded:
+    """What `record(reset_id)` gives, or gave when this key was first used for this meaning.
+
+    Answers that recorded nothing are not kept.
+
+    Raises:
+        InvalidRequestError: that is no key.
+        IdempotencyMismatchError: the key stands for another request.
+    """
+    if key is None:
+        return record(house.digests.new_reset_id(user_id))
+    _check_key(key)
+    fingerprint = "\0".join((*meaning, user_id))
+    house.idempotency.begin(caller.token_id, key, fingerprint)
+    reset_id = house.digests.derived_reset_id(user_id, caller.token_id, key, fingerprint)
+    if (known := house.resets.find(reset_id)) is not None:
+        log.info("reset.repeated", reset_id=reset_id, caller_id=caller.token_id)
+        return _as_recorded(known)
+    try:
+        recorded = record(reset_id)
+    except Exception:
+        house.idempotency.forget(caller.token_id, key)
+        raise
+    house.idempotency.keep(caller.token_id, key, fingerprint)
+    return recorded
+
+
+def _check_key(key: str) -> None:
+    is_visible_ascii = all("!" <= sign <= "~" for sign in key)
+    if not 1 <= len(key) <= MAX_KEY_CHARACTERS or not is_visible_ascii:
+        raise InvalidRequestError("Idempotency-Key must have 1 to 255 visible ASCII characters")
+
+
+def _as_recorded(reset: Reset) -> Recorded:
+    return Recorded(
+        reset.reset_id,
+        reset.created_at,
+        reset.deadline_at,
+        reset.sequence,
+        reset.org_id,
+        is_new=False,
+    )

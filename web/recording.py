@@ -1,0 +1,123 @@
+"""The one way a reset is recorded: every face and every call of it comes through here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import structlog
+
+from shared.errors import ProviderMissingError, TooManyRequestsError
+from shared.models import Caller, Channel, Kind, Organisation, Queue, Recipient, User
+from shared.policies import check_country, check_recipient, last_start_seconds
+from shared.queue import Hint
+from shared.store.limits import Limit
+from shared.store.resets import NewReset, Recorded
+from web.house import House
+
+log = structlog.get_logger()
+
+DAY_SECONDS = 24 * 3600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """A reset for a user who may have one."""
+
+    user: User
+    organisation: Organisation | None
+    channel: Channel
+    reset_id: str
+    caller: Caller | None = None  # None: the person asked on the page
+    request_id: str | None = None
+    kind: Kind = Kind.RESET
+    url_template: str | None = None
+
+
+def record_reset(house: House, order: Order) -> Recorded:
+    """Address, country, suppression, provider, limits, record, hint: in this order.
+
+    Raises:
+        CallerError: what stood in the way; nothing was recorded.
+    """
+    recipient = _find_recipient(house, order) if order.kind is Kind.RESET else None
+    limits = _pass_gate(house, order, recipient)
+    try:
+        recorded = house.resets.record(_new_reset(house, order))
+    except TooManyRequestsError as error:
+        house.limits.give_back(limits)
+        log.info("reset.limited", limit=error.limit)
+        raise
+    if order.kind is Kind.RESET:
+        house.hints.publish(Hint(order.reset_id, order.channel, Queue.URGENT))
+    log.info(
+        "reset.requested",
+        reset_id=order.reset_id,
+        channel=order.channel.value,
+        caller_id=order.caller.token_id if order.caller else None,
+    )
+    return recorded
+
+
+def _find_recipient(house: House, order: Order) -> Recipient:
+    recipient = check_recipient(
+        order.user, order.channel, allow_unverified=house.settings.allow_unverified
+    )
+    check_country(recipient, house.sms_regions)
+    return recipient
+
+
+def _pass_gate(house: House, order: Order, recipient: Recipient | None) -> list[Limit]:
+    """`recipient` None: nothing will be sent, so neither an address nor a provider is needed."""
+    limits = _limits(house, order)
+    has_provider = recipient is None or bool(house.provider_names[order.channel])
+    try:
+        house.limits.pass_gate(
+            limits,
+            recipient_digest=house.suppressions.digest(recipient) if recipient else "",
+            version=order.caller.version if order.caller else -1,
+            may_count=has_provider,
+        )
+    except TooManyRequestsError as error:
+        log.info("reset.limited", limit=error.limit)
+        raise
+    if not has_provider:
+        raise ProviderMissingError
+    return limits
+
+
+def _limits(house: House, order: Order) -> list[Limit]:
+    settings = house.settings
+    all_limits = [Limit("organisation", order.user.org_id, settings.org_limit_per_minute, 60)]
+    if order.caller:
+        all_limits.append(
+            Limit("caller", order.caller.token_id, settings.caller_limit_per_minute, 60)
+        )
+    if order.channel is Channel.SMS:
+        all_limits.append(Limit("sms_budget", "all", settings.sms_budget_per_day, DAY_SECONDS))
+    return [limit for limit in all_limits if limit.most > 0]
+
+
+def _new_reset(house: House, order: Order) -> NewReset:
+    settings, user = house.settings, order.user
+    lifetime = settings.lifetime_seconds(order.channel)
+    organisation_language = order.organisation.language if order.organisation else None
+    return NewReset(
+        reset_id=order.reset_id,
+        user_id=user.user_id,
+        org_id=user.org_id,
+        channel=order.channel,
+        language=house.languages.choose(user.language, organisation_language),
+        key_id=house.codes.signing_key_id,
+        lifetime_seconds=lifetime,
+        last_start_seconds=last_start_seconds(order.channel, lifetime),
+        cooldown_seconds=settings.user_cooldown_seconds,
+        limit_per_hour=settings.user_limit_per_hour,
+        limit_per_day=settings.user_limit_per_day,
+        kind=order.kind,
+        extra=_extra(order),
+    )
+
+
+def _extra(order: Order) -> dict[str, str]:
+    facts = {"rq": order.request_id, "tp": order.url_template}
+    return {name: value for name, value in facts.items() if value}
