@@ -88,9 +88,9 @@ def check_user_id(user_id: str, *, unknown: type[CallerError] = UserUnknownError
     """Whether this can be a user's id.
 
     Raises:
-        InvalidRequestError: too long. `unknown`: nobody can have it.
+        InvalidRequestError: empty or too long. `unknown`: nobody can have it.
     """
-    if len(user_id) > MAX_USER_ID_CHARACTERS:
+    if not 1 <= len(user_id) <= MAX_USER_ID_CHARACTERS:
         raise InvalidRequestError("userId must have 1 to 200 characters")
     if not user_id.isprintable():
         raise unknown
