@@ -103,6 +103,15 @@ UNKNOWN_COMPRESSION = Problem(
 UNEXPECTED = Problem(INTERNAL, 500, None, "Internal error; it was logged under this X-Request-Id")
 
 
+class ProblemError(Exception):
+    """A problem of a protocol, which no use case knows."""
+
+    def __init__(self, problem: Problem) -> None:
+        """`problem` is told as it is."""
+        super().__init__(problem.message)
+        self.problem = problem
+
+
 def describe(error: errors.CallerError, languages: Languages, language: str = "en") -> Problem:
     """The problem of an error, in a language where a translation exists."""
     code = CODES[type(error)]

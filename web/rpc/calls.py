@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError, Message
 from shared.errors import CallerError, InvalidRequestError
 from web.calls import Answer, Asked, change_password, reset_password, send_notification
 from web.house import House
-from web.problems import LATE, UNEXPECTED, Problem, describe
+from web.problems import UNEXPECTED, Problem, ProblemError, describe
 from web.requests import DEPRECATED_SINCE, name_request
 from web.resets import Credentials
 from web.rpc import management_pb2, user_pb2
@@ -82,25 +82,17 @@ class Told:
         return self.headers[0][1]
 
 
-def answer_call(
-    house: House,
-    call: Call,
-    header: Header,
-    read: Callable[[], Fields],
-    *,
-    is_late: Callable[[], bool] = lambda: False,
-) -> Told:
+def answer_call(house: House, call: Call, header: Header, read: Callable[[], Fields]) -> Told:
     """Read, ask the use case, and put whatever happens into one shape.
 
-    `read` gives the decoded message; `is_late` is asked once more before anything is done.
+    `read` gives the decoded message; it may raise ProblemError too.
     """
     asked = read_asked(header)
     headers = _headers(house, call, asked)
     try:
-        fields = read()
-        if is_late():
-            return Told(LATE, headers)
-        answer = call.run(house, asked, fields)
+        answer = call.run(house, asked, read())
+    except ProblemError as error:
+        return Told(error.problem, headers)
     except CallerError as error:
         language = house.languages.choose_for_header(header("accept-language"))
         return Told(describe(error, house.languages, language), headers)

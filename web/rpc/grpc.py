@@ -18,7 +18,7 @@ from grpc_reflection.v1alpha import reflection
 
 from web.calls import Answer
 from web.house import House
-from web.problems import Problem
+from web.problems import LATE, Problem, ProblemError
 from web.requests import MAX_BODY_BYTES, V1_PATH
 from web.rpc.calls import (
     CALLS,
@@ -126,15 +126,13 @@ class Handlers(grpc.GenericRpcHandler):
 
     def _handler(self, call: Call, of_path: Fields) -> grpc.RpcMethodHandler[bytes, bytes]:
         async def handle(body: bytes, context: Context) -> bytes:
+            def read() -> Fields:
+                if _is_over(context):
+                    raise ProblemError(LATE)
+                return read_message(body, call.request) | of_path
+
             header = read_metadata(context).get
-            run = partial(
-                answer_call,
-                self._house,
-                call,
-                header,
-                lambda: read_message(body, call.request) | of_path,
-                is_late=lambda: _is_over(context),
-            )
+            run = partial(answer_call, self._house, call, header, read)
             self._begin()
             try:
                 told = await asyncio.get_running_loop().run_in_executor(self._pool, run)
