@@ -271,7 +271,8 @@ def test_a_browser_may_read_the_headers(wire, body):
     assert response.headers["Access-Control-Allow-Origin"] == "*"
     exposed = {n.lower() for n in response.headers["Access-Control-Expose-Headers"].split(", ")}
     assert {
-        "grpc-status", "grpc-message", "grpc-status-details-bin", "keyturn-reset-id", "x-request-id",
+        "grpc-status", "grpc-message", "grpc-status-details-bin", "keyturn-reset-id",
+        "x-request-id",
     } <= exposed  # fmt: skip
 
 
