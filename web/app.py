@@ -16,6 +16,7 @@ from shared.errors import (
 )
 from shared.wiring import Services
 from web.api import answer, api, house
+from web.api_v2 import api_v2
 from web.health import health
 from web.house import open_house
 from web.inbox import inbox
@@ -36,11 +37,13 @@ HTTP_ERRORS: dict[type[HTTPException], type[CallerError]] = {
 def create_app(services: Services) -> Flask:
     """The application; it sends nothing, and every failure has one JSON shape."""
     app = Flask(__name__, static_folder=None)
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # its empty answer would call itself HTML
     app.url_map.strict_slashes = True
     app.url_map.merge_slashes = False
     app.extensions["keyturn"] = open_house(services)
     set_up_requests(app)
     app.register_blueprint(api)
+    app.register_blueprint(api_v2)
     app.register_blueprint(health)
     app.register_blueprint(pages)
     app.register_blueprint(inbox)

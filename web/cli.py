@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
-from web import cli_people, cli_resets, cli_tokens
+from web import cli_people, cli_resets, cli_tokens, cli_up
 from web.cli_failures import tell_failures
 
 # A further command is one line here.
 COMMANDS: tuple[click.Command, ...] = (
+    cli_up.up,
     cli_people.org,
     cli_people.user,
     cli_tokens.token,

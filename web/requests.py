@@ -6,6 +6,7 @@ import re
 import secrets
 from urllib.parse import quote
 
+import structlog
 from flask import Flask, Response, current_app, g, request
 
 from shared.errors import BodyTooLargeError, InvalidRequestError
@@ -33,11 +34,9 @@ def read_capped_body() -> bytes:
     announced = request.content_length
     if announced is not None and announced > MAX_BODY_BYTES:
         raise BodyTooLargeError
-    stream = request.environ["wsgi.input"]
-    wanted = announced if announced is not None else MAX_BODY_BYTES + 1
     if announced is None and "Transfer-Encoding" not in request.headers:
         return b""
-    body: bytes = stream.read(wanted)
+    body = _read(MAX_BODY_BYTES + 1 if announced is None else announced)
     if len(body) > MAX_BODY_BYTES:
         raise BodyTooLargeError
     if announced is not None and len(body) < announced:
@@ -45,9 +44,20 @@ def read_capped_body() -> bytes:
     return body
 
 
+def _read(most_bytes: int) -> bytes:
+    """The body up to so many bytes; a server may hand it out in pieces."""
+    stream, pieces, missing = request.environ["wsgi.input"], [], most_bytes
+    while missing > 0 and (piece := stream.read(missing)):
+        pieces.append(piece)
+        missing -= len(piece)
+    return b"".join(pieces)
+
+
 def _name_request() -> None:
     given = request.headers.get("X-Request-Id", "")
     g.request_id = given if VISIBLE_ASCII.fullmatch(given) else secrets.token_hex(8)
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(request_id=g.request_id)
 
 
 def _finish_answer(response: Response) -> Response:

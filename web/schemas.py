@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, NoReturn
 
-from marshmallow import EXCLUDE, Schema, ValidationError, fields, pre_load
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, pre_load, validates_schema
 
+from shared.codes import Code
 from shared.errors import InvalidRequestError
 from shared.models import Attempt, DeliveryEvent, Reset
 from shared.store.resets import Recorded
+from web.completions import Completed
+
+SCHEMA = "_schema"  # marshmallow's place for what concerns no single field
 
 
 class EnumValue(fields.Field[str | int]):
     """An enum as protobuf's JSON writes it: a name or whole number; which are known, others say."""
 
-    def _deserialize(self, value: Any, attr: str | None, *_: Any, **__: Any) -> str | int:
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> str | int:
         if isinstance(value, str):
             return value
         if isinstance(value, int | float) and not isinstance(value, bool) and value == int(value):
             return int(value)
-        raise ValidationError(f"{attr} must be the name or the number of an enum value")
+        raise ValidationError("must be the name or the number of an enum value")
+
+
+class StrictBoolean(fields.Field[bool]):
+    """true or false, and no word or number that could mean them."""
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> bool:
+        if not isinstance(value, bool):
+            raise ValidationError("must be true or false")
+        return value
 
 
 class WireSchema(Schema):
@@ -34,19 +47,18 @@ class WireSchema(Schema):
         unknown = EXCLUDE
 
     @pre_load
-    def _one_spelling(self, data: Mapping[str, Any], **_: Any) -> dict[str, Any]:
+    def _one_spelling(self, data: Any, **_: Any) -> dict[str, Any]:
+        if not isinstance(data, dict):
+            raise ValidationError("must be a JSON object")
         spelled: dict[str, Any] = {}
-        for name, value in data.items():
-            camel = name if "_" not in name else _camel(name)
-            if camel in spelled and camel in self.load_fields_by_wire_name:
+        for name, field in self.load_fields.items():
+            camel = field.data_key or name
+            values = [data[spelling] for spelling in {name, camel} if spelling in data]
+            if len(values) > 1:
                 raise ValidationError(f"{camel} stands there twice")
-            spelled[camel] = value
+            if values:
+                spelled[camel] = values[0]
         return spelled
-
-    @property
-    def load_fields_by_wire_name(self) -> set[str]:
-        """The names this schema reads."""
-        return {field.data_key or name for name, field in self.load_fields.items()}
 
 
 class SendNotificationSchema(WireSchema):
@@ -56,7 +68,53 @@ class SendNotificationSchema(WireSchema):
     type = EnumValue(allow_none=True)
 
 
+class SendLinkSchema(WireSchema):
+    """`SendPasswordResetLink`."""
+
+    notification_type = EnumValue(data_key="notificationType", allow_none=True)
+    url_template = fields.String(data_key="urlTemplate", allow_none=True)
+
+
+class PasswordResetSchema(WireSchema):
+    """The body of v2's PasswordReset; `medium` is a oneof."""
+
+    user_id = fields.String(data_key="userId", allow_none=True)
+    send_link = fields.Nested(SendLinkSchema, data_key="sendLink", allow_none=True)
+    return_code = fields.Nested(WireSchema, data_key="returnCode", allow_none=True)
+
+    @validates_schema
+    def _one_medium(self, data: Mapping[str, Any], **_: Any) -> None:
+        _check_oneof(data, "send_link", "return_code")
+
+
+class NewPasswordSchema(WireSchema):
+    """`Password`."""
+
+    password = fields.String(allow_none=True)
+    change_required = StrictBoolean(data_key="changeRequired", allow_none=True)
+
+
+class SetPasswordSchema(WireSchema):
+    """The body of v2's SetPassword; `verification` is a oneof."""
+
+    user_id = fields.String(data_key="userId", allow_none=True)
+    new_password = fields.Nested(NewPasswordSchema, data_key="newPassword", allow_none=True)
+    current_password = fields.String(data_key="currentPassword", allow_none=True)
+    verification_code = fields.String(data_key="verificationCode", allow_none=True)
+
+    @validates_schema
+    def _one_verification(self, data: Mapping[str, Any], **_: Any) -> None:
+        _check_oneof(data, "current_password", "verification_code")
+
+
+def _check_oneof(data: Mapping[str, Any], *names: str) -> None:
+    if sum(data.get(name) is not None for name in names) > 1:
+        raise ValidationError(f"only one of {' and '.join(map(_camel, names))} may be given")
+
+
 SEND_NOTIFICATION = SendNotificationSchema()
+PASSWORD_RESET = PasswordResetSchema()
+SET_PASSWORD = SetPasswordSchema()
 
 
 def read_body(body: bytes, schema: WireSchema) -> dict[str, Any]:
@@ -73,18 +131,26 @@ def read_body(body: bytes, schema: WireSchema) -> dict[str, Any]:
         if not isinstance(data, dict):
             raise InvalidRequestError("the body must be one JSON object")
         loaded: dict[str, Any] = schema.load(data)
-    except (ValueError, OverflowError, RecursionError) as error:
+    except (ValidationError, ValueError, OverflowError, RecursionError) as error:
         raise InvalidRequestError(_explain(error)) from error
     return loaded
 
 
 def _explain(error: Exception) -> str:
     if isinstance(error, ValidationError):
-        messages: dict[str, list[str]] = error.messages_dict
-        return "; ".join(f"{name}: {' '.join(texts)}" for name, texts in messages.items())
+        return "; ".join(_sentences(error.messages_dict))
     if isinstance(error, _DuplicateKeyError):
         return "the body names one field twice"
     return "the body is not valid JSON"
+
+
+def _sentences(messages: Mapping[str, Any], place: str = "") -> Iterator[str]:
+    for name, found in messages.items():
+        here = place if name == SCHEMA else f"{place}.{name}".lstrip(".")
+        if isinstance(found, Mapping):
+            yield from _sentences(found, here)
+        else:
+            yield f"{here}: {' '.join(found)}".removeprefix(": ")
 
 
 class _DuplicateKeyError(ValueError):
@@ -104,7 +170,7 @@ def _no_constants(_: str) -> NoReturn:
 
 def _camel(name: str) -> str:
     first, *rest = name.split("_")
-    return first + "".join(part[:1].upper() + part[1:] for part in rest)
+    return first + "".join(part.capitalize() for part in rest)
 
 
 def spell(moment: datetime | None) -> str | None:
@@ -121,6 +187,22 @@ def write_details(recorded: Recorded) -> dict[str, Any]:
             "creationDate": created,
             "changeDate": created,
             "resourceOwner": recorded.org_id,
+        }
+    }
+
+
+def write_code(code: Code) -> dict[str, Any]:
+    """The code of a reset whose caller asked for it."""
+    return {"verificationCode": code.signs}
+
+
+def write_completed(completed: Completed) -> dict[str, Any]:
+    """`zitadel.object.v2.Details` as JSON, of a changed password."""
+    return {
+        "details": {
+            "sequence": str(completed.sequence),
+            "changeDate": spell(completed.changed_at),
+            "resourceOwner": completed.user.org_id,
         }
     }
 

@@ -1,0 +1,134 @@
+"""`./run`: when it installs, when it does not, and that it repairs what is broken."""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+RUN = Path(__file__).resolve().parent.parent / "run"
+
+
+@pytest.fixture
+def script(tmp_path):
+    """The script in a checkout of its own, where `pip` writes down what it was asked for."""
+    shutil.copy(RUN, tmp_path / "run")
+    (tmp_path / "pyproject.toml").write_text("[project]\n")
+    (tmp_path / "constraints.txt").write_text("")
+    loader = importlib.machinery.SourceFileLoader("run_script", str(tmp_path / "run"))
+    spec = importlib.util.spec_from_loader("run_script", loader)
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    module.asked = []
+
+    def pip(*arguments):
+        module.asked.append(arguments[-1].removeprefix(str(tmp_path)))
+        module.KEYTURN.touch()
+
+    def make_venv():
+        module.asked.append("venv")
+        module.PYTHON.parent.mkdir(parents=True, exist_ok=True)
+        module.PYTHON.unlink(missing_ok=True)
+        module.PYTHON.symlink_to(sys.executable)
+
+    module.pip, module.make_venv = pip, make_venv
+    return module
+
+
+def test_the_first_start_makes_an_environment_and_installs(script):
+    script.install(set())
+
+    assert script.asked == ["venv", ""]
+
+
+def test_the_second_start_installs_nothing(script):
+    script.install(set())
+    script.asked.clear()
+
+    script.install(set())
+
+    assert script.asked == []
+
+
+def test_what_a_command_needs_is_added_to_what_is_there(script):
+    script.install({"test"})
+    script.install({"check"})
+    script.asked.clear()
+
+    script.install({"test"})
+    script.install({"check", "test"})
+
+    assert script.asked == []
+
+
+@pytest.mark.parametrize("name", ["pyproject.toml", "constraints.txt"])
+def test_changed_requirements_are_installed(name, script):
+    script.install({"test"})
+    script.asked.clear()
+
+    (script.ROOT / name).write_text("# changed\n")
+    script.install(set())
+
+    assert script.asked == ["[test]"]
+
+
+def test_an_interrupted_installation_is_done_again(script):
+    script.install(set())
+    script.asked.clear()
+    script.STAMP.unlink()
+
+    script.install(set())
+
+    assert script.asked == [""]
+
+
+@pytest.mark.parametrize("lost", ["PYTHON", "KEYTURN"])
+def test_a_broken_environment_is_made_again(lost, script):
+    script.install({"test"})
+    script.asked.clear()
+
+    getattr(script, lost).unlink()
+    script.install(set())
+
+    assert script.asked == ["venv", ""]
+
+
+def test_one_at_a_time_changes_the_environment(script, capsys):
+    entered = threading.Event()
+
+    def second():
+        with script.locked():
+            entered.set()
+
+    with script.locked():
+        other = threading.Thread(target=second)
+        other.start()
+        assert not entered.wait(0.2)
+    other.join(5)
+
+    assert entered.is_set()
+    assert "Another ./run is installing" in capsys.readouterr().out
+
+
+def test_an_older_python_is_told_in_a_sentence(tmp_path):
+    code = RUN.read_text().replace("sys.version_info < (3, 11)", "sys.version_info < (9, 9)")
+    (tmp_path / "run").write_text(code)
+
+    ended = subprocess.run(
+        [sys.executable, str(tmp_path / "run")], capture_output=True, text=True, check=False
+    )
+
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("Keyturn needs Python 3.11 or newer")
+    assert len(ended.stderr.splitlines()) == 1
+
+
+def test_it_is_executable():
+    assert os.access(RUN, os.X_OK)

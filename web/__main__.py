@@ -1,0 +1,95 @@
+"""`python -m web`: REST and the pages, served by granian in the foreground."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from functools import partial
+from typing import TYPE_CHECKING
+
+from granian import Granian
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
+from granian.log import LogLevels
+
+from shared.errors import SettingsError
+from shared.settings import Settings, load_settings
+from web.child import end_with_parent
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+# Connections taken at a time. What waits beyond them in the kernel is reset when the server stops.
+MOST_CONNECTIONS = 1024
+HEADER_MILLISECONDS = 15_000  # also closes connections that are kept alive but idle
+STOP_SECONDS = 30
+MOST_HEADER_BYTES = 64 * 1024
+
+
+def main() -> None:
+    """Serve until SIGTERM or SIGINT; requests being worked on are finished."""
+    try:
+        settings = load_settings(os.environ)
+    except SettingsError as error:
+        sys.exit(f"keyturn web: {error}")
+    if reason := taken_port(settings.host, settings.port, is_shared=True):
+        sys.exit(f"keyturn web: {reason}")
+    serve(settings)
+
+
+def taken_port(host: str, port: int, *, is_shared: bool = False) -> str | None:
+    """Why a port cannot be listened on, as a sentence; None when it can.
+
+    `is_shared` lets several servers of one user have it together, as granian's do.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if is_shared:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return f"cannot listen on {host} port {port}: {error.strerror}"
+    return None
+
+
+def serve(settings: Settings) -> None:
+    """Run granian's main process here and its server processes below it."""
+    server = Granian(
+        "web.wsgi:build_app",
+        address=settings.host,
+        port=settings.port,
+        interface=Interfaces.WSGI,
+        workers=settings.web_processes,
+        blocking_threads=settings.web_threads,
+        backlog=MOST_CONNECTIONS,
+        backpressure=MOST_CONNECTIONS,
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(
+            header_read_timeout=HEADER_MILLISECONDS, max_buffer_size=MOST_HEADER_BYTES
+        ),
+        websockets=False,
+        log_level=LogLevels.error,
+        log_access=False,
+        respawn_failed_workers=True,
+        respawn_interval=0.1,
+        workers_kill_timeout=STOP_SECONDS,
+    )
+    server.serve(target_loader=partial(load_app, os.getpid()), wrap_loader=False)
+
+
+def load_app(parent_pid: int) -> WSGIApplication:
+    """The application, in a server process that ends with its parent."""
+    end_with_parent(parent_pid)
+    from web.wsgi import build_app  # noqa: PLC0415  # after the fork, so no connection is shared
+
+    try:
+        return build_app()
+    except SettingsError as error:
+        sys.exit(f"keyturn web: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,222 @@
+"""`keyturn up`: everything on one machine, in the foreground; what it starts ends with it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from shared.errors import SettingsError
+from shared.log import set_up_logging
+from shared.settings import Settings, load_settings
+from web.__main__ import taken_port
+from web.children import Child, stop_together
+from web.embedded import EmbeddedServer
+from web.first_start import FirstStart, open_registry, write_secret_keys
+from web.ready import ReadyLines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+TURN_SECONDS = 0.05
+SERVER_START_SECONDS = 120.0  # a large append-only file takes its time
+PORT_PATIENCE_SECONDS = 3.0  # children of an `up` that was just killed let go of their ports
+
+
+class RefusedError(Exception):
+    """`up` cannot start; the text says why and what to do."""
+
+
+class Stopping:
+    """How often somebody asked to stop: once is in order, twice is at once."""
+
+    def __init__(self) -> None:
+        """Listen to Ctrl-C, SIGTERM and a closed terminal from now on."""
+        self.asked = 0
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup
+                signal.signal(number, self._ask)
+
+    def is_asked(self) -> bool:
+        """True once somebody asked."""
+        return self.asked > 0
+
+    def is_forced(self) -> bool:
+        """True once somebody asked twice."""
+        return self.asked > 1
+
+    def _ask(self, _number: int, _frame: object) -> None:
+        self.asked += 1
+        if self.asked == 1:
+            print("Stopping; once more stops at once.", flush=True)  # noqa: T201
+
+
+def run_up(environ: Mapping[str, str]) -> int:
+    """Start everything, look after it until somebody asks to stop; the exit status.
+
+    Raises:
+        SettingsError: a setting is wrong.
+        RefusedError: another `up` has the data directory, or a port is taken.
+    """
+    settings, environ = _prepare(environ)
+    stopping = Stopping()
+    with _only_up(settings.data_dir):
+        set_up_logging(settings.log_level, service="up")
+        _refuse_taken_ports(settings)
+        write_secret_keys(settings)
+        settings = load_settings(environ)  # with the keys
+        processes = Processes(settings, environ)
+        try:
+            processes.start(stopping)
+            first_start, ready = FirstStart(settings, open_registry(settings)), ReadyLines(settings)
+            while not stopping.is_asked():
+                processes.watch()
+                if first_start.is_done():
+                    ready.tell_once()
+                time.sleep(TURN_SECONDS)
+        finally:
+            processes.stop(stopping.is_forced)
+    return 1 if stopping.is_forced() else 0
+
+
+def _prepare(environ: Mapping[str, str]) -> tuple[Settings, dict[str, str]]:
+    """The settings and the children's environment.
+
+    The data directory is spelled out, and a folder named `web` where `up` was called is not ours.
+    """
+    data_dir = load_settings(environ).data_dir.resolve()
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    places = (str(CHECKOUT), environ.get("PYTHONPATH"))
+    for_children = {
+        **environ,
+        "KEYTURN_DATA_DIR": str(data_dir),
+        "PYTHONPATH": os.pathsep.join(filter(None, places)),
+        "PYTHONSAFEPATH": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+    return load_settings(for_children), for_children
+
+
+@contextmanager
+def _only_up(data_dir: Path) -> Iterator[None]:
+    """Hold the data directory's lock; the kernel lets go of it however this process ends."""
+    with (data_dir / "up.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RefusedError(
+                f"another `keyturn up` runs on {data_dir}; stop it, or set KEYTURN_DATA_DIR"
+            ) from error
+        yield
+
+
+def _refuse_taken_ports(settings: Settings) -> None:
+    until = time.monotonic() + PORT_PATIENCE_SECONDS
+    for variable, port in (
+        ("KEYTURN_PORT", settings.port),
+        ("KEYTURN_FLOWER_PORT", settings.flower_port),
+    ):
+        while reason := taken_port(settings.host, port):
+            if time.monotonic() > until:
+                raise RefusedError(f"{reason}; set {variable} to a free one")
+            time.sleep(TURN_SECONDS)
+
+
+class Processes:
+    """The embedded server, when it is wanted, and the children, in the order of their start."""
+
+    def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
+        """Starts nothing yet."""
+        self._server = None if settings.redis_url else EmbeddedServer(settings.data_dir)
+        self._server_child = None
+        if self._server is not None:
+            self._server_child = Child(
+                "server", self._server.command(), environ=environ, prepare=self._server.prepare
+            )
+        self._children = build_children(environ)
+
+    def start(self, stopping: Stopping) -> None:
+        """Start the server, wait until it answers, then start the others.
+
+        Raises:
+            RefusedError: the server does not come up.
+        """
+        if self._server is not None and self._server_child is not None:
+            if not self._server.is_running():
+                self._server_child.start()
+            self._wait_for(self._server, stopping)
+        for child in self._children:
+            child.start()
+
+    def watch(self) -> None:
+        """Start again what died."""
+        self._watch_server()
+        for child in self._children:
+            child.watch()
+
+    def stop(self, is_forced: Callable[[], bool]) -> None:
+        """Stop the web first, then Flower, then the workers, and the server when all are gone."""
+        by_name = {child.name: child for child in self._children}
+        for names in (("web",), ("flower",), ("worker", "bulk")):
+            stop_together([by_name[name] for name in names], is_forced=is_forced)
+        if self._server is not None and self._server_child is not None:
+            self._server.stop()
+            stop_together([self._server_child], is_forced=is_forced)
+
+    def _is_adopted(self) -> bool:
+        """True while a server runs that an earlier `up` started."""
+        return (
+            self._server is not None
+            and self._server_child is not None
+            and self._server_child.pid is None
+            and self._server.is_running()
+        )
+
+    def _wait_for(self, server: EmbeddedServer, stopping: Stopping) -> None:
+        until = time.monotonic() + SERVER_START_SECONDS
+        while not server.is_ready():
+            if stopping.is_asked() or time.monotonic() > until:
+                raise RefusedError(
+                    f"the embedded server does not answer; see {server.directory / 'valkey.log'}"
+                )
+            self._watch_server()
+            time.sleep(TURN_SECONDS)
+
+    def _watch_server(self) -> None:
+        if self._server_child is not None and not self._is_adopted():
+            self._server_child.watch()
+
+
+def build_children(environ: Mapping[str, str]) -> list[Child]:
+    """The processes of the Procfile, as this Python runs them."""
+    python = (sys.executable, "-m")
+    flower = ("celery", "--quiet", "--app", "worker.app", "flower")
+    conf = f"--conf={CHECKOUT / 'deploy' / 'flowerconfig.py'}"
+    return [
+        Child(
+            "worker", (*python, "worker", "--queues", "urgent"), environ=environ, stop_seconds=45
+        ),
+        Child("bulk", (*python, "worker", "--queues", "bulk"), environ=environ, stop_seconds=45),
+        Child("web", (*python, "web"), environ=environ, stop_seconds=35),
+        Child("flower", (*python, *flower, conf), environ=environ, stop_seconds=5),
+    ]
+
+
+def main() -> int:
+    """`keyturn up` without the rest of the command line; the exit status."""
+    os.umask(0o077)
+    try:
+        return run_up(os.environ)
+    except (SettingsError, RefusedError, PermissionError) as error:
+        print(f"keyturn up: {error}", file=sys.stderr, flush=True)  # noqa: T201
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

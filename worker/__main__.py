@@ -1,0 +1,68 @@
+"""`python -m worker --queues urgent`: one process that sends, in the foreground."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+
+import click
+from celery.platforms import SecurityWarning
+
+from shared.errors import SettingsError
+from shared.models import Queue
+from shared.settings import load_settings
+
+HEARTBEAT_SECONDS = "10"  # all that Flower needs to see it alive
+NICENESS = 10  # batches step back before a person who waits
+
+
+@click.command()
+@click.option(
+    "--queues",
+    default=Queue.URGENT.value,
+    show_default=True,
+    help=f"Queues to serve, between commas: {', '.join(Queue)}.",
+)
+def main(queues: str) -> None:
+    """Send what is due until SIGTERM; what has been begun is finished."""
+    names = _read_queues(queues)
+    try:
+        settings = load_settings(os.environ)
+    except SettingsError as error:
+        sys.exit(f"keyturn worker: {error}")
+    if names == [Queue.BULK]:
+        os.nice(NICENESS)
+    # Celery warns root of pickle, which nobody here accepts.
+    warnings.simplefilter("ignore", SecurityWarning)
+    from worker.app import app  # noqa: PLC0415  # only with settings that are right
+
+    app.worker_main(worker_arguments(names, threads=settings.worker_threads))
+
+
+def worker_arguments(names: list[Queue], *, threads: int) -> list[str]:
+    """Celery's command line for a worker of these queues; every worker has a name of its own."""
+    options = {
+        "--pool": "threads",
+        "--concurrency": str(threads),
+        "--queues": ",".join(names),
+        "--hostname": f"{names[0]}-{os.getpid()}@%h",
+        "--heartbeat-interval": HEARTBEAT_SECONDS,
+        "--loglevel": "WARNING",
+    }
+    quiet = ("--task-events", "--without-gossip", "--without-mingle")
+    return ["--quiet", "worker", *(f"{name}={value}" for name, value in options.items()), *quiet]
+
+
+def _read_queues(text: str) -> list[Queue]:
+    try:
+        names = [Queue(name.strip()) for name in text.split(",") if name.strip()]
+    except ValueError as error:
+        raise click.BadParameter(f"must list {', '.join(Queue)}", param_hint="--queues") from error
+    if not names:
+        raise click.BadParameter("must name a queue", param_hint="--queues")
+    return names
+
+
+if __name__ == "__main__":
+    main()
