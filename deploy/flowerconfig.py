@@ -9,11 +9,15 @@ import hashlib
 import os
 import secrets
 
+from shared.setting_values import LOOPBACK
 from shared.settings import load_settings
 
 _settings = load_settings(os.environ)
 
 address = _settings.host
+if address in LOOPBACK:
+    # The JSON API tells the same ids as the pages; read_only shuts whatever changes anything.
+    os.environ.setdefault("FLOWER_UNAUTHENTICATED_API", "true")
 port = _settings.flower_port
 read_only = True
 # Stable over restarts and different everywhere; Flower's own default is public.
