@@ -43,7 +43,7 @@ class TokenInvalidError(UnauthenticatedError):
 
 
 class UserPermissionError(CallerError):
-    """No matching permissions found for this user"""
+    """No matching permissions found"""
 
     id = "AUTH-AWfge"
 
