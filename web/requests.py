@@ -7,6 +7,7 @@ import secrets
 from typing import BinaryIO
 from urllib.parse import quote
 
+import structlog
 from flask import Flask, Response, current_app, g, request
 from werkzeug.wrappers import Request
 
@@ -48,8 +49,11 @@ def read_capped_body(asked: Request | None = None, *, most_bytes: int = MAX_BODY
 
 
 def name_request(given: str | None) -> str:
-    """The id of a request: the caller's where it is one, else a fresh one."""
-    return given if given and VISIBLE_ASCII.fullmatch(given) else secrets.token_hex(8)
+    """The id of a request, which its logs bear: the caller's where it is one, else a fresh one."""
+    request_id = given if given and VISIBLE_ASCII.fullmatch(given) else secrets.token_hex(8)
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(request_id=request_id)
+    return request_id
 
 
 def _read(stream: BinaryIO, most_bytes: int) -> bytes:
