@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 from typing import Any, TypeAlias
 
 import redis
@@ -16,36 +16,59 @@ from shared.errors import StoreUnavailableError
 # A redis.Redis that decodes replies; its own types do not know that they are str then.
 Client: TypeAlias = Any
 TIMEOUT_SECONDS = 1.5  # a frozen server costs a caller this much, then 503
-REST_SECONDS = 0.5  # after that the next ones do not wait at all: they may be queueing already
 
 
-class RestingPool(redis.ConnectionPool):
-    """Connections; for a moment after one waited in vain, none, so that waits do not add up."""
+class DoubtingPool(redis.ConnectionPool):
+    """Connections; while the server keeps people waiting, one asks whether it is back.
 
-    _rest_until = 0.0
+    The others are refused at once: they may have queued already, and waits must not add up.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        """As redis.ConnectionPool."""
+        super().__init__(*args, **options)
+        self._is_doubtful = False
+        self._asking = Lock()
 
     def get_connection(self, *args: Any, **options: Any) -> Any:
         """A connection that is ready.
 
         Raises:
-            redis.ConnectionError: the server has just kept somebody waiting.
+            redis.ConnectionError: the server does not answer, or somebody else is asking it.
         """
-        if time.monotonic() < self._rest_until:
+        if not self._is_doubtful:
+            with self.noticing_timeouts():
+                return super().get_connection(*args, **options)
+        if not self._asking.acquire(blocking=False):
             raise redis.ConnectionError("the server did not answer a moment ago")
-        with self.noticing_timeouts():
-            return super().get_connection(*args, **options)
+        try:
+            connection = super().get_connection(*args, **options)
+            self._ask(connection)
+        finally:
+            self._asking.release()
+        return connection
+
+    def _ask(self, connection: Any) -> None:
+        try:
+            connection.send_command("PING")
+            connection.read_response()
+        except redis.RedisError:
+            connection.disconnect()
+            self.release(connection)
+            raise
+        self._is_doubtful = False
 
     @contextmanager
     def noticing_timeouts(self) -> Iterator[None]:
-        """Rest when what is done in here takes too long."""
+        """Doubt the server when what is done in here takes too long."""
         try:
             yield
         except redis.TimeoutError:
-            self._rest_until = time.monotonic() + REST_SECONDS
+            self._is_doubtful = True
             raise
 
 
-def _noticing(kind: Any, pool: RestingPool) -> Any:
+def _noticing(kind: Any, pool: DoubtingPool) -> Any:
     """A kind of connection that tells the pool when a reply does not come in time."""
 
     class NoticingConnection(kind):  # type: ignore[misc]
@@ -62,7 +85,7 @@ def connect(url: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Client:
     A command whose reply was lost may have run; only the caller of the store knows whether to
     ask again (RECORD may be repeated, CLAIM may not).
     """
-    pool = RestingPool.from_url(
+    pool = DoubtingPool.from_url(
         url,
         decode_responses=True,
         socket_timeout=timeout_seconds,
