@@ -34,6 +34,7 @@ HTTP_ERRORS: dict[type[HTTPException], type[CallerError]] = {
 def create_app(services: Services) -> Flask:
     """The application; it sends nothing, and every failure has one JSON shape."""
     app = Flask(__name__, static_folder=None)
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # its empty answer would call itself HTML
     app.url_map.strict_slashes = True
     app.url_map.merge_slashes = False
     app.extensions["keyturn"] = open_house(services)

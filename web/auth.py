@@ -13,21 +13,25 @@ from shared.errors import (
     MembershipMissingError,
     OrganisationUnknownError,
     PermissionDeniedError,
+    StoreUnavailableError,
     TokenInvalidError,
 )
 from shared.models import Caller, Organisation
 from shared.settings import Settings
 from shared.store.callers import CallerStore
 from shared.store.digests import Digests
+from shared.store.limits import CallerChangedError
 
 CACHE_SECONDS = 2.0  # how late a revocation may be noticed where no record is written
 CACHE_ENTRIES = 4096
 ORG_ID_CHARACTERS = 200
+MOST_READINGS = 10  # of a caller, while others' rights change under its request
 
 _BEARER = re.compile(r"Bearer ([\x21-\x7e]+)")
 
 Clock: TypeAlias = Callable[[], float]
 ValueT = TypeVar("ValueT")
+ResultT = TypeVar("ResultT")
 
 
 class _Cache(Generic[ValueT]):
@@ -105,6 +109,19 @@ class Authenticator:
         """True when a role the caller holds in that organisation has the permission."""
         roles = caller.roles_in(org_id)
         return any(permission in self._permissions.get(role, ()) for role in roles)
+
+    def with_present_rights(self, ask: Callable[[], ResultT]) -> ResultT:
+        """What `ask` gives; asked again when callers or organisations changed meanwhile.
+
+        Raises:
+            StoreUnavailableError: they never stopped changing.
+        """
+        for _ in range(MOST_READINGS):
+            try:
+                return ask()
+            except CallerChangedError:
+                self.forget()
+        raise StoreUnavailableError
 
     def forget(self) -> None:
         """Drop what is cached: the store says that callers or organisations have changed.

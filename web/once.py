@@ -8,6 +8,7 @@ import structlog
 
 from shared.errors import InvalidRequestError
 from shared.models import Caller, Reset
+from shared.store.idempotency import KeyedRequest
 from shared.store.resets import Recorded
 from web.house import House
 
@@ -36,19 +37,27 @@ def record_once(
     if key is None:
         return record(house.digests.new_reset_id(user_id))
     _check_key(key)
-    fingerprint = "\0".join((*meaning, user_id))
-    house.idempotency.begin(caller.token_id, key, fingerprint)
-    reset_id = house.digests.derived_reset_id(user_id, caller.token_id, key, fingerprint)
-    if (known := house.resets.find(reset_id)) is not None:
-        log.info("reset.repeated", reset_id=reset_id, caller_id=caller.token_id)
+    request = KeyedRequest(caller.token_id, key, "\0".join((*meaning, user_id)))
+    if (known := _find_recorded(house, request, user_id)) is not None:
+        log.info("reset.repeated", reset_id=known.reset_id, caller_id=caller.token_id)
         return _as_recorded(known)
+    since = house.idempotency.begin(request)
     try:
-        recorded = record(reset_id)
+        return record(_reset_id(house, request, user_id, since))
     except Exception:
-        house.idempotency.forget(caller.token_id, key)
+        house.idempotency.give_up(request, since)
         raise
-    house.idempotency.keep(caller.token_id, key, fingerprint)
-    return recorded
+
+
+def _find_recorded(house: House, request: KeyedRequest, user_id: str) -> Reset | None:
+    since = house.idempotency.find(request)
+    return house.resets.find(_reset_id(house, request, user_id, since)) if since else None
+
+
+def _reset_id(house: House, request: KeyedRequest, user_id: str, since: str) -> str:
+    """The id that all get who ask for the same under one key."""
+    parts = (request.caller_id, request.key, request.meaning, since)
+    return house.digests.derived_reset_id(user_id, *parts)
 
 
 def _check_key(key: str) -> None:

@@ -104,13 +104,15 @@ def describe(error: errors.CallerError, languages: Languages, language: str = "e
     error_id = error.id
     if isinstance(error, errors.PasswordPolicyError):
         error_id = error.IDS[error.rule]
-    message = error.message
-    if language != "en":
-        message = languages.error(language, error_id or type(error).__name__) or message
+    translated = languages.error(language, error_id or type(error).__name__)
+    retry_after_seconds: int | None = None
+    if isinstance(error, errors.TooManyRequestsError):
+        retry_after_seconds = error.retry_after_seconds
+        translated = translated and f"{translated} ({error.limit}; {retry_after_seconds} s)"
     return Problem(
         code,
         STATUS_OVERRIDES.get(type(error), HTTP_STATUS[code]),
         error_id,
-        message,
-        getattr(error, "retry_after_seconds", None),
+        translated or error.message,
+        retry_after_seconds,
     )

@@ -31,6 +31,7 @@ class Order:
     request_id: str | None = None
     kind: Kind = Kind.RESET
     url_template: str | None = None
+    is_repeatable: bool = False  # others may ask for the same reset at this moment
 
 
 def record_reset(house: House, order: Order) -> Recorded:
@@ -44,7 +45,7 @@ def record_reset(house: House, order: Order) -> Recorded:
     try:
         recorded = house.resets.record(_new_reset(house, order))
     except TooManyRequestsError as error:
-        house.limits.give_back(limits)
+        house.limits.give_back(limits, reset_id=order.reset_id, is_repeatable=order.is_repeatable)
         log.info("reset.limited", limit=error.limit)
         raise
     if order.kind is Kind.RESET:
@@ -75,6 +76,8 @@ def _pass_gate(house: House, order: Order, recipient: Recipient | None) -> list[
             limits,
             recipient_digest=house.suppressions.digest(recipient) if recipient else "",
             version=order.caller.version if order.caller else -1,
+            reset_id=order.reset_id,
+            is_repeatable=order.is_repeatable,
             may_count=has_provider,
         )
     except TooManyRequestsError as error:

@@ -33,16 +33,23 @@ def read_capped_body() -> bytes:
     announced = request.content_length
     if announced is not None and announced > MAX_BODY_BYTES:
         raise BodyTooLargeError
-    stream = request.environ["wsgi.input"]
-    wanted = announced if announced is not None else MAX_BODY_BYTES + 1
     if announced is None and "Transfer-Encoding" not in request.headers:
         return b""
-    body: bytes = stream.read(wanted)
+    body = _read(MAX_BODY_BYTES + 1 if announced is None else announced)
     if len(body) > MAX_BODY_BYTES:
         raise BodyTooLargeError
     if announced is not None and len(body) < announced:
         raise InvalidRequestError("the body is shorter than Content-Length says")
     return body
+
+
+def _read(most_bytes: int) -> bytes:
+    """The body up to so many bytes; a server may hand it out in pieces."""
+    stream, pieces, missing = request.environ["wsgi.input"], [], most_bytes
+    while missing > 0 and (piece := stream.read(missing)):
+        pieces.append(piece)
+        missing -= len(piece)
+    return b"".join(pieces)
 
 
 def _name_request() -> None:

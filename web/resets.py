@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from shared.errors import CallerError, InvalidRequestError, UserUnknownError
 from shared.models import Channel
 from shared.policies import check_may_reset
-from shared.store.limits import CallerChangedError
 from shared.store.resets import Recorded
 from web.house import House
 from web.once import record_once
@@ -42,11 +41,7 @@ def request_reset(house: House, credentials: Credentials, wanted: WantedReset) -
     Raises:
         CallerError: whatever SPEC's order of checks meets first; nothing was recorded then.
     """
-    try:
-        return _request_reset(house, credentials, wanted)
-    except CallerChangedError:
-        house.auth.forget()
-        return _request_reset(house, credentials, wanted)
+    return house.auth.with_present_rights(lambda: _request_reset(house, credentials, wanted))
 
 
 def _request_reset(house: House, credentials: Credentials, wanted: WantedReset) -> Recorded:
@@ -65,6 +60,7 @@ def _request_reset(house: House, credentials: Credentials, wanted: WantedReset) 
             reset_id=reset_id,
             caller=caller,
             request_id=wanted.request_id,
+            is_repeatable=wanted.idempotency_key is not None,
         )
         return record_reset(house, order)
 

@@ -18,7 +18,6 @@ from shared.errors import (
 from shared.links import check_template
 from shared.models import Caller, Channel, Kind, Organisation, User
 from shared.policies import check_link_host, check_may_reset
-from shared.store.limits import CallerChangedError
 from shared.store.resets import Recorded
 from web.house import House
 from web.once import record_once
@@ -57,11 +56,7 @@ def request_password_reset(
     Raises:
         CallerError: whatever SPEC's order of checks meets first; nothing was recorded then.
     """
-    try:
-        return _request(house, credentials, wanted)
-    except CallerChangedError:
-        house.auth.forget()
-        return _request(house, credentials, wanted)
+    return house.auth.with_present_rights(lambda: _request(house, credentials, wanted))
 
 
 def _request(
@@ -80,6 +75,7 @@ def _request(
             reset_id=reset_id,
             caller=caller,
             request_id=wanted.request_id,
+            is_repeatable=wanted.idempotency_key is not None,
             kind=kind,
             url_template=wanted.url_template,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, NoReturn
 
@@ -15,24 +15,26 @@ from shared.models import Attempt, DeliveryEvent, Reset
 from shared.store.resets import Recorded
 from web.completions import Completed
 
+SCHEMA = "_schema"  # marshmallow's place for what concerns no single field
+
 
 class EnumValue(fields.Field[str | int]):
     """An enum as protobuf's JSON writes it: a name or whole number; which are known, others say."""
 
-    def _deserialize(self, value: Any, attr: str | None, *_: Any, **__: Any) -> str | int:
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> str | int:
         if isinstance(value, str):
             return value
         if isinstance(value, int | float) and not isinstance(value, bool) and value == int(value):
             return int(value)
-        raise ValidationError(f"{attr} must be the name or the number of an enum value")
+        raise ValidationError("must be the name or the number of an enum value")
 
 
 class StrictBoolean(fields.Field[bool]):
     """true or false, and no word or number that could mean them."""
 
-    def _deserialize(self, value: Any, attr: str | None, *_: Any, **__: Any) -> bool:
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> bool:
         if not isinstance(value, bool):
-            raise ValidationError(f"{attr} must be true or false")
+            raise ValidationError("must be true or false")
         return value
 
 
@@ -45,19 +47,18 @@ class WireSchema(Schema):
         unknown = EXCLUDE
 
     @pre_load
-    def _one_spelling(self, data: Mapping[str, Any], **_: Any) -> dict[str, Any]:
+    def _one_spelling(self, data: Any, **_: Any) -> dict[str, Any]:
+        if not isinstance(data, dict):
+            raise ValidationError("must be a JSON object")
         spelled: dict[str, Any] = {}
-        for name, value in data.items():
-            camel = name if "_" not in name else _camel(name)
-            if camel in spelled and camel in self.load_fields_by_wire_name:
+        for name, field in self.load_fields.items():
+            camel = field.data_key or name
+            values = [data[spelling] for spelling in {name, camel} if spelling in data]
+            if len(values) > 1:
                 raise ValidationError(f"{camel} stands there twice")
-            spelled[camel] = value
+            if values:
+                spelled[camel] = values[0]
         return spelled
-
-    @property
-    def load_fields_by_wire_name(self) -> set[str]:
-        """The names this schema reads."""
-        return {field.data_key or name for name, field in self.load_fields.items()}
 
 
 class SendNotificationSchema(WireSchema):
@@ -130,18 +131,26 @@ def read_body(body: bytes, schema: WireSchema) -> dict[str, Any]:
         if not isinstance(data, dict):
             raise InvalidRequestError("the body must be one JSON object")
         loaded: dict[str, Any] = schema.load(data)
-    except (ValueError, OverflowError, RecursionError) as error:
+    except (ValidationError, ValueError, OverflowError, RecursionError) as error:
         raise InvalidRequestError(_explain(error)) from error
     return loaded
 
 
 def _explain(error: Exception) -> str:
     if isinstance(error, ValidationError):
-        messages: dict[str, list[str]] = error.messages_dict
-        return "; ".join(f"{name}: {' '.join(texts)}" for name, texts in messages.items())
+        return "; ".join(_sentences(error.messages_dict))
     if isinstance(error, _DuplicateKeyError):
         return "the body names one field twice"
     return "the body is not valid JSON"
+
+
+def _sentences(messages: Mapping[str, Any], place: str = "") -> Iterator[str]:
+    for name, found in messages.items():
+        here = place if name == SCHEMA else f"{place}.{name}".lstrip(".")
+        if isinstance(found, Mapping):
+            yield from _sentences(found, here)
+        else:
+            yield f"{here}: {' '.join(found)}".removeprefix(": ")
 
 
 class _DuplicateKeyError(ValueError):
@@ -161,7 +170,7 @@ def _no_constants(_: str) -> NoReturn:
 
 def _camel(name: str) -> str:
     first, *rest = name.split("_")
-    return first + "".join(part[:1].upper() + part[1:] for part in rest)
+    return first + "".join(part.capitalize() for part in rest)
 
 
 def spell(moment: datetime | None) -> str | None:

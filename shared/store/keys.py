@@ -71,6 +71,11 @@ def window(kind: str, digest: str) -> str:
     return f"{GATE}:n:{kind}:{digest}"
 
 
+def counted(reset_id: str) -> str:
+    """STRING, the gate has counted this reset, which many may ask for at once; a minute."""
+    return f"{GATE}:once:{reset_id}"
+
+
 def suppression(recipient_digest: str) -> str:
     """HASH, why a recipient is not written to; for ever."""
     return f"{GATE}:sup:{recipient_digest}"
@@ -104,5 +109,5 @@ def directory_address(address_digest: str) -> str:
 
 
 def idempotency(digest: str) -> str:
-    """STRING, what a caller's Idempotency-Key was used for; 24 hours."""
+    """HASH, what a caller's Idempotency-Key was used for; 24 hours."""
     return f"kt:idem:{digest}"

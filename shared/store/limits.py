@@ -10,6 +10,8 @@ from shared.store import keys
 from shared.store.connection import Client
 from shared.store.scripts import Argument, Scripts
 
+ONCE_SECONDS = 60  # calls under one Idempotency-Key that are further apart find the reset itself
+
 
 class CallerChangedError(Exception):
     """Callers or organisations changed since this caller was read: read it again."""
@@ -43,10 +45,13 @@ class LimitStore:
         *,
         recipient_digest: str,
         version: int,
+        reset_id: str,
+        is_repeatable: bool = False,
         may_count: bool = True,
     ) -> None:
         """Count one call toward every limit, when all of them allow it.
 
+        `is_repeatable`: others may ask for the same reset now; all of them count as one.
         `may_count=False` looks at the suppression alone.
 
         Raises:
@@ -54,8 +59,10 @@ class LimitStore:
             RecipientSuppressedError: the recipient must not be written to.
             TooManyRequestsError: a limit is reached.
         """
-        where = (keys.VERSION, keys.suppression(recipient_digest), *(each.key for each in limits))
-        facts: list[Argument] = [version, int(may_count)]
+        where = [keys.VERSION, keys.suppression(recipient_digest), keys.counted(reset_id)]
+        where += [each.key for each in limits]
+        once_ms = ONCE_SECONDS * 1000 if is_repeatable else 0
+        facts: list[Argument] = [version, int(may_count), once_ms]
         for each in limits:
             facts += (each.name, each.most, each.window_seconds * 1000)
         answer = self._scripts.run("gate", where, facts)
@@ -67,7 +74,10 @@ class LimitStore:
             seconds = max(1, -(-int(answer[2]) // 1000))
             raise TooManyRequestsError(answer[1], retry_after_seconds=seconds)
 
-    def give_back(self, limits: Sequence[Limit]) -> None:
+    def give_back(
+        self, limits: Sequence[Limit], *, reset_id: str, is_repeatable: bool = False
+    ) -> None:
         """Nothing was recorded after all."""
         if limits:
-            self._scripts.run("give_back", [each.key for each in limits], ())
+            where = [keys.counted(reset_id), *(each.key for each in limits)]
+            self._scripts.run("give_back", where, (int(is_repeatable),))
