@@ -5,8 +5,11 @@
 local what, id = ARGV[1], ARGV[2]
 local now = math.floor(now_us() / 1000)
 if what ~= 'wrong' then
-  redis.call('HINCRBY', KEYS[1], 'w', -1)
-  redis.call('HINCRBY', KEYS[1], 'wd', -1)
+  for _, field in ipairs({'w', 'wd'}) do  -- voiding or a new day may have forgotten the try
+    if tonumber(redis.call('HGET', KEYS[1], field) or '0') > 0 then
+      redis.call('HINCRBY', KEYS[1], field, -1)
+    end
+  end
   if what == 'refund' then return 'ok' end
   local score = redis.call('ZSCORE', KEYS[2], id)
   if not score or tonumber(score) <= now then return 'gone' end
@@ -18,7 +21,9 @@ if what ~= 'wrong' then
   return 'ok'
 end
 if redis.call('ZCARD', KEYS[2]) == 0 then
-  redis.call('HINCRBY', KEYS[1], 'w', -1)
+  if tonumber(redis.call('HGET', KEYS[1], 'w') or '0') > 0 then
+    redis.call('HINCRBY', KEYS[1], 'w', -1)
+  end
   return 'none'
 end
 if tonumber(redis.call('HGET', KEYS[1], 'w')) < tonumber(ARGV[3]) then return 'ok' end
