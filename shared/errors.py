@@ -252,11 +252,22 @@ class CodeUnusableError(CallerError):
 
     id = "COMMAND-2M9fs"
 
+    def __init__(self, end: str | None = None, *, language: str | None = None) -> None:
+        """`end` and the reset's `language` only where the code was right once: see KnownCode."""
+        super().__init__()
+        self.end = end
+        self.language = language
+
 
 class CodeExpiredError(CallerError):
     """The code has expired"""
 
     id = "CODE-QvUQ4P"
+
+    def __init__(self, *, language: str | None = None) -> None:
+        """`language` is the reset's, where it is known."""
+        super().__init__()
+        self.language = language
 
 
 class IdempotencyMismatchError(CallerError):

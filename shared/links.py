@@ -22,10 +22,16 @@ _ACTION = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _FIELD = re.compile(r"[ \t\r\n]*\.([^\W\d]\w*(?:\.[^\W\d]\w*)*)[ \t\r\n]*")
 
 
-def default_link(base: str, *, user_id: str, code: Code, org_id: str) -> str:
-    """The link of a mail: Keyturn's own page."""
+def default_link(
+    base: str, *, user_id: str, code: Code, org_id: str, language: str | None = None
+) -> str:
+    """The link of a mail: Keyturn's own page.
+
+    The language stands in the link because the page looks nothing up before its form comes back.
+    """
     user, org = quote(user_id, safe=""), quote(org_id, safe="")
-    return f"{base}/ui/password/reset?userID={user}&code={code.signs}&orgID={org}"
+    lang = f"&lang={quote(language, safe='')}" if language else ""
+    return f"{base}/ui/password/reset?userID={user}&code={code.signs}&orgID={org}{lang}"
 
 
 def short_link(base: str, *, reset_id: str, code: Code) -> str:

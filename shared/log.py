@@ -36,6 +36,7 @@ EVENTS = {
     "sweep.failed": "a sweep did not get through; the next one tries again",
     "delivery.failed": "an attempt ended in an error of ours; the lease brings the reset back",
     "request.failed": "a request ended in an error of ours",
+    "worker.unbuilt": "a worker could not be set up and ends",
     "worker.started": "a worker sweeps and takes hints",
     "worker.stopped": "a worker ended in order",
     "process.started": "`up` started a child",

@@ -103,6 +103,9 @@ def _queue_metrics(dues: DueStore) -> Iterator[Metric]:
     yield depth
     yield late
     yield age
-    workers = GaugeMetricFamily("keyturn_workers", "Worker processes seen in the last 5 s")
-    workers.add_metric([], len(dues.workers_seen()))
+    workers = GaugeMetricFamily(
+        "keyturn_workers", "Worker processes seen in the last 5 s", labels=["queue"]
+    )
+    for queue in Queue:
+        workers.add_metric([queue.value], len(dues.workers_seen(queue)))
     yield workers

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+import structlog
+
 from shared.codes import CodeBook
 from shared.directories import Directory
 from shared.directories.redis import RedisDirectory
-from shared.errors import SettingsError
+from shared.errors import SettingsError, StoreUnavailableError
 from shared.languages import Languages
 from shared.models import Channel, Queue
 from shared.policies import allowed_regions
@@ -26,6 +28,8 @@ from shared.store.suppressions import SuppressionStore
 
 if TYPE_CHECKING:
     from shared.queue import Hint
+
+log = structlog.get_logger()
 
 
 class Hints(Protocol):
@@ -115,3 +119,15 @@ def build_services(settings: Settings, *, client: Client, hints: Hints) -> Servi
             settings.sms_countries, settings.twilio_from, settings.sms_providers
         ),
     )
+
+
+def check_keys(services: Services) -> None:
+    """Refuse to start with secret keys this store does not know; a store that is away is no reason.
+
+    Raises:
+        SettingsError: none of our keys opens what the store has sealed.
+    """
+    try:
+        services.digests.digest("start", "")
+    except StoreUnavailableError:
+        log.warning("store.unavailable", during="start")

@@ -85,7 +85,10 @@ def load_app(parent_pid: int) -> WSGIApplication:
     end_with_parent(parent_pid)
     from web.wsgi import build_app  # noqa: PLC0415  # after the fork, so no connection is shared
 
-    return build_app()
+    try:
+        return build_app()
+    except SettingsError as error:
+        sys.exit(f"keyturn web: {error}")
 
 
 if __name__ == "__main__":

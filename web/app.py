@@ -19,6 +19,9 @@ from web.api import answer, api, house
 from web.api_v2 import api_v2
 from web.health import health
 from web.house import open_house
+from web.inbox import inbox
+from web.page_refusals import is_page, show_fault
+from web.pages import pages
 from web.problems import UNEXPECTED, Problem, describe
 from web.requests import set_up_requests
 
@@ -42,6 +45,8 @@ def create_app(services: Services) -> Flask:
     app.register_blueprint(api)
     app.register_blueprint(api_v2)
     app.register_blueprint(health)
+    app.register_blueprint(pages)
+    app.register_blueprint(inbox)
     app.register_error_handler(CallerError, _tell_caller)
     app.register_error_handler(HTTPException, _tell_http)
     app.register_error_handler(Exception, _tell_unexpected)
@@ -59,6 +64,8 @@ def _tell_caller(error: CallerError) -> Response:
 
 
 def _tell_http(error: HTTPException) -> Response:
+    if is_page(request.path):
+        return show_fault(house(), error)
     known = HTTP_ERRORS.get(type(error))
     if known is None and (error.code or 500) < 500:  # noqa: PLR2004
         known = InvalidRequestError
@@ -72,6 +79,8 @@ def _tell_http(error: HTTPException) -> Response:
 
 def _tell_unexpected(error: Exception) -> Response:
     log.error("request.failed", request_id=g.get("request_id"), exc_info=error)
+    if is_page(request.path):
+        return show_fault(house(), error)
     return _problem_answer(UNEXPECTED)
 
 

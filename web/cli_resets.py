@@ -138,7 +138,7 @@ def read_status(services: House) -> dict[str, Any]:
         "dueNow": {queue.value: view.due for queue, view in views.items()},
         "oldestDueSeconds": round(max(v.oldest_age_seconds for v in views.values()), 3),
         "hints": _hints(services),
-        "workers": len(services.dues.workers_seen()),
+        "workers": {q.value: len(services.dues.workers_seen(q)) for q in Queue},
         "open": {n[4:]: v for n, v in sorted(totals.items()) if n.startswith("now:") and v},
         "reached": dict(sorted(reached.items())),
         "completed": totals["completed"],
@@ -152,8 +152,9 @@ def _hints(services: House) -> dict[str, int]:
 
 
 def _first_trouble(facts: dict[str, Any]) -> str | None:
-    if not facts["workers"]:
-        return "No worker was seen in the last 5 s: nothing is being sent. Start one."
+    for queue, number in facts["workers"].items():
+        if not number:
+            return f"No worker of the {queue} queue was seen in the last 5 s: start one."
     age = facts["oldestDueSeconds"]
     if age > LATE_SECONDS:
         return (

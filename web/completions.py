@@ -71,7 +71,7 @@ def complete_reset(
         raise
     token = house.code_store.take(user_id, known.reset_id)
     if token is None:
-        raise CodeUnusableError
+        raise CodeUnusableError("used", language=known.language)
     try:
         house.directory.set_password(user, new_password, change_required=change_required)
     except DirectoryUnavailableError:
@@ -91,7 +91,9 @@ def _judge_code(house: House, user_id: str, typed_code: str) -> KnownCode:
         return known
     house.code_store.refund_try(user_id)
     log.info("code.refused", reset_id=known.reset_id, why=known.end or "expired")
-    raise CodeUnusableError if known.end else CodeExpiredError
+    if known.end:
+        raise CodeUnusableError(known.end, language=known.language)
+    raise CodeExpiredError(language=known.language)
 
 
 def _matches(house: House, known: KnownCode, typed_code: str) -> bool:
@@ -113,7 +115,7 @@ def _conclude(house: House, user: User, known: KnownCode, token: str) -> Complet
         user.user_id, reset_id=known.reset_id, token=token, notice=notice
     )
     if done is None:
-        raise CodeUnusableError
+        raise CodeUnusableError("used", language=known.language)
     house.hints.publish(Hint(notice.reset_id, Channel.EMAIL, Queue.URGENT))
     log.info("reset.completed", reset_id=known.reset_id)
     return Completed(user, known.language, *done)

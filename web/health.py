@@ -7,6 +7,7 @@ from flask import Blueprint, Response
 
 from shared.errors import StoreUnavailableError
 from shared.metrics import render_metrics
+from shared.models import Queue
 from web.api import house
 
 health = Blueprint("health", __name__)
@@ -24,8 +25,8 @@ def readyz() -> Response:
     services = house()
     checks = {"redis": "ok", "broker": "ok", "worker": "ok"}
     try:
-        if not services.dues.workers_seen():
-            checks["worker"] = "none seen in the last 5 s"
+        if not services.dues.workers_seen(Queue.URGENT):
+            checks["worker"] = "none of the urgent queue was seen in the last 5 s"
     except StoreUnavailableError:
         checks["redis"] = "does not answer"
         checks["worker"] = "unknown"

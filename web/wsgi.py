@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from shared.log import set_up_logging
 from shared.queue import HintPublisher, make_celery
 from shared.settings import PREFIX, load_settings
-from shared.wiring import build_services, connect_store
+from shared.wiring import build_services, check_keys, connect_store
 from web import create_app
 from web.bodies import bodies_that_end
 
@@ -30,4 +30,5 @@ def build_app() -> WSGIApplication:
     set_up_logging(settings.log_level, service="web")
     hints = HintPublisher(make_celery(settings))
     services = build_services(settings, client=connect_store(settings), hints=hints)
+    check_keys(services)
     return bodies_that_end(create_app(services))

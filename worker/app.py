@@ -10,13 +10,14 @@ from typing import Any
 import structlog
 from celery import Celery, signals
 
+from shared.errors import SettingsError
 from shared.languages import Languages
 from shared.log import set_up_logging
 from shared.models import Queue
 from shared.providers.registry import build_providers
 from shared.queue import HintPublisher, make_celery
 from shared.settings import Settings, load_settings
-from shared.wiring import Services, build_services, connect_store
+from shared.wiring import Services, build_services, check_keys, connect_store
 from worker.delivery import Delivery
 from worker.messages import MessageRenderer
 from worker.sweep import Sweeper
@@ -36,10 +37,24 @@ class WorkerProcess:
         self._sweeper: Sweeper | None = None
 
     def set_up(self, **_: Any) -> None:
-        """Build everything the tasks need, before the first one is taken."""
+        """Build everything the tasks need, before the first one is taken.
+
+        Raises:
+            SystemExit: it cannot be built; Celery's signals swallow every other exception.
+        """
+        try:
+            self._build()
+        except SettingsError as error:
+            raise SystemExit(f"keyturn worker: {error}") from error
+        except Exception as error:
+            log.error("worker.unbuilt", exc_info=error)
+            raise SystemExit(1) from error
+
+    def _build(self) -> None:
         settings = self._settings
         hints = HintPublisher(self._app)
         self._house = build_services(settings, client=connect_store(settings), hints=hints)
+        check_keys(self._house)
         renderer = MessageRenderer(settings, Languages())
         self._desk.delivery = Delivery(self._house, build_providers(settings), renderer)
 
@@ -53,7 +68,7 @@ class WorkerProcess:
             house.dues,
             house.hints,
             served,
-            worker=self._name,
+            worker=f"{','.join(served)} {self._name}",
             pace_seconds=self._settings.sweep_seconds,
         )
         self._sweeper.start()

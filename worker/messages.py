@@ -174,7 +174,8 @@ class MessageRenderer:
         base = self._settings.link_base
         if reset.channel is Channel.SMS:
             return short_link(base, reset_id=reset.reset_id, code=code)
-        return default_link(base, user_id=user_id, code=code, org_id=org_id)
+        language = self._languages.choose(reset.language)
+        return default_link(base, user_id=user_id, code=code, org_id=org_id, language=language)
 
 
 def _load_mail(environment: Environment, name: str) -> _Mail:

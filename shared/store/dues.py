@@ -63,11 +63,12 @@ class DueStore:
         """A worker is there and sweeping."""
         self._scripts.run("seen", (keys.WORKERS,), (worker, int(WORKER_SEEN_SECONDS * 12000)))
 
-    def workers_seen(self) -> list[str]:
-        """The workers that said so lately."""
+    def workers_seen(self, queue: Queue) -> list[str]:
+        """The workers of a queue that said so lately; a name begins with the queues it serves."""
         since = self.now_ms() - WORKER_SEEN_SECONDS * 1000
         with store_errors():
-            return list(self._client.zrangebyscore(keys.WORKERS, since, "+inf"))
+            names = self._client.zrangebyscore(keys.WORKERS, since, "+inf")
+        return [name for name in names if queue in name.partition(" ")[0].split(",")]
 
     def forget_worker(self, worker: str) -> None:
         """A worker ended in order."""

@@ -31,7 +31,7 @@ def stub():
 
 
 @pytest.fixture
-def house(open_house, stub):
+def mail_house(open_house, stub):
     opened = open_house(
         KEYTURN_EMAIL_PROVIDERS="sendgrid",
         KEYTURN_SENDGRID_API_KEY="SG.test",
@@ -72,15 +72,15 @@ def ask_until_yes(house, number: int) -> str:
 
 
 @pytest.mark.parametrize("victim", ["worker", "web", "server"])
-def test_every_accepted_reset_arrives_although_a_process_is_killed(house, stub, victim):
+def test_every_accepted_reset_arrives_although_a_process_is_killed(mail_house, stub, victim):
     accepted: list[str] = []
     asking = threading.Thread(
-        target=lambda: accepted.extend(ask_until_yes(house, n) for n in range(RESETS))
+        target=lambda: accepted.extend(ask_until_yes(mail_house, n) for n in range(RESETS))
     )
 
     asking.start()
     wait_until(lambda: len(stub.taken) >= 20, seconds=30, what="twenty messages")
-    house.kill(victim)
+    mail_house.kill(victim)
     asking.join(90)
 
     assert len(accepted) == RESETS

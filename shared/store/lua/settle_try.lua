@@ -26,7 +26,7 @@ if redis.call('ZCARD', KEYS[2]) == 0 then
   end
   return 'none'
 end
-if tonumber(redis.call('HGET', KEYS[1], 'w')) < tonumber(ARGV[3]) then return 'ok' end
+if tonumber(redis.call('HGET', KEYS[1], 'w') or '0') < tonumber(ARGV[3]) then return 'ok' end
 for _, other in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
   redis.call('HSET', ARGV[4] .. ':r:' .. other, 'v', 'voided')
 end

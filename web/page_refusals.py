@@ -1,0 +1,105 @@
+"""Error → page: the only place where a refusal becomes words for a person."""
+
+from __future__ import annotations
+
+from flask import Response
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+from shared.errors import (
+    BodyTooLargeError,
+    CallerError,
+    CodeExpiredError,
+    CodeMismatchError,
+    CodeUnusableError,
+    DirectoryUnavailableError,
+    PasswordMissingError,
+    PasswordPolicyError,
+    PasswordTooLongError,
+    StoreUnavailableError,
+    TooManyRequestsError,
+)
+from web.house import House
+from web.page_forms import Filled, read_link
+from web.page_views import Complaint, Notice, show_form, show_notice
+
+PAGE_PATHS = ("/ui/", "/r/")
+RETRY_AFTER_OUTAGE_SECONDS = 5
+
+COMPLAINTS: dict[type[CallerError], Complaint] = {
+    CodeMismatchError: Complaint("wrong_code", field="code"),
+    PasswordMissingError: Complaint("missing", field="password"),
+    PasswordTooLongError: Complaint("too_long", field="password"),
+}
+POLICY_COMPLAINTS = {
+    "length": Complaint("too_short", field="password"),
+    "lower": Complaint("no_lower", field="password"),
+    "upper": Complaint("no_upper", field="password"),
+    "number": Complaint("no_number", field="password"),
+    "symbol": Complaint("no_symbol", field="password"),
+}
+OUTAGE = Complaint("unavailable", 503, heading_key="unavailable_heading")
+OUTAGE_NOTICE = Notice(
+    "unavailable_heading", "unavailable", 503, retry_after_seconds=RETRY_AFTER_OUTAGE_SECONDS
+)
+EXPIRED = Notice("expired_heading", "expired", 410, has_fresh_button=True)
+# How a code ended → what to say; None: no code of the user is live, and none was named.
+ENDS = {
+    "used": Notice("used_heading", "used", 410, has_fresh_button=True),
+    "voided": Notice("too_many_tries_heading", "too_many_tries", 410, has_fresh_button=True),
+    "displaced": Notice("replaced_heading", "replaced", 410, has_fresh_button=True),
+    "replaced": Notice("replaced_heading", "replaced", 410, has_fresh_button=True),
+    None: Notice("unknown_heading", "unknown", 410, has_fresh_button=True),
+}
+
+
+def is_page(path: str) -> bool:
+    """True for addresses that people open: their errors are pages too."""
+    return path.startswith(PAGE_PATHS)
+
+
+def answer_refusal(
+    house: House, filled: Filled, error: CallerError, *, may_show_form: bool = True
+) -> Response:
+    """What a person reads when a use case refused."""
+    if isinstance(error, TooManyRequestsError):
+        return show_notice(house, filled, _too_often(error))
+    if isinstance(error, CodeExpiredError):
+        return show_notice(house, filled, EXPIRED, language=error.language)
+    if isinstance(error, CodeUnusableError):
+        return show_notice(house, filled, ENDS[error.end], language=error.language)
+    if isinstance(error, StoreUnavailableError | DirectoryUnavailableError):
+        return _show_outage(house, filled, may_show_form=may_show_form)
+    if isinstance(error, PasswordPolicyError):
+        return show_form(house, filled, POLICY_COMPLAINTS[error.rule])
+    return show_form(house, filled, COMPLAINTS[type(error)])
+
+
+def show_fault(house: House, error: Exception) -> Response:
+    """A page for what went wrong before or outside the use cases."""
+    status = error.code if isinstance(error, HTTPException) else None
+    if isinstance(error, CallerError):
+        status = 413 if isinstance(error, BodyTooLargeError) else 400
+    notice = Notice("unknown_heading", "open_again", status or 500)
+    if notice.status >= 500:  # noqa: PLR2004
+        notice = Notice("unavailable_heading", "open_again", 500)
+    response = show_notice(house, read_link(), notice)
+    if isinstance(error, MethodNotAllowed) and error.valid_methods:
+        response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
+    return response
+
+
+def _show_outage(house: House, filled: Filled, *, may_show_form: bool) -> Response:
+    if not may_show_form:
+        return show_notice(house, filled, OUTAGE_NOTICE)
+    response = show_form(house, filled, OUTAGE)
+    response.headers["Retry-After"] = str(RETRY_AFTER_OUTAGE_SECONDS)
+    return response
+
+
+def _too_often(error: TooManyRequestsError) -> Notice:
+    return Notice(
+        "too_many_requests_heading",
+        "too_many_requests",
+        429,
+        retry_after_seconds=error.retry_after_seconds,
+    )
