@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -32,6 +33,8 @@ from web.recording import Order, record_reset
 
 log = structlog.get_logger()
 
+STORE_BACK_SECONDS = 0.5
+
 
 @dataclass(frozen=True, slots=True)
 class Completed:
@@ -43,7 +46,14 @@ class Completed:
     changed_at: datetime
 
 
-def complete_reset(house: House, *, user_id: str, typed_code: str, new_password: str) -> Completed:
+def complete_reset(
+    house: House,
+    *,
+    user_id: str,
+    typed_code: str,
+    new_password: str,
+    change_required: bool = False,
+) -> Completed:
     """Change a user's password with a code; every live code of the user is used up.
 
     The code is judged first, then the password: one against policy leaves the code usable.
@@ -65,7 +75,11 @@ def complete_reset(house: House, *, user_id: str, typed_code: str, new_password:
     token = house.code_store.take(user_id, known.reset_id)
     if token is None:
         raise CodeUnusableError("used", language=known.language)
-    _set_password(house, user, token, new_password)
+    try:
+        house.directory.set_password(user, new_password, change_required=change_required)
+    except DirectoryUnavailableError:
+        house.code_store.release(user_id, token)
+        raise
     return _conclude(house, user, known, token)
 
 
@@ -98,24 +112,30 @@ def _refuse_wrong_code(house: House, user_id: str) -> None:
     raise CodeUnusableError if verdict == "none" else CodeMismatchError
 
 
-def _set_password(house: House, user: User, token: str, new_password: str) -> None:
-    try:
-        house.directory.set_password(user, new_password)
-    except DirectoryUnavailableError:
-        house.code_store.release(user.user_id, token)
-        raise
-
-
 def _conclude(house: House, user: User, known: KnownCode, token: str) -> Completed:
     notice = make_notice(house, user, language=known.language)
-    done = house.code_store.complete(
-        user.user_id, reset_id=known.reset_id, token=token, notice=notice
-    )
+    done = _use_up(house, user, known, token, notice)
     if done is None:
         raise CodeUnusableError("used", language=known.language)
     house.hints.publish(Hint(notice.reset_id, Channel.EMAIL, Queue.URGENT))
     log.info("reset.completed", reset_id=known.reset_id)
     return Completed(user, known.language, *done)
+
+
+def _use_up(
+    house: House, user: User, known: KnownCode, token: str, notice: Notice
+) -> tuple[int, datetime] | None:
+    """The password is changed already, so a store that fails now is asked once more."""
+    try:
+        return house.code_store.complete(
+            user.user_id, reset_id=known.reset_id, token=token, notice=notice
+        )
+    except StoreUnavailableError:
+        log.warning("store.unavailable", during="completing")
+        time.sleep(STORE_BACK_SECONDS)
+        return house.code_store.complete(
+            user.user_id, reset_id=known.reset_id, token=token, notice=notice
+        )
 
 
 def make_notice(house: House, user: User, *, language: str) -> Notice:
