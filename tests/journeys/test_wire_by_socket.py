@@ -97,15 +97,15 @@ def test_a_body_that_is_announced_too_large_is_refused_before_it_comes(house):
     assert answer.problem == (413, 8)
 
 
-STALLED = {
-    "announced": ("Content-Length: 10", b'{"ty'),
-    "chunked": ("Transfer-Encoding: chunked", b"5\r\n     \r\n"),
-    "nothing at all": ("Content-Length: 10", b""),
-}
+STALLED = [
+    ("Content-Length: 10", b'{"ty'),
+    ("Transfer-Encoding: chunked", b"5\r\n     \r\n"),
+    ("Content-Length: 10", b""),
+]
 
 
 def test_bodies_that_never_end_are_answered_in_time_and_keep_nobody_waiting(house):
-    requests = [a_call(house, header, body=body) for header, body in STALLED.values()] * 7
+    requests = [a_call(house, header, body=body) for header, body in STALLED] * 7
 
     with ThreadPoolExecutor(len(requests)) as threads:
         stalled = [threads.submit(ask, house, each, seconds=BODY_SECONDS + 5) for each in requests]
@@ -117,8 +117,8 @@ def test_bodies_that_never_end_are_answered_in_time_and_keep_nobody_waiting(hous
         problems = {future.result().problem for future in stalled}
 
     assert others == [200] * 3
-    assert took < BODY_SECONDS
-    assert problems <= {(400, 3), (429, 8)}
+    assert took < BODY_SECONDS / 4
+    assert problems == {(400, 3), (429, 8)}
 
 
 BROKEN = {
@@ -168,7 +168,7 @@ def test_a_strange_user_is_unknown(house, user):
 def test_an_unread_body_is_not_taken_for_the_next_request(house):
     inner = a_call(house, "Content-Length: 0", "X-Request-Id: smuggled")
     outer = b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (
-        BARE.encode(),
+        b"/nothing",
         len(inner),
     )
     address = urlsplit(house.url)
@@ -179,7 +179,7 @@ def test_an_unread_body_is_not_taken_for_the_next_request(house):
         while b"x-request-id: second" not in raw.lower() and (piece := line.recv(65536)):
             raw += piece
 
-    assert b"401 Unauthorized" in raw
+    assert b"404 Not Found" in raw
     assert b"smuggled" not in raw
 
 
