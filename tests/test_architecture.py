@@ -21,7 +21,12 @@ from web import create_app, problems
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ("web", "worker", "shared")
-SOURCES = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
+SOURCES = [
+    path
+    for room in ROOMS
+    for path in sorted((ROOT / room).rglob("*.py"))
+    if not path.stem.endswith("_pb2")  # generated
+]
 README = ROOT / "README.md"
 
 # Whoever may call without a token, and why.
