@@ -37,8 +37,11 @@ class DoubtingPool(redis.ConnectionPool):
             redis.ConnectionError: the server does not answer, or somebody else is asking it.
         """
         if not self._is_doubtful:
-            with self.noticing_timeouts():
+            try:
                 return super().get_connection(*args, **options)
+            except redis.TimeoutError:
+                self.doubt()
+                raise
         if not self._asking.acquire(blocking=False):
             raise redis.ConnectionError("the server did not answer a moment ago")
         try:
@@ -58,14 +61,9 @@ class DoubtingPool(redis.ConnectionPool):
             raise
         self._is_doubtful = False
 
-    @contextmanager
-    def noticing_timeouts(self) -> Iterator[None]:
-        """Doubt the server when what is done in here takes too long."""
-        try:
-            yield
-        except redis.TimeoutError:
-            self._is_doubtful = True
-            raise
+    def doubt(self) -> None:
+        """The server kept somebody waiting for too long."""
+        self._is_doubtful = True
 
 
 def _noticing(kind: Any, pool: DoubtingPool) -> Any:
@@ -73,8 +71,11 @@ def _noticing(kind: Any, pool: DoubtingPool) -> Any:
 
     class NoticingConnection(kind):  # type: ignore[misc]
         def read_response(self, *args: Any, **options: Any) -> Any:
-            with pool.noticing_timeouts():
+            try:
                 return super().read_response(*args, **options)
+            except redis.TimeoutError:
+                pool.doubt()
+                raise
 
     return NoticingConnection
 
