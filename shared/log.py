@@ -20,7 +20,6 @@ EVENTS = {
     "password.changed": "the password was changed without a code",
     "code.refused": "a code was wrong, used, voided or expired",
     "codes.voided": "too many wrong codes: every live code of a user was voided",
-    "attempt.started": "a worker hands a message to a provider (debug)",
     "attempt.accepted": "a provider took the message",
     "attempt.deferred": "surely not taken; another attempt is due",
     "attempt.doubtful": "the provider may have it; looked at again later",

@@ -57,6 +57,10 @@ CELERY_CONFIGURATION: dict[str, Any] = {
         "socket_connect_timeout": 1,
         "health_check_interval": 15,
         "visibility_timeout": 3600,
+        "max_retries": 1,  # of opening a channel: who asks whether the broker is there waits
+        "interval_start": 0,
+        "interval_step": 0.1,
+        "interval_max": 0.1,
         "ack_emulation": False,  # a hint needs no redelivery; two and a half times cheaper
     },
 }

@@ -93,6 +93,11 @@ def words(raw: str) -> tuple[str, ...]:
     return tuple(word.strip().lower() for word in raw.split(",") if word.strip())
 
 
+def hosts(raw: str) -> tuple[str, ...]:
+    """Hosts between commas, each with its port where it has one."""
+    return tuple(particulars.link_host(word) for word in words(raw))
+
+
 def names(known: tuple[str, ...]) -> Callable[[str], tuple[str, ...]]:
     """A reader of ordered lists of known names."""
 

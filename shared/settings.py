@@ -72,7 +72,7 @@ class Settings:
     org_limit_per_minute: int = _setting(read.count, 3000, "resets of one organisation; 0: off")
     caller_limit_per_minute: int = _setting(read.count, 6000, "resets of one caller; 0: off")
     sms_budget_per_day: int = _setting(read.count, 0, "SMS of the whole installation; 0: off")
-    link_hosts: tuple[str, ...] = _setting(read.words, (), "hosts a caller's url template may lead to")
+    link_hosts: tuple[str, ...] = _setting(read.hosts, (), "hosts a caller's url template may lead to")
     allow_unverified: bool = _setting(read.boolean, False, "write to unverified addresses too")
     sms_countries: tuple[str, ...] = _setting(read.countries, (), "allowed dial regions, for example CH,DE,AT; empty: those of the sender numbers")
     retry_delays_seconds: tuple[float, ...] = _setting(read.numbers, (), "pauses between attempts, the last repeats; unset: a schedule per channel")

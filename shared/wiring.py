@@ -115,10 +115,15 @@ def build_services(settings: Settings, *, client: Client, hints: Hints) -> Servi
             Channel.EMAIL: settings.email_providers,
             Channel.SMS: settings.sms_providers,
         },
-        sms_regions=allowed_regions(
-            settings.sms_countries, settings.twilio_from, settings.sms_providers
-        ),
+        sms_regions=_regions(settings),
     )
+
+
+def _regions(settings: Settings) -> frozenset[str] | None:
+    regions = allowed_regions(settings.sms_countries, settings.twilio_from, settings.sms_providers)
+    if regions is not None and not regions:
+        log.warning("settings.doubtful", why="no SMS may go anywhere: set KEYTURN_SMS_COUNTRIES")
+    return regions
 
 
 def check_keys(services: Services) -> None:

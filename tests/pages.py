@@ -6,13 +6,12 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from typing import Any
 
-from tests.builders import a_settings, a_user, an_organisation
-from tests.fakes import FakeHints
-
 from shared.codes import Code
 from shared.links import default_link, short_link
 from shared.models import Channel
 from shared.wiring import build_services
+from tests.builders import a_settings, a_user, an_organisation
+from tests.fakes import FakeHints
 from web import create_app
 from web.house import open_house
 from web.pace import Pace

@@ -9,9 +9,10 @@ from flask import Blueprint, Response, current_app, g, request
 
 from web.explaining import find_reset_for
 from web.house import House
+from web.json_bodies import read_body
 from web.requests import read_capped_body
 from web.resets import Credentials, WantedReset, request_reset
-from web.schemas import SEND_NOTIFICATION, read_body, write_details, write_reset
+from web.schemas import SEND_NOTIFICATION, write_details, write_reset
 
 api = Blueprint("api", __name__)
 

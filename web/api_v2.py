@@ -5,13 +5,13 @@ from __future__ import annotations
 from flask import Blueprint, Response, g, request
 
 from web.api import answer, credentials, house
+from web.json_bodies import read_body
 from web.passwords import WantedPassword, set_password
 from web.requests import read_capped_body
 from web.resets_v2 import WantedPasswordReset, request_password_reset
 from web.schemas import (
     PASSWORD_RESET,
     SET_PASSWORD,
-    read_body,
     write_code,
     write_completed,
     write_details,
@@ -42,9 +42,11 @@ def password_reset(user_id: str) -> Response:
 def change_password(user_id: str) -> Response:
     """SetPassword: by code, by the current password, or by permission."""
     body = read_body(read_capped_body(), SET_PASSWORD)
+    new_password = body.get("new_password") or {}
     wanted = WantedPassword(
         user_id=user_id,
-        password=(body.get("new_password") or {}).get("password") or "",
+        password=new_password.get("password") or "",
+        change_required=new_password.get("change_required") or False,
         verification_code=body.get("verification_code"),
         current_password=body.get("current_password"),
     )

@@ -6,6 +6,7 @@ import re
 import secrets
 from urllib.parse import quote
 
+import structlog
 from flask import Flask, Response, current_app, g, request
 
 from shared.errors import BodyTooLargeError, InvalidRequestError
@@ -55,6 +56,8 @@ def _read(most_bytes: int) -> bytes:
 def _name_request() -> None:
     given = request.headers.get("X-Request-Id", "")
     g.request_id = given if VISIBLE_ASCII.fullmatch(given) else secrets.token_hex(8)
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(request_id=g.request_id)
 
 
 def _finish_answer(response: Response) -> Response:

@@ -37,10 +37,11 @@ class Stopping:
     """How often somebody asked to stop: once is in order, twice is at once."""
 
     def __init__(self) -> None:
-        """Listen to SIGINT and SIGTERM from now on."""
+        """Listen to Ctrl-C, SIGTERM and a closed terminal from now on."""
         self.asked = 0
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._ask)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup
+                signal.signal(number, self._ask)
 
     def is_asked(self) -> bool:
         """True once somebody asked."""
@@ -85,10 +86,20 @@ def run_up(environ: Mapping[str, str]) -> int:
 
 
 def _prepare(environ: Mapping[str, str]) -> tuple[Settings, dict[str, str]]:
-    """The settings and the children's environment, with the data directory spelled out."""
+    """The settings and the children's environment.
+
+    The data directory is spelled out, and a folder named `web` where `up` was called is not ours.
+    """
     data_dir = load_settings(environ).data_dir.resolve()
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for_children = {**environ, "KEYTURN_DATA_DIR": str(data_dir), "PYTHONUNBUFFERED": "1"}
+    places = (str(CHECKOUT), environ.get("PYTHONPATH"))
+    for_children = {
+        **environ,
+        "KEYTURN_DATA_DIR": str(data_dir),
+        "PYTHONPATH": os.pathsep.join(filter(None, places)),
+        "PYTHONSAFEPATH": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
     return load_settings(for_children), for_children
 
 

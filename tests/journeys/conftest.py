@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
-from house import House
+from house import CHECKOUT, House
 
 
 @pytest.fixture
@@ -13,8 +14,10 @@ def open_house(tmp_path_factory):
     """`open_house(KEYTURN_…="…")`: a Keyturn of one's own, stopped after the test."""
     houses = []
 
-    def open_one(*, wait: bool = True, **overrides: str | None) -> House:
-        house = House(tmp_path_factory.mktemp("house"), **overrides)
+    def open_one(
+        *, wait: bool = True, called_in: Path = CHECKOUT, **overrides: str | None
+    ) -> House:
+        house = House(tmp_path_factory.mktemp("house"), called_in=called_in, **overrides)
         houses.append(house)
         return house.start(wait=wait)
 

@@ -47,7 +47,10 @@ class House:
     `House(tmp_path, KEYTURN_USER_COOLDOWN_SECONDS="0")`. A value of None leaves a setting out.
     """
 
-    def __init__(self, directory: Path, **overrides: str | None) -> None:
+    def __init__(
+        self, directory: Path, *, called_in: Path = CHECKOUT, **overrides: str | None
+    ) -> None:
+        self.called_in = called_in
         self.data_dir = directory / "data"
         self.log_path = directory / "up.log"
         port, flower_port = free_ports(2)
@@ -71,7 +74,7 @@ class House:
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "web.cli", "up"],
-                cwd=CHECKOUT,
+                cwd=self.called_in,
                 env=self.environ,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -11,7 +11,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from house import House, free_ports, wait_until
+from house import CHECKOUT, House, free_ports, wait_until
+
+from web.embedded import EmbeddedServer
 
 pytestmark = pytest.mark.real_server
 
@@ -102,6 +104,32 @@ def test_a_child_that_is_killed_is_started_again(name, house):
 
     wait_until(lambda: house.pid_of(name) != before, seconds=10, what=f"another {name}")
     wait_until(lambda: house.status("/readyz") == 200, seconds=20, what="ready again")
+
+
+def test_a_server_that_still_runs_is_adopted(open_house):
+    house = open_house()
+    server = EmbeddedServer(house.data_dir)
+    house.stop()
+    server.prepare()
+    with subprocess.Popen(server.command()) as left:
+        wait_until(server.is_ready, seconds=10, what="the server that was left")
+
+        house.start()
+        answer = paste_curl(house)
+        status = house.stop()
+
+        assert [e["name"] for e in house.events("process.started")].count("server") == 0
+        assert answer.stdout.endswith(" 200")
+        assert (status, left.wait(10)) == (0, 0)
+
+
+def test_it_runs_from_a_directory_that_has_a_web_of_its_own(open_house, tmp_path):
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "__init__.py").write_text("raise SystemExit('the wrong one')")
+
+    house = open_house(PYTHONPATH=str(CHECKOUT), PYTHONSAFEPATH="1", called_in=tmp_path)
+
+    assert house.status("/livez") == 200
 
 
 def test_a_second_up_on_the_same_data_is_refused(house):

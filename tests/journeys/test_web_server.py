@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import threading
@@ -23,7 +25,7 @@ CALL = "/management/v1/users/ada/password/_reset"
 
 
 def say(house, *parts: bytes, seconds: float = 5.0, is_cut: bool = False) -> bytes:
-    """What the server answers to raw bytes until it falls silent or closes."""
+    """What the server answers to raw bytes: one answer, or nothing."""
     address = urlsplit(house.url)
     with socket.create_connection((address.hostname, address.port)) as line:
         for part in parts:
@@ -31,10 +33,17 @@ def say(house, *parts: bytes, seconds: float = 5.0, is_cut: bool = False) -> byt
         if is_cut:
             line.shutdown(socket.SHUT_WR)
         line.settimeout(seconds)
-        try:
-            return line.recv(65536)
-        except TimeoutError:
-            return b""
+        answer = b""
+        with contextlib.suppress(TimeoutError):
+            while not is_whole(answer) and (more := line.recv(65536)):
+                answer += more
+        return answer
+
+
+def is_whole(answer: bytes) -> bool:
+    head, blank, body = answer.partition(b"\r\n\r\n")
+    length = re.search(rb"content-length: (\d+)", head)
+    return bool(blank) and (length is None or len(body) >= int(length[1]))
 
 
 def pour(house, start: bytes) -> None:

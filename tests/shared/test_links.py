@@ -32,6 +32,12 @@ def test_the_default_link_gives_back_any_ids(user_id, org_id):
     assert link.isascii()
 
 
+def test_the_default_link_names_a_language_where_there_is_one():
+    link = default_link("https://id.example", user_id="u1", code=CODE, org_id="o1", language="de")
+
+    assert link.endswith("&orgID=o1&lang=de")
+
+
 def test_the_short_link_carries_the_reset_and_the_code():
     assert short_link("https://id.example", reset_id="0abc", code=CODE) == (
         "https://id.example/r/0abc/ABCDEFGH"

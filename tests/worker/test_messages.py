@@ -64,12 +64,12 @@ def test_a_mail_has_the_link_the_code_the_moment_and_the_name_in_both_parts(lang
     words = "".join(page.words)
     moment = spell_moment(language, NOW + timedelta(hours=1), "Europe/Zurich")
     for part in (mail.text, words):
-        assert LINK in part
+        assert f"{LINK}&lang={language}" in part
         assert "WMWM-WMWM" in part
         assert moment in part
         assert "Ada Lovelace" in part
         assert "Analytical Engines" in part
-    assert page.links == [LINK, LINK]
+    assert page.links == [f"{LINK}&lang={language}"] * 2
     assert (page.lang, mail.language) == (language, language)
 
 
@@ -163,7 +163,7 @@ def test_a_hostile_name_is_only_words(name):
     assert f"Hello {shown}," in "".join(page.words)
     assert f"Hello {shown}," in mail.text
     assert "49" not in mail.text
-    assert page.links == [LINK, LINK]
+    assert page.links == [f"{LINK}&lang=en"] * 2
     assert page.loads == []
     assert mail.subject == f"Reset your password for {shown}"
 

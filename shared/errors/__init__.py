@@ -1,0 +1,137 @@
+"""Everything that can go wrong, as one tree; web/problems.py alone turns it into answers.
+
+SettingsError                      stands outside, so that no handler swallows it
+KeyturnError
+├── CallerError                    a caller sees it: `id` is the public name, never renamed
+│   ├── InvalidRequestError        the request cannot be understood
+│   │   ├── BodyTooLargeError
+│   │   ├── UrlTemplateError · UrlTemplateFieldError · UrlNotAllowedError
+│   │   ├── PasswordMissingError · PasswordPolicyError · PasswordTooLongError · CodeMismatchError
+│   │   ├── PasswordMismatchError
+│   ├── UnauthenticatedError
+│   │   └── AuthHeaderMissingError · AuthHeaderInvalidError · TokenInvalidError
+│   ├── OrganisationUnknownError · MembershipMissingError · PermissionDeniedError
+│   ├── NotFoundError · MethodNotAllowedError
+│   ├── UserUnknownError · UserNotInitialisedError · MachineUserError · UserInactiveError
+│   ├── UserHiddenError · ResetUserNotInitialisedError · UserPermissionError        (v2)
+│   ├── PasswordUserUnknownError · PasswordUserNotInitialisedError                  (SetPassword)
+│   ├── RecipientMissingError · CountryNotAllowedError · RecipientSuppressedError
+│   ├── CodeUnusableError · CodeExpiredError · IdempotencyMismatchError
+│   ├── TooManyRequestsError       carries retry_after_seconds
+│   ├── ProviderMissingError · StoreUnavailableError · DirectoryUnavailableError
+├── ProviderError                  a provider did not take a message; ours to handle
+│   ├── TransientProviderError     surely not taken, try again: retry_after_seconds
+│   │   └── AccountProviderError   our account's trouble: every message would fare the same
+│   ├── PermanentProviderError     surely not taken, never will be
+│   └── DoubtfulProviderError      may have been taken
+├── ImportLineError                a line of a file of users cannot be taken; carries line_number
+├── UnknownKeyError                the record names a signing key the settings no longer hold
+└── RenderError                    a template lacks a value
+"""
+
+from shared.errors.callers import (
+    AuthHeaderInvalidError,
+    AuthHeaderMissingError,
+    CallerError,
+    CodeExpiredError,
+    CodeUnusableError,
+    CountryNotAllowedError,
+    DirectoryUnavailableError,
+    IdempotencyMismatchError,
+    MachineUserError,
+    MembershipMissingError,
+    MethodNotAllowedError,
+    NotFoundError,
+    OrganisationUnknownError,
+    PasswordUserNotInitialisedError,
+    PasswordUserUnknownError,
+    PermissionDeniedError,
+    ProviderMissingError,
+    RecipientMissingError,
+    RecipientSuppressedError,
+    ResetUserNotInitialisedError,
+    StoreUnavailableError,
+    TokenInvalidError,
+    TooManyRequestsError,
+    UnauthenticatedError,
+    UserHiddenError,
+    UserInactiveError,
+    UserNotInitialisedError,
+    UserPermissionError,
+    UserUnknownError,
+)
+from shared.errors.requests import (
+    BodyTooLargeError,
+    CodeMismatchError,
+    InvalidRequestError,
+    PasswordMismatchError,
+    PasswordMissingError,
+    PasswordPolicyError,
+    PasswordTooLongError,
+    UrlNotAllowedError,
+    UrlTemplateError,
+    UrlTemplateFieldError,
+)
+from shared.errors.roots import KeyturnError, SettingsError
+from shared.errors.sending import (
+    AccountProviderError,
+    DoubtfulProviderError,
+    ImportLineError,
+    PermanentProviderError,
+    ProviderError,
+    RenderError,
+    TransientProviderError,
+    UnknownKeyError,
+)
+
+__all__ = [
+    "AccountProviderError",
+    "AuthHeaderInvalidError",
+    "AuthHeaderMissingError",
+    "BodyTooLargeError",
+    "CallerError",
+    "CodeExpiredError",
+    "CodeMismatchError",
+    "CodeUnusableError",
+    "CountryNotAllowedError",
+    "DirectoryUnavailableError",
+    "DoubtfulProviderError",
+    "IdempotencyMismatchError",
+    "ImportLineError",
+    "InvalidRequestError",
+    "KeyturnError",
+    "MachineUserError",
+    "MembershipMissingError",
+    "MethodNotAllowedError",
+    "NotFoundError",
+    "OrganisationUnknownError",
+    "PasswordMismatchError",
+    "PasswordMissingError",
+    "PasswordPolicyError",
+    "PasswordTooLongError",
+    "PasswordUserNotInitialisedError",
+    "PasswordUserUnknownError",
+    "PermanentProviderError",
+    "PermissionDeniedError",
+    "ProviderError",
+    "ProviderMissingError",
+    "RecipientMissingError",
+    "RecipientSuppressedError",
+    "RenderError",
+    "ResetUserNotInitialisedError",
+    "SettingsError",
+    "StoreUnavailableError",
+    "TokenInvalidError",
+    "TooManyRequestsError",
+    "TransientProviderError",
+    "UnauthenticatedError",
+    "UnknownKeyError",
+    "UrlNotAllowedError",
+    "UrlTemplateError",
+    "UrlTemplateFieldError",
+    "UserHiddenError",
+    "UserInactiveError",
+    "UserNotInitialisedError",
+    "UserPermissionError",
+    "UserUnknownError",
+]

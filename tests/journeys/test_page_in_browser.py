@@ -1,0 +1,181 @@
+"""The page in Chromium with scripts switched off, as a person meets it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+from shared.models import Channel
+from tests.pages import PASSWORD, Visit
+
+CHROMIUM = Path("/usr/bin/chromium")
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+PHONE = {"width": 320, "height": 640}
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not CHROMIUM.exists(), reason="Debian's Chromium is not installed"),
+]
+
+
+class Quiet(WSGIRequestHandler):
+    def log(self, *_):
+        """The journey's own lines are enough."""
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=list(ARGUMENTS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(fake_client):
+    return Visit(fake_client)
+
+
+@pytest.fixture
+def address(visit):
+    server = make_server("127.0.0.1", 0, visit.app, threaded=True, request_handler=Quiet)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Where the pictures go: KEYTURN_TEST_PICTURES to keep them."""
+    kept = Path(os.environ.get("KEYTURN_TEST_PICTURES", tmp_path))
+    kept.mkdir(parents=True, exist_ok=True)
+    return kept
+
+
+@pytest.fixture
+def open_tab(chromium, pictures):
+    """Opens a tab without scripts; fails the test when a page broke its own policy."""
+    contexts, complaints = [], []
+
+    def open_one(**facts):
+        context = chromium.new_context(java_script_enabled=False, **facts)
+        contexts.append(context)
+        tab = context.new_page()
+        tab.on("console", lambda message: complaints.append(message.text))
+        return tab
+
+    yield open_one
+    for context in contexts:
+        context.close()
+    assert [each for each in complaints if "Content Security Policy" in each] == []
+
+
+def fill_passwords(tab, password=PASSWORD, repeat=None):
+    tab.get_by_label("New password", exact=True).fill(password)
+    tab.get_by_label("New password again").fill(repeat or password)
+    tab.get_by_role("button", name="Save new password").click()
+
+
+def test_a_person_changes_the_password(visit, address, open_tab, pictures):
+    _, code = visit.record()
+    tab = open_tab()
+
+    tab.goto(address + visit.link(code, language="en"))
+    tab.screenshot(path=pictures / "form-light.png", full_page=True)
+    fill_passwords(tab)
+
+    tab.screenshot(path=pictures / "done-light.png", full_page=True)
+    assert tab.get_by_role("status").inner_text().startswith("Ihr Passwort wurde geändert")
+    assert visit.has_password()
+
+
+def test_the_first_bad_field_has_the_focus_and_says_what_is_wrong(
+    visit, address, open_tab, pictures
+):
+    _, code = visit.record()
+    tab = open_tab()
+
+    tab.goto(address + visit.link(code, language="en"))
+    fill_passwords(tab, "correct-horse-7")
+
+    field = tab.get_by_label("New password", exact=True)
+    tab.screenshot(path=pictures / "error-light.png", full_page=True)
+    assert "upper case letter" in tab.get_by_role("alert").inner_text()
+    assert tab.locator("input:focus").get_attribute("id") == "password"
+    assert field.input_value() == ""
+    assert field.get_attribute("aria-describedby") == "password-rules password-error"
+    assert tab.title().startswith("Error:")
+    fill_passwords(tab)
+    assert visit.has_password()
+
+
+def test_a_wrong_code_is_mended_in_its_field(visit, address, open_tab, pictures):
+    reset_id, code = visit.record(channel=Channel.SMS)
+    tab = open_tab(viewport=PHONE, color_scheme="dark")
+
+    tab.goto(address + visit.short_link(reset_id, code)[:-8] + "WRNG2345")
+    fill_passwords(tab)
+    tab.screenshot(path=pictures / "wrong-code-phone-dark.png", full_page=True)
+    assert tab.locator("input:focus").get_attribute("id") == "code"
+    tab.get_by_label("Code from the message").fill(code.spelled.lower())
+    fill_passwords(tab)
+
+    assert visit.has_password()
+
+
+def test_a_used_code_leads_to_a_fresh_message(visit, address, open_tab, pictures):
+    _, code = visit.record()
+    visit.save(visit.link(code))
+    tab = open_tab(viewport=PHONE)
+
+    tab.goto(address + visit.link(code, language="en"))
+    fill_passwords(tab, "Another-horse-8")
+    tab.screenshot(path=pictures / "used-phone.png", full_page=True)
+    visit.hints.published.clear()
+    tab.get_by_role("button", name="Neue Nachricht senden").click()
+
+    tab.screenshot(path=pictures / "fresh-phone.png", full_page=True)
+    assert len(visit.hints.published) == 1
+    assert not visit.has_password("Another-horse-8")
+
+
+@pytest.mark.parametrize("language", ["de", "pl", "fr", "nl"])
+def test_no_page_is_wider_than_a_small_phone(visit, address, open_tab, pictures, language):
+    tab = open_tab(viewport=PHONE, color_scheme="dark")
+
+    tab.goto(f"{address}/ui/password/reset?userID=ada&lang={language}")
+
+    tab.screenshot(path=pictures / f"form-phone-dark-{language}.png", full_page=True)
+    widths = [tag.bounding_box() for tag in tab.locator("main, h1, input:visible, button").all()]
+    assert all(box["x"] >= 0 and box["x"] + box["width"] <= PHONE["width"] for box in widths)
+
+
+def test_everything_is_reached_by_the_keyboard_alone(visit, address, open_tab):
+    _, code = visit.record()
+    tab = open_tab()
+
+    tab.goto(address + visit.link(code, language="en"))
+    for signs in (PASSWORD, PASSWORD):
+        tab.keyboard.press("Tab")
+        tab.keyboard.type(signs)
+    tab.keyboard.press("Enter")
+
+    tab.get_by_role("status").wait_for()
+    assert visit.has_password()

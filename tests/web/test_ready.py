@@ -1,0 +1,103 @@
+"""The lines `up` says once, against a small web server."""
+
+from __future__ import annotations
+
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from shared.settings import load_settings
+from web.ready import ReadyLines
+
+
+@pytest.fixture
+def answers():
+    """Path → status of the small server."""
+    return {"/readyz": 200, "/docs": 404}
+
+
+@pytest.fixture
+def port(answers):
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(answers.get(self.path, 404))
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def a_ready(tmp_path, port):
+    (tmp_path / "demo_token").write_text("kt_pat_x\n")
+
+    def make(**environ):
+        facts = {"KEYTURN_PORT": str(port), "KEYTURN_DATA_DIR": str(tmp_path), **environ}
+        return ReadyLines(load_settings(facts))
+
+    return make
+
+
+def test_the_curl_line_carries_the_token(a_ready, port, capsys):
+    a_ready().tell_once()
+
+    said = capsys.readouterr().out
+    assert f"curl -X POST http://127.0.0.1:{port}/management/v1/users/ada/password/_reset" in said
+    assert "Bearer kt_pat_x" in said
+
+
+def test_nothing_is_said_before_it_is_ready(a_ready, answers, capsys):
+    answers["/readyz"] = 503
+
+    a_ready().tell_once()
+
+    assert capsys.readouterr().out == ""
+
+
+def test_it_is_said_once(a_ready, capsys):
+    ready = a_ready()
+    ready.tell_once()
+    capsys.readouterr()
+    time.sleep(0.25)
+
+    ready.tell_once()
+
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(("status", "is_named"), [(200, True), (404, False)])
+def test_the_api_page_is_named_where_there_is_one(status, is_named, a_ready, answers, capsys):
+    answers["/docs"] = status
+
+    a_ready().tell_once()
+
+    assert ("/docs" in capsys.readouterr().out) is is_named
+
+
+def test_the_inbox_is_named_where_the_outbox_is_in_use(a_ready, capsys):
+    a_ready(KEYTURN_EMAIL_PROVIDERS="", KEYTURN_SMS_PROVIDERS="").tell_once()
+
+    assert "/dev/inbox" not in capsys.readouterr().out
+
+
+def test_who_listens_everywhere_is_called_here(a_ready, port, capsys):
+    a_ready(KEYTURN_HOST="0.0.0.0").tell_once()
+
+    assert f"http://127.0.0.1:{port}/" in capsys.readouterr().out
+
+
+def test_a_port_nobody_listens_on_is_not_ready(tmp_path, capsys):
+    environ = {"KEYTURN_PORT": "1", "KEYTURN_DATA_DIR": str(tmp_path)}
+
+    ReadyLines(load_settings(environ)).tell_once()
+
+    assert capsys.readouterr().out == ""
