@@ -61,7 +61,7 @@ class ResetMachine(RuleBasedStateMachine):
         self.client.close()
 
     def pick(self, items, number):
-        """One of them, or None. Preconditions would not do: time and chance decide what is there."""
+        """One of them, or None; preconditions would not do, for chance decides what is there."""
         return items[number % len(items)] if items else None
 
     @rule(

@@ -191,7 +191,7 @@ def test_whoever_was_suppressed_meanwhile_is_not_written_to(fake_client, kind):
         ({"email": None}, Status.FAILED, "no_recipient"),
         ({"emailVerified": False}, Status.FAILED, "no_recipient"),
     ],
-    ids=lambda value: str(value),
+    ids=str,
 )
 def test_a_user_who_changed_meanwhile_gets_nothing(fake_client, change, status, reason):
     house = a_delivery_house(fake_client)

@@ -1,4 +1,4 @@
-"""The store away in the middle of a delivery, errors of our own, and what the logs may say of them."""
+"""The store away in the middle of a delivery, errors of our own, and what logs say of them."""
 
 from __future__ import annotations
 
