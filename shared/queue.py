@@ -135,6 +135,7 @@ class HintPublisher:
             try:
                 if connection is None:
                     connection = self._app.connection_for_write()
+                    connection.connect()  # at once or not at all
                 if hints:
                     self._publish_all(connection.default_channel, hints)
             except Exception as error:  # whatever kombu fails with: the thread must not end
@@ -194,7 +195,7 @@ def _is_redis(channel: Any) -> bool:
 
 def _broker_errors(connection: Any) -> tuple[type[Exception], ...]:
     """Whatever this broker's client fails with."""
-    own = () if connection is None else connection.connection_errors + connection.channel_errors
+    own = connection.connection_errors + connection.channel_errors
     return (BrokerError, KombuError, OSError, *own)
 
 
@@ -210,12 +211,10 @@ class _Envelope:
 
     def fill(self, channel: Any, hint: Hint) -> bytes:
         """The message of one hint."""
-        key = (hint.channel, hint.queue)
-        if key not in self._made:
+        if (key := (hint.channel, hint.queue)) not in self._made:
             self._made[key] = self._make(channel, *key)
         message = self._made[key]
-        task_id = str(uuid.uuid4())
-        until = datetime.now(UTC) + timedelta(seconds=HINT_LIFETIME_SECONDS)
+        task_id, lifetime = str(uuid.uuid4()), timedelta(seconds=HINT_LIFETIME_SECONDS)
         arguments = [[hint.reset_id], {}, message["embed"]]
         return orjson.dumps(
             {
@@ -225,7 +224,7 @@ class _Envelope:
                     **message["headers"],
                     "id": task_id,
                     "root_id": task_id,
-                    "expires": until.isoformat(),
+                    "expires": (datetime.now(UTC) + lifetime).isoformat(),
                     "argsrepr": f"('{hint.reset_id}',)",
                 },
                 "properties": {
@@ -237,15 +236,15 @@ class _Envelope:
         )
 
     def _make(self, channel: Any, kind: Channel, queue: Queue) -> dict[str, Any]:
-        made = self._app.amqp.as_task_v2("id", TASK_NAMES[kind], ("id",), {}, expires=1)
-        message = channel.prepare_message(
-            "", 0, "application/json", "utf-8", made.headers, dict(made.properties)
-        )
+        facts: dict[str, Any] = {"expires": 1, "ignore_result": True}
+        made = self._app.amqp.as_task_v2("id", TASK_NAMES[kind], ("id",), {}, **facts)
+        kinds, parts = ("application/json", "utf-8"), (made.headers, dict(made.properties))
+        message = channel.prepare_message("", 0, *kinds, *parts)
         message["properties"].update(
             delivery_mode=2,
+            expiration=str(HINT_LIFETIME_SECONDS * 1000),
             body_encoding="base64",
             delivery_info={"exchange": "", "routing_key": queue.value},
         )
-        rest = {k: v for k, v in message.items() if k not in ("body", "headers", "properties")}
-        parts = {name: message[name] for name in ("headers", "properties")}
-        return {**parts, "rest": rest, "embed": made.body[2]}
+        rest = {k: v for k, v in message.items() if k.startswith("content-")}
+        return {"rest": rest, "embed": made.body[2], **message}
