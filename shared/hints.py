@@ -66,15 +66,15 @@ class TaskEnvelope:
         )
 
     def _make(self, channel: Any, kind: Channel, queue: Queue) -> dict[str, Any]:
-        made = self._app.amqp.as_task_v2("id", TASK_NAMES[kind], ("id",), {}, expires=1)
-        message = channel.prepare_message(
-            "", 0, "application/json", "utf-8", made.headers, dict(made.properties)
-        )
+        facts: dict[str, Any] = {"expires": 1, "ignore_result": True}
+        made = self._app.amqp.as_task_v2("id", TASK_NAMES[kind], ("id",), {}, **facts)
+        kinds, parts = ("application/json", "utf-8"), (made.headers, dict(made.properties))
+        message = channel.prepare_message("", 0, *kinds, *parts)
         message["properties"].update(
             delivery_mode=2,
+            expiration=str(HINT_LIFETIME_SECONDS * 1000),
             body_encoding="base64",
             delivery_info={"exchange": "", "routing_key": queue.value},
         )
-        rest = {k: v for k, v in message.items() if k not in ("body", "headers", "properties")}
-        parts = {name: message[name] for name in ("headers", "properties")}
-        return {**parts, "rest": rest, "embed": made.body[2]}
+        rest = {k: v for k, v in message.items() if k.startswith("content-")}
+        return {"rest": rest, "embed": made.body[2], **message}

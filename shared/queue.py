@@ -119,6 +119,7 @@ class HintPublisher:
             try:
                 if connection is None:
                     connection = self._app.connection_for_write()
+                    connection.connect()  # at once or not at all
                 if hints:
                     self._publish_all(connection.default_channel, hints)
             except Exception as error:  # whatever kombu fails with: the thread must not end
@@ -178,5 +179,5 @@ def _is_redis(channel: Any) -> bool:
 
 def _broker_errors(connection: Any) -> tuple[type[Exception], ...]:
     """Whatever this broker's client fails with."""
-    own = () if connection is None else connection.connection_errors + connection.channel_errors
+    own = connection.connection_errors + connection.channel_errors
     return (BrokerError, KombuError, OSError, *own)
