@@ -1,6 +1,6 @@
 """Callers by tokens of an identity provider: JSON Web Tokens, verified here, never stored.
 
-Source: docs/decisions/0006-tokens-of-an-identity-provider.md
+Source: docs/decisions/0007-tokens-of-an-identity-provider.md
 """
 
 from __future__ import annotations
