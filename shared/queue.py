@@ -33,7 +33,7 @@ TASK_NAMES = {
 HINT_LIFETIME_SECONDS = 30  # the sweepers give a new one
 MOST_WAITING = 1000  # hints in the broker; more would only be memory
 MOST_AT_ONCE = 200
-REST_SECONDS = 0.5  # after a failure or a full list
+REST_SECONDS = 0.5  # after a failure
 
 # Why these values: docs/decisions/0001-the-queue-is-a-hint.md
 CELERY_CONFIGURATION: dict[str, Any] = {
@@ -91,22 +91,24 @@ class HintPublisher:
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._envelope = _Envelope(app)
+        self._full: set[Queue] = set()  # lists in the broker that were too long when last seen
 
     def publish(self, hint: Hint) -> None:
         """Hand a hint to the thread; never waits, never fails."""
         if self._thread is None:
             self._start()
-        self._hints.put(hint)
+        if self._hints.qsize() < MOST_WAITING:  # else the broker is away: sweepers find the reset
+            self._hints.put(hint)
 
     def close(self) -> None:
         """Publish what is waiting and end the thread."""
+        self._hints.put(None)
         if self._thread is not None:
-            self._hints.put(None)
             self._thread.join(timeout=2)
 
     def waiting(self, queue: Queue) -> int:
         """How many hints the broker holds for a queue; 0 where it cannot be asked so."""
-        with self._app.pool.acquire(block=True) as connection:
+        with self._app.pool.acquire(block=True, timeout=1) as connection:
             channel = connection.default_channel
             return int(channel.client.llen(queue.value)) if _is_redis(channel) else 0
 
@@ -133,10 +135,10 @@ class HintPublisher:
             try:
                 if connection is None:
                     connection = self._app.connection_for_write()
-                if hints and self._publish_all(connection.default_channel, hints):
-                    self._rest(is_last=is_last)
-            except _broker_errors(connection) as error:
-                log.warning("hints.dropped", number=len(hints), error=type(error).__name__)
+                if hints:
+                    self._publish_all(connection.default_channel, hints)
+            except Exception as error:  # whatever kombu fails with: the thread must not end
+                log.warning("hints.dropped", number=len(hints), exc_info=error)
                 with contextlib.suppress(Exception):
                     connection.close()  # type: ignore[union-attr]
                 connection = None
@@ -159,16 +161,14 @@ class HintPublisher:
         return hints, True
 
     def _rest(self, *, is_last: bool) -> None:
-        """The broker is gone or full: what gathers meanwhile is for the sweepers."""
+        """The broker is gone: what gathers meanwhile is for the sweepers."""
         if is_last:
             return
         time.sleep(REST_SECONDS)
         while self._hints.qsize() > MOST_AT_ONCE:
             self._hints.get_nowait()
 
-    def _publish_all(self, channel: Any, hints: Sequence[Hint]) -> bool:
-        """True when the broker holds more than enough."""
-        is_full = False
+    def _publish_all(self, channel: Any, hints: Sequence[Hint]) -> None:
         if not _is_redis(channel):
             for hint in hints:
                 self._app.send_task(
@@ -178,11 +178,14 @@ class HintPublisher:
                     expires=HINT_LIFETIME_SECONDS,
                     retry=False,
                 )
-            return False
+            return
         for queue in {hint.queue for hint in hints}:
+            if queue in self._full and channel.client.llen(queue.value) > MOST_WAITING:
+                continue  # expired hints are memory too; the sweepers find the resets
             texts = [self._envelope.fill(channel, h) for h in hints if h.queue is queue]
-            is_full |= channel.client.lpush(queue.value, *texts) > MOST_WAITING
-        return is_full
+            self._full.discard(queue)
+            if channel.client.lpush(queue.value, *texts) > MOST_WAITING:
+                self._full.add(queue)
 
 
 def _is_redis(channel: Any) -> bool:
@@ -244,10 +247,5 @@ class _Envelope:
             delivery_info={"exchange": "", "routing_key": queue.value},
         )
         rest = {k: v for k, v in message.items() if k not in ("body", "headers", "properties")}
-        embed = made.body[2]
-        return {
-            "rest": rest,
-            "headers": message["headers"],
-            "properties": message["properties"],
-            "embed": embed,
-        }
+        parts = {name: message[name] for name in ("headers", "properties")}
+        return {**parts, "rest": rest, "embed": made.body[2]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -31,6 +32,8 @@ from web.house import House
 from web.recording import Order, record_reset
 
 log = structlog.get_logger()
+
+STORE_BACK_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +114,28 @@ def _refuse_wrong_code(house: House, user_id: str) -> None:
 
 def _conclude(house: House, user: User, known: KnownCode, token: str) -> Completed:
     notice = make_notice(house, user, language=known.language)
-    done = house.code_store.complete(
-        user.user_id, reset_id=known.reset_id, token=token, notice=notice
-    )
+    done = _use_up(house, user, known, token, notice)
     if done is None:
         raise CodeUnusableError("used", language=known.language)
     house.hints.publish(Hint(notice.reset_id, Channel.EMAIL, Queue.URGENT))
     log.info("reset.completed", reset_id=known.reset_id)
     return Completed(user, known.language, *done)
+
+
+def _use_up(
+    house: House, user: User, known: KnownCode, token: str, notice: Notice
+) -> tuple[int, datetime] | None:
+    """The password is changed already, so a store that fails now is asked once more."""
+    try:
+        return house.code_store.complete(
+            user.user_id, reset_id=known.reset_id, token=token, notice=notice
+        )
+    except StoreUnavailableError:
+        log.warning("store.unavailable", during="completing")
+        time.sleep(STORE_BACK_SECONDS)
+        return house.code_store.complete(
+            user.user_id, reset_id=known.reset_id, token=token, notice=notice
+        )
 
 
 def make_notice(house: House, user: User, *, language: str) -> Notice:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import structlog
 
-from shared.errors import InvalidRequestError
+from shared.errors import InvalidRequestError, StoreUnavailableError
 from shared.models import Caller, Reset
 from shared.store.idempotency import KeyedRequest
 from shared.store.resets import Recorded
@@ -44,6 +44,8 @@ def record_once(
     since = house.idempotency.begin(request)
     try:
         return record(_reset_id(house, request, user_id, since))
+    except StoreUnavailableError:
+        raise  # perhaps it was recorded: whoever asks again under this key finds out
     except Exception:
         house.idempotency.give_up(request, since)
         raise

@@ -11,6 +11,7 @@ from shared.errors import CallerError, TooManyRequestsError
 
 Answer = TypeVar("Answer")
 
+PACE_LIMIT = "pages"  # the limit's name where every place is taken
 LEAST_SECONDS = 0.25  # well above what the slowest of the evened paths takes on a busy machine
 
 
@@ -53,7 +54,7 @@ class Pace:
 
     def _enter(self) -> float:
         if not self._places.acquire(blocking=False):
-            raise TooManyRequestsError("pages", retry_after_seconds=1)
+            raise TooManyRequestsError(PACE_LIMIT, retry_after_seconds=1)
         return time.monotonic()
 
     def _leave(self, began: float) -> None:

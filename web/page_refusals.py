@@ -19,6 +19,7 @@ from shared.errors import (
     TooManyRequestsError,
 )
 from web.house import House
+from web.pace import PACE_LIMIT
 from web.page_forms import Filled, read_link
 from web.page_views import Complaint, Notice, show_form, show_notice
 
@@ -38,6 +39,7 @@ POLICY_COMPLAINTS = {
     "symbol": Complaint("no_symbol", field="password"),
 }
 OUTAGE = Complaint("unavailable", 503, heading_key="unavailable_heading")
+CROWDED = Complaint("too_many_requests", 429, heading_key="too_many_requests_heading")
 OUTAGE_NOTICE = Notice(
     "unavailable_heading", "unavailable", 503, retry_after_seconds=RETRY_AFTER_OUTAGE_SECONDS
 )
@@ -62,7 +64,7 @@ def answer_refusal(
 ) -> Response:
     """What a person reads when a use case refused."""
     if isinstance(error, TooManyRequestsError):
-        return show_notice(house, filled, _too_often(error))
+        return _show_limit(house, filled, error, may_show_form=may_show_form)
     if isinstance(error, CodeExpiredError):
         return show_notice(house, filled, EXPIRED, language=error.language)
     if isinstance(error, CodeUnusableError):
@@ -86,6 +88,17 @@ def show_fault(house: House, error: Exception) -> Response:
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
         response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
     return response
+
+
+def _show_limit(
+    house: House, filled: Filled, error: TooManyRequestsError, *, may_show_form: bool
+) -> Response:
+    """The form again where the next moment is as good; a day's limit ends the matter."""
+    if may_show_form and error.limit == PACE_LIMIT:
+        response = show_form(house, filled, CROWDED)
+        response.headers["Retry-After"] = str(error.retry_after_seconds)
+        return response
+    return show_notice(house, filled, _too_often(error))
 
 
 def _show_outage(house: House, filled: Filled, *, may_show_form: bool) -> Response:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable
+from typing import TypeVar
 
 import structlog
 
-from shared.codes import Code
 from shared.errors import (
     DirectoryUnavailableError,
     PermanentProviderError,
@@ -20,10 +19,8 @@ from shared.errors import (
 )
 from shared.models import (
     Channel,
-    Email,
     Kind,
     Message,
-    Organisation,
     Outcome,
     Recipient,
     Reset,
@@ -33,45 +30,18 @@ from shared.models import (
 )
 from shared.policies import check_recipient, choose_provider
 from shared.providers import Provider, SearchableProvider
-from shared.store.resets import Claim, Finish
+from shared.store.resets import Claim, ClaimOverError, Finish, TooLateError
 from shared.wiring import Services
 from worker import verdicts
+from worker.letters import Letter, Renderer
 
 log = structlog.get_logger()
 
 LEASE_SLACK_SECONDS = 5.0
 STORE_RETRY_SECONDS = 0.25
+STORE_BACK_SECONDS = 1.0  # a store that failed us once gets this long before the next look
 DIRECTORY_RETRY_SECONDS = 5.0
-
-
-class Renderer(Protocol):
-    """Turns a reset into a message."""
-
-    def render_reset(
-        self,
-        reset: Reset,
-        user: User,
-        recipient: Recipient,
-        organisation: Organisation | None,
-        code: Code,
-        *,
-        seconds_left: float,
-    ) -> Message:
-        """The message with the code."""
-
-    def render_notice(
-        self, reset: Reset, user: User, recipient: Recipient, organisation: Organisation | None
-    ) -> Email:
-        """The mail that tells of a changed password."""
-
-
-@dataclass(frozen=True, slots=True)
-class Letter:
-    """A message, whom it goes to and who carries it."""
-
-    message: Message
-    recipient: Recipient
-    provider: Provider[Message]
+NoteT = TypeVar("NoteT")
 
 
 class SettledError(Exception):
@@ -104,13 +74,20 @@ class Delivery:
         with structlog.contextvars.bound_contextvars(
             reset_id=reset_id, request_id=reset.request_id, channel=reset.channel.value
         ):
-            try:
-                letter = self._prepare(claim)
-                finish = self._find(claim, letter) or self._hand_over(claim, letter)
-            except SettledError as settled:
-                finish = settled.finish
+            return self._conclude(claim, self._work(claim))
+
+    def _work(self, claim: Claim) -> Finish:
+        try:
+            letter = self._prepare(claim)
+            return self._find(claim, letter) or self._hand_over(claim, letter)
+        except SettledError as settled:
+            finish = settled.finish
+            if finish.status.is_final:
                 log.info("reset.settled", status=finish.status.value, reason=finish.reason)
-            return self._conclude(claim, finish)
+            return finish
+        except StoreUnavailableError:
+            log.warning("store.unavailable", during="delivery")
+            return verdicts.later(claim, "store_unavailable", STORE_BACK_SECONDS)
 
     def _prepare(self, claim: Claim) -> Letter:
         """The message as it goes out now, or why nothing goes out."""
@@ -118,7 +95,7 @@ class Delivery:
         user = self._find_user(claim)
         recipient = self._find_recipient(reset, user)
         found = self._house.suppressions.find(recipient)
-        if found and reset.kind is Kind.RESET:
+        if found:
             raise SettledError(verdicts.ended(Status.SUPPRESSED, found.reason))
         provider = self._choose_provider(reset)
         return Letter(self._render(claim, user, recipient), recipient, provider)
@@ -194,7 +171,7 @@ class Delivery:
         try:
             receipt = provider.send(letter.message)
         except ProviderError as error:
-            return self._note_failure(claim.reset, letter, error, _since_ms(began))
+            return self._note_failure(claim, letter, error, _since_ms(began))
         took = _since_ms(began)
         log.info("attempt.accepted", provider=provider.name, attempt=number, duration_ms=took)
         return verdicts.accepted(provider.name, receipt, Outcome.ACCEPTED, took)
@@ -203,24 +180,30 @@ class Delivery:
         needed = self._house.settings.provider_timeout_seconds + LEASE_SLACK_SECONDS
         if claim.lease_ends - time.monotonic() < needed:
             raise SettledError(verdicts.later(claim, "lease_too_short", 0))
-        number = self._house.resets.mark_sending(
-            claim,
-            provider=letter.provider.name,
-            recipient_digest=self._house.suppressions.digest(letter.recipient),
-        )
-        if number is None:
-            raise SettledError(verdicts.later(claim, "claim_over", 0))
-        return number
+        digest = self._house.suppressions.digest(letter.recipient)
+        try:
+            return self._house.resets.mark_sending(
+                claim, provider=letter.provider.name, recipient_digest=digest
+            )
+        except ClaimOverError as error:
+            raise SettledError(verdicts.later(claim, "claim_over", 0)) from error
+        except TooLateError as error:  # only the deadline can follow
+            left = (claim.reset.deadline_at - claim.now).total_seconds()
+            raise SettledError(verdicts.later(claim, "too_late", left)) from error
 
     def _note_failure(
-        self, reset: Reset, letter: Letter, error: ProviderError, duration_ms: int
+        self, claim: Claim, letter: Letter, error: ProviderError, duration_ms: int
     ) -> Finish:
-        name = letter.provider.name
+        reset, name = claim.reset, letter.provider.name
         if isinstance(error, PermanentProviderError) and error.suppression:
-            self._house.suppressions.add(letter.recipient, reason=error.suppression, source=name)
-            log.warning("suppression.added", reason=error.suppression, provider=name)
+            self._suppress(claim, letter, error.suppression)
         finish = verdicts.failed(
-            reset, error, self._house.settings, provider=name, duration_ms=duration_ms
+            reset,
+            error,
+            self._house.settings,
+            provider=name,
+            providers=len(self._providers[reset.channel]),
+            duration_ms=duration_ms,
         )
         event = {Status.UNKNOWN: "attempt.doubtful", Status.RETRYING: "attempt.deferred"}
         log.warning(
@@ -232,19 +215,30 @@ class Delivery:
         )
         return finish
 
+    def _suppress(self, claim: Claim, letter: Letter, reason: str) -> None:
+        suppressions, source = self._house.suppressions, letter.provider.name
+        _insist(claim, lambda: suppressions.add(letter.recipient, reason=reason, source=source))
+        log.warning("suppression.added", reason=reason, provider=source)
+
     def _conclude(self, claim: Claim, finish: Finish) -> str:
-        """Note the outcome; try as long as the claim holds, for an outcome unnoted is doubt."""
-        while True:
-            try:
-                is_noted = self._house.resets.finish(claim, finish)
-                break
-            except StoreUnavailableError:
-                if time.monotonic() + STORE_RETRY_SECONDS > claim.lease_ends:
-                    raise
-                time.sleep(STORE_RETRY_SECONDS)
-        if not is_noted:
+        if not _insist(claim, lambda: self._house.resets.finish(claim, finish)):
             log.warning("attempt.stale", status=finish.status.value)
         return finish.status.value
+
+
+def _insist(claim: Claim, note: Callable[[], NoteT]) -> NoteT:
+    """Note something as long as the claim holds: an outcome unnoted is doubt.
+
+    Raises:
+        StoreUnavailableError: the store stayed away until the claim ended.
+    """
+    while True:
+        try:
+            return note()
+        except StoreUnavailableError:
+            if time.monotonic() + STORE_RETRY_SECONDS > claim.lease_ends:
+                raise
+            time.sleep(STORE_RETRY_SECONDS)
 
 
 def _since_ms(began: float) -> int:

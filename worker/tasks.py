@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import structlog
 from celery import Celery
 
 from shared.models import Channel
 from shared.queue import TASK_NAMES
 from worker.delivery import Delivery
+
+log = structlog.get_logger()
+
+
+class DeliveryFailedError(Exception):
+    """An error of ours, by its name alone: its own text may hold what nobody may read."""
 
 
 class Desk:
@@ -24,4 +31,8 @@ def register_tasks(app: Celery, desk: Desk) -> None:
 def _register_delivery(app: Celery, desk: Desk, name: str) -> None:
     @app.task(name=name, ignore_result=True)  # type: ignore[untyped-decorator]
     def deliver(reset_id: str) -> None:
-        desk.delivery.deliver(reset_id)
+        try:
+            desk.delivery.deliver(reset_id)
+        except Exception as error:
+            log.exception("delivery.failed", reset_id=reset_id, exc_info=error)
+            raise DeliveryFailedError(type(error).__name__) from None

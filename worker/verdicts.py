@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
+
 from shared.errors import (
     AccountProviderError,
     DoubtfulProviderError,
@@ -27,10 +29,16 @@ def accepted(provider: str, receipt: Receipt, outcome: Outcome, duration_ms: int
 
 
 def failed(
-    reset: Reset, error: ProviderError, settings: Settings, *, provider: str, duration_ms: int
+    reset: Reset,
+    error: ProviderError,
+    settings: Settings,
+    *,
+    provider: str,
+    providers: int,
+    duration_ms: int,
 ) -> Finish:
-    """A provider did not take the message, or may have."""
-    status, outcome, delay = _what_follows(reset, error, settings)
+    """A provider, one of so many, did not take the message, or may have."""
+    status, outcome, delay = _what_follows(reset, error, settings, providers)
     return Finish(
         status=status,
         outcome=outcome,
@@ -43,12 +51,14 @@ def failed(
 
 
 def _what_follows(
-    reset: Reset, error: ProviderError, settings: Settings
+    reset: Reset, error: ProviderError, settings: Settings, providers: int
 ) -> tuple[Status, Outcome, float]:
     if isinstance(error, DoubtfulProviderError):
         return Status.UNKNOWN, Outcome.DOUBT, doubt_seconds(reset, settings)
     if isinstance(error, TransientProviderError):
         is_account = isinstance(error, AccountProviderError)
+        if is_account and _has_another(reset, providers):
+            return Status.RETRYING, Outcome.ACCOUNT, 0
         delay = retry_delay_seconds(
             reset.channel,
             len(reset.attempts) + 1,
@@ -58,6 +68,12 @@ def _what_follows(
         return Status.RETRYING, Outcome.ACCOUNT if is_account else Outcome.TRANSIENT, delay
     has_opted_out = isinstance(error, PermanentProviderError) and error.suppression == "opt_out"
     return Status.SUPPRESSED if has_opted_out else Status.FAILED, Outcome.PERMANENT, 0
+
+
+def _has_another(reset: Reset, providers: int) -> bool:
+    """True while a provider is left that this run of account trouble has not met."""
+    run = takewhile(lambda attempt: attempt.outcome is Outcome.ACCOUNT, reversed(reset.attempts))
+    return (1 + len(list(run))) % providers != 0
 
 
 def doubt_seconds(reset: Reset, settings: Settings) -> float:

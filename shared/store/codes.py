@@ -20,6 +20,7 @@ MAX_WRONG_TRIES = 5
 MAX_WRONG_TRIES_PER_DAY = 20
 MAX_WRONG_PASSWORDS = 5
 WRONG_PASSWORD_SECONDS = 15 * 60.0
+RESERVE_SECONDS = 30.0  # how long comparing and settling may take
 HOLD_SECONDS = 30.0  # how long a password may take to be changed
 FIELDS = 7
 
@@ -65,7 +66,7 @@ class CodeStore:
         answer = self._scripts.run(
             "try_code",
             (keys.user(tag, user), keys.live(tag, user), keys.recent(tag, user)),
-            (MAX_WRONG_TRIES, MAX_WRONG_TRIES_PER_DAY, tag),
+            (MAX_WRONG_TRIES, MAX_WRONG_TRIES_PER_DAY, tag, int(RESERVE_SECONDS * 1000)),
         )
         if answer[0] == "limited":
             raise TooManyRequestsError("codes", retry_after_seconds=-(-int(answer[1]) // 1000))
@@ -113,7 +114,8 @@ class CodeStore:
         """The password was changed: use up every live code, record the notice.
 
         `reset_id` and `token` are empty where no code was used. Gives the user's sequence and
-        the moment; None when the hold was lost meanwhile.
+        the moment; None when the hold was lost meanwhile. With a code it may be repeated when the
+        answer was lost.
         """
         tag, user = self._digests.user_place(user_id)
         notice_id = notice.reset_id if notice else ""

@@ -22,6 +22,14 @@ MAX_LIVE_CODES = 3
 DURATION_BUCKETS_MS = (25, 50, 100, 250, 500, 1000, 2500, 5000, 10000)
 
 
+class ClaimOverError(Exception):
+    """The claim ended, or the code was voided or overtaken meanwhile."""
+
+
+class TooLateError(Exception):
+    """The code is about to expire: no attempt may start any more."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewReset:
     """What is to be recorded."""
@@ -153,7 +161,7 @@ class ResetStore:
                 keys.due(tag, Queue.BULK),
                 keys.counters(tag),
             ),
-            (reset_id, int(self._lease_seconds * 1000), MAX_CLAIMS, self._keep_ms),
+            (reset_id, int(self._lease_seconds * 1000), MAX_CLAIMS, self._keep_ms, tag),
         )
         if answer[0] != "claimed":
             return None
@@ -162,15 +170,24 @@ class ResetStore:
             reset, int(answer[2]), answer[3] == 1, moment(answer[1]), began + self._lease_seconds
         )
 
-    def mark_sending(self, claim: Claim, *, provider: str, recipient_digest: str) -> int | None:
-        """The attempt's number, or None when the claim is over or the code must not go out."""
+    def mark_sending(self, claim: Claim, *, provider: str, recipient_digest: str) -> int:
+        """The attempt's number; nothing may be handed over without it.
+
+        Raises:
+            ClaimOverError: somebody else has the reset, or its code must not go out any more.
+            TooLateError: the code is about to expire.
+        """
         reset_id = claim.reset.reset_id
         number = self._scripts.run(
             "sending",
             (keys.reset(reset_id), keys.counters(keys.tag_of(reset_id))),
             (claim.fence, provider, recipient_digest),
         )
-        return int(number) or None
+        if number < 0:
+            raise TooLateError
+        if number == 0:
+            raise ClaimOverError
+        return int(number)
 
     def finish(self, claim: Claim, finish: Finish) -> bool:
         """Note what came of a claim; False when the claim was somebody else's by now.

@@ -114,10 +114,12 @@ def test_whoever_finds_no_place_is_told_before_anything_is_done(fake_client):
         pool.submit(pace.even, lambda: (is_inside.set(), may_leave.wait(5)))
         is_inside.wait(5)
         answers = [visit.post(form, path=FRESH_PATH) for form in forms]
+        saved = visit.post(forms[0])
         may_leave.set()
 
     assert [answer.status_code for answer in answers] == [429, 429]
-    assert {answer.headers["Retry-After"] for answer in answers} == {"1"}
+    assert {answer.headers["Retry-After"] for answer in (*answers, saved)} == {"1"}
+    assert (saved.status_code, see(saved).forms[0]["code"]) == (429, code.signs)
     assert answers[0].get_data() == answers[1].get_data()
     assert visit.everything_stored() == before
 

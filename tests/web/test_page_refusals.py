@@ -130,3 +130,25 @@ def test_the_store_being_gone_keeps_the_form(visit):
     assert see(saved).forms[0]["code"] == code.signs
     assert "Nothing was changed" in see(saved).text
     assert int(saved.headers["Retry-After"]) > 0
+
+
+def test_a_code_that_another_request_is_using_counts_as_used(visit):
+    reset_id, code = visit.record()
+    visit.services.code_store.begin_try("ada")
+    visit.services.code_store.take("ada", reset_id)
+
+    answer = visit.save(visit.link(code))
+
+    assert answer.status_code == 410
+    assert "schon benutzt" in see(answer).text
+    assert not visit.has_password()
+
+
+def test_the_language_of_the_reset_stays_after_a_code_that_ended(visit):
+    _, code = visit.record()
+    visit.save(visit.link(code))
+    page = see(visit.save(visit.link(code)))
+
+    answer = visit.post(page.forms[0], path=FRESH_PATH)
+
+    assert see(answer).language == page.language == "de"

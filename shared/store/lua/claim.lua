@@ -1,5 +1,5 @@
 -- CLAIM: one worker at a time; the lease is simply "due later", nothing is removed.
--- KEYS r due:urgent due:bulk m   ARGV id lease_ms max_claims keep_ms
+-- KEYS r due:urgent due:bulk m   ARGV id lease_ms max_claims keep_ms tag
 -- {'claimed', now_ms, fence, doubtful, field, value, …} or {why not}
 local id = ARGV[1]
 local due, m = KEYS[2], KEYS[4]
@@ -8,14 +8,21 @@ local score = redis.call('ZSCORE', due, id)
 if not score then return {'absent'} end
 local now = math.floor(now_us() / 1000)
 if tonumber(score) > now then return {'not_due'} end
-local h = redis.call('HMGET', KEYS[1], 'st', 'x', 'cl', 'v', 'su', 'db', 'mg', 'ch', 'at', 'f')
+local h = redis.call('HMGET', KEYS[1], 'st', 'x', 'cl', 'v', 'su', 'db', 'mg', 'ch', 'at', 'f', 'ud')
 local st = h[1]
-if not st then
+if not st or FINAL[st] then
   redis.call('ZREM', due, id)
   return {'absent'}
 end
-local deadline, keep = tonumber(h[2]), tonumber(ARGV[4])
-local doubts = tonumber(h[6])
+local deadline, doubts = tonumber(h[2]), tonumber(h[6])
+
+-- The end, without a call; whoever still holds an older claim is fenced off.
+local function over(status, reason)
+  redis.call('HSET', KEYS[1], 'f', int(tonumber(h[10]) + 1))
+  settle(KEYS[1], due, m, id, st, status, h[8], reason, now, tonumber(ARGV[4]))
+  if h[11] then give_back(ARGV[5] .. ':u:' .. h[11], ARGV[5] .. ':live:' .. h[11], id, doubts) end
+  return {status}
+end
 
 if st == 'sending' then  -- the last holder died in the call
   doubts = redis.call('HINCRBY', KEYS[1], 'db', 1)
@@ -28,24 +35,16 @@ if st == 'sending' then  -- the last holder died in the call
 end
 
 if now >= deadline then
-  local why = {unknown = 'in_doubt', retrying = 'no_provider_in_time', queued = 'not_sent_in_time'}
-  settle(KEYS[1], due, m, id, st, 'expired', h[8], why[st], now, keep)
-  return {'expired'}
+  if doubts > 0 then return over('expired', 'in_doubt') end
+  return over('expired', st == 'retrying' and 'no_provider_in_time' or 'not_sent_in_time')
 end
 if st == 'unknown' and (doubts >= 2 or h[4] or h[5]) then
   look_again(KEYS[1], due, id, deadline)  -- a callback or the deadline settles it
   return {'held'}
 end
-if h[4] then
-  redis.call('HSET', KEYS[1], 'f', int(tonumber(h[10]) + 1))
-  settle(KEYS[1], due, m, id, st, 'cancelled', h[8], 'code_' .. h[4], now, keep)
-  return {'cancelled'}
-end
-if tonumber(h[3]) >= tonumber(ARGV[3]) then
-  redis.call('HSET', KEYS[1], 'f', int(tonumber(h[10]) + 1))
-  settle(KEYS[1], due, m, id, st, 'failed', h[8], 'poison', now, keep)
-  return {'failed'}
-end
+if h[4] then return over('cancelled', 'code_' .. h[4]) end
+if h[5] then return over('cancelled', 'superseded') end
+if tonumber(h[3]) >= tonumber(ARGV[3]) then return over('failed', 'poison') end
 if now > deadline - tonumber(h[7]) and st ~= 'unknown' then
   look_again(KEYS[1], due, id, deadline)  -- never a code about to expire
   return {'too_late'}

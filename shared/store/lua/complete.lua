@@ -1,9 +1,14 @@
 -- COMPLETE: the password was changed: every live code is used up, what is still queued is
 -- cancelled, and the notice is recorded; in one step.
 -- KEYS u live m notice due   ARGV id hold_token tag keep_ms notice_id life_ms then field, value …
--- {1, sequence, now_us} or {0}: the hold is somebody else's by now. id '' and token '': no code was used.
+-- {1, sequence, now_us}, also when the same hold says it again, or {0}: the hold is somebody else's by now.
+-- id '' and token '': no code was used.
 local id, tag = ARGV[1], ARGV[3]
-if id ~= '' and redis.call('HGET', KEYS[1], 'h') ~= ARGV[2] then return {0} end
+if id ~= '' and redis.call('HGET', KEYS[1], 'h') ~= ARGV[2] then
+  local before = redis.call('HMGET', tag .. ':r:' .. id, 'ct', 'cq', 'cu')
+  if before[1] == ARGV[2] then return {1, tonumber(before[2]), before[3]} end
+  return {0}
+end
 local us = now_us()
 local now = math.floor(us / 1000)
 for _, other in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
@@ -18,13 +23,14 @@ for _, other in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
     end
   end
 end
-if id ~= '' then
-  redis.call('HSET', tag .. ':r:' .. id, 'co', int(now), 'v', 'used')
-  redis.call('HINCRBY', KEYS[3], 'completed', 1)
-end
 redis.call('DEL', KEYS[2])
 redis.call('HDEL', KEYS[1], 'h', 'hx', 'w', 'pw', 'pwx')
 local sequence = redis.call('HINCRBY', KEYS[1], 'seq', 1)
+if id ~= '' then
+  redis.call('HSET', tag .. ':r:' .. id, 'co', int(now), 'v', 'used',
+             'ct', ARGV[2], 'cq', sequence, 'cu', int(us))
+  redis.call('HINCRBY', KEYS[3], 'completed', 1)
+end
 if ARGV[5] ~= '' then
   redis.call('HSET', KEYS[4], 'st', 'queued', 'c', int(us), 'x', int(now + tonumber(ARGV[6])),
     'sq', sequence, 'k', 'notice', 'q', 'urgent', 'ch', 'email', 'mg', 0, 'f', 0, 'cl', 0, 'at', 0,

@@ -3,11 +3,15 @@
 -- ARGV id fence status reason delay_ms keep_ms outcome provider_message_id detail duration_ms
 --      provider bucket…          (outcome '' when no attempt was made)
 local id, status = ARGV[1], ARGV[3]
-local h = redis.call('HMGET', KEYS[1], 'f', 'ff', 'st', 'ch', 'x', 'mg', 'at', 'db')
-if h[1] ~= ARGV[2] then return 0 end
+local h = redis.call('HMGET', KEYS[1], 'f', 'ff', 'st', 'ch', 'x', 'mg', 'at', 'db', 'su')
 if h[2] == ARGV[2] then return 1 end
+if h[1] ~= ARGV[2] or FINAL[h[3]] then return 0 end
+local reason = ARGV[4]
 local now = math.floor(now_us() / 1000)
-redis.call('HSET', KEYS[1], 'ff', ARGV[2], 'cl', 0, 'rs', ARGV[4])
+if h[9] and (status == 'retrying' or status == 'queued') then
+  status, reason = 'cancelled', 'superseded'  -- a newer one came during the call
+end
+redis.call('HSET', KEYS[1], 'ff', ARGV[2], 'cl', 0, 'rs', reason)
 
 if ARGV[7] ~= '' then
   local a = cjson.decode(redis.call('HGET', KEYS[1], 'a' .. h[7]))
@@ -20,13 +24,8 @@ if ARGV[7] ~= '' then
 end
 
 if FINAL[status] then
-  settle(KEYS[1], KEYS[2], KEYS[5], id, h[3], status, h[4], ARGV[4], now, tonumber(ARGV[6]))
-  if status ~= 'accepted' then
-    if redis.call('HGET', KEYS[3], 'cdid') == id then
-      redis.call('HDEL', KEYS[3], 'cd', 'cdid')  -- it never reached anybody: ask again at once
-    end
-    if h[8] == '0' then redis.call('ZREM', KEYS[4], id) end
-  end
+  settle(KEYS[1], KEYS[2], KEYS[5], id, h[3], status, h[4], reason, now, tonumber(ARGV[6]))
+  if status ~= 'accepted' then give_back(KEYS[3], KEYS[4], id, tonumber(h[8])) end
   return 1
 end
 

@@ -26,6 +26,17 @@ local function settle(r, due, m, id, from, to, channel, reason, now, keep_ms)
   count(m, from, to, channel)
 end
 
+-- It came to nothing: the user may ask again at once, and a code that surely nobody got is none.
+local function give_back(u, live, id, doubts)
+  if redis.call('HGET', u, 'cdid') == id then redis.call('HDEL', u, 'cd', 'cdid') end
+  if doubts == 0 then redis.call('ZREM', live, id) end
+end
+
+-- Keep a key at least so long from now; what stands there may have to last longer.
+local function keep_for(key, ms)
+  redis.call('PEXPIRE', key, int(math.max(ms, redis.call('PTTL', key))))
+end
+
 -- Look again at `at` (ms), the deadline at the latest.
 local function look_again(r, due, id, at)
   redis.call('HSET', r, 'n', int(at))

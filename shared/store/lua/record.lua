@@ -10,21 +10,22 @@ local us = now_us()
 local now = math.floor(us / 1000)
 local cooldown, hour, day = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
 
-local function window_full(name, limit, span)
-  if limit == 0 then return nil end
+local function window_wait(limit, span)
+  if limit == 0 then return 0 end
   local n = redis.call('ZCOUNT', KEYS[6], int(now - span + 1), '+inf')
-  if n < limit then return nil end
+  if n < limit then return 0 end
   local first = redis.call('ZRANGEBYSCORE', KEYS[6], int(now - span + 1), '+inf', 'WITHSCORES',
                            'LIMIT', n - limit, 1)
-  return {'limited', name, int(tonumber(first[2]) + span - now)}
+  return tonumber(first[2]) + span - now
 end
 
-if cooldown > 0 then
-  local last = redis.call('HGET', KEYS[3], 'cd')
-  if last and tonumber(last) > now then return {'limited', 'cooldown', int(tonumber(last) - now)} end
-end
-local full = window_full('user_hour', hour, 3600000) or window_full('user_day', day, 86400000)
-if full then return full end
+-- The limit that lasts longest is named: whoever waits for it is not refused again.
+local name, wait = 'cooldown', 0
+if cooldown > 0 then wait = tonumber(redis.call('HGET', KEYS[3], 'cd') or '0') - now end
+local hour_wait, day_wait = window_wait(hour, 3600000), window_wait(day, 86400000)
+if hour_wait > wait then name, wait = 'user_hour', hour_wait end
+if day_wait > wait then name, wait = 'user_day', day_wait end
+if wait > 0 then return {'limited', name, int(wait)} end
 
 local is_returned = ARGV[9] == 'returned'  -- the caller has the code: nothing is sent, nothing is due
 
@@ -47,7 +48,7 @@ local deadline = now + tonumber(ARGV[6])
 local sequence = redis.call('HINCRBY', KEYS[3], 'seq', 1)
 redis.call('HSET', KEYS[1], 'st', 'queued', 'u', ARGV[2], 'o', ARGV[3], 'ch', channel,
   'q', ARGV[5], 'k', ARGV[9], 'kid', ARGV[7], 'lg', ARGV[8], 'c', int(us), 'x', int(deadline),
-  'sq', sequence, 'mg', ARGV[15], 'f', 0, 'cl', 0, 'at', 0, 'db', 0, 'n', int(now),
+  'sq', sequence, 'ud', string.sub(KEYS[3], #tag + 4), 'mg', ARGV[15], 'f', 0, 'cl', 0, 'at', 0, 'db', 0, 'n', int(now),
   unpack(ARGV, 17))
 if is_returned then
   settle(KEYS[1], KEYS[2], KEYS[7], id, nil, 'accepted', channel, 'code_returned', now,
@@ -67,7 +68,6 @@ end
 -- The codes that work: at most live_max, the oldest gives way.
 redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', int(now))
 redis.call('ZADD', KEYS[5], int(now), id)
-redis.call('ZREMRANGEBYRANK', KEYS[5], 0, -11)
 redis.call('ZADD', KEYS[4], int(deadline), id)
 if redis.call('ZCARD', KEYS[4]) > tonumber(ARGV[13]) then
   local oldest, since
@@ -78,6 +78,9 @@ if redis.call('ZCARD', KEYS[4]) > tonumber(ARGV[13]) then
   redis.call('ZREM', KEYS[4], oldest)
   if since > 0 then redis.call('HSET', tag .. ':r:' .. oldest, 'v', 'displaced') end
 end
-redis.call('PEXPIRE', KEYS[4], int(tonumber(ARGV[6]) + 86400000))
-redis.call('PEXPIRE', KEYS[5], int(tonumber(ARGV[6]) + tonumber(ARGV[14])))
+for _, other in ipairs(redis.call('ZRANGE', KEYS[5], 0, -11)) do  -- ten, and whatever still works
+  if not redis.call('ZSCORE', KEYS[4], other) then redis.call('ZREM', KEYS[5], other) end
+end
+keep_for(KEYS[4], tonumber(ARGV[6]) + 86400000)
+keep_for(KEYS[5], tonumber(ARGV[6]) + tonumber(ARGV[14]))
 return {'recorded', int(us), int(deadline), sequence, ARGV[3]}

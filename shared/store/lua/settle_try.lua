@@ -4,12 +4,16 @@
 -- 'gone' (used or voided meanwhile), 'held' (another request is using it right now).
 local what, id = ARGV[1], ARGV[2]
 local now = math.floor(now_us() / 1000)
-if what ~= 'wrong' then
-  for _, field in ipairs({'w', 'wd'}) do  -- voiding or a new day may have forgotten the try
-    if tonumber(redis.call('HGET', KEYS[1], field) or '0') > 0 then
-      redis.call('HINCRBY', KEYS[1], field, -1)
-    end
+
+local function lower(field)
+  if tonumber(redis.call('HGET', KEYS[1], field) or '0') > 0 then
+    redis.call('HINCRBY', KEYS[1], field, -1)
   end
+end
+
+lower('rv')
+if what ~= 'wrong' then
+  lower('wd')
   if what == 'refund' then return 'ok' end
   local score = redis.call('ZSCORE', KEYS[2], id)
   if not score or tonumber(score) <= now then return 'gone' end
@@ -20,13 +24,8 @@ if what ~= 'wrong' then
   redis.call('HSET', KEYS[1], 'h', ARGV[5], 'hx', int(now + tonumber(ARGV[6])))
   return 'ok'
 end
-if redis.call('ZCARD', KEYS[2]) == 0 then
-  if tonumber(redis.call('HGET', KEYS[1], 'w') or '0') > 0 then
-    redis.call('HINCRBY', KEYS[1], 'w', -1)
-  end
-  return 'none'
-end
-if tonumber(redis.call('HGET', KEYS[1], 'w') or '0') < tonumber(ARGV[3]) then return 'ok' end
+if redis.call('ZCARD', KEYS[2]) == 0 then return 'none' end
+if redis.call('HINCRBY', KEYS[1], 'w', 1) < tonumber(ARGV[3]) then return 'ok' end
 for _, other in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
   redis.call('HSET', ARGV[4] .. ':r:' .. other, 'v', 'voided')
 end

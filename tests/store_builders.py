@@ -1,0 +1,160 @@
+"""The stores over one client, and resets in them, with defaults for the tests beside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+from shared.models import Channel, Outcome, Queue, Status
+from shared.settings import Settings
+from shared.store import keys
+from shared.store.codes import CodeStore, Notice
+from shared.store.counters import CounterStore
+from shared.store.digests import Digests
+from shared.store.dues import DueStore
+from shared.store.resets import Claim, Finish, NewReset, ResetStore
+
+SECRET = "a secret key of more than thirty-two characters"
+USER = "ada"
+LIFETIME_SECONDS = 3600.0
+MARGIN_SECONDS = 600.0
+KEEP_SECONDS = 259200.0
+DAY_MS = 86_400_000
+_numbers = count(1)
+
+
+@dataclass(frozen=True)
+class Stores:
+    """The stores, and what a test does behind their backs."""
+
+    client: Any
+    digests: Digests
+    resets: ResetStore
+    codes: CodeStore
+    dues: DueStore
+    counters: CounterStore
+
+    def record(self, user_id=USER, **facts):
+        """Record a reset and give its id."""
+        return self.resets.record(self.new(user_id, **facts)).reset_id
+
+    def new(self, user_id=USER, **facts):
+        values = {
+            "reset_id": self.digests.new_reset_id(user_id),
+            "user_id": user_id,
+            "org_id": "acme",
+            "channel": Channel.EMAIL,
+            "language": "en",
+            "key_id": "k1",
+            "lifetime_seconds": LIFETIME_SECONDS,
+            "last_start_seconds": MARGIN_SECONDS,
+        }
+        return NewReset(**values | facts)
+
+    def notice(self, user_id=USER):
+        fields = {"u": user_id, "o": "acme", "lg": "en", "kid": "k1"}
+        return Notice(self.digests.new_reset_id(user_id), 86400.0, fields)
+
+    def place(self, user_id=USER):
+        return self.digests.user_place(user_id)
+
+    def user(self, user_id=USER):
+        return self.client.hgetall(keys.user(*self.place(user_id)))
+
+    def live(self, user_id=USER):
+        return set(self.client.zrange(keys.live(*self.place(user_id)), 0, -1))
+
+    def field(self, reset_id, name):
+        return self.client.hget(keys.reset(reset_id), name)
+
+    def status(self, reset_id):
+        return self.resets.find(reset_id).status
+
+    def reason(self, reset_id):
+        return self.resets.find(reset_id).reason
+
+    def due_at(self, reset_id, queue=Queue.URGENT):
+        """Milliseconds, or None when it stands in no due set."""
+        return self.client.zscore(keys.due(keys.tag_of(reset_id), queue), reset_id)
+
+    def make_due(self, reset_id, queue=Queue.URGENT):
+        """Let the pause, or the lease, be over."""
+        assert self.due_at(reset_id, queue) is not None, "it is not in the due set"
+        self.client.zadd(keys.due(keys.tag_of(reset_id), queue), {reset_id: 0})
+
+    def now_ms(self):
+        return self.dues.now_ms()
+
+    def end_in(self, reset_id, seconds, user_id=USER):
+        """Move the deadline to so many seconds from now."""
+        deadline = int(self.now_ms() + seconds * 1000)
+        self.client.hset(keys.reset(reset_id), "x", deadline)
+        self.client.zadd(keys.live(*self.place(user_id)), {reset_id: deadline}, xx=True)
+
+    def claim_sending(self, reset_id, provider="p1"):
+        claim = self.resets.claim(reset_id)
+        assert claim is not None, "it cannot be claimed"
+        self.mark_sending(claim, provider)
+        return claim
+
+    def mark_sending(self, claim: Claim, provider="p1"):
+        return self.resets.mark_sending(claim, provider=provider, recipient_digest="d1")
+
+    def attempt(self, reset_id, outcome=Outcome.ACCEPTED, status=Status.ACCEPTED, **facts):
+        """One whole attempt with this outcome; then due at once where another look follows."""
+        claim = self.claim_sending(reset_id)
+        finish = Finish(status=status, outcome=outcome, provider="p1", **facts)
+        assert self.resets.finish(claim, finish)
+        if not status.is_final:
+            self.make_due(reset_id)
+        return claim
+
+    def doubt(self, reset_id):
+        return self.attempt(reset_id, Outcome.DOUBT, Status.UNKNOWN, delay_seconds=30)
+
+    def retry(self, reset_id):
+        return self.attempt(reset_id, Outcome.TRANSIENT, Status.RETRYING, delay_seconds=1)
+
+    def wrong_try(self, user_id=USER):
+        self.codes.begin_try(user_id)
+        return self.codes.note_wrong(user_id)
+
+    def take(self, reset_id, user_id=USER):
+        self.codes.begin_try(user_id)
+        return self.codes.take(user_id, reset_id)
+
+    def complete(self, reset_id, user_id=USER):
+        token = self.take(reset_id, user_id)
+        notice = self.notice(user_id)
+        return self.codes.complete(user_id, reset_id=reset_id, token=token, notice=notice)
+
+    def census(self):
+        """How many records there are of each status that is not final."""
+        found: dict[str, int] = {}
+        for key in self.client.scan_iter("{kt:*}:r:*"):
+            status = Status(self.client.hget(key, "st"))
+            if not status.is_final:
+                found[status.value] = found.get(status.value, 0) + 1
+        return found
+
+    def counted_now(self):
+        totals = self.counters.totals()
+        return {n[4:]: v for n, v in totals.items() if n.startswith("now:") and v}
+
+
+def stores_of(client, **settings):
+    facts = Settings(secret_keys=(SECRET,), **settings)
+    digests = Digests(client, (SECRET,))
+    return Stores(
+        client,
+        digests,
+        ResetStore(client, digests, facts),
+        CodeStore(client, digests, facts),
+        DueStore(client),
+        CounterStore(client),
+    )
+
+
+def fresh_user():
+    return f"user-{next(_numbers)}"
