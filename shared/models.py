@@ -116,6 +116,7 @@ class User:
     language: str | None = None
     email: Recipient | None = None
     phone: Recipient | None = None
+    must_change_password: bool = False  # said by whoever set it; the sign-in pages act on it
 
     def recipient(self, channel: Channel) -> Recipient | None:
         """The user's address on a channel, verified or not."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 import phonenumbers
 
@@ -16,7 +15,6 @@ from shared.errors import (
     PasswordPolicyError,
     PasswordTooLongError,
     RecipientMissingError,
-    UrlNotAllowedError,
     UserInactiveError,
     UserNotInitialisedError,
     UserUnknownError,
@@ -166,27 +164,6 @@ def allowed_regions(
         return None
     region = dial_region(sender)
     return frozenset({region} if region else ())
-
-
-def check_link_host(template: str, allowed_hosts: Collection[str]) -> None:
-    """Whether a caller's url template leads to an allowed host (`host` or `host:port`).
-
-    A field in the host, user information before it, and a backslash are never allowed: readers
-    and browsers differ on where such an address leads.
-
-    Raises:
-        UrlNotAllowedError: it does not.
-    """
-    try:
-        parts = urlsplit(template)
-        host, port = parts.hostname or "", parts.port
-    except ValueError as error:
-        raise UrlNotAllowedError from error
-    is_plain = parts.scheme in ("http", "https") and not set(parts.netloc) & set("@{}\\")
-    if not is_plain or "\\" in template or any(sign.isspace() for sign in parts.netloc):
-        raise UrlNotAllowedError
-    if host not in allowed_hosts and f"{host}:{port}" not in allowed_hosts:
-        raise UrlNotAllowedError
 
 
 def check_password(password: str, *, min_characters: int) -> None:

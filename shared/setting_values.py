@@ -93,6 +93,11 @@ def words(raw: str) -> tuple[str, ...]:
     return tuple(word.strip().lower() for word in raw.split(",") if word.strip())
 
 
+def hosts(raw: str) -> tuple[str, ...]:
+    """Hosts between commas, each with its port where it has one."""
+    return tuple(particulars.link_host(word) for word in words(raw))
+
+
 def names(known: tuple[str, ...]) -> Callable[[str], tuple[str, ...]]:
     """A reader of ordered lists of known names."""
 
@@ -153,6 +158,17 @@ def provider_url(raw: str) -> str:
     if parts.path not in ("", "/"):
         raise ValueError("must be the base alone: scheme, host and port")
     return base
+
+
+def issuer(raw: str) -> str:
+    """The name of an OpenID Connect issuer, to the letter; http only on loopback."""
+    name = raw.strip()
+    parts = urlsplit(url(name))
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+        raise ValueError("must begin with https:// (http is for loopback only)")
+    if "@" in parts.netloc or not name.isascii() or not name.isprintable() or " " in name:
+        raise ValueError("must be an address without a user and without blanks")
+    return name
 
 
 def email(raw: str) -> str:

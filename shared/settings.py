@@ -73,7 +73,7 @@ class Settings:
     org_limit_per_minute: int = _setting(read.count, 3000, "resets of one organisation; 0: off")
     caller_limit_per_minute: int = _setting(read.count, 6000, "resets of one caller; 0: off")
     sms_budget_per_day: int = _setting(read.count, 0, "SMS of the whole installation; 0: off")
-    link_hosts: tuple[str, ...] = _setting(read.words, (), "hosts a caller's url template may lead to")
+    link_hosts: tuple[str, ...] = _setting(read.hosts, (), "hosts a caller's url template may lead to")
     allow_unverified: bool = _setting(read.boolean, False, "write to unverified addresses too")
     sms_countries: tuple[str, ...] = _setting(read.countries, (), "allowed dial regions, for example CH,DE,AT; empty: those of the sender numbers")
     retry_delays_seconds: tuple[float, ...] = _setting(read.numbers, (), "pauses between attempts, the last repeats; unset: a schedule per channel")
@@ -83,6 +83,8 @@ class Settings:
     record_lifetime_seconds: float = _setting(read.positive_number, 259200.0, "how long a finished reset can be explained; at least the 24 h of an Idempotency-Key")
     password_min_characters: int = _setting(read.positive, 8, "shortest password taken; lower, upper, number and symbol are always asked for")
     role_permissions: tuple[tuple[str, frozenset[str]], ...] = _setting(read.role_permissions, read.role_permissions(ROLE_PERMISSIONS), "what each role may")
+    oidc_issuer: str = _setting(read.issuer, "", "accept JWTs of this OpenID Connect issuer, spelled as its tokens spell it")
+    oidc_audience: str = _setting(read.text, "", "the audience those JWTs must have; with ZITADEL the id of Keyturn's own project")
     time_zone: str = _setting(read.time_zone, "UTC", "time zone of the moments in messages, for example Europe/Zurich")
     dev_inbox: str = _setting(read.one_of("auto", "on", "off"), "auto", "who sees /dev/inbox while the outbox is in use; auto: callers on this machine")
     log_level: str = _setting(read.one_of("debug", "info", "warning", "error"), "info", "lowest level that is logged")
@@ -167,6 +169,10 @@ def _refuse_contradictions(settings: Settings) -> None:
     for provider, missing in _missing_credentials(settings):
         raise SettingsError(f"the provider {provider} needs {missing}; set it, or take {provider} "
                             "out of KEYTURN_EMAIL_PROVIDERS or KEYTURN_SMS_PROVIDERS")  # fmt: skip
+    if bool(settings.oidc_issuer) != bool(settings.oidc_audience):
+        raise SettingsError(
+            "KEYTURN_OIDC_ISSUER and KEYTURN_OIDC_AUDIENCE belong together: set both, or neither"
+        )
     if urlsplit(settings.link_base).scheme not in ("http", "https"):
         raise SettingsError("KEYTURN_PUBLIC_URL must begin with http:// or https://")
 

@@ -13,8 +13,8 @@ import pytest
 from flask import Flask
 
 from shared import errors, log
+from shared.hints import TASK_NAMES
 from shared.models import Queue
-from shared.queue import TASK_NAMES
 from shared.settings import PREFIX, Settings
 from tests.builders import some_services
 from web import create_app, problems

@@ -10,9 +10,10 @@ from flask import Blueprint, Response, current_app, g, request
 from web.calls import Answer, Asked, send_notification
 from web.explaining import find_reset_for
 from web.house import House
+from web.json_bodies import read_body
 from web.requests import read_capped_body
 from web.resets import Credentials
-from web.schemas import SEND_NOTIFICATION, read_body, write_reset
+from web.schemas import SEND_NOTIFICATION, write_reset
 
 api = Blueprint("api", __name__)
 

@@ -6,8 +6,9 @@ from flask import Blueprint, Response
 
 from web.api import asked, house, tell
 from web.calls import change_password, reset_password
+from web.json_bodies import read_body
 from web.requests import read_capped_body
-from web.schemas import PASSWORD_RESET, SET_PASSWORD, read_body
+from web.schemas import PASSWORD_RESET, SET_PASSWORD
 
 api_v2 = Blueprint("api_v2", __name__)
 

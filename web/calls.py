@@ -60,9 +60,11 @@ def reset_password(house: House, asked: Asked, fields: Mapping[str, Any]) -> Ans
 
 def change_password(house: House, asked: Asked, fields: Mapping[str, Any]) -> Answer:
     """SetPassword (v2): by code, by the current password, or by permission."""
+    new_password = fields.get("new_password") or {}
     wanted = WantedPassword(
         user_id=fields.get("user_id") or "",
-        password=(fields.get("new_password") or {}).get("password") or "",
+        password=new_password.get("password") or "",
+        change_required=new_password.get("change_required") or False,
         verification_code=fields.get("verification_code"),
         current_password=fields.get("current_password"),
     )

@@ -160,6 +160,7 @@ def _user_facts(found: User) -> dict[str, Any]:
         "emailVerified": bool(found.email and found.email.is_verified),
         "phone": found.phone and found.phone.masked,
         "phoneVerified": bool(found.phone and found.phone.is_verified),
+        "changeRequired": found.must_change_password,
     }
 
 

@@ -20,13 +20,13 @@ from shared.errors import (
     TooManyRequestsError,
     UnknownKeyError,
 )
+from shared.hints import Hint
 from shared.models import Channel, Queue, User
 from shared.policies import (
     NOTICE_LIFETIME_SECONDS,
     check_may_reset,
     check_password,
 )
-from shared.queue import Hint
 from shared.store.codes import KnownCode, Notice
 from web.house import House
 from web.recording import Order, record_reset
@@ -46,7 +46,14 @@ class Completed:
     changed_at: datetime
 
 
-def complete_reset(house: House, *, user_id: str, typed_code: str, new_password: str) -> Completed:
+def complete_reset(
+    house: House,
+    *,
+    user_id: str,
+    typed_code: str,
+    new_password: str,
+    change_required: bool = False,
+) -> Completed:
     """Change a user's password with a code; every live code of the user is used up.
 
     The code is judged first, then the password: one against policy leaves the code usable.
@@ -68,7 +75,11 @@ def complete_reset(house: House, *, user_id: str, typed_code: str, new_password:
     token = house.code_store.take(user_id, known.reset_id)
     if token is None:
         raise CodeUnusableError("used", language=known.language)
-    _set_password(house, user, token, new_password)
+    try:
+        house.directory.set_password(user, new_password, change_required=change_required)
+    except DirectoryUnavailableError:
+        house.code_store.release(user_id, token)
+        raise
     return _conclude(house, user, known, token)
 
 
@@ -99,14 +110,6 @@ def _refuse_wrong_code(house: House, user_id: str) -> None:
     verdict = house.code_store.note_wrong(user_id)
     log.info("codes.voided" if verdict == "voided" else "code.refused", why="wrong")
     raise CodeUnusableError if verdict == "none" else CodeMismatchError
-
-
-def _set_password(house: House, user: User, token: str, new_password: str) -> None:
-    try:
-        house.directory.set_password(user, new_password)
-    except DirectoryUnavailableError:
-        house.code_store.release(user.user_id, token)
-        raise
 
 
 def _conclude(house: House, user: User, known: KnownCode, token: str) -> Completed:

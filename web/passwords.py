@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import structlog
@@ -10,18 +12,19 @@ from shared.errors import (
     InvalidRequestError,
     MachineUserError,
     PasswordMismatchError,
+    PasswordMissingError,
     PasswordTooLongError,
     PasswordUserNotInitialisedError,
     PasswordUserUnknownError,
     UserNotInitialisedError,
     UserUnknownError,
 )
+from shared.hints import Hint
 from shared.models import Channel, Queue, User
 from shared.policies import MAX_PASSWORD_CHARACTERS, check_may_reset, check_password
-from shared.queue import Hint
 from web.completions import Completed, complete_reset, make_notice
 from web.house import House
-from web.resets import Credentials, check_user_id
+from web.resets import Credentials, check_id_length
 from web.resets_v2 import authenticate, require_write
 
 log = structlog.get_logger()
@@ -37,6 +40,7 @@ class WantedPassword:
     password: str = field(repr=False, default="")
     verification_code: str | None = field(repr=False, default=None)
     current_password: str | None = field(repr=False, default=None)
+    change_required: bool = False  # the person must choose another at the next sign-in
 
 
 def set_password(house: House, credentials: Credentials, wanted: WantedPassword) -> Completed:
@@ -47,25 +51,29 @@ def set_password(house: House, credentials: Credentials, wanted: WantedPassword)
     """
     caller = authenticate(house, credentials)
     _check_ranges(wanted)
-    user = house.directory.find_user(wanted.user_id)
+    user = house.directory.find_user(wanted.user_id) if wanted.user_id.isprintable() else None
     if wanted.verification_code is None and wanted.current_password is None:
         require_write(house, caller, user)
-    person = _check_person(user)
-    if wanted.verification_code is not None:
-        return complete_reset(
-            house,
-            user_id=person.user_id,
-            typed_code=wanted.verification_code,
-            new_password=wanted.password,
-        )
+    with _words_of_this_call():
+        person = check_may_reset(user, None)
+        if wanted.verification_code is not None:
+            return complete_reset(
+                house,
+                user_id=person.user_id,
+                typed_code=wanted.verification_code,
+                new_password=wanted.password,
+                change_required=wanted.change_required,
+            )
     if wanted.current_password is not None:
         _check_current_password(house, person, wanted.current_password)
     check_password(wanted.password, min_characters=house.settings.password_min_characters)
-    return _change(house, person, wanted.password)
+    return _change(house, person, wanted)
 
 
 def _check_ranges(wanted: WantedPassword) -> None:
-    check_user_id(wanted.user_id, unknown=PasswordUserUnknownError)
+    check_id_length(wanted.user_id)
+    if not wanted.password:
+        raise PasswordMissingError
     if len(wanted.password) > MAX_PASSWORD_CHARACTERS:
         raise PasswordTooLongError
     code, current = wanted.verification_code, wanted.current_password
@@ -75,9 +83,10 @@ def _check_ranges(wanted: WantedPassword) -> None:
         raise InvalidRequestError("currentPassword must have 1 to 200 characters")
 
 
-def _check_person(user: User | None) -> User:
+@contextmanager
+def _words_of_this_call() -> Iterator[None]:
     try:
-        return check_may_reset(user, None)
+        yield
     except (UserUnknownError, MachineUserError) as error:
         raise PasswordUserUnknownError from error
     except UserNotInitialisedError as error:
@@ -91,8 +100,8 @@ def _check_current_password(house: House, user: User, password: str) -> None:
     house.code_store.forget_password_tries(user.user_id)
 
 
-def _change(house: House, user: User, password: str) -> Completed:
-    house.directory.set_password(user, password)
+def _change(house: House, user: User, wanted: WantedPassword) -> Completed:
+    house.directory.set_password(user, wanted.password, change_required=wanted.change_required)
     language = house.languages.choose(user.language)
     notice = make_notice(house, user, language=language)
     done = house.code_store.complete(user.user_id, reset_id="", token="", notice=notice)

@@ -90,7 +90,16 @@ def check_user_id(user_id: str, *, unknown: type[CallerError] = UserUnknownError
     Raises:
         InvalidRequestError: empty or too long. `unknown`: nobody can have it.
     """
-    if not 1 <= len(user_id) <= MAX_USER_ID_CHARACTERS:
-        raise InvalidRequestError("userId must have 1 to 200 characters")
+    check_id_length(user_id)
     if not user_id.isprintable():
         raise unknown
+
+
+def check_id_length(user_id: str) -> None:
+    """Whether a user's id can be this long.
+
+    Raises:
+        InvalidRequestError: it cannot.
+    """
+    if not 1 <= len(user_id) <= MAX_USER_ID_CHARACTERS:
+        raise InvalidRequestError("userId must have 1 to 200 characters")

@@ -15,9 +15,10 @@ from shared.errors import (
     UserPermissionError,
     UserUnknownError,
 )
+from shared.link_hosts import check_link_host
 from shared.links import check_template
 from shared.models import Caller, Channel, Kind, Organisation, User
-from shared.policies import check_link_host, check_may_reset
+from shared.policies import check_may_reset
 from shared.store.resets import Recorded
 from web.house import House
 from web.once import record_once
@@ -112,11 +113,16 @@ def require_write(house: House, caller: Caller, user: User | None) -> User:
     """
     if user is None:
         raise UserHiddenError
-    if caller.user_id == user.user_id or house.auth.may(caller, user.org_id, "user.write"):
+    if house.auth.may(caller, user.org_id, "user.write"):
         return user
-    if house.auth.may(caller, user.org_id, "user.read"):
+    if is_own(caller, user) or house.auth.may(caller, user.org_id, "user.read"):
         raise UserPermissionError
     raise UserHiddenError
+
+
+def is_own(caller: Caller, user: User | None) -> bool:
+    """True when the caller is this user."""
+    return user is not None and caller.user_id == user.user_id
 
 
 def _read_ranges(wanted: WantedPasswordReset) -> Channel:
@@ -137,7 +143,8 @@ def _find_user(
 ) -> tuple[User, Organisation | None]:
     if wanted.url_template is not None:
         check_template(wanted.url_template)
-    user = require_write(house, caller, house.directory.find_user(wanted.user_id))
+    found = house.directory.find_user(wanted.user_id)
+    user = found if found and is_own(caller, found) else require_write(house, caller, found)
     organisation = house.callers.find_organisation(user.org_id)
     if wanted.url_template is not None:
         check_link_host(wanted.url_template, _allowed_hosts(house, organisation))

@@ -1,64 +1,18 @@
-"""The only place where request JSON is read and answers are written as JSON."""
+"""The shapes of requests and answers as JSON; web/json_bodies.py reads the former."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, NoReturn
+from typing import Any
 
-from marshmallow import EXCLUDE, Schema, ValidationError, fields, pre_load, validates_schema
+from marshmallow import fields, validates_schema
 
 from shared.codes import Code
-from shared.errors import InvalidRequestError
 from shared.models import Attempt, DeliveryEvent, Reset
 from shared.store.resets import Recorded
 from web.completions import Completed
-
-SCHEMA = "_schema"  # marshmallow's place for what concerns no single field
-
-
-class EnumValue(fields.Field[str | int]):
-    """An enum as protobuf's JSON writes it: a name or whole number; which are known, others say."""
-
-    def _deserialize(self, value: Any, *_: Any, **__: Any) -> str | int:
-        if isinstance(value, str):
-            return value
-        if isinstance(value, int | float) and not isinstance(value, bool) and value == int(value):
-            return int(value)
-        raise ValidationError("must be the name or the number of an enum value")
-
-
-class StrictBoolean(fields.Field[bool]):
-    """true or false, and no word or number that could mean them."""
-
-    def _deserialize(self, value: Any, *_: Any, **__: Any) -> bool:
-        if not isinstance(value, bool):
-            raise ValidationError("must be true or false")
-        return value
-
-
-class WireSchema(Schema):
-    """Reads lowerCamelCase and snake_case, ignores unknown fields, as protobuf's JSON does."""
-
-    class Meta:
-        """Unknown fields are ignored."""
-
-        unknown = EXCLUDE
-
-    @pre_load
-    def _one_spelling(self, data: Any, **_: Any) -> dict[str, Any]:
-        if not isinstance(data, dict):
-            raise ValidationError("must be a JSON object")
-        spelled: dict[str, Any] = {}
-        for name, field in self.load_fields.items():
-            camel = field.data_key or name
-            values = [data[spelling] for spelling in {name, camel} if spelling in data]
-            if len(values) > 1:
-                raise ValidationError(f"{camel} stands there twice")
-            if values:
-                spelled[camel] = values[0]
-        return spelled
+from web.json_bodies import EnumValue, StrictBoolean, WireSchema, check_oneof
 
 
 class SendNotificationSchema(WireSchema):
@@ -84,7 +38,7 @@ class PasswordResetSchema(WireSchema):
 
     @validates_schema
     def _one_medium(self, data: Mapping[str, Any], **_: Any) -> None:
-        _check_oneof(data, "send_link", "return_code")
+        check_oneof(data, "send_link", "return_code")
 
 
 class NewPasswordSchema(WireSchema):
@@ -104,73 +58,12 @@ class SetPasswordSchema(WireSchema):
 
     @validates_schema
     def _one_verification(self, data: Mapping[str, Any], **_: Any) -> None:
-        _check_oneof(data, "current_password", "verification_code")
-
-
-def _check_oneof(data: Mapping[str, Any], *names: str) -> None:
-    if sum(data.get(name) is not None for name in names) > 1:
-        raise ValidationError(f"only one of {' and '.join(map(_camel, names))} may be given")
+        check_oneof(data, "current_password", "verification_code")
 
 
 SEND_NOTIFICATION = SendNotificationSchema()
 PASSWORD_RESET = PasswordResetSchema()
 SET_PASSWORD = SetPasswordSchema()
-
-
-def read_body(body: bytes, schema: WireSchema) -> dict[str, Any]:
-    """The body as the schema knows it; an empty one is an empty object.
-
-    Raises:
-        InvalidRequestError: it is not one JSON object of this shape.
-    """
-    try:
-        text = body.decode("utf-8")
-        data = json.loads(
-            text, object_pairs_hook=_no_duplicates, parse_constant=_no_constants
-        ) if text.strip(" \t\r\n") else {}  # fmt: skip
-        if not isinstance(data, dict):
-            raise InvalidRequestError("the body must be one JSON object")
-        loaded: dict[str, Any] = schema.load(data)
-    except (ValidationError, ValueError, OverflowError, RecursionError) as error:
-        raise InvalidRequestError(_explain(error)) from error
-    return loaded
-
-
-def _explain(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        return "; ".join(_sentences(error.messages_dict))
-    if isinstance(error, _DuplicateKeyError):
-        return "the body names one field twice"
-    return "the body is not valid JSON"
-
-
-def _sentences(messages: Mapping[str, Any], place: str = "") -> Iterator[str]:
-    for name, found in messages.items():
-        here = place if name == SCHEMA else f"{place}.{name}".lstrip(".")
-        if isinstance(found, Mapping):
-            yield from _sentences(found, here)
-        else:
-            yield f"{here}: {' '.join(found)}".removeprefix(": ")
-
-
-class _DuplicateKeyError(ValueError):
-    """A JSON object has the same key twice."""
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise _DuplicateKeyError
-    return found
-
-
-def _no_constants(_: str) -> NoReturn:
-    raise ValueError
-
-
-def _camel(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(part.capitalize() for part in rest)
 
 
 def spell(moment: datetime | None) -> str | None:

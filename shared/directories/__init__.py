@@ -16,8 +16,12 @@ class Directory(Protocol):
     def find_users_by_address(self, address: str) -> list[User]:
         """Everybody who has this e-mail address or phone number, verified or not."""
 
-    def set_password(self, user: User, password: str) -> None:
-        """Make `password` the user's password from now on; hashes it."""
+    def set_password(self, user: User, password: str, *, change_required: bool = False) -> None:
+        """Make `password` the user's password from now on; hashes it.
+
+        `change_required`: the application that signs the person in must ask for another one. Kept
+        until the next password is set.
+        """
 
     def has_password(self, user: User, password: str) -> bool:
         """True when `password` is the user's present one."""

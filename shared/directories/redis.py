@@ -20,7 +20,7 @@ from shared.store.digests import Digests
 
 # All but the password: it is read where it is compared, and nowhere else.
 FIELDS = ("orgId", "state", "kind", "userName", "displayName", "language",
-          "email", "emailVerified", "phone", "phoneVerified")  # fmt: skip
+          "email", "emailVerified", "phone", "phoneVerified", "changeRequired")  # fmt: skip
 
 
 class RedisDirectory:
@@ -47,11 +47,12 @@ class RedisDirectory:
             found = self._find_users(user_ids)
         return [user for user in found if wanted in _addresses(user)]
 
-    def set_password(self, user: User, password: str) -> None:
+    def set_password(self, user: User, password: str, *, change_required: bool = False) -> None:
         """Make `password` the user's password from now on."""
-        password_hash = self._hasher.hash(password)
+        required = "1" if change_required else ""
+        facts = {"password": self._hasher.hash(password), "changeRequired": required}
         with directory_errors():
-            self._client.hset(keys.directory_user(user.user_id), "password", password_hash)
+            self._client.hset(keys.directory_user(user.user_id), mapping=dict[Any, Any](facts))
 
     def has_password(self, user: User, password: str) -> bool:
         """True when `password` is the user's present one; never when there is none."""
@@ -140,6 +141,7 @@ def _user(user_id: str, values: Sequence[str | None]) -> User | None:
         language=facts["language"] or None,
         email=_recipient(Channel.EMAIL, facts["email"], facts["emailVerified"]),
         phone=_recipient(Channel.SMS, facts["phone"], facts["phoneVerified"]),
+        must_change_password=bool(facts["changeRequired"]),
     )
 
 

@@ -140,4 +140,6 @@ def merge(old: Facts, given: Facts) -> Facts:
     for address, flag in (("email", "emailVerified"), ("phone", "phoneVerified")):
         if new.get(address, "") != old.get(address, "") and flag not in given:
             new[flag] = ""
+    if "password" in given and old.get("changeRequired"):
+        new["changeRequired"] = ""
     return new

@@ -90,3 +90,12 @@ def test_setting_a_password_changes_nothing_else(directory):
     directory.set_password(ADA, "New-password-2")
 
     assert directory.find_user("ada") == ADA
+
+
+def test_a_required_change_lasts_until_the_next_password(directory):
+    directory.set_password(ADA, PASSWORD, change_required=True)
+    assert directory.find_user("ada").must_change_password
+
+    directory.set_password(ADA, "New-password-2")
+
+    assert not directory.find_user("ada").must_change_password

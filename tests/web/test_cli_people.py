@@ -156,7 +156,7 @@ def test_a_user_is_shown_with_masked_addresses(run):
         "userId": "ada", "orgId": "acme", "state": "active", "kind": "human",
         "userName": "a***@example.com", "displayName": "Ada Lovelace", "language": None,
         "email": "a***@example.com", "emailVerified": True,
-        "phone": "+41*****67", "phoneVerified": False,
+        "phone": "+41*****67", "phoneVerified": False, "changeRequired": False,
     }  # fmt: skip
 
 

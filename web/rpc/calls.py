@@ -13,11 +13,12 @@ from google.protobuf.message import DecodeError, Message
 from shared.errors import CallerError, InvalidRequestError
 from web.calls import Answer, Asked, change_password, reset_password, send_notification
 from web.house import House
+from web.json_bodies import WireSchema
 from web.problems import UNEXPECTED, Problem, ProblemError, describe
 from web.requests import DEPRECATED_SINCE, name_request
 from web.resets import Credentials
 from web.rpc import management_pb2, user_pb2
-from web.schemas import PASSWORD_RESET, SEND_NOTIFICATION, SET_PASSWORD, WireSchema
+from web.schemas import PASSWORD_RESET, SEND_NOTIFICATION, SET_PASSWORD
 
 log = structlog.get_logger()
 

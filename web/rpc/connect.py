@@ -14,12 +14,12 @@ from werkzeug.wrappers import Request, Response
 
 from shared.errors import InvalidRequestError
 from web.calls import Answer
+from web.json_bodies import read_body
 from web.problems import HTTP_STATUS, NO_SUCH_CALL, UNAUTHENTICATED, Problem
 from web.requests import read_capped_body
 from web.rpc.calls import Call, Fields, Told, read_message, write_message
 from web.rpc.framing import decompress, read_connect_seconds
 from web.rpc.statuses import read_status
-from web.schemas import read_body
 
 VERSION = "1"
 CODE_NAMES = {
