@@ -19,9 +19,11 @@ from tests.rpc import (
     V1,
     Notification,
     RpcCaller,
+    RpcServer,
     metadata_of,
     status_of,
 )
+from tests.wire import Wire
 from web.rpc.user_pb2 import Password, PasswordResetRequest, SetPasswordRequest
 
 CODE = grpc.StatusCode
@@ -177,10 +179,7 @@ def test_a_message_over_64_kib_is_refused(caller):
     assert code == CODE.RESOURCE_EXHAUSTED
 
 
-def test_a_limit_says_when_to_come_back(fake_client, monkeypatch):
-    from tests.rpc import RpcServer
-    from tests.wire import Wire
-
+def test_a_limit_says_when_to_come_back(fake_client):
     wire = Wire(fake_client, user_cooldown_seconds=60.0)
     server = RpcServer(wire.services).start()
     caller = RpcCaller(server.target, wire.token)
@@ -244,17 +243,17 @@ def test_forty_calls_of_one_connection_run_side_by_side(caller, server):
 
 
 def test_a_call_whose_deadline_passes_ends_in_time(caller, server):
-    Directory(server.house, seconds=0.5)
+    Directory(server.house, seconds=1.0)
     started_at = time.monotonic()
 
     code, _ = caller.refusal(V1, Notification(user_id="ada"), timeout=0.1)
 
     assert code == CODE.DEADLINE_EXCEEDED
-    assert time.monotonic() - started_at < 0.45
+    assert time.monotonic() - started_at < 0.9
 
 
 def test_a_call_that_waited_past_its_deadline_does_nothing(caller, server):
-    directory = Directory(server.house, seconds=0.3)
+    directory = Directory(server.house, seconds=1.0)
     first = [caller.start(V1, Notification(user_id="ada")) for _ in range(40)]
     while directory.asked < 40:
         time.sleep(0.01)
