@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from foreign import install_clients
 from house import CHECKOUT, House
 
 
@@ -38,6 +39,12 @@ def house(tmp_path_factory):
     ).start()
     yield shared
     shared.stop()
+
+
+@pytest.fixture(scope="session")
+def clients():
+    """Where the clients of others are installed."""
+    return install_clients()
 
 
 @pytest.fixture(autouse=True)

@@ -1,76 +1,32 @@
 """Clients nobody here wrote, pointed at a running Keyturn with a plain token and nothing else.
 
-Those of npm are installed once, into a directory beside the cache of pip, when the journeys first
-run; without node, npm or a way to a package index they are skipped.
+Those of npm are installed once, into the user's cache, when the journeys first run; without node,
+npm or a way to a package index they are skipped.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import shutil
 import subprocess
 import warnings
-from pathlib import Path
 
 import grpc
 import pytest
+from foreign import needs_node, run_script
 from house import CHECKOUT
 
 from tests.rpc import PASSWORD_RESET
 
-CLIENTS = Path(__file__).parent / "clients"
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "keyturn-tests"
-INSTALL_SECONDS = 120
-NODE, NPM = shutil.which("node"), shutil.which("npm")
 NO_USER, NO_TOKEN = "COMMAND-SAF4f", "AUTH-7fs1e"
 pytestmark = pytest.mark.real_server
-needs_node = pytest.mark.skipif(not (NODE and NPM), reason="node and npm are not installed")
-
-
-@pytest.fixture(scope="session")
-def clients():
-    """A directory with the scripts and the packages they need."""
-    wanted = (CLIENTS / "package.json").read_bytes()
-    directory = CACHE / hashlib.sha256(wanted).hexdigest()[:16]
-    directory.mkdir(parents=True, exist_ok=True)
-    for script in CLIENTS.iterdir():
-        shutil.copy(script, directory)
-    if not (directory / "installed").exists():
-        install(directory)
-    return directory
-
-
-def install(directory: Path) -> None:
-    command = [NPM, "install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts"]
-    try:
-        done = subprocess.run(
-            command, cwd=directory, capture_output=True, timeout=INSTALL_SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired:
-        pytest.skip("the clients could not be installed in time")
-    if done.returncode:
-        pytest.skip("the clients could not be installed: is there a way to a package index?")
-    (directory / "installed").touch()
 
 
 @pytest.fixture
 def run_client(clients, house):
     def run(script: str) -> dict[str, dict[str, object]]:
         """What became of the cases of a script."""
-        environ = os.environ | {
-            "KEYTURN_URL": house.url,
-            "KEYTURN_GRPC": f"http://{house.grpc_target}",
-            "KEYTURN_TOKEN": house.token,
-            "KEYTURN_CHECKOUT": str(CHECKOUT),
-        }
-        ran = subprocess.run(
-            [NODE, script], cwd=clients, env=environ, capture_output=True, text=True, timeout=90,
-            check=False,
-        )  # fmt: skip
-        assert ran.returncode == 0, ran.stderr
-        return json.loads(ran.stdout)
+        grpc_url = f"http://{house.grpc_target}"
+        return run_script(clients, script, url=house.url, grpc_url=grpc_url, token=house.token)
 
     return run
 

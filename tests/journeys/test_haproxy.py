@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import grpc
 import pytest
 import requests
+from foreign import needs_node, run_script
 from house import CHECKOUT, free_ports, wait_until
 
 from tests.rpc import PASSWORD_RESET, V1, Notification, RpcCaller
@@ -140,3 +141,14 @@ def test_forty_calls_of_one_connection_pass(caller):
     calls = [caller.start(V1, Notification(user_id="ada")) for _ in range(40)]
 
     assert len([call.result() for call in calls]) == 40
+
+
+@needs_node
+@pytest.mark.parametrize("script", ["connect_node.mjs", "zitadel_client.mjs", "grpc_js.mjs"])
+def test_the_clients_of_others_need_one_address_only(script, clients, public, house):
+    address = f"http://{public}"
+
+    told = run_script(clients, script, url=address, grpc_url=address, token=house.token)
+
+    refused = {name for name, outcome in told.items() if "error" in outcome}
+    assert refused == {name for name in told if " unknown " in name}
