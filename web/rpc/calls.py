@@ -67,7 +67,7 @@ CALLS = {
     )
 }
 SERVICES = tuple(dict.fromkeys(path.split("/")[1] for path in CALLS))
-SUCCESSOR = "/v2/users/{userId}/password_reset"
+SUCCESSOR = "/zitadel.user.v2.UserService/PasswordReset"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ def answer_call(house: House, call: Call, header: Header, read: Callable[[], Fie
     `read` gives the decoded message; it may raise ProblemError too.
     """
     asked = read_asked(header)
-    headers = _headers(house, call, asked)
+    headers = (("x-request-id", asked.request_id), *standing_headers(house, call))
     try:
         answer = call.run(house, asked, read())
     except ProblemError as error:
@@ -138,9 +138,9 @@ def _fields_of(message: Message) -> Fields:
     }
 
 
-def _headers(house: House, call: Call, asked: Asked) -> tuple[tuple[str, str], ...]:
-    headers = (("x-request-id", asked.request_id),)
+def standing_headers(house: House, call: Call) -> tuple[tuple[str, str], ...]:
+    """What every answer of a call says, refusals included."""
     if not call.is_deprecated:
-        return headers
+        return ()
     successor = f'<{house.settings.link_base}{SUCCESSOR}>; rel="successor-version"'
-    return (*headers, ("deprecation", DEPRECATED_SINCE), ("link", successor))
+    return (("deprecation", DEPRECATED_SINCE), ("link", successor))

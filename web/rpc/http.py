@@ -13,7 +13,7 @@ from shared.errors import MethodNotAllowedError, NotFoundError
 from web.house import House
 from web.problems import LATE, NO_SUCH_CALL, ProblemError, describe
 from web.requests import V1_PATH, name_request
-from web.rpc.calls import CALLS, SERVICES, V1_CALL, Call, Fields, answer_call
+from web.rpc.calls import CALLS, SERVICES, V1_CALL, Call, Fields, answer_call, standing_headers
 from web.rpc.connect import Connect
 from web.rpc.grpc_web import GrpcWeb
 from web.rpc.protocols import WireProtocol
@@ -70,16 +70,18 @@ class RpcApplication:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """One request."""
         request = Request(environ)
-        response = self._answer(request)
+        found = find_call(request.path)
+        response = self._answer(request, found)
         response.headers.extend(CORS)
+        if found:
+            response.headers.update(standing_headers(self._house, found[0]))
         response.headers["Cache-Control"] = "no-store"
         response.headers["X-Content-Type-Options"] = "nosniff"
         if "X-Request-Id" not in response.headers:
             response.headers["X-Request-Id"] = name_request(request.headers.get("X-Request-Id"))
         return response(environ, start_response)
 
-    def _answer(self, request: Request) -> Response:
-        found = find_call(request.path)
+    def _answer(self, request: Request, found: tuple[Call, Fields] | None) -> Response:
         protocol = PROTOCOLS.get(request.mimetype)
         if found is None:
             return (

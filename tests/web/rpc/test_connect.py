@@ -49,7 +49,9 @@ def test_the_v1_call_answers_as_rest_does(wire):
     assert response.mimetype == JSON
     assert response.headers["X-Request-Id"] == "r-1"
     assert response.headers["Cache-Control"] == "no-store"
-    assert response.headers["Deprecation"] == "@1735689600"
+    assert response.headers.getlist("Deprecation") == ["@1735689600"]
+    link = response.headers.getlist("Link")
+    assert link == [f'<https://reset.example.com{PASSWORD_RESET}>; rel="successor-version"']
     assert wire.channel_of(response) == "sms"
     details = response.get_json()["details"]
     assert set(details) == {"sequence", "creationDate", "changeDate", "resourceOwner"}
@@ -224,6 +226,7 @@ def test_any_method_but_post_is_refused(wire, method):
 
     assert response.status_code == 405
     assert response.headers["Allow"] == "OPTIONS, POST"
+    assert response.headers.getlist("Deprecation") == ["@1735689600"]
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/connect+json", "application/xml", ""])
