@@ -10,7 +10,7 @@ import time
 import pytest
 
 from shared.models import Channel, Queue, Status
-from shared.queue import Hint
+from shared.hints import Hint
 from shared.store import keys
 from shared.store.connection import connect
 from shared.store.dues import WORKER_SEEN_SECONDS
