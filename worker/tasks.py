@@ -5,8 +5,8 @@ from __future__ import annotations
 import structlog
 from celery import Celery
 
+from shared.hints import TASK_NAMES
 from shared.models import Channel
-from shared.queue import TASK_NAMES
 from worker.delivery import Delivery
 
 log = structlog.get_logger()
@@ -29,7 +29,7 @@ def register_tasks(app: Celery, desk: Desk) -> None:
 
 
 def _register_delivery(app: Celery, desk: Desk, name: str) -> None:
-    @app.task(name=name, ignore_result=True)  # type: ignore[untyped-decorator]
+    @app.task(name=name, ignore_result=True, shared=False)  # type: ignore[untyped-decorator]
     def deliver(reset_id: str) -> None:
         try:
             desk.delivery.deliver(reset_id)

@@ -331,3 +331,13 @@ def test_a_final_reset_is_not_sent(stores):
 
     with pytest.raises(ClaimOverError):
         stores.mark_sending(claim)
+
+
+def test_one_claim_makes_one_attempt(stores):
+    reset_id = stores.record()
+    claim = stores.claim_sending(reset_id)
+
+    with pytest.raises(ClaimOverError):
+        stores.mark_sending(claim)
+
+    assert len(stores.resets.find(reset_id).attempts) == 1

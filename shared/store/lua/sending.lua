@@ -1,12 +1,12 @@
--- SENDING: the last step before the socket.
+-- SENDING: the last step before the socket; one claim makes one attempt.
 -- KEYS r m   ARGV fence provider recipient_digest
 -- the attempt's number; 0: the claim is over, or the code is void or overtaken; -1: about to expire
-local h = redis.call('HMGET', KEYS[1], 'f', 'st', 'x', 'mg', 'v', 'ch', 'su')
-if h[1] ~= ARGV[1] or FINAL[h[2]] or h[5] or h[7] then return 0 end
+local h = redis.call('HMGET', KEYS[1], 'f', 'st', 'x', 'mg', 'v', 'ch', 'su', 'sf')
+if h[1] ~= ARGV[1] or h[8] == ARGV[1] or FINAL[h[2]] or h[5] or h[7] then return 0 end
 local now = math.floor(now_us() / 1000)
 if now > tonumber(h[3]) - tonumber(h[4]) then return -1 end
 local number = redis.call('HINCRBY', KEYS[1], 'at', 1)
-redis.call('HSET', KEYS[1], 'st', 'sending', 'to', ARGV[3],
+redis.call('HSET', KEYS[1], 'st', 'sending', 'to', ARGV[3], 'sf', ARGV[1],
            'a' .. number, cjson.encode({ARGV[2], int(now)}))
 count(KEYS[2], h[2], 'sending', h[6])
 return number

@@ -1,0 +1,298 @@
+"""Hints: only an id, the message Celery itself would write, and never a wait for the broker."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from celery.contrib.testing.worker import start_worker
+
+from shared.models import Channel, Queue
+from shared.queue import (
+    HINT_LIFETIME_SECONDS,
+    MOST_AT_ONCE,
+    MOST_WAITING,
+    TASK_NAMES,
+    Hint,
+    HintPublisher,
+    make_celery,
+)
+from shared.settings import Settings
+from tests.conftest import start_server
+from worker.tasks import Desk, register_tasks
+
+pytestmark = pytest.mark.real_server
+
+RESET_ID = "0abcdefghijklmnopqrstuvwxyz"
+WAIT_SECONDS = 10
+OWN = {"id", "root_id", "expires", "origin"}  # of one message alone
+
+
+class Postbox:
+    """What the tasks hand their ids to."""
+
+    def __init__(self):
+        self.ids = []
+
+    def deliver(self, reset_id):
+        self.ids.append(reset_id)
+
+
+@pytest.fixture
+def app(real_redis_url, real_client):
+    return an_app(real_redis_url)
+
+
+def an_app(url):
+    app = make_celery(Settings(redis_url=url, data_dir=Path("/nonexistent")))
+    app.conf.worker_hijack_root_logger = False
+    return app
+
+
+@contextmanager
+def publishing(app):
+    publisher = HintPublisher(app)
+    yield publisher
+    publisher.close()
+
+
+def a_hint(reset_id=RESET_ID, channel=Channel.EMAIL, queue=Queue.URGENT):
+    return Hint(reset_id, channel, queue)
+
+
+def wait_until(is_true, seconds=WAIT_SECONDS):
+    give_up_at = time.monotonic() + seconds
+    while not is_true():
+        assert time.monotonic() < give_up_at, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def messages(client, queue=Queue.URGENT):
+    """What lies in the broker, bodies decoded, oldest first."""
+    found = [json.loads(text) for text in client.lrange(queue.value, 0, -1)][::-1]
+    for message in found:
+        message["body"] = json.loads(base64.b64decode(message["body"]))
+    return found
+
+
+def published(client, app, *hints):
+    with publishing(app) as publisher:
+        for hint in hints:
+            publisher.publish(hint)
+    return messages(client)
+
+
+def test_the_tasks_are_those_the_queue_names():
+    app = an_app("redis://127.0.0.1:1")
+    register_tasks(app, Desk())
+
+    assert {n for n in app.tasks if not n.startswith("celery.")} == set(TASK_NAMES.values())
+
+
+@pytest.mark.parametrize("channel", Channel)
+def test_a_hint_is_the_message_celery_itself_would_write(real_client, app, channel):
+    app.send_task(
+        TASK_NAMES[channel],
+        (RESET_ID,),
+        queue=Queue.URGENT.value,
+        expires=HINT_LIFETIME_SECONDS,
+        retry=False,
+        ignore_result=True,  # as a task's own delay() has it
+    )
+
+    celerys, ours = published(real_client, app, a_hint(channel=channel))
+
+    for message in (celerys, ours):
+        assert message["headers"]["id"] == message["headers"]["root_id"]
+        assert message["properties"].pop("correlation_id") == message["headers"]["id"]
+        message["properties"].pop("delivery_tag")
+        message["properties"].pop("reply_to", None)
+        for name in OWN:
+            message["headers"].pop(name)
+    assert ours == celerys
+
+
+def test_only_the_id_crosses_the_queue(real_client, app):
+    (message,) = published(real_client, app, a_hint())
+
+    arguments, keywords, _ = message["body"]
+    assert (arguments, keywords) == ([RESET_ID], {})
+    assert message["headers"]["argsrepr"] == f"('{RESET_ID}',)"
+
+
+def test_a_hint_expires(real_client, app):
+    (message,) = published(real_client, app, a_hint())
+
+    left = datetime.fromisoformat(message["headers"]["expires"]) - datetime.now(UTC)
+    assert left.total_seconds() == pytest.approx(HINT_LIFETIME_SECONDS, abs=5)
+
+
+def test_every_hint_has_an_id_of_its_own(real_client, app):
+    found = published(real_client, app, *[a_hint(f"0{n}") for n in range(5)])
+
+    assert [message["body"][0][0] for message in found] == [f"0{n}" for n in range(5)]
+    assert len({message["headers"]["id"] for message in found}) == 5
+
+
+def test_each_queue_has_a_list_of_its_own(real_client, app):
+    published(real_client, app, a_hint("0a"), a_hint("0b", queue=Queue.BULK))
+
+    assert len(messages(real_client, Queue.URGENT)) == len(messages(real_client, Queue.BULK)) == 1
+
+
+def test_a_real_worker_executes_hints(app):
+    postbox, desk = Postbox(), Desk()
+    desk.delivery = postbox
+    register_tasks(app, desk)
+
+    with (
+        start_worker(
+            app, pool="threads", concurrency=2, perform_ping_check=False, shutdown_timeout=20
+        ),
+        publishing(app) as publisher,
+    ):
+        publisher.publish(a_hint("0a"))
+        publisher.publish(a_hint("0b", channel=Channel.SMS))
+        app.send_task(TASK_NAMES[Channel.EMAIL], ("0late",), queue="urgent", expires=-1)
+        publisher.publish(a_hint("0c"))
+        wait_until(lambda: {"0a", "0b", "0c"} <= set(postbox.ids))
+
+    assert sorted(postbox.ids) == ["0a", "0b", "0c"]
+
+
+def test_the_broker_tells_how_many_hints_wait(real_client, app):
+    with publishing(app) as publisher:
+        assert publisher.waiting(Queue.URGENT) == 0
+        publisher.publish(a_hint())
+        wait_until(lambda: publisher.waiting(Queue.URGENT) == 1)
+        assert publisher.waiting(Queue.BULK) == 0
+
+
+def test_closing_publishes_what_is_waiting(real_client, app):
+    number = MOST_AT_ONCE * 3 + 7
+
+    with publishing(app) as publisher:
+        for n in range(number):
+            publisher.publish(a_hint(f"0{n}"))
+
+    assert real_client.llen(Queue.URGENT.value) == number
+
+
+def test_a_publisher_that_published_nothing_closes_at_once(app):
+    began = time.monotonic()
+
+    HintPublisher(app).close()
+
+    assert time.monotonic() - began < 0.5
+
+
+def test_a_full_list_gets_no_more_hints(real_client, app):
+    real_client.lpush(Queue.URGENT.value, *["x"] * MOST_WAITING)
+
+    with publishing(app) as publisher:
+        for n in range(30):
+            publisher.publish(a_hint(f"0{n}"))
+            time.sleep(0.005)
+
+    assert MOST_WAITING < real_client.llen(Queue.URGENT.value) <= MOST_WAITING + MOST_AT_ONCE
+    found = real_client.llen(Queue.URGENT.value) - MOST_WAITING
+    assert found < 30
+
+
+def test_a_full_list_of_batches_does_not_hold_up_a_person(real_client, app):
+    real_client.lpush(Queue.BULK.value, *["x"] * (MOST_WAITING + 1))
+
+    with publishing(app) as publisher:
+        for n in range(20):
+            publisher.publish(a_hint(f"1{n}", queue=Queue.BULK))
+            time.sleep(0.002)
+        began = time.monotonic()
+        publisher.publish(a_hint())
+        wait_until(lambda: real_client.llen(Queue.URGENT.value))
+
+    assert time.monotonic() - began < 0.4
+
+
+def test_a_list_that_was_full_gets_hints_again(real_client, app):
+    real_client.lpush(Queue.URGENT.value, *["x"] * (MOST_WAITING + 1))
+    with publishing(app) as publisher:
+        publisher.publish(a_hint("0a"))
+        wait_until(lambda: real_client.llen(Queue.URGENT.value) > MOST_WAITING + 1)
+        real_client.delete(Queue.URGENT.value)
+
+        publisher.publish(a_hint("0b"))
+
+        wait_until(lambda: real_client.llen(Queue.URGENT.value) == 1)
+
+
+def slowest_publish_ms(publisher, number):
+    slowest = 0.0
+    for n in range(number):
+        began = time.perf_counter()
+        publisher.publish(a_hint(f"0{n}"))
+        slowest = max(slowest, (time.perf_counter() - began) * 1000)
+        time.sleep(0.001)
+    return slowest
+
+
+def test_a_broker_that_is_gone_costs_a_request_nothing(tmp_path):
+    publisher = HintPublisher(an_app(f"unix://{tmp_path}/nobody"))
+    publisher.publish(a_hint())
+
+    assert slowest_publish_ms(publisher, 200) < 5
+    assert not publisher.is_connected()
+
+
+def test_what_gathers_for_a_broker_that_is_gone_has_an_end(tmp_path):
+    publisher = HintPublisher(an_app(f"unix://{tmp_path}/nobody"))
+
+    for n in range(MOST_WAITING * 3):
+        publisher.publish(a_hint(f"0{n}"))
+
+    assert publisher._hints.qsize() <= MOST_WAITING
+
+
+def test_a_broker_that_comes_back_gets_hints_again(tmp_path):
+    socket = tmp_path / "own.sock"
+    publisher = HintPublisher(an_app(f"unix://{socket}"))
+    publisher.publish(a_hint("0lost"))
+    time.sleep(0.2)
+    server = start_server(socket)
+    try:
+
+        def arrives():
+            publisher.publish(a_hint())
+            return publisher.waiting(Queue.URGENT)
+
+        wait_until(arrives)
+    finally:
+        publisher.close()
+        server.kill()
+        server.wait()
+
+
+def test_a_frozen_broker_costs_a_request_nothing(tmp_path):
+    socket = tmp_path / "own.sock"
+    server = start_server(socket)
+    publisher = HintPublisher(an_app(f"unix://{socket}"))
+    publisher.publish(a_hint())
+    wait_until(lambda: publisher.waiting(Queue.URGENT) == 1)
+    os.kill(server.pid, signal.SIGSTOP)
+
+    slowest = slowest_publish_ms(publisher, 200)
+    began = time.monotonic()
+    publisher.close()
+    took = time.monotonic() - began
+
+    os.kill(server.pid, signal.SIGCONT)
+    server.kill()
+    server.wait()
+    assert slowest < 5
+    assert took < 2.5

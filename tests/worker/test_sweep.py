@@ -1,0 +1,243 @@
+"""The sweeper: what is due is found whoever lost the hint, and the worker says it is there."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from shared.models import Channel, Queue, Status
+from shared.queue import Hint
+from shared.store import keys
+from shared.store.connection import connect
+from shared.store.dues import WORKER_SEEN_SECONDS
+from tests.conftest import start_server
+from tests.delivery_house import ScriptedProvider, a_delivery_house
+from tests.fakes import FakeHints
+from tests.store_builders import stores_of
+from worker.sweep import GRACE_SECONDS, SHORT_LIST, Sweeper
+
+PACE_SECONDS = 0.05
+WAIT_SECONDS = 5
+
+
+class FullHints(FakeHints):
+    """A broker that holds so many hints of the urgent queue already."""
+
+    def __init__(self, number):
+        super().__init__()
+        self._number = number
+
+    def waiting(self, queue):
+        return self._number if queue is Queue.URGENT else 0
+
+
+class DeliveringHints(FakeHints):
+    """A broker whose only worker takes each hint at once."""
+
+    def __init__(self, house):
+        super().__init__()
+        self._house = house
+
+    def publish(self, hint):
+        super().publish(hint)
+        self._house.deliver(hint.reset_id)
+
+    def waiting(self, queue):
+        return 0
+
+
+def a_sweeper(stores, hints, *queues, worker="urgent w1"):
+    served = queues or tuple(Queue)
+    return Sweeper(stores.dues, hints, served, worker=worker, pace_seconds=PACE_SECONDS)
+
+
+def overdue(stores, reset_id):
+    for queue in Queue:
+        if stores.due_at(reset_id, queue) is not None:
+            stores.make_due(reset_id, queue)
+    return reset_id
+
+
+def wait_until(is_true):
+    give_up_at = time.monotonic() + WAIT_SECONDS
+    while not is_true():
+        assert time.monotonic() < give_up_at, "it did not happen in time"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def stores(client):
+    return stores_of(client)
+
+
+@pytest.fixture
+def sweeping():
+    """Starts sweepers and stops them."""
+    started = []
+
+    def start(sweeper):
+        started.append(sweeper)
+        sweeper.start()
+        return sweeper
+
+    yield start
+    for sweeper in started:
+        sweeper.stop()
+
+
+def test_a_lost_hint_is_given_again(stores):
+    hints = FakeHints()
+    sms = overdue(stores, stores.record(channel=Channel.SMS))
+    bulk = overdue(stores, stores.record("grace", queue=Queue.BULK))
+
+    assert a_sweeper(stores, hints).sweep() == 2
+
+    assert sorted(hints.published) == sorted(
+        [Hint(sms, Channel.SMS, Queue.URGENT), Hint(bulk, Channel.EMAIL, Queue.BULK)]
+    )
+
+
+def test_a_reset_just_recorded_is_left_to_its_own_hint(stores):
+    hints = FakeHints()
+    stores.record()
+
+    assert a_sweeper(stores, hints).sweep() == 0
+    assert GRACE_SECONDS < 0.5
+
+
+@pytest.mark.parametrize("state", ["leased", "waiting", "final"])
+def test_what_is_not_due_gets_no_hint(stores, state):
+    hints = FakeHints()
+    reset_id = overdue(stores, stores.record())
+    if state == "leased":
+        stores.resets.claim(reset_id)
+    elif state == "final":
+        stores.attempt(reset_id)
+    else:
+        stores.client.zadd(keys.due(keys.tag_of(reset_id), "urgent"), {reset_id: 9e15})
+
+    assert a_sweeper(stores, hints).sweep() == 0
+
+
+def test_nothing_is_hinted_while_the_list_of_its_queue_is_long(stores):
+    hints = FullHints(SHORT_LIST + 1)
+    overdue(stores, stores.record())
+    bulk = overdue(stores, stores.record("grace", queue=Queue.BULK))
+
+    a_sweeper(stores, hints).sweep()
+
+    assert [hint.reset_id for hint in hints.published] == [bulk]
+
+
+def test_a_short_list_is_filled(stores):
+    hints = FullHints(SHORT_LIST)
+    overdue(stores, stores.record())
+
+    assert a_sweeper(stores, hints).sweep() == 1
+
+
+def test_a_sweeper_leaves_other_queues_to_others(stores):
+    hints = FakeHints()
+    overdue(stores, stores.record(queue=Queue.BULK))
+
+    assert a_sweeper(stores, hints, Queue.URGENT).sweep() == 0
+
+
+def test_the_lease_of_a_dead_worker_comes_back(client, sweeping):
+    provider = ScriptedProvider()
+    house = a_delivery_house(client, provider)
+    reset_id = house.record()
+    house.services.resets.claim(reset_id)
+    overdue(house.stores, reset_id)
+
+    sweeping(a_sweeper(house.stores, DeliveringHints(house)))
+
+    wait_until(lambda: house.look(reset_id).status is Status.ACCEPTED)
+    assert len(provider.messages) == 1
+
+
+def test_many_sweepers_are_harmless(client, sweeping):
+    provider = ScriptedProvider()
+    house = a_delivery_house(client, provider)
+    ids = [overdue(house.stores, house.record(channel=Channel.EMAIL)) for _ in range(1)]
+
+    for number in range(4):
+        sweeping(a_sweeper(house.stores, DeliveringHints(house), worker=f"urgent w{number}"))
+
+    wait_until(lambda: all(house.look(i).status is Status.ACCEPTED for i in ids))
+    time.sleep(3 * PACE_SECONDS)
+    assert len(provider.messages) == len(ids)
+
+
+def test_a_sweeping_worker_is_seen_until_it_says_goodbye(stores):
+    sweeper = a_sweeper(stores, FakeHints())
+
+    sweeper.start()
+    wait_until(lambda: stores.dues.workers_seen(Queue.URGENT) == ["urgent w1"])
+    sweeper.stop()
+
+    assert stores.dues.workers_seen(Queue.URGENT) == []
+
+
+def test_a_worker_that_died_is_seen_no_more_after_a_while(stores, sweeping):
+    sweeping(a_sweeper(stores, FakeHints(), worker="urgent alive"))
+    stores.dues.say_seen("urgent dead")
+    stale = stores.now_ms() - WORKER_SEEN_SECONDS * 1000 - 1
+    stores.client.zadd(keys.WORKERS, {"urgent dead": stale})
+
+    wait_until(lambda: stores.dues.workers_seen(Queue.URGENT) == ["urgent alive"])
+
+
+def test_a_worker_whose_broker_is_away_is_still_seen(stores, sweeping):
+    class AwayHints(FakeHints):
+        def waiting(self, queue):
+            raise ConnectionError
+
+    sweeping(a_sweeper(stores, AwayHints()))
+
+    wait_until(lambda: stores.dues.workers_seen(Queue.URGENT) == ["urgent w1"])
+
+
+@pytest.mark.real_server
+def test_a_sweeper_outlives_a_server_that_died(tmp_path, sweeping):
+    socket = tmp_path / "own.sock"
+    server = start_server(socket)
+    with connect(f"unix://{socket}", timeout_seconds=0.3) as client:
+        stores, hints = stores_of(client), FakeHints()
+        sweeping(a_sweeper(stores, hints))
+        wait_until(lambda: stores.dues.workers_seen(Queue.URGENT))
+        server.kill()
+        server.wait()
+        time.sleep(4 * PACE_SECONDS)
+        socket.unlink(missing_ok=True)
+        server = start_server(socket)
+
+        fresh = stores_of(client)
+        reset_id = overdue(fresh, fresh.record())
+
+        wait_until(lambda: reset_id in [hint.reset_id for hint in hints.published])
+        assert fresh.dues.workers_seen(Queue.URGENT) == ["urgent w1"]
+    server.kill()
+    server.wait()
+
+
+@pytest.mark.real_server
+def test_a_sweeper_outlives_a_server_that_froze(tmp_path, sweeping):
+    socket = tmp_path / "own.sock"
+    server = start_server(socket)
+    with connect(f"unix://{socket}", timeout_seconds=0.2) as client:
+        stores, hints = stores_of(client), FakeHints()
+        sweeping(a_sweeper(stores, hints))
+        reset_id = overdue(stores, stores.record())
+        os.kill(server.pid, signal.SIGSTOP)
+        threading.Timer(0.6, os.kill, (server.pid, signal.SIGCONT)).start()
+        time.sleep(0.7)
+        hints.published.clear()
+
+        wait_until(lambda: reset_id in [hint.reset_id for hint in hints.published])
+    server.kill()
+    server.wait()
