@@ -117,6 +117,7 @@ OPERATIONS = (
             errors.UserPermissionError,
             errors.UrlNotAllowedError,
             errors.ResetUserNotInitialisedError,
+            errors.CodeExpiredError,  # a repeated returnCode whose key was taken away
             *RECORDING,
         ),
     ),

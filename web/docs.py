@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import orjson
 from flask import Blueprint, Response, render_template
+from markupsafe import Markup
 
 from shared.languages import Languages
 from web.api import house
@@ -41,7 +42,8 @@ def show_docs() -> Response:
     services = house()
     document = _document(services.settings.link_base, services.languages)
     base = urlsplit(services.settings.link_base).path
-    page = render_template("docs.html", document=document, base=base, spell=_pretty)
+    style = Markup(STYLE)  # noqa: S704 - our own file
+    page = render_template("docs.html", document=document, base=base, style=style, spell=_pretty)
     response = Response(page, mimetype="text/html")
     response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
     response.headers["Referrer-Policy"] = "no-referrer"

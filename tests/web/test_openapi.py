@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import os
 import re
@@ -137,6 +139,9 @@ def test_the_page_loads_nothing_and_runs_nothing(wire):
 
     assert response.headers["Content-Security-Policy"].startswith("default-src 'none'; style-src")
     assert "unsafe" not in response.headers["Content-Security-Policy"]
+    style = re.search(r"<style>(.*?)</style>", page, re.DOTALL)[1]
+    style_hash = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"'sha256-{style_hash}'" in response.headers["Content-Security-Policy"]
     assert not re.search(r"<(script|link|img|iframe)\b|@import|url\(|style=| on\w+=", page)
 
 
