@@ -10,7 +10,7 @@ from bench.figures import Row, print_rows
 from bench.latency import measure_latency
 from bench.machine import machine_facts
 from bench.providers import measure_providers
-from bench.site import Site, open_site
+from bench.site import open_site
 from bench.worker import measure_worker
 
 USERS = 20_000
@@ -34,17 +34,17 @@ def main() -> None:
     parser.add_argument("measures", nargs="*", metavar="|".join(MEASURES), choices=[*MEASURES, []])
     chosen = parser.parse_args()
     seconds = chosen.seconds or (QUICK_RUN_SECONDS if chosen.quick else RUN_SECONDS)
-    with open_site(users=QUICK_USERS if chosen.quick else USERS) as site:
-        rows = [
-            row for name in chosen.measures or MEASURES for row in _measure(name, site, seconds)
-        ]
-        machine = machine_facts(site.client.info("server"))
+    users = QUICK_USERS if chosen.quick else USERS
+    rows: list[Row] = []
+    machine: dict[str, str] = {}
+    for name in chosen.measures or MEASURES:
+        print(f"measuring {name} …", flush=True)
+        with open_site(
+            users=users
+        ) as site:  # one each: what one leaves behind is work for the next
+            rows += MEASURES[name](site, seconds=seconds)
+            machine = machine_facts(site.client.info("server"))
     print_rows(rows, machine)
-
-
-def _measure(name: str, site: Site, seconds: float) -> list[Row]:
-    print(f"measuring {name} …", flush=True)
-    return MEASURES[name](site, seconds=seconds)
 
 
 if __name__ == "__main__":

@@ -34,12 +34,12 @@ def worker_running(site: Site, **more: object) -> Iterator[Program]:
     settings = {f"KEYTURN_{name.upper()}": str(value) for name, value in more.items()}
     with running(
         *python_module("worker", "--queues", "urgent"),
-        is_ready=lambda: bool(site.services.dues.workers_seen()),
+        is_ready=lambda: bool(site.services.dues.workers_seen(Queue.URGENT)),
         env=site.environment | settings,
         log=site.log,
     ) as worker:
         yield worker
-    wait_until(lambda: not site.services.dues.workers_seen())
+    wait_until(lambda: not site.services.dues.workers_seen(Queue.URGENT))
 
 
 def accepted(site: Site) -> int:
