@@ -1,4 +1,4 @@
-# One image for every process: web (as it stands), worker, bulk and flower (docker-compose.yml).
+# One image for every process: web (as it stands), grpc, worker, bulk and flower (docker-compose.yml).
 FROM python:3.11-slim AS build
 WORKDIR /keyturn
 COPY pyproject.toml constraints.txt LICENSE README.md ./
@@ -20,9 +20,9 @@ ENV PATH=/venv/bin:$PATH \
     KEYTURN_DATA_DIR=/data
 USER keyturn
 VOLUME /data
-EXPOSE 8080
+EXPOSE 8080 8081
 STOPSIGNAL SIGTERM
-# Workers and Flower answer no HTTP on this port: docker-compose.yml gives each its own check.
+# gRPC, workers and Flower answer no HTTP on this port: docker-compose.yml gives each its own check.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=15s --retries=3 \
   CMD ["python", "-c", "import os, urllib.request as u; u.urlopen('http://127.0.0.1:' + os.environ.get('KEYTURN_PORT', '8080') + '/livez', timeout=2)"]
 CMD ["python", "-m", "web"]

@@ -5,32 +5,24 @@ A hint only says "look at this one now". It may be lost, doubled or late: the du
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import queue as standard_queue
 import threading
 import time
-import uuid
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
-import orjson
 import structlog
 from celery import Celery
 from kombu.exceptions import KombuError
 from kombu.exceptions import OperationalError as BrokerError
 
-from shared.models import Channel, Queue
+from shared.hints import HINT_LIFETIME_SECONDS, TASK_NAMES, Hint, TaskEnvelope
+from shared.models import Queue
 from shared.settings import Settings
 
 log = structlog.get_logger()
 
-TASK_NAMES = {
-    Channel.EMAIL: "keyturn.send_email",
-    Channel.SMS: "keyturn.send_sms",
-}
-HINT_LIFETIME_SECONDS = 30  # the sweepers give a new one
 MOST_WAITING = 1000  # hints in the broker; more would only be memory
 MOST_AT_ONCE = 200
 REST_SECONDS = 0.5  # after a failure
@@ -66,14 +58,6 @@ CELERY_CONFIGURATION: dict[str, Any] = {
 }
 
 
-class Hint(NamedTuple):
-    """Which reset to look at, on which queue."""
-
-    reset_id: str
-    channel: Channel
-    queue: Queue
-
-
 def make_celery(settings: Settings, **extra: Any) -> Celery:
     """The Celery application of both sides; only the worker adds tasks to it."""
     app = Celery("keyturn", broker=settings.hint_url, set_as_current=False)
@@ -90,7 +74,7 @@ class HintPublisher:
         self._hints: standard_queue.SimpleQueue[Hint | None] = standard_queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
-        self._envelope = _Envelope(app)
+        self._envelope = TaskEnvelope(app)
         self._full: set[Queue] = set()  # lists in the broker that were too long when last seen
 
     def publish(self, hint: Hint) -> None:
@@ -197,54 +181,3 @@ def _broker_errors(connection: Any) -> tuple[type[Exception], ...]:
     """Whatever this broker's client fails with."""
     own = connection.connection_errors + connection.channel_errors
     return (BrokerError, KombuError, OSError, *own)
-
-
-class _Envelope:
-    """A task message as Celery and kombu make it, made once per task; filling one costs little.
-
-    `delay()` makes it anew each time, at ten times the price (bench/accept.py).
-    """
-
-    def __init__(self, app: Celery) -> None:
-        self._app = app
-        self._made: dict[tuple[Channel, Queue], dict[str, Any]] = {}
-
-    def fill(self, channel: Any, hint: Hint) -> bytes:
-        """The message of one hint."""
-        if (key := (hint.channel, hint.queue)) not in self._made:
-            self._made[key] = self._make(channel, *key)
-        message = self._made[key]
-        task_id, lifetime = str(uuid.uuid4()), timedelta(seconds=HINT_LIFETIME_SECONDS)
-        arguments = [[hint.reset_id], {}, message["embed"]]
-        return orjson.dumps(
-            {
-                **message["rest"],
-                "body": base64.b64encode(orjson.dumps(arguments)).decode(),
-                "headers": {
-                    **message["headers"],
-                    "id": task_id,
-                    "root_id": task_id,
-                    "expires": (datetime.now(UTC) + lifetime).isoformat(),
-                    "argsrepr": f"('{hint.reset_id}',)",
-                },
-                "properties": {
-                    **message["properties"],
-                    "correlation_id": task_id,
-                    "delivery_tag": task_id,
-                },
-            }
-        )
-
-    def _make(self, channel: Any, kind: Channel, queue: Queue) -> dict[str, Any]:
-        facts: dict[str, Any] = {"expires": 1, "ignore_result": True}
-        made = self._app.amqp.as_task_v2("id", TASK_NAMES[kind], ("id",), {}, **facts)
-        kinds, parts = ("application/json", "utf-8"), (made.headers, dict(made.properties))
-        message = channel.prepare_message("", 0, *kinds, *parts)
-        message["properties"].update(
-            delivery_mode=2,
-            expiration=str(HINT_LIFETIME_SECONDS * 1000),
-            body_encoding="base64",
-            delivery_info={"exchange": "", "routing_key": queue.value},
-        )
-        rest = {k: v for k, v in message.items() if k.startswith("content-")}
-        return {"rest": rest, "embed": made.body[2], **message}

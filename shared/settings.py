@@ -39,9 +39,10 @@ class Settings:
     # fmt: off
     host: str = _setting(read.text, "127.0.0.1", "address the processes listen on")
     port: int = _setting(read.port, 8080, "REST and pages")
+    grpc_port: int = _setting(read.port, 8081, "gRPC")
     flower_port: int = _setting(read.port, 5555, "Flower")
     web_processes: int = _setting(read.positive, 1, "server processes of `web`")
-    web_threads: int = _setting(read.positive, 16, "requests one server process works on at a time")
+    web_threads: int = _setting(read.positive, 16, "requests one server process works on at a time; gRPC: at least 40")
     worker_threads: int = _setting(read.positive, 64, "messages one worker sends at a time")
     data_dir: Path = _setting(read.path, Path(".keyturn"), "where `up` keeps the embedded server's data, the keys and the outbox")
     redis_url: str = _setting(read.text, "", "where records live; unset: the embedded server in the data directory", is_secret=True)

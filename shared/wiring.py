@@ -27,7 +27,7 @@ from shared.store.resets import ResetStore
 from shared.store.suppressions import SuppressionStore
 
 if TYPE_CHECKING:
-    from shared.queue import Hint
+    from shared.hints import Hint
 
 log = structlog.get_logger()
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from shared.hints import Hint
 from shared.models import Queue
-from shared.queue import Hint
 
 
 class FakeHints:

@@ -7,12 +7,13 @@ from typing import Any
 import orjson
 from flask import Blueprint, Response, current_app, g, request
 
+from web.calls import Answer, Asked, send_notification
 from web.explaining import find_reset_for
 from web.house import House
 from web.json_bodies import read_body
 from web.requests import read_capped_body
-from web.resets import Credentials, WantedReset, request_reset
-from web.schemas import SEND_NOTIFICATION, write_details, write_reset
+from web.resets import Credentials
+from web.schemas import SEND_NOTIFICATION, write_reset
 
 api = Blueprint("api", __name__)
 
@@ -21,15 +22,8 @@ api = Blueprint("api", __name__)
 @api.post("/users/<user_id>/password/_reset")
 def send_reset_password_notification(user_id: str) -> Response:
     """Send Reset Password Notification (v1)."""
-    body = read_body(read_capped_body(), SEND_NOTIFICATION)
-    wanted = WantedReset(
-        user_id=user_id,
-        type=body.get("type"),
-        idempotency_key=request.headers.get("Idempotency-Key"),
-        request_id=g.request_id,
-    )
-    recorded = request_reset(house(), credentials(), wanted)
-    return answer(write_details(recorded), headers={"Keyturn-Reset-Id": recorded.reset_id})
+    fields = read_body(read_capped_body(), SEND_NOTIFICATION) | {"user_id": user_id}
+    return tell(send_notification(house(), asked(), fields))
 
 
 @api.get("/keyturn/v1/resets/<reset_id>")
@@ -50,6 +44,16 @@ def credentials() -> Credentials:
     return Credentials(
         request.headers.get("Authorization"), request.headers.get("x-zitadel-orgid") or None
     )
+
+
+def asked() -> Asked:
+    """What stands beside the body."""
+    return Asked(credentials(), request.headers.get("Idempotency-Key"), g.request_id)
+
+
+def tell(told: Answer) -> Response:
+    """The answer to one of ZITADEL's calls."""
+    return answer(told.body, headers={"Keyturn-Reset-Id": told.reset_id} if told.reset_id else None)
 
 
 def answer(body: dict[str, Any], *, headers: dict[str, str] | None = None) -> Response:

@@ -17,6 +17,7 @@ from shared.errors import (
 from shared.wiring import Services
 from web.api import answer, api, house
 from web.api_v2 import api_v2
+from web.faces import choose_face
 from web.health import health
 from web.house import open_house
 from web.inbox import inbox
@@ -24,6 +25,7 @@ from web.page_refusals import is_page, show_fault
 from web.pages import pages
 from web.problems import UNEXPECTED, Problem, describe
 from web.requests import set_up_requests
+from web.rpc.http import RpcApplication
 
 log = structlog.get_logger()
 
@@ -50,6 +52,8 @@ def create_app(services: Services) -> Flask:
     app.register_error_handler(CallerError, _tell_caller)
     app.register_error_handler(HTTPException, _tell_http)
     app.register_error_handler(Exception, _tell_unexpected)
+    rpc = RpcApplication(app.extensions["keyturn"])
+    app.wsgi_app = choose_face(app.wsgi_app, rpc)  # type: ignore[assignment, method-assign]  # Flask's way
     return app
 
 

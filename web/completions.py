@@ -20,13 +20,13 @@ from shared.errors import (
     TooManyRequestsError,
     UnknownKeyError,
 )
+from shared.hints import Hint
 from shared.models import Channel, Queue, User
 from shared.policies import (
     NOTICE_LIFETIME_SECONDS,
     check_may_reset,
     check_password,
 )
-from shared.queue import Hint
 from shared.store.codes import KnownCode, Notice
 from web.house import House
 from web.recording import Order, record_reset

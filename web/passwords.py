@@ -19,9 +19,9 @@ from shared.errors import (
     UserNotInitialisedError,
     UserUnknownError,
 )
+from shared.hints import Hint
 from shared.models import Channel, Queue, User
 from shared.policies import MAX_PASSWORD_CHARACTERS, check_may_reset, check_password
-from shared.queue import Hint
 from web.completions import Completed, complete_reset, make_notice
 from web.house import House
 from web.resets import Credentials, check_id_length

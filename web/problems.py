@@ -13,7 +13,7 @@ HTTP_STATUS = {
     10: 409, 11: 400, 12: 501, 13: 500, 14: 503, 16: 401,
 }  # fmt: skip
 
-INVALID, NOT_FOUND, DENIED, EXHAUSTED, PRECONDITION = 3, 5, 7, 8, 9
+INVALID, DEADLINE, NOT_FOUND, DENIED, EXHAUSTED, PRECONDITION = 3, 4, 5, 7, 8, 9
 UNIMPLEMENTED, INTERNAL, UNAVAILABLE, UNAUTHENTICATED = 12, 13, 14, 16
 
 CODES: dict[type[errors.CallerError], int] = {
@@ -95,7 +95,21 @@ class Problem:
         return details
 
 
+LATE = Problem(DEADLINE, 504, None, "The deadline passed before the call began; nothing was done")
+NO_SUCH_CALL = Problem(UNIMPLEMENTED, 404, None, "There is no such call")
+UNKNOWN_COMPRESSION = Problem(
+    UNIMPLEMENTED, 501, None, "The compression is unknown; gzip and identity are known"
+)
 UNEXPECTED = Problem(INTERNAL, 500, None, "Internal error; it was logged under this X-Request-Id")
+
+
+class ProblemError(Exception):
+    """A problem of a protocol, which no use case knows."""
+
+    def __init__(self, problem: Problem) -> None:
+        """`problem` is told as it is."""
+        super().__init__(problem.message)
+        self.problem = problem
 
 
 def describe(error: errors.CallerError, languages: Languages, language: str = "en") -> Problem:

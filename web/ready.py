@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import socket
 import time
 from typing import TYPE_CHECKING
 
@@ -37,8 +39,7 @@ class ReadyLines:
         if self._is_told or now < self._ask_at:
             return
         self._ask_at = now + ASK_EVERY_SECONDS
-        status = self._status("/readyz")
-        if status == OK:
+        if self._status("/readyz") == OK and self._grpc_listens():
             self._is_told = True
             print("\n".join(self._lines()), flush=True)  # noqa: T201
         elif not self._is_impatient and now - self._started_at > IMPATIENT_SECONDS:
@@ -47,12 +48,20 @@ class ReadyLines:
 
     @property
     def _base(self) -> str:
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"http://{host}:{self._settings.port}"
+        return f"http://{self._netloc(self._settings.port)}"
+
+    def _netloc(self, port: int) -> str:
+        return f"[{self._host}]:{port}" if ":" in self._host else f"{self._host}:{port}"
+
+    def _grpc_listens(self) -> bool:
+        address = (self._host, self._settings.grpc_port)
+        with contextlib.suppress(OSError), socket.create_connection(address, ANSWER_SECONDS):
+            return True
+        return False
 
     def _lines(self) -> list[str]:
         data_dir = self._settings.data_dir
-        flower = self._base.rpartition(":")[0] + f":{self._settings.flower_port}"
+        flower = f"http://{self._netloc(self._settings.flower_port)}"
         lines = [
             "",
             "Keyturn is ready. Ask for a reset:",
@@ -64,6 +73,7 @@ class ReadyLines:
             lines.append(f"  the inbox    {self._base}/dev/inbox")
         if self._status("/docs") not in (None, NOT_FOUND):
             lines.append(f"  the API      {self._base}/docs")
+        lines.append(f"  gRPC         {self._netloc(self._settings.grpc_port)}")
         return [*lines, f"  the queues   {flower}/", ""]
 
     def _status(self, path: str) -> int | None:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import structlog
 
 from shared.errors import ProviderMissingError, TooManyRequestsError
+from shared.hints import Hint
 from shared.models import Caller, Channel, Kind, Organisation, Queue, Recipient, User
 from shared.policies import check_country, check_recipient, last_start_seconds
-from shared.queue import Hint
 from shared.store.limits import Limit
 from shared.store.resets import NewReset, Recorded
 from web.house import House

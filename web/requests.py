@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import secrets
+from typing import BinaryIO
 from urllib.parse import quote
 
 import structlog
 from flask import Flask, Response, current_app, g, request
+from werkzeug.wrappers import Request
 
 from shared.errors import BodyTooLargeError, InvalidRequestError
 
@@ -24,29 +26,39 @@ def set_up_requests(app: Flask) -> None:
     app.after_request(_finish_answer)
 
 
-def read_capped_body() -> bytes:
-    """The request's body.
+def read_capped_body(asked: Request | None = None, *, most_bytes: int = MAX_BODY_BYTES) -> bytes:
+    """The body of a request, Flask's own unless one is given.
 
     Raises:
-        BodyTooLargeError: more than 64 KiB, or said to be.
+        BodyTooLargeError: more than `most_bytes`, or said to be.
         InvalidRequestError: less came than was announced.
     """
-    announced = request.content_length
-    if announced is not None and announced > MAX_BODY_BYTES:
+    asked = asked or request
+    announced = asked.content_length
+    if announced is not None and announced > most_bytes:
         raise BodyTooLargeError
-    if announced is None and "Transfer-Encoding" not in request.headers:
+    if announced is None and "Transfer-Encoding" not in asked.headers:
         return b""
-    body = _read(MAX_BODY_BYTES + 1 if announced is None else announced)
-    if len(body) > MAX_BODY_BYTES:
+    stream = asked.environ["wsgi.input"]
+    body = _read(stream, most_bytes + 1 if announced is None else announced)
+    if len(body) > most_bytes:
         raise BodyTooLargeError
     if announced is not None and len(body) < announced:
         raise InvalidRequestError("the body is shorter than Content-Length says")
     return body
 
 
-def _read(most_bytes: int) -> bytes:
+def name_request(given: str | None) -> str:
+    """The id of a request, which its logs bear: the caller's where it is one, else a fresh one."""
+    request_id = given if given and VISIBLE_ASCII.fullmatch(given) else secrets.token_hex(8)
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(request_id=request_id)
+    return request_id
+
+
+def _read(stream: BinaryIO, most_bytes: int) -> bytes:
     """The body up to so many bytes; a server may hand it out in pieces."""
-    stream, pieces, missing = request.environ["wsgi.input"], [], most_bytes
+    pieces, missing = [], most_bytes
     while missing > 0 and (piece := stream.read(missing)):
         pieces.append(piece)
         missing -= len(piece)
@@ -54,10 +66,7 @@ def _read(most_bytes: int) -> bytes:
 
 
 def _name_request() -> None:
-    given = request.headers.get("X-Request-Id", "")
-    g.request_id = given if VISIBLE_ASCII.fullmatch(given) else secrets.token_hex(8)
-    structlog.contextvars.clear_contextvars()
-    structlog.contextvars.bind_contextvars(request_id=g.request_id)
+    g.request_id = name_request(request.headers.get("X-Request-Id"))
 
 
 def _finish_answer(response: Response) -> Response:

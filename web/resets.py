@@ -88,7 +88,7 @@ def check_user_id(user_id: str, *, unknown: type[CallerError] = UserUnknownError
     """Whether this can be a user's id.
 
     Raises:
-        InvalidRequestError: too long. `unknown`: nobody can have it.
+        InvalidRequestError: empty or too long. `unknown`: nobody can have it.
     """
     check_id_length(user_id)
     if not user_id.isprintable():
@@ -101,5 +101,5 @@ def check_id_length(user_id: str) -> None:
     Raises:
         InvalidRequestError: it cannot.
     """
-    if len(user_id) > MAX_USER_ID_CHARACTERS:
+    if not 1 <= len(user_id) <= MAX_USER_ID_CHARACTERS:
         raise InvalidRequestError("userId must have 1 to 200 characters")

@@ -120,6 +120,7 @@ def _refuse_taken_ports(settings: Settings) -> None:
     until = time.monotonic() + PORT_PATIENCE_SECONDS
     for variable, port in (
         ("KEYTURN_PORT", settings.port),
+        ("KEYTURN_GRPC_PORT", settings.grpc_port),
         ("KEYTURN_FLOWER_PORT", settings.flower_port),
     ):
         while reason := taken_port(settings.host, port):
@@ -161,9 +162,9 @@ class Processes:
             child.watch()
 
     def stop(self, is_forced: Callable[[], bool]) -> None:
-        """Stop the web first, then Flower, then the workers, and the server when all are gone."""
+        """Stop the faces first, then Flower, then the workers, and the server when all are gone."""
         by_name = {child.name: child for child in self._children}
-        for names in (("web",), ("flower",), ("worker", "bulk")):
+        for names in (("web", "grpc"), ("flower",), ("worker", "bulk")):
             stop_together([by_name[name] for name in names], is_forced=is_forced)
         if self._server is not None and self._server_child is not None:
             self._server.stop()
@@ -204,6 +205,7 @@ def build_children(environ: Mapping[str, str]) -> list[Child]:
         ),
         Child("bulk", (*python, "worker", "--queues", "bulk"), environ=environ, stop_seconds=45),
         Child("web", (*python, "web"), environ=environ, stop_seconds=35),
+        Child("grpc", (*python, "web.rpc"), environ=environ, stop_seconds=35),
         Child("flower", (*python, *flower, conf), environ=environ, stop_seconds=5),
     ]
 

@@ -7,8 +7,8 @@ import threading
 import structlog
 
 from shared.errors import StoreUnavailableError
+from shared.hints import Hint
 from shared.models import Queue
-from shared.queue import Hint
 from shared.store.dues import DueStore
 from shared.wiring import Hints
 

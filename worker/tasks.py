@@ -5,8 +5,8 @@ from __future__ import annotations
 import structlog
 from celery import Celery
 
+from shared.hints import TASK_NAMES
 from shared.models import Channel
-from shared.queue import TASK_NAMES
 from worker.delivery import Delivery
 
 log = structlog.get_logger()

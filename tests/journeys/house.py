@@ -53,13 +53,15 @@ class House:
         self.called_in = called_in
         self.data_dir = directory / "data"
         self.log_path = directory / "up.log"
-        port, flower_port = free_ports(2)
+        port, grpc_port, flower_port = free_ports(3)
         self.url = f"http://127.0.0.1:{port}"
+        self.grpc_target = f"127.0.0.1:{grpc_port}"
         self.flower_url = f"http://127.0.0.1:{flower_port}"
         self.redis_url = f"unix://{self.data_dir / 'valkey.sock'}"
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("KEYTURN_")}
         given = {
             "KEYTURN_PORT": str(port),
+            "KEYTURN_GRPC_PORT": str(grpc_port),
             "KEYTURN_FLOWER_PORT": str(flower_port),
             "KEYTURN_DATA_DIR": str(self.data_dir),
             **overrides,
@@ -108,7 +110,7 @@ class House:
         return [line for line in lines if line.get("event") == event]
 
     def pid_of(self, name: str) -> int:
-        """The process id of a child: server, web, worker, bulk, flower."""
+        """The process id of a child: server, web, grpc, worker, bulk, flower."""
         return [int(str(e["pid"])) for e in self.events("process.started") if e["name"] == name][-1]
 
     def kill(self, name: str) -> None:

@@ -96,7 +96,7 @@ def test_data_and_token_survive_a_killed_up(open_house):
     assert paste_curl(house).stdout.endswith(" 429"), "the cool-down of the first reset is known"
 
 
-@pytest.mark.parametrize("name", ["server", "web", "worker", "bulk", "flower"])
+@pytest.mark.parametrize("name", ["server", "web", "grpc", "worker", "bulk", "flower"])
 def test_a_child_that_is_killed_is_started_again(name, house):
     before = house.pid_of(name)
 

@@ -14,16 +14,9 @@ from pathlib import Path
 import pytest
 from celery.contrib.testing.worker import start_worker
 
+from shared.hints import HINT_LIFETIME_SECONDS, TASK_NAMES, Hint
 from shared.models import Channel, Queue
-from shared.queue import (
-    HINT_LIFETIME_SECONDS,
-    MOST_AT_ONCE,
-    MOST_WAITING,
-    TASK_NAMES,
-    Hint,
-    HintPublisher,
-    make_celery,
-)
+from shared.queue import MOST_AT_ONCE, MOST_WAITING, HintPublisher, make_celery
 from shared.settings import Settings
 from tests.conftest import start_server
 from worker.tasks import Desk, register_tasks

@@ -41,7 +41,8 @@ def a_ready(tmp_path, port):
     (tmp_path / "demo_token").write_text("kt_pat_x\n")
 
     def make(**environ):
-        facts = {"KEYTURN_PORT": str(port), "KEYTURN_DATA_DIR": str(tmp_path), **environ}
+        ports = {"KEYTURN_PORT": str(port), "KEYTURN_GRPC_PORT": str(port)}
+        facts = {**ports, "KEYTURN_DATA_DIR": str(tmp_path), **environ}
         return ReadyLines(load_settings(facts))
 
     return make

@@ -1,0 +1,170 @@
+"""Clients nobody here wrote, pointed at a running Keyturn with a plain token and nothing else.
+
+Those of npm are installed once, into a directory beside the cache of pip, when the journeys first
+run; without node, npm or a way to a package index they are skipped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import warnings
+from pathlib import Path
+
+import grpc
+import pytest
+from house import CHECKOUT
+
+CLIENTS = Path(__file__).parent / "clients"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "keyturn-tests"
+INSTALL_SECONDS = 120
+NODE, NPM = shutil.which("node"), shutil.which("npm")
+NO_USER, NO_TOKEN = "COMMAND-SAF4f", "AUTH-7fs1e"
+pytestmark = pytest.mark.real_server
+needs_node = pytest.mark.skipif(not (NODE and NPM), reason="node and npm are not installed")
+
+
+@pytest.fixture(scope="session")
+def clients():
+    """A directory with the scripts and the packages they need."""
+    wanted = (CLIENTS / "package.json").read_bytes()
+    directory = CACHE / hashlib.sha256(wanted).hexdigest()[:16]
+    directory.mkdir(parents=True, exist_ok=True)
+    for script in CLIENTS.iterdir():
+        shutil.copy(script, directory)
+    if not (directory / "installed").exists():
+        install(directory)
+    return directory
+
+
+def install(directory: Path) -> None:
+    command = [NPM, "install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts"]
+    try:
+        done = subprocess.run(
+            command, cwd=directory, capture_output=True, timeout=INSTALL_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        pytest.skip("the clients could not be installed in time")
+    if done.returncode:
+        pytest.skip("the clients could not be installed: is there a way to a package index?")
+    (directory / "installed").touch()
+
+
+@pytest.fixture
+def run_client(clients, house):
+    def run(script: str) -> dict[str, dict[str, object]]:
+        """What became of the cases of a script."""
+        environ = os.environ | {
+            "KEYTURN_URL": house.url,
+            "KEYTURN_GRPC": f"http://{house.grpc_target}",
+            "KEYTURN_TOKEN": house.token,
+            "KEYTURN_CHECKOUT": str(CHECKOUT),
+        }
+        ran = subprocess.run(
+            [NODE, script], cwd=clients, env=environ, capture_output=True, text=True, timeout=90,
+            check=False,
+        )  # fmt: skip
+        assert ran.returncode == 0, ran.stderr
+        return json.loads(ran.stdout)
+
+    return run
+
+
+@needs_node
+def test_connect_node_speaks_all_three_protocols(run_client):
+    told = run_client("connect_node.mjs")
+
+    for name in ("connectJson", "connectProto", "grpcWeb", "grpcWebDeadline", "grpc"):
+        assert told[f"{name} v1"] == {"ok": "demo"}
+        assert told[f"{name} password"] == {"ok": "demo"}
+        assert told[f"{name} unknown user"]["error"] == {"code": 5, "id": NO_USER}
+        assert told[f"{name} unknown token"]["error"] == {"code": 16, "id": NO_TOKEN}
+
+
+@needs_node
+def test_zitadel_client_speaks_grpc_and_grpc_web(run_client):
+    told = run_client("zitadel_client.mjs")
+
+    for name in ("grpc", "grpcWeb"):
+        assert told[f"{name} v1"] == {"ok": "demo"}
+        assert told[f"{name} v2"] == {"ok": "demo"}
+        assert told[f"{name} unknown user"]["error"] == {"code": 5, "id": NO_USER}
+        assert told[f"{name} unknown token"]["error"] == {"code": 16, "id": NO_TOKEN}
+
+
+@needs_node
+def test_zitadel_node_speaks_grpc(run_client):
+    told = run_client("zitadel_node.mjs")
+
+    assert told["grpc v1"] == {"ok": "demo"}
+    assert told["grpc unknown type"]["error"] == {"code": 3, "id": None}
+    assert told["grpc unknown user"]["error"] == {"code": 9, "id": "COMMAND-Hj9ds"}
+    assert told["grpc unknown token"]["error"] == {"code": 16, "id": NO_TOKEN}
+
+
+@needs_node
+def test_grpc_js_speaks_grpc(run_client):
+    told = run_client("grpc_js.mjs")
+
+    assert told["grpc v1"] == told["grpc v2"] == {"ok": "demo"}
+    assert told["grpc handle"] == {"ok": "string"}
+    assert told["grpc forty"] == {"ok": 40}
+    unknown_user = {"code": 9, "id": "COMMAND-Hj9ds", "hasDetails": True}
+    assert told["grpc unknown user"]["error"] == unknown_user
+    unknown_token = {"code": 16, "id": NO_TOKEN, "hasDetails": True}
+    assert told["grpc unknown token"]["error"] == unknown_token
+
+
+def test_grpc_requests_finds_the_calls_by_reflection(house):
+    from grpc_requests import Client
+
+    client = Client(house.grpc_target)
+    metadata = [("authorization", f"Bearer {house.token}")]
+
+    answer = client.request(
+        "zitadel.user.v2.UserService", "PasswordReset", {"user_id": "ada"}, metadata=metadata
+    )
+
+    assert "zitadel.management.v1.ManagementService" in client.service_names
+    assert answer["details"]["resource_owner"] == "demo"
+    with pytest.raises(grpc.RpcError) as refused:
+        client.request(
+            "zitadel.user.v2.UserService", "PasswordReset", {"user_id": "x"}, metadata=metadata
+        )
+    assert refused.value.code() == grpc.StatusCode.NOT_FOUND
+
+
+def test_zitadels_python_client_speaks_connect(house):
+    with warnings.catch_warnings(record=True):  # of a library below it, about another one
+        from zitadel_client import Zitadel
+    from zitadel_client.exceptions import ApiError
+    from zitadel_client.models import (
+        UserServicePassword,
+        UserServicePasswordResetRequest,
+        UserServiceSetPasswordRequest,
+    )
+
+    users = Zitadel.with_access_token(house.url, house.token).users
+    code = users.password_reset(
+        UserServicePasswordResetRequest(user_id="ada", return_code={})
+    ).verification_code
+    done = users.set_password(
+        UserServiceSetPasswordRequest(
+            user_id="ada",
+            new_password=UserServicePassword(password="Correct-Horse-1"),
+            verification_code=code,
+        )
+    )
+
+    assert done.details.resource_owner == "demo"
+    with pytest.raises(ApiError) as refused:
+        users.password_reset(UserServicePasswordResetRequest(user_id="nobody"))
+    assert refused.value.code == 404
+    assert NO_USER in str(refused.value.response_body)
+    strangers = Zitadel.with_access_token(house.url, "unknown").users
+    with pytest.raises(ApiError) as refused:
+        strangers.password_reset(UserServicePasswordResetRequest(user_id="ada"))
+    assert refused.value.code == 401

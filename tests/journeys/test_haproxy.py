@@ -1,0 +1,142 @@
+"""One public port for every protocol: deploy/haproxy.cfg before a running Keyturn."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from urllib.parse import urlsplit
+
+import grpc
+import pytest
+import requests
+from house import CHECKOUT, free_ports, wait_until
+
+from tests.rpc import PASSWORD_RESET, V1, Notification, RpcCaller
+from web.rpc.user_pb2 import PasswordResetRequest
+
+HAPROXY = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin")
+CONFIG = CHECKOUT / "deploy" / "haproxy.cfg"
+CURL = shutil.which("curl")
+pytestmark = [
+    pytest.mark.real_server,
+    pytest.mark.skipif(not HAPROXY, reason="haproxy is not installed: apt install haproxy"),
+]
+
+
+@pytest.fixture(scope="module")
+def public(house):
+    """The public address."""
+    address = f"127.0.0.1:{free_ports(1)[0]}"
+    environ = os.environ | {
+        "KEYTURN_PUBLIC_BIND": address,
+        "KEYTURN_WEB_SERVER": urlsplit(house.url).netloc,
+        "KEYTURN_GRPC_SERVER": house.grpc_target,
+    }
+    with subprocess.Popen([HAPROXY, "-f", CONFIG, "-db"], env=environ) as proxy:
+        wait_until(lambda: is_up(address), seconds=10, what="haproxy")
+        yield address
+        proxy.terminate()
+
+
+def is_up(address: str) -> bool:
+    try:
+        return requests.get(f"http://{address}/livez", timeout=2).status_code == 200
+    except requests.RequestException:
+        return False
+
+
+@pytest.fixture
+def caller(public, house):
+    running = RpcCaller(public, house.token)
+    yield running
+    running.channel.close()
+
+
+def test_the_configuration_is_sound(public, house):
+    environ = os.environ | {
+        "KEYTURN_PUBLIC_BIND": public,
+        "KEYTURN_WEB_SERVER": urlsplit(house.url).netloc,
+        "KEYTURN_GRPC_SERVER": house.grpc_target,
+    }
+
+    checked = subprocess.run(
+        [HAPROXY, "-c", "-f", CONFIG], env=environ, capture_output=True, text=True, check=False
+    )
+
+    assert checked.returncode == 0
+    assert "WARNING" not in checked.stdout + checked.stderr
+
+
+def test_rest_passes(public, house):
+    answer = requests.post(
+        f"http://{public}/management/v1/users/ada/password/_reset",
+        headers={"Authorization": f"Bearer {house.token}"},
+        timeout=10,
+    )
+
+    assert answer.status_code == 200
+    assert answer.headers["Keyturn-Reset-Id"]
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/grpc-web+proto"])
+def test_connect_and_grpc_web_pass(kind, public, house):
+    message = Notification(user_id="ada").SerializeToString()
+    frame = b"\x00" + len(message).to_bytes(4, "big") + message
+
+    answer = requests.post(
+        f"http://{public}{V1}",
+        data=b'{"userId":"ada"}' if kind == "application/json" else frame,
+        headers={"Authorization": f"Bearer {house.token}", "Content-Type": kind},
+        timeout=10,
+    )
+
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, kind)
+    assert answer.headers["Keyturn-Reset-Id"]
+
+
+def test_a_chunked_body_passes(public, house):
+    answer = requests.post(
+        f"http://{public}{V1}",
+        data=iter([b'{"user', b'Id":"ada"}']),
+        headers={"Authorization": f"Bearer {house.token}", "Content-Type": "application/json"},
+        timeout=10,
+    )
+
+    assert answer.status_code == 200
+
+
+@pytest.mark.skipif(not CURL, reason="curl is not installed")
+def test_connect_over_http_2_passes(public, house):
+    command = [CURL, "--silent", "--http2-prior-knowledge", "--json", '{"userId":"ada"}']
+    command += ["--header", f"Authorization: Bearer {house.token}", "--max-time", "10"]
+    command += ["--write-out", " %{http_version} %{http_code}", f"http://{public}{V1}"]
+
+    answer = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    assert '"resourceOwner":"demo"' in answer.stdout
+    assert answer.stdout.endswith(" 2 200")
+
+
+def test_native_grpc_passes(caller):
+    answer, _ = caller.notify()
+
+    assert answer.details.resource_owner == "demo"
+
+
+def test_an_error_keeps_its_details(caller):
+    refused = caller.refusal(PASSWORD_RESET, PasswordResetRequest(user_id="nobody"))
+
+    assert refused == (grpc.StatusCode.NOT_FOUND, "COMMAND-SAF4f")
+
+
+def test_the_rest_path_takes_native_grpc_too(caller):
+    path = "/management/v1/users/ada/password/_reset"
+
+    assert caller.start(path, Notification()).result()
+
+
+def test_forty_calls_of_one_connection_pass(caller):
+    calls = [caller.start(V1, Notification(user_id="ada")) for _ in range(40)]
+
+    assert len([call.result() for call in calls]) == 40

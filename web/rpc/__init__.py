@@ -1,0 +1,1 @@
+"""The RPC faces: native gRPC in a process of its own; gRPC-Web and Connect beside Flask."""

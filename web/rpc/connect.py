@@ -1,0 +1,89 @@
+"""Connect's unary calls: a plain message in the body, errors as JSON with an HTTP status.
+
+Source: https://connectrpc.com/docs/protocol
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from werkzeug.wrappers import Request, Response
+
+from shared.errors import InvalidRequestError
+from web.calls import Answer
+from web.json_bodies import read_body
+from web.problems import HTTP_STATUS, NO_SUCH_CALL, UNAUTHENTICATED, Problem
+from web.requests import read_capped_body
+from web.rpc.calls import Call, Fields, Told, read_message, write_message
+from web.rpc.framing import decompress, read_connect_seconds
+from web.rpc.statuses import read_status
+
+VERSION = "1"
+CODE_NAMES = {
+    1: "canceled", 2: "unknown", 3: "invalid_argument", 4: "deadline_exceeded", 5: "not_found",
+    6: "already_exists", 7: "permission_denied", 8: "resource_exhausted",
+    9: "failed_precondition", 10: "aborted", 11: "out_of_range", 12: "unimplemented",
+    13: "internal", 14: "unavailable", 15: "data_loss", 16: "unauthenticated",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    """One of Connect's two encodings."""
+
+    mimetype: str
+    is_json: bool
+
+    def read(self, request: Request, call: Call) -> Fields:
+        """The decoded message; JSON is read as REST reads it, save that an empty body is none."""
+        if request.headers.get("Connect-Protocol-Version", VERSION) != VERSION:
+            raise InvalidRequestError('Connect-Protocol-Version must be "1"')
+        body = decompress(read_capped_body(request), request.headers.get("Content-Encoding"))
+        if not self.is_json:
+            return read_message(body, call.request)
+        if not body.strip():
+            raise InvalidRequestError("the body is empty; an empty message is {}")
+        return read_body(body, call.schema)
+
+    def seconds(self, request: Request) -> float | None:
+        """How long the caller waits."""
+        return read_connect_seconds(request.headers.get("Connect-Timeout-Ms"))
+
+    def write(self, told: Told, call: Call) -> Response:
+        """200 with the message, or the error."""
+        match told.outcome:
+            case Answer() as answer if self.is_json:
+                response = Response(orjson.dumps(answer.body), mimetype=self.mimetype)
+            case Answer() as answer:
+                response = Response(write_message(answer, call.response), mimetype=self.mimetype)
+            case Problem() as problem:
+                response = self.write_problem(problem)
+        response.headers.extend(told.headers)
+        return response
+
+    def write_problem(self, problem: Problem) -> Response:
+        """Connect's error JSON, whatever the encoding of the messages."""
+        status = problem.http_status if problem is NO_SUCH_CALL else HTTP_STATUS[problem.code]
+        response = Response(orjson.dumps(_as_json(problem)), status, mimetype="application/json")
+        if problem.retry_after_seconds is not None:
+            response.headers["Retry-After"] = str(problem.retry_after_seconds)
+        if problem.code == UNAUTHENTICATED:
+            response.headers["WWW-Authenticate"] = "Bearer"
+        return response
+
+
+def _as_json(problem: Problem) -> dict[str, Any]:
+    body: dict[str, Any] = {"code": CODE_NAMES[problem.code], "message": problem.text}
+    told = problem.as_json().get("details", [])
+    details = [
+        {
+            "type": detail.type_url.rpartition("/")[2],
+            "value": b64encode(detail.value).decode().rstrip("="),
+            "debug": {name: value for name, value in debug.items() if name != "@type"},
+        }
+        for detail, debug in zip(read_status(problem).details, told, strict=True)
+    ]
+    return body | ({"details": details} if details else {})

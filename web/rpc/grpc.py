@@ -1,0 +1,169 @@
+"""Native gRPC: both services, health and reflection, on one asyncio loop.
+
+The loop waits for messages, so that callers who stall hold no thread; the use cases run in threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeAlias
+from urllib.parse import unquote
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from web.calls import Answer
+from web.house import House
+from web.problems import LATE, Problem, ProblemError
+from web.requests import MAX_BODY_BYTES, V1_PATH
+from web.rpc.calls import (
+    CALLS,
+    SERVICES,
+    V1_CALL,
+    Call,
+    Fields,
+    Told,
+    answer_call,
+    read_message,
+    write_message,
+)
+from web.rpc.statuses import write_status_details
+
+LEAST_THREADS = 40  # calls of one connection that run side by side, whatever the setting says
+STOP_SECONDS = 30.0
+ARRIVAL_SECONDS = 0.1  # what had arrived when the stop was asked for has begun by then
+STREAMS_PER_CONNECTION = 1024
+OPTIONS = (
+    ("grpc.max_receive_message_length", MAX_BODY_BYTES),
+    ("grpc.max_concurrent_streams", STREAMS_PER_CONNECTION),
+    ("grpc.so_reuseport", 1),
+)
+STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
+
+
+async def serve(
+    house: House,
+    address: str,
+    *,
+    stopping: asyncio.Event,
+    on_ready: Callable[[int], None] = lambda _port: None,
+) -> None:
+    """Serve until somebody sets `stopping`; calls in flight are finished, for a while.
+
+    `on_ready` is told the port. Raises RuntimeError when the address cannot be listened on.
+    """
+    threads = max(house.settings.web_threads, LEAST_THREADS)
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="call")
+    server = grpc.aio.server(options=OPTIONS)
+    handlers = Handlers(house, pool)
+    server.add_generic_rpc_handlers((handlers,))
+    state = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(state, server)
+    names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
+    reflection.enable_server_reflection(names, server)
+    port = server.add_insecure_port(address)
+    await server.start()
+    for service in (health.OVERALL_HEALTH, *SERVICES):
+        await state.set(service, health_pb2.HealthCheckResponse.SERVING)
+    on_ready(port)
+    await stopping.wait()
+    await state.enter_graceful_shutdown()
+    await _stop(server, handlers)
+    pool.shutdown(wait=False, cancel_futures=True)
+
+
+async def _stop(server: grpc.aio.Server, handlers: Handlers) -> None:
+    """Take no more calls, finish those in flight, then let go of who only watches."""
+    ending = asyncio.ensure_future(server.stop(STOP_SECONDS))
+    await asyncio.sleep(ARRIVAL_SECONDS)
+    idle = asyncio.ensure_future(handlers.wait_idle())
+    await asyncio.wait((ending, idle), return_when=asyncio.FIRST_COMPLETED)
+    idle.cancel()
+    await server.stop(ARRIVAL_SECONDS)
+    await ending
+
+
+class Handlers(grpc.GenericRpcHandler):
+    """Finds the call of a path; the v1 call also by its REST path, whose user id wins."""
+
+    def __init__(self, house: House, pool: ThreadPoolExecutor) -> None:
+        """Calls run in the pool."""
+        self._house = house
+        self._pool = pool
+        self._calls_in_flight = 0
+        self._is_idle = asyncio.Event()
+        self._is_idle.set()
+
+    async def wait_idle(self) -> None:
+        """Come back once no call is in flight."""
+        await self._is_idle.wait()
+
+    def service(
+        self, handler_call_details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler[bytes, bytes] | None:
+        """The handler of a path, None when there is no such call."""
+        path = handler_call_details.method
+        if call := CALLS.get(path):
+            return self._handler(call, {})
+        if match := V1_PATH.fullmatch(path):
+            return self._handler(V1_CALL, {"user_id": unquote(match[1])})
+        return None
+
+    def _begin(self) -> None:
+        self._calls_in_flight += 1
+        self._is_idle.clear()
+
+    def _end(self) -> None:
+        self._calls_in_flight -= 1
+        if not self._calls_in_flight:
+            self._is_idle.set()
+
+    def _handler(self, call: Call, of_path: Fields) -> grpc.RpcMethodHandler[bytes, bytes]:
+        async def handle(body: bytes, context: Context) -> bytes:
+            def read() -> Fields:
+                if _is_over(context):
+                    raise ProblemError(LATE)
+                return read_message(body, call.request) | of_path
+
+            header = read_metadata(context).get
+            run = partial(answer_call, self._house, call, header, read)
+            self._begin()
+            try:
+                told = await asyncio.get_running_loop().run_in_executor(self._pool, run)
+                return await _tell(told, call, context)
+            finally:
+                self._end()
+
+        return grpc.unary_unary_rpc_method_handler(handle)
+
+
+def read_metadata(context: Context) -> dict[str, str]:
+    """The text metadata by name; several values of one name are one, as in HTTP."""
+    found: dict[str, str] = {}
+    for name, value in context.invocation_metadata() or ():
+        if isinstance(value, str):
+            found[name] = f"{found[name]}, {value}" if name in found else value
+    return found
+
+
+async def _tell(told: Told, call: Call, context: Context) -> bytes:
+    await context.send_initial_metadata(told.headers)
+    match told.outcome:
+        case Answer() as answer:
+            return write_message(answer, call.response)
+        case Problem() as problem:
+            trailers: list[tuple[str, str | bytes]] = [("x-request-id", told.request_id)]
+            if details := write_status_details(problem):
+                trailers.append(("grpc-status-details-bin", details))
+            return await context.abort(STATUS_CODES[problem.code], problem.text, tuple(trailers))
+
+
+def _is_over(context: Context) -> bool:
+    seconds_left = context.time_remaining()
+    return seconds_left is not None and seconds_left <= 0.0

@@ -1,0 +1,123 @@
+"""RPC on the port of REST: gRPC-Web and Connect, chosen by path, then by content type."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import orjson
+from werkzeug.wrappers import Request, Response
+
+from shared.errors import MethodNotAllowedError, NotFoundError
+from web.house import House
+from web.problems import LATE, NO_SUCH_CALL, ProblemError, describe
+from web.requests import V1_PATH, name_request
+from web.rpc.calls import CALLS, SERVICES, V1_CALL, Call, Fields, answer_call
+from web.rpc.connect import Connect
+from web.rpc.grpc_web import GrpcWeb
+from web.rpc.protocols import WireProtocol
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+PROTOCOLS: dict[str, WireProtocol] = {
+    protocol.mimetype: protocol
+    for protocol in (
+        Connect("application/json", is_json=True),
+        Connect("application/proto", is_json=False),
+        GrpcWeb("application/grpc-web"),
+        GrpcWeb("application/grpc-web+proto"),
+        GrpcWeb("application/grpc-web-text", is_text=True),
+        GrpcWeb("application/grpc-web-text+proto", is_text=True),
+        GrpcWeb("application/grpc", has_frame=False),
+        GrpcWeb("application/grpc+proto", has_frame=False),
+    )
+}
+METHODS = "OPTIONS, POST"
+# A token, not a cookie, says who asks, so any site's page may ask.
+CORS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Expose-Headers": "Deprecation, Grpc-Message, Grpc-Status, "
+    "Grpc-Status-Details-Bin, Keyturn-Reset-Id, Link, Retry-After, X-Request-Id",
+}
+PREFLIGHT = {
+    "Access-Control-Allow-Methods": "POST",
+    "Access-Control-Allow-Headers": "Accept-Language, Authorization, Connect-Protocol-Version, "
+    "Connect-Timeout-Ms, Content-Encoding, Content-Type, Grpc-Encoding, Grpc-Timeout, "
+    "Idempotency-Key, X-Grpc-Web, X-Request-Id, X-User-Agent, X-Zitadel-Orgid",
+    "Access-Control-Max-Age": "7200",
+}
+
+
+def is_rpc(environ: WSGIEnvironment) -> bool:
+    """True when a request is for RPC: by its path, or as gRPC to the v1 call's REST path."""
+    path: str = environ.get("PATH_INFO", "")
+    if path.removeprefix("/").partition("/")[0] in SERVICES:
+        return True
+    is_grpc = str(environ.get("CONTENT_TYPE", "")).lower().startswith("application/grpc")
+    is_preflight = "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ
+    return (is_grpc or is_preflight) and V1_PATH.fullmatch(path) is not None
+
+
+class RpcApplication:
+    """The WSGI application of the RPC paths."""
+
+    def __init__(self, house: House) -> None:
+        """The services are those of REST."""
+        self._house = house
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """One request."""
+        request = Request(environ)
+        response = self._answer(request)
+        response.headers.extend(CORS)
+        response.headers["Cache-Control"] = "no-store"
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        if "X-Request-Id" not in response.headers:
+            response.headers["X-Request-Id"] = name_request(request.headers.get("X-Request-Id"))
+        return response(environ, start_response)
+
+    def _answer(self, request: Request) -> Response:
+        found = find_call(request.path)
+        protocol = PROTOCOLS.get(request.mimetype)
+        if found is None:
+            return (
+                protocol.write_problem(NO_SUCH_CALL) if protocol else self._refuse(NotFoundError())
+            )
+        if request.method == "OPTIONS":
+            return Response(status=204, headers=PREFLIGHT | {"Allow": METHODS})
+        if request.method != "POST":
+            return self._refuse(MethodNotAllowedError(), Allow=METHODS)
+        if protocol is None:
+            return Response(status=415, headers={"Accept-Post": ", ".join(PROTOCOLS)})
+        return self._call(request, protocol, *found)
+
+    def _call(
+        self, request: Request, protocol: WireProtocol, call: Call, of_path: Fields
+    ) -> Response:
+        started_at = time.monotonic()
+
+        def read() -> Fields:
+            seconds = protocol.seconds(request)
+            fields = protocol.read(request, call) | of_path
+            if seconds is not None and time.monotonic() - started_at >= seconds:
+                raise ProblemError(LATE)
+            return fields
+
+        return protocol.write(answer_call(self._house, call, request.headers.get, read), call)
+
+    def _refuse(self, error: NotFoundError | MethodNotAllowedError, **headers: str) -> Response:
+        """What REST tells, for who speaks none of the protocols."""
+        problem = describe(error, self._house.languages)
+        body = orjson.dumps(problem.as_json())
+        return Response(body, problem.http_status, headers, mimetype="application/json")
+
+
+def find_call(path: str) -> tuple[Call, Fields] | None:
+    """The call of a path, and what the path says about the message; None when there is none."""
+    if call := CALLS.get(path):
+        return call, {}
+    if match := V1_PATH.fullmatch(path):
+        return V1_CALL, {"user_id": match[1]}
+    return None
