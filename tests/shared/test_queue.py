@@ -289,3 +289,21 @@ def test_a_frozen_broker_costs_a_request_nothing(tmp_path):
     server.wait()
     assert slowest < 5
     assert took < 2.5
+
+
+@pytest.mark.parametrize("state", ["gone", "frozen"])
+def test_whether_the_broker_answers_is_told_within_two_seconds(tmp_path, state):
+    socket = tmp_path / "own.sock"
+    server = start_server(socket)
+    publisher = HintPublisher(an_app(f"unix://{socket}"))
+    assert publisher.is_connected()
+    os.kill(server.pid, signal.SIGSTOP if state == "frozen" else signal.SIGKILL)
+
+    began = time.monotonic()
+    is_connected = publisher.is_connected()
+    took = time.monotonic() - began
+
+    server.kill()
+    server.wait()
+    assert not is_connected
+    assert took < 2

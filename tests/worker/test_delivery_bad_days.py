@@ -138,6 +138,30 @@ def test_a_server_frozen_when_the_answer_comes_costs_no_second_message(tmp_path,
     server.wait()
 
 
+@pytest.mark.real_server
+def test_a_server_that_is_full_when_the_answer_comes_costs_no_second_message(tmp_path, logs):
+    server = start_server(tmp_path / "own.sock")
+    with connect(f"unix://{tmp_path}/own.sock") as client:
+        house = a_delivery_house(client)
+
+        def fill():
+            client.config_set("maxmemory", 1)
+            threading.Timer(0.4, client.config_set, ("maxmemory", 0)).start()
+            return TAKEN
+
+        provider = ScriptedProvider(fill, TAKEN)
+        house.providers[Channel.EMAIL][:] = [provider]
+        reset_id = house.record()
+
+        house.deliver(reset_id)
+
+        assert house.outcomes(reset_id) == ["accepted"]
+        assert len(provider.messages) == 1
+        assert house.stores.counted_now() == house.stores.census() == {}
+    server.kill()
+    server.wait()
+
+
 @pytest.mark.parametrize("error", [ValueError, KeyError, UnicodeError])
 def test_a_bug_in_rendering_ends_as_poison(fake_client, error):
     house = a_delivery_house(fake_client, renderer=BrokenRenderer(error))
