@@ -78,6 +78,5 @@ class TaskEnvelope:
             body_encoding="base64",
             delivery_info={"exchange": "", "routing_key": queue.value},
         )
-        rest = {k: v for k, v in message.items() if k not in ("body", "headers", "properties")}
-        parts = {name: message[name] for name in ("headers", "properties")}
-        return {**parts, "rest": rest, "embed": made.body[2]}
+        rest = {k: v for k, v in message.items() if k.startswith("content-")}
+        return {"rest": rest, "embed": made.body[2], **message}

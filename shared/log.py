@@ -30,6 +30,7 @@ EVENTS = {
     "provider.unasked": "a doubtful attempt could not be looked up now",
     "suppression.added": "a recipient is not written to from now on",
     "directory.unavailable": "the user directory did not answer",
+    "issuer.unavailable": "the identity provider's keys could not be fetched; those held go on",
     "store.unavailable": "Redis did not answer or refused to write",
     "hints.dropped": "hints could not be published; the sweepers find the resets",
     "sweep.failed": "a sweep did not get through; the next one tries again",

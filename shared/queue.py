@@ -27,6 +27,7 @@ MOST_WAITING = 1000  # hints in the broker; more would only be memory
 MOST_AT_ONCE = 200
 AT_ONCE: dict[str, Any] = {"max_retries": 1, "interval_start": 0}  # or not at all
 IMPATIENT = {"socket_timeout": 0.7, "socket_connect_timeout": 0.7}  # a frozen broker is none
+GATHER_SECONDS = 0.005  # between two trips to the broker: under load many hints share one
 REST_SECONDS = 0.5  # after a failure
 
 # Why these values: docs/decisions/0001-the-queue-is-a-hint.md
@@ -125,6 +126,8 @@ class HintPublisher:
                     connection.ensure_connection(**AT_ONCE)
                 if hints:
                     self._publish_all(connection.default_channel, hints)
+                if not is_last:
+                    time.sleep(GATHER_SECONDS)
             except Exception as error:  # whatever kombu fails with: the thread must not end
                 log.warning("hints.dropped", number=len(hints), exc_info=error)
                 with contextlib.suppress(Exception):

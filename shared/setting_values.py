@@ -160,6 +160,17 @@ def provider_url(raw: str) -> str:
     return base
 
 
+def issuer(raw: str) -> str:
+    """The name of an OpenID Connect issuer, to the letter; http only on loopback."""
+    name = raw.strip()
+    parts = urlsplit(url(name))
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+        raise ValueError("must begin with https:// (http is for loopback only)")
+    if "@" in parts.netloc or not name.isascii() or not name.isprintable() or " " in name:
+        raise ValueError("must be an address without a user and without blanks")
+    return name
+
+
 def email(raw: str) -> str:
     """An e-mail address."""
     return particulars.email(raw.strip())

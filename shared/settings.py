@@ -43,7 +43,7 @@ class Settings:
     flower_port: int = _setting(read.port, 5555, "Flower")
     web_processes: int = _setting(read.positive, 1, "server processes of `web`")
     web_threads: int = _setting(read.positive, 16, "requests one server process works on at a time; gRPC: at least 40")
-    worker_threads: int = _setting(read.positive, 64, "messages one worker sends at a time")
+    worker_threads: int = _setting(read.positive, 128, "messages one worker sends at a time")
     data_dir: Path = _setting(read.path, Path(".keyturn"), "where `up` keeps the embedded server's data, the keys and the outbox")
     redis_url: str = _setting(read.text, "", "where records live; unset: the embedded server in the data directory", is_secret=True)
     broker_url: str = _setting(read.text, "", "where hints travel; unset: the same server", is_secret=True)
@@ -83,6 +83,8 @@ class Settings:
     record_lifetime_seconds: float = _setting(read.positive_number, 259200.0, "how long a finished reset can be explained; at least the 24 h of an Idempotency-Key")
     password_min_characters: int = _setting(read.positive, 8, "shortest password taken; lower, upper, number and symbol are always asked for")
     role_permissions: tuple[tuple[str, frozenset[str]], ...] = _setting(read.role_permissions, read.role_permissions(ROLE_PERMISSIONS), "what each role may")
+    oidc_issuer: str = _setting(read.issuer, "", "accept JWTs of this OpenID Connect issuer, spelled as its tokens spell it")
+    oidc_audience: str = _setting(read.text, "", "the audience those JWTs must have; with ZITADEL the id of Keyturn's own project")
     time_zone: str = _setting(read.time_zone, "UTC", "time zone of the moments in messages, for example Europe/Zurich")
     dev_inbox: str = _setting(read.one_of("auto", "on", "off"), "auto", "who sees /dev/inbox while the outbox is in use; auto: callers on this machine")
     log_level: str = _setting(read.one_of("debug", "info", "warning", "error"), "info", "lowest level that is logged")
@@ -167,6 +169,10 @@ def _refuse_contradictions(settings: Settings) -> None:
     for provider, missing in _missing_credentials(settings):
         raise SettingsError(f"the provider {provider} needs {missing}; set it, or take {provider} "
                             "out of KEYTURN_EMAIL_PROVIDERS or KEYTURN_SMS_PROVIDERS")  # fmt: skip
+    if bool(settings.oidc_issuer) != bool(settings.oidc_audience):
+        raise SettingsError(
+            "KEYTURN_OIDC_ISSUER and KEYTURN_OIDC_AUDIENCE belong together: set both, or neither"
+        )
     if urlsplit(settings.link_base).scheme not in ("http", "https"):
         raise SettingsError("KEYTURN_PUBLIC_URL must begin with http:// or https://")
 

@@ -21,6 +21,7 @@ from shared.settings import Settings
 from shared.store.callers import CallerStore
 from shared.store.digests import Digests
 from shared.store.limits import CallerChangedError
+from web.oidc import Issuer, looks_signed
 
 CACHE_SECONDS = 2.0  # how late a revocation may be noticed where no record is written
 CACHE_ENTRIES = 4096
@@ -55,10 +56,16 @@ class Authenticator:
     """Knows callers by their tokens. What is wrong is never cached; what is right, 2 seconds."""
 
     def __init__(
-        self, callers: CallerStore, settings: Settings, *, clock: Clock = time.monotonic
+        self,
+        callers: CallerStore,
+        settings: Settings,
+        *,
+        issuer: Issuer | None = None,
+        clock: Clock = time.monotonic,
     ) -> None:
-        """`clock` counts seconds and never goes back."""
+        """`issuer` knows callers by signed tokens; `clock` counts seconds and never goes back."""
         self._callers = callers
+        self._issuer = issuer
         self._permissions = dict(settings.role_permissions)
         self._clock = clock
         self.forget()
@@ -70,6 +77,7 @@ class Authenticator:
             AuthHeaderMissingError: there is no header.
             AuthHeaderInvalidError: it is not exactly `Bearer <token>`.
             TokenInvalidError: the token is unknown, expired or revoked.
+            IssuerUnavailableError: it is an identity provider's, which does not answer.
         """
         if not authorization_header:
             raise AuthHeaderMissingError
@@ -133,7 +141,8 @@ class Authenticator:
 
     def _read_caller(self, token: str) -> Caller:
         cache, read_at = self._cached_callers, self._clock()
-        caller = self._callers.find_caller(token)
+        source = self._issuer if self._issuer and looks_signed(token) else self._callers
+        caller = source.find_caller(token)
         if caller is None:
             raise TokenInvalidError
         seconds = CACHE_SECONDS

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 BODY_SECONDS = 10.0
+GRACE_SECONDS = 0.25  # a body that takes longer is slow, and only so many may be
+MOST_SLOW = 8
 MOST_READERS = 256  # threads waiting for slow bodies at a time, beyond that callers get 503
 WHOLE_BYTES = 1 << 20  # granian gathers what it is asked for; more is nobody's business
 
@@ -33,8 +35,10 @@ class BodyReaders:
     A body that stalls keeps its thread until the connection ends; the request does not.
     """
 
-    def __init__(self, *, most: int = MOST_READERS) -> None:
+    def __init__(self, *, most: int = MOST_READERS, most_slow: int = MOST_SLOW) -> None:
+        """`most_slow` requests may wait long; fewer than there are threads that work on them."""
         self._most = most
+        self._slow = threading.BoundedSemaphore(most_slow)
         self._jobs: SimpleQueue[_Read] = SimpleQueue()
         self._lock = threading.Lock()
         self._idle = 0
@@ -45,16 +49,27 @@ class BodyReaders:
 
         Raises:
             InvalidRequestError: it took longer than the timeout.
-            TooManyRequestsError: too many bodies are being waited for.
+            TooManyRequestsError: too many bodies are slow, or being waited for.
         """
         job = _Read(source, size)
         self._take_thread()
         self._jobs.put(job)
-        if not job.done.acquire(timeout=max(0.0, timeout_seconds)):
-            raise InvalidRequestError("the body did not arrive in time")
+        self._wait(job, max(0.0, timeout_seconds))
         if job.error is not None:
             raise InvalidRequestError("the body could not be read") from job.error
         return job.result
+
+    def _wait(self, job: _Read, timeout_seconds: float) -> None:
+        grace_seconds = min(GRACE_SECONDS, timeout_seconds)
+        if job.done.acquire(timeout=grace_seconds):
+            return
+        if not self._slow.acquire(blocking=False):
+            raise TooManyRequestsError("slow bodies", retry_after_seconds=10)
+        try:
+            if not job.done.acquire(timeout=timeout_seconds - grace_seconds):
+                raise InvalidRequestError("the body did not arrive in time")
+        finally:
+            self._slow.release()
 
     def _take_thread(self) -> None:
         with self._lock:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 
 from shared.wiring import Services
 from web.auth import Authenticator
+from web.oidc import open_issuer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,4 +19,5 @@ class House(Services):
 def open_house(services: Services) -> House:
     """The services, and who may use them."""
     parts = {part.name: getattr(services, part.name) for part in fields(Services)}
-    return House(**parts, auth=Authenticator(services.callers, services.settings))
+    issuer = open_issuer(services.settings)
+    return House(**parts, auth=Authenticator(services.callers, services.settings, issuer=issuer))

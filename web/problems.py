@@ -54,6 +54,7 @@ CODES: dict[type[errors.CallerError], int] = {
     errors.ProviderMissingError: UNAVAILABLE,
     errors.StoreUnavailableError: UNAVAILABLE,
     errors.DirectoryUnavailableError: UNAVAILABLE,
+    errors.IssuerUnavailableError: UNAVAILABLE,
 }
 # Where HTTP says it more exactly than the gRPC code's own status.
 STATUS_OVERRIDES: dict[type[errors.CallerError], int] = {

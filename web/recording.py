@@ -41,9 +41,10 @@ def record_reset(house: House, order: Order) -> Recorded:
         CallerError: what stood in the way; nothing was recorded.
     """
     recipient = _find_recipient(house, order) if order.kind is Kind.RESET else None
-    limits = _pass_gate(house, order, recipient)
+    limits = _limits(house, order)
+    asked_at_us = _pass_gate(house, order, limits, recipient)
     try:
-        recorded = house.resets.record(_new_reset(house, order))
+        recorded = house.resets.record(_new_reset(house, order, asked_at_us))
     except TooManyRequestsError as error:
         house.limits.give_back(limits, reset_id=order.reset_id, is_repeatable=order.is_repeatable)
         log.info("reset.limited", limit=error.limit)
@@ -67,12 +68,11 @@ def _find_recipient(house: House, order: Order) -> Recipient:
     return recipient
 
 
-def _pass_gate(house: House, order: Order, recipient: Recipient | None) -> list[Limit]:
+def _pass_gate(house: House, order: Order, limits: list[Limit], recipient: Recipient | None) -> int:
     """`recipient` None: nothing will be sent, so neither an address nor a provider is needed."""
-    limits = _limits(house, order)
     has_provider = recipient is None or bool(house.provider_names[order.channel])
     try:
-        house.limits.pass_gate(
+        asked_at_us = house.limits.pass_gate(
             limits,
             recipient_digest=house.suppressions.digest(recipient) if recipient else "",
             version=order.caller.version if order.caller else -1,
@@ -85,7 +85,7 @@ def _pass_gate(house: House, order: Order, recipient: Recipient | None) -> list[
         raise
     if not has_provider:
         raise ProviderMissingError
-    return limits
+    return asked_at_us
 
 
 def _limits(house: House, order: Order) -> list[Limit]:
@@ -100,7 +100,7 @@ def _limits(house: House, order: Order) -> list[Limit]:
     return [limit for limit in all_limits if limit.most > 0]
 
 
-def _new_reset(house: House, order: Order) -> NewReset:
+def _new_reset(house: House, order: Order, asked_at_us: int) -> NewReset:
     settings, user = house.settings, order.user
     lifetime = settings.lifetime_seconds(order.channel)
     organisation_language = order.organisation.language if order.organisation else None
@@ -117,6 +117,7 @@ def _new_reset(house: House, order: Order) -> NewReset:
         limit_per_hour=settings.user_limit_per_hour,
         limit_per_day=settings.user_limit_per_day,
         kind=order.kind,
+        asked_at_us=asked_at_us,
         extra=_extra(order),
     )
 

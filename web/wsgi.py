@@ -10,7 +10,7 @@ from shared.queue import HintPublisher, make_celery
 from shared.settings import PREFIX, load_settings
 from shared.wiring import build_services, check_keys, connect_store
 from web import create_app
-from web.bodies import bodies_that_end
+from web.bodies import BodyReaders, bodies_that_end
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -31,4 +31,5 @@ def build_app() -> WSGIApplication:
     hints = HintPublisher(make_celery(settings))
     services = build_services(settings, client=connect_store(settings), hints=hints)
     check_keys(services)
-    return bodies_that_end(create_app(services))
+    readers = BodyReaders(most_slow=max(1, settings.web_threads // 2))
+    return bodies_that_end(create_app(services), readers=readers)

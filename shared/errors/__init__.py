@@ -19,6 +19,7 @@ KeyturnError
 │   ├── CodeUnusableError · CodeExpiredError · IdempotencyMismatchError
 │   ├── TooManyRequestsError       carries retry_after_seconds
 │   ├── ProviderMissingError · StoreUnavailableError · DirectoryUnavailableError
+│   └── IssuerUnavailableError
 ├── ProviderError                  a provider did not take a message; ours to handle
 │   ├── TransientProviderError     surely not taken, try again: retry_after_seconds
 │   │   └── AccountProviderError   our account's trouble: every message would fare the same
@@ -38,6 +39,7 @@ from shared.errors.callers import (
     CountryNotAllowedError,
     DirectoryUnavailableError,
     IdempotencyMismatchError,
+    IssuerUnavailableError,
     MachineUserError,
     MembershipMissingError,
     MethodNotAllowedError,
@@ -99,6 +101,7 @@ __all__ = [
     "IdempotencyMismatchError",
     "ImportLineError",
     "InvalidRequestError",
+    "IssuerUnavailableError",
     "KeyturnError",
     "MachineUserError",
     "MembershipMissingError",

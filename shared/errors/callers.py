@@ -193,6 +193,12 @@ class StoreUnavailableError(CallerError):
     id = "KEYTURN-Unavailable"
 
 
+class IssuerUnavailableError(CallerError):
+    """The identity provider's keys cannot be had; nothing was done, try again"""
+
+    id = "KEYTURN-Unavailable"
+
+
 class DirectoryUnavailableError(CallerError):
     """The user directory does not answer; nothing was done, try again"""
 

@@ -48,8 +48,8 @@ class LimitStore:
         reset_id: str,
         is_repeatable: bool = False,
         may_count: bool = True,
-    ) -> None:
-        """Count one call toward every limit, when all of them allow it.
+    ) -> int:
+        """Count one call toward every limit, when all of them allow it; gives Redis's time in µs.
 
         `is_repeatable`: others may ask for the same reset now; all of them count as one.
         `may_count=False` looks at the suppression alone.
@@ -73,6 +73,7 @@ class LimitStore:
         if answer[0] == "limited":
             seconds = max(1, -(-int(answer[2]) // 1000))
             raise TooManyRequestsError(answer[1], retry_after_seconds=seconds)
+        return int(answer[1])
 
     def give_back(
         self, limits: Sequence[Limit], *, reset_id: str, is_repeatable: bool = False

@@ -7,17 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from shared.errors import TooManyRequestsError
+from shared.errors import StoreUnavailableError, TooManyRequestsError
 from shared.models import Channel, Kind, Outcome, Queue, Reset, Status
 from shared.settings import Settings
 from shared.store import keys
-from shared.store.connection import Client, store_errors
+from shared.store.connection import TIMEOUT_SECONDS, Client, store_errors
 from shared.store.digests import Digests
 from shared.store.records import moment, moment_from_us, pairs, parse_reset
 from shared.store.scripts import Argument, Scripts
 
 MAX_CLAIMS = 5  # claims in a row that came to nothing: the record is poison
 MAX_LIVE_CODES = 3
+PATIENCE_US = int(TIMEOUT_SECONDS * 800_000)  # less than the caller's, so 503 means: not recorded
 # Upper bounds of the provider call histogram, in ms; the last is open.
 DURATION_BUCKETS_MS = (25, 50, 100, 250, 500, 1000, 2500, 5000, 10000)
 
@@ -47,6 +48,7 @@ class NewReset:
     cooldown_seconds: float = 0
     limit_per_hour: int = 0
     limit_per_day: int = 0
+    asked_at_us: int = 0  # by Redis's clock; what reaches it too late after is not recorded; 0: is
     extra: Mapping[str, str] = field(default_factory=dict)  # rq, tp, b: see records.py
 
 
@@ -113,6 +115,8 @@ class ResetStore:
         if answer[0] == "limited":
             seconds = -(-int(answer[2]) // 1000)
             raise TooManyRequestsError(answer[1], retry_after_seconds=max(1, seconds))
+        if answer[0] == "late":
+            raise StoreUnavailableError
         return Recorded(
             new.reset_id,
             moment_from_us(answer[1]),
@@ -128,6 +132,7 @@ class ResetStore:
         arguments += [int(new.lifetime_seconds * 1000), new.key_id, new.language, new.kind.value]
         arguments += [int(new.cooldown_seconds * 1000), new.limit_per_hour, new.limit_per_day]
         arguments += [MAX_LIVE_CODES, self._keep_ms, int(new.last_start_seconds * 1000), tag]
+        arguments += [new.asked_at_us, PATIENCE_US]
         for pair in new.extra.items():
             arguments += pair
         return arguments

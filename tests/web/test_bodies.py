@@ -10,7 +10,7 @@ import time
 import pytest
 
 from shared.errors import InvalidRequestError, TooManyRequestsError
-from web.bodies import BodyReaders, TimedBody, bodies_that_end
+from web.bodies import GRACE_SECONDS, BodyReaders, TimedBody, bodies_that_end
 
 
 class StalledSource:
@@ -153,3 +153,19 @@ def test_requests_without_a_body_pay_nothing(environ, is_wrapped):
     app({"wsgi.input": io.BytesIO(b"hello"), **environ}, None)
 
     assert isinstance(seen[0], TimedBody) is is_wrapped
+
+
+def test_only_so_many_requests_wait_for_slow_bodies(stalled):
+    readers = BodyReaders(most_slow=1)
+    first = threading.Thread(target=a_body(stalled, readers=readers).read)
+    first.start()
+    time.sleep(GRACE_SECONDS + 0.05)
+    began = time.monotonic()
+
+    with pytest.raises(TooManyRequestsError):
+        a_body(stalled, readers=readers).read()
+
+    assert time.monotonic() - began < GRACE_SECONDS + 0.5
+    assert a_body(io.BytesIO(b"x"), length_bytes=1, readers=readers).read() == b"x"
+    stalled.released.set()
+    first.join()

@@ -5,6 +5,7 @@ import os
 import signal
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -215,9 +216,51 @@ def test_what_is_wrong_with_the_request_is_told_first(server, hurt):
     assert problem(header) == (401, 16, None)
 
 
-def test_a_frozen_server_does_not_queue_callers_behind_each_other(server):
-    from concurrent.futures import ThreadPoolExecutor
+class FreezesBeforeRecording:
+    """The server stands still between the gate and the record."""
 
+    def __init__(self, resets, server):
+        self.resets, self.server = resets, server
+
+    def __getattr__(self, name):
+        return getattr(self.resets, name)
+
+    def record(self, new):
+        os.kill(self.server.process.pid, signal.SIGSTOP)
+        return self.resets.record(new)
+
+
+@pytest.mark.parametrize("headers", HEADERS)
+def test_what_a_thawed_server_reads_too_late_is_not_recorded(server, headers):
+    wire = Wire(server.client, user_cooldown_seconds=60.0)
+    services = wire.services
+    freezing = FreezesBeforeRecording(services.resets, server)
+    wire.app = create_app(dataclasses.replace(services, resets=freezing))
+
+    response = wire.reset(**headers)
+    os.kill(server.process.pid, signal.SIGCONT)
+    time.sleep(0.05)
+
+    assert problem(response) == UNAVAILABLE
+    assert wire.records() == []
+    wire.app = create_app(services)
+    assert wire.reset(**headers).get_json()["details"]["sequence"] == "1"
+
+
+def test_callers_wait_no_longer_when_there_are_more_of_them(server):
+    wire = Wire(server.client)
+
+    with server.frozen(), ThreadPoolExecutor(4) as threads:
+        began = time.monotonic()
+        answers = list(threads.map(lambda _: problem(wire.reset()), range(60)))
+        took = time.monotonic() - began
+
+    assert answers == [UNAVAILABLE] * 60
+    assert took < MOST_SECONDS
+    assert wire.reset().status_code == 200
+
+
+def test_a_frozen_server_does_not_queue_callers_behind_each_other(server):
     wire = Wire(server.client)
     token = a_token(wire.services, "ORG_OWNER")
     began = time.monotonic()
