@@ -43,7 +43,7 @@ class Settings:
     flower_port: int = _setting(read.port, 5555, "Flower")
     web_processes: int = _setting(read.positive, 1, "server processes of `web`")
     web_threads: int = _setting(read.positive, 16, "requests one server process works on at a time; gRPC: at least 40")
-    worker_threads: int = _setting(read.positive, 64, "messages one worker sends at a time")
+    worker_threads: int = _setting(read.positive, 128, "messages one worker sends at a time")
     data_dir: Path = _setting(read.path, Path(".keyturn"), "where `up` keeps the embedded server's data, the keys and the outbox")
     redis_url: str = _setting(read.text, "", "where records live; unset: the embedded server in the data directory", is_secret=True)
     broker_url: str = _setting(read.text, "", "where hints travel; unset: the same server", is_secret=True)

@@ -18,6 +18,8 @@ from shared.settings import Settings, load_settings
 from web.child import end_with_parent
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from _typeshed.wsgi import WSGIApplication
 
 # Connections taken at a time. What waits beyond them in the kernel is reset when the server stops.
@@ -55,8 +57,11 @@ def taken_port(host: str, port: int, *, is_shared: bool = False) -> str | None:
     return None
 
 
-def serve(settings: Settings) -> None:
-    """Run granian's main process here and its server processes below it."""
+def serve(settings: Settings, load: Callable[[int], WSGIApplication] | None = None) -> None:
+    """Run granian's main process here and its server processes below it.
+
+    `load` makes the application, given this process's id; another than ours for comparisons.
+    """
     server = Granian(
         "web.wsgi:build_app",
         address=settings.host,
@@ -77,7 +82,7 @@ def serve(settings: Settings) -> None:
         respawn_interval=0.1,
         workers_kill_timeout=STOP_SECONDS,
     )
-    server.serve(target_loader=partial(load_app, os.getpid()), wrap_loader=False)
+    server.serve(target_loader=partial(load or load_app, os.getpid()), wrap_loader=False)
 
 
 def load_app(parent_pid: int) -> WSGIApplication:

@@ -19,6 +19,7 @@ from shared.queue import HintPublisher, make_celery
 from shared.settings import Settings, load_settings
 from shared.wiring import Services, build_services, check_keys, connect_store
 from worker.delivery import Delivery
+from worker.events import gather_events
 from worker.messages import MessageRenderer
 from worker.sweep import Sweeper
 from worker.tasks import Desk, register_tasks
@@ -91,6 +92,7 @@ def _build() -> Celery:
     desk = Desk()
     app = make_celery(settings)
     register_tasks(app, desk)
+    gather_events(app)
     process = WorkerProcess(app, settings, desk)
     keep: dict[str, Any] = {"weak": False}
     signals.setup_logging.connect(

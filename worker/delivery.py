@@ -34,6 +34,7 @@ from shared.store.resets import Claim, ClaimOverError, Finish, TooLateError
 from shared.wiring import Services
 from worker import verdicts
 from worker.letters import Letter, Renderer
+from worker.organisations import Organisations
 
 log = structlog.get_logger()
 
@@ -64,6 +65,7 @@ class Delivery:
     ) -> None:
         """All parts may be fakes."""
         self._house, self._providers, self._renderer = house, providers, renderer
+        self._organisations = Organisations(house.callers.find_organisation)
 
     def deliver(self, reset_id: str) -> str:
         """Do what is due for a reset now; the answer is a word for the logs."""
@@ -133,7 +135,7 @@ class Delivery:
 
     def _render(self, claim: Claim, user: User, recipient: Recipient) -> Message:
         reset, house = claim.reset, self._house
-        organisation = house.callers.find_organisation(reset.org_id)
+        organisation = self._organisations.find(reset.org_id)
         try:
             if reset.kind is Kind.NOTICE:
                 return self._renderer.render_notice(reset, user, recipient, organisation)

@@ -1,0 +1,51 @@
+"""`python -m bench [--seconds N] [--quick] [accept latency worker providers]`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+from bench.accept import measure_accept
+from bench.figures import Row, print_rows
+from bench.latency import measure_latency
+from bench.machine import machine_facts
+from bench.providers import measure_providers
+from bench.site import open_site
+from bench.worker import measure_worker
+
+USERS = 20_000
+QUICK_USERS = 6_000
+RUN_SECONDS = 6.0
+QUICK_RUN_SECONDS = 1.5
+
+MEASURES: dict[str, Callable[..., list[Row]]] = {
+    "accept": measure_accept,
+    "latency": measure_latency,
+    "worker": measure_worker,
+    "providers": measure_providers,
+}
+
+
+def main() -> None:
+    """Measure, then print."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description="What Keyturn costs.")
+    parser.add_argument("--seconds", type=float, help=f"of each run; {RUN_SECONDS:g} by default")
+    parser.add_argument("--quick", action="store_true", help="all in under a minute, less exact")
+    parser.add_argument("measures", nargs="*", metavar="|".join(MEASURES), choices=[*MEASURES, []])
+    chosen = parser.parse_args()
+    seconds = chosen.seconds or (QUICK_RUN_SECONDS if chosen.quick else RUN_SECONDS)
+    users = QUICK_USERS if chosen.quick else USERS
+    rows: list[Row] = []
+    machine: dict[str, str] = {}
+    for name in chosen.measures or MEASURES:
+        print(f"measuring {name} …", flush=True)
+        with open_site(
+            users=users
+        ) as site:  # one each: what one leaves behind is work for the next
+            rows += MEASURES[name](site, seconds=seconds)
+            machine = machine_facts(site.client.info("server"))
+    print_rows(rows, machine)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""A house to measure in: a server of its own, settings, users, a token; all gone afterwards."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import certifi
+import trustme
+
+from bench.processes import free_port, running
+from shared.models import Organisation
+from shared.queue import HintPublisher, make_celery
+from shared.settings import Settings, load_settings
+from shared.store.caller_records import Grants
+from shared.store.connection import Client
+from shared.wiring import Services, build_services, connect_store
+from web.embedded import EmbeddedServer
+
+ORG = "bench"
+MEMORY = Path("/dev/shm")  # noqa: S108 - where there is one, nobody's disk disturbs the figures
+DRAIN_EVERY_SECONDS = 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """Where everything is."""
+
+    folder: Path
+    environment: dict[str, str]
+    settings: Settings
+    client: Client
+    services: Services
+    token: str
+    users: int
+    stub_port: int
+    certificate: Path
+
+    @property
+    def log(self) -> Path:
+        """Where the programs of a run write; shown when one of them fails."""
+        return self.folder / "log"
+
+
+@contextmanager
+def open_site(*, users: int) -> Iterator[Site]:
+    """A site with its embedded server running and `users` people named u0, u1 …."""
+    place = MEMORY if MEMORY.is_dir() else None
+    with tempfile.TemporaryDirectory(prefix="keyturn-bench-", dir=place) as name:
+        folder = Path(name)
+        certificate, authority = _issue_certificate(folder)
+        stub_port = free_port()
+        environment = _environment(folder, authority, stub_port)
+        settings = load_settings(environment)
+        server = EmbeddedServer(settings.data_dir)
+        server.prepare()
+        with running(*server.command(), is_ready=server.is_ready, log=folder / "log"):
+            client = connect_store(settings)
+            hints = HintPublisher(make_celery(settings))
+            services = build_services(settings, client=client, hints=hints)
+            yield Site(
+                folder=folder,
+                environment=environment,
+                settings=settings,
+                client=client,
+                services=services,
+                token=_settle(services, users),
+                users=users,
+                stub_port=stub_port,
+                certificate=certificate,
+            )
+            hints.close()
+            client.close()
+
+
+def _environment(folder: Path, authority: Path, stub_port: int) -> dict[str, str]:
+    plain = {
+        "DATA_DIR": folder / "data",
+        "PORT": free_port(),
+        "SECRET_KEYS": secrets.token_hex(32),
+        "EMAIL_PROVIDERS": "sendgrid",
+        "SENDGRID_API_KEY": "SG.bench",
+        "SENDGRID_API_URL": f"https://127.0.0.1:{stub_port}",
+        "LOG_LEVEL": "info",
+        # Every limit is on and looked at; none is reached.
+        "USER_COOLDOWN_SECONDS": "1",
+        "USER_LIMIT_PER_HOUR": 1000,
+        "USER_LIMIT_PER_DAY": 1000,
+        "ORG_LIMIT_PER_MINUTE": 10_000_000,
+        "CALLER_LIMIT_PER_MINUTE": 10_000_000,
+    }
+    spelled = {f"KEYTURN_{name}": str(value) for name, value in plain.items()}
+    return spelled | {"SSL_CERT_FILE": str(authority)}
+
+
+def _issue_certificate(folder: Path) -> tuple[Path, Path]:
+    authority = trustme.CA()
+    certificate, trusted = folder / "stub.pem", folder / "authority.pem"
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(certificate)
+    # Behind the machine's own, for a client that reads them for every mail is to pay for that.
+    trusted.write_bytes(Path(certifi.where()).read_bytes() + authority.cert_pem.bytes())
+    return certificate, trusted
+
+
+def _settle(services: Services, users: int) -> str:
+    """The organisation, its people and a token that may reset them."""
+    services.callers.save_organisation(Organisation(ORG, "Bench", "en"))
+    people = (
+        {
+            "userId": f"u{number}",
+            "orgId": ORG,
+            "displayName": f"Person {number}",
+            "email": f"u{number}@example.com",
+            "emailVerified": True,
+        }
+        for number in range(users)
+    )
+    services.directory.import_users(json.dumps(each) for each in people)
+    grants = Grants(org_roles={ORG: frozenset({"ORG_USER_MANAGER"})})
+    return services.callers.create_token(ORG, grants)[0]
+
+
+@contextmanager
+def drained(client: Client, *lists: str) -> Iterator[None]:
+    """Nobody works in this run, so the lists are emptied as workers would empty them."""
+    stop = threading.Event()
+
+    def drain() -> None:
+        while not stop.wait(DRAIN_EVERY_SECONDS):
+            client.delete(*lists)
+
+    thread = threading.Thread(target=drain)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()

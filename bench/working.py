@@ -1,0 +1,90 @@
+"""What a worker needs to be measured: a stub to hand over to, resets to send, hints at them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+from bench.processes import Program, is_listening, python_module, running, wait_until
+from bench.site import ORG, Site
+from shared.models import Channel, Queue
+from shared.policies import last_start_seconds
+from shared.queue import Hint
+from shared.store.resets import NewReset
+
+HINTS_AHEAD = 300
+FEED_EVERY_SECONDS = 0.01
+LIFETIME_SECONDS = 3600.0
+
+
+def stub_running(site: Site, *arguments: object) -> AbstractContextManager[Program]:
+    """SendGrid on loopback, over TLS."""
+    place = ("--port", site.stub_port, "--certificate", site.certificate)
+    return running(
+        *python_module("bench.stub", *place, *arguments),
+        is_ready=lambda: is_listening(site.stub_port),
+        log=site.log,
+    )
+
+
+@contextmanager
+def worker_running(site: Site, **more: object) -> Iterator[Program]:
+    """One worker process for the urgent queue; `more` are settings."""
+    settings = {f"KEYTURN_{name.upper()}": str(value) for name, value in more.items()}
+    with running(
+        *python_module("worker", "--queues", "urgent"),
+        is_ready=lambda: bool(site.services.dues.workers_seen(Queue.URGENT)),
+        env=site.environment | settings,
+        log=site.log,
+    ) as worker:
+        yield worker
+    wait_until(lambda: not site.services.dues.workers_seen(Queue.URGENT))
+
+
+def accepted(site: Site) -> int:
+    """How many messages a provider has taken so far, by the store's own count."""
+    return site.services.counters.totals()["to:email:accepted"]
+
+
+def preload(site: Site) -> list[str]:
+    """Record a reset for every user as the web would; nobody is told yet."""
+    return [_record(site, f"u{number}") for number in range(site.users)]
+
+
+def _record(site: Site, user_id: str) -> str:
+    services = site.services
+    new = NewReset(
+        reset_id=services.digests.new_reset_id(user_id),
+        user_id=user_id,
+        org_id=ORG,
+        channel=Channel.EMAIL,
+        language="en",
+        key_id=services.codes.signing_key_id,
+        lifetime_seconds=LIFETIME_SECONDS,
+        last_start_seconds=last_start_seconds(Channel.EMAIL, LIFETIME_SECONDS),
+    )
+    services.resets.record(new)
+    return new.reset_id
+
+
+@contextmanager
+def hinted(site: Site, reset_ids: list[str]) -> Iterator[None]:
+    """Hints at these resets, always a few ahead of the worker, as many busy callers would give."""
+    stop = threading.Event()
+    waiting = iter(reset_ids)
+
+    def feed() -> None:
+        while not stop.wait(FEED_EVERY_SECONDS):
+            for _ in range(HINTS_AHEAD - int(site.client.llen(Queue.URGENT))):
+                if (reset_id := next(waiting, None)) is None:
+                    return
+                site.services.hints.publish(Hint(reset_id, Channel.EMAIL, Queue.URGENT))
+
+    thread = threading.Thread(target=feed)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()

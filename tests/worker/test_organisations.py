@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from shared.models import Organisation
+from worker.organisations import REMEMBERED_SECONDS, Organisations
+
+ACME = Organisation("acme", "Acme")
+
+
+class Store:
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def find(self, org_id: str) -> Organisation | None:
+        self.asked.append(org_id)
+        return ACME if org_id == "acme" else None
+
+
+def test_an_organisation_is_asked_for_once_in_a_moment():
+    store, now = Store(), [0.0]
+    organisations = Organisations(store.find, clock=lambda: now[0])
+
+    found = [organisations.find("acme") for _ in range(3)]
+
+    assert found == [ACME] * 3
+    assert store.asked == ["acme"]
+
+
+def test_a_changed_organisation_is_noticed_after_the_moment():
+    store, now = Store(), [0.0]
+    organisations = Organisations(store.find, clock=lambda: now[0])
+    organisations.find("acme")
+
+    now[0] = REMEMBERED_SECONDS
+    organisations.find("acme")
+
+    assert store.asked == ["acme", "acme"]
+
+
+def test_that_there_is_none_is_remembered_too():
+    store = Store()
+    organisations = Organisations(store.find, clock=lambda: 0.0)
+
+    assert [organisations.find("gone"), organisations.find("gone")] == [None, None]
+    assert store.asked == ["gone"]
