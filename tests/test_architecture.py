@@ -34,6 +34,8 @@ OPEN_ROUTES = {
     "/livez": "names nobody",
     "/readyz": "names nobody",
     "/metrics": "names nobody",
+    "/openapi.json": "describes the calls, says nothing of anybody",
+    "/docs": "the same for people",
     "/ui/password/reset": "the code is the credential",
     "/ui/password/reset/fresh": "answers everybody the same",
     "/r/<reset_id>/<code>": "the code is the credential",

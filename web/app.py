@@ -17,6 +17,7 @@ from shared.errors import (
 from shared.wiring import Services
 from web.api import answer, api, house
 from web.api_v2 import api_v2
+from web.docs import docs
 from web.faces import choose_face
 from web.health import health
 from web.house import open_house
@@ -47,6 +48,7 @@ def create_app(services: Services) -> Flask:
     app.register_blueprint(api)
     app.register_blueprint(api_v2)
     app.register_blueprint(health)
+    app.register_blueprint(docs)
     app.register_blueprint(pages)
     app.register_blueprint(inbox)
     app.register_error_handler(CallerError, _tell_caller)

@@ -7,9 +7,11 @@ from urllib.parse import urlsplit
 
 from shared.codes import Code
 from shared.errors import (
+    CodeExpiredError,
     InvalidRequestError,
     MachineUserError,
     ResetUserNotInitialisedError,
+    UnknownKeyError,
     UserHiddenError,
     UserNotInitialisedError,
     UserPermissionError,
@@ -163,7 +165,14 @@ def _allowed_hosts(house: House, organisation: Organisation | None) -> frozenset
 
 
 def _code_of(house: House, recorded: Recorded) -> Code:
-    """The code of a reset, again or for the first time: it is derived, so it needs no keeping."""
+    """The code of a reset, again or for the first time: it is derived, so it needs no keeping.
+
+    Raises:
+        CodeExpiredError: it was made with a key that is no longer held, so it opens nothing.
+    """
     reset = house.resets.find(recorded.reset_id)
     key_id = reset.key_id if reset else house.codes.signing_key_id
-    return house.codes.code(recorded.reset_id, key_id)
+    try:
+        return house.codes.code(recorded.reset_id, key_id)
+    except UnknownKeyError as error:
+        raise CodeExpiredError from error

@@ -18,6 +18,8 @@ import grpc
 import pytest
 from house import CHECKOUT
 
+from tests.rpc import PASSWORD_RESET
+
 CLIENTS = Path(__file__).parent / "clients"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "keyturn-tests"
 INSTALL_SECONDS = 120
@@ -116,6 +118,27 @@ def test_grpc_js_speaks_grpc(run_client):
     assert told["grpc unknown user"]["error"] == unknown_user
     unknown_token = {"code": 16, "id": NO_TOKEN, "hasDetails": True}
     assert told["grpc unknown token"]["error"] == unknown_token
+
+
+@needs_node
+@pytest.mark.parametrize("protocol", ["grpc", "grpcweb", "connect"])
+def test_buf_curl_speaks_all_three_protocols(clients, house, protocol):
+    base = f"http://{house.grpc_target}" if protocol == "grpc" else house.url
+    # Reflection is native gRPC's; the other two read our own .proto files.
+    where = ["--http2-prior-knowledge"] if protocol == "grpc" else ["--schema", "."]
+    command = [clients / "node_modules/.bin/buf", "curl", "--protocol", protocol, *where]
+    command += ["--header", f"Authorization: Bearer {house.token}"]
+
+    def call(user_id: str) -> subprocess.CompletedProcess[str]:
+        asked = ["--data", json.dumps({"userId": user_id}), base + PASSWORD_RESET]
+        return subprocess.run(
+            [*command, *asked], cwd=CHECKOUT, capture_output=True, text=True, check=False
+        )
+
+    assert json.loads(call("ada").stdout)["details"]["resourceOwner"] == "demo"
+    refused = json.loads(call("nobody").stderr)
+    assert refused["code"] == "not_found"
+    assert NO_USER in refused["message"]
 
 
 def test_grpc_requests_finds_the_calls_by_reflection(house):

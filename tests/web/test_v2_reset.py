@@ -386,6 +386,20 @@ def test_a_repeated_key_gives_the_same_code_again(wire):
     assert len(wire.records()) == 1
 
 
+def test_a_repeated_key_whose_code_can_no_longer_be_made_says_so(real_client):
+    old, new = "o" * 32, "n" * 32
+    wire = WireV2(real_client, secret_keys=(old,))
+    first = wire.reset_v2(body=RETURN, Idempotency_Key="k")
+    both = WireV2(real_client, secret_keys=(new, old))
+    again = both.reset_v2(body=RETURN, token=wire.token, Idempotency_Key="k")
+    alone = WireV2(real_client, secret_keys=(new,))
+
+    gone = alone.reset_v2(body=RETURN, token=wire.token, Idempotency_Key="k")
+
+    assert again.get_json() == first.get_json()
+    assert problem(gone) == (400, 9, "CODE-QvUQ4P")
+
+
 @pytest.mark.parametrize(
     ("first", "second"),
     [

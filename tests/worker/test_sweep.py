@@ -9,8 +9,8 @@ import time
 
 import pytest
 
+from shared.hints import Hint
 from shared.models import Channel, Queue, Status
-from shared.queue import Hint
 from shared.store import keys
 from shared.store.connection import connect
 from shared.store.dues import WORKER_SEEN_SECONDS

@@ -35,7 +35,9 @@ from web.rpc.statuses import write_status_details
 
 LEAST_THREADS = 40  # calls of one connection that run side by side, whatever the setting says
 STOP_SECONDS = 30.0
-ARRIVAL_SECONDS = 0.1  # what had arrived when the stop was asked for has begun by then
+# grpcio cancels calls that have arrived and not begun when it stops, so a quiet moment comes first.
+QUIET_SECONDS = 0.05
+MOST_QUIET_WAITS = 40
 STREAMS_PER_CONNECTION = 1024
 OPTIONS = (
     ("grpc.max_receive_message_length", MAX_BODY_BYTES),
@@ -80,12 +82,12 @@ async def serve(
 
 async def _stop(server: grpc.aio.Server, handlers: Handlers) -> None:
     """Take no more calls, finish those in flight, then let go of who only watches."""
+    await handlers.wait_quiet()
     ending = asyncio.ensure_future(server.stop(STOP_SECONDS))
-    await asyncio.sleep(ARRIVAL_SECONDS)
     idle = asyncio.ensure_future(handlers.wait_idle())
     await asyncio.wait((ending, idle), return_when=asyncio.FIRST_COMPLETED)
     idle.cancel()
-    await server.stop(ARRIVAL_SECONDS)
+    await server.stop(QUIET_SECONDS)
     await ending
 
 
@@ -96,6 +98,7 @@ class Handlers(grpc.GenericRpcHandler):
         """Calls run in the pool."""
         self._house = house
         self._pool = pool
+        self._calls_begun = 0
         self._calls_in_flight = 0
         self._is_idle = asyncio.Event()
         self._is_idle.set()
@@ -103,6 +106,14 @@ class Handlers(grpc.GenericRpcHandler):
     async def wait_idle(self) -> None:
         """Come back once no call is in flight."""
         await self._is_idle.wait()
+
+    async def wait_quiet(self) -> None:
+        """Come back once no call has begun for a moment, or soon where that never happens."""
+        for _ in range(MOST_QUIET_WAITS):
+            begun = self._calls_begun
+            await asyncio.sleep(QUIET_SECONDS)
+            if self._calls_begun == begun:
+                return
 
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
@@ -116,6 +127,7 @@ class Handlers(grpc.GenericRpcHandler):
         return None
 
     def _begin(self) -> None:
+        self._calls_begun += 1
         self._calls_in_flight += 1
         self._is_idle.clear()
 

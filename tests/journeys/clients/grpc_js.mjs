@@ -33,7 +33,7 @@ await report(
   },
   (error) => ({
     code: error.code,
-    id: /\(([\w-]+)\)$/.exec(error.details)?.[1] ?? null,
+    id: /\(([A-Z]+-\w+)\)$/.exec(error.details)?.[1] ?? null,
     hasDetails: error.metadata.get("grpc-status-details-bin").length === 1,
   }),
 );

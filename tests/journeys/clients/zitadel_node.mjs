@@ -13,5 +13,5 @@ await report(
     "grpc unknown user": () => management.sendHumanResetPasswordNotification({ userId: "nobody", type: 0 }),
     "grpc unknown token": () => stranger.sendHumanResetPasswordNotification({ userId: "ada", type: 0 }),
   },
-  (error) => ({ code: error.code ?? String(error), id: /\(([\w-]+)\)$/.exec(error.details ?? "")?.[1] ?? null }),
+  (error) => ({ code: error.code ?? String(error), id: /\(([A-Z]+-\w+)\)$/.exec(error.details ?? "")?.[1] ?? null }),
 );

@@ -1,0 +1,69 @@
+"""gRPC-Web and Connect on the real web server: bodies that come in pieces, stall or never end."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+
+from tests.rpc import V1, Notification
+
+pytestmark = pytest.mark.real_server
+CHUNK = b"4000\r\n" + b" " * 0x4000 + b"\r\n"
+
+
+def post(house, data, kind="application/json"):
+    headers = {"Authorization": f"Bearer {house.token}", "Content-Type": kind}
+    return requests.post(house.url + V1, data=data, headers=headers, timeout=20)
+
+
+def say(house, *parts: bytes) -> tuple[int, dict[str, object]]:
+    """HTTP status and JSON of what raw bytes are answered with."""
+    address = urlsplit(house.url)
+    with socket.create_connection((address.hostname, address.port)) as line:
+        for part in parts:
+            line.sendall(part)
+        line.settimeout(20)
+        answer = http.client.HTTPResponse(line)
+        answer.begin()
+        told = answer.status, json.loads(answer.read())
+        answer.close()
+    return told
+
+
+def head(house, *headers: str) -> bytes:
+    lines = [f"POST {V1} HTTP/1.1", "Host: x", f"Authorization: Bearer {house.token}"]
+    return "\r\n".join([*lines, "Content-Type: application/json", *headers, "", ""]).encode()
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/grpc-web+proto"])
+def test_a_chunked_body_is_read(kind, house):
+    message = Notification(user_id="ada").SerializeToString()
+    body = b'{"userId":"ada"}' if "json" in kind else b"\0\0\0\0\x05" + message
+
+    answer = post(house, iter([body[:3], body[3:]]), kind)
+
+    assert answer.status_code == 200
+    assert answer.headers["Keyturn-Reset-Id"]
+
+
+def test_an_empty_body_is_refused(house):
+    answer = post(house, b"")
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_argument")
+
+
+def test_an_endless_body_is_refused_at_the_cap(house):
+    told = say(house, head(house, "Transfer-Encoding: chunked"), *[CHUNK] * 5)
+
+    assert (told[0], told[1]["code"]) == (429, "resource_exhausted")
+
+
+def test_a_body_that_stalls_is_refused_in_time(house):
+    told = say(house, head(house, "Content-Length: 50"), b"{")
+
+    assert (told[0], told[1]["code"]) == (400, "invalid_argument")
