@@ -66,10 +66,12 @@ class TaskEnvelope:
         )
 
     def _make(self, channel: Any, kind: Channel, queue: Queue) -> dict[str, Any]:
-        facts: dict[str, Any] = {"expires": 1, "ignore_result": True}
-        made = self._app.amqp.as_task_v2("id", TASK_NAMES[kind], ("id",), {}, **facts)
-        kinds, parts = ("application/json", "utf-8"), (made.headers, dict(made.properties))
-        message = channel.prepare_message("", 0, *kinds, *parts)
+        made = self._app.amqp.as_task_v2(
+            "id", TASK_NAMES[kind], ("id",), {}, expires=1, ignore_result=True
+        )
+        message = channel.prepare_message(
+            "", 0, "application/json", "utf-8", made.headers, dict(made.properties)
+        )
         message["properties"].update(
             delivery_mode=2,
             expiration=str(HINT_LIFETIME_SECONDS * 1000),

@@ -25,6 +25,8 @@ log = structlog.get_logger()
 
 MOST_WAITING = 1000  # hints in the broker; more would only be memory
 MOST_AT_ONCE = 200
+AT_ONCE: dict[str, Any] = {"max_retries": 1, "interval_start": 0}  # or not at all
+IMPATIENT = {"socket_timeout": 0.7, "socket_connect_timeout": 0.7}  # a frozen broker is none
 GATHER_SECONDS = 0.005  # between two trips to the broker: under load many hints share one
 REST_SECONDS = 0.5  # after a failure
 
@@ -100,10 +102,11 @@ class HintPublisher:
     def is_connected(self) -> bool:
         """True when the broker answers now."""
         try:
-            with self._app.pool.acquire(block=True, timeout=1) as connection:
+            with self._app.connection_for_write(transport_options=IMPATIENT) as connection:
+                connection.ensure_connection(**AT_ONCE)
                 if _is_redis(channel := connection.default_channel):
                     return bool(channel.client.ping())
-                return bool(connection.ensure_connection(max_retries=1, timeout=1).connected)
+                return bool(connection.connected)
         except _broker_errors(self._app.connection()):
             return False
 
@@ -120,7 +123,7 @@ class HintPublisher:
             try:
                 if connection is None:
                     connection = self._app.connection_for_write()
-                    connection.connect()  # at once or not at all
+                    connection.ensure_connection(**AT_ONCE)
                 if hints:
                     self._publish_all(connection.default_channel, hints)
                 if not is_last:

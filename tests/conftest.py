@@ -54,6 +54,22 @@ def answers(socket: Path) -> bool:
 
 
 @pytest.fixture
+def own_server(tmp_path):
+    """Starts a server on a socket, as often as asked; all of them end with the test."""
+    started = []
+
+    def start(socket: Path = tmp_path / "own.sock") -> subprocess.Popen[bytes]:
+        socket.unlink(missing_ok=True)
+        started.append(start_server(socket))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.kill()
+        server.wait(SERVER_START_SECONDS)
+
+
+@pytest.fixture
 def fake_client():
     with fakeredis.FakeRedis(server=fakeredis.FakeServer(), decode_responses=True) as client:
         yield client

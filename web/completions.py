@@ -63,7 +63,9 @@ def complete_reset(
         CodeMismatchError: wrong, and a code is live. CodeUnusableError: used, voided, displaced, or
         none is live. CodeExpiredError. TooManyRequestsError: too many wrong codes today.
         PasswordMissingError, PasswordTooLongError, PasswordPolicyError.
-        StoreUnavailableError, DirectoryUnavailableError: nothing was changed.
+        DirectoryUnavailableError: nothing was changed.
+        StoreUnavailableError: nothing was changed; or, where the store went away in between and
+            stayed away, the password was, and its code still works.
     """
     user = check_may_reset(house.directory.find_user(user_id), None)
     known = _judge_code(house, user_id, typed_code)

@@ -14,18 +14,10 @@ from pathlib import Path
 import pytest
 from celery.contrib.testing.worker import start_worker
 
+from shared.hints import HINT_LIFETIME_SECONDS, TASK_NAMES, Hint
 from shared.models import Channel, Queue
-from shared.queue import (
-    HINT_LIFETIME_SECONDS,
-    MOST_AT_ONCE,
-    MOST_WAITING,
-    TASK_NAMES,
-    Hint,
-    HintPublisher,
-    make_celery,
-)
+from shared.queue import MOST_AT_ONCE, MOST_WAITING, HintPublisher, make_celery
 from shared.settings import Settings
-from tests.conftest import start_server
 from worker.tasks import Desk, register_tasks
 
 pytestmark = pytest.mark.real_server
@@ -259,28 +251,24 @@ def test_what_gathers_for_a_broker_that_is_gone_has_an_end(tmp_path):
     assert publisher._hints.qsize() <= MOST_WAITING
 
 
-def test_a_broker_that_comes_back_gets_hints_again(tmp_path):
+def test_a_broker_that_comes_back_gets_hints_again(tmp_path, own_server):
     socket = tmp_path / "own.sock"
     publisher = HintPublisher(an_app(f"unix://{socket}"))
     publisher.publish(a_hint("0lost"))
     time.sleep(0.2)
-    server = start_server(socket)
-    try:
+    own_server()
 
-        def arrives():
-            publisher.publish(a_hint())
-            return publisher.waiting(Queue.URGENT)
+    def arrives():
+        publisher.publish(a_hint())
+        return publisher.waiting(Queue.URGENT)
 
-        wait_until(arrives)
-    finally:
-        publisher.close()
-        server.kill()
-        server.wait()
+    wait_until(arrives)
+    publisher.close()
 
 
-def test_a_frozen_broker_costs_a_request_nothing(tmp_path):
+def test_a_frozen_broker_costs_a_request_nothing(tmp_path, own_server):
     socket = tmp_path / "own.sock"
-    server = start_server(socket)
+    server = own_server()
     publisher = HintPublisher(an_app(f"unix://{socket}"))
     publisher.publish(a_hint())
     wait_until(lambda: publisher.waiting(Queue.URGENT) == 1)
@@ -292,7 +280,21 @@ def test_a_frozen_broker_costs_a_request_nothing(tmp_path):
     took = time.monotonic() - began
 
     os.kill(server.pid, signal.SIGCONT)
-    server.kill()
-    server.wait()
     assert slowest < 5
     assert took < 2.5
+
+
+@pytest.mark.parametrize("state", ["gone", "frozen"])
+def test_whether_the_broker_answers_is_told_within_two_seconds(tmp_path, own_server, state):
+    socket = tmp_path / "own.sock"
+    server = own_server()
+    publisher = HintPublisher(an_app(f"unix://{socket}"))
+    assert publisher.is_connected()
+    os.kill(server.pid, signal.SIGSTOP if state == "frozen" else signal.SIGKILL)
+
+    began = time.monotonic()
+    is_connected = publisher.is_connected()
+    took = time.monotonic() - began
+
+    assert not is_connected
+    assert took < 2

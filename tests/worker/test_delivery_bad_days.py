@@ -20,7 +20,6 @@ from shared.log import set_up_logging
 from shared.models import Channel, Recipient, Status
 from shared.store.connection import connect
 from shared.store.resets import MAX_CLAIMS
-from tests.conftest import start_server
 from tests.delivery_house import TAKEN, ScriptedProvider, a_delivery_house
 from worker.delivery import _insist
 from worker.tasks import DeliveryFailedError, Desk, register_tasks
@@ -115,14 +114,14 @@ def test_an_outcome_is_given_up_only_when_the_claim_has_ended(fake_client):
 
 
 @pytest.mark.real_server
-def test_a_server_frozen_when_the_answer_comes_costs_no_second_message(tmp_path, logs):
-    server = start_server(tmp_path / "own.sock")
-    with connect(f"unix://{tmp_path}/own.sock", timeout_seconds=0.2) as client:
+def test_a_server_frozen_when_the_answer_comes_costs_no_second_message(tmp_path, own_server, logs):
+    server = own_server()
+    with connect(f"unix://{tmp_path}/own.sock", timeout_seconds=0.5) as client:
         house = a_delivery_house(client)
 
         def freeze():
             os.kill(server.pid, signal.SIGSTOP)
-            threading.Timer(0.9, os.kill, (server.pid, signal.SIGCONT)).start()
+            threading.Timer(1.4, os.kill, (server.pid, signal.SIGCONT)).start()
             return TAKEN
 
         provider = ScriptedProvider(freeze, TAKEN)
@@ -134,8 +133,28 @@ def test_a_server_frozen_when_the_answer_comes_costs_no_second_message(tmp_path,
         assert house.outcomes(reset_id) == ["accepted"]
         assert len(provider.messages) == 1
         assert house.services.counters.totals()["p:p1:accepted:n"] == 1
-    server.kill()
-    server.wait()
+
+
+@pytest.mark.real_server
+def test_a_server_full_when_the_answer_comes_costs_no_second_message(tmp_path, own_server, logs):
+    own_server()
+    with connect(f"unix://{tmp_path}/own.sock") as client:
+        house = a_delivery_house(client)
+
+        def fill():
+            client.config_set("maxmemory", 1)
+            threading.Timer(0.4, client.config_set, ("maxmemory", 0)).start()
+            return TAKEN
+
+        provider = ScriptedProvider(fill, TAKEN)
+        house.providers[Channel.EMAIL][:] = [provider]
+        reset_id = house.record()
+
+        house.deliver(reset_id)
+
+        assert house.outcomes(reset_id) == ["accepted"]
+        assert len(provider.messages) == 1
+        assert house.stores.counted_now() == house.stores.census() == {}
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyError, UnicodeError])

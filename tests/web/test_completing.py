@@ -1,0 +1,123 @@
+"""Using a code while the store fails: the password and its code change together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from shared.errors import CodeUnusableError, DirectoryUnavailableError, StoreUnavailableError
+from shared.models import Kind, Status
+from tests.builders import a_user, an_organisation, some_services
+from tests.store_builders import Stores
+from web.completions import complete_reset
+from web.house import open_house
+
+PASSWORD = "Correct-horse-1"
+
+
+class LostAnswers:
+    """A store that completes, but whose answer is lost so many times."""
+
+    def __init__(self, store, times, *, runs):
+        self._store, self._times, self._runs = store, times, runs
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+
+    def complete(self, *place, **facts):
+        if self._times == 0:
+            return self._store.complete(*place, **facts)
+        self._times -= 1
+        if self._runs:
+            self._store.complete(*place, **facts)
+        raise StoreUnavailableError
+
+
+class SilentDirectory:
+    """Finds users, but cannot set their passwords now."""
+
+    def __init__(self, directory):
+        self._directory = directory
+
+    def find_user(self, user_id):
+        return self._directory.find_user(user_id)
+
+    def set_password(self, user, password, *, change_required=False):
+        raise DirectoryUnavailableError
+
+
+@pytest.fixture
+def house(client):
+    services = some_services(client)
+    an_organisation(services)
+    a_user(services)
+    return open_house(services)
+
+
+@pytest.fixture
+def stores(client, house):
+    stores = (house.digests, house.resets, house.code_store, house.dues, house.counters)
+    return Stores(client, *stores)
+
+
+@pytest.fixture
+def reset_id(house, stores):
+    return stores.record(kind=Kind.RETURNED, key_id=house.codes.signing_key_id)
+
+
+def complete(house, reset_id):
+    code = house.codes.code(reset_id, house.codes.signing_key_id).spelled
+    return complete_reset(house, user_id="ada", typed_code=code, new_password=PASSWORD)
+
+
+def has_new_password(house):
+    return house.directory.has_password(house.directory.find_user("ada"), PASSWORD)
+
+
+@pytest.mark.parametrize("runs", [True, False], ids=["answer lost", "call lost"])
+def test_a_store_that_fails_after_the_password_was_set_is_asked_again(
+    house, stores, reset_id, runs
+):
+    losing = replace(house, code_store=LostAnswers(house.code_store, 1, runs=runs))
+
+    done = complete(losing, reset_id)
+
+    assert has_new_password(house)
+    assert done.sequence == 2
+    assert stores.live() == set()
+    assert house.counters.totals()["completed"] == 1
+    assert stores.census() == {Status.QUEUED: 1}
+
+
+def test_a_store_that_stays_away_is_told_to_the_caller(house, stores, reset_id):
+    losing = replace(house, code_store=LostAnswers(house.code_store, 9, runs=False))
+
+    with pytest.raises(StoreUnavailableError):
+        complete(losing, reset_id)
+
+    assert stores.live() == {reset_id}
+
+
+def test_a_directory_that_is_away_leaves_the_code_usable(house, stores, reset_id):
+    silent = replace(house, directory=SilentDirectory(house.directory))
+
+    with pytest.raises(DirectoryUnavailableError):
+        complete(silent, reset_id)
+
+    assert complete(house, reset_id).sequence == 2
+    assert has_new_password(house)
+
+
+def test_a_code_works_once(house, reset_id):
+    complete(house, reset_id)
+
+    with pytest.raises(CodeUnusableError):
+        complete(house, reset_id)
+
+
+def test_completing_hints_at_the_notice(house, stores, reset_id):
+    complete(house, reset_id)
+
+    (hint,) = house.hints.published
+    assert stores.resets.find(hint.reset_id).kind is Kind.NOTICE
