@@ -39,9 +39,8 @@ def main() -> None:
     machine: dict[str, str] = {}
     for name in chosen.measures or MEASURES:
         print(f"measuring {name} …", flush=True)
-        with open_site(
-            users=users
-        ) as site:  # one each: what one leaves behind is work for the next
+        # One each: what one measure leaves behind is work for the workers of the next.
+        with open_site(users=users) as site:
             rows += MEASURES[name](site, seconds=seconds)
             machine = machine_facts(site.client.info("server"))
     print_rows(rows, machine)
