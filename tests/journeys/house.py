@@ -149,6 +149,12 @@ class House:
         except OSError:
             return 0
 
+    def grpc_listens(self) -> bool:
+        """True when the gRPC process takes connections."""
+        host, port = self.grpc_target.split(":")
+        with socket.socket() as probe:
+            return probe.connect_ex((host, int(port))) == 0
+
     def stop(self) -> int:
         """Ctrl-C; the exit status."""
         process = self._must_run()

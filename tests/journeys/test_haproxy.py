@@ -35,9 +35,11 @@ def public(house):
         "KEYTURN_GRPC_SERVER": house.grpc_target,
     }
     with subprocess.Popen([HAPROXY, "-f", CONFIG, "-db"], env=environ) as proxy:
-        wait_until(lambda: is_up(address), seconds=10, what="haproxy")
-        yield address
-        proxy.terminate()
+        try:
+            wait_until(lambda: is_up(address), seconds=20, what="haproxy")
+            yield address
+        finally:
+            proxy.kill()
 
 
 def is_up(address: str) -> bool:

@@ -104,6 +104,7 @@ def test_a_child_that_is_killed_is_started_again(name, house):
 
     wait_until(lambda: house.pid_of(name) != before, seconds=10, what=f"another {name}")
     wait_until(lambda: house.status("/readyz") == 200, seconds=20, what="ready again")
+    wait_until(house.grpc_listens, seconds=20, what="gRPC again")
 
 
 def test_a_server_that_still_runs_is_adopted(open_house):
