@@ -7,6 +7,7 @@ npm or a way to a package index they are skipped.
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import warnings
 
@@ -78,7 +79,9 @@ def test_grpc_js_speaks_grpc(run_client):
 
 @needs_node
 @pytest.mark.parametrize("protocol", ["grpc", "grpcweb", "connect"])
-def test_buf_curl_speaks_all_three_protocols(clients, house, protocol):
+def test_buf_curl_speaks_all_three_protocols(clients, house, protocol, tmp_path):
+    # buf reads every .proto below its schema, and a checkout's .venv holds those of others.
+    shutil.copytree(CHECKOUT / "web" / "rpc", tmp_path / "web" / "rpc")
     base = f"http://{house.grpc_target}" if protocol == "grpc" else house.url
     # Reflection is native gRPC's; the other two read our own .proto files.
     where = ["--http2-prior-knowledge"] if protocol == "grpc" else ["--schema", "."]
@@ -88,7 +91,7 @@ def test_buf_curl_speaks_all_three_protocols(clients, house, protocol):
     def call(user_id: str) -> subprocess.CompletedProcess[str]:
         asked = ["--data", json.dumps({"userId": user_id}), base + PASSWORD_RESET]
         return subprocess.run(
-            [*command, *asked], cwd=CHECKOUT, capture_output=True, text=True, check=False
+            [*command, *asked], cwd=tmp_path, capture_output=True, text=True, check=False
         )
 
     assert json.loads(call("ada").stdout)["details"]["resourceOwner"] == "demo"
