@@ -1,4 +1,4 @@
-"""`python -m bench [--seconds N] [--quick] [accept latency worker providers]`."""
+"""`python -m bench [--seconds N] [--quick] [accept latency worker providers protocols]`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from bench.accept import measure_accept
 from bench.figures import Row, print_rows
 from bench.latency import measure_latency
 from bench.machine import machine_facts
+from bench.protocols import measure_protocols
 from bench.providers import measure_providers
 from bench.site import open_site
 from bench.worker import measure_worker
@@ -23,6 +24,7 @@ MEASURES: dict[str, Callable[..., list[Row]]] = {
     "latency": measure_latency,
     "worker": measure_worker,
     "providers": measure_providers,
+    "protocols": measure_protocols,
 }
 
 
