@@ -28,6 +28,7 @@ EVENTS = {
     "attempt.stale": "the outcome came after the claim had ended and was not noted",
     "provider.failed_over": "this attempt goes to another provider than the last",
     "provider.unasked": "a doubtful attempt could not be looked up now",
+    "suppression.lifted": "an operator let a recipient be written to again; says who and why",
     "suppression.added": "a recipient is not written to from now on",
     "directory.unavailable": "the user directory did not answer",
     "issuer.unavailable": "the identity provider's keys could not be fetched; those held go on",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from web import cli_people, cli_resets, cli_tokens, cli_up
+from web import cli_people, cli_resets, cli_suppressions, cli_tokens, cli_up
 from web.cli_failures import tell_failures
 
 # A further command is one line here.
@@ -16,6 +16,7 @@ COMMANDS: tuple[click.Command, ...] = (
     cli_resets.reset,
     cli_resets.explain,
     cli_resets.status,
+    cli_suppressions.suppression,
 )
 
 

@@ -115,7 +115,8 @@ def _failed(reset: Reset, _now: datetime) -> Verdict:
 def _suppressed(reset: Reset, _now: datetime) -> Verdict:
     return Verdict(
         f"Nothing was sent: {_why(reset)}, so this address is not written to.",
-        "Check the address with the user and correct it in the directory.",
+        "Check the address with the user; correct it in the directory, or lift the suppression: "
+        "`keyturn suppression lift`.",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -39,6 +40,16 @@ class SuppressionStore:
         if not found:
             return None
         return Suppression(found["reason"], found["source"], moment(found["since"]))
+
+    def list_all(self) -> Iterator[tuple[str, Suppression]]:
+        """Every suppression by the digest of its recipient, in no order."""
+        prefix = keys.suppression("")
+        with store_errors():
+            for key in self._client.scan_iter(match=f"{prefix}*", count=1000):
+                found = self._client.hgetall(key)
+                if found:  # else lifted meanwhile
+                    told = Suppression(found["reason"], found["source"], moment(found["since"]))
+                    yield key.removeprefix(prefix), told
 
     def add(self, recipient: Recipient, *, reason: str, source: str) -> None:
         """From now on the recipient is not written to; a reason that stands there stays."""

@@ -1,0 +1,133 @@
+"""`keyturn reset`, `explain`, `status` and `suppression`, as an operator types them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.builders import a_user, an_organisation, some_services
+
+CHECKOUT = Path(__file__).resolve().parent.parent.parent
+SECRET = "a secret key of more than thirty-two characters"
+
+pytestmark = pytest.mark.real_server
+
+
+@pytest.fixture
+def services(real_client):
+    services = some_services(real_client)
+    an_organisation(services)
+    a_user(services)
+    return services
+
+
+@pytest.fixture
+def run(services, real_redis_url, tmp_path):
+    """Runs a command in a process of its own: it sets up the logs of a whole process."""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("KEYTURN_")}
+        return subprocess.run(
+            [sys.executable, "-m", "web.cli", *arguments],
+            cwd=CHECKOUT,
+            env=inherited
+            | {
+                "KEYTURN_REDIS_URL": real_redis_url,
+                "KEYTURN_SECRET_KEYS": SECRET,
+                "KEYTURN_DATA_DIR": str(tmp_path),
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+        )
+
+    return run
+
+
+def printed(done: subprocess.CompletedProcess[str]):
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_reset_that_was_sent_for_is_explained(run, services):
+    sent = printed(run("reset", "send", "ada", "--json"))
+
+    told = printed(run("explain", "--reset", sent["resetId"], "--json"))
+
+    assert told["verdict"].startswith("It has been waiting in the urgent queue")
+    assert told["resets"][0]["recipient"] == "a***@example.com"
+    assert services.resets.find(sent["resetId"]).user_id == "ada"
+
+
+def test_the_resets_of_an_address_are_explained_newest_first(run):
+    first = printed(run("reset", "send", "ada", "--type", "email", "--json"))["resetId"]
+    refused = run("reset", "send", "ada", "--type", "sms", "--json")
+
+    told = printed(run("explain", "--address", "ada@example.com", "--json"))
+
+    assert refused.returncode == 1
+    assert "cooldown" in refused.stderr
+    assert [each["resetId"] for each in told["resets"]] == [first]
+
+
+def test_a_user_without_a_request_gets_a_verdict_too(run):
+    told = printed(run("explain", "--user", "ada", "--json"))
+
+    assert told["verdict"].startswith("No request for this user reached Keyturn")
+    assert told["resets"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "reason"),
+    [
+        (("explain", "--user", "nobody"), 1, "there is no user"),
+        (("explain", "--address", "nobody@example.com"), 1, "no user in the directory"),
+        (("explain",), 2, "give one of"),
+        (("explain", "--user", "ada", "--reset", "x"), 2, "give one of"),
+        (("reset", "send", "nobody"), 1, "User could not be found"),
+        (("reset", "send", "ada", "--type", "pigeon"), 2, "pigeon"),
+        (("suppression", "lift", "ada@example.com", "--reason", "x"), 1, "is not suppressed"),
+        (("suppression", "add", "banana", "--reason", "x"), 1, "must be a phone number"),
+        (("suppression", "add", "ada@example.com"), 2, "--reason"),
+    ],
+)
+def test_what_cannot_be_done_is_said(run, arguments, status, reason):
+    done = run(*arguments)
+
+    assert done.returncode == status
+    assert reason in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_status_names_what_is_wrong_first(run):
+    run("reset", "send", "ada")
+
+    facts = printed(run("status", "--json"))
+    words = run("status").stdout
+
+    assert facts["due"] == {"urgent": 1, "bulk": 0}
+    assert facts["oldestDueSeconds"] > 0
+    assert facts["workers"] == {"urgent": 0, "bulk": 0}
+    assert words.startswith("No worker of the urgent queue was seen")
+
+
+def test_a_suppressed_address_is_written_to_again_once_it_is_lifted(run):
+    printed(run("suppression", "add", "Ada@example.com", "--reason", "asked us to", "--json"))
+
+    refused = run("reset", "send", "ada")
+    listed = printed(run("suppression", "list", "--json"))
+    lifted = run("suppression", "lift", "ada@example.com", "--reason", "asked again", "--by", "eve")
+    sent = run("reset", "send", "ada")
+
+    assert "suppressed" in refused.stderr
+    assert [each["reason"] for each in listed] == ["asked us to"]
+    assert '"by":"eve"' in lifted.stderr
+    assert "ada@example.com" not in lifted.stderr + lifted.stdout
+    assert sent.returncode == 0, sent.stderr
+    assert printed(run("suppression", "list", "--json")) == []

@@ -1,0 +1,83 @@
+"""`keyturn suppression`: who is not written to, and why; each change says who made it."""
+
+from __future__ import annotations
+
+import getpass
+
+import click
+import structlog
+
+from shared import particulars
+from shared.models import Channel, Recipient
+from web.cli_failures import RefusedError
+from web.cli_house import house
+from web.cli_output import json_option, print_facts, print_json, print_table
+
+log = structlog.get_logger()
+
+by_option = click.option("--by", default=getpass.getuser, help="Who; you, when not given.")
+
+
+@click.group()
+def suppression() -> None:
+    """Recipients that are not written to."""
+
+
+@suppression.command("list")
+@json_option
+def list_suppressions(*, as_json: bool) -> None:
+    """List them; addresses stand in no record, so each is told by its digest."""
+    with house() as services:
+        rows = [
+            {"digest": digest, "reason": found.reason, "source": found.source, "since": found.since}
+            for digest, found in services.suppressions.list_all()
+        ]
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(rows, nothing="Nobody is suppressed.")
+
+
+@suppression.command("add")
+@click.argument("address")
+@click.option("--reason", required=True, help="Why nobody may write there.")
+@by_option
+@json_option
+def add_suppression(address: str, reason: str, by: str, *, as_json: bool) -> None:
+    """Write to an address no more."""
+    recipient = read_recipient(address)
+    with house() as services:
+        services.suppressions.add(recipient, reason=reason, source=f"operator {by}")
+    facts = {"recipient": recipient.masked, "reason": reason, "by": by}
+    print_json(facts) if as_json else print_facts(facts)
+
+
+@suppression.command("lift")
+@click.argument("address")
+@click.option("--reason", required=True, help="Why it may be written to again.")
+@by_option
+@json_option
+def lift_suppression(address: str, reason: str, by: str, *, as_json: bool) -> None:
+    """Write to an address again, from the next reset on."""
+    recipient = read_recipient(address)
+    with house() as services:
+        if not services.suppressions.lift(recipient):
+            raise RefusedError(f"{recipient.masked} is not suppressed")
+        digest = services.suppressions.digest(recipient)
+    log.warning("suppression.lifted", digest=digest, by=by, reason=reason)
+    facts = {"recipient": recipient.masked, "reason": reason, "by": by}
+    print_json(facts) if as_json else print_facts(facts)
+
+
+def read_recipient(address: str) -> Recipient:
+    """An address as the directory spells it.
+
+    Raises:
+        RefusedError: it is neither an e-mail address nor a phone number.
+    """
+    is_email = "@" in address
+    try:
+        spelled = particulars.email(address) if is_email else particulars.phone(address)
+    except ValueError as error:
+        raise RefusedError(f"the address {error}") from error
+    return Recipient(Channel.EMAIL if is_email else Channel.SMS, spelled)
