@@ -130,7 +130,7 @@ class HintPublisher:
                     time.sleep(GATHER_SECONDS)
             except Exception as error:  # whatever kombu fails with: the thread must not end
                 log.warning("hints.dropped", number=len(hints), exc_info=error)
-                with contextlib.suppress(Exception):
+                with contextlib.suppress(Exception):  # what is broken may fail to close
                     connection.close()  # type: ignore[union-attr]
                 connection = None
                 self._rest(is_last=is_last)

@@ -161,7 +161,9 @@ def _first_trouble(facts: dict[str, Any]) -> str | None:
             f"The oldest reset has been due for {age:.0f} s: too few workers, or a slow provider."
         )
     if not facts["hints"]:
-        return "The broker does not answer: the sweepers still send, a little later."
+        return (
+            "The broker does not answer: nothing is sent until it does; the due sets keep it all."
+        )
     return None
 
 

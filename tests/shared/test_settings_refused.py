@@ -1,0 +1,60 @@
+"""What is set and cannot be had is refused at start, not ignored."""
+
+from __future__ import annotations
+
+import pytest
+
+from shared.errors import SettingsError
+from shared.settings import load_settings
+
+
+@pytest.mark.parametrize("word", ["replica", "disk", "tape"])
+def test_a_durability_that_cannot_be_kept_is_refused(word):
+    with pytest.raises(SettingsError, match="KEYTURN_DURABILITY: must be memory"):
+        load_settings({"KEYTURN_DURABILITY": word})
+
+
+def test_a_lease_that_ends_within_a_call_is_refused():
+    with pytest.raises(SettingsError, match="KEYTURN_LEASE_SECONDS must exceed"):
+        load_settings({"KEYTURN_LEASE_SECONDS": "15"})
+
+
+def test_the_short_lives_of_tests_are_taken():
+    settings = load_settings(
+        {
+            "KEYTURN_LEASE_SECONDS": "10",
+            "KEYTURN_PROVIDER_TIMEOUT_SECONDS": "3",
+            "KEYTURN_DOUBT_SECONDS": "5",
+            "KEYTURN_CODE_LIFETIME_SECONDS": "4",
+        }
+    )
+
+    assert settings.lease_seconds == 10
+
+
+@pytest.mark.parametrize(
+    ("environ", "missing"),
+    [
+        ({"KEYTURN_EMAIL_PROVIDERS": "sendgrid"}, "KEYTURN_SENDGRID_API_KEY"),
+        ({"KEYTURN_EMAIL_PROVIDERS": "outbox,smtp"}, "KEYTURN_SMTP_URL"),
+        ({"KEYTURN_SMS_PROVIDERS": "twilio"}, "KEYTURN_TWILIO_ACCOUNT_SID"),
+        ({"KEYTURN_EMAIL_PROVIDERS": "pigeon"}, "must list each of sendgrid, smtp, outbox"),
+        ({"KEYTURN_SECRET_KEYS": "short"}, "at least 32 printable characters"),
+        ({"KEYTURN_SENDGRID_API_URL": "http://mail.example"}, "must begin with https"),
+        ({"KEYTURN_SMS_COUNTRIES": "CH,XX"}, "XX is no region"),
+        ({"KEYTURN_PORT": "70000"}, "must be a port"),
+        ({"KEYTURN_SENDGRID_API_KEY_FILE": "/nonexistent"}, "cannot be read"),
+    ],
+)
+def test_a_setting_that_cannot_work_is_refused_by_name(environ, missing):
+    with pytest.raises(SettingsError, match=missing):
+        load_settings(environ)
+
+
+def test_a_secret_stands_in_no_repr(tmp_path):
+    (tmp_path / "key").write_text("SG.very-secret\n")
+
+    settings = load_settings({"KEYTURN_SENDGRID_API_KEY_FILE": str(tmp_path / "key")})
+
+    assert settings.sendgrid_api_key == "SG.very-secret"
+    assert "very-secret" not in repr(settings)
