@@ -10,7 +10,7 @@ from bench.processes import Program, is_listening, python_module, running, wait_
 from bench.site import ORG, Site
 from shared.models import Channel, Queue
 from shared.policies import last_start_seconds
-from shared.queue import Hint
+from shared.queue import hint_at
 from shared.store.resets import NewReset
 
 HINTS_AHEAD = 300
@@ -79,7 +79,7 @@ def hinted(site: Site, reset_ids: list[str]) -> Iterator[None]:
             for _ in range(HINTS_AHEAD - int(site.client.llen(Queue.URGENT))):
                 if (reset_id := next(waiting, None)) is None:
                     return
-                site.services.hints.publish(Hint(reset_id, Channel.EMAIL, Queue.URGENT))
+                site.services.hints.publish(hint_at(reset_id, Channel.EMAIL, Queue.URGENT))
 
     thread = threading.Thread(target=feed)
     thread.start()

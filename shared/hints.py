@@ -5,25 +5,37 @@ from __future__ import annotations
 import base64
 import uuid
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 import orjson
 
 from shared.models import Channel, Queue
 
-TASK_NAMES = {
-    Channel.EMAIL: "keyturn.send_email",
-    Channel.SMS: "keyturn.send_sms",
-}
 HINT_LIFETIME_SECONDS = 30  # the sweepers give a new one
 
 
-class Hint(NamedTuple):
-    """Which reset to look at, on which queue."""
+class Task(StrEnum):
+    """The names of the tasks, as Flower shows them."""
 
-    reset_id: str
-    channel: Channel
+    SEND_EMAIL = "keyturn.send_email"  # look at one reset
+    SEND_SMS = "keyturn.send_sms"
+
+
+SENDING = {Channel.EMAIL: Task.SEND_EMAIL, Channel.SMS: Task.SEND_SMS}
+
+
+class Hint(NamedTuple):
+    """What to look at, by which task, on which queue."""
+
+    about: str  # an id, nothing else
+    task: Task
     queue: Queue
+
+
+def hint_at(reset_id: str, channel: Channel, queue: Queue) -> Hint:
+    """The hint at a reset."""
+    return Hint(reset_id, SENDING[channel], queue)
 
 
 class TaskEnvelope:
@@ -35,17 +47,17 @@ class TaskEnvelope:
     def __init__(self, app: Any) -> None:
         """`app` is a Celery application; nothing is made before the first hint."""
         self._app = app
-        self._made: dict[tuple[Channel, Queue], dict[str, Any]] = {}
+        self._made: dict[tuple[Task, Queue], dict[str, Any]] = {}
 
     def fill(self, channel: Any, hint: Hint) -> bytes:
         """The message of one hint."""
-        key = (hint.channel, hint.queue)
+        key = (hint.task, hint.queue)
         if key not in self._made:
             self._made[key] = self._make(channel, *key)
         message = self._made[key]
         task_id = str(uuid.uuid4())
         until = datetime.now(UTC) + timedelta(seconds=HINT_LIFETIME_SECONDS)
-        arguments = [[hint.reset_id], {}, message["embed"]]
+        arguments = [[hint.about], {}, message["embed"]]
         return orjson.dumps(
             {
                 **message["rest"],
@@ -55,7 +67,7 @@ class TaskEnvelope:
                     "id": task_id,
                     "root_id": task_id,
                     "expires": until.isoformat(),
-                    "argsrepr": f"('{hint.reset_id}',)",
+                    "argsrepr": f"('{hint.about}',)",
                 },
                 "properties": {
                     **message["properties"],
@@ -65,9 +77,9 @@ class TaskEnvelope:
             }
         )
 
-    def _make(self, channel: Any, kind: Channel, queue: Queue) -> dict[str, Any]:
+    def _make(self, channel: Any, task: Task, queue: Queue) -> dict[str, Any]:
         made = self._app.amqp.as_task_v2(
-            "id", TASK_NAMES[kind], ("id",), {}, expires=1, ignore_result=True
+            "id", task.value, ("id",), {}, expires=1, ignore_result=True
         )
         message = channel.prepare_message(
             "", 0, "application/json", "utf-8", made.headers, dict(made.properties)

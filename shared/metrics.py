@@ -18,7 +18,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from shared.models import Queue
+from shared.models import DUE_QUEUES
 from shared.store.counters import CounterStore
 from shared.store.dues import DueStore
 from shared.store.resets import DURATION_BUCKETS_MS
@@ -95,7 +95,7 @@ def _queue_metrics(dues: DueStore) -> Iterator[Metric]:
     age = GaugeMetricFamily(
         "keyturn_due_oldest_seconds", "How long the longest waiting is overdue", labels=["queue"]
     )
-    for queue in Queue:
+    for queue in DUE_QUEUES:
         view = dues.look(queue)
         depth.add_metric([queue.value], view.waiting)
         late.add_metric([queue.value], view.due)
@@ -106,6 +106,6 @@ def _queue_metrics(dues: DueStore) -> Iterator[Metric]:
     workers = GaugeMetricFamily(
         "keyturn_workers", "Worker processes seen in the last 5 s", labels=["queue"]
     )
-    for queue in Queue:
+    for queue in DUE_QUEUES:
         workers.add_metric([queue.value], len(dues.workers_seen(queue)))
     yield workers

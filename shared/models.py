@@ -18,10 +18,15 @@ class Channel(StrEnum):
 
 
 class Queue(StrEnum):
-    """Whose turn it is; each has a due set, a Celery queue and a worker of its own."""
+    """Whose turn it is; each is a Celery queue."""
 
     URGENT = "urgent"  # a person is waiting
     BULK = "bulk"  # batches
+    RECEIPTS = "receipts"  # what providers reported
+    WEBHOOKS = "webhooks"  # what subscribers are told
+
+
+DUE_QUEUES = (Queue.URGENT, Queue.BULK)  # those with a due set: resets stand in one of them
 
 
 class Kind(StrEnum):

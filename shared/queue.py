@@ -17,7 +17,7 @@ from celery import Celery
 from kombu.exceptions import KombuError
 from kombu.exceptions import OperationalError as BrokerError
 
-from shared.hints import HINT_LIFETIME_SECONDS, TASK_NAMES, Hint, TaskEnvelope
+from shared.hints import HINT_LIFETIME_SECONDS, Hint, TaskEnvelope
 from shared.models import Queue
 from shared.settings import Settings
 
@@ -163,8 +163,8 @@ class HintPublisher:
         if not _is_redis(channel):
             for hint in hints:
                 self._app.send_task(
-                    TASK_NAMES[hint.channel],
-                    (hint.reset_id,),
+                    hint.task.value,
+                    (hint.about,),
                     queue=hint.queue.value,
                     expires=HINT_LIFETIME_SECONDS,
                     retry=False,

@@ -15,6 +15,7 @@ from shared.languages import Languages
 from shared.models import Channel, Queue
 from shared.policies import allowed_regions
 from shared.settings import Settings
+from shared.store.audit import AuditStore
 from shared.store.callers import CallerStore
 from shared.store.codes import CodeStore
 from shared.store.connection import Client, connect
@@ -23,6 +24,7 @@ from shared.store.digests import Digests
 from shared.store.dues import DueStore
 from shared.store.idempotency import IdempotencyStore
 from shared.store.limits import LimitStore
+from shared.store.pauses import PauseStore
 from shared.store.resets import ResetStore
 from shared.store.suppressions import SuppressionStore
 
@@ -65,6 +67,8 @@ class Services:
     suppressions: SuppressionStore
     dues: DueStore
     counters: CounterStore
+    audit: AuditStore
+    pauses: PauseStore
     hints: Hints
     provider_names: dict[Channel, tuple[str, ...]]
     sms_regions: frozenset[str] | None
@@ -110,6 +114,8 @@ def build_services(settings: Settings, *, client: Client, hints: Hints) -> Servi
         suppressions=SuppressionStore(client, digests),
         dues=DueStore(client),
         counters=CounterStore(client),
+        audit=AuditStore(client),
+        pauses=PauseStore(client),
         hints=hints,
         provider_names={
             Channel.EMAIL: settings.email_providers,

@@ -13,7 +13,7 @@ import pytest
 from flask import Flask
 
 from shared import errors, log
-from shared.hints import TASK_NAMES
+from shared.hints import Task
 from shared.models import Queue
 from shared.settings import PREFIX, Settings
 from tests.builders import some_services
@@ -114,7 +114,7 @@ def test_tasks_are_registered_under_the_names_of_the_queue():
     register_tasks(app, Desk())
 
     own = {name for name in app.tasks if not name.startswith("celery.")}
-    assert own == set(TASK_NAMES.values())
+    assert own == {task.value for task in Task}
 
 
 def test_every_queue_has_a_worker_in_the_procfile_and_no_other_has():

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from shared.errors import UserUnknownError
-from shared.models import Channel, Queue, Reset
+from shared.models import DUE_QUEUES, Channel, Queue, Reset
 from shared.policies import check_may_reset
 from web.cli_failures import RefusedError
 from web.cli_house import house
@@ -126,7 +126,7 @@ def status(*, as_json: bool) -> None:
 
 def read_status(services: House) -> dict[str, Any]:
     """The figures of `keyturn status`."""
-    views = {queue: services.dues.look(queue) for queue in Queue}
+    views = {queue: services.dues.look(queue) for queue in DUE_QUEUES}
     totals = services.counters.totals()
     reached: dict[str, int] = {}
     for name, value in totals.items():

@@ -20,7 +20,7 @@ from shared.errors import (
     TooManyRequestsError,
     UnknownKeyError,
 )
-from shared.hints import Hint
+from shared.hints import hint_at
 from shared.models import Channel, Queue, User
 from shared.policies import (
     NOTICE_LIFETIME_SECONDS,
@@ -119,7 +119,7 @@ def _conclude(house: House, user: User, known: KnownCode, token: str) -> Complet
     done = _use_up(house, user, known, token, notice)
     if done is None:
         raise CodeUnusableError("used", language=known.language)
-    house.hints.publish(Hint(notice.reset_id, Channel.EMAIL, Queue.URGENT))
+    house.hints.publish(hint_at(notice.reset_id, Channel.EMAIL, Queue.URGENT))
     log.info("reset.completed", reset_id=known.reset_id)
     return Completed(user, known.language, *done)
 

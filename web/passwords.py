@@ -19,7 +19,7 @@ from shared.errors import (
     UserNotInitialisedError,
     UserUnknownError,
 )
-from shared.hints import Hint
+from shared.hints import hint_at
 from shared.models import Channel, Queue, User
 from shared.policies import MAX_PASSWORD_CHARACTERS, check_may_reset, check_password
 from web.completions import Completed, complete_reset, make_notice
@@ -105,7 +105,7 @@ def _change(house: House, user: User, wanted: WantedPassword) -> Completed:
     language = house.languages.choose(user.language)
     notice = make_notice(house, user, language=language)
     done = house.code_store.complete(user.user_id, reset_id="", token="", notice=notice)
-    house.hints.publish(Hint(notice.reset_id, Channel.EMAIL, Queue.URGENT))
+    house.hints.publish(hint_at(notice.reset_id, Channel.EMAIL, Queue.URGENT))
     log.info("password.changed")
     if done is None:
         raise RuntimeError("completing without a code cannot lose a hold")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import structlog
 
 from shared.errors import ProviderMissingError, TooManyRequestsError
-from shared.hints import Hint
+from shared.hints import hint_at
 from shared.models import Caller, Channel, Kind, Organisation, Queue, Recipient, User
 from shared.policies import check_country, check_recipient, last_start_seconds
 from shared.store.limits import Limit
@@ -50,7 +50,7 @@ def record_reset(house: House, order: Order) -> Recorded:
         log.info("reset.limited", limit=error.limit)
         raise
     if order.kind is Kind.RESET:
-        house.hints.publish(Hint(order.reset_id, order.channel, Queue.URGENT))
+        house.hints.publish(hint_at(order.reset_id, order.channel, Queue.URGENT))
     log.info(
         "reset.requested",
         reset_id=order.reset_id,

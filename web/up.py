@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from shared.errors import SettingsError
 from shared.log import set_up_logging
+from shared.models import Queue
 from shared.settings import Settings, load_settings
 from web.__main__ import taken_port
 from web.children import Child, stop_together
@@ -199,11 +200,14 @@ def build_children(environ: Mapping[str, str]) -> list[Child]:
     python = (sys.executable, "-m")
     flower = ("celery", "--quiet", "--app", "worker.app", "flower")
     conf = f"--conf={CHECKOUT / 'deploy' / 'flowerconfig.py'}"
+
+    def worker(name: str, *queues: Queue) -> Child:
+        command = (*python, "worker", "--queues", ",".join(queues))
+        return Child(name, command, environ=environ, stop_seconds=45)
+
     return [
-        Child(
-            "worker", (*python, "worker", "--queues", "urgent"), environ=environ, stop_seconds=45
-        ),
-        Child("bulk", (*python, "worker", "--queues", "bulk"), environ=environ, stop_seconds=45),
+        worker("worker", Queue.URGENT, Queue.RECEIPTS),
+        worker("bulk", Queue.BULK, Queue.WEBHOOKS),
         Child("web", (*python, "web"), environ=environ, stop_seconds=35),
         Child("grpc", (*python, "web.rpc"), environ=environ, stop_seconds=35),
         Child("flower", (*python, *flower, conf), environ=environ, stop_seconds=5),

@@ -31,7 +31,7 @@ def main(queues: str) -> None:
         settings = load_settings(os.environ)
     except SettingsError as error:
         sys.exit(f"keyturn worker: {error}")
-    if names == [Queue.BULK]:
+    if Queue.BULK in names and Queue.URGENT not in names:
         os.nice(NICENESS)
     # Celery warns root of pickle, which nobody here accepts.
     warnings.simplefilter("ignore", SecurityWarning)

@@ -13,7 +13,7 @@ from celery import Celery, signals
 from shared.errors import SettingsError
 from shared.languages import Languages
 from shared.log import set_up_logging
-from shared.models import Queue
+from shared.models import DUE_QUEUES, Queue
 from shared.providers.registry import build_providers
 from shared.queue import HintPublisher, make_celery
 from shared.settings import Settings, load_settings
@@ -68,7 +68,7 @@ class WorkerProcess:
         self._sweeper = Sweeper(
             house.dues,
             house.hints,
-            served,
+            tuple(queue for queue in served if queue in DUE_QUEUES),
             worker=f"{','.join(served)} {self._name}",
             pace_seconds=self._settings.sweep_seconds,
         )

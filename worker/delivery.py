@@ -8,50 +8,23 @@ from typing import TypeVar
 
 import structlog
 
-from shared.errors import (
-    DirectoryUnavailableError,
-    PermanentProviderError,
-    ProviderError,
-    RecipientMissingError,
-    RenderError,
-    StoreUnavailableError,
-    UnknownKeyError,
-)
-from shared.models import (
-    Channel,
-    Kind,
-    Message,
-    Outcome,
-    Recipient,
-    Reset,
-    Status,
-    User,
-    UserState,
-)
-from shared.policies import check_recipient, choose_provider
+from shared.errors import PermanentProviderError, ProviderError, StoreUnavailableError
+from shared.models import Channel, Message, Outcome, Status
 from shared.providers import Provider, SearchableProvider
 from shared.store.resets import Claim, ClaimOverError, Finish, TooLateError
 from shared.wiring import Services
 from worker import verdicts
+from worker.choice import ProviderChoice
 from worker.letters import Letter, Renderer
-from worker.organisations import Organisations
+from worker.preparation import Preparation
+from worker.verdicts import SettledError
 
 log = structlog.get_logger()
 
 LEASE_SLACK_SECONDS = 5.0
 STORE_RETRY_SECONDS = 0.25
 STORE_BACK_SECONDS = 1.0  # a store that failed us once gets this long before the next look
-DIRECTORY_RETRY_SECONDS = 5.0
 NoteT = TypeVar("NoteT")
-
-
-class SettledError(Exception):
-    """Nothing is handed over now; `finish` says what becomes of the reset instead."""
-
-    def __init__(self, finish: Finish) -> None:
-        """`finish` is what is noted."""
-        super().__init__(finish.reason)
-        self.finish = finish
 
 
 class Delivery:
@@ -64,8 +37,8 @@ class Delivery:
         renderer: Renderer,
     ) -> None:
         """All parts may be fakes."""
-        self._house, self._providers, self._renderer = house, providers, renderer
-        self._organisations = Organisations(house.callers.find_organisation)
+        self._house, self._choice = house, ProviderChoice(providers)
+        self._preparation = Preparation(house, self._choice, renderer)
 
     def deliver(self, reset_id: str) -> str:
         """Do what is due for a reset now; the answer is a word for the logs."""
@@ -80,7 +53,7 @@ class Delivery:
 
     def _work(self, claim: Claim) -> Finish:
         try:
-            letter = self._prepare(claim)
+            letter = self._preparation.prepare(claim)
             return self._find(claim, letter) or self._hand_over(claim, letter)
         except SettledError as settled:
             finish = settled.finish
@@ -90,64 +63,6 @@ class Delivery:
         except StoreUnavailableError:
             log.warning("store.unavailable", during="delivery")
             return verdicts.later(claim, "store_unavailable", STORE_BACK_SECONDS)
-
-    def _prepare(self, claim: Claim) -> Letter:
-        """The message as it goes out now, or why nothing goes out."""
-        reset = claim.reset
-        user = self._find_user(claim)
-        recipient = self._find_recipient(reset, user)
-        found = self._house.suppressions.find(recipient)
-        if found:
-            raise SettledError(verdicts.ended(Status.SUPPRESSED, found.reason))
-        provider = self._choose_provider(reset)
-        return Letter(self._render(claim, user, recipient), recipient, provider)
-
-    def _find_user(self, claim: Claim) -> User:
-        try:
-            user = self._house.directory.find_user(claim.reset.user_id)
-        except DirectoryUnavailableError as error:
-            log.warning("directory.unavailable")
-            finish = verdicts.later(claim, "directory_unavailable", DIRECTORY_RETRY_SECONDS)
-            raise SettledError(finish) from error
-        if user is None:
-            raise SettledError(verdicts.ended(Status.CANCELLED, "user_gone"))
-        if claim.reset.kind is Kind.RESET and user.state is not UserState.ACTIVE:
-            raise SettledError(verdicts.ended(Status.CANCELLED, f"user_{user.state}"))
-        return user
-
-    def _find_recipient(self, reset: Reset, user: User) -> Recipient:
-        try:
-            return check_recipient(
-                user, reset.channel, allow_unverified=self._house.settings.allow_unverified
-            )
-        except RecipientMissingError as error:
-            status = Status.FAILED if reset.kind is Kind.RESET else Status.CANCELLED
-            raise SettledError(verdicts.ended(status, "no_recipient")) from error
-
-    def _choose_provider(self, reset: Reset) -> Provider[Message]:
-        providers = {provider.name: provider for provider in self._providers[reset.channel]}
-        if not providers:
-            raise SettledError(verdicts.ended(Status.FAILED, "no_provider"))
-        name = choose_provider(tuple(providers), reset.channel, reset.attempts)
-        if reset.attempts and reset.attempts[-1].provider != name:
-            log.warning("provider.failed_over", provider=name, last=reset.attempts[-1].provider)
-        return providers[name]
-
-    def _render(self, claim: Claim, user: User, recipient: Recipient) -> Message:
-        reset, house = claim.reset, self._house
-        organisation = self._organisations.find(reset.org_id)
-        try:
-            if reset.kind is Kind.NOTICE:
-                return self._renderer.render_notice(reset, user, recipient, organisation)
-            code = house.codes.code(reset.reset_id, reset.key_id)
-            left = (reset.deadline_at - claim.now).total_seconds()
-            return self._renderer.render_reset(
-                reset, user, recipient, organisation, code, seconds_left=left
-            )
-        except (RenderError, UnknownKeyError) as error:
-            log.error("delivery.failed", exc_info=error)
-            reason = "key_unknown" if isinstance(error, UnknownKeyError) else "cannot_render"
-            raise SettledError(verdicts.ended(Status.FAILED, reason)) from error
 
     def _find(self, claim: Claim, letter: Letter) -> Finish | None:
         """A doubtful attempt that the provider turns out to have, where it can be asked."""
@@ -204,7 +119,7 @@ class Delivery:
             error,
             self._house.settings,
             provider=name,
-            providers=len(self._providers[reset.channel]),
+            providers=self._choice.count(reset.channel),
             duration_ms=duration_ms,
         )
         event = {Status.UNKNOWN: "attempt.doubtful", Status.RETRYING: "attempt.deferred"}

@@ -5,8 +5,7 @@ from __future__ import annotations
 import structlog
 from celery import Celery
 
-from shared.hints import TASK_NAMES
-from shared.models import Channel
+from shared.hints import SENDING
 from worker.delivery import Delivery
 
 log = structlog.get_logger()
@@ -24,8 +23,8 @@ class Desk:
 
 def register_tasks(app: Celery, desk: Desk) -> None:
     """Give the application its tasks, one per channel, so that Flower tells them apart."""
-    for channel in Channel:
-        _register_delivery(app, desk, TASK_NAMES[channel])
+    for task in SENDING.values():
+        _register_delivery(app, desk, task.value)
 
 
 def _register_delivery(app: Celery, desk: Desk, name: str) -> None:

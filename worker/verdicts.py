@@ -17,6 +17,15 @@ from shared.settings import Settings
 from shared.store.resets import Claim, Finish
 
 
+class SettledError(Exception):
+    """Nothing is handed over now; `finish` says what becomes of the reset instead."""
+
+    def __init__(self, finish: Finish) -> None:
+        """`finish` is what is noted."""
+        super().__init__(finish.reason)
+        self.finish = finish
+
+
 def accepted(provider: str, receipt: Receipt, outcome: Outcome, duration_ms: int) -> Finish:
     """A provider has the message."""
     return Finish(

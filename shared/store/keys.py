@@ -82,6 +82,8 @@ def suppression(recipient_digest: str) -> str:
 
 
 VERSION = f"{GATE}:version"  # STRING, counts changes of callers and organisations; for ever
+AUDIT = f"{GATE}:audit"  # STREAM, who changed what by hand; its last hundred thousand
+PAUSES = f"{GATE}:pauses"  # HASH, scope:name → who paused it, why, since when; until resumed
 WORKERS = f"{GATE}:workers"  # ZSET, worker → moment last seen in ms; trimmed on each sighting
 SEAL = "kt:seal"  # HASH, signing key id → the sealed digest key; for ever
 TOKENS = "kt:tokens"  # HASH, token id → token digest; for ever

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from celery.contrib.testing.worker import start_worker
 
-from shared.hints import HINT_LIFETIME_SECONDS, TASK_NAMES, Hint
+from shared.hints import HINT_LIFETIME_SECONDS, SENDING, Task, hint_at
 from shared.models import Channel, Queue
 from shared.queue import MOST_AT_ONCE, MOST_WAITING, HintPublisher, make_celery
 from shared.settings import Settings
@@ -56,7 +56,7 @@ def publishing(app):
 
 
 def a_hint(reset_id=RESET_ID, channel=Channel.EMAIL, queue=Queue.URGENT):
-    return Hint(reset_id, channel, queue)
+    return hint_at(reset_id, channel, queue)
 
 
 def wait_until(is_true, seconds=WAIT_SECONDS):
@@ -85,13 +85,13 @@ def test_the_tasks_are_those_the_queue_names():
     app = an_app("redis://127.0.0.1:1")
     register_tasks(app, Desk())
 
-    assert {n for n in app.tasks if not n.startswith("celery.")} == set(TASK_NAMES.values())
+    assert {n for n in app.tasks if not n.startswith("celery.")} == set(Task)
 
 
 @pytest.mark.parametrize("channel", Channel)
 def test_a_hint_is_the_message_celery_itself_would_write(real_client, app, channel):
     app.send_task(
-        TASK_NAMES[channel],
+        SENDING[channel].value,
         (RESET_ID,),
         queue=Queue.URGENT.value,
         expires=HINT_LIFETIME_SECONDS,
@@ -152,7 +152,7 @@ def test_a_real_worker_executes_hints(app):
     ):
         publisher.publish(a_hint("0a"))
         publisher.publish(a_hint("0b", channel=Channel.SMS))
-        app.send_task(TASK_NAMES[Channel.EMAIL], ("0late",), queue="urgent", expires=-1)
+        app.send_task(Task.SEND_EMAIL.value, ("0late",), queue="urgent", expires=-1)
         publisher.publish(a_hint("0c"))
         wait_until(lambda: {"0a", "0b", "0c"} <= set(postbox.ids))
 

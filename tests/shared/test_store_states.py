@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from hypothesis.stateful import run_state_machine_as_test as run
 
 from shared.errors import CodeMismatchError, TooManyRequestsError
-from shared.models import Channel, Kind, Outcome, Queue, Status
+from shared.models import DUE_QUEUES, Channel, Kind, Outcome, Status
 from shared.store import keys
 from shared.store.connection import connect
 from shared.store.resets import ClaimOverError, Finish, TooLateError
@@ -67,7 +67,7 @@ class ResetMachine(RuleBasedStateMachine):
     @rule(
         user=users,
         channel=st.sampled_from(Channel),
-        queue=st.sampled_from(Queue),
+        queue=st.sampled_from(DUE_QUEUES),
         kind=st.sampled_from([Kind.RESET, Kind.RESET, Kind.RETURNED]),
         cooldown=st.sampled_from([0, 0, 0.02, 60]),
         hour=st.sampled_from([0, 0, 3]),
@@ -115,7 +115,7 @@ class ResetMachine(RuleBasedStateMachine):
     def lapse(self, number):
         """A lease or a pause is over."""
         reset_id = self.pick(self.ids, number)
-        for queue in Queue:
+        for queue in DUE_QUEUES:
             if reset_id and self.stores.due_at(reset_id, queue) is not None:
                 self.stores.make_due(reset_id, queue)
 
@@ -166,7 +166,7 @@ class ResetMachine(RuleBasedStateMachine):
     @invariant()
     def a_reset_is_due_in_one_place_until_it_is_final(self):
         for reset_id in self.ids:
-            places = [q for q in Queue if self.stores.due_at(reset_id, q) is not None]
+            places = [q for q in DUE_QUEUES if self.stores.due_at(reset_id, q) is not None]
             reset = self.stores.resets.find(reset_id)
             assert places == ([] if reset.status.is_final else [reset.queue])
 

@@ -113,7 +113,7 @@ def test_the_status_names_what_is_wrong_first(run):
 
     assert facts["due"] == {"urgent": 1, "bulk": 0}
     assert facts["oldestDueSeconds"] > 0
-    assert facts["workers"] == {"urgent": 0, "bulk": 0}
+    assert facts["workers"] == {"urgent": 0, "bulk": 0, "receipts": 0, "webhooks": 0}
     assert words.startswith("No worker of the urgent queue was seen")
 
 

@@ -120,4 +120,4 @@ def test_completing_hints_at_the_notice(house, stores, reset_id):
     complete(house, reset_id)
 
     (hint,) = house.hints.published
-    assert stores.resets.find(hint.reset_id).kind is Kind.NOTICE
+    assert stores.resets.find(hint.about).kind is Kind.NOTICE

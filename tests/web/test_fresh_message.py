@@ -9,6 +9,7 @@ from threading import Event
 import pytest
 
 from shared.errors import CodeUnusableError, TooManyRequestsError
+from shared.hints import Task
 from shared.models import Channel
 from tests.builders import a_user
 from tests.pages import FRESH_PATH, Visit, see
@@ -33,7 +34,7 @@ def test_a_fresh_message_goes_out(visit):
     answer = ask(visit, visit.link(code))
 
     assert answer.status_code == 200
-    assert [hint.channel for hint in visit.hints.published] == [Channel.EMAIL]
+    assert [hint.task for hint in visit.hints.published] == [Task.SEND_EMAIL]
 
 
 def test_a_fresh_message_takes_the_way_of_the_used_one(visit):
@@ -43,7 +44,7 @@ def test_a_fresh_message_takes_the_way_of_the_used_one(visit):
 
     ask(visit, visit.short_link(reset_id, code))
 
-    assert [hint.channel for hint in visit.hints.published] == [Channel.SMS]
+    assert [hint.task for hint in visit.hints.published] == [Task.SEND_SMS]
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def test_the_person_is_told_by_mail(wire):
     wire.set_password(code=wire.a_code())
 
     (hint,) = wire.hints.published
-    assert wire.services.resets.find(hint.reset_id).kind is Kind.NOTICE
+    assert wire.services.resets.find(hint.about).kind is Kind.NOTICE
 
 
 def test_a_used_code_is_unusable(wire):

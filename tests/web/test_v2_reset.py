@@ -46,7 +46,7 @@ def test_a_reset_goes_by_the_channel_asked_for(wire, body, channel):
 
     assert response.status_code == 200
     assert wire.channel_of(response) == channel
-    assert [hint.channel.value for hint in wire.hints.published] == [channel]
+    assert [hint.task for hint in wire.hints.published] == [f"keyturn.send_{channel}"]
 
 
 def test_a_200_has_the_details_and_no_code(wire):

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from shared.hints import Hint
-from shared.models import Channel, Queue, Status
+from shared.hints import hint_at
+from shared.models import DUE_QUEUES, Channel, Queue, Status
 from shared.store import keys
 from shared.store.connection import connect
 from shared.store.dues import WORKER_SEEN_SECONDS
@@ -43,14 +43,14 @@ class DeliveringHints(FakeHints):
 
     def publish(self, hint):
         super().publish(hint)
-        self._house.deliver(hint.reset_id)
+        self._house.deliver(hint.about)
 
     def waiting(self, queue):
         return 0
 
 
 def a_sweeper(stores, hints, *queues, worker="urgent w1"):
-    served = queues or tuple(Queue)
+    served = queues or DUE_QUEUES
     return Sweeper(stores.dues, hints, served, worker=worker, pace_seconds=PACE_SECONDS)
 
 
@@ -96,7 +96,7 @@ def test_a_lost_hint_is_given_again(stores):
     assert a_sweeper(stores, hints).sweep() == 2
 
     assert sorted(hints.published) == sorted(
-        [Hint(sms, Channel.SMS, Queue.URGENT), Hint(bulk, Channel.EMAIL, Queue.BULK)]
+        [hint_at(sms, Channel.SMS, Queue.URGENT), hint_at(bulk, Channel.EMAIL, Queue.BULK)]
     )
 
 
@@ -129,7 +129,7 @@ def test_nothing_is_hinted_while_the_list_of_its_queue_is_long(stores):
 
     a_sweeper(stores, hints).sweep()
 
-    assert [hint.reset_id for hint in hints.published] == [bulk]
+    assert [hint.about for hint in hints.published] == [bulk]
 
 
 def test_a_short_list_is_filled(stores):
@@ -217,7 +217,7 @@ def test_a_sweeper_outlives_a_server_that_died(tmp_path, own_server, sweeping):
         fresh = stores_of(client)
         reset_id = overdue(fresh, fresh.record())
 
-        wait_until(lambda: reset_id in [hint.reset_id for hint in hints.published])
+        wait_until(lambda: reset_id in [hint.about for hint in hints.published])
         assert fresh.dues.workers_seen(Queue.URGENT) == ["urgent w1"]
 
 
@@ -234,4 +234,4 @@ def test_a_sweeper_outlives_a_server_that_froze(tmp_path, own_server, sweeping):
         time.sleep(1.3)
         hints.published.clear()
 
-        wait_until(lambda: reset_id in [hint.reset_id for hint in hints.published])
+        wait_until(lambda: reset_id in [hint.about for hint in hints.published])

@@ -26,6 +26,14 @@ local function settle(r, due, m, id, from, to, channel, reason, now, keep_ms)
   count(m, from, to, channel)
 end
 
+-- A line in the reset's timeline; `kind` is a DeliveryEvent's type.
+local MOST_EVENTS = 50
+local function add_event(r, at, kind, provider, detail)
+  local number = redis.call('HINCRBY', r, 'en', 1)
+  if number > MOST_EVENTS then return redis.call('HSET', r, 'en', MOST_EVENTS) end
+  redis.call('HSET', r, 'e' .. number, cjson.encode({int(at), kind, provider or '', detail or ''}))
+end
+
 -- It came to nothing: the user may ask again at once, and a code that surely nobody got is none.
 local function give_back(u, live, id, doubts)
   if redis.call('HGET', u, 'cdid') == id then redis.call('HDEL', u, 'cd', 'cdid') end

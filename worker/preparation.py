@@ -1,0 +1,88 @@
+"""From a claim to a letter: user, address, provider and words; or why there is none."""
+
+from __future__ import annotations
+
+import structlog
+
+from shared.errors import (
+    DirectoryUnavailableError,
+    RecipientMissingError,
+    RenderError,
+    UnknownKeyError,
+)
+from shared.models import Kind, Message, Recipient, Reset, Status, User, UserState
+from shared.policies import check_recipient
+from shared.store.resets import Claim
+from shared.wiring import Services
+from worker import verdicts
+from worker.choice import ProviderChoice
+from worker.letters import Letter, Renderer
+from worker.organisations import Organisations
+from worker.verdicts import SettledError
+
+log = structlog.get_logger()
+
+DIRECTORY_RETRY_SECONDS = 5.0
+
+
+class Preparation:
+    """Makes letters; any number of threads may share it."""
+
+    def __init__(self, house: Services, choice: ProviderChoice, renderer: Renderer) -> None:
+        """All parts may be fakes."""
+        self._house, self._choice, self._renderer = house, choice, renderer
+        self._organisations = Organisations(house.callers.find_organisation)
+
+    def prepare(self, claim: Claim) -> Letter:
+        """The message as it goes out now.
+
+        Raises:
+            SettledError: nothing goes out; it says what becomes of the reset.
+            StoreUnavailableError: Redis does not answer.
+        """
+        reset = claim.reset
+        user = self._find_user(claim)
+        recipient = self._find_recipient(reset, user)
+        found = self._house.suppressions.find(recipient)
+        if found:
+            raise SettledError(verdicts.ended(Status.SUPPRESSED, found.reason))
+        provider = self._choice.choose(claim)
+        return Letter(self._render(claim, user, recipient), recipient, provider)
+
+    def _find_user(self, claim: Claim) -> User:
+        try:
+            user = self._house.directory.find_user(claim.reset.user_id)
+        except DirectoryUnavailableError as error:
+            log.warning("directory.unavailable")
+            finish = verdicts.later(claim, "directory_unavailable", DIRECTORY_RETRY_SECONDS)
+            raise SettledError(finish) from error
+        if user is None:
+            raise SettledError(verdicts.ended(Status.CANCELLED, "user_gone"))
+        if claim.reset.kind is Kind.RESET and user.state is not UserState.ACTIVE:
+            raise SettledError(verdicts.ended(Status.CANCELLED, f"user_{user.state}"))
+        return user
+
+    def _find_recipient(self, reset: Reset, user: User) -> Recipient:
+        try:
+            return check_recipient(
+                user, reset.channel, allow_unverified=self._house.settings.allow_unverified
+            )
+        except RecipientMissingError as error:
+            status = Status.FAILED if reset.kind is Kind.RESET else Status.CANCELLED
+            raise SettledError(verdicts.ended(status, "no_recipient")) from error
+
+    def _render(self, claim: Claim, user: User, recipient: Recipient) -> Message:
+        reset, house = claim.reset, self._house
+        organisation = self._organisations.find(reset.org_id)
+        try:
+            if reset.kind is Kind.NOTICE:
+                return self._renderer.render_notice(reset, user, recipient, organisation)
+            code = house.codes.code(reset.reset_id, reset.key_id)
+            left = (reset.deadline_at - claim.now).total_seconds()
+            return self._renderer.render_reset(
+                reset, user, recipient, organisation, code, seconds_left=left
+            )
+        except (RenderError, UnknownKeyError) as error:
+            log.error("delivery.failed", exc_info=error)
+            reason = "key_unknown" if isinstance(error, UnknownKeyError) else "cannot_render"
+            raise SettledError(verdicts.ended(Status.FAILED, reason)) from error
