@@ -155,15 +155,14 @@ def dial_region(phone: str) -> str | None:
 
 
 def allowed_regions(
-    countries: Sequence[str], sender: str, providers: Sequence[str]
+    countries: Sequence[str], senders: Sequence[str], providers: Sequence[str]
 ) -> frozenset[str] | None:
     """The dial regions SMS may go to; None: all, for nothing but the outbox would carry them."""
     if countries:
         return frozenset(countries)
     if all(name == "outbox" for name in providers):
         return None
-    region = dial_region(sender)
-    return frozenset({region} if region else ())
+    return frozenset(region for sender in senders if (region := dial_region(sender)))
 
 
 def check_password(password: str, *, min_characters: int) -> None:

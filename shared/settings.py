@@ -10,10 +10,12 @@ from urllib.parse import urlsplit
 
 from shared import setting_values as read
 from shared.errors import SettingsError
+from shared.twilio_account import TwilioAccount
 
 PREFIX = "KEYTURN_"
 EMAIL_PROVIDERS = ("sendgrid", "smtp", "outbox")
-SMS_PROVIDERS = ("twilio", "outbox")
+SMS_PROVIDERS = ("twilio", "twilio2", "outbox")
+TWILIO_ACCOUNTS = ("twilio", "twilio2")
 SECRET_KEYS_FILE = "secret_keys"  # noqa: S105 - a file's name
 LEASE_SLACK_SECONDS = 5.0
 
@@ -50,8 +52,8 @@ class Settings:
     public_url: str = _setting(read.url, "", "base of every link, never taken from a request; unset: http://HOST:PORT")
     secret_keys: tuple[str, ...] = _setting(read.secret_keys, (), "comma-separated keys of at least 32 printable characters; the first signs codes, all verify; unset: the file `secret_keys` in the data directory, written by `up`", is_secret=True)
     directory: str = _setting(read.one_of("redis"), "redis", "where users come from")
-    email_providers: tuple[str, ...] = _setting(read.names(EMAIL_PROVIDERS), ("outbox",), "ordered; unset: outbox; empty: none")
-    sms_providers: tuple[str, ...] = _setting(read.names(SMS_PROVIDERS), ("outbox",), "ordered; unset: outbox; empty: none")
+    email_providers: tuple[str, ...] = _setting(read.names(EMAIL_PROVIDERS), ("outbox",), "ordered, of `sendgrid` `smtp` `outbox`; unset: outbox; empty: none")
+    sms_providers: tuple[str, ...] = _setting(read.names(SMS_PROVIDERS), ("outbox",), "ordered, of `twilio` `twilio2` `outbox`; unset: outbox; empty: none")
     email_from: str = _setting(read.email, "no-reply@keyturn.example", "sender of mails")
     email_from_name: str = _setting(read.line, "Keyturn", "sender's name, also named in messages")
     sendgrid_api_key: str = _setting(read.text, "", "SendGrid API key", is_secret=True)
@@ -63,6 +65,13 @@ class Settings:
     twilio_from: str = _setting(read.phone, "", "sender number, E.164")
     twilio_messaging_service_sid: str = _setting(read.text, "", "messaging service, in place of the sender number")
     twilio_api_url: str = _setting(read.provider_url, "https://api.twilio.com", "base of Twilio's API")
+    twilio2_account_sid: str = _setting(read.text, "", "second Twilio account, for the provider `twilio2`")
+    twilio2_auth_token: str = _setting(read.text, "", "its auth token; sends when there is no API key", is_secret=True)
+    twilio2_api_key_sid: str = _setting(read.text, "", "its API key that sends")
+    twilio2_api_key_secret: str = _setting(read.text, "", "that key's secret", is_secret=True)
+    twilio2_from: str = _setting(read.phone, "", "its sender number, E.164")
+    twilio2_messaging_service_sid: str = _setting(read.text, "", "its messaging service, in place of the sender number")
+    twilio2_api_url: str = _setting(read.provider_url, "https://api.twilio.com", "base of Twilio's API for it")
     smtp_url: str = _setting(read.text, "", "smtp://user:password@host:port (STARTTLS when offered, required by ?starttls=required) or smtps://…", is_secret=True)
     provider_timeout_seconds: float = _setting(read.positive_number, 10.0, "whole call to a provider")
     code_lifetime_seconds: float = _setting(read.positive_number, 3600.0, "life of a code sent by e-mail")
@@ -106,6 +115,20 @@ class Settings:
         """The broker's server in Celery's spelling."""
         url = self.broker_url or self.server_url
         return url.replace("unix://", "redis+socket://", 1) if url.startswith("unix://") else url
+
+    @property
+    def twilio_accounts(self) -> tuple[TwilioAccount, ...]:
+        """The accounts at Twilio that have an id, in use or not: callbacks may come from each."""
+        accounts = (self.twilio_account(name) for name in TWILIO_ACCOUNTS)
+        return tuple(account for account in accounts if account.account_sid)
+
+    def twilio_account(self, provider: str) -> TwilioAccount:
+        """The account of `twilio` or `twilio2`, with whatever was set of it."""
+        login = ("account_sid", "auth_token", "api_key_sid", "api_key_secret")
+        names = (*login, "messaging_service_sid", "api_url")
+        facts = {name: getattr(self, f"{provider}_{name}") for name in names}
+        sender = getattr(self, f"{provider}_from")
+        return TwilioAccount(provider=provider, sender_number=sender, **facts)
 
     def lifetime_seconds(self, channel: str) -> float:
         """How long a code sent on a channel lives."""
@@ -179,18 +202,10 @@ def _refuse_contradictions(settings: Settings) -> None:
 
 
 def _missing_credentials(settings: Settings) -> list[tuple[str, str]]:
-    has_twilio_login = settings.twilio_auth_token or (
-        settings.twilio_api_key_sid and settings.twilio_api_key_secret
-    )
-    has_twilio_sender = settings.twilio_from or settings.twilio_messaging_service_sid
     needs = {
-        "sendgrid": [("KEYTURN_SENDGRID_API_KEY", settings.sendgrid_api_key)],
-        "smtp": [("KEYTURN_SMTP_URL", settings.smtp_url)],
-        "twilio": [
-            ("KEYTURN_TWILIO_ACCOUNT_SID", settings.twilio_account_sid),
-            ("KEYTURN_TWILIO_API_KEY_SID and _SECRET, or _AUTH_TOKEN", has_twilio_login),
-            ("KEYTURN_TWILIO_FROM or _MESSAGING_SERVICE_SID", has_twilio_sender),
-        ],
+        "sendgrid": [] if settings.sendgrid_api_key else ["KEYTURN_SENDGRID_API_KEY"],
+        "smtp": [] if settings.smtp_url else ["KEYTURN_SMTP_URL"],
+        **{name: settings.twilio_account(name).missing() for name in TWILIO_ACCOUNTS},
     }
     chosen = (*settings.email_providers, *settings.sms_providers)
-    return [(p, name) for p in chosen for name, value in needs.get(p, []) if not value]
+    return [(provider, name) for provider in chosen for name in needs.get(provider, [])]

@@ -126,7 +126,9 @@ def build_services(settings: Settings, *, client: Client, hints: Hints) -> Servi
 
 
 def _regions(settings: Settings) -> frozenset[str] | None:
-    regions = allowed_regions(settings.sms_countries, settings.twilio_from, settings.sms_providers)
+    providers, accounts = settings.sms_providers, settings.twilio_accounts
+    senders = [each.sender_number for each in accounts if each.provider in providers]
+    regions = allowed_regions(settings.sms_countries, senders, providers)
     if regions is not None and not regions:
         log.warning("settings.doubtful", why="no SMS may go anywhere: set KEYTURN_SMS_COUNTRIES")
     return regions

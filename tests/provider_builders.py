@@ -16,6 +16,7 @@ AUTH_TOKEN = "a-secret-token"
 PASSWORD = "a-secret-password"
 SECRETS = (CODE, "ada.lovelace", NUMBER, "79123", API_KEY, AUTH_TOKEN, PASSWORD)
 ACCOUNT_SID = "AC" + "0123456789abcdef" * 2
+SECOND_ACCOUNT_SID = "AC" + "fedcba9876543210" * 2
 TIMEOUT_SECONDS = 0.4  # where a test waits for it
 AMPLE_SECONDS = 5.0  # where it does not
 SLACK_SECONDS = 0.5
@@ -54,6 +55,9 @@ def some_settings(**changes) -> Settings:
         "twilio_account_sid": ACCOUNT_SID,
         "twilio_auth_token": AUTH_TOKEN,
         "twilio_from": "+15005550006",
+        "twilio2_account_sid": SECOND_ACCOUNT_SID,
+        "twilio2_auth_token": AUTH_TOKEN,
+        "twilio2_from": "+15005550007",
         "provider_timeout_seconds": AMPLE_SECONDS,
     }
     return Settings(**(facts | changes))

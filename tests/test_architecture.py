@@ -163,7 +163,7 @@ def test_every_setting_stands_in_the_readme():
 
 def test_the_readme_names_no_setting_that_does_not_exist():
     known = {f"{PREFIX}{f.name.upper()}" for f in fields(Settings)}
-    named = set(re.findall(r"`(KEYTURN_[A-Z_]+)`", README.read_text()))
+    named = set(re.findall(r"`(KEYTURN_[A-Z0-9_]+)`", README.read_text()))
 
     assert named - known - {"KEYTURN_TEST_REDIS_URL", "KEYTURN_CONTRACTS_DIR"} == set()
 

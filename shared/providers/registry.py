@@ -22,9 +22,15 @@ PROVIDERS: dict[tuple[Channel, str], Callable[[Settings], AnyProvider]] = {
     (Channel.EMAIL, "sendgrid"): SendGrid,
     (Channel.EMAIL, "smtp"): Smtp,
     (Channel.EMAIL, "outbox"): lambda settings: Outbox(Channel.EMAIL, settings.data_dir),
-    (Channel.SMS, "twilio"): Twilio,
+    (Channel.SMS, "twilio"): lambda settings: _twilio(settings, "twilio"),
+    (Channel.SMS, "twilio2"): lambda settings: _twilio(settings, "twilio2"),
     (Channel.SMS, "outbox"): lambda settings: Outbox(Channel.SMS, settings.data_dir),
 }
+
+
+def _twilio(settings: Settings, name: str) -> Twilio:
+    account = settings.twilio_account(name)
+    return Twilio(account, timeout_seconds=settings.provider_timeout_seconds)
 
 
 def build_providers(settings: Settings) -> dict[Channel, list[AnyProvider]]:

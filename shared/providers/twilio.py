@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
 
-    from shared.settings import Settings
+    from shared.twilio_account import TwilioAccount
 
 MOST_VALIDITY_SECONDS = 36000  # source: Twilio's ValidityPeriod
 LOOK_BACK = timedelta(hours=1)  # so soon after midnight (GMT) yesterday's messages count too
@@ -40,34 +40,37 @@ LISTED_FACTS = ("sid", "body", "direction", "status")
 
 
 class Twilio:
-    """Twilio's Programmable Messaging."""
+    """Twilio's Programmable Messaging, by one account."""
 
-    name = "twilio"
     channel = Channel.SMS
 
     def __init__(
         self,
-        settings: Settings,
+        account: TwilioAccount,
         *,
+        timeout_seconds: float,
         tls: ssl.SSLContext | None = None,
         clock: Callable[[], float] = time,
     ) -> None:
-        """`tls` and `clock` (epoch seconds) are for tests."""
+        """`tls` and `clock` (epoch seconds) are for tests.
+
+        Raises:
+            SettingsError: the account's id would bend the path of the calls.
+        """
+        if not account.account_sid.isalnum():
+            raise SettingsError(f"{account.prefix}_ACCOUNT_SID must be letters and digits: AC…")
+        self.name = account.provider
         self._clock = clock
-        self._transport = Transport(
-            settings.twilio_api_url, timeout_seconds=settings.provider_timeout_seconds, tls=tls
-        )
-        user, secret = _login(settings)
+        self._transport = Transport(account.api_url, timeout_seconds=timeout_seconds, tls=tls)
         self._messages = Client(
-            user,
-            secret,
-            account_sid=settings.twilio_account_sid,
+            *account.login,
+            account_sid=account.account_sid,
             http_client=_Carrier(self._transport, clock),
         ).messages
         self._sender = (
-            {"messaging_service_sid": settings.twilio_messaging_service_sid}
-            if settings.twilio_messaging_service_sid
-            else {"from_": settings.twilio_from}
+            {"messaging_service_sid": account.messaging_service_sid}
+            if account.messaging_service_sid
+            else {"from_": account.sender_number}
         )
 
     def send(self, message: Sms) -> Receipt:
@@ -101,16 +104,6 @@ class Twilio:
     def close(self) -> None:
         """Drop the idle connections."""
         self._transport.close()
-
-
-def _login(settings: Settings) -> tuple[str, str]:
-    """User and secret: the API key's where there is one, else the account's."""
-    has_key = settings.twilio_api_key_sid and settings.twilio_api_key_secret
-    user = settings.twilio_api_key_sid if has_key else settings.twilio_account_sid
-    secret = settings.twilio_api_key_secret if has_key else settings.twilio_auth_token
-    if not settings.twilio_account_sid.isalnum():
-        raise SettingsError("KEYTURN_TWILIO_ACCOUNT_SID must be letters and digits: AC…")
-    return user, secret
 
 
 def _is_same(listed: Any, message: Sms) -> bool:

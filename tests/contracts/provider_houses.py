@@ -85,6 +85,21 @@ def _twilio_error(status, code, **headers):
     return Answer(status, headers, json.dumps(content))
 
 
+def _twilio_cases(name):
+    return _http_cases(
+        (Channel.SMS, name),
+        f"{name}_api_url",
+        an_sms(),
+        {
+            "transient": _twilio_error(429, 20429),
+            "account": _twilio_error(401, 20003),
+            "permanent": _twilio_error(400, 21617),
+            "suppressing": _twilio_error(400, 21211),
+            "doubt": _twilio_error(504, 0),
+        },
+    )
+
+
 def _smtp_cases():
     @contextmanager
     def talk(case, replies):
@@ -139,7 +154,7 @@ def _outbox_cases(tmp_path, channel):
 
 def houses(tmp_path):
     """(channel, provider) → case → a context that gives the provider and a message for it."""
-    sendgrid, twilio = (Channel.EMAIL, "sendgrid"), (Channel.SMS, "twilio")
+    sendgrid = (Channel.EMAIL, "sendgrid")
     return {
         sendgrid: _http_cases(
             sendgrid,
@@ -152,18 +167,8 @@ def houses(tmp_path):
                 "doubt": _sendgrid_error(502),
             },
         ),
-        twilio: _http_cases(
-            twilio,
-            "twilio_api_url",
-            an_sms(),
-            {
-                "transient": _twilio_error(429, 20429),
-                "account": _twilio_error(401, 20003),
-                "permanent": _twilio_error(400, 21617),
-                "suppressing": _twilio_error(400, 21211),
-                "doubt": _twilio_error(504, 0),
-            },
-        ),
+        (Channel.SMS, "twilio"): _twilio_cases("twilio"),
+        (Channel.SMS, "twilio2"): _twilio_cases("twilio2"),
         (Channel.EMAIL, "smtp"): _smtp_cases(),
         (Channel.EMAIL, "outbox"): _outbox_cases(tmp_path, Channel.EMAIL),
         (Channel.SMS, "outbox"): _outbox_cases(tmp_path, Channel.SMS),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import time
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -15,12 +17,15 @@ from shared.errors import (
     SettingsError,
     TransientProviderError,
 )
-from shared.models import Outcome, Receipt
+from shared.models import Channel, Outcome, Receipt
+from shared.providers.registry import build_providers
 from shared.providers.twilio import Twilio
 from shared.providers.twilio_refusals import CODES, refusal_of
 from tests.provider_builders import (
     ACCOUNT_SID,
+    AMPLE_SECONDS,
     AUTH_TOKEN,
+    SECOND_ACCOUNT_SID,
     TIMEOUT_SECONDS,
     an_sms,
     some_settings,
@@ -35,6 +40,11 @@ T, A, P, D = (
 )
 
 
+def a_twilio(stub, *, timeout_seconds=AMPLE_SECONDS, clock=time.time, **account):
+    usual = some_settings(twilio_api_url=stub.url).twilio_account("twilio")
+    return Twilio(replace(usual, **account), timeout_seconds=timeout_seconds, clock=clock)
+
+
 @pytest.fixture
 def stub():
     with ProviderStub() as stub:
@@ -43,15 +53,14 @@ def stub():
 
 @pytest.fixture
 def twilio(stub):
-    provider = Twilio(some_settings(twilio_api_url=stub.url))
+    provider = a_twilio(stub)
     yield provider
     provider.close()
 
 
 @pytest.fixture
 def hasty_twilio(stub):
-    settings = some_settings(twilio_api_url=stub.url, provider_timeout_seconds=TIMEOUT_SECONDS)
-    provider = Twilio(settings)
+    provider = a_twilio(stub, timeout_seconds=TIMEOUT_SECONDS)
     yield provider
     provider.close()
 
@@ -133,12 +142,12 @@ def test_odd_facts_beside_the_id_do_no_harm(stub, twilio):
     ("settings", "login"),
     [
         ({}, f"{ACCOUNT_SID}:{AUTH_TOKEN}"),
-        ({"twilio_api_key_sid": "SK1", "twilio_api_key_secret": "s"}, "SK1:s"),
+        ({"api_key_sid": "SK1", "api_key_secret": "s"}, "SK1:s"),
     ],
     ids=["token", "api-key"],
 )
 def test_the_api_key_logs_in_where_there_is_one(stub, settings, login):
-    twilio = Twilio(some_settings(twilio_api_url=stub.url, **settings))
+    twilio = a_twilio(stub, **settings)
 
     twilio.send(an_sms())
 
@@ -148,9 +157,20 @@ def test_the_api_key_logs_in_where_there_is_one(stub, settings, login):
     assert stub.requests[0].path.split("/")[3] == ACCOUNT_SID
 
 
-def test_an_account_that_would_bend_the_path_is_refused():
+def test_the_second_account_sends_as_itself(stub):
+    settings = some_settings(sms_providers=("twilio", "twilio2"), twilio2_api_url=stub.url)
+    _, second = build_providers(settings)[Channel.SMS]
+
+    second.send(an_sms())
+
+    second.close()
+    assert stub.requests[0].path.split("/")[3] == SECOND_ACCOUNT_SID
+    assert stub.requests[0].form["From"] == "+15005550007"
+
+
+def test_an_account_that_would_bend_the_path_is_refused(stub):
     with pytest.raises(SettingsError, match="KEYTURN_TWILIO_ACCOUNT_SID"):
-        Twilio(some_settings(twilio_account_sid="AC1/../x"))
+        a_twilio(stub, account_sid="AC1/../x")
 
 
 def test_a_message_twilio_took_is_found(stub, twilio):
@@ -208,7 +228,7 @@ def test_a_list_that_cannot_be_read_is_asked_for_again(stub, hasty_twilio, answe
     ids=["noon", "past-midnight"],
 )
 def test_the_list_is_asked_for_the_days_that_matter(stub, now, asked):
-    twilio = Twilio(some_settings(twilio_api_url=stub.url), clock=now.timestamp)
+    twilio = a_twilio(stub, clock=now.timestamp)
 
     twilio.find(an_sms())
 

@@ -38,6 +38,11 @@ def test_the_short_lives_of_tests_are_taken():
         ({"KEYTURN_EMAIL_PROVIDERS": "sendgrid"}, "KEYTURN_SENDGRID_API_KEY"),
         ({"KEYTURN_EMAIL_PROVIDERS": "outbox,smtp"}, "KEYTURN_SMTP_URL"),
         ({"KEYTURN_SMS_PROVIDERS": "twilio"}, "KEYTURN_TWILIO_ACCOUNT_SID"),
+        ({"KEYTURN_SMS_PROVIDERS": "twilio2"}, "KEYTURN_TWILIO2_ACCOUNT_SID"),
+        (
+            {"KEYTURN_SMS_PROVIDERS": "twilio2", "KEYTURN_TWILIO2_ACCOUNT_SID": "AC2"},
+            "KEYTURN_TWILIO2_API_KEY_SID and _SECRET, or _AUTH_TOKEN",
+        ),
         ({"KEYTURN_EMAIL_PROVIDERS": "pigeon"}, "must list each of sendgrid, smtp, outbox"),
         ({"KEYTURN_SECRET_KEYS": "short"}, "at least 32 printable characters"),
         ({"KEYTURN_SENDGRID_API_URL": "http://mail.example"}, "must begin with https"),
@@ -58,3 +63,23 @@ def test_a_secret_stands_in_no_repr(tmp_path):
 
     assert settings.sendgrid_api_key == "SG.very-secret"
     assert "very-secret" not in repr(settings)
+
+
+def test_each_twilio_account_is_known_by_its_provider():
+    settings = load_settings(
+        {
+            "KEYTURN_TWILIO_ACCOUNT_SID": "AC1",
+            "KEYTURN_TWILIO_AUTH_TOKEN": "first-secret",
+            "KEYTURN_TWILIO2_ACCOUNT_SID": "AC2",
+            "KEYTURN_TWILIO2_AUTH_TOKEN": "second-secret",
+        }
+    )
+
+    told = {each.provider: (each.account_sid, each.auth_token) for each in settings.twilio_accounts}
+
+    assert told == {"twilio": ("AC1", "first-secret"), "twilio2": ("AC2", "second-secret")}
+    assert "secret" not in repr(settings.twilio_accounts)
+
+
+def test_an_account_without_an_id_is_none():
+    assert load_settings({"KEYTURN_TWILIO_AUTH_TOKEN": "x"}).twilio_accounts == ()

@@ -103,6 +103,31 @@ def test_an_sms_goes_to_allowed_regions_alone(fake_client, phone, countries, exp
     assert response.status_code == (400 if expected else 200)
 
 
+@pytest.mark.parametrize(
+    ("providers", "phone", "expected"),
+    [
+        (("twilio", "twilio2"), "+41791234567", None),
+        (("twilio", "twilio2"), "+4915112345678", None),
+        (("twilio", "twilio2"), "+12025550123", COUNTRY),
+        (("twilio",), "+4915112345678", COUNTRY),
+    ],
+)
+def test_an_sms_goes_to_the_regions_of_the_senders_in_use(fake_client, providers, phone, expected):
+    wire = Wire(
+        fake_client,
+        sms_providers=providers,
+        twilio_account_sid="AC1",
+        twilio_from="+41791111111",
+        twilio2_account_sid="AC2",
+        twilio2_from="+4915111111111",
+    )
+    a_user(wire.services, "eve", phone=phone)
+
+    response = wire.reset("eve", body=SMS)
+
+    assert (problem(response) if expected else None) == expected
+
+
 def test_the_region_of_a_phone_does_not_stop_a_mail(fake_client):
     wire = Wire(fake_client, sms_countries=("CH",))
     a_user(wire.services, "eve", phone="+12025550123")
