@@ -10,9 +10,10 @@ from shared.errors import (
     RenderError,
     UnknownKeyError,
 )
-from shared.models import Kind, Message, Recipient, Reset, Status, User, UserState
+from shared.models import Kind, Message, Recipient, Status, User, UserState
 from shared.policies import check_recipient
 from shared.store.resets import Claim
+from shared.store.suppressions import Suppression
 from shared.wiring import Services
 from worker import verdicts
 from worker.choice import ProviderChoice
@@ -40,12 +41,9 @@ class Preparation:
             SettledError: nothing goes out; it says what becomes of the reset.
             StoreUnavailableError: Redis does not answer.
         """
-        reset = claim.reset
         user = self._find_user(claim)
-        recipient = self._find_recipient(reset, user)
-        found = self._house.suppressions.find(recipient)
-        if found:
-            raise SettledError(verdicts.ended(Status.SUPPRESSED, found.reason))
+        recipient = self.address(claim, user)
+        self.check_suppression(self._house.suppressions.find(recipient))
         provider = self._choice.choose(claim)
         return Letter(self._render(claim, user, recipient), recipient, provider)
 
@@ -53,16 +51,35 @@ class Preparation:
         try:
             user = self._house.directory.find_user(claim.reset.user_id)
         except DirectoryUnavailableError as error:
-            log.warning("directory.unavailable")
-            finish = verdicts.later(claim, "directory_unavailable", DIRECTORY_RETRY_SECONDS)
-            raise SettledError(finish) from error
+            raise self.directory_away(claim) from error
+        return self.check_user(claim, user)
+
+    # The rules, one by one: letters made singly and in great numbers follow the same.
+
+    def directory_away(self, claim: Claim) -> SettledError:
+        """What becomes of a reset whose user cannot be looked up now."""
+        log.warning("directory.unavailable")
+        return SettledError(verdicts.later(claim, "directory_unavailable", DIRECTORY_RETRY_SECONDS))
+
+    def check_user(self, claim: Claim, user: User | None) -> User:
+        """The user, when it is still somebody to write to.
+
+        Raises:
+            SettledError: it is not.
+        """
         if user is None:
             raise SettledError(verdicts.ended(Status.CANCELLED, "user_gone"))
         if claim.reset.kind is Kind.RESET and user.state is not UserState.ACTIVE:
             raise SettledError(verdicts.ended(Status.CANCELLED, f"user_{user.state}"))
         return user
 
-    def _find_recipient(self, reset: Reset, user: User) -> Recipient:
+    def address(self, claim: Claim, user: User) -> Recipient:
+        """Where to write.
+
+        Raises:
+            SettledError: there is no address that may be used.
+        """
+        reset = claim.reset
         try:
             return check_recipient(
                 user, reset.channel, allow_unverified=self._house.settings.allow_unverified
@@ -70,6 +87,15 @@ class Preparation:
         except RecipientMissingError as error:
             status = Status.FAILED if reset.kind is Kind.RESET else Status.CANCELLED
             raise SettledError(verdicts.ended(status, "no_recipient")) from error
+
+    def check_suppression(self, found: Suppression | None) -> None:
+        """Give nothing when the recipient may be written to.
+
+        Raises:
+            SettledError: it may not.
+        """
+        if found:
+            raise SettledError(verdicts.ended(Status.SUPPRESSED, found.reason))
 
     def _render(self, claim: Claim, user: User, recipient: Recipient) -> Message:
         reset, house = claim.reset, self._house
