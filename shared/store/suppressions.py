@@ -11,6 +11,7 @@ from shared.store import keys
 from shared.store.connection import Client, store_errors
 from shared.store.digests import Digests
 from shared.store.records import moment
+from shared.store.scripts import Scripts
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class SuppressionStore:
 
     def __init__(self, client: Client, digests: Digests) -> None:
         """`client` may be a fake one."""
-        self._client, self._digests = client, digests
+        self._client, self._digests, self._scripts = client, digests, Scripts(client)
 
     def digest(self, recipient: Recipient) -> str:
         """What stands for a recipient outside the directory."""
@@ -54,13 +55,7 @@ class SuppressionStore:
     def add(self, recipient: Recipient, *, reason: str, source: str) -> None:
         """From now on the recipient is not written to; a reason that stands there stays."""
         key = keys.suppression(self.digest(recipient))
-        with store_errors():
-            seconds, microseconds = self._client.time()
-            pipeline = self._client.pipeline(transaction=True)
-            pipeline.hsetnx(key, "reason", reason)
-            pipeline.hsetnx(key, "source", source)
-            pipeline.hsetnx(key, "since", str(seconds * 1000 + microseconds // 1000))
-            pipeline.execute()
+        self._scripts.run("suppress", (key,), (reason, source))
 
     def lift(self, recipient: Recipient) -> bool:
         """True when there was a suppression; now there is none."""

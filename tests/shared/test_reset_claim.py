@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from shared.models import Outcome, Queue, Status
+from shared.models import DUE_QUEUES, Outcome, Status
 from shared.store import keys
 from shared.store.resets import MAX_CLAIMS, ClaimOverError, Finish, TooLateError
 from tests.store_builders import KEEP_SECONDS, MARGIN_SECONDS, stores_of
@@ -65,7 +65,7 @@ def test_what_is_final_is_not_claimed(stores):
     assert stores.resets.claim(reset_id) is None
 
 
-@pytest.mark.parametrize("queue", Queue)
+@pytest.mark.parametrize("queue", DUE_QUEUES)
 def test_a_final_reset_left_in_a_due_set_is_taken_out(stores, queue):
     reset_id = stores.record(queue=queue)
     stores.attempt(reset_id)

@@ -8,7 +8,6 @@ import json
 import os
 import re
 
-import fakeredis
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
@@ -20,6 +19,7 @@ from schemathesis.core.failures import FailureGroup
 
 from shared.errors import PasswordPolicyError
 from shared.models import Queue
+from tests.fakes import FakeRedis
 from tests.test_architecture import OPEN_ROUTES
 from tests.wire_v2 import WireV2
 from web import problems, schemas
@@ -149,7 +149,7 @@ def test_the_page_loads_nothing_and_runs_nothing(wire):
 
 
 def a_house_without_limits():
-    client = fakeredis.FakeRedis(server=fakeredis.FakeServer(), decode_responses=True)
+    client = FakeRedis()
     return WireV2(client)
 
 

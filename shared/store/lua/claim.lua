@@ -1,3 +1,4 @@
+-- allow-oom: what is recorded was promised; it moves what stands there and adds nothing.
 -- CLAIM: one worker at a time; the lease is simply "due later", nothing is removed.
 -- KEYS r due:urgent due:bulk m   ARGV id lease_ms max_claims keep_ms tag
 -- {'claimed', now_ms, fence, doubtful, field, value, …} or {why not}

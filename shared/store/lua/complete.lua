@@ -1,3 +1,4 @@
+-- allow-oom: the password is changed already, so its codes must end and the person be told.
 -- COMPLETE: the password was changed: every live code is used up, what is still queued is
 -- cancelled, and the notice is recorded; in one step.
 -- KEYS u live m notice due   ARGV id hold_token tag keep_ms notice_id life_ms then field, value …

@@ -1,3 +1,4 @@
+-- allow-oom: an outcome that is not noted is doubt, and doubt is a second message.
 -- FINISH: what came of a claim. A stale holder changes nothing; saying it twice changes nothing.
 -- KEYS r due u live m
 -- ARGV id fence status reason delay_ms keep_ms outcome provider_message_id detail duration_ms

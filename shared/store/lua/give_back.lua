@@ -1,3 +1,4 @@
+-- allow-oom: it only gives back.
 -- GIVE BACK: what the gate counted, when nothing was recorded after all; once for calls that were
 -- counted once.   KEYS counted window…   ARGV is_repeatable
 if ARGV[1] == '1' and redis.call('DEL', KEYS[1]) == 0 then return 0 end

@@ -1,3 +1,4 @@
+-- allow-oom: what is recorded was promised; an attempt is a line of 60 bytes.
 -- SENDING: the last step before the socket; one claim makes one attempt.
 -- KEYS r m   ARGV fence provider recipient_digest
 -- the attempt's number; 0: the claim is over, or the code is void or overtaken; -1: about to expire

@@ -1,3 +1,4 @@
+-- allow-oom: a wrong guess must count, and what was reserved be given back.
 -- What came of a try. KEYS u live   ARGV what id max_wrong tag hold_token hold_ms
 -- refund: the code was right or an old one; opened: right, but not used; wrong; take: right, and
 -- about to be used. Answers 'ok', 'voided' (that was the last wrong try), 'none' (no live code),
