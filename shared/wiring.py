@@ -22,6 +22,7 @@ from shared.store.connection import Client, connect
 from shared.store.counters import CounterStore
 from shared.store.digests import Digests
 from shared.store.dues import DueStore
+from shared.store.history import HistoryStore
 from shared.store.idempotency import IdempotencyStore
 from shared.store.limits import LimitStore
 from shared.store.pauses import PauseStore
@@ -67,6 +68,7 @@ class Services:
     suppressions: SuppressionStore
     dues: DueStore
     counters: CounterStore
+    history: HistoryStore
     audit: AuditStore
     pauses: PauseStore
     hints: Hints
@@ -114,6 +116,7 @@ def build_services(settings: Settings, *, client: Client, hints: Hints) -> Servi
         suppressions=SuppressionStore(client, digests),
         dues=DueStore(client),
         counters=CounterStore(client),
+        history=HistoryStore(client, keep_seconds=settings.record_lifetime_seconds),
         audit=AuditStore(client),
         pauses=PauseStore(client),
         hints=hints,

@@ -58,6 +58,11 @@ def requests(tag: str, user_digest: str) -> str:
     return f"{tag}:req:{user_digest}"
 
 
+def made(tag: str, bucket: int) -> str:
+    """LIST, ids as recorded, ten minutes a key; longer than their records."""
+    return f"{tag}:made:{bucket}"
+
+
 def counters(tag: str) -> str:
     """HASH, what was counted since the beginning, for /metrics; for ever."""
     return f"{tag}:m"

@@ -45,6 +45,13 @@ local function keep_for(key, ms)
   redis.call('PEXPIRE', key, int(math.max(ms, redis.call('PTTL', key))))
 end
 
+-- The index of resets by time: a list for every ten minutes, which lasts as long as its records.
+local function note_made(tag, id, now, life, keep_ms)
+  local made = tag .. ':made:' .. int(math.floor(now / 600000))
+  redis.call('RPUSH', made, id)
+  keep_for(made, math.max(life, 86400000) + keep_ms + 600000)
+end
+
 -- Look again at `at` (ms), the deadline at the latest.
 local function look_again(r, due, id, at)
   redis.call('HSET', r, 'n', int(at))

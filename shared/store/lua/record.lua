@@ -85,4 +85,5 @@ for _, other in ipairs(redis.call('ZRANGE', KEYS[5], 0, -11)) do  -- ten, and wh
 end
 keep_for(KEYS[4], tonumber(ARGV[6]) + 86400000)
 keep_for(KEYS[5], tonumber(ARGV[6]) + tonumber(ARGV[14]))
+note_made(tag, id, now, tonumber(ARGV[6]), tonumber(ARGV[14]))
 return {'recorded', int(us), int(deadline), sequence, ARGV[3]}

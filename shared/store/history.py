@@ -1,0 +1,139 @@
+"""Past resets by the time they were recorded: for filters, and for lists that people read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import orjson
+
+from shared.models import Channel, Kind, Status
+from shared.store import keys
+from shared.store.connection import Client, store_errors
+from shared.store.records import moment, moment_from_us
+
+BUCKET_MS = 600_000  # as in prelude.lua
+LINES_AT_ONCE = 500  # what is in memory, and what one round trip asks for
+FIELDS = ("u", "o", "ch", "st", "c", "k")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A past reset in short."""
+
+    reset_id: str
+    user_id: str
+    org_id: str
+    channel: Channel
+    status: Status
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which past resets; None and empty mean: all."""
+
+    org_id: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    channel: Channel | None = None
+    provider: str | None = None  # of the last attempt
+    statuses: frozenset[Status] = frozenset()
+
+
+class HistoryStore:
+    """Reads the index of resets by time; the record script writes it."""
+
+    def __init__(self, client: Client, *, keep_seconds: float) -> None:
+        """`keep_seconds`: how long a finished reset can be found."""
+        self._client, self._keep_seconds = client, keep_seconds
+
+    def walk(self, wanted: Filter, *, newest_first: bool = False) -> Iterator[Line]:
+        """The resets that match: ten minutes after ten minutes, shard by shard in each.
+
+        A few hundred are in memory at a time, however many there are.
+
+        Raises:
+            StoreUnavailableError: Redis does not answer.
+        """
+        for reset_ids in self._pages(wanted, newest_first=newest_first):
+            found = [line for line in self._load(reset_ids) if _matches(line, wanted)]
+            if wanted.provider is not None:
+                last = self._last_providers(found)
+                found = [line for line in found if last[line.reset_id] == wanted.provider]
+            yield from found
+
+    def _pages(self, wanted: Filter, *, newest_first: bool) -> Iterator[list[str]]:
+        now = self._now()
+        since = wanted.since or now - timedelta(seconds=self._keep_seconds, days=1)
+        until = min(wanted.until or now, now)
+        first, last = _bucket(since), _bucket(until)
+        buckets = range(last, first - 1, -1) if newest_first else range(first, last + 1)
+        for bucket in buckets:
+            for tag, length in zip(keys.TAGS, self._lengths(bucket), strict=True):
+                starts = range(0, length, LINES_AT_ONCE)
+                for start in reversed(starts) if newest_first else starts:
+                    reset_ids = self._slice(keys.made(tag, bucket), start)
+                    yield reset_ids[::-1] if newest_first else reset_ids
+
+    def _lengths(self, bucket: int) -> list[int]:
+        with store_errors():
+            pipeline = self._client.pipeline(transaction=False)
+            for tag in keys.TAGS:
+                pipeline.llen(keys.made(tag, bucket))
+            lengths: list[int] = pipeline.execute()
+            return lengths
+
+    def _slice(self, key: str, start: int) -> list[str]:
+        with store_errors():
+            found: list[str] = self._client.lrange(key, start, start + LINES_AT_ONCE - 1)
+            return found
+
+    def _load(self, reset_ids: list[str]) -> list[Line]:
+        """Those that are still kept."""
+        with store_errors():
+            pipeline = self._client.pipeline(transaction=False)
+            for reset_id in reset_ids:
+                pipeline.hmget(keys.reset(reset_id), FIELDS)
+            found = pipeline.execute()
+        return [
+            Line(reset_id, h[0], h[1], Channel(h[2]), Status(h[3]), moment_from_us(h[4]))
+            for reset_id, h in zip(reset_ids, found, strict=True)
+            if h[0] is not None and h[5] == Kind.RESET
+        ]
+
+    def _last_providers(self, lines: list[Line]) -> dict[str, str | None]:
+        numbers = self._ask(lines, lambda _: "at")
+        attempts = self._ask(lines, lambda place: f"a{numbers[place] or 0}")
+        return {
+            line.reset_id: orjson.loads(attempt)[0] if attempt else None
+            for line, attempt in zip(lines, attempts, strict=True)
+        }
+
+    def _ask(self, lines: list[Line], field_at: Callable[[int], str]) -> list[str | None]:
+        with store_errors():
+            pipeline = self._client.pipeline(transaction=False)
+            for place, line in enumerate(lines):
+                pipeline.hget(keys.reset(line.reset_id), field_at(place))
+            answers: list[str | None] = pipeline.execute()
+            return answers
+
+    def _now(self) -> datetime:
+        with store_errors():
+            seconds, microseconds = self._client.time()
+        return moment(seconds * 1000 + microseconds / 1000)
+
+
+def _bucket(at: datetime) -> int:
+    return int(at.timestamp() * 1000) // BUCKET_MS
+
+
+def _matches(line: Line, wanted: Filter) -> bool:
+    return (
+        wanted.org_id in (None, line.org_id)
+        and wanted.channel in (None, line.channel)
+        and (not wanted.statuses or line.status in wanted.statuses)
+        and (wanted.since is None or line.created_at >= wanted.since)
+        and (wanted.until is None or line.created_at <= wanted.until)
+    )
