@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from shared.circulars import Circular, Copy, spell_marker
 from shared.models import Channel, Email, Receipt, Recipient, Sms
 from shared.settings import Settings
 
 CODE = "ABCD-EFGH"
+NONCE = "5eed5eed5eed5eed"
 ADDRESS = "ada.lovelace@example.com"
 NUMBER = "+41791234567"
 API_KEY = "SG.a-secret-key"
@@ -71,3 +73,31 @@ def outcome_of(action) -> tuple[Receipt | Exception, float]:
     except Exception as error:  # noqa: BLE001 - the caller looks at it
         result = error
     return result, time.monotonic() - started
+
+
+def a_copy(number: int = 1, address: str | None = None, **values: str) -> Copy:
+    """A copy of `a_circular`, with a name and a code of its own."""
+    facts = {"name.text": f"Ada {number}", "name.html": f"Ada {number}", "code.text": CODE}
+    return Copy(
+        reset_id=f"7c0ffee{number}",
+        recipient=Recipient(Channel.EMAIL, address or f"ada.lovelace{number}@example.com"),
+        message_id=f"<7c0ffee{number}@keyturn.example>",
+        values={spell_marker(NONCE, name): value for name, value in (facts | values).items()},
+    )
+
+
+def a_circular(*copies: Copy, **changes) -> Circular:
+    """A mail that greets by name."""
+    name, page_name, code = (
+        spell_marker(NONCE, each) for each in ("name.text", "name.html", "code.text")
+    )
+    facts = {
+        "from_address": "no-reply@keyturn.example",
+        "from_name": "Keyturn",
+        "subject": "Réinitialisez votre mot de passe",
+        "text": f"Grüezi {name}\n.\nYour code: {code}\n",
+        "html": f"<p>Grüezi {page_name}</p>\n<p>{code}</p>",
+        "language": "fr",
+        "copies": copies or (a_copy(1), a_copy(2), a_copy(3)),
+    }
+    return Circular(**(facts | changes))

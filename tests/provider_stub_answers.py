@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
+from tests.provider_stub_mail import complaints_about, mail_of
+
 if TYPE_CHECKING:
     import socket
     from pathlib import Path
@@ -65,11 +67,14 @@ class Simulation:
 
     def _take_mail(self, request: Request) -> Answer:
         mail, message_id = request.json, uuid.uuid4().hex[:22]
+        if complaints := complaints_about(mail):
+            return Answer.of_json(400, {"errors": complaints})
         for person in mail["personalizations"]:
             self._record({
                 "provider": "sendgrid", "at": request.at, "id": message_id,
                 "resetId": person.get("custom_args", {}).get("keyturn_reset_id"),
-                "to": person["to"][0]["email"], "mail": mail,
+                "to": person["to"][0]["email"], "mail": mail_of(mail, person),
+                "recipients": len(mail["personalizations"]),
             })  # fmt: skip
         return Answer(202, {"X-Message-Id": message_id, "Server": "nginx"})
 

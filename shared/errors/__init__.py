@@ -22,7 +22,8 @@ KeyturnError
 │   └── IssuerUnavailableError
 ├── ProviderError                  a provider did not take a message; ours to handle
 │   ├── TransientProviderError     surely not taken, try again: retry_after_seconds
-│   │   └── AccountProviderError   our account's trouble: every message would fare the same
+│   │   ├── AccountProviderError   our account's trouble: every message would fare the same
+│   │   └── RefusedTogetherError   it stood in one request with a message that was refused
 │   ├── PermanentProviderError     surely not taken, never will be
 │   └── DoubtfulProviderError      may have been taken
 ├── ImportLineError                a line of a file of users cannot be taken; carries line_number
@@ -81,6 +82,7 @@ from shared.errors.sending import (
     ImportLineError,
     PermanentProviderError,
     ProviderError,
+    RefusedTogetherError,
     RenderError,
     TransientProviderError,
     UnknownKeyError,
@@ -120,6 +122,7 @@ __all__ = [
     "ProviderMissingError",
     "RecipientMissingError",
     "RecipientSuppressedError",
+    "RefusedTogetherError",
     "RenderError",
     "ResetUserNotInitialisedError",
     "SettingsError",

@@ -34,6 +34,10 @@ class AccountProviderError(TransientProviderError):
     """Our account's trouble (key, credit, sender): keep the reset, somebody must act."""
 
 
+class RefusedTogetherError(TransientProviderError):
+    """Surely not taken, for it stood in one request with a message that was refused."""
+
+
 class PermanentProviderError(ProviderError):
     """Surely not taken and never will be.
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol, TypeVar, runtime_checkable
+from collections.abc import Sequence
+from typing import Protocol, TypeAlias, TypeVar, runtime_checkable
 
+from shared.circulars import Circular
+from shared.errors import ProviderError
 from shared.models import Channel, Message, Receipt
 
 MessageT_contra = TypeVar("MessageT_contra", bound=Message, contravariant=True)
+CopyOutcome: TypeAlias = Receipt | ProviderError
 
 
 class Provider(Protocol[MessageT_contra]):
@@ -34,4 +38,19 @@ class SearchableProvider(Protocol[MessageT_contra]):
 
         Raises:
             TransientProviderError: the provider could not be asked.
+        """
+
+
+@runtime_checkable
+class ManyProvider(Protocol):
+    """A provider that takes one mail for many recipients in one request."""
+
+    most_copies: int  # in one request
+
+    def send_many(self, circular: Circular) -> Sequence[CopyOutcome]:
+        """Hand a circular over in one request, within the provider timeout.
+
+        What became of each copy, in their order; nothing is raised and nothing repeated. A
+        RefusedTogetherError says of a copy that it was surely not taken, but may be without the
+        others: a copy beside it was refused, or it cannot stand in one request with them.
         """

@@ -8,10 +8,11 @@ from shared.errors import PermanentProviderError
 from shared.providers.soundness import one_line
 
 if TYPE_CHECKING:
+    from shared.circulars import Copy
     from shared.models import Email
 
 
-def own_headers(email: Email) -> dict[str, str]:
+def own_headers(email: Email | Copy) -> dict[str, str]:
     """Our id, the Message-ID that is the same on every attempt, and that no person wrote this.
 
     Source of Auto-Submitted: RFC 3834 5; it keeps holiday replies away.

@@ -24,8 +24,9 @@ from sendgrid.helpers.mail import (
     TrackingSettings,
 )
 
-from shared.errors import SettingsError
+from shared.errors import ProviderError, SettingsError
 from shared.models import Channel, Email, Outcome, Receipt
+from shared.providers import sendgrid_circular
 from shared.providers.http import Transport
 from shared.providers.mail import own_headers
 from shared.providers.refusals import (
@@ -34,12 +35,16 @@ from shared.providers.refusals import (
     refusal_of_status,
     retry_after_seconds,
 )
+from shared.providers.sendgrid_circular import RESET_ID_ARG, CircularRequest
 from shared.providers.soundness import checked_address, one_line, sound_text
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
 
+    from shared.circulars import Circular
+    from shared.providers import CopyOutcome
+    from shared.providers.http import HttpAnswer
     from shared.settings import Settings
 
 # Any 2xx is accepted: 202, and 200 in sandbox mode. All other statuses: shared/providers/refusals.
@@ -61,7 +66,6 @@ STATUSES = {
     504: Refusal(Outcome.DOUBT, "SendGrid's edge answered; the mail may have been taken behind it"),
 }
 PATH = "/v3/mail/send"
-RESET_ID_ARG = "keyturn_reset_id"  # comes back in every event
 
 
 class SendGrid:
@@ -69,6 +73,7 @@ class SendGrid:
 
     name = "sendgrid"
     channel = Channel.EMAIL
+    most_copies = sendgrid_circular.MOST_COPIES
 
     def __init__(
         self,
@@ -89,11 +94,29 @@ class SendGrid:
 
     def send(self, message: Email) -> Receipt:
         """See Provider."""
-        body = orjson.dumps(build_payload(message))
-        answer = self._transport.call("POST", PATH, headers=self._headers, body=body)
+        answer = self._call(build_payload(message))
         if answer.status // 100 == 2:  # noqa: PLR2004 - accepted, whatever became of the body
             return Receipt(message_id(answer.headers.get("X-Message-Id")))
-        raise refusal_of_status(answer.status, STATUSES).error(
+        raise self._error(answer)
+
+    def send_many(self, circular: Circular) -> list[CopyOutcome]:
+        """See ManyProvider."""
+        request = CircularRequest(circular, shared_payload(circular))
+        if not request.payload["personalizations"]:
+            return request.outcomes()
+        try:
+            answer = self._call(request.payload)
+        except ProviderError as error:
+            return request.outcomes(error)
+        if answer.status // 100 == 2:  # noqa: PLR2004 - as above
+            return request.outcomes(Receipt(message_id(answer.headers.get("X-Message-Id"))))
+        return request.outcomes(self._error(answer), refused_by=answer)
+
+    def _call(self, payload: dict[str, Any]) -> HttpAnswer:
+        return self._transport.call("POST", PATH, headers=self._headers, body=orjson.dumps(payload))
+
+    def _error(self, answer: HttpAnswer) -> ProviderError:
+        return refusal_of_status(answer.status, STATUSES).error(
             f"http_{answer.status}",
             retry_after_seconds=retry_after_seconds(answer.headers, now=self._clock()),
         )
@@ -105,17 +128,28 @@ class SendGrid:
 
 def build_payload(email: Email) -> dict[str, Any]:
     """The request's JSON, by the official helpers (20 µs)."""
-    mail = Mail()
-    mail.from_email = From(email.from_address, one_line(email.from_name))
-    mail.subject = Subject(one_line(email.subject))
+    mail = _begin(email)
     mail.add_personalization(_personalization(email))
-    mail.add_content(Content("text/plain", sound_text(email.text)))
-    mail.add_content(Content("text/html", sound_text(email.html)))
     for name, value in own_headers(email).items():
         mail.add_header(Header(name, value))
-    mail.tracking_settings = _no_tracking()
     payload: dict[str, Any] = mail.get()
     return payload
+
+
+def shared_payload(circular: Circular) -> dict[str, Any]:
+    """What all copies of a circular share, by the official helpers."""
+    payload: dict[str, Any] = _begin(circular).get()
+    return payload
+
+
+def _begin(letter: Email | Circular) -> Mail:
+    mail = Mail()
+    mail.from_email = From(letter.from_address, one_line(letter.from_name))
+    mail.subject = Subject(one_line(letter.subject))
+    mail.add_content(Content("text/plain", sound_text(letter.text)))
+    mail.add_content(Content("text/html", sound_text(letter.html)))
+    mail.tracking_settings = _no_tracking()
+    return mail
 
 
 def _personalization(email: Email) -> Personalization:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from shared.errors import PermanentProviderError
 
 if TYPE_CHECKING:
+    from shared.circulars import Copy
     from shared.models import Email, Sms
 
 MOST_ADDRESS_CHARACTERS = 320  # 64 + "@" + 255; source: RFC 5321 4.5.3.1
@@ -24,7 +25,7 @@ def sound_text(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
-def checked_address(email: Email) -> str:
+def checked_address(email: Email | Copy) -> str:
     """The address to write to.
 
     Raises:
