@@ -27,6 +27,7 @@ EVENTS = {
     "attempt.found": "a look-up found the message of a doubtful attempt",
     "attempt.stale": "the outcome came after the claim had ended and was not noted",
     "provider.failed_over": "this attempt goes to another provider than the last",
+    "pause.released": "all that a pause made wait has been made due again",
     "provider.unasked": "a doubtful attempt could not be looked up now",
     "suppression.lifted": "an operator let a recipient be written to again; says who and why",
     "suppression.added": "a recipient is not written to from now on",

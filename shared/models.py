@@ -203,6 +203,7 @@ class Reset:
     opened_at: datetime | None = None
     completed_at: datetime | None = None
     is_superseded: bool = False
+    is_held: bool = False  # by an operator; the last `held` event says by whom
     attempts: tuple[Attempt, ...] = ()
     events: tuple[DeliveryEvent, ...] = ()
 

@@ -20,10 +20,10 @@ SECRET_KEYS_FILE = "secret_keys"  # noqa: S105 - a file's name
 LEASE_SLACK_SECONDS = 5.0
 
 ROLE_PERMISSIONS = (
-    "IAM_OWNER=user.read+user.write,IAM_ORG_MANAGER=user.read+user.write,"
+    "IAM_OWNER=user.read+user.write+system.read+system.write,IAM_ORG_MANAGER=user.read+user.write,"
     "IAM_USER_MANAGER=user.read+user.write,IAM_LOGIN_CLIENT=user.read+user.write,"
     "ORG_OWNER=user.read+user.write,ORG_USER_MANAGER=user.read+user.write,"
-    "IAM_OWNER_VIEWER=user.read,ORG_OWNER_VIEWER=user.read"
+    "IAM_OWNER_VIEWER=user.read+system.read,ORG_OWNER_VIEWER=user.read"
 )
 
 

@@ -28,6 +28,7 @@ from shared.store.limits import LimitStore
 from shared.store.pauses import PauseStore
 from shared.store.resets import ResetStore
 from shared.store.suppressions import SuppressionStore
+from shared.store.waiting import WaitingStore
 
 if TYPE_CHECKING:
     from shared.hints import Hint
@@ -71,6 +72,7 @@ class Services:
     history: HistoryStore
     audit: AuditStore
     pauses: PauseStore
+    waiting: WaitingStore
     hints: Hints
     provider_names: dict[Channel, tuple[str, ...]]
     sms_regions: frozenset[str] | None
@@ -119,6 +121,7 @@ def build_services(settings: Settings, *, client: Client, hints: Hints) -> Servi
         history=HistoryStore(client, keep_seconds=settings.record_lifetime_seconds),
         audit=AuditStore(client),
         pauses=PauseStore(client),
+        waiting=WaitingStore(client),
         hints=hints,
         provider_names={
             Channel.EMAIL: settings.email_providers,

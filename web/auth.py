@@ -118,6 +118,11 @@ class Authenticator:
         roles = caller.roles_in(org_id)
         return any(permission in self._permissions.get(role, ()) for role in roles)
 
+    def may_everywhere(self, caller: Caller, permission: str) -> bool:
+        """True when a role the caller holds in every organisation has the permission."""
+        held = caller.instance_roles
+        return any(permission in self._permissions.get(role, ()) for role in held)
+
     def with_present_rights(self, ask: Callable[[], ResultT]) -> ResultT:
         """What `ask` gives; asked again when callers or organisations changed meanwhile.
 

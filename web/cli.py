@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from web import cli_people, cli_resets, cli_suppressions, cli_tokens, cli_up
+from web import cli_holds, cli_levers, cli_people, cli_resets, cli_suppressions, cli_tokens, cli_up
 from web.cli_failures import tell_failures
 
 # A further command is one line here.
@@ -17,6 +17,10 @@ COMMANDS: tuple[click.Command, ...] = (
     cli_resets.explain,
     cli_resets.status,
     cli_suppressions.suppression,
+    cli_levers.pause,
+    cli_levers.resume,
+    cli_levers.limit,
+    cli_levers.audit,
 )
 
 
@@ -37,6 +41,8 @@ def keyturn() -> None:
 
 for command in COMMANDS:
     keyturn.add_command(command)
+for command in cli_holds.COMMANDS:
+    cli_resets.reset.add_command(command)
 
 
 def main() -> None:

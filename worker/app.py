@@ -21,7 +21,8 @@ from shared.wiring import Services, build_services, check_keys, connect_store
 from worker.delivery import Delivery
 from worker.events import gather_events
 from worker.messages import MessageRenderer
-from worker.sweep import Sweeper
+from worker.pauses import PauseKeeper
+from worker.sweep import Chore, Sweeper
 from worker.tasks import Desk, register_tasks
 
 log = structlog.get_logger()
@@ -65,15 +66,23 @@ class WorkerProcess:
         house = self._house
         if house is None:
             return
+        queues = tuple(queue for queue in served if queue in DUE_QUEUES)
         self._sweeper = Sweeper(
             house.dues,
             house.hints,
-            tuple(queue for queue in served if queue in DUE_QUEUES),
+            queues,
             worker=f"{','.join(served)} {self._name}",
             pace_seconds=self._settings.sweep_seconds,
+            chores=self._chores(house, queues),
         )
         self._sweeper.start()
         log.info("worker.started", queues=[queue.value for queue in served], name=str(sender))
+
+    def _chores(self, house: Services, queues: tuple[Queue, ...]) -> tuple[Chore, ...]:
+        keeper = PauseKeeper(
+            house.pauses, house.waiting, queues, worker=self._name, now=house.dues.now_ms
+        )
+        return (keeper.park, keeper.let_go)
 
     def stop_sweeping(self, **_: Any) -> None:
         """No new hints from here; what is being sent is finished."""

@@ -19,6 +19,7 @@ from worker import verdicts
 from worker.choice import ProviderChoice
 from worker.letters import Letter, Renderer
 from worker.organisations import Organisations
+from worker.pauses import PauseView
 from worker.verdicts import SettledError
 
 log = structlog.get_logger()
@@ -32,6 +33,7 @@ class Preparation:
     def __init__(self, house: Services, choice: ProviderChoice, renderer: Renderer) -> None:
         """All parts may be fakes."""
         self._house, self._choice, self._renderer = house, choice, renderer
+        self._pauses = PauseView(house.pauses)
         self._organisations = Organisations(house.callers.find_organisation)
 
     def prepare(self, claim: Claim) -> Letter:
@@ -41,6 +43,7 @@ class Preparation:
             SettledError: nothing goes out; it says what becomes of the reset.
             StoreUnavailableError: Redis does not answer.
         """
+        self.check_pauses(claim)
         user = self._find_user(claim)
         recipient = self.address(claim, user)
         self.check_suppression(self._house.suppressions.find(recipient))
@@ -55,6 +58,14 @@ class Preparation:
         return self.check_user(claim, user)
 
     # The rules, one by one: letters made singly and in great numbers follow the same.
+
+    def check_pauses(self, claim: Claim) -> None:
+        """Nothing, when no operator has stopped what this reset belongs to.
+
+        Raises:
+            SettledError: it waits.
+        """
+        self._pauses.check(claim)
 
     def directory_away(self, claim: Claim) -> SettledError:
         """What becomes of a reset whose user cannot be looked up now."""

@@ -89,6 +89,8 @@ def suppression(recipient_digest: str) -> str:
 VERSION = f"{GATE}:version"  # STRING, counts changes of callers and organisations; for ever
 AUDIT = f"{GATE}:audit"  # STREAM, who changed what by hand; its last hundred thousand
 PAUSES = f"{GATE}:pauses"  # HASH, scope:name → who paused it, why, since when; until resumed
+RELEASES = f"{GATE}:releases"  # HASH, scope:name → what is let go after a pause; until all of it is
+RELEASER = f"{GATE}:releaser"  # STRING, the worker that lets go now; seconds
 WORKERS = f"{GATE}:workers"  # ZSET, worker → moment last seen in ms; trimmed on each sighting
 SEAL = "kt:seal"  # HASH, signing key id → the sealed digest key; for ever
 TOKENS = "kt:tokens"  # HASH, token id → token digest; for ever

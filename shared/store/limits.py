@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from shared.errors import RecipientSuppressedError, TooManyRequestsError
 from shared.store import keys
-from shared.store.connection import Client
+from shared.store.audit import Act, append
+from shared.store.connection import Client, store_errors
 from shared.store.scripts import Argument, Scripts
 
 ONCE_SECONDS = 60  # calls under one Idempotency-Key that are further apart find the reset itself
@@ -37,7 +38,7 @@ class LimitStore:
 
     def __init__(self, client: Client) -> None:
         """`client` may be a fake one."""
-        self._scripts = Scripts(client)
+        self._client, self._scripts = client, Scripts(client)
 
     def pass_gate(
         self,
@@ -82,3 +83,20 @@ class LimitStore:
         if limits:
             where = [keys.counted(reset_id), *(each.key for each in limits)]
             self._scripts.run("give_back", where, (int(is_repeatable),))
+
+    def clear(self, name: str, about: str, act: Act) -> bool:
+        """Let a limit's window begin anew; False when nothing was counted in it."""
+        with store_errors():
+            pipeline = self._client.pipeline(transaction=True)
+            pipeline.delete(keys.window(name, about))
+            append(pipeline, act)
+            return bool(pipeline.execute()[0])
+
+    def clear_user(self, place: tuple[str, str], act: Act) -> bool:
+        """Forget a user's cool-down, hour and day; the act is noted first: it is another shard."""
+        with store_errors():
+            append(self._client, act)
+            pipeline = self._client.pipeline(transaction=True)
+            pipeline.hdel(keys.user(*place), "cd", "cdid")
+            pipeline.delete(keys.requests(*place))
+            return any(pipeline.execute())

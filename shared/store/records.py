@@ -49,6 +49,7 @@ def parse_reset(reset_id: str, h: Mapping[str, str]) -> Reset:
         opened_at=_moment_or_none(h.get("op")),
         completed_at=_moment_or_none(h.get("co")),
         is_superseded="su" in h,
+        is_held="hd" in h,
         attempts=tuple(_attempts(h)),
         events=tuple(_events(h)),
     )

@@ -3,51 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-from tests.builders import a_user, an_organisation, some_services
-
-CHECKOUT = Path(__file__).resolve().parent.parent.parent
-SECRET = "a secret key of more than thirty-two characters"
-
 pytestmark = pytest.mark.real_server
-
-
-@pytest.fixture
-def services(real_client):
-    services = some_services(real_client)
-    an_organisation(services)
-    a_user(services)
-    return services
-
-
-@pytest.fixture
-def run(services, real_redis_url, tmp_path):
-    """Runs a command in a process of its own: it sets up the logs of a whole process."""
-
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith("KEYTURN_")}
-        return subprocess.run(
-            [sys.executable, "-m", "web.cli", *arguments],
-            cwd=CHECKOUT,
-            env=inherited
-            | {
-                "KEYTURN_REDIS_URL": real_redis_url,
-                "KEYTURN_SECRET_KEYS": SECRET,
-                "KEYTURN_DATA_DIR": str(tmp_path),
-            },
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=30,
-        )
-
-    return run
 
 
 def printed(done: subprocess.CompletedProcess[str]):

@@ -9,7 +9,8 @@ local score = redis.call('ZSCORE', due, id)
 if not score then return {'absent'} end
 local now = math.floor(now_us() / 1000)
 if tonumber(score) > now then return {'not_due'} end
-local h = redis.call('HMGET', KEYS[1], 'st', 'x', 'cl', 'v', 'su', 'db', 'mg', 'ch', 'at', 'f', 'ud')
+local h = redis.call('HMGET', KEYS[1], 'st', 'x', 'cl', 'v', 'su', 'db', 'mg', 'ch', 'at', 'f', 'ud',
+                     'rs', 'hd')
 local st = h[1]
 if not st or FINAL[st] then
   redis.call('ZREM', due, id)
@@ -37,6 +38,8 @@ end
 
 if now >= deadline then
   if doubts > 0 then return over('expired', 'in_doubt') end
+  if h[13] then return over('expired', 'held') end
+  if string.find(h[12] or '', '^paused_') then return over('expired', h[12]) end
   return over('expired', st == 'retrying' and 'no_provider_in_time' or 'not_sent_in_time')
 end
 if st == 'unknown' and (doubts >= 2 or h[4] or h[5]) then
@@ -46,6 +49,10 @@ end
 if h[4] then return over('cancelled', 'code_' .. h[4]) end
 if h[5] then return over('cancelled', 'superseded') end
 if tonumber(h[3]) >= tonumber(ARGV[3]) then return over('failed', 'poison') end
+if h[13] then
+  look_again(KEYS[1], due, id, deadline)  -- held by hand; whoever releases it makes it due
+  return {'held'}
+end
 if now > deadline - tonumber(h[7]) and st ~= 'unknown' then
   look_again(KEYS[1], due, id, deadline)  -- never a code about to expire
   return {'too_late'}

@@ -1,9 +1,9 @@
 -- allow-oom: what is recorded was promised; an attempt is a line of 60 bytes.
 -- SENDING: the last step before the socket; one claim makes one attempt.
 -- KEYS r m   ARGV fence provider recipient_digest
--- the attempt's number; 0: the claim is over, or the code is void or overtaken; -1: about to expire
-local h = redis.call('HMGET', KEYS[1], 'f', 'st', 'x', 'mg', 'v', 'ch', 'su', 'sf')
-if h[1] ~= ARGV[1] or h[8] == ARGV[1] or FINAL[h[2]] or h[5] or h[7] then return 0 end
+-- the attempt's number; 0: the claim is over, the code is void or overtaken, or it is held; -1: about to expire
+local h = redis.call('HMGET', KEYS[1], 'f', 'st', 'x', 'mg', 'v', 'ch', 'su', 'sf', 'hd')
+if h[1] ~= ARGV[1] or h[8] == ARGV[1] or FINAL[h[2]] or h[5] or h[7] or h[9] then return 0 end
 local now = math.floor(now_us() / 1000)
 if now > tonumber(h[3]) - tonumber(h[4]) then return -1 end
 local number = redis.call('HINCRBY', KEYS[1], 'at', 1)

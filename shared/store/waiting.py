@@ -1,0 +1,110 @@
+"""What pauses make wait in the due sets, and how it is let go again; in bounded steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from shared.models import DUE_QUEUES, Queue
+from shared.store import keys
+from shared.store.connection import Client, store_errors
+from shared.store.pauses import Pause, Release, Scope
+from shared.store.scripts import Argument, Scripts
+
+PARKED_SECONDS = 600.0  # paused ones are looked at so seldom that a hundred thousand cost little
+PARKED_SPREAD_SECONDS = 1200.0
+MOST_PER_STEP = 500  # due ones that one script looks at
+RELEASER_SECONDS = 10
+FIELDS = {Scope.QUEUE: "q", Scope.CHANNEL: "ch", Scope.ORGANISATION: "o", Scope.PROVIDER: ""}
+
+
+@dataclass(frozen=True, slots=True)
+class WalkPlace:
+    """Where a walk over the due sets has come to."""
+
+    number: int = 0  # of the due set
+    cursor: str = "0"
+
+    def where(self, release: Release) -> tuple[str, Queue]:
+        """The due set: its hash tag and queue."""
+        shard, queue = divmod(self.number, len(_queues(release)))
+        return keys.TAGS[shard], _queues(release)[queue]
+
+    def after(self, cursor: str) -> WalkPlace:
+        """The next place, when the scan of this one says `cursor`."""
+        return WalkPlace(self.number + 1) if cursor == "0" else replace(self, cursor=cursor)
+
+    def is_over(self, release: Release) -> bool:
+        """True behind the last due set."""
+        return self.number >= len(keys.TAGS) * len(_queues(release))
+
+
+def _queues(release: Release) -> tuple[Queue, ...]:
+    return (Queue(release.name),) if release.scope is Scope.QUEUE else DUE_QUEUES
+
+
+class WaitingStore:
+    """Parks what is paused, and makes it due again."""
+
+    def __init__(self, client: Client) -> None:
+        """`client` may be a fake one."""
+        self._client, self._scripts = client, Scripts(client)
+
+    def park(self, queue: Queue, pauses: Sequence[Pause]) -> int:
+        """Let what is due and paused wait long; gives how many of this step were."""
+        facts: list[Argument] = [MOST_PER_STEP]
+        facts += [int(PARKED_SECONDS * 1000), int(PARKED_SPREAD_SECONDS * 1000)]
+        for pause in pauses:
+            facts += [pause.scope.value, pause.name]
+        calls = [((keys.due(tag, queue),), (tag, *facts)) for tag in keys.TAGS]
+        return sum(self._scripts.run_many("park", calls))
+
+    def let_go(self, release: Release, place: WalkPlace) -> tuple[WalkPlace, Release]:
+        """One step of a walk over all due sets; a step may meet nothing that waits."""
+        tag, queue = place.where(release)
+        since_ms = round(release.since.timestamp() * 1000)
+        cursor, moved, late = self._scripts.run(
+            "unpark",
+            (keys.due(tag, queue),),
+            (
+                *(tag, place.cursor, MOST_PER_STEP, f"paused_{release.scope}"),
+                *(FIELDS[release.scope], release.name, release.release_id, since_ms),
+                *(release.moved, release.per_second),
+            ),
+        )
+        told = replace(
+            release, moved=release.moved + int(moved), too_late=release.too_late + int(late)
+        )
+        if moved:
+            self._note(release, told)
+        return place.after(str(cursor)), told
+
+    def may_let_go(self, worker: str) -> bool:
+        """True for one worker at a time: two would keep no pace together."""
+        with store_errors():
+            if self._client.set(keys.RELEASER, worker, nx=True, ex=RELEASER_SECONDS):
+                return True
+            if self._client.get(keys.RELEASER) != worker:
+                return False
+            return bool(self._client.expire(keys.RELEASER, RELEASER_SECONDS))
+
+    def end(self, release: Release) -> None:
+        """All of it was let go."""
+        self._note(release, None)
+
+    def hold(self, reset_id: str, *, by: str, reason: str) -> str:
+        """Keep one reset from going out; `held`, or the word that says why that is impossible."""
+        told = f"by {by}: {reason}"
+        answer: str = self._scripts.run("hold", (keys.reset(reset_id),), (told,))
+        return answer
+
+    def release(self, reset_id: str, *, by: str, reason: str) -> str:
+        """Let a held reset go out at once; `released`, or why that is impossible."""
+        tag = keys.tag_of(reset_id)
+        where = (keys.reset(reset_id), *(keys.due(tag, queue) for queue in DUE_QUEUES))
+        answer: str = self._scripts.run("let_go", where, (reset_id, f"by {by}: {reason}"))
+        return answer
+
+    def _note(self, before: Release, now: Release | None) -> None:
+        texts = (before.key, before.told, now.told if now else "")
+        self._scripts.run("note_release", (keys.RELEASES,), texts)

@@ -1,0 +1,303 @@
+"""What is paused waits and costs little; what is resumed goes, at once or at a pace."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from shared.models import Channel, Queue, Status
+from shared.store import keys
+from shared.store.pauses import Scope
+from shared.store.resets import ClaimOverError, Finish
+from tests.delivery_house import a_delivery_house
+from worker.pauses import PauseKeeper, PauseView
+
+WHO = {"by": "eve", "reason": "a test"}
+LATER_MS = 10_000
+
+
+@pytest.fixture
+def house(client):
+    return a_delivery_house(client)
+
+
+class Keeper:
+    """The chores of a worker that serves both queues, at a time of the test's own."""
+
+    def __init__(self, house, worker="w1"):
+        self.services, self.stores, self.ahead_ms = house.services, house.stores, 0
+        self.keeper = PauseKeeper(
+            self.services.pauses,
+            self.services.waiting,
+            (Queue.URGENT, Queue.BULK),
+            worker=worker,
+            now=lambda: self.stores.now_ms() + self.ahead_ms,
+        )
+
+    def park(self):
+        return self.keeper.park()
+
+    def let_go(self):
+        """Walks until the releases are over."""
+        number = self.keeper.let_go()
+        self.ahead_ms = LATER_MS
+        while self.services.pauses.releases():
+            number += self.keeper.let_go()
+        return number
+
+
+@pytest.mark.parametrize(
+    ("scope", "name"),
+    [(Scope.QUEUE, "urgent"), (Scope.CHANNEL, "email"), (Scope.ORGANISATION, "acme")],
+)
+def test_what_is_paused_is_not_handed_over(house, scope, name):
+    house.services.pauses.pause(scope, name, **WHO)
+    reset_id = house.record()
+
+    assert house.deliver(reset_id) == "queued"
+
+    assert house.look(reset_id).reason == f"paused_{scope}"
+    assert house.providers[Channel.EMAIL][0].messages == []
+    assert house.wait_seconds(reset_id) >= 599
+
+
+@pytest.mark.parametrize(
+    ("scope", "name"),
+    [(Scope.QUEUE, "bulk"), (Scope.CHANNEL, "sms"), (Scope.ORGANISATION, "beta")],
+)
+def test_what_is_not_paused_goes_on(house, scope, name):
+    house.services.pauses.pause(scope, name, **WHO)
+
+    assert house.deliver(house.record()) == "accepted"
+
+
+def test_what_is_due_is_parked_without_a_claim(house):
+    ids = [house.record(user_id=f"u{n}") for n in range(30)]
+    other = house.record(user_id="x", org_id="beta")
+    house.services.pauses.pause(Scope.ORGANISATION, "acme", **WHO)
+
+    assert Keeper(house).park() == 30
+
+    assert min(house.wait_seconds(reset_id) for reset_id in ids) >= 599
+    assert house.wait_seconds(other) <= 0
+    assert {house.look(reset_id).reason for reset_id in ids} == {"paused_organisation"}
+
+
+def test_parking_fences_off_a_claim_that_lapsed(house):
+    reset_id = house.record()
+    claim = house.services.resets.claim(reset_id)
+    house.stores.make_due(reset_id)
+    house.services.pauses.pause(Scope.QUEUE, "urgent", **WHO)
+
+    Keeper(house).park()
+
+    assert not house.services.resets.finish(claim, _retry())
+
+
+def test_a_claim_under_way_is_not_parked(house):
+    reset_id = house.record()
+    house.services.resets.claim(reset_id)
+    house.services.pauses.pause(Scope.QUEUE, "urgent", **WHO)
+
+    assert Keeper(house).park() == 0
+
+
+def test_the_deadline_ends_what_is_paused_and_says_so(house):
+    reset_id = house.record()
+    house.services.pauses.pause(Scope.CHANNEL, "email", **WHO)
+    house.deliver(reset_id)
+    house.stores.end_in(reset_id, -1, user_id="ada")
+    house.stores.make_due(reset_id)
+
+    assert Keeper(house).park() == 0
+    house.deliver(reset_id)
+
+    assert (house.look(reset_id).status, house.look(reset_id).reason) == (
+        Status.EXPIRED,
+        "paused_channel",
+    )
+
+
+def test_no_look_lies_between_the_last_start_and_the_deadline(house):
+    reset_id = house.record(lifetime_seconds=900)
+    house.services.pauses.pause(Scope.CHANNEL, "email", **WHO)
+
+    Keeper(house).park()
+
+    assert house.wait_seconds(reset_id) == pytest.approx(900, abs=2)
+
+
+def test_what_is_resumed_is_due_at_once(house):
+    ids = [house.record(user_id=f"u{n}") for n in range(20)]
+    pauses = house.services.pauses
+    pauses.pause(Scope.ORGANISATION, "acme", **WHO)
+    keeper = Keeper(house)
+    keeper.park()
+    pauses.resume(Scope.ORGANISATION, "acme", **WHO)
+
+    assert keeper.let_go() == 20
+
+    assert max(house.wait_seconds(reset_id) for reset_id in ids) <= 0
+    assert pauses.releases() == []
+
+
+def test_what_waits_for_another_reason_stays(house):
+    paused, retried = house.record(), house.record(user_id="bob")
+    house.stores.retry(retried)
+    before = _set_due(house, retried, seconds=300)
+    pauses = house.services.pauses
+    pauses.pause(Scope.CHANNEL, "email", **WHO)
+    keeper = Keeper(house)
+    keeper.park()
+    pauses.pause(Scope.ORGANISATION, "acme", **WHO)
+    pauses.resume(Scope.ORGANISATION, "acme", **WHO)
+
+    assert keeper.let_go() == 0
+
+    assert house.stores.due_at(retried) == before
+    assert house.wait_seconds(paused) > 500
+
+
+def test_a_claim_keeps_its_lease_through_a_release(house):
+    reset_id = house.record()
+    pauses = house.services.pauses
+    pauses.pause(Scope.CHANNEL, "email", **WHO)
+    keeper = Keeper(house)
+    keeper.park()
+    house.stores.make_due(reset_id)
+    house.services.resets.claim(reset_id)
+    pauses.resume(Scope.CHANNEL, "email", **WHO)
+
+    assert keeper.let_go() == 0
+
+    assert house.wait_seconds(reset_id) > 50
+
+
+def test_a_paced_release_spreads_what_waits(house):
+    ids = [house.record(user_id=f"u{n}") for n in range(20)]
+    pauses = house.services.pauses
+    pauses.pause(Scope.ORGANISATION, "acme", **WHO)
+    keeper = Keeper(house)
+    keeper.park()
+    pauses.resume(Scope.ORGANISATION, "acme", per_second=2, **WHO)
+
+    keeper.let_go()
+
+    turns = sorted(house.stores.due_at(reset_id) for reset_id in ids)
+    assert turns[-1] - turns[0] == pytest.approx(9500, abs=600)
+    assert {b - a for a, b in pairwise(turns[3:])} == {500}
+    assert {house.look(reset_id).reason for reset_id in ids} == {"paced"}
+
+
+def test_what_cannot_have_its_turn_in_time_is_counted(house):
+    for number in range(10):
+        house.record(user_id=f"u{number}", lifetime_seconds=60, last_start_seconds=10)
+    pauses = house.services.pauses
+    pauses.pause(Scope.ORGANISATION, "acme", **WHO)
+    keeper = Keeper(house)
+    keeper.park()
+    pauses.resume(Scope.ORGANISATION, "acme", per_second=0.11, **WHO)
+
+    keeper.keeper.let_go()
+
+    (release,) = pauses.releases()
+    assert (release.moved, release.too_late) == (10, 4)
+
+
+def test_a_second_release_changes_the_pace(house):
+    ids = [house.record(user_id=f"u{n}") for n in range(5)]
+    pauses = house.services.pauses
+    pauses.pause(Scope.QUEUE, "urgent", **WHO)
+    keeper = Keeper(house)
+    keeper.park()
+    pauses.resume(Scope.QUEUE, "urgent", per_second=0.01, **WHO)
+    keeper.let_go()
+    keeper.ahead_ms = 0
+
+    pauses.resume(Scope.QUEUE, "urgent", **WHO)
+
+    assert keeper.let_go() == 5
+    assert max(house.wait_seconds(reset_id) for reset_id in ids) <= 0
+
+
+def test_one_worker_lets_go_at_a_time(house):
+    house.services.pauses.resume(Scope.QUEUE, "urgent", **WHO)
+
+    assert house.services.waiting.may_let_go("w1")
+
+    assert not house.services.waiting.may_let_go("w2")
+    assert house.services.waiting.may_let_go("w1")
+
+
+def test_a_pause_ends_the_release_under_way(house):
+    pauses = house.services.pauses
+    pauses.resume(Scope.QUEUE, "urgent", **WHO)
+
+    pauses.pause(Scope.QUEUE, "urgent", **WHO)
+
+    assert pauses.releases() == []
+
+
+def test_the_view_of_a_worker_is_a_second_old_at_most(house):
+    now = [0.0]
+    view = PauseView(house.services.pauses, clock=lambda: now[0])
+    assert view.all() == ()
+    house.services.pauses.pause(Scope.QUEUE, "bulk", **WHO)
+
+    now[0] = 0.9
+    assert view.all() == ()
+    now[0] = 1.1
+
+    assert [pause.name for pause in view.all()] == ["bulk"]
+
+
+def test_what_is_held_does_not_go_out_until_it_is_released(house):
+    reset_id = house.record()
+    waiting = house.services.waiting
+    assert waiting.hold(reset_id, **WHO) == "held"
+
+    assert house.deliver(reset_id) == "nothing due"
+    assert waiting.release(reset_id, **WHO) == "released"
+    assert house.deliver(reset_id) == "accepted"
+
+    events = [(event.type, event.detail) for event in house.look(reset_id).events]
+    assert events == [("held", "by eve: a test"), ("released", "by eve: a test")]
+
+
+def test_a_hold_stops_a_claim_that_has_not_reached_the_socket(house):
+    reset_id = house.record()
+    claim = house.services.resets.claim(reset_id)
+    house.services.waiting.hold(reset_id, **WHO)
+
+    with pytest.raises(ClaimOverError):
+        house.stores.mark_sending(claim)
+
+
+def test_what_was_handed_over_cannot_be_held(house):
+    reset_id = house.record()
+    house.deliver(reset_id)
+
+    assert house.services.waiting.hold(reset_id, **WHO) == "accepted"
+    assert house.services.waiting.release(reset_id, **WHO) == "free"
+    assert house.services.waiting.hold(keys.ID_SIGNS[0] + "x" * 26, **WHO) == "absent"
+
+
+def test_what_is_held_until_its_code_ends_says_so(house):
+    reset_id = house.record()
+    house.services.waiting.hold(reset_id, **WHO)
+    house.stores.end_in(reset_id, -1, user_id="ada")
+    house.deliver(reset_id)
+
+    assert (house.look(reset_id).status, house.look(reset_id).reason) == (Status.EXPIRED, "held")
+
+
+def _retry():
+    return Finish(status=Status.RETRYING, delay_seconds=1)
+
+
+def _set_due(house, reset_id, *, seconds):
+    at = int(house.stores.now_ms() + seconds * 1000)
+    key = keys.due(keys.tag_of(reset_id), Queue.URGENT)
+    house.stores.client.zadd(key, {reset_id: at})
+    return at

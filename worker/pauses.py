@@ -1,0 +1,134 @@
+"""What operators have paused, as a worker sees it: a view of a second's age, and what it does."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+
+import structlog
+
+from shared.models import Queue, Reset
+from shared.store.pauses import Pause, PauseStore, Release, Scope
+from shared.store.resets import Claim
+from shared.store.waiting import (
+    MOST_PER_STEP,
+    PARKED_SECONDS,
+    PARKED_SPREAD_SECONDS,
+    WaitingStore,
+    WalkPlace,
+)
+from worker import verdicts
+from worker.verdicts import SettledError
+
+log = structlog.get_logger()
+
+VIEW_SECONDS = 1.0
+STALE_SECONDS = 5.0  # after a resume, until when a worker may still have parked something
+STEP_SECONDS = 0.2  # of a sweep, for letting go
+
+
+class PauseView:
+    """The pauses in force, at most a second old."""
+
+    def __init__(self, pauses: PauseStore, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` counts seconds and never goes back."""
+        self._pauses, self._clock = pauses, clock
+        self._seen: tuple[float, tuple[Pause, ...]] | None = None
+
+    def all(self) -> tuple[Pause, ...]:
+        """The pauses.
+
+        Raises:
+            StoreUnavailableError: they cannot be read.
+        """
+        seen = self._seen
+        if seen is None or self._clock() - seen[0] > VIEW_SECONDS:
+            seen = self._seen = (self._clock(), tuple(self._pauses.all()))
+        return seen[1]
+
+    def check(self, claim: Claim) -> None:
+        """Nothing, when the reset may go out.
+
+        Raises:
+            SettledError: its queue, channel or organisation is paused; it waits.
+            StoreUnavailableError: nobody can say.
+        """
+        for pause in self.all():
+            if covers(pause, claim.reset):
+                delay = PARKED_SECONDS + random.uniform(0, PARKED_SPREAD_SECONDS)
+                raise SettledError(verdicts.later(claim, f"paused_{pause.scope}", delay))
+
+
+def covers(pause: Pause, reset: Reset) -> bool:
+    """True when a pause concerns a reset; which provider will carry it is chosen elsewhere."""
+    match pause.scope:
+        case Scope.QUEUE:
+            return pause.name == reset.queue
+        case Scope.CHANNEL:
+            return pause.name == reset.channel
+        case Scope.ORGANISATION:
+            return pause.name == reset.org_id
+        case Scope.PROVIDER:
+            return False
+
+
+class PauseKeeper:
+    """Chores of a sweeper: what is paused is parked, and what was resumed is let go."""
+
+    def __init__(
+        self,
+        pauses: PauseStore,
+        waiting: WaitingStore,
+        queues: tuple[Queue, ...],
+        *,
+        worker: str,
+        now: Callable[[], float],
+    ) -> None:
+        """`now` gives Redis's time in ms; `worker` is how this process is known."""
+        self._pauses, self._waiting, self._queues = pauses, waiting, queues
+        self._worker, self._now_ms = worker, now
+        self._walks: dict[str, tuple[float, WalkPlace]] = {}  # release → when begun, how far
+
+    def park(self) -> int:
+        """Let what is due and paused wait; gives how many of it."""
+        pauses, number = self._pauses.all(), 0
+        for queue in self._queues if pauses else ():
+            until = time.monotonic() + STEP_SECONDS
+            while time.monotonic() < until:
+                parked = self._waiting.park(queue, pauses)
+                number += parked
+                if parked < MOST_PER_STEP:
+                    break
+        return number
+
+    def let_go(self) -> int:
+        """A few steps for each release under way; gives how many became due."""
+        releases = self._pauses.releases() if self._queues else []
+        if not releases or not self._waiting.may_let_go(self._worker):
+            self._walks.clear()
+            return 0
+        return sum(self._walk(release) for release in releases)
+
+    def _walk(self, release: Release) -> int:
+        before = release.moved
+        begun, place = self._walks.get(release.release_id) or (self._now_ms(), WalkPlace())
+        until = time.monotonic() + STEP_SECONDS
+        while time.monotonic() < until and not place.is_over(release):
+            place, release = self._waiting.let_go(release, place)
+        self._walks[release.release_id] = (begun, place)
+        if place.is_over(release):
+            del self._walks[release.release_id]
+            if begun > (release.since.timestamp() + STALE_SECONDS) * 1000:
+                self._waiting.end(release)
+                log.info("pause.released", **_facts(release))
+        return release.moved - before
+
+
+def _facts(release: Release) -> dict[str, object]:
+    return {
+        "scope": release.scope.value,
+        "name": release.name,
+        "moved": release.moved,
+        "too_late": release.too_late,
+    }
