@@ -19,9 +19,9 @@ from prometheus_client.core import (
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from shared.models import DUE_QUEUES
+from shared.store.claims import DURATION_BUCKETS_MS
 from shared.store.counters import CounterStore
 from shared.store.dues import DueStore
-from shared.store.resets import DURATION_BUCKETS_MS
 
 
 def render_metrics(counters: CounterStore, dues: DueStore) -> tuple[bytes, str]:

@@ -9,7 +9,7 @@ import structlog
 from shared.models import Channel, Message, Status
 from shared.policies import choose_provider
 from shared.providers import Provider
-from shared.store.resets import Claim
+from shared.store.claims import Claim
 from worker import verdicts
 from worker.verdicts import SettledError
 

@@ -11,7 +11,7 @@ import structlog
 from shared.errors import PermanentProviderError, ProviderError, StoreUnavailableError
 from shared.models import Channel, Message, Outcome, Status
 from shared.providers import Provider, SearchableProvider
-from shared.store.resets import Claim, ClaimOverError, Finish, TooLateError
+from shared.store.claims import Claim, ClaimOverError, Finish, TooLateError
 from shared.wiring import Services
 from worker import verdicts
 from worker.choice import ProviderChoice

@@ -12,7 +12,7 @@ from shared.errors import (
 )
 from shared.models import Kind, Message, Recipient, Status, User, UserState
 from shared.policies import check_recipient
-from shared.store.resets import Claim
+from shared.store.claims import Claim
 from shared.store.suppressions import Suppression
 from shared.wiring import Services
 from worker import verdicts

@@ -14,7 +14,7 @@ from shared.errors import (
 from shared.models import Outcome, Receipt, Reset, Status
 from shared.policies import doubt_delay_seconds, retry_delay_seconds
 from shared.settings import Settings
-from shared.store.resets import Claim, Finish
+from shared.store.claims import Claim, Finish
 
 
 class SettledError(Exception):

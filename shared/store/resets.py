@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from shared.errors import StoreUnavailableError, TooManyRequestsError
-from shared.models import Channel, Kind, Outcome, Queue, Reset, Status
+from shared.models import Channel, Kind, Queue, Reset
 from shared.settings import Settings
 from shared.store import keys
+from shared.store.claims import Claim, ClaimOverError, Finish, ResetCalls, TooLateError
 from shared.store.connection import TIMEOUT_SECONDS, Client, store_errors
 from shared.store.digests import Digests
-from shared.store.records import moment, moment_from_us, pairs, parse_reset
+from shared.store.records import moment, moment_from_us, parse_reset
 from shared.store.scripts import Argument, Scripts
 
-MAX_CLAIMS = 5  # claims in a row that came to nothing: the record is poison
+__all__ = [
+    "Claim",
+    "ClaimOverError",
+    "Finish",
+    "NewReset",
+    "Recorded",
+    "ResetStore",
+    "TooLateError",
+]
+
 MAX_LIVE_CODES = 3
 PATIENCE_US = int(TIMEOUT_SECONDS * 800_000)  # less than the caller's, so 503 means: not recorded
-# Upper bounds of the provider call histogram, in ms; the last is open.
-DURATION_BUCKETS_MS = (25, 50, 100, 250, 500, 1000, 2500, 5000, 10000)
-
-
-class ClaimOverError(Exception):
-    """The claim ended, or the code was voided or overtaken meanwhile."""
-
-
-class TooLateError(Exception):
-    """The code is about to expire: no attempt may start any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,31 +65,6 @@ class Recorded:
     is_new: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """The right to work on a reset until the lease ends."""
-
-    reset: Reset
-    fence: int
-    is_doubtful: bool  # an earlier attempt may have been taken
-    now: datetime  # Redis's clock at the claim
-    lease_ends: float  # on this machine's monotonic clock
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finish:
-    """What came of a claim."""
-
-    status: Status
-    reason: str = ""
-    delay_seconds: float = 0
-    outcome: Outcome | None = None  # of the attempt; None when none was made
-    provider: str = ""
-    provider_message_id: str = ""
-    detail: str = ""
-    duration_ms: int = 0
-
-
 class ResetStore:
     """The only place that reads and writes resets."""
 
@@ -97,7 +73,7 @@ class ResetStore:
         self._client, self._digests = client, digests
         self._scripts = Scripts(client)
         self._keep_ms = int(settings.record_lifetime_seconds * 1000)
-        self._lease_seconds = settings.lease_seconds
+        self._calls = ResetCalls(digests, settings)
 
     def record(self, new: NewReset) -> Recorded:
         """Record a reset and its place in the due set, within the user's limits; one step.
@@ -157,23 +133,26 @@ class ResetStore:
     def claim(self, reset_id: str) -> Claim | None:
         """The right to work on a reset, or None: somebody has it, it is not due, or it is over."""
         began = time.monotonic()
-        tag = keys.tag_of(reset_id)
-        answer = self._scripts.run(
-            "claim",
-            (
-                keys.reset(reset_id),
-                keys.due(tag, Queue.URGENT),
-                keys.due(tag, Queue.BULK),
-                keys.counters(tag),
-            ),
-            (reset_id, int(self._lease_seconds * 1000), MAX_CLAIMS, self._keep_ms, tag),
-        )
-        if answer[0] != "claimed":
-            return None
-        reset = parse_reset(reset_id, pairs(answer[4:]))
-        return Claim(
-            reset, int(answer[2]), answer[3] == 1, moment(answer[1]), began + self._lease_seconds
-        )
+        answer = self._scripts.run("claim", *self._calls.claim(reset_id))
+        return self._calls.read_claim(reset_id, answer, began)
+
+    def claim_many(self, reset_ids: Sequence[str]) -> list[Claim]:
+        """The claims that were to be had, in one trip for many.
+
+        Raises:
+            StoreUnavailableError: none was to be had, for Redis did not answer.
+        """
+        began = time.monotonic()
+        answers = self._scripts.run_together("claim", [self._calls.claim(i) for i in reset_ids])
+        claims = [
+            claim
+            for reset_id, answer in zip(reset_ids, answers, strict=True)
+            if not isinstance(answer, StoreUnavailableError)
+            and (claim := self._calls.read_claim(reset_id, answer, began)) is not None
+        ]
+        if not claims:
+            _raise_first(answers)
+        return claims
 
     def mark_sending(self, claim: Claim, *, provider: str, recipient_digest: str) -> int:
         """The attempt's number; nothing may be handed over without it.
@@ -182,43 +161,33 @@ class ResetStore:
             ClaimOverError: somebody else has the reset, or its code must not go out any more.
             TooLateError: the code is about to expire.
         """
-        reset_id = claim.reset.reset_id
-        number = self._scripts.run(
-            "sending",
-            (keys.reset(reset_id), keys.counters(keys.tag_of(reset_id))),
-            (claim.fence, provider, recipient_digest),
-        )
-        if number < 0:
-            raise TooLateError
-        if number == 0:
-            raise ClaimOverError
-        return int(number)
+        call = self._calls.sending(claim, provider, recipient_digest)
+        return _number(self._scripts.run("sending", *call))
+
+    def mark_sending_many(
+        self, marks: Sequence[tuple[Claim, str]], *, provider: str
+    ) -> list[int | Exception]:
+        """For each claim and recipient's digest what `mark_sending` gives or raises."""
+        calls = [self._calls.sending(claim, provider, digest) for claim, digest in marks]
+        return [_number_or_error(each) for each in self._scripts.run_together("sending", calls)]
 
     def finish(self, claim: Claim, finish: Finish) -> bool:
         """Note what came of a claim; False when the claim was somebody else's by now.
 
         Safe to repeat when the answer was lost.
         """
-        reset = claim.reset
-        tag, (_, user) = keys.tag_of(reset.reset_id), self._digests.user_place(reset.user_id)
-        bucket = next((b for b in DURATION_BUCKETS_MS if finish.duration_ms <= b), "inf")
-        answer = self._scripts.run(
-            "finish",
-            (
-                keys.reset(reset.reset_id),
-                keys.due(tag, reset.queue),
-                keys.user(tag, user),
-                keys.live(tag, user),
-                keys.counters(tag),
-            ),
-            (
-                *(reset.reset_id, claim.fence, finish.status.value, finish.reason),
-                *(int(finish.delay_seconds * 1000), self._keep_ms),
-                *(finish.outcome.value if finish.outcome else "", finish.provider_message_id),
-                *(finish.detail, finish.duration_ms, finish.provider, bucket),
-            ),
-        )
-        return bool(answer)
+        return bool(self._scripts.run("finish", *self._calls.finish(claim, finish)))
+
+    def finish_many(self, ends: Sequence[tuple[Claim, Finish]]) -> list[bool]:
+        """For each claim what `finish` gives. Safe to repeat.
+
+        Raises:
+            StoreUnavailableError: some were not noted.
+        """
+        calls = [self._calls.finish(claim, finish) for claim, finish in ends]
+        answers = self._scripts.run_together("finish", calls)
+        _raise_first(answers)
+        return [bool(answer) for answer in answers]
 
 
 def _record_keys(tag: str, user: str, new: NewReset) -> tuple[str, ...]:
@@ -231,3 +200,26 @@ def _record_keys(tag: str, user: str, new: NewReset) -> tuple[str, ...]:
         keys.requests(tag, user),
         keys.counters(tag),
     )
+
+
+def _number(answer: int) -> int:
+    if answer < 0:
+        raise TooLateError
+    if answer == 0:
+        raise ClaimOverError
+    return int(answer)
+
+
+def _number_or_error(answer: Any) -> int | Exception:
+    if isinstance(answer, StoreUnavailableError):
+        return answer
+    try:
+        return _number(answer)
+    except (TooLateError, ClaimOverError) as error:
+        return error
+
+
+def _raise_first(answers: Sequence[Any]) -> None:
+    for answer in answers:
+        if isinstance(answer, StoreUnavailableError):
+            raise answer

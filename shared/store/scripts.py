@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any, TypeAlias
 
 import redis
 
+from shared.errors import StoreUnavailableError
 from shared.store.connection import Client, store_errors
 
 Argument: TypeAlias = str | int | float
+Call: TypeAlias = tuple[Sequence[str], Sequence[Argument]]  # keys and arguments
+
+# How many calls one script makes in the place of many: Redis serves nobody else meanwhile.
+MOST_TOGETHER = 50
 
 # A script whose first line begins so may write on a full server, and says why; the others are
 # refused there before their first write. The flag must stand in the first line of all.
@@ -20,11 +26,30 @@ WHEN_FULL = "-- allow-oom:"
 ALLOW_OOM = "#!lua flags=allow-oom\n"
 
 
+# The same script for many calls that share a slot: ARGV begins with how many keys and arguments
+# belong to one.
+TOGETHER = """
+local function one(KEYS, ARGV)
+{script}
+end
+local k, a, answers = tonumber(ARGV[1]), tonumber(ARGV[2]), {{}}
+for i = 1, #KEYS / k do
+  local keys, arguments = {{}}, {{}}
+  for j = 1, k do keys[j] = KEYS[(i - 1) * k + j] end
+  for j = 1, a do arguments[j] = ARGV[2 + (i - 1) * a + j] end
+  answers[i] = one(keys, arguments)
+end
+return answers
+"""
+
+
 @cache
-def _source(name: str) -> tuple[str, str]:
+def _source(name: str, *, together: bool = False) -> tuple[str, str]:
     folder = files("shared.store") / "lua"
     script = (folder / f"{name}.lua").read_text()
     flags = ALLOW_OOM if script.startswith(WHEN_FULL) else ""
+    if together:
+        script = TOGETHER.format(script=script)
     text = flags + (folder / "prelude.lua").read_text() + script
     return text, hashlib.sha1(text.encode()).hexdigest()  # noqa: S324 - Redis names scripts so
 
@@ -42,16 +67,18 @@ class Scripts:
         Raises:
             StoreUnavailableError: Redis did not answer, or refused to write.
         """
-        text, digest = _source(name)
+        return self._run(*_source(name), keys, arguments)
+
+    def _run(
+        self, text: str, digest: str, keys: Sequence[str], arguments: Sequence[Argument]
+    ) -> Any:
         with store_errors():
             try:
                 return self._client.execute_command("EVALSHA", digest, len(keys), *keys, *arguments)
             except redis.exceptions.NoScriptError:
                 return self._client.execute_command("EVAL", text, len(keys), *keys, *arguments)
 
-    def run_many(
-        self, name: str, calls: Sequence[tuple[Sequence[str], Sequence[Argument]]]
-    ) -> list[Any]:
+    def run_many(self, name: str, calls: Sequence[Call]) -> list[Any]:
         """What the script answers to each (keys, arguments), in one round trip."""
         text, digest = _source(name)
         with store_errors():
@@ -61,3 +88,41 @@ class Scripts:
                 pipeline.execute_command("EVALSHA", digest, len(keys), *keys, *arguments)
             answers: list[Any] = pipeline.execute()
             return answers[1:]
+
+    def run_together(self, name: str, calls: Sequence[Call]) -> list[Any]:
+        """What the script answers to each call; those of one slot share their commands.
+
+        Where Redis did not answer, or refused to write, the answer is the StoreUnavailableError:
+        those calls may have been made or not.
+        """
+        answers: list[Any] = [None] * len(calls)
+        trouble: StoreUnavailableError | None = None
+        for places in _by_slot(calls):
+            if trouble is None:
+                try:
+                    told = self._run_chunk(name, [calls[place] for place in places])
+                except StoreUnavailableError as error:
+                    trouble = error  # and nobody else waits for a server that is away
+            for number, place in enumerate(places):
+                answers[place] = trouble or told[number]
+        return answers
+
+    def _run_chunk(self, name: str, calls: Sequence[Call]) -> list[Any]:
+        keys, arguments = calls[0]
+        all_keys: list[str] = []
+        all_arguments: list[Argument] = [len(keys), len(arguments)]
+        for keys, arguments in calls:
+            all_keys += keys
+            all_arguments += arguments
+        answers: list[Any] = self._run(*_source(name, together=True), all_keys, all_arguments)
+        return answers
+
+
+def _by_slot(calls: Sequence[Call]) -> Iterator[list[int]]:
+    """Places of calls with the same hash tag, a chunk at a time."""
+    slots: dict[str, list[int]] = defaultdict(list)
+    for place, (keys, _) in enumerate(calls):
+        slots[keys[0].partition("}")[0]].append(place)
+    for places in slots.values():
+        for first in range(0, len(places), MOST_TOGETHER):
+            yield places[first : first + MOST_TOGETHER]

@@ -18,8 +18,8 @@ from celery import Celery
 from shared.errors import PermanentProviderError, RenderError, StoreUnavailableError
 from shared.log import set_up_logging
 from shared.models import Channel, Recipient, Status
+from shared.store.claims import MAX_CLAIMS
 from shared.store.connection import connect
-from shared.store.resets import MAX_CLAIMS
 from tests.delivery_house import TAKEN, ScriptedProvider, a_delivery_house
 from worker.delivery import _insist
 from worker.tasks import DeliveryFailedError, Desk, register_tasks

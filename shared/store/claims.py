@@ -1,0 +1,107 @@
+"""The right to work on a reset: what it is, what may come of it, and how the scripts are asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from shared.models import Outcome, Queue, Reset, Status
+from shared.settings import Settings
+from shared.store import keys
+from shared.store.digests import Digests
+from shared.store.records import moment, pairs, parse_reset
+from shared.store.scripts import Call
+
+MAX_CLAIMS = 5  # claims in a row that came to nothing: the record is poison
+# Upper bounds of the provider call histogram, in ms; the last is open.
+DURATION_BUCKETS_MS = (25, 50, 100, 250, 500, 1000, 2500, 5000, 10000)
+
+
+class ClaimOverError(Exception):
+    """The claim ended, or the code was voided or overtaken meanwhile."""
+
+
+class TooLateError(Exception):
+    """The code is about to expire: no attempt may start any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to work on a reset until the lease ends."""
+
+    reset: Reset
+    fence: int
+    is_doubtful: bool  # an earlier attempt may have been taken
+    now: datetime  # Redis's clock at the claim
+    lease_ends: float  # on this machine's monotonic clock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finish:
+    """What came of a claim."""
+
+    status: Status
+    reason: str = ""
+    delay_seconds: float = 0
+    outcome: Outcome | None = None  # of the attempt; None when none was made
+    provider: str = ""
+    provider_message_id: str = ""
+    detail: str = ""
+    duration_ms: int = 0
+
+
+class ResetCalls:
+    """Keys and arguments of the scripts that claim, mark and finish, asked singly or together."""
+
+    def __init__(self, digests: Digests, settings: Settings) -> None:
+        """Nothing is asked yet."""
+        self._digests = digests
+        self._keep_ms = int(settings.record_lifetime_seconds * 1000)
+        self._lease_seconds = settings.lease_seconds
+        self._lease_ms = int(settings.lease_seconds * 1000)
+
+    def claim(self, reset_id: str) -> Call:
+        """For CLAIM."""
+        tag = keys.tag_of(reset_id)
+        places = (
+            keys.reset(reset_id),
+            keys.due(tag, Queue.URGENT),
+            keys.due(tag, Queue.BULK),
+            keys.counters(tag),
+        )
+        return places, (reset_id, self._lease_ms, MAX_CLAIMS, self._keep_ms, tag)
+
+    def read_claim(self, reset_id: str, answer: list[Any], began: float) -> Claim | None:
+        """What CLAIM answered; `began` is the monotonic moment just before it was asked."""
+        if answer[0] != "claimed":
+            return None
+        reset = parse_reset(reset_id, pairs(answer[4:]))
+        return Claim(
+            reset, int(answer[2]), answer[3] == 1, moment(answer[1]), began + self._lease_seconds
+        )
+
+    def sending(self, claim: Claim, provider: str, recipient_digest: str) -> Call:
+        """For SENDING."""
+        reset_id = claim.reset.reset_id
+        places = keys.reset(reset_id), keys.counters(keys.tag_of(reset_id))
+        return places, (claim.fence, provider, recipient_digest)
+
+    def finish(self, claim: Claim, finish: Finish) -> Call:
+        """For FINISH."""
+        reset = claim.reset
+        tag, (_, user) = keys.tag_of(reset.reset_id), self._digests.user_place(reset.user_id)
+        bucket = next((b for b in DURATION_BUCKETS_MS if finish.duration_ms <= b), "inf")
+        places = (
+            keys.reset(reset.reset_id),
+            keys.due(tag, reset.queue),
+            keys.user(tag, user),
+            keys.live(tag, user),
+            keys.counters(tag),
+        )
+        return places, (
+            *(reset.reset_id, claim.fence, finish.status.value, finish.reason),
+            *(int(finish.delay_seconds * 1000), self._keep_ms),
+            *(finish.outcome.value if finish.outcome else "", finish.provider_message_id),
+            *(finish.detail, finish.duration_ms, finish.provider, bucket),
+        )
