@@ -94,7 +94,7 @@ class Settings:
     role_permissions: tuple[tuple[str, frozenset[str]], ...] = _setting(read.role_permissions, read.role_permissions(ROLE_PERMISSIONS), "what each role may")
     oidc_issuer: str = _setting(read.issuer, "", "accept JWTs of this OpenID Connect issuer, spelled as its tokens spell it")
     oidc_audience: str = _setting(read.text, "", "the audience those JWTs must have; with ZITADEL the id of Keyturn's own project")
-    durability: str = _setting(read.one_of("memory"), "memory", "what Redis must confirm before a caller gets its 200; nothing more than its own answer, so far: other words are refused")
+    durability: str = _setting(read.one_of("memory", "replica", "disk"), "memory", "what Redis must confirm before a caller gets its 200: memory: nothing more; replica: WAIT; disk: WAITAOF")
     time_zone: str = _setting(read.time_zone, "UTC", "time zone of the moments in messages, for example Europe/Zurich")
     dev_inbox: str = _setting(read.one_of("auto", "on", "off"), "auto", "who sees /dev/inbox while the outbox is in use; auto: callers on this machine")
     log_level: str = _setting(read.one_of("debug", "info", "warning", "error"), "info", "lowest level that is logged")

@@ -22,6 +22,7 @@ from shared.store.connection import Client, connect
 from shared.store.counters import CounterStore
 from shared.store.digests import Digests
 from shared.store.dues import DueStore
+from shared.store.durability import check_durability
 from shared.store.history import HistoryStore
 from shared.store.idempotency import IdempotencyStore
 from shared.store.limits import LimitStore
@@ -138,6 +139,16 @@ def _regions(settings: Settings) -> frozenset[str] | None:
     if regions is not None and not regions:
         log.warning("settings.doubtful", why="no SMS may go anywhere: set KEYTURN_SMS_COUNTRIES")
     return regions
+
+
+def check_server(settings: Settings) -> None:
+    """Refuse to start over a server that cannot keep what KEYTURN_DURABILITY promises.
+
+    Raises:
+        SettingsError: it cannot; one that is away is no reason.
+    """
+    with connect_store(settings) as client:
+        check_durability(client, settings.durability)
 
 
 def check_keys(services: Services) -> None:

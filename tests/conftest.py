@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import tempfile
 import time
@@ -16,6 +17,7 @@ from shared.store.connection import connect
 from tests.fakes import FakeRedis
 
 SERVER_START_SECONDS = 10
+DEBIANS_REDIS = shutil.which("redis-server")  # an older server than the embedded one
 
 
 @pytest.fixture(scope="session")

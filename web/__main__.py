@@ -15,6 +15,7 @@ from granian.log import LogLevels
 
 from shared.errors import SettingsError
 from shared.settings import Settings, load_settings
+from shared.wiring import check_server
 from web.child import end_with_parent
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def main() -> None:
     """Serve until SIGTERM or SIGINT; requests being worked on are finished."""
     try:
         settings = load_settings(os.environ)
+        check_server(settings)
     except SettingsError as error:
         sys.exit(f"keyturn web: {error}")
     if reason := taken_port(settings.host, settings.port, is_shared=True):

@@ -39,6 +39,7 @@ def record_once(
     _check_key(key)
     request = KeyedRequest(caller.token_id, key, "\0".join((*meaning, user_id)))
     if (known := _find_recorded(house, request, user_id)) is not None:
+        house.resets.confirm(known.reset_id)  # it may have been recorded, and not confirmed, before
         log.info("reset.repeated", reset_id=known.reset_id, caller_id=caller.token_id)
         return _as_recorded(known)
     since = house.idempotency.begin(request)

@@ -52,7 +52,8 @@ class CodeStore:
 
     def __init__(self, client: Client, digests: Digests, settings: Settings) -> None:
         """`client` may be a fake one."""
-        self._client, self._digests, self._scripts = client, digests, Scripts(client)
+        self._client, self._digests = client, digests
+        self._scripts = Scripts(client, settings.durability)
         self._keep_ms = int(settings.record_lifetime_seconds * 1000)
 
     def begin_try(self, user_id: str) -> list[KnownCode]:
@@ -121,7 +122,7 @@ class CodeStore:
         notice_id = notice.reset_id if notice else ""
         lifetime_ms = int(notice.lifetime_seconds * 1000) if notice else 0
         fields = [part for pair in notice.fields.items() for part in pair] if notice else []
-        answer = self._scripts.run(
+        answer = self._scripts.run_durably(
             "complete",
             (
                 keys.user(tag, user),

@@ -68,6 +68,11 @@ def counters(tag: str) -> str:
     return f"{tag}:m"
 
 
+def confirmed(tag: str) -> str:
+    """STRING, written so that what was written before it can be waited for; for ever."""
+    return f"{tag}:confirmed"
+
+
 GATE = "{kt:gate}"  # counters of organisations and callers, suppressions, versions: one slot
 
 

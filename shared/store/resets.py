@@ -71,7 +71,7 @@ class ResetStore:
     def __init__(self, client: Client, digests: Digests, settings: Settings) -> None:
         """`client` may be a fake one."""
         self._client, self._digests = client, digests
-        self._scripts = Scripts(client)
+        self._scripts = Scripts(client, settings.durability)
         self._keep_ms = int(settings.record_lifetime_seconds * 1000)
         self._calls = ResetCalls(digests, settings)
 
@@ -82,10 +82,11 @@ class ResetStore:
 
         Raises:
             TooManyRequestsError: a limit of the user.
-            StoreUnavailableError: nothing can be recorded now.
+            StoreUnavailableError: nothing can be recorded now; or, where KEYTURN_DURABILITY asks
+                for more than memory, it stands but was not confirmed in time.
         """
         tag, user = self._digests.user_place(new.user_id)
-        answer = self._scripts.run(
+        answer = self._scripts.run_durably(
             "record", _record_keys(tag, user, new), self._arguments(tag, new)
         )
         if answer[0] == "limited":
@@ -93,6 +94,8 @@ class ResetStore:
             raise TooManyRequestsError(answer[1], retry_after_seconds=max(1, seconds))
         if answer[0] == "late":
             raise StoreUnavailableError
+        if answer[0] == "known":
+            self.confirm(new.reset_id)
         return Recorded(
             new.reset_id,
             moment_from_us(answer[1]),
@@ -101,6 +104,14 @@ class ResetStore:
             answer[4],
             is_new=answer[0] == "recorded",
         )
+
+    def confirm(self, reset_id: str) -> None:
+        """Come back once a record that was found is as durable as a new one would be.
+
+        Raises:
+            StoreUnavailableError: it was not confirmed in time.
+        """
+        self._scripts.confirm(keys.tag_of(reset_id))
 
     def _arguments(self, tag: str, new: NewReset) -> list[Argument]:
         arguments: list[Argument] = [new.reset_id, new.user_id, new.org_id]

@@ -13,6 +13,8 @@ import redis
 
 from shared.errors import StoreUnavailableError
 from shared.store.connection import Client, store_errors
+from shared.store.durability import Durability
+from shared.store.keys import confirmed
 
 Argument: TypeAlias = str | int | float
 Call: TypeAlias = tuple[Sequence[str], Sequence[Argument]]  # keys and arguments
@@ -57,9 +59,9 @@ def _source(name: str, *, together: bool = False) -> tuple[str, str]:
 class Scripts:
     """Calls scripts by name."""
 
-    def __init__(self, client: Client) -> None:
-        """`client` may be a fake one."""
-        self._client = client
+    def __init__(self, client: Client, durability: str = "memory") -> None:
+        """`client` may be a fake one as long as `durability` asks for nothing."""
+        self._client, self._durability = client, Durability(durability)
 
     def run(self, name: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
         """What the script answers.
@@ -77,6 +79,35 @@ class Scripts:
                 return self._client.execute_command("EVALSHA", digest, len(keys), *keys, *arguments)
             except redis.exceptions.NoScriptError:
                 return self._client.execute_command("EVAL", text, len(keys), *keys, *arguments)
+
+    def run_durably(
+        self, name: str, keys: Sequence[str], arguments: Sequence[Argument] = ()
+    ) -> Any:
+        """As `run`; and what the script wrote is as durable as KEYTURN_DURABILITY asks for.
+
+        A script that is repeated must write again, or nobody waits: see `confirm`.
+
+        Raises:
+            StoreUnavailableError: also when it was not confirmed in time; then it may stand.
+        """
+        if not self._durability.is_asked:
+            return self.run(name, keys, arguments)
+        text, digest = _source(name)
+        with store_errors():
+            rest = (len(keys), *keys, *arguments)
+            try:
+                return self._durability.run(self._client, ("EVALSHA", digest, *rest))
+            except redis.exceptions.NoScriptError:
+                return self._durability.run(self._client, ("EVAL", text, *rest))
+
+    def confirm(self, tag: str) -> None:
+        """Come back once all that was written to a shard so far is as durable as asked for.
+
+        Raises:
+            StoreUnavailableError: it was not confirmed in time.
+        """
+        if self._durability.is_asked:
+            self.run_durably("touch", (confirmed(tag),))
 
     def run_many(self, name: str, calls: Sequence[Call]) -> list[Any]:
         """What the script answers to each (keys, arguments), in one round trip."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from contextlib import contextmanager
 from importlib.resources import files
@@ -19,13 +18,12 @@ from shared.store.limits import Limit, LimitStore
 from shared.store.resets import Finish
 from shared.store.scripts import WHEN_FULL
 from shared.store.suppressions import SuppressionStore
-from tests.conftest import start_server
+from tests.conftest import DEBIANS_REDIS, start_server
 from tests.store_builders import stores_of
 
 pytestmark = pytest.mark.real_server
 
 STOP_SECONDS = 10
-DEBIANS = shutil.which("redis-server")
 ADDRESS = Recipient(Channel.EMAIL, "eve@example.com")
 
 
@@ -34,9 +32,11 @@ ADDRESS = Recipient(Channel.EMAIL, "eve@example.com")
     params=[
         pytest.param(None, id="valkey"),
         pytest.param(
-            DEBIANS,
+            DEBIANS_REDIS,
             id="redis",
-            marks=pytest.mark.skipif(not DEBIANS, reason="Debian's redis-server is not installed"),
+            marks=pytest.mark.skipif(
+                not DEBIANS_REDIS, reason="Debian's redis-server is not installed"
+            ),
         ),
     ],
 )

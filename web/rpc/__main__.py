@@ -11,7 +11,7 @@ from shared.errors import SettingsError
 from shared.log import set_up_logging
 from shared.queue import HintPublisher, make_celery
 from shared.settings import Settings, load_settings
-from shared.wiring import build_services, check_keys, connect_store
+from shared.wiring import build_services, check_keys, check_server, connect_store
 from web.__main__ import taken_port
 from web.house import House, open_house
 from web.rpc.grpc import serve
@@ -39,6 +39,7 @@ def build_house(settings: Settings) -> House:
     Raises:
         SettingsError: a setting is wrong.
     """
+    check_server(settings)
     hints = HintPublisher(make_celery(settings))
     services = build_services(settings, client=connect_store(settings), hints=hints)
     check_keys(services)

@@ -7,7 +7,10 @@
 local id, tag = ARGV[1], ARGV[3]
 if id ~= '' and redis.call('HGET', KEYS[1], 'h') ~= ARGV[2] then
   local before = redis.call('HMGET', tag .. ':r:' .. id, 'ct', 'cq', 'cu')
-  if before[1] == ARGV[2] then return {1, tonumber(before[2]), before[3]} end
+  if before[1] == ARGV[2] then
+    redis.call('HSET', tag .. ':r:' .. id, 'v', 'used')  -- a write, so that this too can be waited for
+    return {1, tonumber(before[2]), before[3]}
+  end
   return {0}
 end
 local us = now_us()
