@@ -1,13 +1,16 @@
-"""What delivery works with: who renders, and a message ready to go out."""
+"""What delivery works with: who renders, and messages on their way to being ready."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from shared.circulars import Circular
 from shared.codes import Code
 from shared.models import Email, Message, Organisation, Recipient, Reset, User
 from shared.providers import Provider
+from shared.store.claims import Claim
 
 
 class Renderer(Protocol):
@@ -38,3 +41,23 @@ class Letter:
     message: Message
     recipient: Recipient
     provider: Provider[Message]
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a copy of a circular is made of, and who carries it."""
+
+    claim: Claim
+    user: User
+    recipient: Recipient
+    code: Code
+    provider: Provider[Message]
+
+
+class Circulars(Protocol):
+    """Turns drafts that share language and organisation into one mail for many."""
+
+    def render(
+        self, language: str, organisation: Organisation | None, drafts: Sequence[Draft]
+    ) -> Circular:
+        """The mail, with a copy for each draft in their order."""

@@ -24,7 +24,8 @@ from shared.errors import RenderError
 from shared.languages import spell_moment
 from shared.models import Kind
 from shared.settings import Settings
-from worker.messages import TEMPLATES, MessageRenderer
+from worker.mail_templates import TEMPLATES
+from worker.messages import MessageRenderer
 
 VOID = {"meta", "br", "img", "hr", "link", "input"}
 

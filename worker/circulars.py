@@ -1,0 +1,74 @@
+"""One reset mail for many people: rendered once with markers, and the values of every copy.
+
+What a person gets is, to the byte, the mail worker/messages.py would make for them alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from markupsafe import escape
+
+from shared.circulars import Circular, Copy, make_nonce, spell_marker
+from worker.mail_templates import fill
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from shared.models import Organisation
+    from shared.settings import Settings
+    from worker.letters import Draft
+    from worker.mail_templates import MailTemplate
+    from worker.wording import Wording
+
+OWN = ("greeting", "code", "link", "moment")  # what differs from copy to copy
+
+
+class CircularRenderer:
+    """Renders the reset mail for those who share language and organisation."""
+
+    def __init__(self, settings: Settings, words: Wording, mail: MailTemplate) -> None:
+        """`mail` holds the templates of the reset mail."""
+        self._settings, self._words, self._mail = settings, words, mail
+
+    def render(
+        self, language: str, organisation: Organisation | None, drafts: Sequence[Draft]
+    ) -> Circular:
+        """The mail and a copy for each draft, in their order.
+
+        Raises:
+            RenderError: a template asks for a value or a sentence that is not there.
+        """
+        nonce = make_nonce()
+        # One value looks different in text and in HTML, so each has a marker for either.
+        text = {name: spell_marker(nonce, f"{name}.text") for name in OWN}
+        html = {name: spell_marker(nonce, f"{name}.html") for name in OWN}
+        markers = [(text[name], html[name]) for name in OWN]
+        common = {
+            "say": self._words.say(language),
+            "language": language,
+            "organisation": self._words.name_of(organisation),
+        }
+        return Circular(
+            from_address=self._settings.email_from,
+            from_name=self._settings.email_from_name,
+            subject=" ".join(fill(self._mail.subject, common).split()),
+            text=fill(self._mail.text, common | text),
+            html=fill(self._mail.html, common | html),
+            language=language,
+            copies=tuple(self._copy(language, draft, markers) for draft in drafts),
+        )
+
+    def _copy(self, language: str, draft: Draft, markers: list[tuple[str, str]]) -> Copy:
+        words, reset = self._words, draft.claim.reset
+        own = (
+            words.greeting(language, draft.user),
+            draft.code.spelled,
+            words.link(reset, draft.code, language),
+            words.moment(language, reset.deadline_at),
+        )
+        values: dict[str, str] = {}
+        for (in_text, in_html), value in zip(markers, own, strict=True):
+            values[in_text] = value
+            values[in_html] = str(escape(value))
+        return Copy(reset.reset_id, draft.recipient, words.message_id(reset.reset_id), values)
