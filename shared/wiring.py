@@ -16,6 +16,9 @@ from shared.models import Channel, Queue
 from shared.policies import allowed_regions
 from shared.settings import Settings
 from shared.store.audit import AuditStore
+from shared.store.batch_lists import BatchLists
+from shared.store.batch_resets import BatchResets
+from shared.store.batches import BatchStore
 from shared.store.callers import CallerStore
 from shared.store.codes import CodeStore
 from shared.store.connection import Client, connect
@@ -71,6 +74,9 @@ class Services:
     dues: DueStore
     counters: CounterStore
     history: HistoryStore
+    batches: BatchStore
+    batch_lists: BatchLists
+    batch_resets: BatchResets
     audit: AuditStore
     pauses: PauseStore
     waiting: WaitingStore
@@ -105,6 +111,7 @@ def build_services(settings: Settings, *, client: Client, hints: Hints) -> Servi
             "`keyturn up` writes them, or make one with `openssl rand -hex 32`"
         )
     digests = Digests(client, settings.secret_keys)
+    resets = ResetStore(client, digests, settings)
     return Services(
         settings=settings,
         languages=Languages(),
@@ -112,7 +119,7 @@ def build_services(settings: Settings, *, client: Client, hints: Hints) -> Servi
         digests=digests,
         directory=RedisDirectory(client, digests),
         callers=CallerStore(client, digests),
-        resets=ResetStore(client, digests, settings),
+        resets=resets,
         code_store=CodeStore(client, digests, settings),
         limits=LimitStore(client),
         idempotency=IdempotencyStore(client, digests),
@@ -120,6 +127,9 @@ def build_services(settings: Settings, *, client: Client, hints: Hints) -> Servi
         dues=DueStore(client),
         counters=CounterStore(client),
         history=HistoryStore(client, keep_seconds=settings.record_lifetime_seconds),
+        batches=BatchStore(client, settings),
+        batch_lists=BatchLists(client, digests),
+        batch_resets=BatchResets(client, digests, resets),
         audit=AuditStore(client),
         pauses=PauseStore(client),
         waiting=WaitingStore(client),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from shared.models import User
@@ -12,6 +13,9 @@ class Directory(Protocol):
 
     def find_user(self, user_id: str) -> User | None:
         """The user, or None when there is nobody by that id."""
+
+    def find_users(self, user_ids: Sequence[str]) -> list[User | None]:
+        """What `find_user` gives for each, in one round trip where that is possible."""
 
     def find_users_by_address(self, address: str) -> list[User]:
         """Everybody who has this e-mail address or phone number, verified or not."""

@@ -38,14 +38,23 @@ class RedisDirectory:
             values = self._client.hmget(keys.directory_user(user_id), FIELDS)
         return _user(user_id, cast("list[str | None]", values))
 
+    def find_users(self, user_ids: Sequence[str]) -> list[User | None]:
+        """What `find_user` gives for each. One round trip."""
+        with directory_errors():
+            pipe = self._client.pipeline(transaction=False)
+            for user_id in user_ids:
+                pipe.hmget(keys.directory_user(user_id), FIELDS)
+            found = zip(user_ids, pipe.execute(), strict=True)
+            return [_user(user_id, values) for user_id, values in found]
+
     def find_users_by_address(self, address: str) -> list[User]:
         """Everybody who has this e-mail address or phone number, verified or not, by id."""
         wanted = particulars.comparable(address)
         with directory_errors():
             index = keys.directory_address(self._digests.address_digest(wanted))
             user_ids = sorted(cast("set[str]", self._client.smembers(index)))
-            found = self._find_users(user_ids)
-        return [user for user in found if wanted in _addresses(user)]
+            found = self.find_users(user_ids)
+        return [user for user in found if user and wanted in _addresses(user)]
 
     def set_password(self, user: User, password: str, *, change_required: bool = False) -> None:
         """Make `password` the user's password from now on."""
@@ -108,14 +117,6 @@ class RedisDirectory:
     def _indexes(self, facts: Facts) -> set[str]:
         given = filter(None, (facts.get("email"), facts.get("phone")))
         return {keys.directory_address(self._digests.address_digest(each)) for each in given}
-
-    def _find_users(self, user_ids: Sequence[str]) -> list[User]:
-        pipe = self._client.pipeline(transaction=False)
-        for user_id in user_ids:
-            pipe.hmget(keys.directory_user(user_id), FIELDS)
-        found = zip(user_ids, pipe.execute(), strict=True)
-        users = [_user(user_id, values) for user_id, values in found]
-        return [user for user in users if user is not None]
 
 
 @contextmanager

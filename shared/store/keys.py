@@ -73,6 +73,11 @@ def confirmed(tag: str) -> str:
     return f"{tag}:confirmed"
 
 
+def batch_ends(tag: str, batch_id: str) -> str:
+    """HASH, `status:reason` → how many resets of a batch ended so; a week longer than records."""
+    return f"{tag}:b:{batch_id}"
+
+
 GATE = "{kt:gate}"  # counters of organisations and callers, suppressions, versions: one slot
 
 
@@ -91,6 +96,27 @@ def suppression(recipient_digest: str) -> str:
     return f"{GATE}:sup:{recipient_digest}"
 
 
+def batch(batch_id: str) -> str:
+    """HASH, one batch: what was asked for, how far it is; as long as its list."""
+    return f"{GATE}:batch:{batch_id}"
+
+
+def batch_list(list_id: str, number: int) -> str:
+    """STRING, up to 500 users of a batch, a line each; a week longer than records and the pace."""
+    return f"kt:list:{list_id}:{number}"
+
+
+def batch_skips(batch_id: str, number: int) -> str:
+    """HASH, place in that list → why the user got nothing; as long as the list."""
+    return f"kt:skips:{batch_id}:{number}"
+
+
+def batch_seen(batch_id: str, number: int) -> str:
+    """HASH, number of a user → where the batch's list names it first; as long as the list."""
+    return f"kt:seen:{batch_id}:{number}"
+
+
+ACTIVE_BATCHES = f"{GATE}:batches"  # SET, batches that are worked on; until they end
 VERSION = f"{GATE}:version"  # STRING, counts changes of callers and organisations; for ever
 AUDIT = f"{GATE}:audit"  # STREAM, who changed what by hand; its last hundred thousand
 PAUSES = f"{GATE}:pauses"  # HASH, scope:name → who paused it, why, since when; until resumed

@@ -50,6 +50,7 @@ class NewReset:
     limit_per_hour: int = 0
     limit_per_day: int = 0
     asked_at_us: int = 0  # by Redis's clock; what reaches it too late after is not recorded; 0: is
+    since_ms: int = 0  # of a batch: not for a user who moved on since this moment; 0: no batch
     extra: Mapping[str, str] = field(default_factory=dict)  # rq, tp, b: see records.py
 
 
@@ -85,10 +86,7 @@ class ResetStore:
             StoreUnavailableError: nothing can be recorded now; or, where KEYTURN_DURABILITY asks
                 for more than memory, it stands but was not confirmed in time.
         """
-        tag, user = self._digests.user_place(new.user_id)
-        answer = self._scripts.run_durably(
-            "record", _record_keys(tag, user, new), self._arguments(tag, new)
-        )
+        answer = self._scripts.run_durably("record", *self.record_call(new))
         if answer[0] == "limited":
             seconds = -(-int(answer[2]) // 1000)
             raise TooManyRequestsError(answer[1], retry_after_seconds=max(1, seconds))
@@ -113,13 +111,18 @@ class ResetStore:
         """
         self._scripts.confirm(keys.tag_of(reset_id))
 
+    def record_call(self, new: NewReset) -> tuple[tuple[str, ...], list[Argument]]:
+        """The keys and arguments of the record script."""
+        tag, user = self._digests.user_place(new.user_id)
+        return _record_keys(tag, user, new), self._arguments(tag, new)
+
     def _arguments(self, tag: str, new: NewReset) -> list[Argument]:
         arguments: list[Argument] = [new.reset_id, new.user_id, new.org_id]
         arguments += [new.channel.value, new.queue.value]
         arguments += [int(new.lifetime_seconds * 1000), new.key_id, new.language, new.kind.value]
         arguments += [int(new.cooldown_seconds * 1000), new.limit_per_hour, new.limit_per_day]
         arguments += [MAX_LIVE_CODES, self._keep_ms, int(new.last_start_seconds * 1000), tag]
-        arguments += [new.asked_at_us, PATIENCE_US]
+        arguments += [new.asked_at_us, PATIENCE_US, new.since_ms]
         for pair in new.extra.items():
             arguments += pair
         return arguments

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -41,6 +41,14 @@ class SuppressionStore:
         if not found:
             return None
         return Suppression(found["reason"], found["source"], moment(found["since"]))
+
+    def are_suppressed(self, recipients: Sequence[Recipient]) -> list[bool]:
+        """For each, whether it must not be written to; one round trip."""
+        with store_errors():
+            pipeline = self._client.pipeline(transaction=False)
+            for recipient in recipients:
+                pipeline.exists(keys.suppression(self.digest(recipient)))
+            return [bool(found) for found in pipeline.execute()]
 
     def list_all(self) -> Iterator[tuple[str, Suppression]]:
         """Every suppression by the digest of its recipient, in no order."""

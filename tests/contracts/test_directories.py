@@ -55,6 +55,10 @@ def test_an_unknown_id_is_nobody(directory, user_id):
     assert directory.find_user(user_id) is None
 
 
+def test_many_users_are_found_in_the_order_of_their_ids(directory):
+    assert directory.find_users(["robot", "nobody", "ada"]) == [ROBOT, None, ADA]
+
+
 @pytest.mark.parametrize("address", ["ada@example.com", "ADA@Example.com", "+41791234567"])
 def test_a_user_is_found_by_an_address(directory, address):
     assert directory.find_users_by_address(address) == [ADA]

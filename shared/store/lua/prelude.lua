@@ -16,8 +16,25 @@ local function count(m, from, to, channel)
   redis.call('HINCRBY', m, 'to:' .. channel .. ':' .. to, 1)
 end
 
+-- Keep a key at least so long from now; what stands there may have to last longer.
+local function keep_for(key, ms)
+  redis.call('PEXPIRE', key, int(math.max(ms, redis.call('PTTL', key))))
+end
+
+-- A batch counts how its resets ended; what a provider reports later moves one to another end.
+-- Called before the record's own reason changes.
+local function count_batch(r, from, to, reason, keep_ms)
+  local h = redis.call('HMGET', r, 'b', 'rs')
+  if not h[1] then return end
+  local ends = string.match(r, '^[^}]*}') .. ':b:' .. h[1]
+  if from and FINAL[from] then redis.call('HINCRBY', ends, from .. ':' .. (h[2] or ''), -1) end
+  redis.call('HINCRBY', ends, to .. ':' .. reason, 1)
+  keep_for(ends, keep_ms + 604800000)
+end
+
 -- The end of a reset for the workers: out of the due set, and from now on its record may expire.
 local function settle(r, due, m, id, from, to, channel, reason, now, keep_ms)
+  count_batch(r, from, to, reason, keep_ms)
   redis.call('HSET', r, 'st', to, 'rs', reason, 'dn', int(now))
   redis.call('HDEL', r, 'n')
   redis.call('ZREM', due, id)
@@ -38,11 +55,6 @@ end
 local function give_back(u, live, id, doubts)
   if redis.call('HGET', u, 'cdid') == id then redis.call('HDEL', u, 'cd', 'cdid') end
   if doubts == 0 then redis.call('ZREM', live, id) end
-end
-
--- Keep a key at least so long from now; what stands there may have to last longer.
-local function keep_for(key, ms)
-  redis.call('PEXPIRE', key, int(math.max(ms, redis.call('PTTL', key))))
 end
 
 -- The index of resets by time: a list for every ten minutes, which lasts as long as its records.
@@ -68,6 +80,25 @@ local function known_codes(live, recent, tag, now)
       for _, value in ipairs({id, r[1], r[2], r[3] or '', r[4], r[5],
                               redis.call('ZSCORE', live, id) and 1 or 0}) do
         answer[#answer + 1] = value
+      end
+    end
+  end
+  return answer
+end
+
+-- Why a batch leaves a user alone: completed since (ms), or a newer reset that is alive; or ''.
+local function in_the_way(recent, tag, id, channel, since, now)
+  local answer = ''
+  for _, other in ipairs(redis.call('ZREVRANGE', recent, 0, -1)) do
+    local h = redis.call('HMGET', tag .. ':r:' .. other, 'st', 'x', 'v', 'ch', 'c', 'co')
+    if other ~= id and h[1] then
+      if h[6] and tonumber(h[6]) > since then return 'completed' end
+      local st, is_newer = h[1], math.floor(tonumber(h[5]) / 1000) > since
+      local waits = st == 'queued' or st == 'sending' or st == 'retrying'
+      local works = (st == 'accepted' or st == 'delivered' or st == 'unknown') and not h[3]
+                    and tonumber(h[2]) > now
+      if (waits and (is_newer or h[4] == channel)) or (works and is_newer) then
+        answer = 'newer_reset'
       end
     end
   end

@@ -1,15 +1,21 @@
 -- RECORD: limits, sequence, record, due set, live codes; all or nothing, and safe to repeat.
 -- KEYS r due u live recent req m
 -- ARGV id user org channel queue life_ms key_id language kind cooldown_ms hour day live_max
---      keep_ms margin_ms tag asked_us patience_us, then field, value … of the record
+--      keep_ms margin_ms tag asked_us patience_us since_ms, then field, value … of the record
+--      (since_ms: a batch's, which leaves a user alone who has moved on since; 0: no batch)
 -- {'recorded'|'known', created_us, deadline_ms, sequence, org} or {'limited', name, wait_ms} or
--- {'late'}: the server stood still, and whoever asked has been told by now that nothing was done
+-- {'skipped', why} or {'late'}: the server stood still, and whoever asked has been told by now that nothing was done
 local id, channel, tag = ARGV[1], ARGV[4], ARGV[16]
 local old = redis.call('HMGET', KEYS[1], 'c', 'x', 'sq', 'o')
 if old[1] then return {'known', old[1], old[2], old[3], old[4]} end
 local us, asked_us = now_us(), tonumber(ARGV[17])
 if asked_us > 0 and us - asked_us > tonumber(ARGV[18]) then return {'late'} end
 local now = math.floor(us / 1000)
+local since = tonumber(ARGV[19])
+if since > 0 then
+  local why = in_the_way(KEYS[5], tag, id, channel, since, now)
+  if why ~= '' then return {'skipped', why} end
+end
 local cooldown, hour, day = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
 
 local function window_wait(limit, span)
@@ -51,7 +57,7 @@ local sequence = redis.call('HINCRBY', KEYS[3], 'seq', 1)
 redis.call('HSET', KEYS[1], 'st', 'queued', 'u', ARGV[2], 'o', ARGV[3], 'ch', channel,
   'q', ARGV[5], 'k', ARGV[9], 'kid', ARGV[7], 'lg', ARGV[8], 'c', int(us), 'x', int(deadline),
   'sq', sequence, 'ud', string.sub(KEYS[3], #tag + 4), 'mg', ARGV[15], 'f', 0, 'cl', 0, 'at', 0, 'db', 0, 'n', int(now),
-  unpack(ARGV, 19))
+  unpack(ARGV, 20))
 if is_returned then
   settle(KEYS[1], KEYS[2], KEYS[7], id, nil, 'accepted', channel, 'code_returned', now,
          tonumber(ARGV[14]))

@@ -1,0 +1,31 @@
+"""Batches in a store, with defaults for the tests that are about them."""
+
+from __future__ import annotations
+
+from shared.models import Channel
+from shared.store.batch_lists import Entry
+from shared.store.batch_records import BatchState, NewBatch
+from shared.wiring import Services
+
+
+def a_batch(services: Services, *user_ids: str, since_ms: int = 0, **facts):
+    """A batch for these users that stands in the store; gives it back."""
+    written = services.batch_lists.write(Entry(user_id, since_ms) for user_id in user_ids)
+    values = {
+        "batch_id": "b1",
+        "mark": "m",
+        "state": BatchState.RUNNING,
+        "channel": Channel.EMAIL,
+        "reason": "the outage",
+        "by": "eve",
+        "caller_id": "",
+        "org_ids": None,
+        "list_id": written.list_id,
+        "lists": written.lists,
+        "total": written.total,
+        "rate_per_second": 0.0,
+        "lifetime_seconds": 1000.0,
+    } | facts
+    new = NewBatch(**values)
+    assert services.batches.begin(new, action="batch.start") in ("begun", "known", "other")
+    return services.batches.find(new.batch_id)
