@@ -20,6 +20,7 @@ class Task(StrEnum):
 
     SEND_EMAIL = "keyturn.send_email"  # look at one reset
     SEND_SMS = "keyturn.send_sms"
+    APPLY_RECEIPTS = "keyturn.apply_receipts"  # what providers told of one shard's resets
 
 
 SENDING = {Channel.EMAIL: Task.SEND_EMAIL, Channel.SMS: Task.SEND_SMS}
@@ -36,6 +37,11 @@ class Hint(NamedTuple):
 def hint_at(reset_id: str, channel: Channel, queue: Queue) -> Hint:
     """The hint at a reset."""
     return Hint(reset_id, SENDING[channel], queue)
+
+
+def hint_at_receipts(shard: int) -> Hint:
+    """The hint at what providers told of a shard's resets."""
+    return Hint(str(shard), Task.APPLY_RECEIPTS, Queue.RECEIPTS)
 
 
 class TaskEnvelope:

@@ -22,6 +22,7 @@ from shared.models import DUE_QUEUES
 from shared.store.claims import DURATION_BUCKETS_MS
 from shared.store.counters import CounterStore
 from shared.store.dues import DueStore
+from shared.store.receipts import DELIVERED_BUCKETS_MS
 
 
 def render_metrics(counters: CounterStore, dues: DueStore) -> tuple[bytes, str]:
@@ -65,6 +66,7 @@ def _reset_metrics(totals: Counter[str]) -> Iterator[Metric]:
         "keyturn_resets_completed", "Passwords changed with a code", value=totals["completed"]
     )
     yield from _provider_metrics(totals)
+    yield from _callback_metrics(totals)
 
 
 def _provider_metrics(totals: Counter[str]) -> Iterator[Metric]:
@@ -80,13 +82,50 @@ def _provider_metrics(totals: Counter[str]) -> Iterator[Metric]:
         labels=["provider", "outcome"],
     )
     for (provider, outcome), figures in sorted(calls.items()):
-        buckets, running = [], 0
-        for bound in (*DURATION_BUCKETS_MS, "inf"):
-            running += figures[f"b{bound}"]
-            edge = "+Inf" if bound == "inf" else str(int(bound) / 1000)
-            buckets.append((edge, float(running)))
+        buckets = _running(figures, DURATION_BUCKETS_MS)
         durations.add_metric([provider, outcome], buckets, figures["ms"] / 1000)
     yield durations
+
+
+def _callback_metrics(totals: Counter[str]) -> Iterator[Metric]:
+    callbacks = CounterMetricFamily(
+        "keyturn_callbacks", "Reports of providers", labels=["provider", "outcome"]
+    )
+    last = GaugeMetricFamily(
+        "keyturn_callback_last_seconds",
+        "When a provider's last genuine callback came, in epoch seconds",
+        labels=["provider"],
+    )
+    delivered = HistogramMetricFamily(
+        "keyturn_delivered_seconds",
+        "From the record to the recipient, as providers tell it",
+        labels=["channel", "provider"],
+    )
+    took: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for name, value in sorted(totals.items()):
+        kind, *parts = name.split(":")
+        if kind == "cb":
+            callbacks.add_metric(parts, value)
+        elif kind == "last":
+            last.add_metric(parts, value / 1000)
+        elif kind == "d":
+            channel, provider, figure = parts
+            took[channel, provider][figure] = value
+    for labels, figures in took.items():
+        buckets = _running(figures, DELIVERED_BUCKETS_MS)
+        delivered.add_metric(labels, buckets, figures["ms"] / 1000)
+    yield callbacks
+    yield last
+    yield delivered
+
+
+def _running(figures: Counter[str], bounds_ms: tuple[int, ...]) -> list[tuple[str, float]]:
+    """Buckets as Prometheus wants them: each holds those below it too."""
+    buckets, running = [], 0
+    for bound in bounds_ms:
+        running += figures[f"b{bound}"]
+        buckets.append((str(bound / 1000), float(running)))
+    return [*buckets, ("+Inf", float(running + figures["binf"]))]
 
 
 def _queue_metrics(dues: DueStore) -> Iterator[Metric]:

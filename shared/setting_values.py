@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import math
 import tempfile
@@ -11,6 +12,8 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 import phonenumbers
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from shared import particulars
 
@@ -186,6 +189,19 @@ def phone(raw: str) -> str:
             raise ValueError("must be a phone number such as +41791234567") from error
         return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
     return sender
+
+
+def webhook_public_key(raw: str) -> str:
+    """SendGrid's verification key, as its console shows it; with or without PEM's first line."""
+    lines = [line.strip() for line in raw.splitlines() if not line.startswith("-----")]
+    key = "".join(lines)
+    try:
+        parsed = load_der_public_key(base64.b64decode(key, validate=True)) if key else None
+    except ValueError as error:
+        raise ValueError("must be the verification key of SendGrid's Event Webhook") from error
+    if parsed is not None and not isinstance(parsed, EllipticCurvePublicKey):
+        raise ValueError("must be an elliptic curve key, as SendGrid makes them")
+    return key
 
 
 def countries(raw: str) -> tuple[str, ...]:

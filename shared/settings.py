@@ -58,6 +58,7 @@ class Settings:
     email_from_name: str = _setting(read.line, "Keyturn", "sender's name, also named in messages")
     sendgrid_api_key: str = _setting(read.text, "", "SendGrid API key", is_secret=True)
     sendgrid_api_url: str = _setting(read.provider_url, "https://api.sendgrid.com", "base of SendGrid's API")
+    sendgrid_webhook_public_key: str = _setting(read.webhook_public_key, "", "verification key of SendGrid's signed Event Webhook (base64); without it every callback is refused")
     twilio_account_sid: str = _setting(read.text, "", "Twilio account")
     twilio_auth_token: str = _setting(read.text, "", "Twilio auth token; sends when there is no API key", is_secret=True)
     twilio_api_key_sid: str = _setting(read.text, "", "Twilio API key that sends")

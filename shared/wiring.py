@@ -30,6 +30,7 @@ from shared.store.history import HistoryStore
 from shared.store.idempotency import IdempotencyStore
 from shared.store.limits import LimitStore
 from shared.store.pauses import PauseStore
+from shared.store.receipts import ReceiptStore
 from shared.store.resets import ResetStore
 from shared.store.suppressions import SuppressionStore
 from shared.store.waiting import WaitingStore
@@ -67,6 +68,7 @@ class Services:
     directory: Directory
     callers: CallerStore
     resets: ResetStore
+    receipts: ReceiptStore
     code_store: CodeStore
     limits: LimitStore
     idempotency: IdempotencyStore
@@ -120,6 +122,7 @@ def build_services(settings: Settings, *, client: Client, hints: Hints) -> Servi
         directory=RedisDirectory(client, digests),
         callers=CallerStore(client, digests),
         resets=resets,
+        receipts=ReceiptStore(client, settings),
         code_store=CodeStore(client, digests, settings),
         limits=LimitStore(client),
         idempotency=IdempotencyStore(client, digests),

@@ -25,12 +25,12 @@ class ScriptedProvider:
     def __init__(self, *answers: Any, name: str = "p1", channel: Channel = Channel.EMAIL) -> None:
         """An answer is a receipt, an error to raise, or something to call for one."""
         self.name, self.channel = name, channel
-        self._answers = list(answers or [TAKEN])
+        self.answers = list(answers or [TAKEN])
         self.messages: list[Any] = []
 
     def send(self, message):
         self.messages.append(message)
-        return _give(self._answers.pop(0) if len(self._answers) > 1 else self._answers[0])
+        return _give(self.answers.pop(0) if len(self.answers) > 1 else self.answers[0])
 
 
 class AskableProvider(ScriptedProvider):

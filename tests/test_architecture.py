@@ -39,6 +39,8 @@ OPEN_ROUTES = {
     "/ui/password/reset": "the code is the credential",
     "/ui/password/reset/fresh": "answers everybody the same",
     "/r/<reset_id>/<code>": "the code is the credential",
+    "/callbacks/sendgrid": "signed by SendGrid",
+    "/callbacks/twilio": "signed by Twilio",
     "/dev/inbox": "this machine only, outbox only",
     "/dev/inbox.json": "this machine only, outbox only",
 }

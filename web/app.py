@@ -17,6 +17,7 @@ from shared.errors import (
 from shared.wiring import Services
 from web.api import answer, api, house
 from web.api_v2 import api_v2
+from web.callbacks import callbacks
 from web.docs import docs
 from web.faces import choose_face
 from web.health import health
@@ -25,6 +26,7 @@ from web.inbox import inbox
 from web.page_refusals import is_page, show_fault
 from web.pages import pages
 from web.problems import UNEXPECTED, Problem, describe
+from web.receiving import warn_of_unverifiable
 from web.requests import set_up_requests
 from web.rpc.http import RpcApplication
 
@@ -45,8 +47,10 @@ def create_app(services: Services) -> Flask:
     app.url_map.merge_slashes = False
     app.extensions["keyturn"] = open_house(services)
     set_up_requests(app)
+    warn_of_unverifiable(services.settings)
     app.register_blueprint(api)
     app.register_blueprint(api_v2)
+    app.register_blueprint(callbacks)
     app.register_blueprint(health)
     app.register_blueprint(docs)
     app.register_blueprint(pages)

@@ -1,9 +1,12 @@
-"""What the web side adds to the services: who the caller is."""
+"""What the web side adds to the services: who the caller is, and how providers call back."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
+from shared.providers.callback_readers import open_readers
+from shared.providers.callbacks import CallbackReader
 from shared.wiring import Services
 from web.auth import Authenticator
 from web.oidc import open_issuer
@@ -14,10 +17,15 @@ class House(Services):
     """The services as the faces use them."""
 
     auth: Authenticator
+    callbacks: Mapping[str, CallbackReader]  # by the last word of their path
 
 
 def open_house(services: Services) -> House:
     """The services, and who may use them."""
     parts = {part.name: getattr(services, part.name) for part in fields(Services)}
     issuer = open_issuer(services.settings)
-    return House(**parts, auth=Authenticator(services.callers, services.settings, issuer=issuer))
+    return House(
+        **parts,
+        auth=Authenticator(services.callers, services.settings, issuer=issuer),
+        callbacks=open_readers(services.settings),
+    )

@@ -19,6 +19,8 @@ UNIMPLEMENTED, INTERNAL, UNAVAILABLE, UNAUTHENTICATED = 12, 13, 14, 16
 CODES: dict[type[errors.CallerError], int] = {
     errors.InvalidRequestError: INVALID,
     errors.BodyTooLargeError: EXHAUSTED,
+    errors.CallbackTooLargeError: EXHAUSTED,
+    errors.CallbackRefusedError: DENIED,
     errors.UrlTemplateError: INVALID,
     errors.UrlTemplateFieldError: INVALID,
     errors.UrlNotAllowedError: INVALID,
@@ -59,6 +61,7 @@ CODES: dict[type[errors.CallerError], int] = {
 # Where HTTP says it more exactly than the gRPC code's own status.
 STATUS_OVERRIDES: dict[type[errors.CallerError], int] = {
     errors.BodyTooLargeError: 413,
+    errors.CallbackTooLargeError: 413,
     errors.MethodNotAllowedError: 405,
 }
 

@@ -22,6 +22,7 @@ from worker.delivery import Delivery
 from worker.events import gather_events
 from worker.messages import MessageRenderer
 from worker.pauses import PauseKeeper
+from worker.receipts import ReceiptChore, ReceiptDesk
 from worker.sweep import Chore, Sweeper
 from worker.tasks import Desk, register_tasks
 
@@ -59,6 +60,7 @@ class WorkerProcess:
         check_keys(self._house)
         renderer = MessageRenderer(settings, Languages())
         self._desk.delivery = Delivery(self._house, build_providers(settings), renderer)
+        self._desk.receipts = ReceiptDesk(self._house)
 
     def begin(self, sender: Any = None, **_: Any) -> None:
         """Sweep the queues this worker serves."""
@@ -66,23 +68,26 @@ class WorkerProcess:
         house = self._house
         if house is None:
             return
-        queues = tuple(queue for queue in served if queue in DUE_QUEUES)
         self._sweeper = Sweeper(
             house.dues,
             house.hints,
-            queues,
+            tuple(queue for queue in served if queue in DUE_QUEUES),
             worker=f"{','.join(served)} {self._name}",
             pace_seconds=self._settings.sweep_seconds,
-            chores=self._chores(house, queues),
+            chores=self._chores(house, served),
         )
         self._sweeper.start()
         log.info("worker.started", queues=[queue.value for queue in served], name=str(sender))
 
-    def _chores(self, house: Services, queues: tuple[Queue, ...]) -> tuple[Chore, ...]:
+    def _chores(self, house: Services, served: tuple[Queue, ...]) -> tuple[Chore, ...]:
+        queues = tuple(queue for queue in served if queue in DUE_QUEUES)
         keeper = PauseKeeper(
             house.pauses, house.waiting, queues, worker=self._name, now=house.dues.now_ms
         )
-        return (keeper.park, keeper.let_go)
+        chores: list[Chore] = [keeper.park, keeper.let_go]
+        if Queue.RECEIPTS in served:
+            chores.append(ReceiptChore(house, self._desk.receipts))
+        return tuple(chores)
 
     def stop_sweeping(self, **_: Any) -> None:
         """No new hints from here; what is being sent is finished."""

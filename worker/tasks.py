@@ -5,8 +5,9 @@ from __future__ import annotations
 import structlog
 from celery import Celery
 
-from shared.hints import SENDING
+from shared.hints import SENDING, Task
 from worker.delivery import Delivery
+from worker.receipts import ReceiptDesk
 
 log = structlog.get_logger()
 
@@ -19,12 +20,14 @@ class Desk:
     """What the tasks work with, there once the worker process is set up."""
 
     delivery: Delivery
+    receipts: ReceiptDesk
 
 
 def register_tasks(app: Celery, desk: Desk) -> None:
     """Give the application its tasks, one per channel, so that Flower tells them apart."""
     for task in SENDING.values():
         _register_delivery(app, desk, task.value)
+    _register_receipts(app, desk)
 
 
 def _register_delivery(app: Celery, desk: Desk, name: str) -> None:
@@ -34,4 +37,14 @@ def _register_delivery(app: Celery, desk: Desk, name: str) -> None:
             desk.delivery.deliver(reset_id)
         except Exception as error:
             log.exception("delivery.failed", reset_id=reset_id, exc_info=error)
+            raise DeliveryFailedError(type(error).__name__) from None
+
+
+def _register_receipts(app: Celery, desk: Desk) -> None:
+    @app.task(name=Task.APPLY_RECEIPTS.value, ignore_result=True, shared=False)  # type: ignore[untyped-decorator]
+    def apply_receipts(shard: str) -> None:
+        try:
+            desk.receipts.apply(int(shard))
+        except Exception as error:
+            log.exception("receipt.failed", shard=shard, exc_info=error)
             raise DeliveryFailedError(type(error).__name__) from None

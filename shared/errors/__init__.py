@@ -5,13 +5,14 @@ KeyturnError
 ├── CallerError                    a caller sees it: `id` is the public name, never renamed
 │   ├── InvalidRequestError        the request cannot be understood
 │   │   ├── BodyTooLargeError
+│   │   │   └── CallbackTooLargeError
 │   │   ├── UrlTemplateError · UrlTemplateFieldError · UrlNotAllowedError
 │   │   ├── PasswordMissingError · PasswordPolicyError · PasswordTooLongError · CodeMismatchError
 │   │   ├── PasswordMismatchError
 │   ├── UnauthenticatedError
 │   │   └── AuthHeaderMissingError · AuthHeaderInvalidError · TokenInvalidError
 │   ├── OrganisationUnknownError · MembershipMissingError · PermissionDeniedError
-│   ├── NotFoundError · MethodNotAllowedError
+│   ├── NotFoundError · MethodNotAllowedError · CallbackRefusedError
 │   ├── UserUnknownError · UserNotInitialisedError · MachineUserError · UserInactiveError
 │   ├── UserHiddenError · ResetUserNotInitialisedError · UserPermissionError        (v2)
 │   ├── PasswordUserUnknownError · PasswordUserNotInitialisedError                  (SetPassword)
@@ -34,6 +35,7 @@ KeyturnError
 from shared.errors.callers import (
     AuthHeaderInvalidError,
     AuthHeaderMissingError,
+    CallbackRefusedError,
     CallerError,
     CodeExpiredError,
     CodeUnusableError,
@@ -65,6 +67,7 @@ from shared.errors.callers import (
 )
 from shared.errors.requests import (
     BodyTooLargeError,
+    CallbackTooLargeError,
     CodeMismatchError,
     InvalidRequestError,
     PasswordMismatchError,
@@ -93,6 +96,8 @@ __all__ = [
     "AuthHeaderInvalidError",
     "AuthHeaderMissingError",
     "BodyTooLargeError",
+    "CallbackRefusedError",
+    "CallbackTooLargeError",
     "CallerError",
     "CodeExpiredError",
     "CodeMismatchError",

@@ -48,6 +48,12 @@ class UserPermissionError(CallerError):
     id = "AUTH-AWfge"
 
 
+class CallbackRefusedError(CallerError):
+    """The callback is not signed by the provider"""
+
+    id = "KEYTURN-CallbackRefused"
+
+
 class OrganisationUnknownError(CallerError):
     """Organisation doesn't exist"""
 

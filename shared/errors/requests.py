@@ -15,6 +15,10 @@ class BodyTooLargeError(InvalidRequestError):
     """The body is larger than 64 KiB"""
 
 
+class CallbackTooLargeError(BodyTooLargeError):
+    """The callback is larger than 1 MiB"""
+
+
 class UrlTemplateError(InvalidRequestError):
     """The url template does not parse"""
 

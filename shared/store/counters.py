@@ -7,6 +7,8 @@ from collections import Counter
 from shared.store import keys
 from shared.store.connection import Client, store_errors
 
+LAST = "last:"
+
 
 class CounterStore:
     """Reads the counters; the scripts write them, in the same step as what they count."""
@@ -19,7 +21,9 @@ class CounterStore:
         """Every counter by its name in the scripts, summed over the shards.
 
         `now:<status>`, `to:<channel>:<status>`, `completed`,
-        `p:<provider>:<outcome>:n|ms|b<upper bound in ms>`.
+        `p:<provider>:<outcome>:n|ms|b<upper bound in ms>`, `cb:<provider>:<outcome>` (callbacks),
+        `d:<channel>:<provider>:ms|b<upper bound in ms>` (from the record to the recipient),
+        and, the newest of all shards, `last:<provider>`: when its last callback came, in ms.
         """
         with store_errors():
             pipeline = self._client.pipeline(transaction=False)
@@ -28,5 +32,7 @@ class CounterStore:
             shards = pipeline.execute()
         totals: Counter[str] = Counter()
         for shard in shards:
-            totals.update({name: int(value) for name, value in shard.items()})
+            totals.update({n: int(v) for n, v in shard.items() if not n.startswith(LAST)})
+            for name in filter(lambda name: name.startswith(LAST), shard):
+                totals[name] = max(totals[name], int(shard[name]))
         return totals

@@ -78,6 +78,11 @@ def batch_ends(tag: str, batch_id: str) -> str:
     return f"{tag}:b:{batch_id}"
 
 
+def receipts(tag: str) -> str:
+    """LIST, what providers told of resets and no worker has applied yet; until applied."""
+    return f"{tag}:receipts"
+
+
 GATE = "{kt:gate}"  # counters of organisations and callers, suppressions, versions: one slot
 
 

@@ -13,8 +13,6 @@ from shared.store.digests import Digests
 from shared.store.records import moment
 from shared.store.scripts import Scripts
 
-MOST_PER_TRIP = 100
-
 
 @dataclass(frozen=True, slots=True)
 class Suppression:
@@ -52,17 +50,6 @@ class SuppressionStore:
                 pipeline.exists(keys.suppression(self.digest(recipient)))
             return [bool(found) for found in pipeline.execute()]
 
-    def find_many(self, recipients: Sequence[Recipient]) -> list[Suppression | None]:
-        """What `find` gives for each; one trip for many, as long as none is suppressed."""
-        found: list[Suppression | None] = []
-        for first in range(0, len(recipients), MOST_PER_TRIP):
-            some = recipients[first : first + MOST_PER_TRIP]
-            places = [keys.suppression(self.digest(recipient)) for recipient in some]
-            with store_errors():
-                number = self._client.exists(*places)
-            found += [self.find(each) if number else None for each in some]
-        return found
-
     def list_all(self) -> Iterator[tuple[str, Suppression]]:
         """Every suppression by the digest of its recipient, in no order."""
         prefix = keys.suppression("")
@@ -75,8 +62,11 @@ class SuppressionStore:
 
     def add(self, recipient: Recipient, *, reason: str, source: str) -> None:
         """From now on the recipient is not written to; a reason that stands there stays."""
-        key = keys.suppression(self.digest(recipient))
-        self._scripts.run("suppress", (key,), (reason, source))
+        self.add_digest(self.digest(recipient), reason=reason, source=source)
+
+    def add_digest(self, recipient_digest: str, *, reason: str, source: str) -> None:
+        """The same, for a recipient of whom nothing but the digest is known."""
+        self._scripts.run("suppress", (keys.suppression(recipient_digest),), (reason, source))
 
     def lift(self, recipient: Recipient) -> bool:
         """True when there was a suppression; now there is none."""

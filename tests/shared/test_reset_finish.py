@@ -20,9 +20,13 @@ def stores(client):
 def everything(stores):
     dumped = {}
     for key in stores.client.scan_iter():
-        kind = stores.client.type(key)
-        read = stores.client.hgetall if kind == "hash" else None
-        dumped[key] = read(key) if read else stores.client.zrange(key, 0, -1, withscores=True)
+        reads = {
+            "hash": stores.client.hgetall,
+            "set": stores.client.smembers,
+            "list": lambda name: stores.client.lrange(name, 0, -1),
+            "zset": lambda name: stores.client.zrange(name, 0, -1, withscores=True),
+        }
+        dumped[key] = reads[stores.client.type(key)](key)
     return dumped
 
 

@@ -1,28 +1,33 @@
 -- allow-oom: an outcome that is not noted is doubt, and doubt is a second message.
 -- FINISH: what came of a claim. A stale holder changes nothing; saying it twice changes nothing.
+-- A callback may have settled the reset during the call: then the attempt alone is noted.
 -- KEYS r due u live m
 -- ARGV id fence status reason delay_ms keep_ms outcome provider_message_id detail duration_ms
 --      provider bucket…          (outcome '' when no attempt was made)
 local id, status = ARGV[1], ARGV[3]
 local h = redis.call('HMGET', KEYS[1], 'f', 'ff', 'st', 'ch', 'x', 'mg', 'at', 'db', 'su')
 if h[2] == ARGV[2] then return 1 end
-if h[1] ~= ARGV[2] or FINAL[h[3]] then return 0 end
+if h[1] ~= ARGV[2] or (FINAL[h[3]] and ARGV[7] == '') then return 0 end
 local reason = ARGV[4]
 local now = math.floor(now_us() / 1000)
 if h[9] and (status == 'retrying' or status == 'queued') then
   status, reason = 'cancelled', 'superseded'  -- a newer one came during the call
 end
-redis.call('HSET', KEYS[1], 'ff', ARGV[2], 'cl', 0, 'rs', reason)
+redis.call('HSET', KEYS[1], 'ff', ARGV[2], 'cl', 0)
 
 if ARGV[7] ~= '' then
   local a = cjson.decode(redis.call('HGET', KEYS[1], 'a' .. h[7]))
-  redis.call('HSET', KEYS[1], 'a' .. h[7],
-             cjson.encode({a[1], a[2], int(now), ARGV[7], ARGV[8], ARGV[9]}))
+  if ARGV[7] == 'accepted' or a[4] ~= 'found' then  -- what a callback said stands against a doubt
+    redis.call('HSET', KEYS[1], 'a' .. h[7],
+               cjson.encode({a[1], a[2], int(now), ARGV[7], ARGV[8], ARGV[9]}))
+  end
   local name = 'p:' .. ARGV[11] .. ':' .. ARGV[7] .. ':'
   redis.call('HINCRBY', KEYS[5], name .. 'n', 1)
   redis.call('HINCRBY', KEYS[5], name .. 'ms', ARGV[10])
   redis.call('HINCRBY', KEYS[5], name .. 'b' .. ARGV[12], 1)
 end
+if FINAL[h[3]] then return 1 end
+redis.call('HSET', KEYS[1], 'rs', reason)
 
 if FINAL[status] then
   settle(KEYS[1], KEYS[2], KEYS[5], id, h[3], status, h[4], reason, now, tonumber(ARGV[6]))

@@ -1,0 +1,163 @@
+"""What providers told of resets: received once, kept in order, applied by a worker."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from shared.callback_events import CallbackEvent, EventType
+from shared.errors import StoreUnavailableError
+from shared.models import Queue, Status
+from shared.settings import Settings
+from shared.store import keys
+from shared.store.connection import Client, store_errors
+from shared.store.scripts import Argument, Scripts
+
+MOST_WAITING = 50_000  # of one shard; beyond, providers are asked to say it again later
+MARK_BYTES = 8
+# Upper bounds of the histogram from the record to the recipient, in ms; the last is open.
+DELIVERED_BUCKETS_MS = (
+    *(1_000, 2_000, 5_000, 10_000, 20_000, 30_000),
+    *(60_000, 120_000, 300_000, 600_000, 1_800_000, 3_600_000),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A report that waits to be applied, and as it stands in the list."""
+
+    event: CallbackEvent
+    item: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What a report did to its reset."""
+
+    before: Status | None  # None: the record is gone
+    after: Status | None  # None: it changed no status
+
+
+class ReceiptStore:
+    """Receives, lists and settles."""
+
+    def __init__(self, client: Client, settings: Settings) -> None:
+        """`client` may be a fake one."""
+        self._client, self._scripts = client, Scripts(client)
+        self._keep_ms = int(settings.record_lifetime_seconds * 1000)
+
+    def receive(self, provider: str, events: Iterable[CallbackEvent]) -> set[int]:
+        """Note each report once, however often it comes; gives the shards that have something new.
+
+        What is about no reset that we know is only counted.
+
+        Raises:
+            StoreUnavailableError: not everything is noted; all of it may be said again.
+        """
+        by_shard: defaultdict[int, list[Argument]] = defaultdict(list)
+        passed_over: Counter[str] = Counter()
+        for event in events:
+            shard = keys.ID_SIGNS.find(event.reset_id[:1] or "?")
+            if shard < 0 or not event.reset_id.isalnum():
+                passed_over["unknown"] += 1
+                continue
+            by_shard[shard] += _arguments(event)
+        fresh = {s for s, facts in by_shard.items() if self._receive(provider, s, facts)}
+        self.count(provider, passed_over)
+        return fresh
+
+    def _receive(self, provider: str, shard: int, facts: list[Argument]) -> bool:
+        tag = keys.TAGS[shard]
+        answer = self._scripts.run(
+            "receive",
+            (keys.receipts(tag), keys.counters(tag)),
+            (tag, provider, MOST_WAITING, *facts),
+        )
+        if answer[0] == "full":
+            raise StoreUnavailableError
+        return int(answer[0]) > 0
+
+    def count(self, provider: str, outcomes: Counter[str]) -> None:
+        """Count what came and was not noted: refused, foreign, ignored, unread."""
+        if outcomes:
+            with store_errors():
+                pipeline = self._client.pipeline(transaction=False)
+                for word, number in outcomes.items():
+                    pipeline.hincrby(keys.counters(keys.TAGS[0]), f"cb:{provider}:{word}", number)
+                pipeline.execute()
+
+    def shards_waiting(self) -> list[int]:
+        """The shards that have reports to be applied."""
+        with store_errors():
+            pipeline = self._client.pipeline(transaction=False)
+            for tag in keys.TAGS:
+                pipeline.llen(keys.receipts(tag))
+            return [shard for shard, length in enumerate(pipeline.execute()) if length]
+
+    def head(self, shard: int, *, most: int) -> Sequence[Waiting]:
+        """The reports that have waited longest, in order."""
+        with store_errors():
+            items = self._client.lrange(keys.receipts(keys.TAGS[shard]), 0, most - 1)
+        return [Waiting(_parse(item), item) for item in items]
+
+    def settle(self, waiting: Waiting) -> Settled | None:
+        """Apply the first of a list and take it off; None: another worker was first.
+
+        The status only moves forward; whatever a worker says later of the attempt is noted beside.
+        """
+        event = waiting.event
+        tag = keys.tag_of(event.reset_id)
+        answer = self._scripts.run(
+            "settle_receipt",
+            (
+                keys.reset(event.reset_id),
+                keys.receipts(tag),
+                keys.due(tag, Queue.URGENT),
+                keys.due(tag, Queue.BULK),
+                keys.counters(tag),
+            ),
+            (
+                *(waiting.item, event.reset_id, tag, self._keep_ms),
+                *(event.type.value, event.status.value if event.status else ""),
+                *(event.at_ms or 0, event.provider, event.message_id, event.reason, event.detail),
+                *DELIVERED_BUCKETS_MS,
+            ),
+        )
+        if answer[0] == "moved":
+            return None
+        if answer[0] == "unknown":
+            return Settled(None, None)
+        return Settled(Status(answer[1]), Status(answer[2]) if answer[2] else None)
+
+
+def _arguments(event: CallbackEvent) -> list[Argument]:
+    """Id, mark, moment and the rest: what the script takes of one report."""
+    told = f"{event.provider}:{event.event_id}".encode()
+    mark = hashlib.blake2b(told, digest_size=MARK_BYTES).hexdigest()
+    rest = orjson.dumps(
+        [
+            *(mark, event.provider, event.type.value, event.message_id),
+            *(event.reason, event.detail, event.suppression),
+        ]
+    ).decode()
+    return [event.reset_id, mark, "" if event.at_ms is None else event.at_ms, rest]
+
+
+def _parse(item: str) -> CallbackEvent:
+    reset_id, at_ms, rest = item.split(" ", 2)
+    mark, provider, kind, message_id, reason, detail, suppression = orjson.loads(rest)
+    return CallbackEvent(
+        reset_id=reset_id,
+        provider=provider,
+        event_id=mark,
+        type=EventType(kind),
+        at_ms=int(at_ms),
+        message_id=message_id,
+        reason=reason,
+        detail=detail,
+        suppression=suppression,
+    )

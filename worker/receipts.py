@@ -1,0 +1,89 @@
+"""What providers told of resets, applied in its order: suppression first, then status."""
+
+from __future__ import annotations
+
+import structlog
+
+from shared.callback_events import CallbackEvent
+from shared.hints import hint_at_receipts
+from shared.store.receipts import Waiting
+from shared.wiring import Services
+
+log = structlog.get_logger()
+
+MOST_AT_ONCE = 100
+MOST_PER_TASK = 1000  # then a new hint: other shards wait too
+
+
+class ReceiptDesk:
+    """Applies reports; any number of threads and processes may do so at once."""
+
+    def __init__(self, house: Services) -> None:
+        """`house` may hold fakes."""
+        self._house = house
+
+    def apply(self, shard: int) -> int:
+        """Apply what waits in a shard; gives how many reports that were.
+
+        Raises:
+            StoreUnavailableError: what was not applied still waits.
+        """
+        number = 0
+        while number < MOST_PER_TASK:
+            batch = self._house.receipts.head(shard, most=MOST_AT_ONCE)
+            for waiting in batch:
+                if not self._apply_one(waiting):
+                    return number  # another worker is at this list
+                number += 1
+            if len(batch) < MOST_AT_ONCE:
+                return number
+        self._house.hints.publish(hint_at_receipts(shard))
+        return number
+
+    def _apply_one(self, waiting: Waiting) -> bool:
+        event = waiting.event
+        if event.suppression:
+            self._suppress(event)
+        settled = self._house.receipts.settle(waiting)
+        if settled is None:
+            return False
+        log.info(
+            "receipt.applied",
+            reset_id=event.reset_id,
+            provider=event.provider,
+            type=event.type.value,
+            reason=event.reason or None,
+            before=settled.before,
+            after=settled.after,
+        )
+        return True
+
+    def _suppress(self, event: CallbackEvent) -> None:
+        """Before the report leaves its list: doing it twice changes nothing."""
+        reset = self._house.resets.find(event.reset_id)
+        if reset is None or reset.recipient_digest is None:
+            return
+        self._house.suppressions.add_digest(
+            reset.recipient_digest, reason=event.suppression, source=event.provider
+        )
+        log.warning("suppression.added", reason=event.suppression, provider=event.provider)
+
+
+class ReceiptChore:
+    """The sweepers' part: what waits is hinted at, and applied here where a hint did not help."""
+
+    __name__ = "receipts"  # in the logs
+
+    def __init__(self, house: Services, desk: ReceiptDesk) -> None:
+        """One per process."""
+        self._house, self._desk = house, desk
+        self._hinted: set[int] = set()
+
+    def __call__(self) -> None:
+        """Look once at every shard."""
+        waiting = set(self._house.receipts.shards_waiting())
+        for shard in waiting & self._hinted:
+            self._desk.apply(shard)
+        for shard in waiting - self._hinted:
+            self._house.hints.publish(hint_at_receipts(shard))
+        self._hinted = waiting - self._hinted
