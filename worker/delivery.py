@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import TypeVar
 
 import structlog
 
@@ -15,16 +13,12 @@ from shared.store.claims import Claim, ClaimOverError, Finish, TooLateError
 from shared.wiring import Services
 from worker import verdicts
 from worker.choice import ProviderChoice
+from worker.insistence import insist
 from worker.letters import Letter, Renderer
 from worker.preparation import Preparation
 from worker.verdicts import SettledError
 
 log = structlog.get_logger()
-
-LEASE_SLACK_SECONDS = 5.0
-STORE_RETRY_SECONDS = 0.25
-STORE_BACK_SECONDS = 1.0  # a store that failed us once gets this long before the next look
-NoteT = TypeVar("NoteT")
 
 
 class Delivery:
@@ -62,7 +56,7 @@ class Delivery:
             return finish
         except StoreUnavailableError:
             log.warning("store.unavailable", during="delivery")
-            return verdicts.later(claim, "store_unavailable", STORE_BACK_SECONDS)
+            return verdicts.store_away(claim)
 
     def _find(self, claim: Claim, letter: Letter) -> Finish | None:
         """A doubtful attempt that the provider turns out to have, where it can be asked."""
@@ -94,19 +88,15 @@ class Delivery:
         return verdicts.accepted(provider.name, receipt, Outcome.ACCEPTED, took)
 
     def _mark_sending(self, claim: Claim, letter: Letter) -> int:
-        needed = self._house.settings.provider_timeout_seconds + LEASE_SLACK_SECONDS
-        if claim.lease_ends - time.monotonic() < needed:
+        if not verdicts.may_begin(claim, self._house.settings):
             raise SettledError(verdicts.later(claim, "lease_too_short", 0))
         digest = self._house.suppressions.digest(letter.recipient)
         try:
             return self._house.resets.mark_sending(
                 claim, provider=letter.provider.name, recipient_digest=digest
             )
-        except ClaimOverError as error:
-            raise SettledError(verdicts.later(claim, "claim_over", 0)) from error
-        except TooLateError as error:  # only the deadline can follow
-            left = (claim.reset.deadline_at - claim.now).total_seconds()
-            raise SettledError(verdicts.later(claim, "too_late", left)) from error
+        except (ClaimOverError, TooLateError) as error:
+            raise SettledError(verdicts.unmarked(claim, error)) from error
 
     def _note_failure(
         self, claim: Claim, letter: Letter, error: ProviderError, duration_ms: int
@@ -134,28 +124,16 @@ class Delivery:
 
     def _suppress(self, claim: Claim, letter: Letter, reason: str) -> None:
         suppressions, source = self._house.suppressions, letter.provider.name
-        _insist(claim, lambda: suppressions.add(letter.recipient, reason=reason, source=source))
+        insist(
+            claim.lease_ends,
+            lambda: suppressions.add(letter.recipient, reason=reason, source=source),
+        )
         log.warning("suppression.added", reason=reason, provider=source)
 
     def _conclude(self, claim: Claim, finish: Finish) -> str:
-        if not _insist(claim, lambda: self._house.resets.finish(claim, finish)):
+        if not insist(claim.lease_ends, lambda: self._house.resets.finish(claim, finish)):
             log.warning("attempt.stale", status=finish.status.value)
         return finish.status.value
-
-
-def _insist(claim: Claim, note: Callable[[], NoteT]) -> NoteT:
-    """Note something as long as the claim holds: an outcome unnoted is doubt.
-
-    Raises:
-        StoreUnavailableError: the store stayed away until the claim ended.
-    """
-    while True:
-        try:
-            return note()
-        except StoreUnavailableError:
-            if time.monotonic() + STORE_RETRY_SECONDS > claim.lease_ends:
-                raise
-            time.sleep(STORE_RETRY_SECONDS)
 
 
 def _since_ms(began: float) -> int:

@@ -12,7 +12,7 @@ from shared.errors import (
 )
 from shared.models import Kind, Message, Recipient, Status, User, UserState
 from shared.policies import check_recipient
-from shared.store.claims import Claim
+from shared.store.claims import Claim, Finish
 from shared.store.suppressions import Suppression
 from shared.wiring import Services
 from worker import verdicts
@@ -54,7 +54,8 @@ class Preparation:
         try:
             user = self._house.directory.find_user(claim.reset.user_id)
         except DirectoryUnavailableError as error:
-            raise self.directory_away(claim) from error
+            log.warning("directory.unavailable")
+            raise SettledError(directory_away(claim)) from error
         return self.check_user(claim, user)
 
     # The rules, one by one: letters made singly and in great numbers follow the same.
@@ -66,11 +67,6 @@ class Preparation:
             SettledError: it waits.
         """
         self._pauses.check(claim)
-
-    def directory_away(self, claim: Claim) -> SettledError:
-        """What becomes of a reset whose user cannot be looked up now."""
-        log.warning("directory.unavailable")
-        return SettledError(verdicts.later(claim, "directory_unavailable", DIRECTORY_RETRY_SECONDS))
 
     def check_user(self, claim: Claim, user: User | None) -> User:
         """The user, when it is still somebody to write to.
@@ -123,3 +119,8 @@ class Preparation:
             log.error("delivery.failed", exc_info=error)
             reason = "key_unknown" if isinstance(error, UnknownKeyError) else "cannot_render"
             raise SettledError(verdicts.ended(Status.FAILED, reason)) from error
+
+
+def directory_away(claim: Claim) -> Finish:
+    """What becomes of a reset whose user cannot be looked up now."""
+    return verdicts.later(claim, "directory_unavailable", DIRECTORY_RETRY_SECONDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from itertools import takewhile
 
 from shared.errors import (
@@ -9,12 +10,15 @@ from shared.errors import (
     DoubtfulProviderError,
     PermanentProviderError,
     ProviderError,
+    StoreUnavailableError,
     TransientProviderError,
 )
 from shared.models import Outcome, Receipt, Reset, Status
 from shared.policies import doubt_delay_seconds, retry_delay_seconds
-from shared.settings import Settings
-from shared.store.claims import Claim, Finish
+from shared.settings import LEASE_SLACK_SECONDS, Settings
+from shared.store.claims import Claim, Finish, TooLateError
+
+STORE_BACK_SECONDS = 1.0  # a store that failed us once gets this long before the next look
 
 
 class SettledError(Exception):
@@ -88,6 +92,27 @@ def _has_another(reset: Reset, providers: int) -> bool:
 def doubt_seconds(reset: Reset, settings: Settings) -> float:
     """How long to wait before a doubtful attempt is looked at."""
     return doubt_delay_seconds(reset.channel, settings.doubt_seconds)
+
+
+def may_begin(claim: Claim, settings: Settings) -> bool:
+    """True while the claim lasts for a whole call to a provider and for noting what came of it."""
+    needed_seconds = settings.provider_timeout_seconds + LEASE_SLACK_SECONDS
+    return claim.lease_ends - time.monotonic() >= needed_seconds
+
+
+def unmarked(claim: Claim, error: Exception) -> Finish:
+    """The attempt could not be marked, so nothing may be handed over."""
+    if isinstance(error, StoreUnavailableError):
+        return store_away(claim)
+    if isinstance(error, TooLateError):  # only the deadline can follow
+        left = (claim.reset.deadline_at - claim.now).total_seconds()
+        return later(claim, "too_late", left)
+    return later(claim, "claim_over", 0)
+
+
+def store_away(claim: Claim) -> Finish:
+    """Redis failed us before anything was handed over."""
+    return later(claim, "store_unavailable", STORE_BACK_SECONDS)
 
 
 def later(claim: Claim, reason: str, delay_seconds: float) -> Finish:
