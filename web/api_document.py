@@ -11,9 +11,13 @@ from shared.languages import Languages
 from web.api_operations import OPERATIONS, Operation
 from web.api_shapes import SHAPES, reference
 from web.once import MAX_KEY_CHARACTERS
+from web.operator_operations import OPERATOR_OPERATIONS
+from web.operator_shapes import OPERATOR_SHAPES
 from web.problems import UNEXPECTED, Problem, describe
 from web.resets import MAX_USER_ID_CHARACTERS
 
+ALL_OPERATIONS = (*OPERATIONS, *OPERATOR_OPERATIONS)
+ALL_SHAPES = SHAPES | OPERATOR_SHAPES
 VERSION = "1.0.0"
 DESCRIPTION = """Password resets that are never lost and can always be explained, on ZITADEL's API.
 
@@ -34,7 +38,7 @@ HEADERS: dict[str, dict[str, Any]] = {
 def make_document(base: str, languages: Languages) -> dict[str, Any]:
     """The description of every REST call; `base` is where callers reach us."""
     paths: dict[str, dict[str, Any]] = {}
-    for operation in OPERATIONS:
+    for operation in ALL_OPERATIONS:
         for number, path in enumerate(operation.paths):
             told = _operation(operation, languages, suffix="AsDocumented" if number else "")
             paths.setdefault(path, {})[operation.method] = told
@@ -44,7 +48,7 @@ def make_document(base: str, languages: Languages) -> dict[str, Any]:
         "servers": [{"url": base}],
         "paths": paths,
         "components": {
-            "schemas": SHAPES,
+            "schemas": ALL_SHAPES,
             "securitySchemes": {
                 "token": {
                     "type": "http",
@@ -71,7 +75,7 @@ def _operation(operation: Operation, languages: Languages, *, suffix: str) -> di
     if operation.body:
         examples = {name: {"value": value} for name, value in operation.body_examples.items()}
         content = {"schema": reference(operation.body), "examples": examples}
-        is_required = "required" in SHAPES[operation.body]
+        is_required = "required" in ALL_SHAPES[operation.body]
         told["requestBody"] = {
             "required": is_required,
             "description": "At most 64 KiB" + ("" if is_required else "; nothing means `{}`"),
@@ -87,6 +91,8 @@ def _parameters(operation: Operation) -> Iterator[dict[str, Any]]:
     if "{resetId}" in operation.paths[0]:
         shape = TEXT | {"minLength": 1, "pattern": "^[^/]+$"}
         yield _parameter("resetId", "path", shape, "From the header Keyturn-Reset-Id")
+    for name, shape, wanted in operation.query:
+        yield _parameter(name, "query", shape, wanted)
     if operation.needs_token:
         wanted = "The organisation in force; without it the caller's own"
         yield _parameter("x-zitadel-orgid", "header", TEXT, wanted)

@@ -60,6 +60,7 @@ class Operation:
     errors: Errors = ()
     body: str | None = None
     body_examples: dict[str, Any] = field(default_factory=dict)
+    query: tuple[tuple[str, dict[str, Any], str], ...] = ()  # name, shape, what it means
     needs_token: bool = True
     makes_reset: bool = False
     is_deprecated: bool = False

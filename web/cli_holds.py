@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import click
 
+from shared.models import Channel
 from web import levers
 from web.cli_house import house
 from web.cli_levers import reason_option, why
 from web.cli_output import json_option, print_facts, print_json
 from web.cli_suppressions import by_option
+from web.resending import resend_by_hand
+from web.schemas import spell
 
 
 @click.command("hold")
@@ -37,4 +40,23 @@ def release_reset(reset_id: str, reason: str, by: str, *, as_json: bool) -> None
     print_json(facts) if as_json else print_facts(facts)
 
 
-COMMANDS: tuple[click.Command, ...] = (hold_reset, release_reset)
+@click.command("resend")
+@click.argument("reset_id", metavar="ID")
+@click.option("--channel", type=click.Choice([each.value for each in Channel]),
+              help="The same as before, when not given.")  # fmt: skip
+@reason_option
+@by_option
+@json_option
+def resend_reset(
+    reset_id: str, channel: str | None, reason: str, by: str, *, as_json: bool
+) -> None:
+    """Ask for a fresh reset for the user of another one; the cool-down does not apply."""
+    with house() as services:
+        told = Channel(channel) if channel else None
+        recorded = resend_by_hand(services, reset_id, told, why(by, reason))
+    facts = {"resetId": recorded.reset_id, "expiresAt": spell(recorded.deadline_at)}
+    facts |= {"by": by, "reason": reason}
+    print_json(facts) if as_json else print_facts(facts)
+
+
+COMMANDS: tuple[click.Command, ...] = (hold_reset, release_reset, resend_reset)

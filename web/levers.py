@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shared.errors import CallerError, InvalidRequestError, NotFoundError, PermissionDeniedError
-from shared.models import DUE_QUEUES, Caller, Channel
+from shared.errors import (
+    CallerError,
+    InvalidRequestError,
+    NotFoundError,
+    ResetStateError,
+)
+from shared.models import DUE_QUEUES, Channel
 from shared.store.audit import Act
 from shared.store.pauses import Scope
 from web.house import House
-from web.resets import Credentials
 
 MOST_REASON_CHARACTERS = 500
 SYSTEM_READ, SYSTEM_WRITE, USER_WRITE = "system.read", "system.write", "user.write"
@@ -26,24 +30,22 @@ class Why:
 
 
 def check_reason(reason: str | None) -> str:
-    """The reason for pulling a lever.
+    """The reason for pulling a lever; what could steer a terminal is taken out.
 
     Raises:
-        InvalidRequestError: there is none, or none that fits a line.
+        InvalidRequestError: there is none, or a long one.
     """
     reason = (reason or "").strip()
-    if not 1 <= len(reason) <= MOST_REASON_CHARACTERS or not reason.isprintable():
-        raise InvalidRequestError(
-            f"reason must be one line of 1 to {MOST_REASON_CHARACTERS} characters"
-        )
-    return reason
+    if not 1 <= len(reason) <= MOST_REASON_CHARACTERS:
+        raise InvalidRequestError(f"reason must have 1 to {MOST_REASON_CHARACTERS} characters")
+    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in reason)
 
 
 def pause(house: House, scope: Scope, name: str, why: Why) -> bool:
     """Send nothing for this from now on; False when it was paused already.
 
     Raises:
-        InvalidRequestError: there is no such thing.
+        NotFoundError: there is no such thing.
     """
     _check_name(house, scope, name)
     return house.pauses.pause(scope, name, by=why.by, reason=why.reason)
@@ -53,12 +55,10 @@ def resume(house: House, scope: Scope, name: str, why: Why, *, per_second: float
     """Send again, what waits at once or at a pace; False when it was not paused.
 
     Raises:
-        InvalidRequestError: there is no such thing, and no pause of it.
+        NotFoundError: there is no such thing, and no pause of it.
     """
     if (scope, name) not in {(each.scope, each.name) for each in house.pauses.all()}:
         _check_name(house, scope, name)
-    if per_second < 0:
-        raise InvalidRequestError("ratePerSecond must not be negative; 0 means all at once")
     facts = {"by": why.by, "reason": why.reason}
     return house.pauses.resume(scope, name, per_second=per_second, **facts)
 
@@ -67,25 +67,25 @@ def hold(house: House, reset_id: str, why: Why) -> None:
     """Keep one reset from going out until it is released, or its code's life ends.
 
     Raises:
-        NotFoundError: there is no such reset. InvalidRequestError: it is too late.
+        NotFoundError: there is no such reset. ResetStateError: it is too late.
     """
     _check_reset(house, reset_id)
     house.audit.record(Act(by=why.by, action="reset.hold", target=reset_id, reason=why.reason))
     answer = house.waiting.hold(reset_id, by=why.by, reason=why.reason)
     if answer != "held":
-        raise InvalidRequestError(f"the reset is {answer}: it cannot be held any more")
+        raise ResetStateError(f"the reset is {answer}: it cannot be held any more")
 
 
 def let_go(house: House, reset_id: str, why: Why) -> None:
     """Let a reset that was held go out.
 
     Raises:
-        NotFoundError: there is no such reset. InvalidRequestError: it was not held.
+        NotFoundError: there is no such reset. ResetStateError: it was not held.
     """
     _check_reset(house, reset_id)
     house.audit.record(Act(by=why.by, action="reset.release", target=reset_id, reason=why.reason))
     if house.waiting.release(reset_id, by=why.by, reason=why.reason) != "released":
-        raise InvalidRequestError("the reset is not held")
+        raise ResetStateError("the reset is not held")
 
 
 def clear_limit(house: House, limit: str, about: str, why: Why) -> bool:
@@ -97,41 +97,6 @@ def clear_limit(house: House, limit: str, about: str, why: Why) -> bool:
     if limit == "user":
         return house.limits.clear_user(house.digests.user_place(about), act)
     return house.limits.clear(limit, "all" if limit == "sms_budget" else about, act)
-
-
-def require_everywhere(house: House, credentials: Credentials, permission: str) -> Caller:
-    """The caller, when it may do this to the whole installation.
-
-    Raises:
-        UnauthenticatedError, PermissionDeniedError.
-    """
-    caller = house.auth.authenticate(credentials.authorization)
-    if credentials.org_id:
-        house.auth.organisation_in_force(caller, credentials.org_id)
-    if not house.auth.may_everywhere(caller, permission):
-        raise PermissionDeniedError
-    return caller
-
-
-def require_lever(house: House, credentials: Credentials, *, org_id: str | None) -> Caller:
-    """The caller, when it may pull a lever of an organisation, or (None) of the installation.
-
-    Raises:
-        UnauthenticatedError, PermissionDeniedError, MembershipMissingError.
-    """
-    if org_id is None:
-        return require_everywhere(house, credentials, SYSTEM_WRITE)
-    caller = house.auth.authenticate(credentials.authorization)
-    if credentials.org_id:
-        house.auth.organisation_in_force(caller, credentials.org_id)
-    if not house.auth.may_everywhere(caller, SYSTEM_WRITE):
-        house.auth.require(caller, org_id, USER_WRITE)
-    return caller
-
-
-def by_token(caller: Caller) -> str:
-    """How the audit trail names a caller."""
-    return f"token {caller.token_id}"
 
 
 def _check_reset(house: House, reset_id: str) -> None:
@@ -156,4 +121,4 @@ def _check_name(house: House, scope: Scope, name: str) -> None:
 
 def _unknown(scope: Scope, name: str, known: Sequence[str]) -> CallerError:
     names = f"; there are {', '.join(known)}" if known else ""
-    return InvalidRequestError(f"there is no {scope} {name!r}{names}")
+    return NotFoundError(f"there is no {scope} {name!r}{names}")

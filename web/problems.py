@@ -52,6 +52,7 @@ CODES: dict[type[errors.CallerError], int] = {
     errors.CodeUnusableError: PRECONDITION,
     errors.CodeExpiredError: PRECONDITION,
     errors.IdempotencyMismatchError: PRECONDITION,
+    errors.ResetStateError: PRECONDITION,
     errors.TooManyRequestsError: EXHAUSTED,
     errors.ProviderMissingError: UNAVAILABLE,
     errors.StoreUnavailableError: UNAVAILABLE,

@@ -31,6 +31,7 @@ class Order:
     request_id: str | None = None
     kind: Kind = Kind.RESET
     url_template: str | None = None
+    has_cooldown: bool = True
     is_repeatable: bool = False  # others may ask for the same reset at this moment
 
 
@@ -113,7 +114,7 @@ def _new_reset(house: House, order: Order, asked_at_us: int) -> NewReset:
         key_id=house.codes.signing_key_id,
         lifetime_seconds=lifetime,
         last_start_seconds=last_start_seconds(order.channel, lifetime),
-        cooldown_seconds=settings.user_cooldown_seconds,
+        cooldown_seconds=settings.user_cooldown_seconds if order.has_cooldown else 0,
         limit_per_hour=settings.user_limit_per_hour,
         limit_per_day=settings.user_limit_per_day,
         kind=order.kind,

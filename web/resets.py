@@ -48,7 +48,7 @@ def _request_reset(house: House, credentials: Credentials, wanted: WantedReset) 
     caller = house.auth.authenticate(credentials.authorization)
     organisation = house.auth.organisation_in_force(caller, credentials.org_id)
     house.auth.require(caller, organisation.org_id, "user.write")
-    channel = _read_channel(wanted.type)
+    channel = read_channel(wanted.type)
     check_user_id(wanted.user_id)
 
     def record(reset_id: str) -> Recorded:
@@ -74,8 +74,12 @@ def _request_reset(house: House, credentials: Credentials, wanted: WantedReset) 
     )
 
 
-def _read_channel(value: str | int | None) -> Channel:
-    """The channel of v1's `type`; nothing means e-mail."""
+def read_channel(value: str | int | None) -> Channel:
+    """The channel of v1's `type`; nothing means e-mail.
+
+    Raises:
+        InvalidRequestError: it names none.
+    """
     if value is None:
         return Channel.EMAIL
     known = CHANNELS_BY_NAME.get(value) if isinstance(value, str) else CHANNELS_BY_NUMBER.get(value)

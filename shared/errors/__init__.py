@@ -17,7 +17,7 @@ KeyturnError
 │   ├── UserHiddenError · ResetUserNotInitialisedError · UserPermissionError        (v2)
 │   ├── PasswordUserUnknownError · PasswordUserNotInitialisedError                  (SetPassword)
 │   ├── RecipientMissingError · CountryNotAllowedError · RecipientSuppressedError
-│   ├── CodeUnusableError · CodeExpiredError · IdempotencyMismatchError
+│   ├── CodeUnusableError · CodeExpiredError · IdempotencyMismatchError · ResetStateError
 │   ├── TooManyRequestsError       carries retry_after_seconds
 │   ├── ProviderMissingError · StoreUnavailableError · DirectoryUnavailableError
 │   └── IssuerUnavailableError
@@ -74,6 +74,7 @@ from shared.errors.requests import (
     PasswordMissingError,
     PasswordPolicyError,
     PasswordTooLongError,
+    ResetStateError,
     UrlNotAllowedError,
     UrlTemplateError,
     UrlTemplateFieldError,
@@ -129,6 +130,7 @@ __all__ = [
     "RecipientSuppressedError",
     "RefusedTogetherError",
     "RenderError",
+    "ResetStateError",
     "ResetUserNotInitialisedError",
     "SettingsError",
     "StoreUnavailableError",

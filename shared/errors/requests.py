@@ -81,3 +81,9 @@ class PasswordMismatchError(InvalidRequestError):
     """The current password is wrong"""
 
     id = "COMMAND-3M0fs"
+
+
+class ResetStateError(CallerError):
+    """The reset has come too far for this, or not far enough"""
+
+    id = "KEYTURN-ResetState"

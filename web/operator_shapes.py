@@ -1,0 +1,98 @@
+"""The shapes of the operator's calls, for /openapi.json."""
+
+from __future__ import annotations
+
+from shared.store.pauses import Scope
+from web.api_shapes import (
+    DETAILS,
+    MOMENT,
+    SEND_NOTIFICATION,
+    TEXT,
+    TEXT_OR_NULL,
+    Shape,
+    an_object,
+    reference,
+)
+from web.lever_schemas import MOST_NAME_CHARACTERS, MOST_PER_SECOND
+from web.levers import LIMITS, MOST_REASON_CHARACTERS
+
+REASON: Shape = TEXT | {
+    "minLength": 1,
+    "maxLength": MOST_REASON_CHARACTERS,
+    "pattern": r"\S",
+    "description": "Stands in the audit trail",
+}
+SCOPE: Shape = {"enum": [each.value for each in Scope]}
+NAME: Shape = TEXT | {"minLength": 1, "maxLength": MOST_NAME_CHARACTERS}
+COUNT: Shape = {"type": "integer", "minimum": 0}
+RATE: Shape = {"type": ["number", "null"], "minimum": 0, "maximum": MOST_PER_SECOND}
+YES_OR_NO: Shape = {"type": "boolean"}
+
+WHAT = {"scope": SCOPE, "name": NAME}
+PULLED = {"by": TEXT, "reason": TEXT, "since": MOMENT}
+
+OPERATOR_SHAPES: dict[str, Shape] = {
+    "Reason": an_object(required=("reason",), reason=REASON),
+    "WantedPause": an_object(required=("scope", "name", "reason"), **WHAT, reason=REASON),
+    "WantedResume": an_object(
+        required=("scope", "name", "reason"),
+        **WHAT,
+        reason=REASON,
+        ratePerSecond=RATE | {"description": "0, or nothing: all at once"},
+    ),
+    "WantedLimit": an_object(
+        required=("limit", "reason"),
+        limit={"enum": list(LIMITS)},
+        id={
+            "type": ["string", "null"],
+            "maxLength": MOST_NAME_CHARACTERS,
+            "description": "A user's, an organisation's or a token's; none for the budget of SMS",
+        },
+        reason=REASON,
+    ),
+    "WantedResend": an_object(
+        type=SEND_NOTIFICATION["properties"]["type"]
+        | {"description": "Nothing means the channel of before"},
+        reason=REASON | {"type": ["string", "null"]},
+    ),
+    "Pause": an_object(required=(*WHAT, *PULLED), **WHAT, **PULLED),
+    "Release": an_object(
+        required=(*WHAT, *PULLED, "ratePerSecond", "moved", "tooLate"),
+        **WHAT,
+        **PULLED,
+        ratePerSecond={"type": "number"},
+        moved=COUNT,
+        tooLate=COUNT | {"description": "Of them, those whose code ends before their turn"},
+    ),
+    "Pauses": an_object(
+        required=("pauses", "releases"),
+        pauses={"type": "array", "items": reference("Pause")},
+        releases={"type": "array", "items": reference("Release")},
+    ),
+    "PauseChanged": an_object(required=("scope", "name", "wasPaused"), **WHAT, wasPaused=YES_OR_NO),
+    "LimitCleared": an_object(
+        required=("limit", "id", "wasCounted"),
+        limit={"enum": list(LIMITS)},
+        id=TEXT_OR_NULL,
+        wasCounted=YES_OR_NO,
+    ),
+    "ResetHeld": an_object(required=("resetId", "isHeld"), resetId=TEXT, isHeld=YES_OR_NO),
+    "Resent": an_object(
+        required=("resetId", "expiresAt", "details"),
+        resetId=TEXT,
+        expiresAt=MOMENT,
+        details=DETAILS,
+    ),
+    "AuditEntry": an_object(
+        required=("at", "by", "action", "target", "reason"),
+        at=MOMENT,
+        by=TEXT,
+        action=TEXT,
+        target=TEXT,
+        reason=TEXT,
+    ),
+    "Audit": an_object(
+        required=("entries",),
+        entries={"type": "array", "items": reference("AuditEntry")},
+    ),
+}
