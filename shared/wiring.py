@@ -20,6 +20,7 @@ from shared.store.batch_lists import BatchLists
 from shared.store.batch_resets import BatchResets
 from shared.store.batches import BatchStore
 from shared.store.callers import CallerStore
+from shared.store.circuits import CircuitStore
 from shared.store.codes import CodeStore
 from shared.store.connection import Client, connect
 from shared.store.counters import CounterStore
@@ -34,6 +35,7 @@ from shared.store.receipts import ReceiptStore
 from shared.store.resets import ResetStore
 from shared.store.suppressions import SuppressionStore
 from shared.store.waiting import WaitingStore
+from shared.store.weights import WeightStore
 
 if TYPE_CHECKING:
     from shared.hints import Hint
@@ -82,6 +84,8 @@ class Services:
     audit: AuditStore
     pauses: PauseStore
     waiting: WaitingStore
+    circuits: CircuitStore
+    weights: WeightStore
     hints: Hints
     provider_names: dict[Channel, tuple[str, ...]]
     sms_regions: frozenset[str] | None
@@ -136,6 +140,8 @@ def build_services(settings: Settings, *, client: Client, hints: Hints) -> Servi
         audit=AuditStore(client),
         pauses=PauseStore(client),
         waiting=WaitingStore(client),
+        circuits=CircuitStore(client),
+        weights=WeightStore(client),
         hints=hints,
         provider_names={
             Channel.EMAIL: settings.email_providers,

@@ -84,7 +84,8 @@ class WorkerProcess:
         keeper = PauseKeeper(
             house.pauses, house.waiting, queues, worker=self._name, now=house.dues.now_ms
         )
-        chores: list[Chore] = [keeper.park, keeper.let_go]
+        watch = self._desk.delivery.watch
+        chores: list[Chore] = [keeper.park, keeper.let_go, watch.refresh]
         if Queue.RECEIPTS in served:
             chores.append(ReceiptChore(house, self._desk.receipts))
         return tuple(chores)

@@ -9,12 +9,15 @@ import structlog
 from shared.errors import PermanentProviderError, ProviderError, StoreUnavailableError
 from shared.models import Channel, Message, Outcome, Status
 from shared.providers import Provider, SearchableProvider
+from shared.settings import LEASE_SLACK_SECONDS
 from shared.store.claims import Claim, ClaimOverError, Finish, TooLateError
 from shared.wiring import Services
 from worker import verdicts
 from worker.choice import ProviderChoice
+from worker.circuits import ProviderWatch
 from worker.insistence import insist
 from worker.letters import Letter, Renderer
+from worker.pauses import PauseView
 from worker.preparation import Preparation
 from worker.verdicts import SettledError
 
@@ -31,7 +34,14 @@ class Delivery:
         renderer: Renderer,
     ) -> None:
         """All parts may be fakes."""
-        self._house, self._choice = house, ProviderChoice(providers)
+        self.watch = ProviderWatch(
+            {provider.name for channel in providers.values() for provider in channel},
+            circuits=house.circuits,
+            pauses=PauseView(house.pauses),
+            weights=house.weights,
+            probe_seconds=house.settings.provider_timeout_seconds + LEASE_SLACK_SECONDS,
+        )
+        self._house, self._choice = house, ProviderChoice(providers, self.watch)
         self._preparation = Preparation(house, self._choice, renderer)
 
     def deliver(self, reset_id: str) -> str:
@@ -43,12 +53,18 @@ class Delivery:
         with structlog.contextvars.bound_contextvars(
             reset_id=reset_id, request_id=reset.request_id, channel=reset.channel.value
         ):
-            return self._conclude(claim, self._work(claim))
+            try:
+                return self._conclude(claim, self._work(claim))
+            finally:
+                self.watch.conclude(reset_id)
 
     def _work(self, claim: Claim) -> Finish:
         try:
             letter = self._preparation.prepare(claim)
-            return self._find(claim, letter) or self._hand_over(claim, letter)
+            found = self._find(claim, letter)
+            if found is None and claim.is_doubtful:
+                self._choice.admit(claim, letter.provider.name)
+            return found or self._hand_over(claim, letter)
         except SettledError as settled:
             finish = settled.finish
             if finish.status.is_final:
@@ -84,6 +100,7 @@ class Delivery:
         except ProviderError as error:
             return self._note_failure(claim, letter, error, _since_ms(began))
         took = _since_ms(began)
+        self.watch.note_good(provider.name, claim.reset.reset_id)
         log.info("attempt.accepted", provider=provider.name, attempt=number, duration_ms=took)
         return verdicts.accepted(provider.name, receipt, Outcome.ACCEPTED, took)
 
@@ -93,7 +110,10 @@ class Delivery:
         digest = self._house.suppressions.digest(letter.recipient)
         try:
             return self._house.resets.mark_sending(
-                claim, provider=letter.provider.name, recipient_digest=digest
+                claim,
+                provider=letter.provider.name,
+                recipient_digest=digest,
+                switch=letter.switch,
             )
         except (ClaimOverError, TooLateError) as error:
             raise SettledError(verdicts.unmarked(claim, error)) from error
@@ -102,6 +122,7 @@ class Delivery:
         self, claim: Claim, letter: Letter, error: ProviderError, duration_ms: int
     ) -> Finish:
         reset, name = claim.reset, letter.provider.name
+        self.watch.note_failure(name, reset.reset_id, error)
         if isinstance(error, PermanentProviderError) and error.suppression:
             self._suppress(claim, letter, error.suppression)
         finish = verdicts.failed(
@@ -109,7 +130,7 @@ class Delivery:
             error,
             self._house.settings,
             provider=name,
-            providers=self._choice.count(reset.channel),
+            has_another=self._choice.has_another(reset, name),
             duration_ms=duration_ms,
         )
         event = {Status.UNKNOWN: "attempt.doubtful", Status.RETRYING: "attempt.deferred"}

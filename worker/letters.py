@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from shared.circulars import Circular
 from shared.codes import Code
@@ -34,6 +34,13 @@ class Renderer(Protocol):
         """The mail that tells of a changed password."""
 
 
+class ProviderSwitch(NamedTuple):
+    """A message goes out by another provider than this one."""
+
+    before: str
+    reason: str  # paused, circuit_open, asked_to_wait, or the last attempt's outcome
+
+
 @dataclass(frozen=True, slots=True)
 class Letter:
     """A message, whom it goes to and who carries it."""
@@ -41,6 +48,7 @@ class Letter:
     message: Message
     recipient: Recipient
     provider: Provider[Message]
+    switch: ProviderSwitch | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,8 +47,9 @@ class Preparation:
         user = self._find_user(claim)
         recipient = self.address(claim, user)
         self.check_suppression(self._house.suppressions.find(recipient))
-        provider = self._choice.choose(claim)
-        return Letter(self._render(claim, user, recipient), recipient, provider)
+        choice = self._choice.choose(claim)
+        message = self._render(claim, user, recipient)
+        return Letter(message, recipient, choice.provider, choice.switch)
 
     def _find_user(self, claim: Claim) -> User:
         try:

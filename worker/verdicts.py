@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from itertools import takewhile
 
 from shared.errors import (
     AccountProviderError,
@@ -19,6 +18,8 @@ from shared.settings import LEASE_SLACK_SECONDS, Settings
 from shared.store.claims import Claim, Finish, TooLateError
 
 STORE_BACK_SECONDS = 1.0  # a store that failed us once gets this long before the next look
+ASKED_TO_WAIT = "asked_to_wait"  # another provider is tried at once, not this one later
+MOST_WAIT_SECONDS = 5.0
 
 
 class SettledError(Exception):
@@ -47,30 +48,31 @@ def failed(
     settings: Settings,
     *,
     provider: str,
-    providers: int,
+    has_another: bool,
     duration_ms: int,
 ) -> Finish:
-    """A provider, one of so many, did not take the message, or may have."""
-    status, outcome, delay = _what_follows(reset, error, settings, providers)
+    """A provider did not take the message, or may have; `has_another`: one is at hand now."""
+    moves_on = has_another and _asks_to_wait_long(reset, error)
+    status, outcome, delay = _what_follows(reset, error, settings, has_another=has_another)
     return Finish(
         status=status,
         outcome=outcome,
-        delay_seconds=delay,
+        delay_seconds=0 if moves_on else delay,
         provider=provider,
-        reason=error.reason,
+        reason=ASKED_TO_WAIT if moves_on else error.reason,
         detail=error.detail,
         duration_ms=duration_ms,
     )
 
 
 def _what_follows(
-    reset: Reset, error: ProviderError, settings: Settings, providers: int
+    reset: Reset, error: ProviderError, settings: Settings, *, has_another: bool
 ) -> tuple[Status, Outcome, float]:
     if isinstance(error, DoubtfulProviderError):
         return Status.UNKNOWN, Outcome.DOUBT, doubt_seconds(reset, settings)
     if isinstance(error, TransientProviderError):
         is_account = isinstance(error, AccountProviderError)
-        if is_account and _has_another(reset, providers):
+        if is_account and has_another:
             return Status.RETRYING, Outcome.ACCOUNT, 0
         delay = retry_delay_seconds(
             reset.channel,
@@ -83,10 +85,14 @@ def _what_follows(
     return Status.SUPPRESSED if has_opted_out else Status.FAILED, Outcome.PERMANENT, 0
 
 
-def _has_another(reset: Reset, providers: int) -> bool:
-    """True while a provider is left that this run of account trouble has not met."""
-    run = takewhile(lambda attempt: attempt.outcome is Outcome.ACCOUNT, reversed(reset.attempts))
-    return (1 + len(list(run))) % providers != 0
+def _asks_to_wait_long(reset: Reset, error: ProviderError) -> bool:
+    """True when the provider wants us back later than a person waits; one move at a time."""
+    return (
+        isinstance(error, TransientProviderError)
+        and not isinstance(error, AccountProviderError)
+        and (error.retry_after_seconds or 0) > MOST_WAIT_SECONDS
+        and reset.reason != ASKED_TO_WAIT
+    )
 
 
 def doubt_seconds(reset: Reset, settings: Settings) -> float:

@@ -23,9 +23,10 @@ KeyturnError
 │   └── IssuerUnavailableError
 ├── ProviderError                  a provider did not take a message; ours to handle
 │   ├── TransientProviderError     surely not taken, try again: retry_after_seconds
-│   │   ├── AccountProviderError   our account's trouble: every message would fare the same
+│   │   ├── AccountProviderError   our account's trouble: of all of it, or is_one_route
 │   │   └── RefusedTogetherError   it stood in one request with a message that was refused
 │   ├── PermanentProviderError     surely not taken, never will be
+│   │   └── UnsendableError        no provider was asked: the message itself cannot be sent
 │   └── DoubtfulProviderError      may have been taken
 ├── ImportLineError                a line of a file of users cannot be taken; carries line_number
 ├── UnknownKeyError                the record names a signing key the settings no longer hold
@@ -90,6 +91,7 @@ from shared.errors.sending import (
     RenderError,
     TransientProviderError,
     UnknownKeyError,
+    UnsendableError,
 )
 
 __all__ = [
@@ -139,6 +141,7 @@ __all__ = [
     "TransientProviderError",
     "UnauthenticatedError",
     "UnknownKeyError",
+    "UnsendableError",
     "UrlNotAllowedError",
     "UrlTemplateError",
     "UrlTemplateFieldError",

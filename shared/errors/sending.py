@@ -31,7 +31,22 @@ class TransientProviderError(ProviderError):
 
 
 class AccountProviderError(TransientProviderError):
-    """Our account's trouble (key, credit, sender): keep the reset, somebody must act."""
+    """Our account's trouble (key, credit, sender): keep the reset, somebody must act.
+
+    `is_one_route` is True where other recipients may well be reached by the same account.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        detail: str,
+        *,
+        retry_after_seconds: float | None = None,
+        is_one_route: bool = False,
+    ) -> None:
+        """See the class."""
+        super().__init__(reason, detail, retry_after_seconds=retry_after_seconds)
+        self.is_one_route = is_one_route
 
 
 class RefusedTogetherError(TransientProviderError):
@@ -49,6 +64,10 @@ class PermanentProviderError(ProviderError):
         """See the class."""
         super().__init__(reason, detail)
         self.suppression = suppression
+
+
+class UnsendableError(PermanentProviderError):
+    """The message itself cannot be sent by anybody; no provider was asked."""
 
 
 class DoubtfulProviderError(ProviderError):

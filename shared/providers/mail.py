@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shared.errors import PermanentProviderError
+from shared.errors import UnsendableError
 from shared.providers.soundness import one_line
 
 if TYPE_CHECKING:
@@ -29,11 +29,11 @@ def ascii_domain(address: str) -> str:
     """The address with its domain in the letters SMTP knows everywhere.
 
     Raises:
-        PermanentProviderError: there is no such domain name.
+        UnsendableError: there is no such domain name.
     """
     name, _, domain = address.rpartition("@")
     try:
         return f"{name}@{domain.encode('idna').decode()}"
     except UnicodeError:
         # The cause holds the domain.
-        raise PermanentProviderError("bad_address", "the address's domain is no name") from None
+        raise UnsendableError("bad_address", "the address's domain is no name") from None

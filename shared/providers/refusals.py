@@ -31,6 +31,7 @@ class Refusal:
     outcome: Outcome
     detail: str  # for the operator
     suppression: str | None = None
+    is_one_route: bool = False  # of account trouble: other recipients may well be reached
 
     def error(self, reason: str, *, retry_after_seconds: float | None = None) -> ProviderError:
         """The error to raise; `reason` is the stable word for it."""
@@ -39,7 +40,10 @@ class Refusal:
                 return PermanentProviderError(reason, self.detail, suppression=self.suppression)
             case Outcome.ACCOUNT:
                 return AccountProviderError(
-                    reason, self.detail, retry_after_seconds=retry_after_seconds
+                    reason,
+                    self.detail,
+                    retry_after_seconds=retry_after_seconds,
+                    is_one_route=self.is_one_route,
                 )
             case Outcome.TRANSIENT:
                 return TransientProviderError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shared.errors import PermanentProviderError
+from shared.errors import UnsendableError
 
 if TYPE_CHECKING:
     from shared.circulars import Copy
@@ -29,7 +29,7 @@ def checked_address(email: Email | Copy) -> str:
     """The address to write to.
 
     Raises:
-        PermanentProviderError: it could mean more than one recipient, or smuggle in a header.
+        UnsendableError: it could mean more than one recipient, or smuggle in a header.
     """
     address = email.recipient.address
     is_sound = (
@@ -38,7 +38,7 @@ def checked_address(email: Email | Copy) -> str:
         and not any(sign in address for sign in ' ,;<>"()')
     )
     if not is_sound:
-        raise PermanentProviderError(
+        raise UnsendableError(
             "bad_address", "the address is not one plain address", suppression=None
         )
     return address
@@ -48,9 +48,9 @@ def checked_number(sms: Sms) -> str:
     """The number to write to; whether somebody has it, the provider knows better.
 
     Raises:
-        PermanentProviderError: it is not even text that a number could be.
+        UnsendableError: it is not even text that a number could be.
     """
     number = sms.recipient.address
     if not (number and number.isascii() and number.isprintable()):
-        raise PermanentProviderError("bad_number", "the phone number is no number")
+        raise UnsendableError("bad_number", "the phone number is no number")
     return number

@@ -12,10 +12,12 @@ _TRANSIENT, _ACCOUNT, _PERMANENT = Outcome.TRANSIENT, Outcome.ACCOUNT, Outcome.P
 
 _BAD_NUMBER = Refusal(_PERMANENT, "no SMS can be sent to this number", suppression="bad_number")
 _LOGIN = Refusal(_ACCOUNT, "Twilio does not take our login, or the account is not active")
-_SENDER = Refusal(_ACCOUNT, "our sender cannot be used for this route")
+_SENDER = Refusal(_ACCOUNT, "our sender cannot be used for this route", is_one_route=True)
 _THEIRS = Refusal(_TRANSIENT, "Twilio has trouble")
 _LATE = Refusal(Outcome.DOUBT, "Twilio failed after a long wait; it may have taken the SMS")
-_BLOCKED = Refusal(_ACCOUNT, "Twilio suspects SMS pumping and blocks us for a while")
+_BLOCKED = Refusal(
+    _ACCOUNT, "Twilio suspects SMS pumping and blocks us for a while", is_one_route=True
+)
 
 # Numbers from 30001 usually come later, by callback; some may come at once.
 CODES = {
@@ -30,7 +32,9 @@ CODES = {
     21408: Refusal(_PERMANENT, "our Twilio account may not send to this region"),
     21421: _BAD_NUMBER,
     21606: _SENDER,
-    21608: Refusal(_ACCOUNT, "a trial account writes to numbers it has verified only"),
+    21608: Refusal(
+        _ACCOUNT, "a trial account writes to numbers it has verified only", is_one_route=True
+    ),
     21610: Refusal(_PERMANENT, "the recipient sent STOP to our sender", suppression="opt_out"),
     21611: Refusal(_TRANSIENT, "our sender's queue is full"),
     21612: _SENDER,
@@ -49,8 +53,8 @@ CODES = {
     30006: _BAD_NUMBER,
     30007: Refusal(_PERMANENT, "a carrier filtered the message; our sender needs attention"),
     30008: Refusal(_TRANSIENT, "the carrier failed for a reason it does not tell"),
-    30032: Refusal(_ACCOUNT, "our toll-free sender is not verified"),
-    30034: Refusal(_ACCOUNT, "our sender is not registered (10DLC)"),
+    30032: Refusal(_ACCOUNT, "our toll-free sender is not verified", is_one_route=True),
+    30034: Refusal(_ACCOUNT, "our sender is not registered (10DLC)", is_one_route=True),
     30036: Refusal(_PERMANENT, "the validity period was over"),
     30410: Refusal(Outcome.DOUBT, "the carrier did not answer Twilio in time; it may have the SMS"),
     30450: _BLOCKED,

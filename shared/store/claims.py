@@ -81,11 +81,17 @@ class ResetCalls:
             reset, int(answer[2]), answer[3] == 1, moment(answer[1]), began + self._lease_seconds
         )
 
-    def sending(self, claim: Claim, provider: str, recipient_digest: str) -> Call:
-        """For SENDING."""
+    def sending(
+        self,
+        claim: Claim,
+        provider: str,
+        recipient_digest: str,
+        switch: tuple[str, str] | None = None,
+    ) -> Call:
+        """For SENDING; `switch`: instead of which provider, and why."""
         reset_id = claim.reset.reset_id
         places = keys.reset(reset_id), keys.counters(keys.tag_of(reset_id))
-        return places, (claim.fence, provider, recipient_digest)
+        return places, (claim.fence, provider, recipient_digest, *(switch or ()))
 
     def finish(self, claim: Claim, finish: Finish) -> Call:
         """For FINISH."""

@@ -122,11 +122,19 @@ def batch_seen(batch_id: str, number: int) -> str:
 
 
 ACTIVE_BATCHES = f"{GATE}:batches"  # SET, batches that are worked on; until they end
+
+
+def circuit(provider: str) -> str:
+    """HASH, a provider's calls of the last half minute and whether it is left alone; a day."""
+    return f"{GATE}:circuit:{provider}"
+
+
 VERSION = f"{GATE}:version"  # STRING, counts changes of callers and organisations; for ever
 AUDIT = f"{GATE}:audit"  # STREAM, who changed what by hand; its last hundred thousand
 PAUSES = f"{GATE}:pauses"  # HASH, scope:name → who paused it, why, since when; until resumed
 RELEASES = f"{GATE}:releases"  # HASH, scope:name → what is let go after a pause; until all of it is
 RELEASER = f"{GATE}:releaser"  # STRING, the worker that lets go now; seconds
+WEIGHTS = f"{GATE}:weights"  # HASH, provider → percent of first attempts; until cleared
 WORKERS = f"{GATE}:workers"  # ZSET, worker → moment last seen in ms; trimmed on each sighting
 SEAL = "kt:seal"  # HASH, signing key id → the sealed digest key; for ever
 TOKENS = "kt:tokens"  # HASH, token id → token digest; for ever

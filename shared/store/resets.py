@@ -168,14 +168,23 @@ class ResetStore:
             _raise_first(answers)
         return claims
 
-    def mark_sending(self, claim: Claim, *, provider: str, recipient_digest: str) -> int:
+    def mark_sending(
+        self,
+        claim: Claim,
+        *,
+        provider: str,
+        recipient_digest: str,
+        switch: tuple[str, str] | None = None,
+    ) -> int:
         """The attempt's number; nothing may be handed over without it.
+
+        `switch`: instead of which provider, and why; it stands in the timeline and is counted.
 
         Raises:
             ClaimOverError: somebody else has the reset, or its code must not go out any more.
             TooLateError: the code is about to expire.
         """
-        call = self._calls.sending(claim, provider, recipient_digest)
+        call = self._calls.sending(claim, provider, recipient_digest, switch)
         return _number(self._scripts.run("sending", *call))
 
     def mark_sending_many(

@@ -14,6 +14,7 @@ from shared.errors import (
     DoubtfulProviderError,
     PermanentProviderError,
     TransientProviderError,
+    UnsendableError,
 )
 from shared.models import Channel, Receipt, Recipient
 from shared.providers.outbox import Outbox
@@ -111,7 +112,7 @@ def test_an_address_that_is_none_is_no_crash(key, address, tmp_path):
 
         result, _ = outcome_of(lambda: provider.send(nowhere))
 
-    assert type(result) is PermanentProviderError
+    assert type(result) is UnsendableError
 
 
 @pytest.mark.parametrize("key", PROVIDERS, ids=str)

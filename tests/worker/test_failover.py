@@ -1,0 +1,408 @@
+"""Who carries an attempt while a provider is left alone or paused, and what is told of it."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+
+import pytest
+
+from shared.errors import (
+    AccountProviderError,
+    DoubtfulProviderError,
+    PermanentProviderError,
+    StoreUnavailableError,
+    TransientProviderError,
+    UnsendableError,
+)
+from shared.models import Channel, Outcome, Queue, Receipt, Status
+from shared.store.circuits import CircuitRules, CircuitState, CircuitStore, Told
+from shared.store.pauses import Scope
+from tests.delivery_house import TAKEN, AskableProvider, ScriptedProvider, a_delivery_house
+from worker import choice, circuits
+
+BUSY = TransientProviderError("http_503", "the provider is busy")
+LOCKED_OUT = AccountProviderError("http_401", "the key is refused")
+NO_ROUTE = AccountProviderError("twilio_21612", "not on this route", is_one_route=True)
+CUT = DoubtfulProviderError("answer_timeout", "no answer came")
+REFUSED = PermanentProviderError("http_400", "malformed")
+OUTAGE = Told(bad=1, account=1, is_outage=True, reason="http_401")
+
+pytestmark = pytest.mark.usefixtures("logs")
+
+
+class Street:
+    """One worker process over a house, whose view of the providers is refreshed at will."""
+
+    def __init__(self, client, *providers, rules=None, **settings):
+        self.house = a_delivery_house(client, *providers, **settings)
+        self.circuits = CircuitStore(client, rules or CircuitRules())
+        self.house = self.house.with_services(circuits=self.circuits)
+        self.now = 0.0
+        self.open_worker()
+
+    def open_worker(self):
+        """A worker process that was just started."""
+        self.worker = self.house.delivery
+        self.see()
+        return self.worker
+
+    def see(self):
+        """As a second later."""
+        self.worker.watch._refreshed_at = float("-inf")
+        self.worker.watch._pauses._seen = None
+        self.worker.watch.refresh()
+
+    def send(self, **facts):
+        """One attempt for a new reset."""
+        reset_id = self.house.record(**facts)
+        self.worker.deliver(reset_id)
+        return reset_id
+
+    def again(self, reset_id):
+        self.house.stores.make_due(reset_id)
+        self.worker.deliver(reset_id)
+
+    def state(self, name="p1"):
+        return self.circuits.look([name])[name].state
+
+    def pause(self, name):
+        self.house.services.pauses.pause(Scope.PROVIDER, name, by="eve", reason="slow")
+        self.see()
+
+
+def two(first=(TAKEN,), second=(TAKEN,), channel=Channel.EMAIL):
+    return (
+        ScriptedProvider(*first, name="p1", channel=channel),
+        ScriptedProvider(*second, name="p2", channel=channel),
+    )
+
+
+def test_an_open_circuit_is_passed_by_at_the_first_attempt(fake_client, logs):
+    street = Street(fake_client, *two())
+    street.circuits.tell("p1", OUTAGE)
+    street.see()
+
+    reset_id = street.send()
+
+    reset = street.house.look(reset_id)
+    assert street.house.carriers(reset_id) == ["p2"]
+    assert [(e.type, e.provider, e.detail) for e in reset.events] == [
+        ("failed_over", "p2", "instead of p1: circuit_open")
+    ]
+    line = next(line for line in logs if line["event"] == "provider.failed_over")
+    assert (line["last"], line["provider"], line["reason"]) == ("p1", "p2", "circuit_open")
+
+
+def test_a_switch_is_counted_and_the_last_one_is_known(fake_client):
+    street = Street(fake_client, *two())
+    street.circuits.tell("p1", OUTAGE)
+    street.see()
+    street.send()
+    street.see()
+
+    switch = street.circuits.look(["p1"])["p1"].last_switch
+
+    assert (switch.to, switch.reason) == ("p2", "circuit_open")
+    assert street.house.services.counters.totals()["sw:p1:p2:circuit_open"] == 1
+
+
+@pytest.mark.parametrize(("error", "expected"), [(LOCKED_OUT, "account"), (BUSY, "transient")])
+def test_a_switch_after_a_failure_says_how_the_last_attempt_ended(fake_client, error, expected):
+    street = Street(fake_client, *two([error], [TAKEN], Channel.SMS))
+    reset_id = street.send(channel=Channel.SMS)
+
+    street.again(reset_id)
+
+    assert street.house.look(reset_id).events[0].detail == f"instead of p1: {expected}"
+
+
+def test_account_trouble_opens_the_circuit_for_every_worker_at_once(fake_client, logs):
+    street = Street(fake_client, *two([LOCKED_OUT]))
+    street.send()
+
+    other_worker = street.open_worker()
+    reset_id = street.house.record()
+    other_worker.deliver(reset_id)
+
+    assert street.state() is CircuitState.OPEN
+    assert street.house.carriers(reset_id) == ["p2"]
+    opened = next(line for line in logs if line["event"] == "circuit.opened")
+    assert (opened["provider"], opened["reason"]) == ("p1", "http_401")
+
+
+def test_twenty_transient_failures_open_the_circuit(fake_client):
+    street = Street(fake_client, *two([BUSY]), user_cooldown_seconds=0.0)
+
+    for _ in range(19):
+        street.send()
+    before = street.state()
+    street.send()
+
+    assert (before, street.state()) == (CircuitState.CLOSED, CircuitState.OPEN)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [(BUSY, 1), (CUT, 1), (NO_ROUTE, 1), (REFUSED, 0), (UnsendableError("bad_address", "x"), 0)],
+    ids=["transient", "doubt", "one-route", "permanent", "unsendable"],
+)
+def test_what_counts_against_a_provider(fake_client, error, expected):
+    street = Street(fake_client, ScriptedProvider(error))
+
+    street.send()
+
+    assert street.circuits.look(["p1"])["p1"].failures == expected
+
+
+def test_an_error_of_ours_does_not_count_against_a_provider(fake_client):
+    street = Street(fake_client, ScriptedProvider(ZeroDivisionError()))
+
+    with pytest.raises(ZeroDivisionError):
+        street.send()
+    street.see()
+
+    assert street.circuits.look(["p1"])["p1"].tries == 0
+
+
+def test_good_attempts_are_told_by_the_chore_and_not_one_by_one(fake_client):
+    street = Street(fake_client, ScriptedProvider())
+    for _ in range(3):
+        street.send()
+    before = street.circuits.look(["p1"])["p1"].tries
+
+    street.see()
+
+    assert (before, street.circuits.look(["p1"])["p1"].tries) == (0, 3)
+
+
+def test_the_chore_does_nothing_more_often_than_about_once_a_second(fake_client):
+    street = Street(fake_client, ScriptedProvider())
+    street.send()
+
+    street.worker.watch.refresh()
+
+    assert street.circuits.look(["p1"])["p1"].tries == 0
+
+
+def test_an_attempt_in_doubt_waits_for_its_own_provider(fake_client):
+    first, second = two([CUT, TAKEN])
+    street = Street(fake_client, first, second)
+    reset_id = street.send()
+    street.circuits.tell("p1", OUTAGE)
+    street.see()
+
+    street.again(reset_id)
+
+    reset = street.house.look(reset_id)
+    assert (reset.status, reset.reason) == (Status.UNKNOWN, "circuit_open")
+    assert 14 < street.house.wait_seconds(reset_id) < 17
+    assert second.messages == []
+
+
+def test_an_attempt_in_doubt_is_looked_up_although_the_circuit_is_open(fake_client):
+    street = Street(fake_client, AskableProvider(CUT, found=Receipt("m7")))
+    reset_id = street.send()
+    street.circuits.tell("p1", OUTAGE)
+    street.see()
+
+    street.again(reset_id)
+
+    assert street.house.outcomes(reset_id) == [Outcome.FOUND]
+
+
+@pytest.mark.parametrize(
+    ("queue", "least", "most"), [(Queue.URGENT, 14, 16.1), (Queue.BULK, 16.5, 25.1)]
+)
+def test_when_every_circuit_is_open_the_person_is_first_to_look_again(
+    fake_client, queue, least, most
+):
+    street = Street(fake_client, *two())
+    for name in ("p1", "p2"):
+        street.circuits.tell(name, OUTAGE)
+    street.see()
+
+    reset_id = street.house.record(queue=queue)
+    street.worker.deliver(reset_id)
+
+    reset = street.house.look(reset_id)
+    wait = (street.house.stores.due_at(reset_id, queue) - street.house.stores.now_ms()) / 1000
+    assert (reset.status, reset.reason, reset.attempts) == (Status.QUEUED, "circuit_open", ())
+    assert least < wait < most
+
+
+def half_open(client, *providers, **settings):
+    """A street whose first provider may be probed now."""
+    street = Street(client, *providers, rules=CircuitRules(open_seconds=0.05), **settings)
+    street.circuits.tell("p1", OUTAGE)
+    time.sleep(0.06)
+    street.see()
+    return street
+
+
+def test_three_good_probes_close_the_circuit(fake_client, logs):
+    street = half_open(fake_client, *two())
+
+    carriers = [street.house.carriers(street.send())[0] for _ in range(3)]
+
+    assert carriers == ["p1"] * 3
+    assert street.state() is CircuitState.CLOSED
+    assert "circuit.closed" in [line["event"] for line in logs]
+
+
+def test_a_bad_probe_opens_the_circuit_again_and_its_reset_moves_on(fake_client):
+    street = half_open(fake_client, *two([BUSY]))
+
+    reset_id = street.send()
+    street.again(reset_id)
+
+    assert street.house.carriers(reset_id) == ["p1", "p2"]
+    assert street.state() is not CircuitState.CLOSED
+
+
+def test_while_one_probes_the_others_go_elsewhere(fake_client):
+    street = half_open(fake_client, *two())
+    street.circuits.take_probe("p1", "somebody else", lease_seconds=10)
+
+    reset_id = street.send()
+
+    assert street.house.carriers(reset_id) == ["p2"]
+
+
+def test_while_one_probes_the_only_provider_the_others_look_again_soon(fake_client):
+    street = half_open(fake_client, ScriptedProvider())
+    street.circuits.take_probe("p1", "somebody else", lease_seconds=10)
+
+    reset_id = street.send()
+
+    assert street.house.look(reset_id).reason == "circuit_open"
+    assert street.house.wait_seconds(reset_id) < 2
+
+
+@pytest.mark.parametrize(
+    "spoiler",
+    [ZeroDivisionError(), UnsendableError("bad_address", "x")],
+    ids=["ours", "unsendable"],
+)
+def test_a_probe_that_asked_nobody_is_given_back(fake_client, spoiler):
+    street = half_open(fake_client, ScriptedProvider(spoiler))
+
+    with suppress(ZeroDivisionError):
+        street.send()
+
+    assert street.circuits.take_probe("p1", "the next", lease_seconds=10)[0]
+
+
+def test_a_probe_whose_message_is_refused_for_good_is_a_good_one(fake_client):
+    street = half_open(fake_client, ScriptedProvider(REFUSED))
+
+    for _ in range(3):
+        street.send()
+
+    assert street.state() is CircuitState.CLOSED
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(4.0, ["p1", "p1"]), (6.0, ["p1", "p2"])])
+def test_a_provider_that_asks_for_a_long_wait_is_passed_by_at_once(fake_client, seconds, expected):
+    wait = TransientProviderError("http_429", "fewer, please", retry_after_seconds=seconds)
+    street = Street(fake_client, *two([wait, TAKEN]))
+    reset_id = street.send()
+    is_due = street.house.wait_seconds(reset_id) <= 0
+
+    street.again(reset_id)
+
+    assert street.house.carriers(reset_id) == expected
+    assert is_due == (expected[1] == "p2")
+
+
+def test_a_long_wait_is_honoured_where_nobody_else_is_at_hand(fake_client):
+    wait = TransientProviderError("http_429", "fewer, please", retry_after_seconds=30)
+    street = Street(fake_client, *two([wait], [wait]))
+
+    reset_id = street.send()
+    street.again(reset_id)
+
+    assert street.house.carriers(reset_id) == ["p1", "p2"]
+    assert street.house.wait_seconds(reset_id) == pytest.approx(30, abs=0.5)
+
+
+def test_a_long_wait_is_honoured_by_the_only_provider(fake_client):
+    wait = TransientProviderError("http_429", "fewer, please", retry_after_seconds=30)
+    street = Street(fake_client, ScriptedProvider(wait))
+
+    reset_id = street.send()
+
+    assert street.house.wait_seconds(reset_id) == pytest.approx(30, abs=0.5)
+
+
+def test_a_paused_provider_is_passed_by(fake_client):
+    street = Street(fake_client, *two())
+    street.pause("p1")
+
+    reset_id = street.send()
+
+    assert street.house.carriers(reset_id) == ["p2"]
+    assert street.house.look(reset_id).events[0].detail == "instead of p1: paused"
+
+
+def test_when_every_provider_is_paused_the_reset_waits_and_says_so(fake_client):
+    street = Street(fake_client, *two())
+    street.pause("p1")
+    street.pause("p2")
+
+    reset_id = street.send()
+
+    reset = street.house.look(reset_id)
+    assert (reset.status, reset.reason) == (Status.QUEUED, "provider_paused")
+    assert street.house.wait_seconds(reset_id) < choice.PAUSED_SECONDS + 1.1
+
+
+def test_a_paused_provider_is_not_sent_a_doubtful_message_again(fake_client):
+    first, second = two([CUT, TAKEN])
+    street = Street(fake_client, first, second)
+    reset_id = street.send()
+    street.pause("p1")
+
+    street.again(reset_id)
+
+    reset = street.house.look(reset_id)
+    assert (reset.status, reset.reason) == (Status.UNKNOWN, "provider_paused")
+    assert (len(first.messages), len(second.messages)) == (1, 0)
+
+
+def test_a_weight_draws_first_attempts(fake_client):
+    street = Street(fake_client, *two())
+    street.house.services.weights.set("p2", 100, by="eve", reason="try it")
+    street.see()
+
+    reset_id = street.send()
+
+    assert street.house.carriers(reset_id) == ["p2"]
+    assert street.house.look(reset_id).events == ()
+
+
+def test_a_circuit_read_long_ago_is_no_advice(fake_client, monkeypatch):
+    street = Street(fake_client, *two())
+    street.circuits.tell("p1", OUTAGE)
+    street.see()
+    monkeypatch.setattr(circuits, "STALE_SECONDS", 0.0)
+
+    assert street.house.carriers(street.send()) == ["p1"]
+
+
+class AwayCircuits(CircuitStore):
+    """Circuits whose server does not answer."""
+
+    def _run(self, provider, *arguments):
+        raise StoreUnavailableError
+
+
+def test_where_the_circuits_cannot_be_told_an_attempt_is_made_and_noted(fake_client):
+    house = a_delivery_house(fake_client, ScriptedProvider(BUSY, TAKEN))
+    house = house.with_services(circuits=AwayCircuits(fake_client))
+    reset_id = house.record()
+
+    house.deliver(reset_id)
+    house.again(reset_id)
+
+    assert house.outcomes(reset_id) == [Outcome.TRANSIENT, Outcome.ACCEPTED]
