@@ -21,6 +21,7 @@ class Task(StrEnum):
     SEND_EMAIL = "keyturn.send_email"  # look at one reset
     SEND_SMS = "keyturn.send_sms"
     APPLY_RECEIPTS = "keyturn.apply_receipts"  # what providers told of one shard's resets
+    FEED_BATCH = "keyturn.feed_batch"  # bring one batch further
 
 
 SENDING = {Channel.EMAIL: Task.SEND_EMAIL, Channel.SMS: Task.SEND_SMS}

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from shared import setting_values as read
 from shared.errors import SettingsError
+from shared.setting_prices import prices
 from shared.twilio_account import TwilioAccount
 
 PREFIX = "KEYTURN_"
@@ -86,6 +87,8 @@ class Settings:
     link_hosts: tuple[str, ...] = _setting(read.hosts, (), "hosts a caller's url template may lead to")
     allow_unverified: bool = _setting(read.boolean, False, "write to unverified addresses too")
     sms_countries: tuple[str, ...] = _setting(read.countries, (), "allowed dial regions, for example CH,DE,AT; empty: those of the sender numbers")
+    sms_prices: tuple[tuple[str, float], ...] = _setting(prices, (), "what a segment costs by region, for example CH=0.07,DE=0.08,*=0.10; plans of batches tell the sum")
+    sms_currency: str = _setting(read.line, "EUR", "what those prices are in")
     retry_delays_seconds: tuple[float, ...] = _setting(read.numbers, (), "pauses between attempts, the last repeats; unset: a schedule per channel")
     lease_seconds: float = _setting(read.positive_number, 60.0, "life of a worker's claim; more than 5 s above the provider timeout")
     sweep_seconds: float = _setting(read.positive_number, 0.5, "pace of the sweepers")

@@ -18,6 +18,8 @@ from shared.providers.registry import build_providers
 from shared.queue import HintPublisher, make_celery
 from shared.settings import Settings, load_settings
 from shared.wiring import Services, build_services, check_keys, connect_store
+from worker.batch import BatchFeeder
+from worker.batch_estimate import Estimate
 from worker.delivery import Delivery
 from worker.events import gather_events
 from worker.messages import MessageRenderer
@@ -59,6 +61,7 @@ class WorkerProcess:
         self._house = build_services(settings, client=connect_store(settings), hints=hints)
         check_keys(self._house)
         renderer = MessageRenderer(settings, Languages())
+        self._desk.feeder = BatchFeeder(self._house, Estimate(self._house, renderer))
         self._desk.delivery = Delivery(self._house, build_providers(settings), renderer)
         self._desk.receipts = ReceiptDesk(self._house)
 
@@ -88,6 +91,8 @@ class WorkerProcess:
         chores: list[Chore] = [keeper.park, keeper.let_go, watch.refresh]
         if Queue.RECEIPTS in served:
             chores.append(ReceiptChore(house, self._desk.receipts))
+        if Queue.BULK in queues:
+            chores.append(self._desk.feeder.hint)
         return tuple(chores)
 
     def stop_sweeping(self, **_: Any) -> None:

@@ -16,6 +16,7 @@ from shared.store.claims import Claim, Finish
 from shared.store.suppressions import Suppression
 from shared.wiring import Services
 from worker import verdicts
+from worker.batch_states import BatchStates
 from worker.choice import ProviderChoice
 from worker.letters import Letter, Renderer
 from worker.organisations import Organisations
@@ -33,7 +34,7 @@ class Preparation:
     def __init__(self, house: Services, choice: ProviderChoice, renderer: Renderer) -> None:
         """All parts may be fakes."""
         self._house, self._choice, self._renderer = house, choice, renderer
-        self._pauses = PauseView(house.pauses)
+        self._pauses, self._batches = PauseView(house.pauses), BatchStates(house.batches)
         self._organisations = Organisations(house.callers.find_organisation)
 
     def prepare(self, claim: Claim) -> Letter:
@@ -65,8 +66,9 @@ class Preparation:
         """Nothing, when no operator has stopped what this reset belongs to.
 
         Raises:
-            SettledError: it waits.
+            SettledError: it waits, or its batch was cancelled.
         """
+        self._batches.check(claim)
         self._pauses.check(claim)
 
     def check_user(self, claim: Claim, user: User | None) -> User:

@@ -6,6 +6,7 @@ import structlog
 from celery import Celery
 
 from shared.hints import SENDING, Task
+from worker.batch import BatchFeeder
 from worker.delivery import Delivery
 from worker.receipts import ReceiptDesk
 
@@ -21,6 +22,7 @@ class Desk:
 
     delivery: Delivery
     receipts: ReceiptDesk
+    feeder: BatchFeeder
 
 
 def register_tasks(app: Celery, desk: Desk) -> None:
@@ -28,6 +30,7 @@ def register_tasks(app: Celery, desk: Desk) -> None:
     for task in SENDING.values():
         _register_delivery(app, desk, task.value)
     _register_receipts(app, desk)
+    _register_feeding(app, desk)
 
 
 def _register_delivery(app: Celery, desk: Desk, name: str) -> None:
@@ -47,4 +50,14 @@ def _register_receipts(app: Celery, desk: Desk) -> None:
             desk.receipts.apply(int(shard))
         except Exception as error:
             log.exception("receipt.failed", shard=shard, exc_info=error)
+            raise DeliveryFailedError(type(error).__name__) from None
+
+
+def _register_feeding(app: Celery, desk: Desk) -> None:
+    @app.task(name=Task.FEED_BATCH.value, ignore_result=True, shared=False)  # type: ignore[untyped-decorator]
+    def feed(batch_id: str) -> None:
+        try:
+            desk.feeder.feed(batch_id)
+        except Exception as error:
+            log.exception("batch.failed", batch_id=batch_id, exc_info=error)
             raise DeliveryFailedError(type(error).__name__) from None

@@ -46,6 +46,10 @@ def test_the_short_lives_of_tests_are_taken():
         ({"KEYTURN_SECRET_KEYS": "short"}, "at least 32 printable characters"),
         ({"KEYTURN_SENDGRID_API_URL": "http://mail.example"}, "must begin with https"),
         ({"KEYTURN_SMS_COUNTRIES": "CH,XX"}, "XX is no region"),
+        ({"KEYTURN_SMS_PRICES": "CH=free"}, "must look like CH=0.07"),
+        ({"KEYTURN_SMS_PRICES": "XX=1"}, "XX is no region"),
+        ({"KEYTURN_SMS_PRICES": "CH=1,ch=2"}, "names CH twice"),
+        ({"KEYTURN_SMS_PRICES": "CH=-1"}, "must look like CH=0.07"),
         ({"KEYTURN_PORT": "70000"}, "must be a port"),
         ({"KEYTURN_SENDGRID_API_KEY_FILE": "/nonexistent"}, "cannot be read"),
     ],
@@ -53,6 +57,12 @@ def test_the_short_lives_of_tests_are_taken():
 def test_a_setting_that_cannot_work_is_refused_by_name(environ, missing):
     with pytest.raises(SettingsError, match=missing):
         load_settings(environ)
+
+
+def test_prices_are_read_by_region():
+    settings = load_settings({"KEYTURN_SMS_PRICES": "CH=0.07, de=0.08,*=0.10"})
+
+    assert dict(settings.sms_prices) == {"CH": 0.07, "DE": 0.08, "*": 0.1}
 
 
 def test_a_secret_stands_in_no_repr(tmp_path):
