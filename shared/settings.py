@@ -93,6 +93,8 @@ class Settings:
     lease_seconds: float = _setting(read.positive_number, 60.0, "life of a worker's claim; more than 5 s above the provider timeout")
     sweep_seconds: float = _setting(read.positive_number, 0.5, "pace of the sweepers")
     doubt_seconds: float = _setting(read.number, 0.0, "wait before a doubtful attempt is looked at; unset: 30 for e-mail, 20 for SMS")
+    email_on_doubt: str = _setting(read.one_of("resend", "hold"), "resend", "a mail in doubt that no callback settles: sent once more with the same code, or held until its code ends")
+    sms_on_doubt: str = _setting(read.one_of("resend", "hold"), "resend", "the same for an SMS that Twilio's list does not show either")
     record_lifetime_seconds: float = _setting(read.positive_number, 259200.0, "how long a finished reset can be explained; at least the 24 h of an Idempotency-Key")
     password_min_characters: int = _setting(read.positive, 8, "shortest password taken; lower, upper, number and symbol are always asked for")
     role_permissions: tuple[tuple[str, frozenset[str]], ...] = _setting(read.role_permissions, read.role_permissions(ROLE_PERMISSIONS), "what each role may")
@@ -133,6 +135,10 @@ class Settings:
         facts = {name: getattr(self, f"{provider}_{name}") for name in names}
         sender = getattr(self, f"{provider}_from")
         return TwilioAccount(provider=provider, sender_number=sender, **facts)
+
+    def holds_doubt(self, channel: str) -> bool:
+        """True where a message in doubt is never sent again."""
+        return (self.sms_on_doubt if channel == "sms" else self.email_on_doubt) == "hold"
 
     def lifetime_seconds(self, channel: str) -> float:
         """How long a code sent on a channel lives."""

@@ -38,12 +38,12 @@ class AskableProvider(ScriptedProvider):
 
     def __init__(self, *answers: Any, found: Any, **facts: Any) -> None:
         super().__init__(*answers, **facts)
-        self._found = found
+        self.found = found
         self.asked: list[Any] = []
 
     def find(self, message):
         self.asked.append(message)
-        return _give(self._found)
+        return _give(self.found)
 
 
 def _give(answer):

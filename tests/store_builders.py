@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -82,6 +83,15 @@ class Stores:
         """Let the pause, or the lease, be over."""
         assert self.due_at(reset_id, queue) is not None, "it is not in the due set"
         self.client.zadd(keys.due(keys.tag_of(reset_id), queue), {reset_id: 0})
+        if self.field(reset_id, "st") == "sending":
+            self.begin_earlier(reset_id)
+
+    def begin_earlier(self, reset_id, seconds=3600):
+        """Let the attempt under way have begun so much earlier."""
+        name = f"a{self.field(reset_id, 'at')}"
+        provider, began_ms = json.loads(self.field(reset_id, name))
+        told = json.dumps([provider, str(int(began_ms) - seconds * 1000)])
+        self.client.hset(keys.reset(reset_id), name, told)
 
     def now_ms(self):
         return self.dues.now_ms()

@@ -43,6 +43,8 @@ REASONS = {
     "opt_out": "the recipient opted out",
     "bad_number": "the number cannot get SMS",
     "complaint": "the recipient complained",
+    "blocked": "the receiving server refused this mail, though not the address",
+    "quota": "the provider's credits were used up",
     "directory_unavailable": "the user directory does not answer",
 }
 
@@ -112,6 +114,13 @@ def _failed(reset: Reset, _now: datetime) -> Verdict:
     )
 
 
+def _undelivered(reset: Reset, _now: datetime) -> Verdict:
+    return Verdict(
+        f"A provider took it, but it did not arrive: {_why(reset)}.",
+        "Check the address with the user; the other channel may reach them.",
+    )
+
+
 def _suppressed(reset: Reset, _now: datetime) -> Verdict:
     return Verdict(
         f"Nothing was sent: {_why(reset)}, so this address is not written to.",
@@ -138,7 +147,7 @@ VERDICTS: dict[Status, Callable[[Reset, datetime], Verdict]] = {
     Status.UNKNOWN: _in_doubt,
     Status.ACCEPTED: _accepted,
     Status.DELIVERED: _delivered,
-    Status.UNDELIVERED: _failed,
+    Status.UNDELIVERED: _undelivered,
     Status.FAILED: _failed,
     Status.SUPPRESSED: _suppressed,
     Status.EXPIRED: _expired,
@@ -165,7 +174,8 @@ def _last_attempt(reset: Reset) -> str:
 def _why(reset: Reset) -> str:
     if reset.reason in REASONS:
         return REASONS[reset.reason]
-    detail = reset.attempts[-1].detail if reset.attempts else None
+    told = [each.detail for each in reset.events if each.type in ("undelivered", "failed")]
+    detail = told[-1] if told else reset.attempts[-1].detail if reset.attempts else None
     return detail or reset.reason or "no reason was noted"
 
 

@@ -77,7 +77,10 @@ class Delivery:
     def _find(self, claim: Claim, letter: Letter) -> Finish | None:
         """A doubtful attempt that the provider turns out to have, where it can be asked."""
         provider = letter.provider
-        if not claim.is_doubtful or not isinstance(provider, SearchableProvider):
+        if not claim.is_doubtful:
+            return None
+        if not isinstance(provider, SearchableProvider):
+            verdicts.check_may_resend(claim, self._house.settings, can_ask=False)
             return None
         try:
             receipt = provider.find(letter.message)
@@ -86,6 +89,7 @@ class Delivery:
             delay = verdicts.doubt_seconds(claim.reset, self._house.settings)
             raise SettledError(verdicts.later(claim, "in_doubt", delay)) from error
         if receipt is None:
+            verdicts.check_may_resend(claim, self._house.settings, can_ask=True)
             return None
         log.info("attempt.found", provider=letter.provider.name)
         return verdicts.accepted(letter.provider.name, receipt, Outcome.FOUND, 0)

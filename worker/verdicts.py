@@ -100,6 +100,19 @@ def doubt_seconds(reset: Reset, settings: Settings) -> float:
     return doubt_delay_seconds(reset.channel, settings.doubt_seconds)
 
 
+def check_may_resend(claim: Claim, settings: Settings, *, can_ask: bool) -> None:
+    """Whether a message in doubt, that was not found, may be sent again.
+
+    Raises:
+        SettledError: this channel holds it: the provider is asked again, or a callback waited for.
+    """
+    if not settings.holds_doubt(claim.reset.channel):
+        return
+    left = (claim.reset.deadline_at - claim.now).total_seconds()
+    delay = min(left, doubt_seconds(claim.reset, settings)) if can_ask else left
+    raise SettledError(later(claim, "in_doubt_held", delay))
+
+
 def may_begin(claim: Claim, settings: Settings) -> bool:
     """True while the claim lasts for a whole call to a provider and for noting what came of it."""
     needed_seconds = settings.provider_timeout_seconds + LEASE_SLACK_SECONDS

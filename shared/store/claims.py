@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from shared.models import Outcome, Queue, Reset, Status
+from shared.models import Channel, Outcome, Queue, Reset, Status
+from shared.policies import doubt_delay_seconds
 from shared.settings import Settings
 from shared.store import keys
 from shared.store.digests import Digests
@@ -60,6 +61,10 @@ class ResetCalls:
         self._keep_ms = int(settings.record_lifetime_seconds * 1000)
         self._lease_seconds = settings.lease_seconds
         self._lease_ms = int(settings.lease_seconds * 1000)
+        self._doubts_ms = [
+            int(doubt_delay_seconds(channel, settings.doubt_seconds) * 1000)
+            for channel in (Channel.EMAIL, Channel.SMS)
+        ]
 
     def claim(self, reset_id: str) -> Call:
         """For CLAIM."""
@@ -70,7 +75,8 @@ class ResetCalls:
             keys.due(tag, Queue.BULK),
             keys.counters(tag),
         )
-        return places, (reset_id, self._lease_ms, MAX_CLAIMS, self._keep_ms, tag)
+        facts = (reset_id, self._lease_ms, MAX_CLAIMS, self._keep_ms, tag)
+        return places, (*facts, *self._doubts_ms)
 
     def read_claim(self, reset_id: str, answer: list[Any], began: float) -> Claim | None:
         """What CLAIM answered; `began` is the monotonic moment just before it was asked."""

@@ -1,6 +1,7 @@
 -- allow-oom: what is recorded was promised; it moves what stands there and adds nothing.
 -- CLAIM: one worker at a time; the lease is simply "due later", nothing is removed.
--- KEYS r due:urgent due:bulk m   ARGV id lease_ms max_claims keep_ms tag
+-- KEYS r due:urgent due:bulk m
+-- ARGV id lease_ms max_claims keep_ms tag doubt_ms (by e-mail) doubt_ms (by SMS)
 -- {'claimed', now_ms, fence, doubtful, field, value, …} or {why not}
 local id = ARGV[1]
 local due, m = KEYS[2], KEYS[4]
@@ -34,6 +35,11 @@ if st == 'sending' then  -- the last holder died in the call
              cjson.encode({a[1], a[2], int(now), 'doubt', '', 'the worker died during the call'}))
   count(m, st, 'unknown', h[8])
   st = 'unknown'
+  local look_at = tonumber(a[2]) + tonumber(h[8] == 'sms' and ARGV[7] or ARGV[6])
+  if now < math.min(look_at, deadline) then  -- a callback may come, and lists lag behind
+    look_again(KEYS[1], due, id, math.min(look_at, deadline))
+    return {'held'}
+  end
 end
 
 if now >= deadline then
