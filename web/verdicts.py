@@ -117,7 +117,7 @@ def _failed(reset: Reset, _now: datetime) -> Verdict:
 def _undelivered(reset: Reset, _now: datetime) -> Verdict:
     return Verdict(
         f"A provider took it, but it did not arrive: {_why(reset)}.",
-        "Check the address with the user; the other channel may reach them.",
+        "Check the address with the user, then ask for a new reset, or try the other channel.",
     )
 
 
