@@ -22,6 +22,7 @@ class Task(StrEnum):
     SEND_SMS = "keyturn.send_sms"
     APPLY_RECEIPTS = "keyturn.apply_receipts"  # what providers told of one shard's resets
     FEED_BATCH = "keyturn.feed_batch"  # bring one batch further
+    SEND_WEBHOOK = "keyturn.send_webhook"  # tell one subscription what is due
 
 
 SENDING = {Channel.EMAIL: Task.SEND_EMAIL, Channel.SMS: Task.SEND_SMS}

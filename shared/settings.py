@@ -96,6 +96,8 @@ class Settings:
     email_on_doubt: str = _setting(read.one_of("resend", "hold"), "resend", "a mail in doubt that no callback settles: sent once more with the same code, or held until its code ends")
     sms_on_doubt: str = _setting(read.one_of("resend", "hold"), "resend", "the same for an SMS that Twilio's list does not show either")
     record_lifetime_seconds: float = _setting(read.positive_number, 259200.0, "how long a finished reset can be explained; at least the 24 h of an Idempotency-Key")
+    webhook_delays_seconds: tuple[float, ...] = _setting(read.numbers, (5, 30, 120, 600, 3600, 21600, 86400), "pauses between the tries to tell a subscriber; after the last try a webhook is a dead letter")
+    webhook_allow_private: bool = _setting(read.boolean, False, "let subscribers be at private, loopback and link-local addresses, and at http:// ones")
     password_min_characters: int = _setting(read.positive, 8, "shortest password taken; lower, upper, number and symbol are always asked for")
     role_permissions: tuple[tuple[str, frozenset[str]], ...] = _setting(read.role_permissions, read.role_permissions(ROLE_PERMISSIONS), "what each role may")
     oidc_issuer: str = _setting(read.issuer, "", "accept JWTs of this OpenID Connect issuer, spelled as its tokens spell it")

@@ -33,8 +33,10 @@ from shared.store.limits import LimitStore
 from shared.store.pauses import PauseStore
 from shared.store.receipts import ReceiptStore
 from shared.store.resets import ResetStore
+from shared.store.subscriptions import SubscriptionStore
 from shared.store.suppressions import SuppressionStore
 from shared.store.waiting import WaitingStore
+from shared.store.webhooks import WebhookStore
 from shared.store.weights import WeightStore
 
 if TYPE_CHECKING:
@@ -86,6 +88,8 @@ class Services:
     waiting: WaitingStore
     circuits: CircuitStore
     weights: WeightStore
+    subscriptions: SubscriptionStore
+    webhooks: WebhookStore
     hints: Hints
     provider_names: dict[Channel, tuple[str, ...]]
     sms_regions: frozenset[str] | None
@@ -142,6 +146,8 @@ def build_services(settings: Settings, *, client: Client, hints: Hints) -> Servi
         waiting=WaitingStore(client),
         circuits=CircuitStore(client),
         weights=WeightStore(client),
+        subscriptions=SubscriptionStore(client, digests),
+        webhooks=WebhookStore(client),
         hints=hints,
         provider_names={
             Channel.EMAIL: settings.email_providers,

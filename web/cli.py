@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import click
 
-from web import cli_holds, cli_levers, cli_people, cli_resets, cli_suppressions, cli_tokens, cli_up
+from web import (
+    cli_holds,
+    cli_levers,
+    cli_people,
+    cli_resets,
+    cli_suppressions,
+    cli_tokens,
+    cli_up,
+    cli_webhooks,
+)
 from web.cli_failures import tell_failures
 
 # A further command is one line here.
@@ -17,6 +26,7 @@ COMMANDS: tuple[click.Command, ...] = (
     cli_resets.explain,
     cli_resets.status,
     cli_suppressions.suppression,
+    cli_webhooks.webhook,
     cli_levers.pause,
     cli_levers.resume,
     cli_levers.limit,

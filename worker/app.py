@@ -17,6 +17,7 @@ from shared.models import DUE_QUEUES, Queue
 from shared.providers.registry import build_providers
 from shared.queue import HintPublisher, make_celery
 from shared.settings import Settings, load_settings
+from shared.webhooks import Subscribers
 from shared.wiring import Services, build_services, check_keys, connect_store
 from worker.batch import BatchFeeder
 from worker.batch_estimate import Estimate
@@ -27,6 +28,7 @@ from worker.pauses import PauseKeeper
 from worker.receipts import ReceiptChore, ReceiptDesk
 from worker.sweep import Chore, Sweeper
 from worker.tasks import Desk, register_tasks
+from worker.webhooks import Herald
 
 log = structlog.get_logger()
 
@@ -64,6 +66,8 @@ class WorkerProcess:
         self._desk.feeder = BatchFeeder(self._house, Estimate(self._house, renderer))
         self._desk.delivery = Delivery(self._house, build_providers(settings), renderer)
         self._desk.receipts = ReceiptDesk(self._house)
+        subscribers = Subscribers(allow_private=settings.webhook_allow_private)
+        self._desk.herald = Herald(self._house, subscribers)
 
     def begin(self, sender: Any = None, **_: Any) -> None:
         """Sweep the queues this worker serves."""
@@ -93,6 +97,8 @@ class WorkerProcess:
             chores.append(ReceiptChore(house, self._desk.receipts))
         if Queue.BULK in queues:
             chores.append(self._desk.feeder.hint)
+        if Queue.WEBHOOKS in served:
+            chores.append(self._desk.herald.hint_due)
         return tuple(chores)
 
     def stop_sweeping(self, **_: Any) -> None:

@@ -9,6 +9,7 @@ from shared.hints import SENDING, Task
 from worker.batch import BatchFeeder
 from worker.delivery import Delivery
 from worker.receipts import ReceiptDesk
+from worker.webhooks import Herald
 
 log = structlog.get_logger()
 
@@ -23,6 +24,7 @@ class Desk:
     delivery: Delivery
     receipts: ReceiptDesk
     feeder: BatchFeeder
+    herald: Herald
 
 
 def register_tasks(app: Celery, desk: Desk) -> None:
@@ -31,6 +33,7 @@ def register_tasks(app: Celery, desk: Desk) -> None:
         _register_delivery(app, desk, task.value)
     _register_receipts(app, desk)
     _register_feeding(app, desk)
+    _register_webhooks(app, desk)
 
 
 def _register_delivery(app: Celery, desk: Desk, name: str) -> None:
@@ -60,4 +63,14 @@ def _register_feeding(app: Celery, desk: Desk) -> None:
             desk.feeder.feed(batch_id)
         except Exception as error:
             log.exception("batch.failed", batch_id=batch_id, exc_info=error)
+            raise DeliveryFailedError(type(error).__name__) from None
+
+
+def _register_webhooks(app: Celery, desk: Desk) -> None:
+    @app.task(name=Task.SEND_WEBHOOK.value, ignore_result=True, shared=False)  # type: ignore[untyped-decorator]
+    def send_webhook(subscription_id: str) -> None:
+        try:
+            desk.herald.take_turn(subscription_id)
+        except Exception as error:
+            log.exception("webhook.failed", subscription=subscription_id, exc_info=error)
             raise DeliveryFailedError(type(error).__name__) from None

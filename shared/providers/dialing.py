@@ -125,15 +125,33 @@ def tls_context(ca_file: str | None = None) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=ca_file)
 
 
-def dial(host: str, port: int, *, deadline: Deadline, tls: ssl.SSLContext | None) -> Line:
+def dial(
+    host: str,
+    port: int,
+    *,
+    deadline: Deadline,
+    tls: ssl.SSLContext | None,
+    may_reach: Callable[[str], bool] | None = None,
+) -> Line:
     """A new line to a provider; encrypted and verified when `tls` is given.
 
+    `may_reach` judges each address the name has now; what it refuses is not connected to, and the
+    name is not looked up again, so that it cannot mean something else a moment later.
+
     Raises:
-        TransientProviderError: nothing was sent: connect_dns, _refused, _timeout, _tls, _failed.
+        TransientProviderError: nothing was sent: connect_dns, _refused, _timeout, _tls, _failed,
+            _forbidden.
     """
     connecting = deadline.capped(CONNECT_TIMEOUT_SECONDS)
     try:
-        line = _connect(_resolver.addresses(host, port, connecting), connecting)
+        addresses = _resolver.addresses(host, port, connecting)
+        if may_reach is not None:
+            addresses = [each for each in addresses if may_reach(each[4][0])]
+            if not addresses:
+                raise TransientProviderError(
+                    "connect_forbidden", "the name leads to no address that may be connected to"
+                )
+        line = _connect(addresses, connecting)
         try:
             if tls is not None:
                 line.start_tls(tls, host)

@@ -21,7 +21,7 @@ from shared.providers.dialing import Deadline, Line, dial, tls_context
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from email.message import Message
 
 FINAL_STATUS = 200
@@ -46,9 +46,18 @@ class Transport:
     """Calls to one provider, from any number of threads."""
 
     def __init__(
-        self, base_url: str, *, timeout_seconds: float, tls: ssl.SSLContext | None = None
+        self,
+        base_url: str,
+        *,
+        timeout_seconds: float,
+        tls: ssl.SSLContext | None = None,
+        may_reach: Callable[[str], bool] | None = None,
     ) -> None:
-        """`base_url` is scheme, host and port; `tls` is for tests with their own authority."""
+        """`base_url` is scheme, host and port; `tls` is for tests with their own authority.
+
+        `may_reach` judges the network addresses its name has, at each new connection.
+        """
+        self._may_reach = may_reach
         parts = urlsplit(base_url)
         self._host = parts.hostname or ""
         self._port = parts.port or DEFAULT_PORTS[parts.scheme]
@@ -100,7 +109,13 @@ class Transport:
             with self._lock:
                 line, idle_since = self._idle.pop() if self._idle else (None, 0.0)
             if line is None:
-                return dial(self._host, self._port, deadline=deadline, tls=self._tls)
+                return dial(
+                    self._host,
+                    self._port,
+                    deadline=deadline,
+                    tls=self._tls,
+                    may_reach=self._may_reach,
+                )
             if monotonic() - idle_since < MAX_IDLE_SECONDS and line.is_quiet():
                 line.deadline = deadline
                 return line

@@ -74,6 +74,23 @@ class Digests:
         text = "".join(f"{len(part)}:{part}" for part in (user_id, *parts))
         return self._reset_id(user_id, self._hash("reset id", text))
 
+    def seal(self, kind: str, text: str) -> str:
+        """A text that only our secret keys open; another `kind` opens nothing."""
+        return self._box(kind).encrypt(text.encode()).decode()
+
+    def unseal(self, kind: str, sealed: str) -> str:
+        """What was sealed.
+
+        Raises:
+            InvalidToken: it was sealed in another store, or changed.
+        """
+        return self._box(kind).decrypt(sealed).decode()
+
+    def _box(self, kind: str) -> Fernet:
+        derived = HKDF(algorithm=SHA256(), length=32, salt=None, info=kind.encode())
+        key = derived.derive(self._pepper or self._load_pepper())
+        return Fernet(base64.urlsafe_b64encode(key))
+
     @staticmethod
     def token_digest(token: str) -> str:
         """The digest of a token; its 256 random bits need no key."""

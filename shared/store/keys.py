@@ -83,6 +83,26 @@ def receipts(tag: str) -> str:
     return f"{tag}:receipts"
 
 
+def subscribed(tag: str) -> str:
+    """HASH, organisation → who is told of its resets; '' → the version of that. For ever."""
+    return f"{tag}:subscribed"
+
+
+def webhook(tag: str, subscription_id: str, member: str) -> str:
+    """HASH, one thing told to one subscription, by `<reset id>:<word>`; 14 days, or until told."""
+    return f"{tag}:wh:{subscription_id}:{member}"
+
+
+def webhooks_due(tag: str, subscription_id: str) -> str:
+    """ZSET, member → next try in ms: what a subscription has not been told yet; 14 days."""
+    return f"{tag}:whd:{subscription_id}"
+
+
+def webhooks_dead(tag: str, subscription_id: str) -> str:
+    """ZSET, member → moment in ms: what it was told in vain, until replayed; 14 days."""
+    return f"{tag}:whx:{subscription_id}"
+
+
 GATE = "{kt:gate}"  # counters of organisations and callers, suppressions, versions: one slot
 
 
@@ -135,6 +155,8 @@ PAUSES = f"{GATE}:pauses"  # HASH, scope:name → who paused it, why, since when
 RELEASES = f"{GATE}:releases"  # HASH, scope:name → what is let go after a pause; until all of it is
 RELEASER = f"{GATE}:releaser"  # STRING, the worker that lets go now; seconds
 WEIGHTS = f"{GATE}:weights"  # HASH, provider → percent of first attempts; until cleared
+SUBSCRIPTIONS = f"{GATE}:hooks"  # HASH, subscription id → what is known of it; until removed
+SUBSCRIPTIONS_VERSION = f"{GATE}:hooks:version"  # STRING, counts their changes; for ever
 WORKERS = f"{GATE}:workers"  # ZSET, worker → moment last seen in ms; trimmed on each sighting
 SEAL = "kt:seal"  # HASH, signing key id → the sealed digest key; for ever
 TOKENS = "kt:tokens"  # HASH, token id → token digest; for ever

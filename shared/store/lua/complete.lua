@@ -34,6 +34,7 @@ if id ~= '' then
   redis.call('HSET', tag .. ':r:' .. id, 'co', int(now), 'v', 'used',
              'ct', ARGV[2], 'cq', sequence, 'cu', int(us))
   redis.call('HINCRBY', KEYS[3], 'completed', 1)
+  tell(tag .. ':r:' .. id, id, 'completed', now)
 end
 if ARGV[5] ~= '' then
   redis.call('HSET', KEYS[4], 'st', 'queued', 'c', int(us), 'x', int(now + tonumber(ARGV[6])),

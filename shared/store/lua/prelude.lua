@@ -32,6 +32,33 @@ local function count_batch(r, from, to, reason, keep_ms)
   keep_for(ends, keep_ms + 604800000)
 end
 
+-- What subscribers of the organisation are told, noted in the same step; one look where there are
+-- none. A subscription that is too far behind loses the newest: resets need the memory more.
+local MOST_WEBHOOKS, WEBHOOK_MS = 20000, 1209600000
+local function tell(r, id, word, now)
+  local tag = string.sub(r, 1, 7)
+  if redis.call('EXISTS', tag .. ':subscribed') == 0 then return end
+  local h = redis.call('HMGET', r, 'k', 'o', 'u', 'ch', 'st', 'rs')
+  if not h[1] or h[1] == 'notice' or (h[1] == 'returned' and word ~= 'completed') then return end
+  local subscriptions = redis.call('HGET', tag .. ':subscribed', h[2])
+  if not subscriptions then return end
+  local told = cjson.encode({int(now), h[3], h[2], h[4], h[5], h[6] or ''})
+  for sub, words in string.gmatch(subscriptions, '([^= ]+)=([^ ]*)') do
+    local webhook, due = tag .. ':wh:' .. sub .. ':' .. id .. ':' .. word, tag .. ':whd:' .. sub
+    if string.find(',' .. words .. ',', ',' .. word .. ',', 1, true)
+        and redis.call('EXISTS', webhook) == 0 then
+      if redis.call('ZCARD', due) >= MOST_WEBHOOKS then
+        redis.call('HINCRBY', tag .. ':m', 'w:dropped', 1)
+      else
+        redis.call('HSET', webhook, 'd', told, 'n', 0, 'f', 0)
+        redis.call('PEXPIRE', webhook, WEBHOOK_MS)
+        redis.call('ZADD', due, int(now), id .. ':' .. word)
+        redis.call('PEXPIRE', due, WEBHOOK_MS)
+      end
+    end
+  end
+end
+
 -- The end of a reset for the workers: out of the due set, and from now on its record may expire.
 local function settle(r, due, m, id, from, to, channel, reason, now, keep_ms)
   count_batch(r, from, to, reason, keep_ms)
@@ -41,6 +68,7 @@ local function settle(r, due, m, id, from, to, channel, reason, now, keep_ms)
   local x = tonumber(redis.call('HGET', r, 'x'))
   redis.call('PEXPIREAT', r, int(math.max(x, now) + keep_ms))
   count(m, from, to, channel)
+  tell(r, id, to, now)
 end
 
 -- A line in the reset's timeline; `kind` is a DeliveryEvent's type.

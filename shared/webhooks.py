@@ -1,0 +1,182 @@
+"""Telling a subscriber: the signed message and the one call that carries it.
+
+The worker tells what happened, `keyturn webhook test` tries whether a subscriber would hear it.
+Source: the Standard Webhooks specification, https://www.standardwebhooks.com
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from email.message import Message
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+import orjson
+
+from shared.errors import ProviderError
+from shared.networks import is_public
+from shared.providers.http import Transport
+from shared.store.subscriptions import SECRET_PREFIX
+from shared.store.webhooks import Webhook
+
+TIMEOUT_SECONDS = 10.0
+LONGEST_RETRY_AFTER_SECONDS = 86_400.0
+MOST_TRANSPORTS = 500
+MOST_URL_CHARACTERS = 500
+USER_AGENT = "Keyturn-Webhooks/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came of one call."""
+
+    status: int | None  # None: there was no answer
+    reason: str
+    retry_after_seconds: float = 0
+
+    @property
+    def is_taken(self) -> bool:
+        """The subscriber has it."""
+        return (
+            self.status is not None and HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
+        )
+
+    @property
+    def is_gone(self) -> bool:
+        """The subscriber wants nothing more."""
+        return self.status == HTTPStatus.GONE
+
+
+class Subscribers:
+    """Calls to subscribers, from any number of threads; connections are kept alive."""
+
+    def __init__(
+        self,
+        *,
+        allow_private: bool,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`clock` counts the seconds of the epoch."""
+        self._may_reach = None if allow_private else is_public
+        self._timeout_seconds, self._clock = timeout_seconds, clock
+        self._transports: dict[str, Transport] = {}
+        self._lock = threading.Lock()
+
+    def call(self, url: str, secret: str, *, webhook_id: str, body: bytes) -> Reply:
+        """One signed call. Redirects are not followed: they could lead anywhere."""
+        parts = urlsplit(url)
+        at = int(self._clock())
+        headers = {
+            "Content-Type": "application/json",
+            "User-Agent": USER_AGENT,
+            "webhook-id": webhook_id,
+            "webhook-timestamp": str(at),
+            "webhook-signature": sign(secret, webhook_id, at, body),
+        }
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        transport = self._transport(f"{parts.scheme}://{parts.netloc}")
+        try:
+            answer = transport.call("POST", target, headers=headers, body=body)
+        except ProviderError as error:
+            return Reply(None, error.reason)
+        return Reply(answer.status, f"http_{answer.status}", _retry_after(answer.headers))
+
+    def close(self) -> None:
+        """Drop the idle connections."""
+        with self._lock:
+            for transport in self._transports.values():
+                transport.close()
+
+    def _transport(self, base_url: str) -> Transport:
+        with self._lock:
+            if base_url not in self._transports:
+                if len(self._transports) >= MOST_TRANSPORTS:  # who uses one still has it
+                    self._transports.clear()
+                self._transports[base_url] = Transport(
+                    base_url, timeout_seconds=self._timeout_seconds, may_reach=self._may_reach
+                )
+            return self._transports[base_url]
+
+
+def sign(secret: str, webhook_id: str, at: int, body: bytes) -> str:
+    """The value of `webhook-signature`."""
+    key = base64.b64decode(secret.removeprefix(SECRET_PREFIX))
+    signed = b".".join((webhook_id.encode(), str(at).encode(), body))
+    return "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
+
+
+def body_of(webhook: Webhook) -> bytes:
+    """What a subscriber reads: ids, words and a moment; no address, no code."""
+    at = _spell(webhook.at)
+    return orjson.dumps(
+        {
+            "type": f"reset.{webhook.word}",
+            "timestamp": at,
+            "data": {
+                "resetId": webhook.reset_id,
+                "userId": webhook.user_id,
+                "orgId": webhook.org_id,
+                "channel": webhook.channel,
+                "status": webhook.status,
+                "reason": webhook.reason,
+                "at": at,
+            },
+        }
+    )
+
+
+def body_of_test(subscription_id: str, org_id: str, at: datetime) -> bytes:
+    """What `keyturn webhook test` sends."""
+    data = {"subscriptionId": subscription_id, "orgId": org_id}
+    return orjson.dumps({"type": "webhook.test", "timestamp": _spell(at), "data": data})
+
+
+def read_url(text: str, *, allow_private: bool) -> str:
+    """A subscriber's URL as it is kept.
+
+    Raises:
+        ValueError: nothing may be sent there; the text says why.
+    """
+    url = text.strip()
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise ValueError("must be a URL such as https://hooks.example.com/keyturn") from error
+    if not url.isascii() or not url.isprintable() or " " in url or len(url) > MOST_URL_CHARACTERS:
+        raise ValueError(f"must be at most {MOST_URL_CHARACTERS} ASCII characters without blanks")
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+        raise ValueError("must be a URL such as https://hooks.example.com/keyturn")
+    if "@" in parts.netloc or parts.fragment:
+        raise ValueError("must hold neither a password nor a fragment")
+    if allow_private:
+        return url
+    if parts.scheme == "http":
+        raise ValueError("must begin with https:// (see KEYTURN_WEBHOOK_ALLOW_PRIVATE)")
+    if parts.hostname == "localhost" or (
+        _is_number(parts.hostname) and not is_public(parts.hostname)
+    ):
+        raise ValueError("leads to a private address (see KEYTURN_WEBHOOK_ALLOW_PRIVATE)")
+    return url
+
+
+def _is_number(host: str) -> bool:
+    return ":" in host or host.replace(".", "").isdigit()
+
+
+def _spell(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _retry_after(headers: Message) -> float:
+    text = headers.get("Retry-After", "").strip()
+    seconds = float(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0.0  # noqa: PLR2004
+    return min(seconds, LONGEST_RETRY_AFTER_SECONDS)

@@ -1,0 +1,176 @@
+"""`keyturn webhook`: who is told of an organisation's resets, and what could not be told."""
+
+from __future__ import annotations
+
+import getpass
+from typing import Any
+
+import click
+
+from shared.errors import NotFoundError
+from shared.store.subscriptions import EVENTS, Subscription
+from shared.store.webhooks import Webhook
+from web.cli_failures import RefusedError
+from web.cli_house import house
+from web.cli_output import json_option, print_facts, print_json, print_table
+from web.house import House
+from web.subscribers import (
+    add_subscription,
+    enable_subscription,
+    find_subscription,
+    list_subscriptions,
+    remove_subscription,
+    replay_dead,
+    try_subscription,
+)
+
+by_option = click.option("--by", default=getpass.getuser, help="Who; you, when not given.")
+id_argument = click.argument("subscription_id", metavar="ID")
+
+
+@click.group()
+def webhook() -> None:
+    """Subscribers that are told of resets."""
+
+
+@webhook.command("add")
+@click.option("--org", "org_id", required=True, metavar="ID", help="Whose resets.")
+@click.option("--url", required=True, help="Where to; https.")
+@click.option("--event", "events", multiple=True, metavar="EVENT",
+              help=f"May be repeated; all when not given: {', '.join(EVENTS)}.")  # fmt: skip
+@by_option
+@json_option
+def add_webhook(*, org_id: str, url: str, events: tuple[str, ...], by: str, as_json: bool) -> None:
+    """Tell a URL from now on, and print the secret that signs, this once."""
+    with house() as services:
+        secret, made = add_subscription(services, org_id, url, events, by=by)
+    if as_json:
+        print_json({"subscriptionId": made.subscription_id, "secret": secret})
+    else:
+        click.echo(secret)
+        click.echo(f"This signs for {made.subscription_id}; it is not shown again.", err=True)
+
+
+@webhook.command("list")
+@click.option("--org", "org_id", metavar="ID", help="Of this organisation alone.")
+@json_option
+def list_webhooks(*, org_id: str | None, as_json: bool) -> None:
+    """List the subscriptions, and how far each has been told."""
+    with house() as services:
+        rows = describe_subscriptions(services, org_id)
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(rows, nothing="Nobody is told; `keyturn webhook add` makes a subscription.")
+
+
+@webhook.command("remove")
+@id_argument
+@by_option
+@json_option
+def remove_webhook(subscription_id: str, by: str, *, as_json: bool) -> None:
+    """Tell it nothing more, and drop what it has not heard."""
+    with house() as services:
+        dropped = remove_subscription(services, _find(services, subscription_id), by=by)
+    _tell({"subscriptionId": subscription_id, "dropped": dropped}, as_json=as_json)
+
+
+@webhook.command("enable")
+@id_argument
+@by_option
+@json_option
+def enable_webhook(subscription_id: str, by: str, *, as_json: bool) -> None:
+    """Tell one again that had answered 410."""
+    with house() as services:
+        enable_subscription(services, _find(services, subscription_id), by=by)
+    _tell({"subscriptionId": subscription_id, "state": "active"}, as_json=as_json)
+
+
+@webhook.command("dead")
+@id_argument
+@json_option
+def list_dead(subscription_id: str, *, as_json: bool) -> None:
+    """List what it was told in vain, the newest first; at most 100."""
+    with house() as services:
+        subscription = _find(services, subscription_id)
+        rows = [
+            describe_dead(each) for each in services.webhooks.dead(subscription.subscription_id)
+        ]
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(rows, nothing="It has been told everything, or will be.")
+
+
+@webhook.command("replay")
+@id_argument
+@by_option
+@json_option
+def replay_webhooks(subscription_id: str, by: str, *, as_json: bool) -> None:
+    """Tell it again what it was told in vain."""
+    with house() as services:
+        number = replay_dead(services, _find(services, subscription_id), by=by)
+    _tell({"subscriptionId": subscription_id, "replayed": number}, as_json=as_json)
+
+
+@webhook.command("test")
+@id_argument
+@json_option
+def test_webhook(subscription_id: str, *, as_json: bool) -> None:
+    """Call it now, signed, and say what it answers."""
+    with house() as services:
+        reply = try_subscription(services, _find(services, subscription_id))
+    if not reply.is_taken:
+        raise RefusedError(f"it did not take it: {reply.reason}")
+    _tell({"subscriptionId": subscription_id, "answer": reply.reason}, as_json=as_json)
+
+
+def describe_subscriptions(services: House, org_id: str | None) -> list[dict[str, Any]]:
+    """The subscriptions as people and programs read them; never the secret."""
+    subscriptions = list_subscriptions(services, org_id)
+    stand = services.webhooks.look([each.subscription_id for each in subscriptions])
+    return [
+        _facts(each)
+        | {
+            "waiting": stand[each.subscription_id].waiting,
+            "dead": stand[each.subscription_id].dead,
+            "oldestDueSeconds": round(stand[each.subscription_id].oldest_age_seconds, 1),
+        }
+        for each in subscriptions
+    ]
+
+
+def describe_dead(webhook: Webhook) -> dict[str, Any]:
+    """A dead letter as people and programs read it."""
+    return {
+        "webhookId": webhook.webhook_id,
+        "type": f"reset.{webhook.word}",
+        "resetId": webhook.reset_id,
+        "at": webhook.at,
+        "tries": webhook.tries,
+        "answer": webhook.answer,
+    }
+
+
+def _facts(each: Subscription) -> dict[str, Any]:
+    return {
+        "subscriptionId": each.subscription_id,
+        "orgId": each.org_id,
+        "url": each.url,
+        "events": list(each.events),
+        "state": each.disabled or "active",
+        "createdAt": each.created_at,
+    }
+
+
+def _find(services: House, subscription_id: str) -> Subscription:
+    try:
+        return find_subscription(services, subscription_id)
+    except NotFoundError as error:
+        raise RefusedError(
+            "there is no subscription by that id; `keyturn webhook list` shows them"
+        ) from error
+
+
+def _tell(facts: dict[str, Any], *, as_json: bool) -> None:
+    print_json(facts) if as_json else print_facts(facts)

@@ -1,0 +1,90 @@
+"""The use cases of subscriptions, for the command line and the API."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from shared.errors import InvalidRequestError, NotFoundError, OrganisationUnknownError
+from shared.store.audit import Act
+from shared.store.subscriptions import EVENTS, Subscription
+from shared.webhooks import Reply, Subscribers, body_of_test, read_url
+from web.house import House
+
+MOST_OF_AN_ORGANISATION = 20
+
+
+def add_subscription(
+    house: House, org_id: str, url: str, events: Sequence[str], *, by: str
+) -> tuple[str, Subscription]:
+    """A new subscription and its secret, which is not shown again; no events means all.
+
+    Raises:
+        OrganisationUnknownError: there is no such organisation.
+        InvalidRequestError: the URL or an event is not allowed, or there are too many.
+    """
+    if not house.callers.organisation_exists(org_id):
+        raise OrganisationUnknownError(f"Organisation {org_id} doesn't exist")
+    unknown = sorted(set(events) - set(EVENTS))
+    if unknown:
+        raise InvalidRequestError(f"unknown event {unknown[0]!r}; there are {', '.join(EVENTS)}")
+    try:
+        url = read_url(url, allow_private=house.settings.webhook_allow_private)
+    except ValueError as error:
+        raise InvalidRequestError(f"the URL {error}") from error
+    if len(list_subscriptions(house, org_id)) >= MOST_OF_AN_ORGANISATION:
+        raise InvalidRequestError(f"an organisation has at most {MOST_OF_AN_ORGANISATION}")
+    wanted = tuple(event for event in EVENTS if event in events or not events)
+    return house.subscriptions.add(org_id, url, wanted, by=by)
+
+
+def list_subscriptions(house: House, org_id: str | None = None) -> list[Subscription]:
+    """Those of an organisation, or all."""
+    every = house.subscriptions.all()
+    return [each for each in every if org_id is None or each.org_id == org_id]
+
+
+def find_subscription(
+    house: House, subscription_id: str, *, org_id: str | None = None
+) -> Subscription:
+    """The subscription; `org_id` is whose it must be.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    found = house.subscriptions.find(subscription_id)
+    if found is None or org_id not in (None, found.org_id):
+        raise NotFoundError
+    return found
+
+
+def remove_subscription(house: House, subscription: Subscription, *, by: str) -> int:
+    """Tell it nothing more; how many things it will not hear any more."""
+    house.subscriptions.remove(subscription, by=by)
+    return house.webhooks.forget(subscription.subscription_id)
+
+
+def enable_subscription(house: House, subscription: Subscription, *, by: str) -> None:
+    """Tell it again, what waited included."""
+    house.subscriptions.switch(subscription, disabled=None, by=by)
+
+
+def replay_dead(house: House, subscription: Subscription, *, by: str) -> int:
+    """Tell it again what it was told in vain; how many things."""
+    number = house.webhooks.replay(subscription.subscription_id)
+    target = subscription.subscription_id
+    house.audit.record(Act(by=by, action="webhook.replay", target=target, reason=str(number)))
+    return number
+
+
+def try_subscription(house: House, subscription: Subscription) -> Reply:
+    """Call it now, from this process, and say what it answers."""
+    subscribers = Subscribers(allow_private=house.settings.webhook_allow_private)
+    now = house.dues.now()
+    reply = subscribers.call(
+        subscription.url,
+        house.subscriptions.secret(subscription),
+        webhook_id=f"msg_test_{subscription.subscription_id}_{int(now.timestamp() * 1000)}",
+        body=body_of_test(subscription.subscription_id, subscription.org_id, now),
+    )
+    subscribers.close()
+    return reply
