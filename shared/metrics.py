@@ -7,7 +7,7 @@ machines together and survive each of them. Scrape one web process, not all: eac
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import (
@@ -18,20 +18,29 @@ from prometheus_client.core import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from shared.circuit_metrics import circuit_metrics
 from shared.models import DUE_QUEUES
+from shared.store.circuits import Circuit
 from shared.store.claims import DURATION_BUCKETS_MS
 from shared.store.counters import CounterStore
 from shared.store.dues import DueStore
 from shared.store.receipts import DELIVERED_BUCKETS_MS
 
 
-def render_metrics(counters: CounterStore, dues: DueStore) -> tuple[bytes, str]:
+def render_metrics(
+    counters: CounterStore, dues: DueStore, circuits: Mapping[str, Circuit]
+) -> tuple[bytes, str]:
     """The text and its content type.
 
     Raises:
         StoreUnavailableError: Redis does not answer.
     """
-    metrics = [*_reset_metrics(counters.totals()), *_queue_metrics(dues)]
+    totals = counters.totals()
+    metrics = [
+        *_reset_metrics(totals),
+        *circuit_metrics(totals, circuits.values()),
+        *_queue_metrics(dues),
+    ]
     registry = CollectorRegistry()
     registry.register(_Once(metrics))
     return generate_latest(registry), CONTENT_TYPE_LATEST

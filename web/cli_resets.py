@@ -105,7 +105,10 @@ def _for_people(facts: dict[str, Any]) -> dict[str, Any]:
         f"{each['number']}. {each['provider']} {each['startedAt']} {each['outcome'] or 'under way'}"
         for each in facts.get("attempts", [])
     ]
-    events = [f"{each['at']} {each['type']}" for each in facts.get("events", [])]
+    events = [
+        " ".join(filter(None, (each["at"], each["type"], each["provider"], each["detail"])))
+        for each in facts.get("events", [])
+    ]
     shown = {name: value for name, value in facts.items() if value not in (None, [], "")}
     return shown | {n: v for n, v in (("attempts", attempts), ("events", events)) if v}
 

@@ -41,5 +41,7 @@ def readyz() -> Response:
 def metrics() -> Response:
     """Prometheus text; the same whichever process answers."""
     services = house()
-    text, content_type = render_metrics(services.counters, services.dues)
+    names = dict.fromkeys(name for names in services.provider_names.values() for name in names)
+    circuits = services.circuits.look(names)
+    text, content_type = render_metrics(services.counters, services.dues, circuits)
     return Response(text, content_type=content_type)

@@ -26,7 +26,7 @@ def services(real_client):
 def run(services, real_redis_url, tmp_path):
     """Runs a command in a process of its own: it sets up the logs of a whole process."""
 
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("KEYTURN_")}
         return subprocess.run(
             [sys.executable, "-m", "web.cli", *arguments],
@@ -36,6 +36,7 @@ def run(services, real_redis_url, tmp_path):
                 "KEYTURN_REDIS_URL": real_redis_url,
                 "KEYTURN_SECRET_KEYS": SECRET,
                 "KEYTURN_DATA_DIR": str(tmp_path),
+                **environ,
             },
             capture_output=True,
             text=True,

@@ -1,0 +1,148 @@
+"""`keyturn provider`: how each stands, and its levers; each change says who made it and why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from shared.models import Outcome
+from shared.store.pauses import Scope
+from web import levers, providers
+from web.cli_failures import RefusedError
+from web.cli_house import house
+from web.cli_levers import reason_option, why
+from web.cli_output import json_option, print_facts, print_json, print_table
+from web.cli_suppressions import by_option, read_recipient
+from web.providers import ProviderView
+
+
+@click.group()
+def provider() -> None:
+    """Who carries the messages."""
+
+
+@provider.command("list")
+@json_option
+def list_providers(*, as_json: bool) -> None:
+    """List them in order: is it called, how many of its calls fail, who paused it and why."""
+    with house() as services:
+        views = providers.look_at_providers(services)
+    if as_json:
+        print_json([tell(view) for view in views])
+        return
+    print_table([_row(view) for view in views], nothing="No provider is configured.")
+
+
+@provider.command("pause")
+@click.argument("name")
+@reason_option
+@by_option
+@json_option
+def pause_provider(name: str, reason: str, by: str, *, as_json: bool) -> None:
+    """Hand nothing to a provider; the next of its channel carries the messages."""
+    with house() as services:
+        is_new = levers.pause(services, Scope.PROVIDER, name, why(by, reason))
+    facts = {"provider": name, "by": by, "reason": reason, "wasPaused": not is_new}
+    print_json(facts) if as_json else print_facts(facts)
+
+
+@provider.command("resume")
+@click.argument("name")
+@reason_option
+@by_option
+@json_option
+def resume_provider(name: str, reason: str, by: str, *, as_json: bool) -> None:
+    """Hand messages to a provider again; one that was left alone may be tried at once."""
+    with house() as services:
+        if not providers.resume(services, name, why(by, reason)):
+            raise RefusedError(f"{name} is neither paused nor left alone")
+    facts = {"provider": name, "by": by, "reason": reason}
+    print_json(facts) if as_json else print_facts(facts)
+
+
+@provider.command("weight")
+@click.argument("name")
+@click.argument("percent", type=click.IntRange(0, 100), required=False)
+@click.option("--clear", is_flag=True, help="Back to its place in the list.")
+@reason_option
+@by_option
+@json_option
+def weigh_provider(
+    name: str, percent: int | None, reason: str, by: str, *, clear: bool, as_json: bool
+) -> None:
+    """Give a provider so many in a hundred first attempts; the rest goes by the list."""
+    if clear == (percent is not None):
+        raise click.UsageError("give a PERCENT from 0 to 100, or --clear")
+    given = why(by, reason)
+    with house() as services:
+        providers.check_provider(services, name)
+        if percent is not None:
+            services.weights.set(name, percent, by=given.by, reason=given.reason)
+        elif not services.weights.clear(name, by=given.by, reason=given.reason):
+            raise RefusedError(f"{name} has no weight")
+    facts = {"provider": name, "weight": percent, "by": by, "reason": reason}
+    print_json(facts) if as_json else print_facts(facts)
+
+
+@provider.command("test")
+@click.argument("name")
+@click.option("--to", "address", required=True, metavar="ADDRESS", help="Who gets the message.")
+@click.option("--language", default="en", show_default=True, help="Of the message.")
+@by_option
+@json_option
+def try_provider(name: str, address: str, language: str, by: str, *, as_json: bool) -> None:
+    """Hand one test message to a provider now, whatever its circuit, and say what came of it."""
+    recipient = read_recipient(address)
+    with house() as services:
+        result = providers.send_test(services, name, recipient, language=language, by=by)
+    facts = {
+        "provider": name,
+        "recipient": recipient.masked,
+        "outcome": result.outcome.value,
+        "reason": result.reason,
+        "detail": result.detail,
+        "providerMessageId": result.provider_message_id,
+        "durationMs": result.duration_ms,
+    }
+    print_json(facts) if as_json else print_facts(facts)
+    if result.outcome is not Outcome.ACCEPTED:
+        raise RefusedError(f"{name} did not take it: {result.detail}")
+
+
+def tell(view: ProviderView) -> dict[str, Any]:
+    """A provider as programs read it."""
+    circuit, pause, switch = view.circuit, view.pause, view.circuit.last_switch
+    return {
+        "provider": view.name,
+        "channel": view.channel.value,
+        "order": view.place,
+        "state": circuit.state.value,
+        "reason": circuit.reason,
+        "openedAt": circuit.opened_at,
+        "triesIn30Seconds": circuit.tries,
+        "errorRate": round(circuit.error_rate, 3),
+        "weight": view.weight,
+        "paused": {"by": pause.by, "reason": pause.reason, "since": pause.since} if pause else None,
+        "lastSwitch": {"to": switch.to, "reason": switch.reason, "at": switch.at}
+        if switch
+        else None,
+    }
+
+
+def _row(view: ProviderView) -> dict[str, Any]:
+    told = tell(view)
+    opened = f"{told['state']} ({told['reason']})" if told["reason"] else told["state"]
+    pause, switch = view.pause, view.circuit.last_switch
+    return {
+        "channel": told["channel"],
+        "order": told["order"],
+        "provider": told["provider"],
+        "circuit": opened,
+        "errors": f"{told['errorRate']:.0%} of {told['triesIn30Seconds']}",
+        "weight": told["weight"],
+        "paused": f"by {pause.by}: {pause.reason}" if pause else None,
+        "last switch": f"to {switch.to} ({switch.reason}) {switch.at:%Y-%m-%d %H:%M:%S} UTC"
+        if switch
+        else None,
+    }
