@@ -14,9 +14,8 @@ from typing import Any
 
 import structlog
 from celery import Celery
-from kombu.exceptions import KombuError
-from kombu.exceptions import OperationalError as BrokerError
 
+from shared.gauge import AT_ONCE, BrokerGauge, broker_errors, connect_impatiently, is_redis
 from shared.hints import HINT_LIFETIME_SECONDS, Hint, TaskEnvelope
 from shared.models import Queue
 from shared.settings import Settings
@@ -25,8 +24,6 @@ log = structlog.get_logger()
 
 MOST_WAITING = 1000  # hints in the broker; more would only be memory
 MOST_AT_ONCE = 200
-AT_ONCE: dict[str, Any] = {"max_retries": 1, "interval_start": 0}  # or not at all
-IMPATIENT = {"socket_timeout": 0.7, "socket_connect_timeout": 0.7}  # a frozen broker is none
 GATHER_SECONDS = 0.005  # between two trips to the broker: under load many hints share one
 REST_SECONDS = 0.5  # after a failure
 
@@ -78,6 +75,8 @@ class HintPublisher:
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._envelope = TaskEnvelope(app)
+        self._gauge = BrokerGauge(app)
+        self._is_failing = False
         self._full: set[Queue] = set()  # lists in the broker that were too long when last seen
 
     def publish(self, hint: Hint) -> None:
@@ -92,22 +91,29 @@ class HintPublisher:
         self._hints.put(None)
         if self._thread is not None:
             self._thread.join(timeout=2)
+        self._gauge.close()
+
+    def is_failing(self) -> bool:
+        """True from a failure to publish until something is published again."""
+        return self._is_failing
 
     def waiting(self, queue: Queue) -> int:
-        """How many hints the broker holds for a queue; 0 where it cannot be asked so."""
-        with self._app.pool.acquire(block=True, timeout=1) as connection:
-            channel = connection.default_channel
-            return int(channel.client.llen(queue.value)) if _is_redis(channel) else 0
+        """How many hints the broker holds for a queue; 0 where it cannot be asked so.
+
+        Raises:
+            BrokerAwayError: it does not answer.
+        """
+        return self._gauge.waiting(queue)
 
     def is_connected(self) -> bool:
         """True when the broker answers now."""
         try:
-            with self._app.connection_for_write(transport_options=IMPATIENT) as connection:
+            with connect_impatiently(self._app) as connection:
                 connection.ensure_connection(**AT_ONCE)
-                if _is_redis(channel := connection.default_channel):
+                if is_redis(channel := connection.default_channel):
                     return bool(channel.client.ping())
                 return bool(connection.connected)
-        except _broker_errors(self._app.connection()):
+        except broker_errors(self._app.connection()):
             return False
 
     def _start(self) -> None:
@@ -126,9 +132,11 @@ class HintPublisher:
                     connection.ensure_connection(**AT_ONCE)
                 if hints:
                     self._publish_all(connection.default_channel, hints)
+                    self._is_failing = False
                 if not is_last:
                     time.sleep(GATHER_SECONDS)
             except Exception as error:  # whatever kombu fails with: the thread must not end
+                self._is_failing = True
                 log.warning("hints.dropped", number=len(hints), exc_info=error)
                 with contextlib.suppress(Exception):  # what is broken may fail to close
                     connection.close()  # type: ignore[union-attr]
@@ -160,7 +168,7 @@ class HintPublisher:
             self._hints.get_nowait()
 
     def _publish_all(self, channel: Any, hints: Sequence[Hint]) -> None:
-        if not _is_redis(channel):
+        if not is_redis(channel):
             for hint in hints:
                 self._app.send_task(
                     hint.task.value,
@@ -177,13 +185,3 @@ class HintPublisher:
             self._full.discard(queue)
             if channel.client.lpush(queue.value, *texts) > MOST_WAITING:
                 self._full.add(queue)
-
-
-def _is_redis(channel: Any) -> bool:
-    return hasattr(channel, "_q_for_pri") and hasattr(channel, "client")
-
-
-def _broker_errors(connection: Any) -> tuple[type[Exception], ...]:
-    """Whatever this broker's client fails with."""
-    own = connection.connection_errors + connection.channel_errors
-    return (BrokerError, KombuError, OSError, *own)

@@ -54,8 +54,15 @@ class Hints(Protocol):
     def is_connected(self) -> bool:
         """True when the broker answers now."""
 
+    def is_failing(self) -> bool:
+        """True from a failure to publish until something is published again."""
+
     def waiting(self, queue: Queue) -> int:
-        """How many hints wait in the broker."""
+        """How many hints wait in the broker.
+
+        Raises:
+            BrokerAwayError: it does not answer.
+        """
 
     def close(self) -> None:
         """Pass on what is waiting."""

@@ -24,6 +24,9 @@ class FakeHints:
     def is_connected(self) -> bool:
         return True
 
+    def is_failing(self) -> bool:
+        return False
+
     def waiting(self, queue: Queue) -> int:
         return sum(hint.queue == queue for hint in self.published)
 

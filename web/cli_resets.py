@@ -165,7 +165,8 @@ def _first_trouble(facts: dict[str, Any]) -> str | None:
         )
     if not facts["hints"]:
         return (
-            "The broker does not answer: nothing is sent until it does; the due sets keep it all."
+            "The broker does not answer: sweepers deliver by themselves, at their own pace; "
+            "bring it back."
         )
     return None
 

@@ -11,6 +11,7 @@ import structlog
 from celery import Celery, signals
 
 from shared.errors import SettingsError
+from shared.hints import Hint
 from shared.languages import Languages
 from shared.log import set_up_logging
 from shared.models import DUE_QUEUES, Queue
@@ -22,6 +23,8 @@ from shared.wiring import Services, build_services, check_keys, connect_store
 from worker.batch import BatchFeeder
 from worker.batch_estimate import Estimate
 from worker.delivery import Delivery
+from worker.direct import DirectHints
+from worker.ears import Ears, listen
 from worker.events import gather_events
 from worker.messages import MessageRenderer
 from worker.pauses import PauseKeeper
@@ -36,45 +39,57 @@ log = structlog.get_logger()
 class WorkerProcess:
     """What lives as long as a worker process: services, delivery, sweeper."""
 
-    def __init__(self, app: Celery, settings: Settings, desk: Desk) -> None:
+    def __init__(self, app: Celery, settings: Settings, desk: Desk, ears: Ears) -> None:
         """Nothing is connected yet: Flower imports this module too."""
-        self._app, self._settings, self._desk = app, settings, desk
+        self._app, self._settings, self._desk, self._ears = app, settings, desk, ears
         self._name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
-        self._house: Services | None = None
+        self._hints: DirectHints | None = None
         self._sweeper: Sweeper | None = None
 
     def set_up(self, **_: Any) -> None:
-        """Build everything the tasks need, before the first one is taken.
+        """Build everything the tasks need before the first one is taken, and sweep from now on.
+
+        Whether the broker is there is another matter: sweeps do without it.
 
         Raises:
             SystemExit: it cannot be built; Celery's signals swallow every other exception.
         """
         try:
-            self._build()
+            self._begin(self._build())
         except SettingsError as error:
             raise SystemExit(f"keyturn worker: {error}") from error
         except Exception as error:
             log.error("worker.unbuilt", exc_info=error)
             raise SystemExit(1) from error
 
-    def _build(self) -> None:
-        settings = self._settings
-        hints = HintPublisher(self._app)
-        self._house = build_services(settings, client=connect_store(settings), hints=hints)
-        check_keys(self._house)
-        renderer = MessageRenderer(settings, Languages())
-        self._desk.feeder = BatchFeeder(self._house, Estimate(self._house, renderer))
-        self._desk.delivery = Delivery(self._house, build_providers(settings), renderer)
-        self._desk.receipts = ReceiptDesk(self._house)
-        subscribers = Subscribers(allow_private=settings.webhook_allow_private)
-        self._desk.herald = Herald(self._house, subscribers)
+    @property
+    def _served(self) -> tuple[Queue, ...]:
+        return tuple(q for q in Queue if q.value in self._app.amqp.queues.consume_from)
 
-    def begin(self, sender: Any = None, **_: Any) -> None:
-        """Sweep the queues this worker serves."""
-        served = tuple(q for q in Queue if q.value in self._app.amqp.queues.consume_from)
-        house = self._house
-        if house is None:
-            return
+    def _build(self) -> Services:
+        settings = self._settings
+        self._hints = DirectHints(
+            HintPublisher(self._app),
+            self._follow,
+            self._served,
+            ears=self._ears,
+            threads=settings.worker_threads,
+        )
+        house = build_services(settings, client=connect_store(settings), hints=self._hints)
+        check_keys(house)
+        renderer = MessageRenderer(settings, Languages())
+        self._desk.feeder = BatchFeeder(house, Estimate(house, renderer))
+        self._desk.delivery = Delivery(house, build_providers(settings), renderer)
+        self._desk.receipts = ReceiptDesk(house)
+        subscribers = Subscribers(allow_private=settings.webhook_allow_private)
+        self._desk.herald = Herald(house, subscribers)
+        return house
+
+    def _follow(self, hint: Hint) -> None:
+        self._app.tasks[hint.task.value].run(hint.about)
+
+    def _begin(self, house: Services) -> None:
+        served = self._served
         self._sweeper = Sweeper(
             house.dues,
             house.hints,
@@ -84,7 +99,10 @@ class WorkerProcess:
             chores=self._chores(house, served),
         )
         self._sweeper.start()
-        log.info("worker.started", queues=[queue.value for queue in served], name=str(sender))
+
+    def note_ready(self, sender: Any = None, **_: Any) -> None:
+        """The broker is there, too."""
+        log.info("worker.started", queues=[queue.value for queue in self._served], name=str(sender))
 
     def _chores(self, house: Services, served: tuple[Queue, ...]) -> tuple[Chore, ...]:
         queues = tuple(queue for queue in served if queue in DUE_QUEUES)
@@ -105,11 +123,13 @@ class WorkerProcess:
         """No new hints from here; what is being sent is finished."""
         if self._sweeper:
             self._sweeper.stop()
+        if self._hints:
+            self._hints.stop()
 
     def end(self, **_: Any) -> None:
         """Everything is finished."""
-        if self._house:
-            self._house.hints.close()
+        if self._hints:
+            self._hints.close()
         log.info("worker.stopped")
 
 
@@ -119,13 +139,14 @@ def _build() -> Celery:
     app = make_celery(settings)
     register_tasks(app, desk)
     gather_events(app)
-    process = WorkerProcess(app, settings, desk)
+    listen(app, ears := Ears())
+    process = WorkerProcess(app, settings, desk, ears)
     keep: dict[str, Any] = {"weak": False}
     signals.setup_logging.connect(
         lambda **_: set_up_logging(settings.log_level, service="worker"), **keep
     )
     signals.worker_init.connect(process.set_up, **keep)
-    signals.worker_ready.connect(process.begin, **keep)
+    signals.worker_ready.connect(process.note_ready, **keep)
     signals.worker_shutting_down.connect(process.stop_sweeping, **keep)
     signals.worker_shutdown.connect(process.end, **keep)
     return app

@@ -21,6 +21,7 @@ KeyturnError
 │   ├── TooManyRequestsError       carries retry_after_seconds
 │   ├── ProviderMissingError · StoreUnavailableError · DirectoryUnavailableError
 │   └── IssuerUnavailableError
+├── BrokerAwayError                hints cannot be counted; ours to handle
 ├── ProviderError                  a provider did not take a message; ours to handle
 │   ├── TransientProviderError     surely not taken, try again: retry_after_seconds
 │   │   ├── AccountProviderError   our account's trouble: of all of it, or is_one_route
@@ -83,6 +84,7 @@ from shared.errors.requests import (
 from shared.errors.roots import KeyturnError, SettingsError
 from shared.errors.sending import (
     AccountProviderError,
+    BrokerAwayError,
     DoubtfulProviderError,
     ImportLineError,
     PermanentProviderError,
@@ -99,6 +101,7 @@ __all__ = [
     "AuthHeaderInvalidError",
     "AuthHeaderMissingError",
     "BodyTooLargeError",
+    "BrokerAwayError",
     "CallbackRefusedError",
     "CallbackTooLargeError",
     "CallerError",

@@ -5,6 +5,10 @@ from __future__ import annotations
 from shared.errors.roots import KeyturnError
 
 
+class BrokerAwayError(KeyturnError):
+    """The broker does not answer; no reset is lost by it."""
+
+
 class ProviderError(KeyturnError):
     """A provider did not take a message.
 

@@ -1,0 +1,182 @@
+"""The broker dies, freezes or fills up under a running Keyturn: messages go out all the same."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+import redis
+import requests
+from house import free_ports, wait_until
+
+from tests.conftest import start_server
+from tests.provider_stub import ProviderStub
+
+pytestmark = [pytest.mark.real_server, pytest.mark.timeout(180)]
+
+STOP_SECONDS = 10
+LIVES = {"KEYTURN_USER_COOLDOWN_SECONDS": "0", "KEYTURN_USER_LIMIT_PER_HOUR": "0"}
+ARRIVES_SECONDS = 6  # the sweeper's pace, and what a frozen broker costs it
+
+
+class Broker:
+    """A server beside the store's."""
+
+    def __init__(self, directory):
+        self.socket = directory / "broker.sock"
+        self.process = start_server(self.socket)
+
+    @property
+    def url(self):
+        return f"redis+socket://{self.socket}"
+
+    def start(self):
+        self.socket.unlink(missing_ok=True)
+        self.process = start_server(self.socket)
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait(STOP_SECONDS)
+
+    def signal(self, number):
+        os.kill(self.process.pid, number)
+
+    def ask(self):
+        return redis.Redis(unix_socket_path=str(self.socket), decode_responses=True)
+
+
+@pytest.fixture
+def broker(tmp_path):
+    made = Broker(tmp_path)
+    yield made
+    if made.process.poll() is None:
+        made.signal(signal.SIGCONT)
+        made.kill()
+
+
+@pytest.fixture
+def stub():
+    with ProviderStub(port=free_ports(1)[0]) as running:
+        yield running
+
+
+@pytest.fixture
+def open_beside(open_house, stub):
+    """A Keyturn whose broker is another server, or its own."""
+
+    def open_one(broker=None):
+        return open_house(
+            KEYTURN_EMAIL_PROVIDERS="sendgrid",
+            KEYTURN_SENDGRID_API_KEY="SG.test",
+            KEYTURN_SENDGRID_API_URL=stub.url,
+            KEYTURN_BROKER_URL=broker.url if broker else None,
+            **LIVES,
+        )
+
+    return open_one
+
+
+def ask(house):
+    answer = requests.post(
+        f"{house.url}/users/ada/password/_reset",
+        headers={"Authorization": f"Bearer {house.token}"},
+        timeout=10,
+    )
+    assert answer.status_code == 200, answer.text
+    return answer.headers["Keyturn-Reset-Id"]
+
+
+def arrives(house, stub):
+    """Ask, and give how many seconds the message took to the provider."""
+    began = time.monotonic()
+    reset_id = ask(house)
+    wait_until(
+        lambda: reset_id in [entry["resetId"] for entry in stub.taken],
+        seconds=30,
+        what="the message at the provider",
+    )
+    return time.monotonic() - began
+
+
+def test_messages_go_out_while_the_broker_is_gone(open_beside, broker, stub):
+    house = open_beside(broker)
+    arrives(house, stub)
+
+    broker.kill()
+
+    assert arrives(house, stub) < ARRIVES_SECONDS
+    assert house.status("/readyz") == 200
+    assert "sweepers deliver by themselves" in house.cli("status").stdout
+
+    broker.start()
+    wait_until(
+        lambda: house.events("broker.back") and arrives(house, stub) < 0.25,
+        seconds=30,
+        what="hints as fast as before",
+    )
+    wait_until(lambda: "All is well." in house.cli("status").stdout, seconds=20, what="all well")
+    assert len(stub.taken) == len({entry["resetId"] for entry in stub.taken})
+
+
+def test_messages_go_out_while_the_broker_is_frozen(open_beside, broker, stub):
+    house = open_beside(broker)
+    arrives(house, stub)
+
+    broker.signal(signal.SIGSTOP)
+    took = [arrives(house, stub) for _ in range(3)]
+    time.sleep(5)
+    took.append(arrives(house, stub))
+    broker.signal(signal.SIGCONT)
+
+    assert max(took) < ARRIVES_SECONDS
+    wait_until(
+        lambda: house.events("broker.back") and arrives(house, stub) < 0.25,
+        seconds=40,
+        what="hints as fast as before",
+    )
+    assert len(stub.taken) == len({entry["resetId"] for entry in stub.taken})
+
+
+def test_a_worker_that_starts_without_a_broker_delivers(open_beside, broker, stub):
+    house = open_beside(broker)
+    broker.kill()
+
+    house.restart("worker")
+
+    assert arrives(house, stub) < 3 * ARRIVES_SECONDS
+    assert house.stop() == 0
+
+
+def test_a_full_server_sends_what_it_has_and_refuses_what_is_new(open_beside, stub):
+    house = open_beside()
+    arrives(house, stub)
+    stub.delay_seconds = 1.0
+    reset_id = ask(house)
+
+    with redis.Redis.from_url(house.redis_url) as admin:
+        admin.config_set("maxmemory", "1")
+        refused = requests.post(
+            f"{house.url}/users/ada/password/_reset",
+            headers={"Authorization": f"Bearer {house.token}"},
+            timeout=10,
+        )
+        wait_until(
+            lambda: is_accepted(house, reset_id), seconds=10, what="the outcome in the record"
+        )
+        admin.config_set("maxmemory", "0")
+
+    assert refused.status_code == 503
+    assert "KEYTURN-Unavailable" in refused.text
+    assert len([e for e in stub.taken if e["resetId"] == reset_id]) == 1
+    wait_until(lambda: arrives(house, stub) < 2, seconds=30, what="as fast as before")
+
+
+def is_accepted(house, reset_id):
+    answer = requests.get(
+        f"{house.url}/keyturn/v1/resets/{reset_id}",
+        headers={"Authorization": f"Bearer {house.token}"},
+        timeout=10,
+    )
+    return answer.json()["status"] == "accepted"

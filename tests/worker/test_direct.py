@@ -1,0 +1,296 @@
+"""Hints are followed by the worker itself while the broker carries none, and only then."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from shared.errors import BrokerAwayError
+from shared.gauge import REST_SECONDS
+from shared.hints import hint_at
+from shared.models import Channel, Queue, Status
+from shared.queue import HintPublisher, make_celery
+from shared.settings import Settings
+from tests.delivery_house import ScriptedProvider, a_delivery_house
+from tests.fakes import FakeHints
+from worker import direct
+from worker.direct import MOST_THREADS, MOST_WAITING, DirectHints
+from worker.ears import Ears
+from worker.sweep import Sweeper
+
+WAIT_SECONDS = 10
+HINT = hint_at("0a", Channel.EMAIL, Queue.URGENT)
+
+
+class Broker(FakeHints):
+    """Away, full or silent as a test wants it."""
+
+    def __init__(self, *, is_away=False, is_full=False, holds=0):
+        super().__init__()
+        self.is_away, self.is_full, self.holds = is_away, is_full, holds
+
+    def is_failing(self):
+        return self.is_full or self.is_away
+
+    def waiting(self, queue):
+        if self.is_away:
+            raise BrokerAwayError
+        return self.holds
+
+
+class Followed:
+    """What was followed; each waits for `go` when asked to."""
+
+    def __init__(self, *, waits=False):
+        self.hints = []
+        self.go = threading.Event()
+        if not waits:
+            self.go.set()
+
+    def __call__(self, hint):
+        self.hints.append(hint)
+        assert self.go.wait(WAIT_SECONDS)
+
+
+def some_ears(*, is_open=True, heard_at=None):
+    ears = Ears()
+    ears.is_open = is_open
+    ears.heard_at = time.monotonic() if heard_at is None else heard_at
+    return ears
+
+
+@pytest.fixture
+def direct_hints():
+    """Makes direct hints and closes them."""
+    made = []
+
+    def make(broker, follow, *queues, ears=None):
+        served = queues or (Queue.URGENT,)
+        made.append(DirectHints(broker, follow, served, ears=ears or some_ears()))
+        return made[-1]
+
+    yield make
+    for hints in made:
+        hints.close()
+
+
+def wait_until(is_true):
+    give_up_at = time.monotonic() + WAIT_SECONDS
+    while not is_true():
+        assert time.monotonic() < give_up_at, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def test_a_hint_the_broker_takes_is_left_to_the_broker(direct_hints):
+    followed, broker = Followed(), Broker()
+    hints = direct_hints(broker, followed)
+
+    hints.waiting(Queue.URGENT)
+    hints.publish(HINT)
+    hints.close()
+
+    assert followed.hints == []
+
+
+@pytest.mark.parametrize("trouble", [{"is_away": True}, {"is_full": True}], ids=["away", "full"])
+def test_a_hint_nobody_would_hear_is_followed_here(direct_hints, trouble):
+    followed, broker = Followed(), Broker(**trouble)
+    hints = direct_hints(broker, followed)
+
+    assert hints.waiting(Queue.URGENT) == 0
+    hints.publish(HINT)
+
+    wait_until(lambda: followed.hints == [HINT])
+    assert broker.published == [HINT]  # for the first that gets through ends the trouble
+
+
+def test_a_broker_that_is_back_gets_the_hints_again(direct_hints):
+    followed, broker = Followed(), Broker(is_away=True)
+    hints = direct_hints(broker, followed)
+    hints.waiting(Queue.URGENT)
+    broker.is_away = False
+
+    assert hints.waiting(Queue.URGENT) == 0
+    hints.publish(HINT)
+    hints.close()
+
+    assert followed.hints == []
+
+
+def test_a_worker_that_lost_its_connection_follows_hints_until_it_has_one_again(direct_hints):
+    followed, ears = Followed(), some_ears(is_open=False)
+    hints = direct_hints(Broker(holds=500), followed, ears=ears)
+
+    assert hints.waiting(Queue.URGENT) == 0
+    hints.publish(HINT)
+    wait_until(lambda: followed.hints == [HINT])
+    ears.is_open = True
+
+    assert hints.waiting(Queue.URGENT) == 500
+
+
+def test_a_worker_that_never_had_a_connection_follows_hints_until_it_has_one(direct_hints):
+    broker, ears = Broker(is_away=True, holds=500), some_ears(is_open=None)
+    hints = direct_hints(broker, Followed(), ears=ears)
+    hints.waiting(Queue.URGENT)
+    broker.is_away = False
+
+    assert hints.waiting(Queue.URGENT) == 0
+    ears.is_open = True
+    assert hints.waiting(Queue.URGENT) == 500
+
+
+def test_hints_of_other_queues_are_left_to_other_workers(direct_hints):
+    followed = Followed()
+    hints = direct_hints(Broker(is_away=True), followed, Queue.BULK)
+    hints.waiting(Queue.BULK)
+
+    hints.publish(HINT)
+    hints.close()
+
+    assert followed.hints == []
+
+
+def test_a_worker_that_hears_of_none_follows_what_the_broker_holds(direct_hints, monkeypatch):
+    monkeypatch.setattr(direct, "DEAF_SECONDS", 0.05)
+    followed, broker = Followed(), Broker(holds=500)
+    hints = direct_hints(broker, followed, ears=some_ears(heard_at=0.0))
+
+    assert hints.waiting(Queue.URGENT) == 500
+    time.sleep(0.06)
+    assert hints.waiting(Queue.URGENT) == 0
+    hints.publish(HINT)
+
+    wait_until(lambda: followed.hints == [HINT])
+
+
+def test_a_worker_that_is_busy_with_a_long_list_is_not_deaf(direct_hints, monkeypatch):
+    monkeypatch.setattr(direct, "DEAF_SECONDS", 0.05)
+    ears = some_ears()
+    hints = direct_hints(Broker(holds=500), Followed(), ears=ears)
+
+    hints.waiting(Queue.URGENT)
+    time.sleep(0.06)
+    ears.hear()
+
+    assert hints.waiting(Queue.URGENT) == 500
+
+
+def test_a_hint_that_is_being_followed_is_not_taken_twice(direct_hints):
+    followed = Followed(waits=True)
+    hints = direct_hints(Broker(is_away=True), followed)
+    hints.waiting(Queue.URGENT)
+
+    for _ in range(5):
+        hints.publish(HINT)
+    followed.go.set()
+    hints.close()
+
+    assert followed.hints == [HINT]
+
+
+def test_what_is_taken_at_a_time_has_an_end(direct_hints):
+    followed = Followed(waits=True)
+    hints = direct_hints(Broker(is_away=True), followed)
+    hints.waiting(Queue.URGENT)
+
+    for number in range(2 * MOST_WAITING):
+        hints.publish(hint_at(f"0{number}", Channel.EMAIL, Queue.URGENT))
+    wait_until(lambda: len(followed.hints) == MOST_THREADS)
+    followed.go.set()
+
+    wait_until(lambda: len(followed.hints) == MOST_WAITING)
+
+
+def test_stopping_finishes_what_was_begun_and_begins_nothing_more(direct_hints):
+    followed = Followed(waits=True)
+    hints = direct_hints(Broker(is_away=True), followed)
+    hints.waiting(Queue.URGENT)
+    for number in range(2 * MOST_THREADS):
+        hints.publish(hint_at(f"0{number}", Channel.EMAIL, Queue.URGENT))
+    wait_until(lambda: len(followed.hints) == MOST_THREADS)
+
+    hints.stop()
+    hints.publish(HINT)
+    followed.go.set()
+    hints.close()
+
+    assert len(followed.hints) == MOST_THREADS
+
+
+def test_a_task_that_fails_ends_no_thread(direct_hints):
+    followed = []
+
+    def fail(hint):
+        followed.append(hint)
+        raise RuntimeError
+
+    hints = direct_hints(Broker(is_away=True), fail)
+    hints.waiting(Queue.URGENT)
+
+    for _ in range(2):
+        hints.publish(HINT)
+        wait_until(lambda: HINT not in hints._taken)
+
+    assert followed == [HINT, HINT]
+
+
+@pytest.mark.real_server
+@pytest.mark.parametrize("state", ["gone", "frozen", "full"])
+def test_a_sweep_delivers_without_its_broker(client, direct_hints, tmp_path, own_server, state):
+    provider = ScriptedProvider()
+    house = a_delivery_house(client, provider)
+    socket = tmp_path / "own.sock"
+    server = own_server()
+    app = make_celery(Settings(redis_url=f"unix://{socket}", data_dir=Path("/nonexistent")))
+    hints = direct_hints(HintPublisher(app), lambda hint: house.deliver(hint.about))
+    assert hints.waiting(Queue.URGENT) == 0
+    hurt(server, app, state)
+    reset_id = house.record()
+    sweeper = Sweeper(
+        house.services.dues, hints, (Queue.URGENT,), worker="urgent w", pace_seconds=0.1
+    )
+
+    began = time.monotonic()
+    sweeper.start()
+    wait_until(lambda: house.look(reset_id).status is Status.ACCEPTED)
+    took = time.monotonic() - began
+    sweeper.stop()
+    server.kill()
+
+    assert took < 3
+    assert len(provider.messages) == 1
+
+
+def hurt(server, app, state):
+    if state == "gone":
+        server.kill()
+        server.wait()
+    elif state == "frozen":
+        os.kill(server.pid, signal.SIGSTOP)
+    else:
+        with app.connection_for_write() as connection:
+            connection.default_channel.client.config_set("maxmemory", "1")
+
+
+def test_a_frozen_broker_is_not_asked_at_every_sweep(tmp_path, own_server):
+    server = own_server()
+    url = f"unix://{tmp_path / 'own.sock'}"
+    publisher = HintPublisher(make_celery(Settings(redis_url=url, data_dir=Path("/nonexistent"))))
+    os.kill(server.pid, signal.SIGSTOP)
+    with pytest.raises(BrokerAwayError):
+        publisher.waiting(Queue.URGENT)
+
+    began = time.monotonic()
+    for _ in range(20):
+        with pytest.raises(BrokerAwayError):
+            publisher.waiting(Queue.URGENT)
+
+    assert time.monotonic() - began < REST_SECONDS / 2
+    os.kill(server.pid, signal.SIGCONT)
+    publisher.close()
