@@ -263,7 +263,7 @@ def test_a_sweep_delivers_without_its_broker(client, direct_hints, tmp_path, own
     sweeper.stop()
     server.kill()
 
-    assert took < 3
+    assert took < 6
     assert len(provider.messages) == 1
 
 
