@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ import orjson
 from shared.models import Channel, Queue
 
 HINT_LIFETIME_SECONDS = 30  # the sweepers give a new one
+MOST_SHOWN_CHARACTERS = 100
 
 
 class Task(StrEnum):
@@ -20,6 +22,7 @@ class Task(StrEnum):
 
     SEND_EMAIL = "keyturn.send_email"  # look at one reset
     SEND_SMS = "keyturn.send_sms"
+    SEND_EMAILS = "keyturn.send_emails"  # look at many resets by e-mail, named between commas
     APPLY_RECEIPTS = "keyturn.apply_receipts"  # what providers told of one shard's resets
     FEED_BATCH = "keyturn.feed_batch"  # bring one batch further
     SEND_WEBHOOK = "keyturn.send_webhook"  # tell one subscription what is due
@@ -31,7 +34,7 @@ SENDING = {Channel.EMAIL: Task.SEND_EMAIL, Channel.SMS: Task.SEND_SMS}
 class Hint(NamedTuple):
     """What to look at, by which task, on which queue."""
 
-    about: str  # an id, nothing else
+    about: str  # an id, or ids between commas; nothing else
     task: Task
     queue: Queue
 
@@ -44,6 +47,19 @@ def hint_at(reset_id: str, channel: Channel, queue: Queue) -> Hint:
 def hint_at_receipts(shard: int) -> Hint:
     """The hint at what providers told of a shard's resets."""
     return Hint(str(shard), Task.APPLY_RECEIPTS, Queue.RECEIPTS)
+
+
+def hint_at_many(reset_ids: Sequence[str], queue: Queue) -> Hint:
+    """The hint at resets by e-mail that may go out in one call."""
+    return Hint(",".join(reset_ids), Task.SEND_EMAILS, queue)
+
+
+def spell_arguments(about: str) -> str:
+    """A task's arguments as Flower shows them: many ids by their first ones and their number."""
+    if len(about) <= MOST_SHOWN_CHARACTERS:
+        return f"('{about}',)"
+    shown, number = about[:MOST_SHOWN_CHARACTERS].rpartition(",")[0], about.count(",") + 1
+    return f"('{shown},…' {number} in all,)"
 
 
 class TaskEnvelope:
@@ -75,7 +91,7 @@ class TaskEnvelope:
                     "id": task_id,
                     "root_id": task_id,
                     "expires": until.isoformat(),
-                    "argsrepr": f"('{hint.about}',)",
+                    "argsrepr": spell_arguments(hint.about),
                 },
                 "properties": {
                     **message["properties"],

@@ -24,6 +24,7 @@ EVENTS = {
     "attempt.deferred": "surely not taken; another attempt is due",
     "attempt.doubtful": "the provider may have it; looked at again later",
     "attempt.refused": "a provider refused for good",
+    "circular.sent": "many recipients were handed over together; says what became of how many",
     "attempt.found": "a look-up found the message of a doubtful attempt",
     "attempt.stale": "the outcome came after the claim had ended and was not noted",
     "provider.failed_over": "this attempt goes to another provider than the last or the wanted",

@@ -16,7 +16,7 @@ import structlog
 from celery import Celery
 
 from shared.gauge import AT_ONCE, BrokerGauge, broker_errors, connect_impatiently, is_redis
-from shared.hints import HINT_LIFETIME_SECONDS, Hint, TaskEnvelope
+from shared.hints import HINT_LIFETIME_SECONDS, Hint, TaskEnvelope, spell_arguments
 from shared.models import Queue
 from shared.settings import Settings
 
@@ -176,6 +176,7 @@ class HintPublisher:
                     queue=hint.queue.value,
                     expires=HINT_LIFETIME_SECONDS,
                     retry=False,
+                    argsrepr=spell_arguments(hint.about),
                 )
             return
         for queue in {hint.queue for hint in hints}:

@@ -73,6 +73,10 @@ class DeliveryHouse:
         renderer = self.renderer or a_renderer(self.services.settings)
         return Delivery(self.services, self.providers, renderer)
 
+    @property
+    def circulars(self) -> Any:
+        return a_renderer(self.services.settings).circulars
+
     def with_services(self, **parts: Any) -> DeliveryHouse:
         return replace(self, services=replace(self.services, **parts))
 

@@ -14,7 +14,8 @@ from shared.errors import SettingsError
 from shared.hints import Hint
 from shared.languages import Languages
 from shared.log import set_up_logging
-from shared.models import DUE_QUEUES, Queue
+from shared.models import DUE_QUEUES, Channel, Queue
+from shared.providers import ManyProvider
 from shared.providers.registry import build_providers
 from shared.queue import HintPublisher, make_celery
 from shared.settings import Settings, load_settings
@@ -45,6 +46,7 @@ class WorkerProcess:
         self._name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
         self._hints: DirectHints | None = None
         self._sweeper: Sweeper | None = None
+        self._gathers = False  # whether the first provider of e-mail takes many at once
 
     def set_up(self, **_: Any) -> None:
         """Build everything the tasks need before the first one is taken, and sweep from now on.
@@ -78,8 +80,11 @@ class WorkerProcess:
         house = build_services(settings, client=connect_store(settings), hints=self._hints)
         check_keys(house)
         renderer = MessageRenderer(settings, Languages())
+        providers = build_providers(settings)
         self._desk.feeder = BatchFeeder(house, Estimate(house, renderer))
-        self._desk.delivery = Delivery(house, build_providers(settings), renderer)
+        self._desk.delivery = Delivery(house, providers, renderer)
+        self._desk.bulk = self._desk.delivery.many(renderer.circulars)
+        self._gathers = isinstance(next(iter(providers[Channel.EMAIL]), None), ManyProvider)
         self._desk.receipts = ReceiptDesk(house)
         subscribers = Subscribers(allow_private=settings.webhook_allow_private)
         self._desk.herald = Herald(house, subscribers)
@@ -97,6 +102,7 @@ class WorkerProcess:
             worker=f"{','.join(served)} {self._name}",
             pace_seconds=self._settings.sweep_seconds,
             chores=self._chores(house, served),
+            gathered=(Queue.BULK,) if self._gathers else (),
         )
         self._sweeper.start()
 

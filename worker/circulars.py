@@ -15,7 +15,7 @@ from worker.mail_templates import fill
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from shared.models import Organisation
+    from shared.models import Organisation, Reset
     from shared.settings import Settings
     from worker.letters import Draft
     from worker.mail_templates import MailTemplate
@@ -30,6 +30,10 @@ class CircularRenderer:
     def __init__(self, settings: Settings, words: Wording, mail: MailTemplate) -> None:
         """`mail` holds the templates of the reset mail."""
         self._settings, self._words, self._mail = settings, words, mail
+
+    def language(self, reset: Reset) -> str:
+        """The language a reset's mail is written in."""
+        return self._words.language(reset)
 
     def render(
         self, language: str, organisation: Organisation | None, drafts: Sequence[Draft]

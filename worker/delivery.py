@@ -13,10 +13,11 @@ from shared.settings import LEASE_SLACK_SECONDS
 from shared.store.claims import Claim, ClaimOverError, Finish, TooLateError
 from shared.wiring import Services
 from worker import verdicts
+from worker.bulk import BulkDelivery
 from worker.choice import ProviderChoice
 from worker.circuits import ProviderWatch
 from worker.insistence import insist
-from worker.letters import Letter, Renderer
+from worker.letters import Circulars, Letter, Renderer
 from worker.pauses import PauseView
 from worker.preparation import Preparation
 from worker.verdicts import SettledError
@@ -43,6 +44,10 @@ class Delivery:
         )
         self._house, self._choice = house, ProviderChoice(providers, self.watch)
         self._preparation = Preparation(house, self._choice, renderer)
+
+    def many(self, circulars: Circulars) -> BulkDelivery:
+        """The delivery of many at once, by the same providers and rules."""
+        return BulkDelivery(self._house, self._preparation, self._choice, self.watch, circulars)
 
     def deliver(self, reset_id: str) -> str:
         """Do what is due for a reset now; the answer is a word for the logs."""

@@ -60,10 +60,14 @@ class Draft:
     recipient: Recipient
     code: Code
     provider: Provider[Message]
+    switch: ProviderSwitch | None = None
 
 
 class Circulars(Protocol):
     """Turns drafts that share language and organisation into one mail for many."""
+
+    def language(self, reset: Reset) -> str:
+        """The language a reset's mail is written in."""
 
     def render(
         self, language: str, organisation: Organisation | None, drafts: Sequence[Draft]

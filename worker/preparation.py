@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import structlog
 
+from shared.codes import Code
 from shared.errors import (
     DirectoryUnavailableError,
     RecipientMissingError,
     RenderError,
     UnknownKeyError,
 )
-from shared.models import Kind, Message, Recipient, Status, User, UserState
+from shared.models import Kind, Message, Organisation, Recipient, Status, User, UserState
 from shared.policies import check_recipient
 from shared.store.claims import Claim, Finish
 from shared.store.suppressions import Suppression
 from shared.wiring import Services
 from worker import verdicts
 from worker.batch_states import BatchStates
-from worker.choice import ProviderChoice
+from worker.choice import Choice, ProviderChoice
 from worker.letters import Letter, Renderer
 from worker.organisations import Organisations
 from worker.pauses import PauseView
@@ -48,7 +49,7 @@ class Preparation:
         user = self._find_user(claim)
         recipient = self.address(claim, user)
         self.check_suppression(self._house.suppressions.find(recipient))
-        choice = self._choice.choose(claim)
+        choice = self.choose(claim)
         message = self._render(claim, user, recipient)
         return Letter(message, recipient, choice.provider, choice.switch)
 
@@ -107,21 +108,60 @@ class Preparation:
         if found:
             raise SettledError(verdicts.ended(Status.SUPPRESSED, found.reason))
 
-    def _render(self, claim: Claim, user: User, recipient: Recipient) -> Message:
-        reset, house = claim.reset, self._house
-        organisation = self._organisations.find(reset.org_id)
+    def choose(self, claim: Claim) -> Choice:
+        """Who carries the next attempt.
+
+        Raises:
+            SettledError: there is nobody now.
+        """
+        return self._choice.choose(claim)
+
+    def admit(self, claim: Claim, provider: str) -> None:
+        """Give nothing when a doubtful attempt may be repeated now.
+
+        Raises:
+            SettledError: its provider is left alone.
+        """
+        self._choice.admit(claim, provider)
+
+    def code(self, claim: Claim) -> Code:
+        """The reset's code.
+
+        Raises:
+            SettledError: the key it was made with is gone.
+        """
         try:
-            if reset.kind is Kind.NOTICE:
+            return self._house.codes.code(claim.reset.reset_id, claim.reset.key_id)
+        except UnknownKeyError as error:
+            log.error("delivery.failed", exc_info=error)
+            raise SettledError(verdicts.ended(Status.FAILED, "key_unknown")) from error
+
+    def organisation(self, org_id: str) -> Organisation | None:
+        """Who is writing.
+
+        Raises:
+            StoreUnavailableError: Redis does not answer.
+        """
+        return self._organisations.find(org_id)
+
+    def _render(self, claim: Claim, user: User, recipient: Recipient) -> Message:
+        reset, organisation = claim.reset, self.organisation(claim.reset.org_id)
+        code = self.code(claim) if reset.kind is not Kind.NOTICE else None
+        left = (reset.deadline_at - claim.now).total_seconds()
+        try:
+            if code is None:
                 return self._renderer.render_notice(reset, user, recipient, organisation)
-            code = house.codes.code(reset.reset_id, reset.key_id)
-            left = (reset.deadline_at - claim.now).total_seconds()
             return self._renderer.render_reset(
                 reset, user, recipient, organisation, code, seconds_left=left
             )
-        except (RenderError, UnknownKeyError) as error:
-            log.error("delivery.failed", exc_info=error)
-            reason = "key_unknown" if isinstance(error, UnknownKeyError) else "cannot_render"
-            raise SettledError(verdicts.ended(Status.FAILED, reason)) from error
+        except RenderError as error:
+            raise SettledError(cannot_render(error)) from error
+
+
+def cannot_render(error: RenderError) -> Finish:
+    """What becomes of a reset whose message lacks something."""
+    log.error("delivery.failed", exc_info=error)
+    return verdicts.ended(Status.FAILED, "cannot_render")
 
 
 def directory_away(claim: Claim) -> Finish:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
 import structlog
 
 from shared.errors import StoreUnavailableError
-from shared.hints import hint_at
-from shared.models import Queue
+from shared.hints import Hint, hint_at, hint_at_many
+from shared.models import Channel, Queue
 from shared.store.dues import DueStore
+from shared.store.keys import SHARDS
 from shared.wiring import Hints
 
 log = structlog.get_logger()
@@ -19,6 +20,10 @@ log = structlog.get_logger()
 GRACE_SECONDS = 0.25  # the first hint of a new reset is on its way
 MOST_PER_SHARD = 40
 SHORT_LIST = 40  # hints in the broker below which workers are about to be idle
+# The same where resets by e-mail are gathered: a hint names many, a shard gives more at a time.
+MOST_IN_A_HINT = 1000
+MOST_GATHERED_PER_SHARD = 250
+SHORT_GATHERED_LIST = 2
 SEEN_EVERY_SECONDS = 1.0
 Chore: TypeAlias = Callable[[], object]  # quick: the next sweep waits for it
 
@@ -35,10 +40,15 @@ class Sweeper:
         worker: str,
         pace_seconds: float,
         chores: Sequence[Chore] = (),
+        gathered: Sequence[Queue] = (),
     ) -> None:
-        """`worker` is how this process is known; `chores` are done at every sweep, after it."""
+        """`worker` is how this process is known; `chores` are done at every sweep, after it.
+
+        Resets by e-mail of the `gathered` queues are hinted at together, the others one by one.
+        """
         self._dues, self._hints, self._queues, self._chores = dues, hints, queues, chores
         self._worker, self._pace_seconds = worker, pace_seconds
+        self._gathered = frozenset(gathered)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
 
@@ -57,15 +67,18 @@ class Sweeper:
 
     def sweep(self) -> int:
         """Hint once at what is due; gives how many hints were published."""
-        number = 0
-        for queue in self._queues:
-            if self._hints.waiting(queue) > SHORT_LIST:
-                continue
-            view = self._dues.look(queue, grace_seconds=GRACE_SECONDS, most=MOST_PER_SHARD)
-            for reset_id, channel in view.resets:
-                self._hints.publish(hint_at(reset_id, channel, queue))
-            number += len(view.resets)
-        return number
+        return sum(self._sweep(queue) for queue in self._queues)
+
+    def _sweep(self, queue: Queue) -> int:
+        is_gathered = queue in self._gathered
+        if self._hints.waiting(queue) > (SHORT_GATHERED_LIST if is_gathered else SHORT_LIST):
+            return 0
+        most = MOST_GATHERED_PER_SHARD if is_gathered else MOST_PER_SHARD
+        view = self._dues.look(queue, grace_seconds=GRACE_SECONDS, most=most)
+        hints = list(_gather(view.resets, queue) if is_gathered else _name(view.resets, queue))
+        for hint in hints:
+            self._hints.publish(hint)
+        return len(hints)
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -81,3 +94,18 @@ class Sweeper:
             chore()
         except Exception as error:  # one that fails must not end the others
             log.warning("sweep.failed", chore=chore.__name__, exc_info=error)
+
+
+def _name(resets: Sequence[tuple[str, Channel]], queue: Queue) -> Iterator[Hint]:
+    """A hint at each."""
+    for reset_id, channel in resets:
+        yield hint_at(reset_id, channel, queue)
+
+
+def _gather(resets: Sequence[tuple[str, Channel]], queue: Queue) -> Iterator[Hint]:
+    """Few hints at all by e-mail, one at each by SMS."""
+    by_email = [reset_id for reset_id, channel in resets if channel is Channel.EMAIL]
+    for first in range(0, len(by_email), MOST_IN_A_HINT):
+        yield hint_at_many(by_email[first : first + MOST_IN_A_HINT], queue)
+    others = [each for each in resets if each[1] is not Channel.EMAIL]
+    yield from _name(others[: MOST_PER_SHARD * SHARDS], queue)

@@ -7,6 +7,7 @@ from celery import Celery
 
 from shared.hints import SENDING, Task
 from worker.batch import BatchFeeder
+from worker.bulk import BulkDelivery
 from worker.delivery import Delivery
 from worker.receipts import ReceiptDesk
 from worker.webhooks import Herald
@@ -25,6 +26,7 @@ class Desk:
     receipts: ReceiptDesk
     feeder: BatchFeeder
     herald: Herald
+    bulk: BulkDelivery
 
 
 def register_tasks(app: Celery, desk: Desk) -> None:
@@ -34,6 +36,7 @@ def register_tasks(app: Celery, desk: Desk) -> None:
     _register_receipts(app, desk)
     _register_feeding(app, desk)
     _register_webhooks(app, desk)
+    _register_bulk(app, desk)
 
 
 def _register_delivery(app: Celery, desk: Desk, name: str) -> None:
@@ -73,4 +76,14 @@ def _register_webhooks(app: Celery, desk: Desk) -> None:
             desk.herald.take_turn(subscription_id)
         except Exception as error:
             log.exception("webhook.failed", subscription=subscription_id, exc_info=error)
+            raise DeliveryFailedError(type(error).__name__) from None
+
+
+def _register_bulk(app: Celery, desk: Desk) -> None:
+    @app.task(name=Task.SEND_EMAILS.value, ignore_result=True, shared=False)  # type: ignore[untyped-decorator]
+    def deliver_many(reset_ids: str) -> None:
+        try:
+            desk.bulk.deliver(reset_ids.split(","))
+        except Exception as error:
+            log.exception("delivery.failed", exc_info=error)
             raise DeliveryFailedError(type(error).__name__) from None

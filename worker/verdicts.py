@@ -17,6 +17,10 @@ from shared.policies import doubt_delay_seconds, retry_delay_seconds
 from shared.settings import LEASE_SLACK_SECONDS, Settings
 from shared.store.claims import Claim, Finish, TooLateError
 
+GOES_ALONE = "goes_alone"  # it does not fit into a circular
+REFUSED_TOGETHER = "refused_together"  # it was in one that was refused
+ALONE = (GOES_ALONE, REFUSED_TOGETHER)  # reasons: a single mail is next
+
 STORE_BACK_SECONDS = 1.0  # a store that failed us once gets this long before the next look
 ASKED_TO_WAIT = "asked_to_wait"  # another provider is tried at once, not this one later
 MOST_WAIT_SECONDS = 5.0
@@ -60,6 +64,18 @@ def failed(
         delay_seconds=0 if moves_on else delay,
         provider=provider,
         reason=ASKED_TO_WAIT if moves_on else error.reason,
+        detail=error.detail,
+        duration_ms=duration_ms,
+    )
+
+
+def refused_together(error: ProviderError, *, provider: str, duration_ms: int) -> Finish:
+    """Surely not taken, for others' sake or for nobody knows whose: it goes out alone at once."""
+    return Finish(
+        status=Status.RETRYING,
+        outcome=Outcome.TRANSIENT,
+        provider=provider,
+        reason=REFUSED_TOGETHER,
         detail=error.detail,
         duration_ms=duration_ms,
     )
@@ -141,6 +157,11 @@ def later(claim: Claim, reason: str, delay_seconds: float) -> Finish:
     else:
         status = Status.RETRYING if claim.reset.attempts else Status.QUEUED
     return Finish(status=status, reason=reason, delay_seconds=delay_seconds)
+
+
+def alone(claim: Claim) -> Finish:
+    """It is given back at once, to go out as a single mail."""
+    return later(claim, GOES_ALONE, 0)
 
 
 def ended(status: Status, reason: str) -> Finish:

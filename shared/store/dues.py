@@ -12,6 +12,7 @@ from shared.store.records import moment
 from shared.store.scripts import Scripts
 
 WORKER_SEEN_SECONDS = 5.0
+MOST_IN_ONE_TRIP = 50  # resets of each shard
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,10 @@ class DueStore:
         """What has been due for longer than the grace; `most` counts ids per shard."""
         grace_ms = int(grace_seconds * 1000)
         calls = [((keys.due(tag, queue),), (grace_ms, most, tag)) for tag in keys.TAGS]
-        answers = self._scripts.run_many("due", calls)
+        if most > MOST_IN_ONE_TRIP:  # others are served between shards
+            answers = [self._scripts.run("due", *call) for call in calls]
+        else:
+            answers = self._scripts.run_many("due", calls)
         now = self.now_ms()
         oldest = min((float(a[2]) for a in answers if a[2] != ""), default=now)
         return DueView(

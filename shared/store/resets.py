@@ -188,10 +188,10 @@ class ResetStore:
         return _number(self._scripts.run("sending", *call))
 
     def mark_sending_many(
-        self, marks: Sequence[tuple[Claim, str]], *, provider: str
+        self, marks: Sequence[tuple[Claim, str, tuple[str, str] | None]], *, provider: str
     ) -> list[int | Exception]:
-        """For each claim and recipient's digest what `mark_sending` gives or raises."""
-        calls = [self._calls.sending(claim, provider, digest) for claim, digest in marks]
+        """For each claim, recipient's digest and switch what `mark_sending` gives or raises."""
+        calls = [self._calls.sending(c, provider, digest, switch) for c, digest, switch in marks]
         return [_number_or_error(each) for each in self._scripts.run_together("sending", calls)]
 
     def finish(self, claim: Claim, finish: Finish) -> bool:

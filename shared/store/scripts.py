@@ -150,10 +150,10 @@ class Scripts:
 
 
 def _by_slot(calls: Sequence[Call]) -> Iterator[list[int]]:
-    """Places of calls with the same hash tag, a chunk at a time."""
-    slots: dict[str, list[int]] = defaultdict(list)
-    for place, (keys, _) in enumerate(calls):
-        slots[keys[0].partition("}")[0]].append(place)
+    """Places of calls with the same hash tag and number of arguments, a chunk at a time."""
+    slots: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for place, (keys, arguments) in enumerate(calls):
+        slots[keys[0].partition("}")[0], len(arguments)].append(place)
     for places in slots.values():
         for first in range(0, len(places), MOST_TOGETHER):
             yield places[first : first + MOST_TOGETHER]

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from celery.contrib.testing.worker import start_worker
 
-from shared.hints import HINT_LIFETIME_SECONDS, SENDING, Task, hint_at
+from shared.hints import HINT_LIFETIME_SECONDS, SENDING, Task, hint_at, hint_at_many
 from shared.models import Channel, Queue
 from shared.queue import MOST_AT_ONCE, MOST_WAITING, HintPublisher, make_celery
 from shared.settings import Settings
@@ -117,6 +117,18 @@ def test_only_the_id_crosses_the_queue(real_client, app):
     arguments, keywords, _ = message["body"]
     assert (arguments, keywords) == ([RESET_ID], {})
     assert message["headers"]["argsrepr"] == f"('{RESET_ID}',)"
+
+
+def test_many_ids_cross_in_one_message_and_flower_shows_a_few(real_client, app):
+    ids = [f"{number:027}" for number in range(1000)]
+
+    with publishing(app) as publisher:
+        publisher.publish(hint_at_many(ids, Queue.BULK))
+
+    (message,) = messages(real_client, Queue.BULK)
+    assert message["body"][0] == [",".join(ids)]
+    assert message["headers"]["task"] == Task.SEND_EMAILS
+    assert message["headers"]["argsrepr"] == f"('{ids[0]},{ids[1]},{ids[2]},…' 1000 in all,)"
 
 
 def test_a_hint_expires(real_client, app):

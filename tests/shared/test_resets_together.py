@@ -26,7 +26,7 @@ def record(stores, number, **facts):
 
 
 def marks(claims):
-    return [(claim, f"digest of {claim.reset.reset_id}") for claim in claims]
+    return [(claim, f"digest of {claim.reset.reset_id}", None) for claim in claims]
 
 
 def test_all_that_are_due_are_claimed(stores):
@@ -99,6 +99,16 @@ def test_marks_tell_who_may_go_out(stores):
     assert first.status is Status.SENDING
     assert first.recipient_digest == f"digest of {first.reset_id}"
     assert first.attempts[0].provider == "p1"
+
+
+def test_a_switch_stands_in_the_timeline_of_those_who_have_one(stores):
+    claims = stores.resets.claim_many(record(stores, 4))
+    mixed = [(claim, "d", ("p0", "paused") if n % 2 else None) for n, claim in enumerate(claims)]
+
+    stores.resets.mark_sending_many(mixed, provider="p1")
+
+    told = [len(stores.resets.find(claim.reset.reset_id).events) for claim in claims]
+    assert told == [0, 1, 0, 1]
 
 
 def test_one_claim_makes_one_attempt(stores):

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from shared.hints import hint_at
+from shared.hints import Task, hint_at
 from shared.models import DUE_QUEUES, Channel, Queue, Status
 from shared.store import keys
 from shared.store.connection import connect
@@ -17,7 +17,7 @@ from shared.store.dues import WORKER_SEEN_SECONDS
 from tests.delivery_house import ScriptedProvider, a_delivery_house
 from tests.fakes import FakeHints
 from tests.store_builders import stores_of
-from worker.sweep import GRACE_SECONDS, SHORT_LIST, Sweeper
+from worker.sweep import GRACE_SECONDS, SHORT_GATHERED_LIST, SHORT_LIST, Sweeper
 
 PACE_SECONDS = 0.05
 WAIT_SECONDS = 15
@@ -235,3 +235,51 @@ def test_a_sweeper_outlives_a_server_that_froze(tmp_path, own_server, sweeping):
         hints.published.clear()
 
         wait_until(lambda: reset_id in [hint.about for hint in hints.published])
+
+
+def gathering(stores, hints):
+    return Sweeper(
+        stores.dues,
+        hints,
+        DUE_QUEUES,
+        worker="bulk w1",
+        pace_seconds=PACE_SECONDS,
+        gathered=(Queue.BULK,),
+    )
+
+
+def test_mails_of_a_batch_are_hinted_at_together(client):
+    stores, hints = stores_of(client), FakeHints()
+    ids = {overdue(stores, stores.record(f"u{n}", queue=Queue.BULK)) for n in range(60)}
+    sms = overdue(stores, stores.record("ada", queue=Queue.BULK, channel=Channel.SMS))
+    urgent = overdue(stores, stores.record("bob"))
+
+    gathering(stores, hints).sweep()
+
+    (together,) = [hint for hint in hints.published if hint.task is Task.SEND_EMAILS]
+    assert set(together.about.split(",")) == ids
+    assert together.queue is Queue.BULK
+    assert hint_at(sms, Channel.SMS, Queue.BULK) in hints.published
+    assert hint_at(urgent, Channel.EMAIL, Queue.URGENT) in hints.published
+    assert len(hints.published) == 3
+
+
+def test_no_hint_names_more_than_a_provider_takes(fake_client):
+    stores, hints = stores_of(fake_client), FakeHints()
+    for number in range(1300):
+        overdue(stores, stores.record(f"u{number}", queue=Queue.BULK))
+
+    gathering(stores, hints).sweep()
+
+    assert [hint.about.count(",") + 1 for hint in hints.published] == [1000, 300]
+
+
+def test_nothing_is_gathered_while_hints_at_many_wait(fake_client):
+    stores, hints = stores_of(fake_client), FakeHints()
+    overdue(stores, stores.record(queue=Queue.BULK))
+    sweeper = gathering(stores, hints)
+
+    for _ in range(SHORT_GATHERED_LIST + 3):
+        sweeper.sweep()
+
+    assert len(hints.published) == SHORT_GATHERED_LIST + 1
