@@ -118,7 +118,7 @@ def body_of(webhook: Webhook) -> bytes:
     at = _spell(webhook.at)
     return orjson.dumps(
         {
-            "type": f"reset.{webhook.word}",
+            "type": webhook.event,
             "timestamp": at,
             "data": {
                 "resetId": webhook.reset_id,

@@ -57,6 +57,11 @@ TOKEN_ROUTES = {
     "/keyturn/v1/pauses/_resume",
     "/keyturn/v1/limits/_clear",
     "/keyturn/v1/audit",
+    "/keyturn/v1/webhooks",
+    "/keyturn/v1/webhooks/<subscription_id>",
+    "/keyturn/v1/webhooks/<subscription_id>/dead",
+    "/keyturn/v1/webhooks/<subscription_id>/_enable",
+    "/keyturn/v1/webhooks/<subscription_id>/_replay",
 }
 
 

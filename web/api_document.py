@@ -15,9 +15,10 @@ from web.operator_operations import OPERATOR_OPERATIONS
 from web.operator_shapes import OPERATOR_SHAPES
 from web.problems import UNEXPECTED, Problem, describe
 from web.resets import MAX_USER_ID_CHARACTERS
+from web.webhook_operations import WEBHOOK_OPERATIONS, WEBHOOK_SHAPES
 
-ALL_OPERATIONS = (*OPERATIONS, *OPERATOR_OPERATIONS)
-ALL_SHAPES = SHAPES | OPERATOR_SHAPES
+ALL_OPERATIONS = (*OPERATIONS, *OPERATOR_OPERATIONS, *WEBHOOK_OPERATIONS)
+ALL_SHAPES = SHAPES | OPERATOR_SHAPES | WEBHOOK_SHAPES
 VERSION = "1.0.0"
 DESCRIPTION = """Password resets that are never lost and can always be explained, on ZITADEL's API.
 
@@ -91,6 +92,9 @@ def _parameters(operation: Operation) -> Iterator[dict[str, Any]]:
     if "{resetId}" in operation.paths[0]:
         shape = TEXT | {"minLength": 1, "pattern": "^[^/]+$"}
         yield _parameter("resetId", "path", shape, "From the header Keyturn-Reset-Id")
+    if "{subscriptionId}" in operation.paths[0]:
+        shape = TEXT | {"minLength": 1, "pattern": "^[^/]+$"}
+        yield _parameter("subscriptionId", "path", shape, "From `listWebhooks`")
     for name, shape, wanted in operation.query:
         yield _parameter(name, "query", shape, wanted)
     if operation.needs_token:

@@ -9,7 +9,6 @@ import click
 
 from shared.errors import NotFoundError
 from shared.store.subscriptions import EVENTS, Subscription
-from shared.store.webhooks import Webhook
 from web.cli_failures import RefusedError
 from web.cli_house import house
 from web.cli_output import json_option, print_facts, print_json, print_table
@@ -23,6 +22,7 @@ from web.subscribers import (
     replay_dead,
     try_subscription,
 )
+from web.webhook_schemas import write_dead, write_subscription
 
 by_option = click.option("--by", default=getpass.getuser, help="Who; you, when not given.")
 id_argument = click.argument("subscription_id", metavar="ID")
@@ -57,7 +57,7 @@ def add_webhook(*, org_id: str, url: str, events: tuple[str, ...], by: str, as_j
 def list_webhooks(*, org_id: str | None, as_json: bool) -> None:
     """List the subscriptions, and how far each has been told."""
     with house() as services:
-        rows = describe_subscriptions(services, org_id)
+        rows = _describe(services, org_id)
     if as_json:
         print_json(rows)
     else:
@@ -93,9 +93,7 @@ def list_dead(subscription_id: str, *, as_json: bool) -> None:
     """List what it was told in vain, the newest first; at most 100."""
     with house() as services:
         subscription = _find(services, subscription_id)
-        rows = [
-            describe_dead(each) for each in services.webhooks.dead(subscription.subscription_id)
-        ]
+        rows = [write_dead(each) for each in services.webhooks.dead(subscription.subscription_id)]
     if as_json:
         print_json(rows)
     else:
@@ -125,42 +123,10 @@ def test_webhook(subscription_id: str, *, as_json: bool) -> None:
     _tell({"subscriptionId": subscription_id, "answer": reply.reason}, as_json=as_json)
 
 
-def describe_subscriptions(services: House, org_id: str | None) -> list[dict[str, Any]]:
-    """The subscriptions as people and programs read them; never the secret."""
-    subscriptions = list_subscriptions(services, org_id)
-    stand = services.webhooks.look([each.subscription_id for each in subscriptions])
-    return [
-        _facts(each)
-        | {
-            "waiting": stand[each.subscription_id].waiting,
-            "dead": stand[each.subscription_id].dead,
-            "oldestDueSeconds": round(stand[each.subscription_id].oldest_age_seconds, 1),
-        }
-        for each in subscriptions
-    ]
-
-
-def describe_dead(webhook: Webhook) -> dict[str, Any]:
-    """A dead letter as people and programs read it."""
-    return {
-        "webhookId": webhook.webhook_id,
-        "type": f"reset.{webhook.word}",
-        "resetId": webhook.reset_id,
-        "at": webhook.at,
-        "tries": webhook.tries,
-        "answer": webhook.answer,
-    }
-
-
-def _facts(each: Subscription) -> dict[str, Any]:
-    return {
-        "subscriptionId": each.subscription_id,
-        "orgId": each.org_id,
-        "url": each.url,
-        "events": list(each.events),
-        "state": each.disabled or "active",
-        "createdAt": each.created_at,
-    }
+def _describe(services: House, org_id: str | None) -> list[dict[str, Any]]:
+    found = list_subscriptions(services, org_id)
+    standings = services.webhooks.look([each.subscription_id for each in found])
+    return [write_subscription(each, standings[each.subscription_id]) for each in found]
 
 
 def _find(services: House, subscription_id: str) -> Subscription:

@@ -24,6 +24,8 @@ CODES: dict[type[errors.CallerError], int] = {
     errors.UrlTemplateError: INVALID,
     errors.UrlTemplateFieldError: INVALID,
     errors.UrlNotAllowedError: INVALID,
+    errors.SubscriberUrlError: INVALID,
+    errors.TooManySubscriptionsError: PRECONDITION,
     errors.PasswordMissingError: INVALID,
     errors.PasswordPolicyError: INVALID,
     errors.PasswordTooLongError: INVALID,

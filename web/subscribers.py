@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from shared.errors import InvalidRequestError, NotFoundError, OrganisationUnknownError
+from shared.errors import (
+    InvalidRequestError,
+    NotFoundError,
+    OrganisationUnknownError,
+    SubscriberUrlError,
+    TooManySubscriptionsError,
+)
 from shared.store.audit import Act
 from shared.store.subscriptions import EVENTS, Subscription
 from shared.webhooks import Reply, Subscribers, body_of_test, read_url
 from web.house import House
+from web.lever_rights import by_token
+from web.resets import Credentials
 
 MOST_OF_AN_ORGANISATION = 20
 
@@ -20,7 +29,9 @@ def add_subscription(
 
     Raises:
         OrganisationUnknownError: there is no such organisation.
-        InvalidRequestError: the URL or an event is not allowed, or there are too many.
+        InvalidRequestError: there is no such event.
+        SubscriberUrlError: nothing may be sent to the URL.
+        TooManySubscriptionsError: the organisation has enough.
     """
     if not house.callers.organisation_exists(org_id):
         raise OrganisationUnknownError(f"Organisation {org_id} doesn't exist")
@@ -30,11 +41,32 @@ def add_subscription(
     try:
         url = read_url(url, allow_private=house.settings.webhook_allow_private)
     except ValueError as error:
-        raise InvalidRequestError(f"the URL {error}") from error
+        raise SubscriberUrlError(f"The URL {error}") from error
     if len(list_subscriptions(house, org_id)) >= MOST_OF_AN_ORGANISATION:
-        raise InvalidRequestError(f"an organisation has at most {MOST_OF_AN_ORGANISATION}")
+        raise TooManySubscriptionsError
     wanted = tuple(event for event in EVENTS if event in events or not events)
     return house.subscriptions.add(org_id, url, wanted, by=by)
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """In which organisation somebody asks, and how the audit trail names them."""
+
+    org_id: str
+    by: str
+
+
+def who_asks(house: House, credentials: Credentials, permission: str) -> Asking:
+    """The organisation in force, when the caller has the permission there.
+
+    Raises:
+        UnauthenticatedError, OrganisationUnknownError, MembershipMissingError,
+        PermissionDeniedError.
+    """
+    caller = house.auth.authenticate(credentials.authorization)
+    org_id = house.auth.organisation_in_force(caller, credentials.org_id).org_id
+    house.auth.require(caller, org_id, permission)
+    return Asking(org_id, by_token(caller))
 
 
 def list_subscriptions(house: House, org_id: str | None = None) -> list[Subscription]:

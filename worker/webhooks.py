@@ -90,7 +90,7 @@ class Herald:
         facts = {
             "subscription": subscription.subscription_id,
             "reset_id": webhook.reset_id,
-            "type": f"reset.{webhook.word}",
+            "type": webhook.event,
             "attempt": webhook.tries,
         }
         if webhook.tries > len(self._delays_seconds) + 1 + CRASHES:

@@ -6,7 +6,7 @@ KeyturnError
 │   ├── InvalidRequestError        the request cannot be understood
 │   │   ├── BodyTooLargeError
 │   │   │   └── CallbackTooLargeError
-│   │   ├── UrlTemplateError · UrlTemplateFieldError · UrlNotAllowedError
+│   │   ├── UrlTemplateError · UrlTemplateFieldError · UrlNotAllowedError · SubscriberUrlError
 │   │   ├── PasswordMissingError · PasswordPolicyError · PasswordTooLongError · CodeMismatchError
 │   │   ├── PasswordMismatchError
 │   ├── UnauthenticatedError
@@ -18,6 +18,7 @@ KeyturnError
 │   ├── PasswordUserUnknownError · PasswordUserNotInitialisedError                  (SetPassword)
 │   ├── RecipientMissingError · CountryNotAllowedError · RecipientSuppressedError
 │   ├── CodeUnusableError · CodeExpiredError · IdempotencyMismatchError · ResetStateError
+│   ├── TooManySubscriptionsError
 │   ├── TooManyRequestsError       carries retry_after_seconds
 │   ├── ProviderMissingError · StoreUnavailableError · DirectoryUnavailableError
 │   └── IssuerUnavailableError
@@ -60,6 +61,7 @@ from shared.errors.callers import (
     StoreUnavailableError,
     TokenInvalidError,
     TooManyRequestsError,
+    TooManySubscriptionsError,
     UnauthenticatedError,
     UserHiddenError,
     UserInactiveError,
@@ -77,6 +79,7 @@ from shared.errors.requests import (
     PasswordPolicyError,
     PasswordTooLongError,
     ResetStateError,
+    SubscriberUrlError,
     UrlNotAllowedError,
     UrlTemplateError,
     UrlTemplateFieldError,
@@ -139,8 +142,10 @@ __all__ = [
     "ResetUserNotInitialisedError",
     "SettingsError",
     "StoreUnavailableError",
+    "SubscriberUrlError",
     "TokenInvalidError",
     "TooManyRequestsError",
+    "TooManySubscriptionsError",
     "TransientProviderError",
     "UnauthenticatedError",
     "UnknownKeyError",

@@ -175,6 +175,12 @@ class IdempotencyMismatchError(CallerError):
     id = "KEYTURN-IdempotencyMismatch"
 
 
+class TooManySubscriptionsError(CallerError):
+    """The organisation has as many subscriptions as it may"""
+
+    id = "KEYTURN-TooManySubscriptions"
+
+
 class TooManyRequestsError(CallerError):
     """Too many requests; try again later"""
 

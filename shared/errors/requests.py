@@ -37,6 +37,12 @@ class UrlNotAllowedError(InvalidRequestError):
     id = "KEYTURN-UrlNotAllowed"
 
 
+class SubscriberUrlError(InvalidRequestError):
+    """Nothing may be sent to this URL: it must be https, and lead to a public address"""
+
+    id = "KEYTURN-SubscriberUrl"
+
+
 class PasswordMissingError(InvalidRequestError):
     """The password is missing"""
 

@@ -53,6 +53,11 @@ class Webhook:
         return f"msg_{self.reset_id}_{self.word}"
 
     @property
+    def event(self) -> str:
+        """What happened, as subscribers know it."""
+        return f"reset.{self.word}"
+
+    @property
     def member(self) -> str:
         """Its name in its shard."""
         return f"{self.reset_id}:{self.word}"
