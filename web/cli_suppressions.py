@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import getpass
+from typing import Any
 
 import click
-import structlog
 
 from shared import particulars
 from shared.models import Channel, Recipient
+from web import suppressing
 from web.cli_failures import RefusedError
 from web.cli_house import house
 from web.cli_output import json_option, print_facts, print_json, print_table
-
-log = structlog.get_logger()
+from web.levers import Why, check_reason
+from web.suppressing import Resent
 
 by_option = click.option("--by", default=getpass.getuser, help="Who; you, when not given.")
 
@@ -47,26 +48,38 @@ def add_suppression(address: str, reason: str, by: str, *, as_json: bool) -> Non
     """Write to an address no more."""
     recipient = read_recipient(address)
     with house() as services:
-        services.suppressions.add(recipient, reason=reason, source=f"operator {by}")
-    facts = {"recipient": recipient.masked, "reason": reason, "by": by}
+        is_new = suppressing.suppress(services, recipient, Why(by, check_reason(reason)))
+    facts = {"recipient": recipient.masked, "reason": reason, "by": by, "wasSuppressed": not is_new}
     print_json(facts) if as_json else print_facts(facts)
 
 
 @suppression.command("lift")
 @click.argument("address")
 @click.option("--reason", required=True, help="Why it may be written to again.")
+@click.option("--resend", is_flag=True, help="And send a fresh reset to everybody who has it.")
 @by_option
 @json_option
-def lift_suppression(address: str, reason: str, by: str, *, as_json: bool) -> None:
+def lift_suppression(address: str, reason: str, by: str, *, resend: bool, as_json: bool) -> None:
     """Write to an address again, from the next reset on."""
-    recipient = read_recipient(address)
+    recipient, why = read_recipient(address), Why(by, check_reason(reason))
+    facts: dict[str, Any] = {"recipient": recipient.masked, "reason": reason, "by": by}
     with house() as services:
-        if not services.suppressions.lift(recipient):
-            raise RefusedError(f"{recipient.masked} is not suppressed")
-        digest = services.suppressions.digest(recipient)
-    log.warning("suppression.lifted", digest=digest, by=by, reason=reason)
-    facts = {"recipient": recipient.masked, "reason": reason, "by": by}
-    print_json(facts) if as_json else print_facts(facts)
+        if not resend:
+            suppressing.lift(services, recipient, why)
+        else:
+            resent = suppressing.lift_and_resend(services, recipient, why)
+            facts["resent"] = [_told(each) for each in resent]
+    if as_json:
+        print_json(facts)
+        return
+    told = facts.pop("resent", [])
+    print_facts(facts)
+    if told:
+        print_table(told, nothing="")
+
+
+def _told(resent: Resent) -> dict[str, str | None]:
+    return {"userId": resent.user_id, "resetId": resent.reset_id, "refusal": resent.refusal}
 
 
 def read_recipient(address: str) -> Recipient:

@@ -63,10 +63,14 @@ class ReceiptDesk:
         reset = self._house.resets.find(event.reset_id)
         if reset is None or reset.recipient_digest is None:
             return
-        self._house.suppressions.add_digest(
-            reset.recipient_digest, reason=event.suppression, source=event.provider
+        is_new = self._house.suppressions.add_digest(
+            reset.recipient_digest,
+            reason=event.suppression,
+            source=event.provider,
+            at_ms=event.at_ms or 0,
         )
-        log.warning("suppression.added", reason=event.suppression, provider=event.provider)
+        if is_new:
+            log.warning("suppression.added", reason=event.suppression, provider=event.provider)
 
 
 class ReceiptChore:

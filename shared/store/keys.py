@@ -149,6 +149,11 @@ def circuit(provider: str) -> str:
     return f"{GATE}:circuit:{provider}"
 
 
+def lifted(recipient_digest: str) -> str:
+    """STRING, when a suppression was lifted, in ms: reports from before are over; 30 days."""
+    return f"{GATE}:lifted:{recipient_digest}"
+
+
 VERSION = f"{GATE}:version"  # STRING, counts changes of callers and organisations; for ever
 AUDIT = f"{GATE}:audit"  # STREAM, who changed what by hand; its last hundred thousand
 PAUSES = f"{GATE}:pauses"  # HASH, scope:name → who paused it, why, since when; until resumed

@@ -8,12 +8,15 @@ from datetime import datetime
 
 from shared.models import Recipient
 from shared.store import keys
+from shared.store.audit import Act, append
 from shared.store.connection import Client, store_errors
 from shared.store.digests import Digests
 from shared.store.records import moment
 from shared.store.scripts import Scripts
 
 MOST_PER_TRIP = 100
+
+LIFTED_SECONDS = 30 * 86400  # longer than providers report late, and than records last
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +80,39 @@ class SuppressionStore:
         """From now on the recipient is not written to; a reason that stands there stays."""
         self.add_digest(self.digest(recipient), reason=reason, source=source)
 
-    def add_digest(self, recipient_digest: str, *, reason: str, source: str) -> None:
-        """The same, for a recipient of whom nothing but the digest is known."""
-        self._scripts.run("suppress", (keys.suppression(recipient_digest),), (reason, source))
+    def add_digest(
+        self, recipient_digest: str, *, reason: str, source: str, at_ms: int = 0
+    ) -> bool:
+        """The same, for a recipient of whom nothing but the digest is known; True when it is new.
 
-    def lift(self, recipient: Recipient) -> bool:
-        """True when there was a suppression; now there is none."""
+        `at_ms`: when it happened; what was lifted since stays lifted. 0: now.
+        """
+        where = (keys.suppression(recipient_digest), keys.lifted(recipient_digest))
+        return bool(self._scripts.run("suppress", where, (reason, source, at_ms)))
+
+    def add_by_hand(self, recipient: Recipient, act: Act) -> bool:
+        """The same for an operator, with the act in the audit trail; False when one stood there."""
+        key = keys.suppression(self.digest(recipient))
         with store_errors():
-            return bool(self._client.delete(keys.suppression(self.digest(recipient))))
+            pipeline = self._client.pipeline(transaction=True)
+            pipeline.hsetnx(key, "reason", act.reason)
+            pipeline.hsetnx(key, "source", f"operator {act.by}")
+            pipeline.hsetnx(key, "since", self._now_ms())
+            append(pipeline, act)
+            return bool(pipeline.execute()[0])
+
+    def lift(self, recipient: Recipient, act: Act) -> bool:
+        """True when there was a suppression; now there is none, and the audit trail says why."""
+        digest = self.digest(recipient)
+        if self.find(recipient) is None:
+            return False
+        with store_errors():
+            pipeline = self._client.pipeline(transaction=True)
+            pipeline.delete(keys.suppression(digest))
+            pipeline.set(keys.lifted(digest), self._now_ms(), ex=LIFTED_SECONDS)
+            append(pipeline, act)
+            return bool(pipeline.execute()[0])
+
+    def _now_ms(self) -> int:
+        seconds, microseconds = self._client.time()
+        return int(seconds * 1000 + microseconds // 1000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -13,6 +14,7 @@ from shared.errors import (
 )
 from shared.models import Channel, Recipient
 from shared.store import keys
+from shared.store.audit import Act, AuditStore
 from shared.store.digests import Digests
 from shared.store.idempotency import IdempotencyStore, KeyedRequest
 from shared.store.limits import CallerChangedError, Limit, LimitStore
@@ -22,6 +24,7 @@ from tests.store_builders import SECRET
 ORGANISATION = Limit("organisation", "acme", 3, 60)
 BUDGET = Limit("sms_budget", "all", 1, 86400)
 MIRA = Recipient(Channel.EMAIL, "Mira@example.org")
+LIFTING = Act(by="eve", action="suppression.lift", target="digest", reason="she asked again")
 REQUEST = KeyedRequest("caller", "key-1", "reset ada email")
 
 
@@ -170,9 +173,50 @@ def test_case_does_not_matter_to_a_suppression(suppressions):
 def test_a_lifted_suppression_is_gone(suppressions):
     suppressions.add(MIRA, reason="by hand", source="operator")
 
-    assert suppressions.lift(MIRA)
+    assert suppressions.lift(MIRA, LIFTING)
     assert suppressions.find(MIRA) is None
-    assert not suppressions.lift(MIRA)
+    assert not suppressions.lift(MIRA, LIFTING)
+
+
+def test_lifting_stands_in_the_audit_trail_once_it_was_one(client, suppressions):
+    suppressions.lift(MIRA, LIFTING)
+    suppressions.add(MIRA, reason="bounce", source="sendgrid")
+
+    suppressions.lift(MIRA, LIFTING)
+
+    assert [entry.act for entry in AuditStore(client).newest()] == [LIFTING]
+
+
+def test_adding_by_hand_stands_in_the_audit_trail_and_keeps_the_first_reason(client, suppressions):
+    act = Act(by="eve", action="suppression.add", target="digest", reason="asked us to")
+
+    assert suppressions.add_by_hand(MIRA, act)
+    assert not suppressions.add_by_hand(MIRA, replace(act, reason="again"))
+
+    found = suppressions.find(MIRA)
+    assert (found.reason, found.source) == ("asked us to", "operator eve")
+    assert len(AuditStore(client).newest()) == 2
+
+
+def test_a_report_from_before_the_lifting_suppresses_nobody(suppressions):
+    digest = suppressions.digest(MIRA)
+    suppressions.add(MIRA, reason="bounce", source="sendgrid")
+    since_ms = int(suppressions.find(MIRA).since.timestamp() * 1000)
+    suppressions.lift(MIRA, LIFTING)
+
+    facts = {"reason": "bounce", "source": "sendgrid"}
+    assert not suppressions.add_digest(digest, at_ms=since_ms - 3600_000, **facts)
+    assert suppressions.find(MIRA) is None
+    assert suppressions.add_digest(digest, at_ms=since_ms + 3600_000, **facts)
+    assert suppressions.find(MIRA)
+
+
+def test_a_suppression_is_as_old_as_its_report(suppressions):
+    digest = suppressions.digest(MIRA)
+
+    suppressions.add_digest(digest, reason="bounce", source="sendgrid", at_ms=1_700_000_000_000)
+
+    assert suppressions.find(MIRA).since.timestamp() == 1_700_000_000
 
 
 def test_no_address_stands_in_a_suppression(client, suppressions):

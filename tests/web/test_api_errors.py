@@ -5,6 +5,7 @@ from urllib.parse import quote
 import pytest
 
 from shared.models import Channel, Recipient
+from shared.store.audit import Act
 from tests.builders import a_user
 from tests.wire import BARE, V1, Wire, problem
 
@@ -149,7 +150,9 @@ def test_a_suppressed_address_is_not_written_to_until_it_is_lifted(wire, body, r
 
     assert problem(wire.reset(body=body)) == SUPPRESSED
 
-    wire.services.suppressions.lift(recipient)
+    wire.services.suppressions.lift(
+        recipient, Act(by="eve", action="suppression.lift", target="d", reason="test")
+    )
     assert wire.reset(body=body).status_code == 200
 
 

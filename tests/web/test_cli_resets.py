@@ -91,3 +91,22 @@ def test_a_suppressed_address_is_written_to_again_once_it_is_lifted(run):
     assert "ada@example.com" not in lifted.stderr + lifted.stdout
     assert sent.returncode == 0, sent.stderr
     assert printed(run("suppression", "list", "--json")) == []
+
+
+def test_lifting_may_send_again_in_one_act(run, services):
+    printed(run("suppression", "add", "ada@example.com", "--reason", "bounced", "--json"))
+
+    told = printed(
+        run("suppression", "lift", "ada@example.com", "--reason", "back", "--resend", "--json")
+    )
+    again = run("suppression", "lift", "ada@example.com", "--reason", "back", "--resend")
+
+    (resent,) = told["resent"]
+    assert services.resets.find(resent["resetId"]).user_id == "ada"
+    assert resent["refusal"] is None
+    assert again.returncode == 1
+    assert "is not suppressed" in again.stderr
+    assert [entry.act.action for entry in services.audit.newest()] == [
+        "suppression.lift_and_resend",
+        "suppression.add",
+    ]
