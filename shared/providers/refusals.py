@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MOST_RETRY_AFTER_SECONDS = 3600.0  # no code waits longer; a larger wish is a mistake or an attack
 MOST_ID_CHARACTERS = 200
+LONG_WAIT_SECONDS = 5.0  # a 500 or 503 so late may hide an acceptance
 
 
 @dataclass(frozen=True, slots=True)

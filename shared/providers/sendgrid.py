@@ -25,17 +25,13 @@ from sendgrid.helpers.mail import (
 )
 
 from shared.errors import ProviderError, SettingsError
-from shared.models import Channel, Email, Outcome, Receipt
+from shared.models import Channel, Email, Receipt
 from shared.providers import sendgrid_circular
 from shared.providers.http import Transport
 from shared.providers.mail import own_headers
-from shared.providers.refusals import (
-    Refusal,
-    message_id,
-    refusal_of_status,
-    retry_after_seconds,
-)
+from shared.providers.refusals import message_id, retry_after_seconds
 from shared.providers.sendgrid_circular import RESET_ID_ARG, CircularRequest
+from shared.providers.sendgrid_refusals import refusal_of
 from shared.providers.soundness import checked_address, one_line, sound_text
 
 if TYPE_CHECKING:
@@ -47,24 +43,6 @@ if TYPE_CHECKING:
     from shared.providers.http import HttpAnswer
     from shared.settings import Settings
 
-# Any 2xx is accepted: 202, and 200 in sandbox mode. All other statuses: shared/providers/refusals.
-# Source: https://www.twilio.com/docs/sendgrid/api-reference/mail-send/mail-send and …/rate-limits
-STATUSES = {
-    400: Refusal(Outcome.PERMANENT, "SendGrid found the mail malformed"),
-    401: Refusal(Outcome.ACCOUNT, "SendGrid does not take our API key, or our credits are used up"),
-    403: Refusal(Outcome.ACCOUNT, "SendGrid does not let us send: sender not verified, key scope"),
-    404: Refusal(Outcome.ACCOUNT, "this is not SendGrid's API; check KEYTURN_SENDGRID_API_URL"),
-    405: Refusal(Outcome.ACCOUNT, "this is not SendGrid's API; check KEYTURN_SENDGRID_API_URL"),
-    406: Refusal(Outcome.ACCOUNT, "SendGrid does not understand our client"),
-    413: Refusal(Outcome.PERMANENT, "the mail is too large for SendGrid"),
-    415: Refusal(Outcome.ACCOUNT, "SendGrid does not understand our client"),
-    429: Refusal(Outcome.TRANSIENT, "SendGrid asks for fewer requests"),
-    451: Refusal(Outcome.ACCOUNT, "SendGrid may not send this from this region (data residency)"),
-    500: Refusal(Outcome.TRANSIENT, "SendGrid has trouble"),
-    502: Refusal(Outcome.DOUBT, "SendGrid's edge answered; the mail may have been taken behind it"),
-    503: Refusal(Outcome.TRANSIENT, "SendGrid is out of service"),
-    504: Refusal(Outcome.DOUBT, "SendGrid's edge answered; the mail may have been taken behind it"),
-}
 PATH = "/v3/mail/send"
 
 
@@ -116,10 +94,9 @@ class SendGrid:
         return self._transport.call("POST", PATH, headers=self._headers, body=orjson.dumps(payload))
 
     def _error(self, answer: HttpAnswer) -> ProviderError:
-        return refusal_of_status(answer.status, STATUSES).error(
-            f"http_{answer.status}",
-            retry_after_seconds=retry_after_seconds(answer.headers, now=self._clock()),
-        )
+        reason, refusal = refusal_of(answer)
+        wait = retry_after_seconds(answer.headers, now=self._clock())
+        return refusal.error(reason, retry_after_seconds=wait)
 
     def close(self) -> None:
         """Drop the idle connections."""

@@ -43,6 +43,12 @@ REPLIES = {
 }
 # Nobody is there, says the enhanced code. Source: RFC 3463 3.2, RFC 7505 (5.1.10).
 UNKNOWN_USER = Refusal(_PERMANENT, "there is nobody at that address", suppression="bounce")
+# The relay is not ours to send by; some say so with the code of a bad recipient.
+NO_RELAY = Refusal(_ACCOUNT, "the relay does not relay for us; check the login in KEYTURN_SMTP_URL")
+NO_RELAY_WORDS = re.compile(
+    rb"relay(ing)? (access )?(denied|not permitted|prohibited)|(unable|not permitted) to relay",
+    re.IGNORECASE,
+)
 UNKNOWN_USER_CODES = ("5.1.1", "5.1.6", "5.1.10")
 
 ENHANCED = re.compile(rb"\d\.\d{1,3}\.\d{1,3}(?!\S)")
@@ -165,6 +171,8 @@ def _refusal(step: str, code: int, text: bytes) -> ProviderError:
     if step == "rcpt" and enhanced and enhanced[0].decode() in UNKNOWN_USER_CODES:
         return UNKNOWN_USER.error(reason)
     hundred = code // 100
+    if step == "rcpt" and hundred == 5 and NO_RELAY_WORDS.search(text):  # noqa: PLR2004
+        return NO_RELAY.error(reason)
     row = REPLIES.get((step, code)) or REPLIES.get((step, hundred))
     if row is None and step == "end" and hundred != 4:  # noqa: PLR2004
         row = Refusal(Outcome.DOUBT, "the relay's answer says neither yes nor no")

@@ -6,6 +6,7 @@ Source: https://www.twilio.com/docs/api/errors
 from __future__ import annotations
 
 from shared.models import Outcome
+from shared.providers import refusals
 from shared.providers.refusals import Refusal, refusal_of_status
 
 _TRANSIENT, _ACCOUNT, _PERMANENT = Outcome.TRANSIENT, Outcome.ACCOUNT, Outcome.PERMANENT
@@ -15,8 +16,9 @@ _LOGIN = Refusal(_ACCOUNT, "Twilio does not take our login, or the account is no
 _SENDER = Refusal(_ACCOUNT, "our sender cannot be used for this route", is_one_route=True)
 _THEIRS = Refusal(_TRANSIENT, "Twilio has trouble")
 _LATE = Refusal(Outcome.DOUBT, "Twilio failed after a long wait; it may have taken the SMS")
+# For 15 to 30 minutes, longer than an SMS's code lives; never to be gone around.
 _BLOCKED = Refusal(
-    _ACCOUNT, "Twilio suspects SMS pumping and blocks us for a while", is_one_route=True
+    _PERMANENT, "Twilio suspects SMS pumping and blocks this number; ask again in half an hour"
 )
 
 # Numbers from 30001 usually come later, by callback; some may come at once.
@@ -75,7 +77,6 @@ STATUSES = {
     503: _THEIRS,
     504: Refusal(Outcome.DOUBT, "Twilio's edge answered; the SMS may have been taken behind it"),
 }
-LONG_WAIT_SECONDS = 5.0  # a failure so late may hide an acceptance
 
 
 def refusal_of(status: int, code: object, *, waited_seconds: float) -> tuple[str, Refusal]:
@@ -83,6 +84,6 @@ def refusal_of(status: int, code: object, *, waited_seconds: float) -> tuple[str
     known = CODES.get(code) if isinstance(code, int) else None
     refusal = known or refusal_of_status(status, STATUSES)
     reason = f"twilio_{code}" if known else f"http_{status}"
-    if refusal is _THEIRS and waited_seconds > LONG_WAIT_SECONDS:
+    if refusal is _THEIRS and waited_seconds > refusals.LONG_WAIT_SECONDS:
         return reason, _LATE
     return reason, refusal

@@ -14,6 +14,7 @@ from shared.errors import (
     PermanentProviderError,
     RefusedTogetherError,
     TransientProviderError,
+    UnsendableError,
 )
 from shared.models import Receipt
 from shared.providers import ManyProvider
@@ -187,7 +188,7 @@ def test_an_address_that_is_none_is_left_out(stub, sendgrid):
 
     outcomes = sendgrid.send_many(a_circular(a_copy(1), bad, a_copy(3)))
 
-    assert kinds(outcomes) == [Receipt, PermanentProviderError, Receipt]
+    assert kinds(outcomes) == [Receipt, UnsendableError, Receipt]
     assert outcomes[1].reason == "bad_address"
     assert len(stub.taken) == 2
 
@@ -195,7 +196,7 @@ def test_an_address_that_is_none_is_left_out(stub, sendgrid):
 def test_nothing_is_called_for_nobody(stub, sendgrid):
     outcomes = sendgrid.send_many(a_circular(a_copy(1, "nobody")))
 
-    assert kinds(outcomes) == [PermanentProviderError]
+    assert kinds(outcomes) == [UnsendableError]
     assert stub.requests == []
 
 
