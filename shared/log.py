@@ -32,6 +32,8 @@ EVENTS = {
     "circuit.opened": "a provider is left alone for `seconds`: too many of its calls failed",
     "circuit.closed": "a provider that was left alone is called again as usual",
     "provider.unasked": "a doubtful attempt could not be looked up now",
+    "reset.offered": "a reset did not arrive; a fresh one goes by the other channel",
+    "reset.unoffered": "a reset did not arrive, and the other channel cannot be used; says why",
     "receipt.applied": "what a provider told of a reset was applied; says what it became",
     "receipt.failed": "what a provider told could not be applied, an error of ours; it is dropped",
     "callback.refused": "a callback was not signed by the provider, or no key is configured",

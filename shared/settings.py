@@ -95,6 +95,7 @@ class Settings:
     doubt_seconds: float = _setting(read.number, 0.0, "wait before a doubtful attempt is looked at; unset: 30 for e-mail, 20 for SMS")
     email_on_doubt: str = _setting(read.one_of("resend", "hold"), "resend", "a mail in doubt that no callback settles: sent once more with the same code, or held until its code ends")
     sms_on_doubt: str = _setting(read.one_of("resend", "hold"), "resend", "the same for an SMS that Twilio's list does not show either")
+    offer_other_channel: bool = _setting(read.boolean, False, "a reset that did not arrive is followed by a fresh one on the user's other channel, where it has a verified address")
     record_lifetime_seconds: float = _setting(read.positive_number, 259200.0, "how long a finished reset can be explained; at least the 24 h of an Idempotency-Key")
     webhook_delays_seconds: tuple[float, ...] = _setting(read.numbers, (5, 30, 120, 600, 3600, 21600, 86400), "pauses between the tries to tell a subscriber; after the last try a webhook is a dead letter")
     webhook_allow_private: bool = _setting(read.boolean, False, "let subscribers be at private, loopback and link-local addresses, and at http:// ones")

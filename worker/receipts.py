@@ -6,8 +6,10 @@ import structlog
 
 from shared.callback_events import CallbackEvent
 from shared.hints import hint_at_receipts
+from shared.models import Reset
 from shared.store.receipts import Waiting
 from shared.wiring import Services
+from worker.offers import OtherChannel
 
 log = structlog.get_logger()
 
@@ -20,7 +22,7 @@ class ReceiptDesk:
 
     def __init__(self, house: Services) -> None:
         """`house` may hold fakes."""
-        self._house = house
+        self._house, self._other_channel = house, OtherChannel(house)
 
     def apply(self, shard: int) -> int:
         """Apply what waits in a shard; gives how many reports that were.
@@ -42,9 +44,11 @@ class ReceiptDesk:
 
     def _apply_one(self, waiting: Waiting) -> bool:
         event = waiting.event
-        if event.suppression:
-            self._suppress(event)
-        settled = self._house.receipts.settle(waiting)
+        reset = self._find(event)
+        if reset and event.suppression:
+            self._suppress(event, reset)
+        offered_id = self._other_channel.offer(reset, event) if reset else None
+        settled = self._house.receipts.settle(waiting, offered_id=offered_id)
         if settled is None:
             return False
         log.info(
@@ -58,10 +62,14 @@ class ReceiptDesk:
         )
         return True
 
-    def _suppress(self, event: CallbackEvent) -> None:
+    def _find(self, event: CallbackEvent) -> Reset | None:
+        """The reset, where more than its status may follow from the report."""
+        is_needed = event.suppression or event.is_failure
+        return self._house.resets.find(event.reset_id) if is_needed else None
+
+    def _suppress(self, event: CallbackEvent, reset: Reset) -> None:
         """Before the report leaves its list: doing it twice changes nothing."""
-        reset = self._house.resets.find(event.reset_id)
-        if reset is None or reset.recipient_digest is None:
+        if reset.recipient_digest is None:
             return
         is_new = self._house.suppressions.add_digest(
             reset.recipient_digest,

@@ -104,9 +104,10 @@ class ReceiptStore:
             items = self._client.lrange(keys.receipts(keys.TAGS[shard]), 0, most - 1)
         return [Waiting(_parse(item), item) for item in items]
 
-    def settle(self, waiting: Waiting) -> Settled | None:
+    def settle(self, waiting: Waiting, *, offered_id: str | None = None) -> Settled | None:
         """Apply the first of a list and take it off; None: another worker was first.
 
+        `offered_id`: the reset on the other channel that was recorded because of this report.
         The status only moves forward; whatever a worker says later of the attempt is noted beside.
         """
         event = waiting.event
@@ -124,6 +125,7 @@ class ReceiptStore:
                 *(waiting.item, event.reset_id, tag, self._keep_ms),
                 *(event.type.value, event.status.value if event.status else ""),
                 *(event.at_ms or 0, event.provider, event.message_id, event.reason, event.detail),
+                offered_id or "",
                 *DELIVERED_BUCKETS_MS,
             ),
         )

@@ -90,7 +90,7 @@ def test_a_worker_that_dies_between_suppression_and_status_loses_nothing(house):
         def __getattr__(self, name):
             return getattr(house.services.receipts, name)
 
-        def settle(self, _):
+        def settle(self, *_, **__):
             raise StoreUnavailableError
 
     with pytest.raises(StoreUnavailableError):

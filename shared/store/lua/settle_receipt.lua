@@ -2,7 +2,7 @@
 -- SETTLE: apply the head of a shard's list to its reset, and take it off; in one step.
 -- No fence: the provider knows better than whoever holds a claim, and a state only moves forward.
 -- KEYS r receipts due:urgent due:bulk m
--- ARGV item id tag keep_ms kind status at_ms provider message_id reason detail bound_ms…
+-- ARGV item id tag keep_ms kind status at_ms provider message_id reason detail offered_id bound_ms…
 -- {'moved'}: another worker was first; {'unknown'}: the record is gone; {'applied', from, to or ''}
 local id, tag, kind, provider, message_id = ARGV[2], ARGV[3], ARGV[5], ARGV[8], ARGV[9]
 local m = KEYS[5]
@@ -70,7 +70,7 @@ if to ~= '' then
   settle(KEYS[1], due, m, id, st, to, channel, ARGV[10], now, tonumber(ARGV[4]))
   if to == 'delivered' then
     local took, name = math.max(0, at - math.floor(tonumber(h[4]) / 1000)), nil
-    for i = 12, #ARGV do
+    for i = 13, #ARGV do
       if not name and took <= tonumber(ARGV[i]) then name = 'b' .. ARGV[i] end
     end
     local d = 'd:' .. channel .. ':' .. provider .. ':'
@@ -80,4 +80,5 @@ if to ~= '' then
     give_back(tag .. ':u:' .. h[6], tag .. ':live:' .. h[6], id, 1)
   end
 end
+if ARGV[12] ~= '' then add_event(KEYS[1], now, 'offered', '', 'by reset ' .. ARGV[12]) end
 return {'applied', st, to}
