@@ -8,9 +8,9 @@ from contextlib import AbstractContextManager, contextmanager
 
 from bench.processes import Program, is_listening, python_module, running, wait_until
 from bench.site import ORG, Site
+from shared.hints import hint_at
 from shared.models import Channel, Queue
 from shared.policies import last_start_seconds
-from shared.queue import hint_at
 from shared.store.resets import NewReset
 
 HINTS_AHEAD = 300

@@ -68,7 +68,7 @@ class CodeBook:
         key = self._keys.get(signing_key_id)
         if key is None:
             raise UnknownKeyError(f"KEYTURN_SECRET_KEYS lacks the key {signing_key_id}")
-        digest = hmac.new(key, b"keyturn code\0" + reset_id.encode(), hashlib.sha256).digest()
+        digest = hmac.digest(key, b"keyturn code\0" + reset_id.encode(), "sha256")
         return Code("".join(ALPHABET[byte & 31] for byte in digest[:CODE_CHARACTERS]))
 
     def sign(self, purpose: str, text: str) -> str:

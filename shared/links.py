@@ -29,9 +29,14 @@ def default_link(
 
     The language stands in the link because the page looks nothing up before its form comes back.
     """
-    user, org = quote(user_id, safe=""), quote(org_id, safe="")
-    lang = f"&lang={quote(language, safe='')}" if language else ""
+    user, org = _quote(user_id), _quote(org_id)
+    lang = f"&lang={_quote(language)}" if language else ""
     return f"{base}/ui/password/reset?userID={user}&code={code.signs}&orgID={org}{lang}"
+
+
+def _quote(text: str) -> str:
+    """The text percent-encoded; most ids need none of it, and ten times the time to learn so."""
+    return text if text.isascii() and text.isalnum() else quote(text, safe="")
 
 
 def short_link(base: str, *, reset_id: str, code: Code) -> str:

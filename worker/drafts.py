@@ -9,8 +9,8 @@ import structlog
 
 from shared.directories import Directory
 from shared.errors import DirectoryUnavailableError
-from shared.models import Channel, Kind, Recipient, User
-from shared.providers import ManyProvider
+from shared.models import Channel, Kind, Message, Recipient, User
+from shared.providers import ManyProvider, Provider
 from shared.store.claims import Claim
 from shared.store.suppressions import Suppression, SuppressionStore
 from worker import verdicts
@@ -34,6 +34,7 @@ class Drafts:
         """All parts may be fakes."""
         self._preparation = preparation
         self._directory, self._suppressions = directory, suppressions
+        self._many: dict[str, bool] = {}
 
     def make(self, claims: Sequence[Claim]) -> tuple[list[Draft], list[End]]:
         """A draft of what may go out with others, and what becomes of the other resets.
@@ -48,6 +49,12 @@ class Drafts:
         told = self._suppressions.find_many([recipient for _, _, recipient in found])
         items = [(*each, suppression) for each, suppression in zip(found, told, strict=True)]
         return _sift([item[0] for item in items], items, self._draft, ends), ends
+
+    def _takes_many(self, provider: Provider[Message]) -> bool:
+        """Remembered, for the question costs as much as a copy (Python 3.11)."""
+        if provider.name not in self._many:
+            self._many[provider.name] = isinstance(provider, ManyProvider)
+        return self._many[provider.name]
 
     def _admit(self, claim: Claim) -> Claim:
         self._preparation.check_pauses(claim)
@@ -77,7 +84,7 @@ class Drafts:
         claim, user, recipient, suppression = item
         self._preparation.check_suppression(suppression)
         choice = self._preparation.choose(claim)
-        if not isinstance(choice.provider, ManyProvider):
+        if not self._takes_many(choice.provider):
             raise SettledError(verdicts.alone(claim))
         if claim.is_doubtful:
             self._preparation.admit(claim, choice.provider.name)

@@ -114,7 +114,9 @@ def _checked_values(copy: Copy) -> Mapping[str, str]:
             raise RefusedTogetherError(
                 "too_large_together", "its values are too large for a request with others"
             )
-    if not "".join(values.values()).isascii():
+    try:
+        "".join(values.values()).encode()
+    except UnicodeEncodeError:
         return {name: sound_text(value) for name, value in values.items()}
     return values
 

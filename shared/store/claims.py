@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -103,7 +104,8 @@ class ResetCalls:
         """For FINISH."""
         reset = claim.reset
         tag, (_, user) = keys.tag_of(reset.reset_id), self._digests.user_place(reset.user_id)
-        bucket = next((b for b in DURATION_BUCKETS_MS if finish.duration_ms <= b), "inf")
+        place = bisect_left(DURATION_BUCKETS_MS, finish.duration_ms)
+        bucket = DURATION_BUCKETS_MS[place] if place < len(DURATION_BUCKETS_MS) else "inf"
         places = (
             keys.reset(reset.reset_id),
             keys.due(tag, reset.queue),

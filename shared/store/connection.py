@@ -11,7 +11,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from shared.errors import StoreUnavailableError
-from shared.store.pool import DoubtingPool, LeanRedis, noticing
+from shared.store.pool import DoubtingPool, LeanRedis, Packer, noticing
 
 # A redis.Redis that decodes replies; its own types do not know that they are str then.
 Client: TypeAlias = Any
@@ -31,6 +31,7 @@ def connect(url: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Client:
         socket_connect_timeout=timeout_seconds,
         retry=Retry(NoBackoff(), 0),
         health_check_interval=0,
+        command_packer=Packer(),
     )
     pool.connection_class = noticing(pool.connection_class, pool)
     return LeanRedis.from_pool(pool)
