@@ -32,6 +32,7 @@ from shared.store.idempotency import IdempotencyStore
 from shared.store.limits import LimitStore
 from shared.store.pauses import PauseStore
 from shared.store.receipts import ReceiptStore
+from shared.store.refusals import RefusalStore
 from shared.store.resets import ResetStore
 from shared.store.subscriptions import SubscriptionStore
 from shared.store.suppressions import SuppressionStore
@@ -93,6 +94,7 @@ class Services:
     audit: AuditStore
     pauses: PauseStore
     waiting: WaitingStore
+    refusals: RefusalStore
     circuits: CircuitStore
     weights: WeightStore
     subscriptions: SubscriptionStore
@@ -151,6 +153,7 @@ def build_services(settings: Settings, *, client: Client, hints: Hints) -> Servi
         audit=AuditStore(client),
         pauses=PauseStore(client),
         waiting=WaitingStore(client),
+        refusals=RefusalStore(client, digests, settings),
         circuits=CircuitStore(client),
         weights=WeightStore(client),
         subscriptions=SubscriptionStore(client, digests),

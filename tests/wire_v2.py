@@ -55,6 +55,10 @@ class WireV2(Wire):
                 return repr(self.redis.zrange(key, 0, -1, withscores=True))
             case "set":
                 return repr(self.redis.smembers(key))
+            case "list":
+                return repr(self.redis.lrange(key, 0, -1))
+            case "stream":
+                return repr(self.redis.xrange(key))
             case kind:
                 raise AssertionError(f"{key} is a {kind}")
 

@@ -8,12 +8,12 @@ import orjson
 from flask import Blueprint, Response, current_app, g, request
 
 from web.calls import Answer, Asked, send_notification
-from web.explaining import find_reset_for
+from web.explaining import explain_reset, find_reset_for
 from web.house import House
 from web.json_bodies import read_body
 from web.requests import read_capped_body
 from web.resets import Credentials
-from web.schemas import SEND_NOTIFICATION, write_reset
+from web.schemas import SEND_NOTIFICATION, write_explanation, write_reset
 
 api = Blueprint("api", __name__)
 
@@ -31,6 +31,13 @@ def show_reset(reset_id: str) -> Response:
     """A reset's status and timeline."""
     reset, recipient = find_reset_for(house(), credentials(), reset_id)
     return answer(write_reset(reset, recipient=recipient))
+
+
+@api.get("/keyturn/v1/resets/<reset_id>/explanation")
+def explain_one_reset(reset_id: str) -> Response:
+    """Why a reset stands as it does, and what to do next."""
+    reset, _ = find_reset_for(house(), credentials(), reset_id)
+    return answer(write_explanation(explain_reset(house(), reset)))
 
 
 def house() -> House:

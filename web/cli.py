@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from web import (
+    cli_explaining,
     cli_holds,
     cli_levers,
     cli_people,
@@ -24,7 +25,7 @@ COMMANDS: tuple[click.Command, ...] = (
     cli_people.user,
     cli_tokens.token,
     cli_resets.reset,
-    cli_resets.explain,
+    cli_explaining.explain,
     cli_resets.status,
     cli_suppressions.suppression,
     cli_webhooks.webhook,

@@ -1,4 +1,4 @@
-"""`keyturn reset send`, `keyturn explain` and `keyturn status`: the operator's questions."""
+"""`keyturn reset send` and `keyturn status`."""
 
 from __future__ import annotations
 
@@ -7,17 +7,14 @@ from typing import Any
 
 import click
 
-from shared.errors import UserUnknownError
-from shared.models import DUE_QUEUES, Channel, Queue, Reset
+from shared.models import DUE_QUEUES, Channel, Queue
 from shared.policies import check_may_reset
-from web.cli_failures import RefusedError
 from web.cli_house import house
 from web.cli_output import json_option, print_facts, print_json
-from web.explaining import masked_recipient
 from web.house import House
 from web.recording import Order, record_reset
-from web.schemas import spell, write_reset
-from web.verdicts import NO_REQUEST, Verdict, judge
+from web.refusing import Asking, remembered
+from web.schemas import spell
 
 LATE_SECONDS = 30  # a person gives up about then
 
@@ -34,83 +31,19 @@ def reset() -> None:
 @json_option
 def send_reset(user_id: str, channel: str, *, as_json: bool) -> None:
     """Ask for a reset, under the same limits as everybody."""
-    with house() as services:
+    asked = Asking(user_id, Channel(channel), secrets.token_hex(8))
+    with house() as services, remembered(services, asked):
         user = check_may_reset(services.directory.find_user(user_id), None)
         order = Order(
             user=user,
             organisation=services.callers.find_organisation(user.org_id),
-            channel=Channel(channel),
+            channel=asked.channel,
             reset_id=services.digests.new_reset_id(user_id),
-            request_id=secrets.token_hex(8),
+            request_id=asked.request_id,
         )
         recorded = record_reset(services, order)
     facts = {"resetId": recorded.reset_id, "expiresAt": spell(recorded.deadline_at)}
     print_json(facts) if as_json else print_facts(facts)
-
-
-@click.command()
-@click.option("--reset", "reset_id", metavar="ID", help="One reset.")
-@click.option("--user", "user_id", metavar="ID", help="A user's newest reset, and those before it.")
-@click.option("--address", metavar="A", help="Everybody who has this address.")
-@json_option
-def explain(
-    reset_id: str | None, user_id: str | None, address: str | None, *, as_json: bool
-) -> None:
-    """Say in plain words why somebody got, or did not get, a message."""
-    if sum(given is not None for given in (reset_id, user_id, address)) != 1:
-        raise click.UsageError("give one of --reset, --user and --address")
-    with house() as services:
-        if reset_id is not None:
-            found = services.resets.find(reset_id)
-            resets = [found] if found else []
-        elif user_id is not None:
-            resets = _resets_of(services, user_id)
-        else:
-            resets = _resets_at(services, address or "")
-        told = [_tell(services, each) for each in resets]
-    if as_json:
-        newest = told[0] if told else _tell_verdict(NO_REQUEST)
-        print_json({"verdict": newest["verdict"], "next": newest["next"], "resets": told})
-        return
-    for facts in told or [_tell_verdict(NO_REQUEST)]:
-        print_facts(_for_people(facts))
-        click.echo()
-
-
-def _resets_of(services: House, user_id: str) -> list[Reset]:
-    if services.directory.find_user(user_id) is None:
-        raise UserUnknownError(f"there is no user {user_id!r} in the directory")
-    return services.resets.find_of_user(user_id)
-
-
-def _resets_at(services: House, address: str) -> list[Reset]:
-    users = services.directory.find_users_by_address(address)
-    if not users:
-        raise RefusedError("no user in the directory has this address")
-    return [found for user in users for found in services.resets.find_of_user(user.user_id)]
-
-
-def _tell(services: House, found: Reset) -> dict[str, Any]:
-    now = services.dues.now()
-    facts = write_reset(found, recipient=masked_recipient(services, found))
-    return {**_tell_verdict(judge(found, now)), **facts}
-
-
-def _tell_verdict(verdict: Verdict) -> dict[str, Any]:
-    return {"verdict": verdict.words, "next": verdict.next_step}
-
-
-def _for_people(facts: dict[str, Any]) -> dict[str, Any]:
-    attempts = [
-        f"{each['number']}. {each['provider']} {each['startedAt']} {each['outcome'] or 'under way'}"
-        for each in facts.get("attempts", [])
-    ]
-    events = [
-        " ".join(filter(None, (each["at"], each["type"], each["provider"], each["detail"])))
-        for each in facts.get("events", [])
-    ]
-    shown = {name: value for name, value in facts.items() if value not in (None, [], "")}
-    return shown | {n: v for n, v in (("attempts", attempts), ("events", events)) if v}
 
 
 @click.command()

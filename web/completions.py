@@ -30,6 +30,7 @@ from shared.policies import (
 from shared.store.codes import KnownCode, Notice
 from web.house import House
 from web.recording import Order, record_reset
+from web.refusing import Asking, remembered
 
 log = structlog.get_logger()
 
@@ -159,16 +160,18 @@ def request_fresh(house: House, *, user_id: str, typed_code: str) -> None:
     Raises:
         StoreUnavailableError, DirectoryUnavailableError: nothing can be recorded for anybody now.
     """
+    channel, request_id = _channel_of_code(house, user_id, typed_code), secrets.token_hex(8)
     try:
-        user = check_may_reset(house.directory.find_user(user_id), None)
-        order = Order(
-            user=user,
-            organisation=house.callers.find_organisation(user.org_id),
-            channel=_channel_of_code(house, user_id, typed_code),
-            reset_id=house.digests.new_reset_id(user_id),
-            request_id=secrets.token_hex(8),
-        )
-        record_reset(house, order)
+        with remembered(house, Asking(user_id, channel, request_id)):
+            user = check_may_reset(house.directory.find_user(user_id), None)
+            order = Order(
+                user=user,
+                organisation=house.callers.find_organisation(user.org_id),
+                channel=channel,
+                reset_id=house.digests.new_reset_id(user_id),
+                request_id=request_id,
+            )
+            record_reset(house, order)
     except (StoreUnavailableError, DirectoryUnavailableError):
         raise
     except CallerError as error:

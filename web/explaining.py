@@ -1,11 +1,19 @@
-"""The use case of reading a reset: who may, and what they see."""
+"""The use case of reading a reset and explaining it: who may, and what they see."""
 
 from __future__ import annotations
 
-from shared.errors import NotFoundError
-from shared.models import Reset
+from collections.abc import Sequence
+
+from shared.errors import CallerError, NotFoundError, ProviderMissingError, RecipientSuppressedError
+from shared.models import Channel, Kind, Reset, User
+from shared.policies import check_country, check_may_reset, check_recipient
+from shared.settings import Settings
+from shared.store.suppressions import Suppression
+from web.chain import tell_chain
+from web.facts import Explanation, Facts
 from web.house import House
 from web.resets import Credentials
+from web.verdicts import judge
 
 
 def find_reset_for(
@@ -33,3 +41,75 @@ def masked_recipient(house: House, reset: Reset) -> str | None:
         return None
     is_same = reset.recipient_digest in (None, house.suppressions.digest(recipient))
     return recipient.masked if is_same else None
+
+
+def explain_reset(house: House, reset: Reset) -> Explanation:
+    """Why this reset stands as it does; later refusals of its user play no part."""
+    return _explain(house, reset.user_id, (reset,), with_refusals=False)
+
+
+def explain_user(house: House, user_id: str) -> Explanation:
+    """Why a user got, or did not get, a message: judged by the newest thing that happened."""
+    return _explain(house, user_id, house.resets.find_of_user(user_id), with_refusals=True)
+
+
+def _explain(
+    house: House, user_id: str, resets: Sequence[Reset], *, with_refusals: bool
+) -> Explanation:
+    user = house.directory.find_user(user_id)
+    reset = next((each for each in resets if each.kind is not Kind.NOTICE), None)
+    refusals = tuple(house.refusals.find_of_user(user_id)) if with_refusals else ()
+    channel = reset.channel if reset else Channel.EMAIL
+    if refusals and (reset is None or refusals[0].at > reset.created_at):
+        channel = refusals[0].channel or channel
+    own = user.recipient(channel) if user else None
+    recipient = own.masked if own else None
+    if reset and channel is reset.channel:
+        recipient = masked_recipient(house, reset)
+    facts = Facts(
+        now=house.dues.now(),
+        user_id=user_id,
+        org_id=user.org_id if user else "",
+        reset=reset,
+        recipient=recipient,
+        suppression=_find_suppression(house, user, channel),
+        refusals=refusals,
+        obstacle=_find_obstacle(house, user, channel),
+        pauses=tuple(house.pauses.all()),
+        workers=len(house.dues.workers_seen(reset.queue)) if reset else 0,
+        is_heard=_is_heard(house.settings, reset),
+    )
+    told = tuple((each, masked_recipient(house, each)) for each in resets)
+    return Explanation(user_id, judge(facts), tell_chain(facts), told)
+
+
+def _find_suppression(house: House, user: User | None, channel: Channel) -> Suppression | None:
+    recipient = user.recipient(channel) if user else None
+    return house.suppressions.find(recipient) if recipient else None
+
+
+def _find_obstacle(house: House, user: User | None, channel: Channel) -> str | None:
+    """The name of the error that would refuse a request now, limits apart."""
+    try:
+        _check_now(house, user, channel)
+    except CallerError as error:
+        return type(error).__name__.removesuffix("Error")
+    return None
+
+
+def _check_now(house: House, user: User | None, channel: Channel) -> None:
+    found = check_may_reset(user, None)
+    recipient = check_recipient(found, channel, allow_unverified=house.settings.allow_unverified)
+    check_country(recipient, house.sms_regions)
+    if house.suppressions.find(recipient):
+        raise RecipientSuppressedError
+    if not house.provider_names[channel]:
+        raise ProviderMissingError
+
+
+def _is_heard(settings: Settings, reset: Reset | None) -> bool:
+    """True when the provider of the last attempt calls back and can prove that it does."""
+    provider = reset.attempts[-1].provider if reset and reset.attempts else None
+    if provider == "sendgrid":
+        return bool(settings.sendgrid_webhook_public_key)
+    return any(a.provider == provider and a.auth_token for a in settings.twilio_accounts)

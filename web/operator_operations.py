@@ -124,6 +124,23 @@ OPERATOR_OPERATIONS = (
     ),
     Operation(
         method="get",
+        paths=("/keyturn/v1/resets/{resetId}/explanation",),
+        name="explainReset",
+        summary="Why a reset stands as it does, and what to do next",
+        tag=TAG,
+        answer="Explanation",
+        example={
+            "verdict": "The code was used and the password changed at 2026-11-23 12:01:07 UTC.",
+            "next": "Nothing; if it was not the user, lock the user and look at the callers.",
+            "kind": "over",
+            "chain": [
+                {"at": MOMENT, "step": "call", "words": "asked for by email; organisation acme"}
+            ],
+        },
+        errors=(*AUTHENTICATION, errors.DirectoryUnavailableError),
+    ),
+    Operation(
+        method="get",
         paths=("/keyturn/v1/audit",),
         name="showAudit",
         summary="Who did what by hand, and why; the newest first",

@@ -13,6 +13,7 @@ from web.api_shapes import (
     an_object,
     reference,
 )
+from web.facts import VerdictKind
 from web.lever_schemas import MOST_NAME_CHARACTERS, MOST_PER_SECOND
 from web.levers import LIMITS, MOST_REASON_CHARACTERS
 
@@ -83,6 +84,14 @@ OPERATOR_SHAPES: dict[str, Shape] = {
         expiresAt=MOMENT,
         details=DETAILS,
     ),
+    "Explanation": an_object(
+        required=("verdict", "next", "kind", "chain"),
+        verdict=TEXT | {"description": "What happened, in plain words"},
+        next=TEXT | {"description": "What to do"},
+        kind={"enum": [each.value for each in VerdictKind]},
+        chain={"type": "array", "items": reference("Step")},
+    ),
+    "Step": an_object(required=("at", "step", "words"), at=MOMENT, step=TEXT, words=TEXT),
     "AuditEntry": an_object(
         required=("at", "by", "action", "target", "reason"),
         at=MOMENT,

@@ -15,6 +15,7 @@ from web.lever_rights import authenticate, by_token, require_reset
 from web.levers import Why, check_reason
 from web.once import record_once
 from web.recording import Order, record_reset
+from web.refusing import Asking, remembered
 from web.resets import Credentials, read_channel
 
 
@@ -51,14 +52,15 @@ def _resend(house: House, credentials: Credentials, wanted: WantedResend) -> Rec
         order = _order(house, old, channel, reset_id, wanted, caller=caller)
         return _record(house, old, order, why)
 
-    return record_once(
-        house,
-        caller,
-        wanted.idempotency_key,
-        user_id=old.user_id,
-        meaning=("resend", old.reset_id, channel),
-        record=record,
-    )
+    with remembered(house, Asking(old.user_id, channel, wanted.request_id, caller)):
+        return record_once(
+            house,
+            caller,
+            wanted.idempotency_key,
+            user_id=old.user_id,
+            meaning=("resend", old.reset_id, channel),
+            record=record,
+        )
 
 
 def resend_by_hand(house: House, reset_id: str, channel: Channel | None, why: Why) -> Recorded:
@@ -71,8 +73,9 @@ def resend_by_hand(house: House, reset_id: str, channel: Channel | None, why: Wh
     if old is None:
         raise NotFoundError
     wanted = WantedResend(reset_id, request_id=secrets.token_hex(8))
-    new_id = house.digests.new_reset_id(old.user_id)
-    return _record(house, old, _order(house, old, channel or old.channel, new_id, wanted), why)
+    new_id, channel = house.digests.new_reset_id(old.user_id), channel or old.channel
+    with remembered(house, Asking(old.user_id, channel, wanted.request_id)):
+        return _record(house, old, _order(house, old, channel, new_id, wanted), why)
 
 
 def _order(

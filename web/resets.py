@@ -11,6 +11,7 @@ from shared.store.resets import Recorded
 from web.house import House
 from web.once import record_once
 from web.recording import Order, record_reset
+from web.refusing import Asking, remembered
 
 MAX_USER_ID_CHARACTERS = 200
 CHANNELS_BY_NAME = {"TYPE_EMAIL": Channel.EMAIL, "TYPE_SMS": Channel.SMS}
@@ -64,14 +65,16 @@ def _request_reset(house: House, credentials: Credentials, wanted: WantedReset) 
         )
         return record_reset(house, order)
 
-    return record_once(
-        house,
-        caller,
-        wanted.idempotency_key,
-        user_id=wanted.user_id,
-        meaning=("v1", organisation.org_id, channel),
-        record=record,
-    )
+    asked = Asking(wanted.user_id, channel, wanted.request_id, caller)
+    with remembered(house, asked):
+        return record_once(
+            house,
+            caller,
+            wanted.idempotency_key,
+            user_id=wanted.user_id,
+            meaning=("v1", organisation.org_id, channel),
+            record=record,
+        )
 
 
 def read_channel(value: str | int | None) -> Channel:

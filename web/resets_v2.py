@@ -25,6 +25,7 @@ from shared.store.resets import Recorded
 from web.house import House
 from web.once import record_once
 from web.recording import Order, record_reset
+from web.refusing import Asking, remembered
 from web.resets import Credentials, check_user_id
 
 MAX_TEMPLATE_CHARACTERS = 200
@@ -84,14 +85,16 @@ def _request(
         )
         return record_reset(house, order)
 
-    recorded = record_once(
-        house,
-        caller,
-        wanted.idempotency_key,
-        user_id=wanted.user_id,
-        meaning=("v2", kind, channel, wanted.url_template or ""),
-        record=record,
-    )
+    asked = Asking(wanted.user_id, channel, wanted.request_id, caller)
+    with remembered(house, asked):
+        recorded = record_once(
+            house,
+            caller,
+            wanted.idempotency_key,
+            user_id=wanted.user_id,
+            meaning=("v2", kind, channel, wanted.url_template or ""),
+            record=record,
+        )
     return recorded, _code_of(house, recorded) if wanted.returns_code else None
 
 

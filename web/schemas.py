@@ -12,6 +12,7 @@ from shared.codes import Code
 from shared.models import Attempt, DeliveryEvent, Reset
 from shared.store.resets import Recorded
 from web.completions import Completed
+from web.facts import Explanation
 from web.json_bodies import EnumValue, StrictBoolean, WireSchema, check_oneof
 
 
@@ -140,4 +141,16 @@ def _write_event(event: DeliveryEvent) -> dict[str, Any]:
         "type": event.type,
         "provider": event.provider,
         "detail": event.detail,
+    }
+
+
+def write_explanation(told: Explanation) -> dict[str, Any]:
+    """A verdict, the next action, and what happened, step by step."""
+    return {
+        "verdict": told.verdict.words,
+        "next": told.verdict.next_step,
+        "kind": told.verdict.kind.value,
+        "chain": [
+            {"at": spell(each.at), "step": each.step, "words": each.words} for each in told.chain
+        ],
     }

@@ -63,6 +63,11 @@ def made(tag: str, bucket: int) -> str:
     return f"{tag}:made:{bucket}"
 
 
+def refusals(tag: str, user_digest: str) -> str:
+    """LIST, why a user's last refused requests were refused; as long as records."""
+    return f"{tag}:no:{user_digest}"
+
+
 def counters(tag: str) -> str:
     """HASH, what was counted since the beginning, for /metrics; for ever."""
     return f"{tag}:m"

@@ -79,7 +79,7 @@ def test_a_cleared_user_may_ask_again_at_once(run):
         (("resume", "organisation", "nowhere", *WHY), 1, "there is no organisation"),
         (("pause", "planet", "earth", *WHY), 2, "planet"),
         (("pause", "queue", "bulk"), 2, "--reason"),
-        (("pause", "queue", "bulk", "--reason", " "), 1, "reason must be one line"),
+        (("pause", "queue", "bulk", "--reason", " "), 1, "reason must have 1 to 500"),
         (("resume", "queue", "bulk", "--rate", "0", *WHY), 2, "--rate"),
         (("limit", "clear", *WHY), 2, "give one of"),
         (("limit", "clear", "--user", "a", "--org", "b", *WHY), 2, "give one of"),

@@ -45,7 +45,7 @@ end
 if now >= deadline then
   if doubts > 0 then return over('expired', 'in_doubt') end
   if h[13] then return over('expired', 'held') end
-  if string.find(h[12] or '', '^paused_') then return over('expired', h[12]) end
+  if string.find(h[12] or '', 'paused', 1, true) then return over('expired', h[12]) end
   return over('expired', st == 'retrying' and 'no_provider_in_time' or 'not_sent_in_time')
 end
 if st == 'unknown' and (doubts >= 2 or h[4] or h[5]) then

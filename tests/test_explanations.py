@@ -1,0 +1,578 @@
+"""Every verdict of `keyturn explain`, made by letting it happen: calls, deliveries, callbacks."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from shared.errors import (
+    DoubtfulProviderError,
+    PermanentProviderError,
+    TransientProviderError,
+)
+from shared.models import Channel, Recipient, Status
+from shared.store.pauses import Scope
+from tests.builders import a_user
+from tests.callback_builders import (
+    TWILIO_SID,
+    TWILIO_TOKEN,
+    SendGridKey,
+    a_body,
+    a_mail_event,
+    a_status,
+    form_body,
+    twilio_headers,
+    twilio_query,
+)
+from tests.delivery_house import DeliveryHouse, ScriptedProvider
+from tests.store_builders import Stores
+from tests.wire_v2 import WireV2
+from web.explaining import explain_reset, explain_user
+from web.facts import VerdictKind
+from web.house import open_house
+from web.verdicts import VERDICTS
+from worker.receipts import ReceiptDesk
+
+KEY = SendGridKey()
+WHO = {"by": "eve", "reason": "a test"}
+MOMENT = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"
+MAIL = Recipient(Channel.EMAIL, "ada@example.com")
+
+
+class LaterDues:
+    """The due sets, looked at from a later moment."""
+
+    def __init__(self, dues, later):
+        self._dues, self._later = dues, later
+
+    def now(self):
+        return self._dues.now() + self._later
+
+    def __getattr__(self, name):
+        return getattr(self._dues, name)
+
+
+class Story(WireV2):
+    """A caller, a worker, the providers' callbacks, and whoever asks why."""
+
+    def __init__(self, client, *providers, **settings):
+        facts = {
+            "sendgrid_webhook_public_key": KEY.public,
+            "twilio_account_sid": TWILIO_SID,
+            "twilio_auth_token": TWILIO_TOKEN,
+        }
+        super().__init__(client, **(facts | settings))
+        services = self.services
+        stores = Stores(
+            client,
+            services.digests,
+            services.resets,
+            services.code_store,
+            services.dues,
+            services.counters,
+        )
+        wanted = providers or (
+            ScriptedProvider(name="sendgrid"),
+            ScriptedProvider(name="twilio", channel=Channel.SMS),
+        )
+        by_channel = {c: [p for p in wanted if p.channel is c] for c in Channel}
+        self.worker = DeliveryHouse(services, stores, by_channel)
+        services.dues.say_seen("urgent,receipts w1")
+
+    def ask(self, channel="email", **headers):
+        """The call, and the id of its reset."""
+        response = self.reset(body={"type": f"TYPE_{channel.upper()}"}, **headers)
+        return response.headers.get("Keyturn-Reset-Id")
+
+    def send(self, channel="email"):
+        """The call, and what a worker does with it."""
+        reset_id = self.ask(channel)
+        self.worker.deliver(reset_id)
+        return reset_id
+
+    def tell_mail(self, event, reset_id, **facts):
+        """SendGrid's callback, applied."""
+        body = a_body(a_mail_event(event, reset_id, **facts))
+        self._apply(self.call("/callbacks/sendgrid", data=body, headers=KEY.headers(body)))
+
+    def tell_sms(self, status, reset_id, **facts):
+        """Twilio's callback, applied."""
+        form, query = a_status(status, sid="m1", **facts), twilio_query(reset_id)
+        told = {"data": form_body(form), "headers": twilio_headers(query, form)}
+        self._apply(self.call(f"/callbacks/twilio?{query}", **told))
+
+    def _apply(self, response):
+        assert response.status_code == 204
+        desk = ReceiptDesk(self.services)
+        for shard in self.services.receipts.shards_waiting():
+            desk.apply(shard)
+
+    def code(self, reset_id):
+        reset = self.services.resets.find(reset_id)
+        return self.services.codes.code(reset_id, reset.key_id).signs
+
+    def explain(self, *, later=None):
+        """Why ada stands as she does."""
+        return explain_user(self._house(later), "ada").verdict
+
+    def explain_one(self, reset_id):
+        house = self._house(None)
+        return explain_reset(house, house.resets.find(reset_id)).verdict
+
+    def chain(self):
+        return [step.step for step in explain_user(self._house(None), "ada").chain]
+
+    def _house(self, later):
+        house = open_house(self.services)
+        return replace(house, dues=LaterDues(house.dues, later or timedelta()))
+
+
+@pytest.fixture
+def story(client):
+    return Story(client)
+
+
+def test_no_request_reached_us(story):
+    verdict = story.explain()
+
+    assert verdict.kind is VerdictKind.NO_REQUEST
+    assert "No request for this user reached Keyturn" in verdict.words
+    assert "calling system" in verdict.next_step
+
+
+def test_no_request_reached_us_and_one_would_be_refused(story):
+    a_user(story.services, email=None)
+
+    assert "one would be refused now: the user has no verified address" in story.explain().words
+
+
+@pytest.mark.parametrize(
+    ("setting", "words", "lever"),
+    [
+        ({"user_cooldown_seconds": 600.0}, "pause between two", "--user ada"),
+        ({"user_limit_per_hour": 1}, "resets in an hour", "--user ada"),
+        ({"user_limit_per_day": 1}, "resets in a day", "--user ada"),
+        ({"org_limit_per_minute": 1}, "organisation's resets", "--org acme"),
+        ({"caller_limit_per_minute": 1}, "caller's resets", "--caller "),
+        ({"sms_budget_per_day": 1}, "SMS of a day", "--sms-budget"),
+    ],
+)
+def test_a_limit_refused_it(client, setting, words, lever):
+    story = Story(client, **setting)
+    first = story.ask("sms")
+    story.worker.stores.end_in(first, -1, user_id="ada")
+    assert story.ask("sms", X_Request_Id="r-17") is None
+    assert story.ask("sms", X_Request_Id="r-18") is None
+
+    verdict = story.explain()
+
+    assert verdict.kind is VerdictKind.LIMITED
+    assert words in verdict.words
+    assert "by SMS" in verdict.words
+    assert "(2 times since" in verdict.words
+    assert "request r-18" in verdict.words
+    assert re.search(f"until {MOMENT}", verdict.words)
+    assert f"keyturn limit clear {lever}" in verdict.next_step
+
+
+def test_a_limit_that_is_over_says_so(client):
+    story = Story(client, user_cooldown_seconds=60.0)
+    first = story.ask()
+    story.worker.stores.end_in(first, -1, user_id="ada")
+    story.ask()
+
+    assert "That is over" in story.explain(later=timedelta(minutes=2)).next_step
+
+
+def test_a_refusal_says_nothing_while_the_reset_before_it_still_helps(client):
+    story = Story(client, user_cooldown_seconds=60.0)
+    story.send()
+    assert story.ask() is None
+
+    assert story.explain().kind is VerdictKind.ACCEPTED
+    assert "refused" in story.chain()
+
+
+def test_no_usable_address_at_the_call(story):
+    a_user(story.services, phone=None)
+    assert story.ask("sms") is None
+
+    verdict = story.explain()
+
+    assert verdict.kind is VerdictKind.NO_ADDRESS
+    assert "no verified address" in verdict.words
+    assert "in the directory" in verdict.next_step
+
+
+def test_no_usable_address_any_more(story):
+    reset_id = story.ask()
+    a_user(story.services, email=None)
+    story.worker.deliver(reset_id)
+
+    verdict = story.explain()
+
+    assert verdict.kind is VerdictKind.NO_ADDRESS
+    assert f"keyturn reset resend {reset_id} --channel sms" in verdict.next_step
+
+
+def test_a_refusal_that_was_mended_says_so(story):
+    a_user(story.services, phone=None)
+    story.ask("sms")
+    a_user(story.services)
+
+    assert "That has been mended: ask again now" in story.explain().next_step
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({"state": "locked"}, "locked or deactivated"),
+        ({"state": "initial"}, "not yet initialised"),
+        ({"kind": "machine"}, "is a machine"),
+    ],
+)
+def test_a_user_who_may_have_no_reset(story, facts, words):
+    a_user(story.services, **facts)
+    assert story.ask() is None
+
+    verdict = story.explain()
+
+    assert verdict.kind is VerdictKind.REFUSED
+    assert words in verdict.words
+
+
+def test_no_provider_is_there(client):
+    story = Story(client, email_providers=())
+    assert story.ask() is None
+
+    verdict = story.explain()
+
+    assert verdict.kind is VerdictKind.REFUSED
+    assert "KEYTURN_EMAIL_PROVIDERS" in verdict.next_step
+
+
+def test_a_link_that_leads_elsewhere(story):
+    story.reset_v2(body={"sendLink": {"urlTemplate": "https://evil.example/{{.Code}}"}})
+
+    assert "host that is not allowed" in story.explain().words
+
+
+def test_it_waits_in_a_queue(story):
+    story.ask()
+
+    verdict = story.explain(later=timedelta(seconds=42))
+
+    assert verdict.kind is VerdictKind.WAITING
+    assert "waiting in the urgent queue for 42 s" in verdict.words
+    assert "keyturn status" in verdict.next_step
+
+
+def test_it_waits_and_nobody_works(client):
+    story = Story(client)
+    story.services.dues.forget_worker("urgent,receipts w1")
+    story.ask()
+
+    verdict = story.explain()
+
+    assert "no worker of that queue was seen" in verdict.words
+    assert "python -m worker --queues urgent" in verdict.next_step
+
+
+@pytest.mark.parametrize(
+    ("scope", "name"),
+    [(Scope.QUEUE, "urgent"), (Scope.CHANNEL, "email"), (Scope.ORGANISATION, "acme")],
+)
+def test_it_waits_because_somebody_paused_it(story, scope, name):
+    story.services.pauses.pause(scope, name, by="eve", reason="they asked")
+    story.send()
+
+    verdict = story.explain()
+
+    assert verdict.kind is VerdictKind.WAITING
+    assert f"the {scope} {name} has been paused by eve since" in verdict.words
+    assert "(they asked)" in verdict.words
+    assert f"keyturn resume {scope} {name}" in verdict.next_step
+
+
+def test_it_waits_because_its_only_provider_is_paused(story):
+    story.services.pauses.pause(Scope.PROVIDER, "sendgrid", by="eve", reason="an outage")
+    story.send()
+
+    assert "the provider sendgrid has been paused by eve" in story.explain().words
+
+
+def test_it_waits_because_somebody_holds_it(story):
+    reset_id = story.ask()
+    story.services.waiting.hold(reset_id, by="eve", reason="a suspicion")
+    story.worker.deliver(reset_id)
+
+    verdict = story.explain()
+
+    assert verdict.kind is VerdictKind.WAITING
+    assert "by eve: a suspicion" in verdict.words
+    assert f"keyturn reset release {reset_id}" in verdict.next_step
+
+
+def test_it_is_tried_again(client):
+    story = Story(client, ScriptedProvider(TransientProviderError("http_503", "out of service")))
+    story.send()
+
+    verdict = story.explain()
+
+    assert verdict.kind is VerdictKind.RETRYING
+    assert "Attempt 1 at p1 ended as transient (out of service)" in verdict.words
+    assert re.search(f"retried until {MOMENT}", verdict.words)
+    assert re.search(f"next attempt is due at {MOMENT}", verdict.next_step)
+
+
+def test_it_is_in_doubt(client):
+    story = Story(client, ScriptedProvider(DoubtfulProviderError("timeout", "no answer")))
+    story.send()
+
+    verdict = story.explain()
+
+    assert verdict.kind is VerdictKind.RETRYING
+    assert "the provider may have it" in verdict.words
+    assert "the same code" in verdict.next_step
+
+
+def test_it_failed_for_good(client):
+    story = Story(client, ScriptedProvider(PermanentProviderError("http_400", "no such box")))
+    reset_id = story.send()
+
+    verdict = story.explain()
+
+    assert verdict.kind is VerdictKind.FAILED
+    assert "It failed for good: no such box" in verdict.words
+    assert f"keyturn reset resend {reset_id}" in verdict.next_step
+
+
+def test_it_was_taken_and_no_receipt_is_normal_so_early(story):
+    story.send()
+
+    verdict = story.explain()
+
+    assert verdict.kind is VerdictKind.ACCEPTED
+    assert "sendgrid took it at" in verdict.words
+    assert "its message id: m1" in verdict.words
+    assert "normal so early" in verdict.words
+
+
+@pytest.mark.parametrize(("channel", "minutes"), [("email", 6), ("sms", 3)])
+def test_it_was_taken_and_the_receipt_is_late(story, channel, minutes):
+    story.send(channel)
+
+    verdict = story.explain(later=timedelta(minutes=minutes))
+
+    assert verdict.kind is VerdictKind.ACCEPTED
+    assert "that is late" in verdict.words
+    assert "are callbacks coming in" in verdict.next_step
+
+
+def test_it_was_taken_by_a_provider_that_tells_no_more(client):
+    story = Story(client, ScriptedProvider(name="smtp"))
+    story.send()
+
+    assert "it tells us no more" in story.explain(later=timedelta(minutes=30)).words
+
+
+def test_its_code_was_returned(story):
+    story.a_code()
+
+    verdict = story.explain()
+
+    assert verdict.kind is VerdictKind.ACCEPTED
+    assert "returned to the caller" in verdict.words
+
+
+def test_it_is_deferred(story):
+    reset_id = story.send()
+    story.tell_mail("deferred", reset_id)
+
+    verdict = story.explain()
+
+    assert verdict.kind is VerdictKind.DEFERRED
+    assert re.search(f"sendgrid has it and has been waiting since {MOMENT}", verdict.words)
+    assert "goes on trying" in verdict.next_step
+
+
+def test_it_bounced_and_the_address_is_suppressed(story):
+    reset_id = story.send()
+    story.tell_mail("bounce", reset_id, type="bounce", status="5.1.1")
+
+    verdict = story.explain()
+
+    assert verdict.kind is VerdictKind.BOUNCED
+    assert "It came back" in verdict.words
+    assert re.search(rf"a\*\*\*@example.com is not written to since {MOMENT}", verdict.words)
+    assert "keyturn suppression lift" in verdict.next_step
+    assert "--channel sms" in verdict.next_step
+
+
+def test_the_next_call_after_a_bounce_is_explained_too(story):
+    story.tell_mail("bounce", story.send(), type="bounce", status="5.1.1")
+    assert story.ask() is None
+
+    verdict = story.explain()
+
+    assert verdict.kind is VerdictKind.BOUNCED
+    assert "was refused: a***@example.com is not written to since" in verdict.words
+
+
+def test_it_was_suppressed_before_it_went_out(story):
+    reset_id = story.ask()
+    story.services.suppressions.add(MAIL, reason="complaint", source="operator eve")
+    story.worker.deliver(reset_id)
+
+    verdict = story.explain()
+
+    assert verdict.kind is VerdictKind.BOUNCED
+    assert "Nothing was sent: the recipient complained" in verdict.words
+    assert "says operator eve" in verdict.words
+
+
+def test_it_was_delivered(story):
+    reset_id = story.send()
+    story.tell_mail("delivered", reset_id)
+
+    verdict = story.explain()
+
+    assert verdict.kind is VerdictKind.DELIVERED
+    assert re.search(
+        rf"sendgrid says it arrived at {MOMENT}, at a\*\*\*@example.com", verdict.words
+    )
+    assert "spam folder" in verdict.next_step
+
+
+def test_it_was_delivered_and_expired_unused(story):
+    story.tell_sms("delivered", story.send("sms"))
+
+    verdict = story.explain(later=timedelta(minutes=11))
+
+    assert verdict.kind is VerdictKind.OVER
+    assert "twilio says it arrived" in verdict.words
+    assert "+41*****67" in verdict.words
+    assert "expired" in verdict.words
+
+
+def test_it_was_opened_and_not_used(story):
+    reset_id = story.send()
+    story.set_password(password="weak", code=story.code(reset_id))
+
+    verdict = story.explain()
+
+    assert verdict.kind is VerdictKind.OVER
+    assert "no new password was set" in verdict.words
+
+
+def test_it_expired_before_anybody_got_to_it(story):
+    reset_id = story.ask()
+    story.worker.stores.end_in(reset_id, -1, user_id="ada")
+    story.worker.deliver(reset_id)
+
+    verdict = story.explain()
+
+    assert verdict.kind is VerdictKind.OVER
+    assert "no worker got to it" in verdict.words
+
+
+def test_it_was_used_already(story):
+    reset_id = story.send()
+    assert story.set_password(code=story.code(reset_id)).status_code == 200
+
+    verdict = story.explain()
+
+    assert verdict.kind is VerdictKind.OVER
+    assert re.search(f"the password changed at {MOMENT}", verdict.words)
+
+
+def test_it_was_overtaken(story):
+    first = story.ask()
+    story.ask()
+
+    verdict = story.explain_one(first)
+
+    assert verdict.kind is VerdictKind.OVER
+    assert "a newer reset of the same user overtook it" in verdict.words
+
+
+def test_the_country_is_blocked(client):
+    story = Story(client, sms_countries=("DE",))
+    assert story.ask("sms") is None
+
+    verdict = story.explain()
+
+    assert verdict.kind is VerdictKind.BLOCKED
+    assert "KEYTURN_SMS_COUNTRIES" in verdict.next_step
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [("30005", "no SMS can be sent to this number"), ("30004", "the handset or its carrier")],
+)
+def test_the_number_is_blocked(story, code, words):
+    story.tell_sms("undelivered", story.send("sms"), ErrorCode=code)
+
+    verdict = story.explain()
+
+    assert verdict.kind is VerdictKind.BLOCKED
+    assert words in verdict.words
+    assert "--channel email" in verdict.next_step
+
+
+def test_every_status_has_a_verdict():
+    assert set(VERDICTS) == set(Status)
+
+
+def test_the_chain_stands_in_order(story):
+    reset_id = story.send()
+    story.tell_mail("delivered", reset_id)
+    story.set_password(code=story.code(reset_id))
+
+    chain = story.chain()
+
+    assert chain == [
+        *("call", "limits", "queue", "attempt", "receipt", "opened", "completed", "deadline")
+    ]
+
+
+def test_no_verdict_names_an_address_or_a_code(story):
+    story.tell_mail("bounce", story.send(), type="bounce", status="5.1.1")
+    reset_id = story.ask("sms")
+
+    told = explain_user(open_house(story.services), "ada")
+
+    text = repr((told.verdict, told.chain))
+    assert "ada@example.com" not in text
+    assert "+41791234567" not in text
+    assert story.code(reset_id) not in text
+
+
+def test_refusals_name_no_address(story):
+    a_user(story.services, phone=None)
+    story.ask("sms")
+    story.services.suppressions.add(MAIL, reason="bounce", source="sendgrid")
+    story.ask()
+
+    kept = [story.redis.lrange(key, 0, -1) for key in story.redis.scan_iter("*:no:*")]
+    assert len(kept[0]) == 2
+    assert "ada@example" not in repr(kept)
+
+
+def test_the_api_tells_the_same(story):
+    reset_id = story.send()
+    path = f"/keyturn/v1/resets/{reset_id}/explanation"
+
+    told = story.call(path, method="GET", headers=story.headers()).get_json()
+
+    verdict = story.explain_one(reset_id)
+    assert (told["verdict"], told["next"], told["kind"]) == (
+        *(verdict.words, verdict.next_step),
+        verdict.kind.value,
+    )
+    assert [step["step"] for step in told["chain"]][:4] == ["call", "limits", "queue", "attempt"]
+    assert json.dumps(told)

@@ -1,0 +1,81 @@
+"""The chain of what happened: call, limits, queue, attempts, receipts, opened, completed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from shared.models import Attempt, DeliveryEvent, Kind, Reset
+from shared.store.refusals import Refusal
+from web.facts import Facts, Step
+from web.verdict_words import ending, why
+
+
+def tell_chain(facts: Facts) -> tuple[Step, ...]:
+    """What happened, in order; the refusals of the user among it."""
+    steps = [_refused(refusal) for refusal in facts.refusals]
+    if facts.reset:
+        steps += _steps(facts, facts.reset)
+    return tuple(sorted(steps, key=lambda step: step.at))
+
+
+def _refused(refusal: Refusal) -> Step:
+    limit = f" ({refusal.limit})" if refusal.limit else ""
+    often = f", {refusal.times} times" if refusal.times > 1 else ""
+    request = f", request {refusal.request_id}" if refusal.request_id else ""
+    channel = f" by {refusal.channel}" if refusal.channel else ""
+    return Step(refusal.at, "refused", f"a call{channel}{request}: {refusal.word}{limit}{often}")
+
+
+def _steps(facts: Facts, reset: Reset) -> Iterator[Step]:
+    yield Step(reset.created_at, "call", _call(reset))
+    if reset.kind is not Kind.NOTICE:
+        yield Step(reset.created_at, "limits", "passed")
+    if reset.kind is Kind.RETURNED:
+        yield Step(reset.created_at, "returned", "the caller got the code; nothing is sent")
+    else:
+        yield Step(reset.created_at, "queue", f"recorded in {reset.queue.value}")
+    for attempt in reset.attempts:
+        yield _attempt(attempt)
+    for event in reset.events:
+        yield _event(reset, event)
+    if reset.opened_at:
+        yield Step(reset.opened_at, "opened", "the right code was entered")
+    if reset.completed_at:
+        yield Step(reset.completed_at, "completed", "the password was changed")
+    yield from _outlook(facts, reset)
+
+
+def _event(reset: Reset, event: DeliveryEvent) -> Step:
+    """Providers tell whole seconds: what they report came after the attempt all the same."""
+    detail = f": {event.detail}" if event.detail else ""
+    if event.provider is None:
+        return Step(event.at, "operator", f"{event.type} {event.detail or ''}".strip())
+    begun = [each.started_at for each in reset.attempts if each.provider == event.provider]
+    return Step(max([event.at, *begun[:1]]), "receipt", f"{event.provider} {event.type}{detail}")
+
+
+def _outlook(facts: Facts, reset: Reset) -> Iterator[Step]:
+    if reset.next_look_at and not reset.status.is_final:
+        yield Step(reset.next_look_at, "due", f"the next look, now {reset.status}")
+    words = "the code ends" if facts.now < reset.deadline_at else "the code ended"
+    told = f"{words}; the reset is {reset.status}"
+    yield Step(reset.deadline_at, "deadline", told + (f": {why(reset)}" if reset.reason else ""))
+
+
+def _call(reset: Reset) -> str:
+    facts = {
+        "request": reset.request_id,
+        "organisation": reset.org_id,
+        "batch": reset.batch_id,
+        "reset": reset.reset_id,
+    }
+    named = ", ".join(f"{name} {value}" for name, value in facts.items() if value)
+    return f"asked for by {reset.channel}; {named}"
+
+
+def _attempt(attempt: Attempt) -> Step:
+    detail = f" ({attempt.detail})" if attempt.detail else ""
+    number = attempt.provider_message_id
+    message = f", message id {number}" if number else ""
+    words = f"{attempt.number}. {attempt.provider}: {ending(attempt)}{detail}{message}"
+    return Step(attempt.started_at, "attempt", words)
