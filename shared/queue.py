@@ -26,6 +26,7 @@ MOST_WAITING = 1000  # hints in the broker; more would only be memory
 MOST_AT_ONCE = 200
 GATHER_SECONDS = 0.005  # between two trips to the broker: under load many hints share one
 REST_SECONDS = 0.5  # after a failure
+FAILING_SECONDS = 10.0  # how long one failure counts when nothing was to be published since
 
 # Why these values: docs/decisions/0001-the-queue-is-a-hint.md
 CELERY_CONFIGURATION: dict[str, Any] = {
@@ -44,6 +45,7 @@ CELERY_CONFIGURATION: dict[str, Any] = {
     "worker_cancel_long_running_tasks_on_connection_loss": False,
     "broker_connection_retry_on_startup": True,
     "broker_connection_max_retries": None,
+    "broker_channel_error_retry": True,  # a full broker is no reason to end
     "broker_transport_options": {
         "socket_timeout": 3,
         "socket_connect_timeout": 1,
@@ -76,7 +78,7 @@ class HintPublisher:
         self._lock = threading.Lock()
         self._envelope = TaskEnvelope(app)
         self._gauge = BrokerGauge(app)
-        self._is_failing = False
+        self._failed_at = -FAILING_SECONDS
         self._full: set[Queue] = set()  # lists in the broker that were too long when last seen
 
     def publish(self, hint: Hint) -> None:
@@ -94,8 +96,8 @@ class HintPublisher:
         self._gauge.close()
 
     def is_failing(self) -> bool:
-        """True from a failure to publish until something is published again."""
-        return self._is_failing
+        """True from a failure to publish until something is published, or for a while."""
+        return time.monotonic() - self._failed_at < FAILING_SECONDS
 
     def waiting(self, queue: Queue) -> int:
         """How many hints the broker holds for a queue; 0 where it cannot be asked so.
@@ -132,11 +134,11 @@ class HintPublisher:
                     connection.ensure_connection(**AT_ONCE)
                 if hints:
                     self._publish_all(connection.default_channel, hints)
-                    self._is_failing = False
+                    self._failed_at = -FAILING_SECONDS
                 if not is_last:
                     time.sleep(GATHER_SECONDS)
             except Exception as error:  # whatever kombu fails with: the thread must not end
-                self._is_failing = True
+                self._failed_at = time.monotonic()
                 log.warning("hints.dropped", number=len(hints), exc_info=error)
                 with contextlib.suppress(Exception):  # what is broken may fail to close
                     connection.close()  # type: ignore[union-attr]

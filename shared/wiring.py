@@ -56,7 +56,7 @@ class Hints(Protocol):
         """True when the broker answers now."""
 
     def is_failing(self) -> bool:
-        """True from a failure to publish until something is published again."""
+        """True from a failure to publish until something is published, or for a while."""
 
     def waiting(self, queue: Queue) -> int:
         """How many hints wait in the broker.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import uuid
@@ -148,14 +149,20 @@ def _build() -> Celery:
     listen(app, ears := Ears())
     process = WorkerProcess(app, settings, desk, ears)
     keep: dict[str, Any] = {"weak": False}
-    signals.setup_logging.connect(
-        lambda **_: set_up_logging(settings.log_level, service="worker"), **keep
-    )
+    signals.setup_logging.connect(lambda **_: _set_up_logging(settings), **keep)
     signals.worker_init.connect(process.set_up, **keep)
     signals.worker_ready.connect(process.note_ready, **keep)
     signals.worker_shutting_down.connect(process.stop_sweeping, **keep)
     signals.worker_shutdown.connect(process.end, **keep)
     return app
+
+
+def _set_up_logging(settings: Settings) -> None:
+    set_up_logging(settings.log_level, service="worker")
+    # At every lost connection Celery speaks of late acknowledgement, which nobody here uses.
+    logging.getLogger("py.warnings").addFilter(
+        lambda record: "late acknowledgement" not in record.getMessage()
+    )
 
 
 app = _build()

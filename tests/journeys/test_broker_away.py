@@ -173,6 +173,40 @@ def test_a_full_server_sends_what_it_has_and_refuses_what_is_new(open_beside, st
     wait_until(lambda: arrives(house, stub) < 2, seconds=30, what="as fast as before")
 
 
+def test_a_worker_that_starts_on_a_full_server_sends_what_is_recorded(open_beside, stub):
+    house = open_beside()
+    arrives(house, stub)
+    worker = house.pid_of("worker")
+    os.kill(worker, signal.SIGSTOP)
+    reset_id = ask(house)
+
+    with redis.Redis.from_url(house.redis_url) as admin:
+        admin.config_set("maxmemory", "1")
+        os.kill(worker, signal.SIGKILL)
+        wait_until(
+            lambda: is_accepted(house, reset_id), seconds=20, what="the message and its outcome"
+        )
+        admin.config_set("maxmemory", "0")
+
+    wait_until(lambda: house.events("broker.back"), seconds=20, what="hints arrive again")
+    assert [event["status"] for event in house.events("process.ended")] == [-signal.SIGKILL]
+    assert len(stub.taken) == 2
+
+
+def test_a_worker_whose_connections_are_cut_takes_hints_again(open_beside, broker, stub):
+    house = open_beside(broker)
+    arrives(house, stub)
+
+    for _ in range(5):
+        with broker.ask() as admin:
+            admin.client_kill_filter(_type="normal", skipme=True)
+        arrives(house, stub)
+
+    wait_until(lambda: arrives(house, stub) < 0.25, seconds=20, what="hints as fast as before")
+    assert house.events("process.ended") == []
+    assert len(stub.taken) == len({entry["resetId"] for entry in stub.taken})
+
+
 def is_accepted(house, reset_id):
     answer = requests.get(
         f"{house.url}/keyturn/v1/resets/{reset_id}",
