@@ -117,11 +117,12 @@ class Preparation:
         return self._choice.choose(claim)
 
     def admit(self, claim: Claim, provider: str) -> None:
-        """Give nothing when a doubtful attempt may be repeated now.
+        """Give nothing when a doubtful attempt may be repeated now, by one who cannot be asked.
 
         Raises:
-            SettledError: its provider is left alone.
+            SettledError: its channel holds what is in doubt, or its provider is left alone.
         """
+        verdicts.check_may_resend(claim, self._house.settings, can_ask=False)
         self._choice.admit(claim, provider)
 
     def code(self, claim: Claim) -> Code:

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from shared.errors import SettingsError
 from shared.settings import load_settings
+from tests.callback_builders import SendGridKey
+
+RSA_KEY = base64.b64encode(
+    rsa.generate_private_key(65537, 2048)
+    .public_key()
+    .public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+).decode()
 
 
 def test_a_durability_nobody_knows_is_refused():
@@ -50,6 +61,10 @@ def test_the_short_lives_of_tests_are_taken():
         ({"KEYTURN_SMS_PRICES": "XX=1"}, "XX is no region"),
         ({"KEYTURN_SMS_PRICES": "CH=1,ch=2"}, "names CH twice"),
         ({"KEYTURN_SMS_PRICES": "CH=-1"}, "must look like CH=0.07"),
+        ({"KEYTURN_SENDGRID_WEBHOOK_PUBLIC_KEY": "no base64!"}, "must be the verification key"),
+        ({"KEYTURN_SENDGRID_WEBHOOK_PUBLIC_KEY": "AAAA"}, "must be the verification key"),
+        ({"KEYTURN_SENDGRID_WEBHOOK_PUBLIC_KEY": RSA_KEY}, "must be an elliptic curve key"),
+        ({"KEYTURN_EMAIL_ON_DOUBT": "guess"}, "must be resend or hold"),
         ({"KEYTURN_PORT": "70000"}, "must be a port"),
         ({"KEYTURN_SENDGRID_API_KEY_FILE": "/nonexistent"}, "cannot be read"),
     ],
@@ -92,3 +107,14 @@ def test_each_twilio_account_is_known_by_its_provider():
 
 def test_an_account_without_an_id_is_none():
     assert load_settings({"KEYTURN_TWILIO_AUTH_TOKEN": "x"}).twilio_accounts == ()
+
+
+def test_a_webhook_key_is_taken_as_it_stands_and_in_pem():
+    key = SendGridKey().public
+    pem = f"-----BEGIN PUBLIC KEY-----\n{key[:64]}\n{key[64:]}\n-----END PUBLIC KEY-----\n"
+
+    read = [
+        load_settings({"KEYTURN_SENDGRID_WEBHOOK_PUBLIC_KEY": given}) for given in (key, pem, "")
+    ]
+
+    assert [each.sendgrid_webhook_public_key for each in read] == [key, key, ""]

@@ -290,6 +290,15 @@ def test_json_of_another_shape_is_refused(wire, body):
     assert answer.status_code == 403
 
 
+def test_a_form_of_a_million_fields_is_not_even_read(wire):
+    body = b"a&" * 400_000
+    headers = {"X-Twilio-Signature": "AAAA", "Content-Type": "application/x-www-form-urlencoded"}
+
+    answer = wire.call(f"{SMS}?resetId=0a", data=body, headers=headers)
+
+    assert answer.status_code == 403
+
+
 @pytest.mark.parametrize("path", [MAIL, SMS])
 def test_a_body_over_a_mebibyte_is_refused(wire, path):
     body = b"[" + b" " * 1024 * 1024 + b"]"

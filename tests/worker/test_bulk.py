@@ -242,6 +242,19 @@ def test_doubt_costs_one_copy_more_with_the_same_code(house, stub):
     assert statuses(house, ids) == [Status.ACCEPTED] * 4
 
 
+def test_doubt_is_held_where_the_channel_holds_it(open_house, stub):
+    house = open_house(email_on_doubt="hold")
+    ids = people(house, 4)
+    stub.answers(Answer(how="cut", takes=True))
+    deliver(house, ids)
+
+    again(house, ids)
+
+    assert Counter(taken(stub)) == dict.fromkeys(ids, 1)
+    assert statuses(house, ids) == [Status.UNKNOWN] * 4
+    assert {house.look(each).reason for each in ids} == {"in_doubt_held"}
+
+
 def test_who_may_not_be_written_to_is_left_out(house, stub):
     good, suppressed, locked, gone, nowhere = ids = people(house, 5)
     house.services.suppressions.add(
