@@ -1,33 +1,48 @@
 """Flower's options: what an operator sees of the queues, and nothing to press.
 
 `celery --app worker.app flower --conf=deploy/flowerconfig.py` reads this file; every name below is
-an option of Flower. It listens where KEYTURN_HOST and KEYTURN_FLOWER_PORT say. It asks nobody for a
-password: put it behind something that does before it listens on more than this machine.
+an option of Flower. It listens where KEYTURN_HOST and KEYTURN_FLOWER_PORT say, and beyond this
+machine only with a login, KEYTURN_FLOWER_BASIC_AUTH. How to read it: README, "Flower".
 """
 
 import hashlib
 import os
 import secrets
+from copy import copy
+from typing import Any
 
-from shared.setting_values import LOOPBACK
 from shared.settings import load_settings
 
 _settings = load_settings(os.environ)
 
-address = _settings.host
-if address in LOOPBACK:
-    # The JSON API tells the same ids as the pages; read_only shuts whatever changes anything.
-    os.environ.setdefault("FLOWER_UNAUTHENTICATED_API", "true")
+address = _settings.flower_host
 port = _settings.flower_port
+if _settings.flower_basic_auth:
+    basic_auth = list(_settings.flower_basic_auth)
+else:
+    # On this machine alone. The JSON API tells the same ids as the pages; read_only shuts
+    # whatever changes anything.
+    os.environ.setdefault("FLOWER_UNAUTHENTICATED_API", "true")
 read_only = True
 # Stable over restarts and different everywhere; Flower's own default is public.
 cookie_secret = hashlib.blake2b(
     (_settings.secret_keys[0] if _settings.secret_keys else secrets.token_hex(32)).encode(),
     person=b"keyturn flower",
 ).hexdigest()
-tasks_columns = "name,uuid,args,state,received,runtime,worker"  # the arguments are ids
+tasks_columns = "name,args,state,result,received,runtime,worker,uuid"
 natural_time = False
 max_tasks = 10_000
 purge_offline_workers = 60
-persistent = False
+# Tasks survive a restart and kill -9: written beside and renamed; what cannot be read is set aside.
+persistent = True
+db = str(_settings.data_dir / f"flower-{port}")
+state_save_interval = 15_000
 logging = "error"  # workers that do not answer yet are no news
+
+
+def format_task(task: Any) -> Any:
+    """A task as the pages show it: the id alone, and the word it ended with."""
+    shown = copy(task)
+    shown.args = (shown.args or "").strip("(),'\"")
+    shown.result = (shown.result or "").strip("'\"")
+    return shown

@@ -11,6 +11,7 @@ import email_validator
 import phonenumbers
 
 ID_CHARACTERS = 200
+MIN_PASSWORD_CHARACTERS = 12  # of a login for operators
 
 # Names such as `company.test` and `company.local` pass: closed networks and rehearsals use them,
 # and whether a domain can receive is the provider's to say. The list is the library's public knob.
@@ -82,3 +83,16 @@ def comparable(address: str) -> str:
         return email(text).casefold() if "@" in text else phone(text)
     except ValueError:
         return text.casefold()
+
+
+def logins(raw: str) -> tuple[str, ...]:
+    """`user:password` between commas."""
+    pairs = tuple(part.strip() for part in raw.split(",") if part.strip())
+    for pair in pairs:
+        user, _, password = pair.partition(":")
+        if not user or len(password) < MIN_PASSWORD_CHARACTERS or not pair.isprintable():
+            raise ValueError(
+                f"must look like operator:password, with at least {MIN_PASSWORD_CHARACTERS} "
+                "characters behind the colon"
+            )
+    return pairs

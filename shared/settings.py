@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from shared import particulars
 from shared import setting_values as read
 from shared.errors import SettingsError
 from shared.setting_prices import prices
@@ -44,6 +45,7 @@ class Settings:
     port: int = _setting(read.port, 8080, "REST and pages")
     grpc_port: int = _setting(read.port, 8081, "gRPC")
     flower_port: int = _setting(read.port, 5555, "Flower")
+    flower_basic_auth: tuple[str, ...] = _setting(particulars.logins, (), "user:password, more between commas; without it Flower listens on this machine alone", is_secret=True)
     web_processes: int = _setting(read.positive, 1, "server processes of `web`")
     web_threads: int = _setting(read.positive, 16, "requests one server process works on at a time; gRPC: at least 40")
     worker_threads: int = _setting(read.positive, 128, "messages one worker sends at a time")
@@ -113,6 +115,12 @@ class Settings:
     def link_base(self) -> str:
         """The base of every link, without a slash at its end."""
         return self.public_url.rstrip("/") or f"http://{self.host}:{self.port}"
+
+    @property
+    def flower_host(self) -> str:
+        """Where Flower listens: beyond this machine only with a login."""
+        is_here = self.host in read.LOOPBACK
+        return self.host if is_here or self.flower_basic_auth else read.LOOPBACK[0]
 
     @property
     def server_url(self) -> str:

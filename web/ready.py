@@ -50,8 +50,9 @@ class ReadyLines:
     def _base(self) -> str:
         return f"http://{self._netloc(self._settings.port)}"
 
-    def _netloc(self, port: int) -> str:
-        return f"[{self._host}]:{port}" if ":" in self._host else f"{self._host}:{port}"
+    def _netloc(self, port: int, host: str = "") -> str:
+        host = host or self._host
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     def _grpc_listens(self) -> bool:
         address = (self._host, self._settings.grpc_port)
@@ -61,7 +62,9 @@ class ReadyLines:
 
     def _lines(self) -> list[str]:
         data_dir = self._settings.data_dir
-        flower = f"http://{self._netloc(self._settings.flower_port)}"
+        flower_host = self._settings.flower_host
+        flower_host = ANY_ADDRESS.get(flower_host, flower_host)
+        flower = f"http://{self._netloc(self._settings.flower_port, flower_host)}"
         lines = [
             "",
             "Keyturn is ready. Ask for a reset:",

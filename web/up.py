@@ -119,12 +119,12 @@ def _only_up(data_dir: Path) -> Iterator[None]:
 
 def _refuse_taken_ports(settings: Settings) -> None:
     until = time.monotonic() + PORT_PATIENCE_SECONDS
-    for variable, port in (
-        ("KEYTURN_PORT", settings.port),
-        ("KEYTURN_GRPC_PORT", settings.grpc_port),
-        ("KEYTURN_FLOWER_PORT", settings.flower_port),
+    for variable, host, port in (
+        ("KEYTURN_PORT", settings.host, settings.port),
+        ("KEYTURN_GRPC_PORT", settings.host, settings.grpc_port),
+        ("KEYTURN_FLOWER_PORT", settings.flower_host, settings.flower_port),
     ):
-        while reason := taken_port(settings.host, port):
+        while reason := taken_port(host, port):
             if time.monotonic() > until:
                 raise RefusedError(f"{reason}; set {variable} to a free one")
             time.sleep(TURN_SECONDS)

@@ -1,4 +1,7 @@
-"""The tasks: a name, a policy, one call each. Only an id crosses the queue."""
+"""The tasks: a name, a policy, one call each. Only an id crosses the queue.
+
+What a task returns is kept nowhere; Flower shows it: a word of how it ended, or how many.
+"""
 
 from __future__ import annotations
 
@@ -41,9 +44,9 @@ def register_tasks(app: Celery, desk: Desk) -> None:
 
 def _register_delivery(app: Celery, desk: Desk, name: str) -> None:
     @app.task(name=name, ignore_result=True, shared=False)  # type: ignore[untyped-decorator]
-    def deliver(reset_id: str) -> None:
+    def deliver(reset_id: str) -> str:
         try:
-            desk.delivery.deliver(reset_id)
+            return desk.delivery.deliver(reset_id)
         except Exception as error:
             log.exception("delivery.failed", reset_id=reset_id, exc_info=error)
             raise DeliveryFailedError(type(error).__name__) from None
@@ -51,9 +54,9 @@ def _register_delivery(app: Celery, desk: Desk, name: str) -> None:
 
 def _register_receipts(app: Celery, desk: Desk) -> None:
     @app.task(name=Task.APPLY_RECEIPTS.value, ignore_result=True, shared=False)  # type: ignore[untyped-decorator]
-    def apply_receipts(shard: str) -> None:
+    def apply_receipts(shard: str) -> int:
         try:
-            desk.receipts.apply(int(shard))
+            return desk.receipts.apply(int(shard))
         except Exception as error:
             log.exception("receipt.failed", shard=shard, exc_info=error)
             raise DeliveryFailedError(type(error).__name__) from None
@@ -61,9 +64,9 @@ def _register_receipts(app: Celery, desk: Desk) -> None:
 
 def _register_feeding(app: Celery, desk: Desk) -> None:
     @app.task(name=Task.FEED_BATCH.value, ignore_result=True, shared=False)  # type: ignore[untyped-decorator]
-    def feed(batch_id: str) -> None:
+    def feed(batch_id: str) -> str:
         try:
-            desk.feeder.feed(batch_id)
+            return desk.feeder.feed(batch_id)
         except Exception as error:
             log.exception("batch.failed", batch_id=batch_id, exc_info=error)
             raise DeliveryFailedError(type(error).__name__) from None
@@ -71,9 +74,9 @@ def _register_feeding(app: Celery, desk: Desk) -> None:
 
 def _register_webhooks(app: Celery, desk: Desk) -> None:
     @app.task(name=Task.SEND_WEBHOOK.value, ignore_result=True, shared=False)  # type: ignore[untyped-decorator]
-    def send_webhook(subscription_id: str) -> None:
+    def send_webhook(subscription_id: str) -> int:
         try:
-            desk.herald.take_turn(subscription_id)
+            return desk.herald.take_turn(subscription_id)
         except Exception as error:
             log.exception("webhook.failed", subscription=subscription_id, exc_info=error)
             raise DeliveryFailedError(type(error).__name__) from None
@@ -81,9 +84,9 @@ def _register_webhooks(app: Celery, desk: Desk) -> None:
 
 def _register_bulk(app: Celery, desk: Desk) -> None:
     @app.task(name=Task.SEND_EMAILS.value, ignore_result=True, shared=False)  # type: ignore[untyped-decorator]
-    def deliver_many(reset_ids: str) -> None:
+    def deliver_many(reset_ids: str) -> int:
         try:
-            desk.bulk.deliver(reset_ids.split(","))
+            return desk.bulk.deliver(reset_ids.split(","))
         except Exception as error:
             log.exception("delivery.failed", exc_info=error)
             raise DeliveryFailedError(type(error).__name__) from None

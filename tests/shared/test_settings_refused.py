@@ -65,6 +65,8 @@ def test_the_short_lives_of_tests_are_taken():
         ({"KEYTURN_SENDGRID_WEBHOOK_PUBLIC_KEY": "AAAA"}, "must be the verification key"),
         ({"KEYTURN_SENDGRID_WEBHOOK_PUBLIC_KEY": RSA_KEY}, "must be an elliptic curve key"),
         ({"KEYTURN_EMAIL_ON_DOUBT": "guess"}, "must be resend or hold"),
+        ({"KEYTURN_FLOWER_BASIC_AUTH": "operator"}, "must look like operator:password"),
+        ({"KEYTURN_FLOWER_BASIC_AUTH": "operator:short"}, "at least 12 characters"),
         ({"KEYTURN_PORT": "70000"}, "must be a port"),
         ({"KEYTURN_SENDGRID_API_KEY_FILE": "/nonexistent"}, "cannot be read"),
     ],
@@ -118,3 +120,20 @@ def test_a_webhook_key_is_taken_as_it_stands_and_in_pem():
     ]
 
     assert [each.sendgrid_webhook_public_key for each in read] == [key, key, ""]
+
+
+@pytest.mark.parametrize(
+    ("environ", "address"),
+    [
+        ({}, "127.0.0.1"),
+        ({"KEYTURN_HOST": "::1"}, "::1"),
+        ({"KEYTURN_HOST": "0.0.0.0"}, "127.0.0.1"),
+        ({"KEYTURN_HOST": "10.0.0.5"}, "127.0.0.1"),
+        (
+            {"KEYTURN_HOST": "0.0.0.0", "KEYTURN_FLOWER_BASIC_AUTH": "eve:a long password"},
+            "0.0.0.0",
+        ),
+    ],
+)
+def test_flower_listens_beyond_this_machine_with_a_login_alone(environ, address):
+    assert load_settings(environ).flower_host == address
