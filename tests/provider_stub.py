@@ -74,6 +74,7 @@ class ProviderStub:
         self.requests: list[Request] = []
         self.connections = 0
         self.script: deque[Answer] = deque()
+        self.outage: Answer | None = None  # while set, every request is answered so
         self.simulation = Simulation(ledger, list_lag_seconds=list_lag_ms / 1000)
         self.delay_seconds = delay_ms / 1000
         self.stopping = threading.Event()
@@ -120,7 +121,7 @@ class ProviderStub:
             return self._steer(request)
         self.requests.append(request)
         try:
-            scripted = self.script.popleft()
+            scripted = self.outage or self.script.popleft()
         except IndexError:
             scripted = None
         if scripted is None or scripted.takes:

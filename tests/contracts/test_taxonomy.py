@@ -26,6 +26,7 @@ from tests.delivery_house import ScriptedProvider, a_delivery_house
 from tests.provider_builders import AMPLE_SECONDS, some_settings
 from tests.provider_stub import Answer, ProviderStub
 from tests.relay_stub import CUT, HANG, RelayStub
+from web.facts import Facts
 from web.verdicts import judge
 
 pytestmark = pytest.mark.usefixtures("quiet")
@@ -269,7 +270,8 @@ class Case:
 
     @property
     def words(self):
-        verdict = judge(self.reset, self.house.services.dues.now())
+        facts = Facts(now=self.house.services.dues.now(), user_id="ada", reset=self.reset)
+        verdict = judge(facts)
         return f"{verdict.words} {verdict.next_step}"
 
     @property

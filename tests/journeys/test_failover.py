@@ -1,0 +1,154 @@
+"""SendGrid has trouble and the relay carries, by real processes; the operator sees and steers."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import requests
+from house import free_ports, wait_until
+
+from tests.provider_stub import Answer, ProviderStub
+from tests.smtp_server import SmtpServer
+
+pytestmark = [pytest.mark.real_server, pytest.mark.timeout(180)]
+
+USERS = 40
+WHY = ("--reason", "journey", "--by", "eve")
+
+
+@pytest.fixture
+def sendgrid():
+    with ProviderStub(port=free_ports(1)[0]) as running:
+        yield running
+
+
+@pytest.fixture
+def relay():
+    with SmtpServer() as running:
+        yield running
+
+
+@pytest.fixture
+def town(open_house, sendgrid, relay):
+    """A Keyturn with both providers, and people to write to."""
+    opened = open_house(
+        KEYTURN_EMAIL_PROVIDERS="sendgrid,smtp",
+        KEYTURN_SENDGRID_API_KEY="SG.test",
+        KEYTURN_SENDGRID_API_URL=sendgrid.url,
+        KEYTURN_SMTP_URL=relay.url,
+        KEYTURN_RETRY_DELAYS_SECONDS="0.3",
+    )
+    users = [
+        {"userId": f"u{n}", "orgId": "demo", "email": f"u{n}@example.com", "emailVerified": True}
+        for n in range(USERS)
+    ]
+    done = opened.cli("user", "import", "-", given="\n".join(map(json.dumps, users)))
+    assert done.returncode == 0, done.stderr
+    return Town(opened, sendgrid, relay)
+
+
+class Town:
+    """What the journey does and sees."""
+
+    def __init__(self, house, sendgrid, relay):
+        self.house, self._sendgrid, self._relay = house, sendgrid, relay
+        self._users = iter(range(USERS))
+
+    def ask(self):
+        """A reset for the next user; its id."""
+        answer = requests.post(
+            f"{self.house.url}/users/u{next(self._users)}/password/_reset",
+            headers={"Authorization": f"Bearer {self.house.token}"},
+            timeout=10,
+        )
+        assert answer.status_code == 200, answer.text
+        return answer.headers["Keyturn-Reset-Id"]
+
+    def came_by(self, reset_id, *, seconds=15.0):
+        """Who carried it, once it has arrived."""
+        wait_until(
+            lambda: self._carrier(reset_id) is not None, seconds=seconds, what="the mail's arrival"
+        )
+        return self._carrier(reset_id)
+
+    def _carrier(self, reset_id):
+        if reset_id in self._relay.reset_ids:
+            return "smtp"
+        return "sendgrid" if reset_id in [e["resetId"] for e in self._sendgrid.taken] else None
+
+    def cli(self, *arguments):
+        done = self.house.cli(*arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def first(self):
+        """SendGrid as the operator sees it."""
+        return self.cli("provider", "list")[0]
+
+    def metrics(self):
+        return requests.get(f"{self.house.url}/metrics", timeout=5).text
+
+
+def test_the_relay_carries_while_sendgrid_has_trouble_and_no_longer(town, sendgrid):
+    assert town.came_by(town.ask()) == "sendgrid"
+
+    sendgrid.outage = Answer.of_json(401, {"errors": [{"message": "Maximum credits exceeded"}]})
+    first_hit = town.ask()
+    assert town.came_by(first_hit) == "smtp"
+    assert {town.came_by(town.ask()) for _ in range(5)} == {"smtp"}
+    assert len(sendgrid.requests) <= 1 + 2 * 2  # each process may find out by itself
+
+    seen = town.first()
+    assert (seen["state"], seen["reason"]) == ("open", "credits_used_up")
+    wait_until(lambda: town.first()["lastSwitch"], seconds=5, what="a last switch")
+    assert town.first()["lastSwitch"]["to"] == "smtp"
+    assert 'keyturn_circuit_state{provider="sendgrid"} 2.0' in town.metrics()
+    assert 'reason="circuit_open",to="smtp"' in town.metrics()
+    told = town.cli("explain", "--reset", first_hit)["resets"][0]
+    assert [each["outcome"] for each in told["attempts"]] == ["account", "accepted"]
+    assert [(e["type"], e["detail"]) for e in told["events"]] == [
+        ("failed_over", "instead of sendgrid: account")
+    ]
+
+    sendgrid.outage = None
+    wait_until(lambda: town.first()["state"] == "half_open", seconds=20, what="half open")
+    assert [town.came_by(town.ask()) for _ in range(3)] == ["sendgrid"] * 3
+    wait_until(lambda: town.first()["state"] == "closed", seconds=5, what="a closed circuit")
+    assert town.came_by(town.ask()) == "sendgrid"
+    events = [town.house.events(name) for name in ("circuit.opened", "circuit.closed")]
+    assert [bool(lines) for lines in events] == [True, True]
+
+
+def test_the_operator_pauses_tests_and_resumes_a_provider(town, sendgrid):
+    town.cli("provider", "pause", "sendgrid", *WHY)
+    wait_until(lambda: town.came_by(town.ask()) == "smtp", seconds=10, what="the pause's effect")
+    assert town.first()["paused"]["by"] == "eve"
+
+    told = town.cli("provider", "test", "sendgrid", "--to", "eve@example.com", "--by", "eve")
+    assert told["outcome"] == "accepted"
+    assert sendgrid.taken[-1]["to"] == "eve@example.com"
+
+    town.cli("provider", "pause", "smtp", *WHY)
+    wait_until(lambda: _waits(town, town.ask()), seconds=10, what="a reset that waits and says so")
+
+    town.cli("provider", "resume", "sendgrid", *WHY)
+    wait_until(
+        lambda: town.came_by(town.ask()) == "sendgrid", seconds=15, what="the resume's effect"
+    )
+    acts = [entry["action"] for entry in town.cli("audit")]
+    assert {"provider.pause", "provider.test", "provider.resume"} <= set(acts)
+
+
+def _waits(town, reset_id):
+    """True when the reset was looked at and waits for a provider."""
+    reason = None
+
+    def is_seen():
+        nonlocal reason
+        told = town.cli("explain", "--reset", reset_id)["resets"][0]
+        reason = told["reason"]
+        return reason or told["status"] == "accepted"
+
+    wait_until(is_seen, seconds=10, what="a look at the reset")
+    return reason == "provider_paused"
