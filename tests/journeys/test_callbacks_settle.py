@@ -120,7 +120,7 @@ def test_shuffled_and_repeated_events_bring_every_mail_to_its_end(settling, stub
     listed = json.loads(settling.cli("suppression", "list", "--json").stdout)
     assert [each["reason"] for each in listed] == ["bounce"] * 4
     told = json.loads(settling.cli("explain", "--reset", ids[0], "--json").stdout)
-    assert "did not arrive" in told["verdict"]
+    assert "bounced" in told["verdict"]
     text = requests.get(f"{settling.url}/metrics", timeout=10).text
     assert 'keyturn_callbacks_total{outcome="received",provider="sendgrid"} 36.0' in text
     assert 'keyturn_callbacks_total{outcome="repeated",provider="sendgrid"} 72.0' in text
