@@ -51,6 +51,7 @@ TOKEN_ROUTES = {
     "/v2/users/<user_id>/password",
     "/keyturn/v1/resets/<reset_id>",
     "/keyturn/v1/resets/<reset_id>/explanation",
+    "/keyturn/v1/resets",
     "/keyturn/v1/resets/<reset_id>/_hold",
     "/keyturn/v1/resets/<reset_id>/_release",
     "/keyturn/v1/resets/<reset_id>/_resend",

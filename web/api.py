@@ -11,6 +11,7 @@ from web.calls import Answer, Asked, send_notification
 from web.explaining import explain_reset, find_reset_for
 from web.house import House
 from web.json_bodies import read_body
+from web.listing import list_resets, read_page
 from web.requests import read_capped_body
 from web.resets import Credentials
 from web.schemas import SEND_NOTIFICATION, write_explanation, write_reset
@@ -24,6 +25,14 @@ def send_reset_password_notification(user_id: str) -> Response:
     """Send Reset Password Notification (v1)."""
     fields = read_body(read_capped_body(), SEND_NOTIFICATION) | {"user_id": user_id}
     return tell(send_notification(house(), asked(), fields))
+
+
+@api.get("/keyturn/v1/resets")
+def show_resets() -> Response:
+    """Resets the caller may see, newest first, page by page."""
+    page = list_resets(house(), credentials(), read_page(request.args))
+    told = [write_reset(reset, recipient=recipient) for reset, recipient in page.resets]
+    return answer({"resets": told, "nextPageToken": page.token})
 
 
 @api.get("/keyturn/v1/resets/<reset_id>")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, request
 
-from shared.errors import InvalidRequestError
 from shared.models import Caller
 from shared.store.pauses import Scope
 from web import lever_rights, levers
@@ -22,6 +21,7 @@ from web.lever_schemas import (
     write_release,
 )
 from web.levers import Why
+from web.listing import check_names, read_count
 from web.requests import read_capped_body
 from web.resending import WantedResend, resend
 from web.schemas import spell, write_details
@@ -129,22 +129,10 @@ def show_audit() -> Response:
     """Who did what by hand, and why; the newest first."""
     services, caller = house(), caller_here()
     lever_rights.require_everywhere(services, caller, SYSTEM_READ)
-    entries = services.audit.newest(most=read_count("limit", 100, most=MOST_ENTRIES))
+    check_names(request.args.keys(), "limit")
+    most = read_count(request.args.get("limit"), "limit", default=100, most=MOST_ENTRIES)
+    entries = services.audit.newest(most=most)
     return answer({"entries": [write_entry(entry) for entry in entries]})
-
-
-def read_count(name: str, default: int, *, most: int) -> int:
-    """A whole number of the query.
-
-    Raises:
-        InvalidRequestError: it is none, or out of range.
-    """
-    text = request.args.get(name)
-    if text is None:
-        return default
-    if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= most):  # noqa: PLR2004
-        raise InvalidRequestError(f"{name} must be a whole number from 1 to {most}")
-    return int(text)
 
 
 def caller_here() -> Caller:

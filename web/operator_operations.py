@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from shared import errors
+from shared.models import Status
 from web.api_operations import (
     AUTHENTICATION,
     BODY,
@@ -13,6 +14,8 @@ from web.api_operations import (
     Operation,
 )
 from web.levers import LIMITS
+from web.listing import MOST_ON_A_PAGE, PLACE_PATTERN
+from web.resets import MAX_USER_ID_CHARACTERS
 
 TAG = "Operating"
 REASON = {"reason": "the provider is out of service"}
@@ -26,8 +29,43 @@ LIMIT = (
     {"type": "integer", "minimum": 1, "maximum": 1000},
     "How many; 100 when not given",
 )
+PAGE = (
+    (
+        "userId",
+        {"type": "string", "minLength": 1, "maxLength": MAX_USER_ID_CHARACTERS},
+        "Of one user; the last ones, and all whose codes still work",
+    ),
+    ("status", {"enum": [each.value for each in Status]}, "As they stand now"),
+    ("since", {"type": "string", "format": "date-time"}, "Recorded then or later"),
+    (
+        "limit",
+        {"type": "integer", "minimum": 1, "maximum": MOST_ON_A_PAGE},
+        "How many; 50 when not given. A page may be shorter, even empty, and still have a next",
+    ),
+    (
+        "pageToken",
+        {"type": "string", "pattern": f"^{PLACE_PATTERN}$"},
+        "The nextPageToken of before",
+    ),
+)
 
 OPERATOR_OPERATIONS = (
+    Operation(
+        method="get",
+        paths=("/keyturn/v1/resets",),
+        name="listResets",
+        summary="Resets in the organisations the caller may read, newest first, page by page",
+        tag=TAG,
+        query=PAGE,
+        answer="ResetPage",
+        example={"resets": [RESET], "nextPageToken": "2955345-3-18"},
+        errors=(
+            *AUTHENTICATION,
+            errors.InvalidRequestError,
+            errors.UserUnknownError,
+            errors.DirectoryUnavailableError,
+        ),
+    ),
     Operation(
         method="get",
         paths=("/keyturn/v1/pauses",),

@@ -84,6 +84,11 @@ OPERATOR_SHAPES: dict[str, Shape] = {
         expiresAt=MOMENT,
         details=DETAILS,
     ),
+    "ResetPage": an_object(
+        required=("resets", "nextPageToken"),
+        resets={"type": "array", "items": reference("Reset")},
+        nextPageToken=TEXT_OR_NULL | {"description": "null behind the last page"},
+    ),
     "Explanation": an_object(
         required=("verdict", "next", "kind", "chain"),
         verdict=TEXT | {"description": "What happened, in plain words"},

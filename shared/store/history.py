@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import orjson
@@ -15,6 +15,7 @@ from shared.store.records import moment, moment_from_us
 
 BUCKET_MS = 600_000  # as in prelude.lua
 LINES_AT_ONCE = 500  # what is in memory, and what one round trip asks for
+MOST_SCANNED = 10_000  # lines that one page looks at
 FIELDS = ("u", "o", "ch", "st", "c", "k")
 
 
@@ -42,6 +43,15 @@ class Filter:
     statuses: frozenset[Status] = frozenset()
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a page ends and the next begins, newest first: what is added later moves nothing."""
+
+    bucket: int
+    shard: int = 0
+    end: int | None = None  # of the shard's list in that bucket; None: its present end
+
+
 class HistoryStore:
     """Reads the index of resets by time; the record script writes it."""
 
@@ -63,6 +73,53 @@ class HistoryStore:
                 last = self._last_providers(found)
                 found = [line for line in found if last[line.reset_id] == wanted.provider]
             yield from found
+
+    def page(
+        self, wanted: Filter, place: Place | None, *, most: int, may_see: Callable[[Line], bool]
+    ) -> tuple[list[Line], Place | None]:
+        """The next lines, newest first, and where to go on; None behind the last.
+
+        A page may be short, or empty, where few match: no call looks at more than MOST_SCANNED.
+        """
+        now = self._now()
+        oldest = now - timedelta(seconds=self._keep_seconds, days=1)
+        first = _bucket(max(wanted.since or oldest, oldest))
+        place = place if place and place.bucket <= _bucket(now) else Place(_bucket(now))
+        lines: list[Line] = []
+        scanned = 0
+        while place.bucket >= first and scanned < MOST_SCANNED:
+            reset_ids, start, place = self._step(place)
+            scanned += len(reset_ids)
+            known = {line.reset_id: line for line in self._load(reset_ids)}
+            for number in range(len(reset_ids) - 1, -1, -1):
+                line = known.get(reset_ids[number])
+                if line and _matches(line, wanted) and may_see(line):
+                    lines.append(line)
+                    if len(lines) == most:
+                        return lines, replace(start, end=(start.end or 0) + number)
+        return lines, place if place.bucket >= first else None
+
+    def _step(self, place: Place) -> tuple[list[str], Place, Place]:
+        """Some ids before a place, where they begin, and the place to go on from."""
+        if place.end is None:
+            lengths = self._lengths(place.bucket)
+            filled = [shard for shard in range(place.shard, len(lengths)) if lengths[shard]]
+            if not filled:
+                return [], place, Place(place.bucket - 1)
+            place = Place(place.bucket, filled[0], lengths[filled[0]])
+        end = place.end or 0
+        start = max(0, end - LINES_AT_ONCE)
+        key = keys.made(keys.TAGS[place.shard], place.bucket)
+        with store_errors():
+            reset_ids = self._client.lrange(key, start, end - 1) if end else []
+        begun = replace(place, end=start)
+        after = begun if start else self._beside(place)
+        return reset_ids, begun, after
+
+    def _beside(self, place: Place) -> Place:
+        if place.shard + 1 < keys.SHARDS:
+            return Place(place.bucket, place.shard + 1)
+        return Place(place.bucket - 1)
 
     def _pages(self, wanted: Filter, *, newest_first: bool) -> Iterator[list[str]]:
         now = self._now()
