@@ -143,17 +143,21 @@ class ProviderWatch:
             self._good[name] += 1
 
     def note_failure(self, name: str, reset_id: str, error: ProviderError) -> None:
-        """The provider did not take a message; one it refuses for good shows that it is well."""
+        """The provider did not take a message.
+
+        What it says of one recipient or one message alone shows that it is well itself.
+        """
         if isinstance(error, UnsendableError | RefusedTogetherError):
             return
-        if isinstance(error, PermanentProviderError):
+        is_account = isinstance(error, AccountProviderError)
+        is_about_recipient = error.is_one_route and not is_account
+        if isinstance(error, PermanentProviderError) or is_about_recipient:
             self.note_good(name, reset_id)
             return
-        is_account = isinstance(error, AccountProviderError)
         told = Told(
             bad=1,
             account=int(is_account),
-            is_outage=isinstance(error, AccountProviderError) and not error.is_one_route,
+            is_outage=is_account and not error.is_one_route,
             holder=reset_id if reset_id in self._probes else "",
             reason=error.reason,
         )

@@ -25,7 +25,7 @@ KeyturnError
 ├── BrokerAwayError                hints cannot be counted; ours to handle
 ├── ProviderError                  a provider did not take a message; ours to handle
 │   ├── TransientProviderError     surely not taken, try again: retry_after_seconds
-│   │   ├── AccountProviderError   our account's trouble: of all of it, or is_one_route
+│   │   ├── AccountProviderError   our account's trouble
 │   │   └── RefusedTogetherError   it stood in one request with a message that was refused
 │   ├── PermanentProviderError     surely not taken, never will be
 │   │   └── UnsendableError        no provider was asked: the message itself cannot be sent

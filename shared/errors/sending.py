@@ -14,31 +14,19 @@ class ProviderError(KeyturnError):
 
     `reason` is a stable word of ours (`http_429`, `twilio_21211`); `detail` a sentence for the
     operator in our own words. Neither repeats what the provider wrote: it may name the address.
+    `is_one_route` is True where other recipients may well be reached by the same provider.
     """
 
-    def __init__(self, reason: str, detail: str) -> None:
+    def __init__(self, reason: str, detail: str, *, is_one_route: bool = False) -> None:
         """Both texts are stored on the reset and read by operators."""
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+        self.is_one_route = is_one_route
 
 
 class TransientProviderError(ProviderError):
     """Surely not taken; worth another attempt, here or at the next provider."""
-
-    def __init__(
-        self, reason: str, detail: str, *, retry_after_seconds: float | None = None
-    ) -> None:
-        """`retry_after_seconds` is what the provider asked for, None when it did not."""
-        super().__init__(reason, detail)
-        self.retry_after_seconds = retry_after_seconds
-
-
-class AccountProviderError(TransientProviderError):
-    """Our account's trouble (key, credit, sender): keep the reset, somebody must act.
-
-    `is_one_route` is True where other recipients may well be reached by the same account.
-    """
 
     def __init__(
         self,
@@ -48,9 +36,13 @@ class AccountProviderError(TransientProviderError):
         retry_after_seconds: float | None = None,
         is_one_route: bool = False,
     ) -> None:
-        """See the class."""
-        super().__init__(reason, detail, retry_after_seconds=retry_after_seconds)
-        self.is_one_route = is_one_route
+        """`retry_after_seconds` is what the provider asked for, None when it did not."""
+        super().__init__(reason, detail, is_one_route=is_one_route)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class AccountProviderError(TransientProviderError):
+    """Our account's trouble (key, credit, sender): keep the reset, somebody must act."""
 
 
 class RefusedTogetherError(TransientProviderError):

@@ -76,7 +76,7 @@ class Outbox:
             ) from error
         if wish == "times-out":
             raise DoubtfulProviderError(
-                "answer_timeout", "simulated: taken, and the answer was lost"
+                "answer_timeout", "simulated: taken, and the answer was lost", is_one_route=True
             )
         return receipt
 
@@ -115,7 +115,9 @@ class Outbox:
                 mark.touch(mode=0o600, exist_ok=False)
             except FileExistsError:
                 continue
-            raise TransientProviderError("http_503", f"simulated failure {number} of {FAILURES}")
+            raise TransientProviderError(
+                "http_503", f"simulated failure {number} of {FAILURES}", is_one_route=True
+            )
 
 
 def read_outbox(data_dir: Path, *, most: int = 100) -> list[dict[str, Any]]:

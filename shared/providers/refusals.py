@@ -32,26 +32,24 @@ class Refusal:
     outcome: Outcome
     detail: str  # for the operator
     suppression: str | None = None
-    is_one_route: bool = False  # of account trouble: other recipients may well be reached
+    is_one_route: bool = False  # other recipients may well be reached
 
     def error(self, reason: str, *, retry_after_seconds: float | None = None) -> ProviderError:
         """The error to raise; `reason` is the stable word for it."""
         match self.outcome:
             case Outcome.PERMANENT:
                 return PermanentProviderError(reason, self.detail, suppression=self.suppression)
-            case Outcome.ACCOUNT:
-                return AccountProviderError(
+            case Outcome.ACCOUNT | Outcome.TRANSIENT:
+                is_account = self.outcome is Outcome.ACCOUNT
+                kind = AccountProviderError if is_account else TransientProviderError
+                return kind(
                     reason,
                     self.detail,
                     retry_after_seconds=retry_after_seconds,
                     is_one_route=self.is_one_route,
                 )
-            case Outcome.TRANSIENT:
-                return TransientProviderError(
-                    reason, self.detail, retry_after_seconds=retry_after_seconds
-                )
             case _:
-                return DoubtfulProviderError(reason, self.detail)
+                return DoubtfulProviderError(reason, self.detail, is_one_route=self.is_one_route)
 
 
 # What a status means when a provider's table has no row for it. A 4xx says it was not taken; as

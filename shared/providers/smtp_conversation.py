@@ -43,6 +43,9 @@ REPLIES = {
 }
 # Nobody is there, says the enhanced code. Source: RFC 3463 3.2, RFC 7505 (5.1.10).
 UNKNOWN_USER = Refusal(_PERMANENT, "there is nobody at that address", suppression="bounce")
+# A mailbox that is full or busy, a recipient's server that greylists: no trouble of the relay's.
+BUSY_MAILBOX = Refusal(_TRANSIENT, "the recipient's mailbox takes nothing now", is_one_route=True)
+BUSY_MAILBOX_WORDS = re.compile(rb"4\.[12]\.\d{1,3}(?!\S)|.*gr[ae]y-?list", re.IGNORECASE)
 # The relay is not ours to send by; some say so with the code of a bad recipient.
 NO_RELAY = Refusal(_ACCOUNT, "the relay does not relay for us; check the login in KEYTURN_SMTP_URL")
 NO_RELAY_WORDS = re.compile(
@@ -171,6 +174,8 @@ def _refusal(step: str, code: int, text: bytes) -> ProviderError:
     if step == "rcpt" and enhanced and enhanced[0].decode() in UNKNOWN_USER_CODES:
         return UNKNOWN_USER.error(reason)
     hundred = code // 100
+    if step == "rcpt" and hundred == 4 and BUSY_MAILBOX_WORDS.match(text):  # noqa: PLR2004
+        return BUSY_MAILBOX.error(reason)
     if step == "rcpt" and hundred == 5 and NO_RELAY_WORDS.search(text):  # noqa: PLR2004
         return NO_RELAY.error(reason)
     row = REPLIES.get((step, code)) or REPLIES.get((step, hundred))

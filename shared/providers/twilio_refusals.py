@@ -49,16 +49,22 @@ CODES = {
     21730: Refusal(_TRANSIENT, "Twilio is under maintenance"),
     30001: Refusal(_TRANSIENT, "our sender's queue is full"),
     30002: Refusal(_ACCOUNT, "our Twilio account is suspended"),
-    30003: Refusal(_TRANSIENT, "the handset cannot be reached now"),
+    30003: Refusal(_TRANSIENT, "the handset cannot be reached now", is_one_route=True),
     30004: Refusal(_PERMANENT, "the handset or its carrier blocks our messages"),
     30005: _BAD_NUMBER,
     30006: _BAD_NUMBER,
     30007: Refusal(_PERMANENT, "a carrier filtered the message; our sender needs attention"),
-    30008: Refusal(_TRANSIENT, "the carrier failed for a reason it does not tell"),
+    30008: Refusal(
+        _TRANSIENT, "the carrier failed for a reason it does not tell", is_one_route=True
+    ),
     30032: Refusal(_ACCOUNT, "our toll-free sender is not verified", is_one_route=True),
     30034: Refusal(_ACCOUNT, "our sender is not registered (10DLC)", is_one_route=True),
     30036: Refusal(_PERMANENT, "the validity period was over"),
-    30410: Refusal(Outcome.DOUBT, "the carrier did not answer Twilio in time; it may have the SMS"),
+    30410: Refusal(
+        Outcome.DOUBT,
+        "the carrier did not answer Twilio in time; it may have the SMS",
+        is_one_route=True,
+    ),
     30450: _BLOCKED,
     30453: _BLOCKED,
 }

@@ -98,7 +98,7 @@ SENDGRID = {
     "429": Row(mail_error(429), T, RETRY, "asks for fewer requests"),
     "429 for 3 s": Row(mail_error(429, Retry_After="3"), T, RETRY, "asks for fewer requests"),
     "429 for a minute": Row(
-        mail_error(429, X_RateLimit_Reset=in_seconds(60)), T, MOVE_ON, "asks for fewer requests"
+        mail_error(429, X_RateLimit_Reset=in_seconds(3000)), T, MOVE_ON, "asks for fewer requests"
     ),
     "451": Row(mail_error(451), A, MOVE_ON, "data residency", OPENS),
     "418": Row(mail_error(418), T, RETRY, "for a reason we do not know"),
@@ -193,8 +193,9 @@ SMTP = {
     "mail 530": Row({"MAIL": "530 5.7.0 log in"}, A, MOVE_ON, "KEYTURN_EMAIL_FROM", OPENS),
     "mail 553": Row({"MAIL": "553 5.1.8 no"}, A, MOVE_ON, "KEYTURN_EMAIL_FROM", OPENS),
     "rcpt 421": Row({"RCPT": "421 4.7.0 later"}, T, RETRY, "come again"),
-    "rcpt 450 greylisting": Row({"RCPT": "450 4.2.0 greylisted"}, T, RETRY, "come again"),
-    "rcpt 452": Row({"RCPT": "452 4.2.2 full"}, T, RETRY, "come again"),
+    "rcpt 450 greylisting": Row({"RCPT": "450 4.7.1 Greylisted"}, T, RETRY, "takes nothing now"),
+    "rcpt 451": Row({"RCPT": "451 4.3.0 busy"}, T, RETRY, "come again"),
+    "rcpt 452": Row({"RCPT": "452 4.2.2 full"}, T, RETRY, "takes nothing now"),
     "rcpt 530": Row({"RCPT": "530 5.7.0 log in"}, A, MOVE_ON, "does not let us in", OPENS),
     "rcpt 550 5.1.1": Row({"RCPT": "550 5.1.1 nobody"}, P, SUPPRESS, "nobody at that address"),
     "rcpt 550 5.7.1": Row({"RCPT": "550 5.7.1 policy"}, P, PERMANENT, "refused the recipient"),

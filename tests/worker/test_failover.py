@@ -144,8 +144,16 @@ def test_twenty_transient_failures_open_the_circuit(fake_client):
 
 @pytest.mark.parametrize(
     ("error", "expected"),
-    [(BUSY, 1), (CUT, 1), (NO_ROUTE, 1), (REFUSED, 0), (UnsendableError("bad_address", "x"), 0)],
-    ids=["transient", "doubt", "one-route", "permanent", "unsendable"],
+    [
+        (BUSY, 1),
+        (CUT, 1),
+        (NO_ROUTE, 1),
+        (REFUSED, 0),
+        (TransientProviderError("smtp_452", "mailbox full", is_one_route=True), 0),
+        (DoubtfulProviderError("twilio_30410", "carrier late", is_one_route=True), 0),
+        (UnsendableError("bad_address", "x"), 0),
+    ],
+    ids=["transient", "doubt", "one-route", "refused", "mailbox", "carrier", "unsendable"],
 )
 def test_what_counts_against_a_provider(fake_client, error, expected):
     street = Street(fake_client, ScriptedProvider(error))
