@@ -225,3 +225,9 @@ def test_every_dependency_says_why_it_is_there():
     bare = [d for d in wanted if not re.search(re.escape(f'"{d}",') + r"\s+# \S", text)]
 
     assert bare == []
+
+
+def test_no_two_test_files_have_one_name():
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+
+    assert sorted(names) == sorted(set(names))
