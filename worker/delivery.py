@@ -7,6 +7,7 @@ import time
 import structlog
 
 from shared.errors import PermanentProviderError, ProviderError, StoreUnavailableError
+from shared.hints import hint_at
 from shared.models import Channel, Message, Outcome, Status
 from shared.providers import Provider, SearchableProvider
 from shared.settings import LEASE_SLACK_SECONDS
@@ -163,6 +164,9 @@ class Delivery:
     def _conclude(self, claim: Claim, finish: Finish) -> str:
         if not insist(claim.lease_ends, lambda: self._house.resets.finish(claim, finish)):
             log.warning("attempt.stale", status=finish.status.value)
+        if finish.outcome and finish.status is Status.RETRYING and not finish.delay_seconds:
+            reset = claim.reset  # on to the next provider, at once
+            self._house.hints.publish(hint_at(reset.reset_id, reset.channel, reset.queue))
         return finish.status.value
 
 

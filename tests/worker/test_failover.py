@@ -131,6 +131,15 @@ def test_account_trouble_opens_the_circuit_for_every_worker_at_once(fake_client,
     assert (opened["provider"], opened["reason"]) == ("p1", "http_401")
 
 
+def test_a_reset_that_moves_on_is_hinted_at_without_waiting_for_a_sweep(fake_client):
+    street = Street(fake_client, *two([LOCKED_OUT]))
+
+    reset_id = street.send()
+
+    hint = street.house.services.hints.published[-1]
+    assert (hint.about, hint.queue) == (reset_id, Queue.URGENT)
+
+
 def test_twenty_transient_failures_open_the_circuit(fake_client):
     street = Street(fake_client, *two([BUSY]), user_cooldown_seconds=0.0)
 
@@ -171,6 +180,25 @@ def test_an_error_of_ours_does_not_count_against_a_provider(fake_client):
     street.see()
 
     assert street.circuits.look(["p1"])["p1"].tries == 0
+
+
+class SilentCircuits(CircuitStore):
+    """Circuits that must not be asked one by one."""
+
+    def _run(self, provider, *arguments):
+        raise AssertionError(f"{provider}: {arguments}")
+
+
+def test_an_attempt_in_good_times_costs_no_further_trip(fake_client):
+    house = a_delivery_house(fake_client, *two())
+    house = house.with_services(circuits=SilentCircuits(fake_client))
+    worker = house.delivery
+    worker.watch.refresh()
+    reset_id = house.record()
+
+    worker.deliver(reset_id)
+
+    assert house.outcomes(reset_id) == [Outcome.ACCEPTED]
 
 
 def test_good_attempts_are_told_by_the_chore_and_not_one_by_one(fake_client):
