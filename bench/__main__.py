@@ -1,4 +1,4 @@
-"""`python -m bench [--seconds N] [--quick] [accept latency worker providers protocols]`."""
+"""`python -m bench [--seconds N] [--quick] [accept latency worker providers protocols batch]`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 
 from bench.accept import measure_accept
+from bench.batch import measure_batch
 from bench.figures import Row, print_rows
 from bench.latency import measure_latency
 from bench.machine import machine_facts
@@ -25,7 +26,9 @@ MEASURES: dict[str, Callable[..., list[Row]]] = {
     "worker": measure_worker,
     "providers": measure_providers,
     "protocols": measure_protocols,
+    "batch": measure_batch,
 }
+MOST_USERS = {"batch": 106_000}  # where more are needed; not in a quick run
 
 
 def main() -> None:
@@ -42,7 +45,8 @@ def main() -> None:
     for name in chosen.measures or MEASURES:
         print(f"measuring {name} …", flush=True)
         # One each: what one measure leaves behind is work for the workers of the next.
-        with open_site(users=users) as site:
+        number = users if chosen.quick else MOST_USERS.get(name, users)
+        with open_site(users=number) as site:
             rows += MEASURES[name](site, seconds=seconds)
             machine = machine_facts(site.client.info("server"))
     print_rows(rows, machine)

@@ -15,12 +15,13 @@ MOST_REFUSED = 0.01  # a machine that stalls for longer than a timeout refuses a
 class Callers:
     """Calls a server; no user is called again before all others were."""
 
-    def __init__(self, site: Site) -> None:
-        self._site, self._first = site, 0
+    def __init__(self, site: Site, *, users: int | None = None) -> None:
+        """Only the first `users` are called for, where not all are."""
+        self._site, self._first, self._users = site, 0, users or site.users
 
     def call(self, port: int, *arguments: object) -> dict[str, Any]:
         """What the callers saw."""
-        place = ("--port", port, "--users", self._site.users, "--first", self._first)
+        place = ("--port", port, "--users", self._users, "--first", self._first)
         done = subprocess.run(
             [str(part) for part in python_module("bench.load", *place, *arguments)],
             env=self._site.environment | {"BENCH_TOKEN": self._site.token},

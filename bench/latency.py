@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from pathlib import Path
 
 from bench.calls import Callers
 from bench.figures import Row
@@ -15,6 +16,12 @@ RATE_PER_SECOND = 20
 ROUNDS = 3
 WARM_UP_SECONDS = 1
 MOST_P50_MS, MOST_P99_MS = 8.0, 50.0
+
+
+def arrivals(ledger: Path) -> dict[str, float]:
+    """Reset → when the stub had its message."""
+    lines = (line.split() for line in ledger.read_text().splitlines())
+    return {reset_id: float(at) for reset_id, at in lines}
 
 
 def measure_latency(site: Site, *, seconds: float) -> list[Row]:
@@ -34,8 +41,7 @@ def measure_latency(site: Site, *, seconds: float) -> list[Row]:
         callers = Callers(site)
         callers.call(port, "--rate", RATE_PER_SECOND, "--seconds", WARM_UP_SECONDS)
         answered = callers.call(port, "--rate", RATE_PER_SECOND, "--seconds", seconds * ROUNDS)
-    lines = (line.split() for line in ledger.read_text().splitlines())
-    arrived = {reset_id: float(at) for reset_id, at in lines}
+    arrived = arrivals(ledger)
     sent: dict[str, float] = answered["sent"]
     took = [(arrived[each] - at) * 1000 for each, at in sent.items() if each in arrived]
     return [

@@ -19,7 +19,7 @@ ANSWER = b"HTTP/1.1 202 Accepted\r\nX-Message-Id: m%d\r\nContent-Length: 0\r\n\r
 
 
 class Stub(asyncio.Protocol):
-    """Takes every mail, after a pause; notes when a mail was there in full."""
+    """Takes every mail, after a pause; notes for each recipient when it was there in full."""
 
     taken = 0
 
@@ -48,10 +48,10 @@ class Stub(asyncio.Protocol):
 
     def _take(self) -> None:
         if self._ledger:
-            found = RESET_ID.search(b"".join(self._pieces))
-            self._ledger.write(f"{found[1].decode() if found else '-'} {time.time()}\n")
+            at, found = time.time(), RESET_ID.findall(b"".join(self._pieces))
+            self._ledger.write("".join(f"{each.decode()} {at}\n" for each in found))
         self._pieces, self._missing = [], -1
-        Stub.taken += 1
+        Stub.taken += 1  # requests, whatever the number of their recipients
         answer = ANSWER % Stub.taken
         if self._delay_seconds:
             loop = asyncio.get_running_loop()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 
 from bench.processes import Program, is_listening, python_module, running, wait_until
 from bench.site import ORG, Site
+from shared.errors import StoreUnavailableError
 from shared.hints import hint_at
 from shared.models import Channel, Queue
 from shared.policies import last_start_seconds
@@ -16,6 +17,8 @@ from shared.store.resets import NewReset
 HINTS_AHEAD = 300
 FEED_EVERY_SECONDS = 0.01
 LIFETIME_SECONDS = 3600.0
+RECORDED_TOGETHER = 50
+MOST_STALLS = 10
 
 
 def stub_running(site: Site, *arguments: object) -> AbstractContextManager[Program]:
@@ -29,17 +32,17 @@ def stub_running(site: Site, *arguments: object) -> AbstractContextManager[Progr
 
 
 @contextmanager
-def worker_running(site: Site, **more: object) -> Iterator[Program]:
-    """One worker process for the urgent queue; `more` are settings."""
+def worker_running(site: Site, queue: Queue = Queue.URGENT, **more: object) -> Iterator[Program]:
+    """One worker process for a queue; `more` are settings."""
     settings = {f"KEYTURN_{name.upper()}": str(value) for name, value in more.items()}
     with running(
-        *python_module("worker", "--queues", "urgent"),
-        is_ready=lambda: bool(site.services.dues.workers_seen(Queue.URGENT)),
+        *python_module("worker", "--queues", queue.value),
+        is_ready=lambda: bool(site.services.dues.workers_seen(queue)),
         env=site.environment | settings,
         log=site.log,
     ) as worker:
         yield worker
-    wait_until(lambda: not site.services.dues.workers_seen(Queue.URGENT))
+    wait_until(lambda: not site.services.dues.workers_seen(queue))
 
 
 def accepted(site: Site) -> int:
@@ -49,12 +52,39 @@ def accepted(site: Site) -> int:
 
 def preload(site: Site) -> list[str]:
     """Record a reset for every user as the web would; nobody is told yet."""
-    return [_record(site, f"u{number}") for number in range(site.users)]
+    return preload_some(site, range(site.users))
+
+
+def preload_some(site: Site, numbers: range) -> list[str]:
+    """The same for these users alone."""
+    return [_record(site, f"u{number}") for number in numbers]
+
+
+def preload_bulk(site: Site, numbers: range) -> None:
+    """Record resets in the bulk queue for these users, as a batch would."""
+    for first in range(0, len(numbers), RECORDED_TOGETHER):
+        some = numbers[first : first + RECORDED_TOGETHER]
+        _insist(site, [_new(site, f"u{n}", Queue.BULK) for n in some])
+
+
+def _insist(site: Site, resets: list[NewReset]) -> None:
+    """Record, again where the machine stood still for longer than a client waits."""
+    for _ in range(MOST_STALLS):
+        with suppress(StoreUnavailableError):
+            site.services.batch_resets.record(resets)
+            return
+    raise SystemExit("the store does not answer")
 
 
 def _record(site: Site, user_id: str) -> str:
+    new = _new(site, user_id, Queue.URGENT)
+    site.services.resets.record(new)
+    return new.reset_id
+
+
+def _new(site: Site, user_id: str, queue: Queue) -> NewReset:
     services = site.services
-    new = NewReset(
+    return NewReset(
         reset_id=services.digests.new_reset_id(user_id),
         user_id=user_id,
         org_id=ORG,
@@ -63,9 +93,8 @@ def _record(site: Site, user_id: str) -> str:
         key_id=services.codes.signing_key_id,
         lifetime_seconds=LIFETIME_SECONDS,
         last_start_seconds=last_start_seconds(Channel.EMAIL, LIFETIME_SECONDS),
+        queue=queue,
     )
-    services.resets.record(new)
-    return new.reset_id
 
 
 @contextmanager

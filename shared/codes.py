@@ -12,6 +12,7 @@ from shared.errors import UnknownKeyError
 ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
 CODE_CHARACTERS = 8  # 40 bits
 GROUP_CHARACTERS = 4
+_SIGN_OF_BYTE = (ALPHABET * 8).encode()  # by its last five bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class CodeBook:
         if key is None:
             raise UnknownKeyError(f"KEYTURN_SECRET_KEYS lacks the key {signing_key_id}")
         digest = hmac.digest(key, b"keyturn code\0" + reset_id.encode(), "sha256")
-        return Code("".join(ALPHABET[byte & 31] for byte in digest[:CODE_CHARACTERS]))
+        return Code(digest[:CODE_CHARACTERS].translate(_SIGN_OF_BYTE).decode())
 
     def sign(self, purpose: str, text: str) -> str:
         """A signature of our own over `text`, in hex, with the key that signs now."""

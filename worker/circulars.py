@@ -5,6 +5,7 @@ What a person gets is, to the byte, the mail worker/messages.py would make for t
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from markupsafe import escape
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from worker.mail_templates import MailTemplate
     from worker.wording import Wording
 
+_SPECIAL = re.compile("[&<>\"']")  # what HTML needs to be escaped
 OWN = ("greeting", "code", "link", "moment")  # what differs from copy to copy
 
 
@@ -74,5 +76,5 @@ class CircularRenderer:
         values: dict[str, str] = {}
         for (in_text, in_html), value in zip(markers, own, strict=True):
             values[in_text] = value
-            values[in_html] = str(escape(value))
+            values[in_html] = str(escape(value)) if _SPECIAL.search(value) else value
         return Copy(reset.reset_id, draft.recipient, words.message_id(reset.reset_id), values)

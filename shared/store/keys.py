@@ -5,6 +5,8 @@ A reset's id begins with its shard, so every key of a reset follows from its id 
 
 from __future__ import annotations
 
+from functools import cache
+
 SHARDS = 16
 ID_SIGNS = "0123456789abcdef"  # the first sign of a reset's id is its shard
 
@@ -33,6 +35,7 @@ def reset(reset_id: str) -> str:
     return f"{tag_of(reset_id)}:r:{reset_id}"
 
 
+@cache
 def due(tag: str, queue: str) -> str:
     """ZSET, id → next look in ms. An id stands here exactly while its reset is not final."""
     return f"{tag}:due:{queue}"
@@ -68,6 +71,7 @@ def refusals(tag: str, user_digest: str) -> str:
     return f"{tag}:no:{user_digest}"
 
 
+@cache
 def counters(tag: str) -> str:
     """HASH, what was counted since the beginning, for /metrics; for ever."""
     return f"{tag}:m"

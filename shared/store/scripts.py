@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.resources import files
+from threading import Lock
 from typing import Any, TypeAlias
 
 import redis
@@ -62,6 +63,7 @@ class Scripts:
     def __init__(self, client: Client, durability: str = "memory") -> None:
         """`client` may be a fake one as long as `durability` asks for nothing."""
         self._client, self._durability = client, Durability(durability)
+        self._turn = Lock()  # one large command at a time: whoever sends one mail comes between
 
     def run(self, name: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
         """What the script answers.
@@ -145,7 +147,8 @@ class Scripts:
         for keys, arguments in calls:
             all_keys += keys
             all_arguments += arguments
-        answers: list[Any] = self._run(*_source(name, together=True), all_keys, all_arguments)
+        with self._turn:
+            answers: list[Any] = self._run(*_source(name, together=True), all_keys, all_arguments)
         return answers
 
 
