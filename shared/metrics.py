@@ -7,7 +7,7 @@ machines together and survive each of them. Scrape one web process, not all: eac
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import (
@@ -19,27 +19,34 @@ from prometheus_client.core import (
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from shared.circuit_metrics import circuit_metrics
-from shared.models import DUE_QUEUES
-from shared.store.circuits import Circuit
-from shared.store.claims import DURATION_BUCKETS_MS
-from shared.store.counters import CounterStore
+from shared.models import DUE_QUEUES, Queue
+from shared.server_metrics import server_metrics
+from shared.store.claims import ACCEPTED_BUCKETS_MS, DURATION_BUCKETS_MS
 from shared.store.dues import DueStore
 from shared.store.receipts import DELIVERED_BUCKETS_MS
+from shared.webhook_metrics import webhook_metrics
+from shared.wiring import Services
 
 
-def render_metrics(
-    counters: CounterStore, dues: DueStore, circuits: Mapping[str, Circuit]
-) -> tuple[bytes, str]:
+def render_metrics(house: Services) -> tuple[bytes, str]:
     """The text and its content type.
 
     Raises:
         StoreUnavailableError: Redis does not answer.
     """
-    totals = counters.totals()
+    totals = house.counters.totals()
+    providers = dict.fromkeys(name for names in house.provider_names.values() for name in names)
+    subscriptions = [each.subscription_id for each in house.subscriptions.all()]
     metrics = [
         *_reset_metrics(totals),
-        *circuit_metrics(totals, circuits.values()),
-        *_queue_metrics(dues),
+        *circuit_metrics(totals, house.circuits.look(providers).values()),
+        *_queue_metrics(house.dues),
+        *webhook_metrics(totals, house.webhooks.look(subscriptions).values()),
+        *server_metrics(
+            house.server.health(),
+            durability=house.settings.durability,
+            is_broker_up=house.hints.is_connected(),
+        ),
     ]
     registry = CollectorRegistry()
     registry.register(_Once(metrics))
@@ -74,8 +81,32 @@ def _reset_metrics(totals: Counter[str]) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "keyturn_resets_completed", "Passwords changed with a code", value=totals["completed"]
     )
+    yield CounterMetricFamily(
+        "keyturn_resets_poisoned",
+        "Resets given up because nobody who took them got through",
+        value=totals["poison"],
+    )
+    yield _accepted_metric(totals)
     yield from _provider_metrics(totals)
     yield from _callback_metrics(totals)
+
+
+def _accepted_metric(totals: Counter[str]) -> Metric:
+    accepted = HistogramMetricFamily(
+        "keyturn_accepted_seconds",
+        "From the record to a provider's yes",
+        labels=["channel", "queue"],
+    )
+    took: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for name, value in sorted(totals.items()):
+        kind, *parts = name.split(":")
+        if kind == "s":
+            channel, queue, figure = parts
+            took[channel, queue][figure] = value
+    for labels, figures in took.items():
+        buckets = _running(figures, ACCEPTED_BUCKETS_MS)
+        accepted.add_metric(labels, buckets, figures["ms"] / 1000)
+    return accepted
 
 
 def _provider_metrics(totals: Counter[str]) -> Iterator[Metric]:
@@ -154,6 +185,6 @@ def _queue_metrics(dues: DueStore) -> Iterator[Metric]:
     workers = GaugeMetricFamily(
         "keyturn_workers", "Worker processes seen in the last 5 s", labels=["queue"]
     )
-    for queue in DUE_QUEUES:
+    for queue in Queue:
         workers.add_metric([queue.value], len(dues.workers_seen(queue)))
     yield workers

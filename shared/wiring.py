@@ -34,6 +34,7 @@ from shared.store.pauses import PauseStore
 from shared.store.receipts import ReceiptStore
 from shared.store.refusals import RefusalStore
 from shared.store.resets import ResetStore
+from shared.store.server import ServerStore
 from shared.store.subscriptions import SubscriptionStore
 from shared.store.suppressions import SuppressionStore
 from shared.store.waiting import WaitingStore
@@ -99,6 +100,7 @@ class Services:
     weights: WeightStore
     subscriptions: SubscriptionStore
     webhooks: WebhookStore
+    server: ServerStore
     hints: Hints
     provider_names: dict[Channel, tuple[str, ...]]
     sms_regions: frozenset[str] | None
@@ -158,6 +160,7 @@ def build_services(settings: Settings, *, client: Client, hints: Hints) -> Servi
         weights=WeightStore(client),
         subscriptions=SubscriptionStore(client, digests),
         webhooks=WebhookStore(client),
+        server=ServerStore(client),
         hints=hints,
         provider_names={
             Channel.EMAIL: settings.email_providers,

@@ -18,6 +18,11 @@ from shared.store.scripts import Call
 MAX_CLAIMS = 5  # claims in a row that came to nothing: the record is poison
 # Upper bounds of the provider call histogram, in ms; the last is open.
 DURATION_BUCKETS_MS = (25, 50, 100, 250, 500, 1000, 2500, 5000, 10000)
+# Upper bounds of the time from the record to a provider's yes, in ms.
+ACCEPTED_BUCKETS_MS = (
+    *(25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000, 60000),
+    *(300000, 900000, 3600000),
+)
 
 
 class ClaimOverError(Exception):
@@ -118,4 +123,5 @@ class ResetCalls:
             *(int(finish.delay_seconds * 1000), self._keep_ms),
             *(finish.outcome.value if finish.outcome else "", finish.provider_message_id),
             *(finish.detail, finish.duration_ms, finish.provider, bucket),
+            *ACCEPTED_BUCKETS_MS,
         )

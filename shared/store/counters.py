@@ -23,6 +23,8 @@ class CounterStore:
         `now:<status>`, `to:<channel>:<status>`, `completed`,
         `p:<provider>:<outcome>:n|ms|b<upper bound in ms>`, `cb:<provider>:<outcome>` (callbacks),
         `d:<channel>:<provider>:ms|b<upper bound in ms>` (from the record to the recipient),
+        `s:<channel>:<queue>:ms|b<upper bound in ms>` (from the record to a provider's yes),
+        `w:<outcome>` (webhooks), `poison`,
         and, the newest of all shards, `last:<provider>`: when its last callback came, in ms.
         """
         with store_errors():

@@ -54,7 +54,10 @@ if st == 'unknown' and (doubts >= 2 or h[4] or h[5]) then
 end
 if h[4] then return over('cancelled', 'code_' .. h[4]) end
 if h[5] then return over('cancelled', 'superseded') end
-if tonumber(h[3]) >= tonumber(ARGV[3]) then return over('failed', 'poison') end
+if tonumber(h[3]) >= tonumber(ARGV[3]) then
+  redis.call('HINCRBY', m, 'poison', 1)
+  return over('failed', 'poison')
+end
 if h[13] then
   look_again(KEYS[1], due, id, deadline)  -- held by hand; whoever releases it makes it due
   return {'held'}

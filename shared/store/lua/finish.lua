@@ -3,7 +3,7 @@
 -- A callback may have settled the reset during the call: then the attempt alone is noted.
 -- KEYS r due u live m
 -- ARGV id fence status reason delay_ms keep_ms outcome provider_message_id detail duration_ms
---      provider bucket…          (outcome '' when no attempt was made)
+--      provider bucket bound_ms… (outcome '' when no attempt was made)
 local id, status = ARGV[1], ARGV[3]
 local h = redis.call('HMGET', KEYS[1], 'f', 'ff', 'st', 'ch', 'x', 'mg', 'at', 'db', 'su')
 if h[2] == ARGV[2] then return 1 end
@@ -30,6 +30,10 @@ if FINAL[h[3]] then return 1 end
 redis.call('HSET', KEYS[1], 'rs', reason)
 
 if FINAL[status] then
+  if status == 'accepted' then
+    local r = redis.call('HMGET', KEYS[1], 'c', 'q')
+    took(KEYS[5], 's:' .. h[4] .. ':' .. r[2] .. ':', now - math.floor(tonumber(r[1]) / 1000), 13)
+  end
   settle(KEYS[1], KEYS[2], KEYS[5], id, h[3], status, h[4], reason, now, tonumber(ARGV[6]))
   if status ~= 'accepted' then give_back(KEYS[3], KEYS[4], id, tonumber(h[8])) end
   return 1

@@ -16,6 +16,17 @@ local function count(m, from, to, channel)
   redis.call('HINCRBY', m, 'to:' .. channel .. ':' .. to, 1)
 end
 
+-- A time in a histogram; its upper bounds begin at ARGV[first].
+local function took(m, name, ms, first)
+  ms = math.max(0, ms)
+  local bucket = 'inf'
+  for i = #ARGV, first, -1 do
+    if ms <= tonumber(ARGV[i]) then bucket = ARGV[i] end
+  end
+  redis.call('HINCRBY', m, name .. 'b' .. bucket, 1)
+  redis.call('HINCRBY', m, name .. 'ms', int(ms))
+end
+
 -- Keep a key at least so long from now; what stands there may have to last longer.
 local function keep_for(key, ms)
   redis.call('PEXPIRE', key, int(math.max(ms, redis.call('PTTL', key))))

@@ -69,13 +69,7 @@ if to ~= '' then
   local due = h[3] == 'bulk' and KEYS[4] or KEYS[3]
   settle(KEYS[1], due, m, id, st, to, channel, ARGV[10], now, tonumber(ARGV[4]))
   if to == 'delivered' then
-    local took, name = math.max(0, at - math.floor(tonumber(h[4]) / 1000)), nil
-    for i = 13, #ARGV do
-      if not name and took <= tonumber(ARGV[i]) then name = 'b' .. ARGV[i] end
-    end
-    local d = 'd:' .. channel .. ':' .. provider .. ':'
-    redis.call('HINCRBY', m, d .. (name or 'binf'), 1)
-    redis.call('HINCRBY', m, d .. 'ms', int(took))
+    took(m, 'd:' .. channel .. ':' .. provider .. ':', at - math.floor(tonumber(h[4]) / 1000), 13)
   elseif to ~= 'accepted' and h[6] then
     give_back(tag .. ':u:' .. h[6], tag .. ':live:' .. h[6], id, 1)
   end
