@@ -64,6 +64,12 @@ TOKEN_ROUTES = {
     "/keyturn/v1/webhooks/<subscription_id>/dead",
     "/keyturn/v1/webhooks/<subscription_id>/_enable",
     "/keyturn/v1/webhooks/<subscription_id>/_replay",
+    "/keyturn/v1/batches",
+    "/keyturn/v1/batches/<batch_id>",
+    "/keyturn/v1/batches/<batch_id>/_pause",
+    "/keyturn/v1/batches/<batch_id>/_resume",
+    "/keyturn/v1/batches/<batch_id>/_cancel",
+    "/keyturn/v1/batches/<batch_id>/results",
 }
 
 

@@ -10,6 +10,8 @@ from shared import errors
 from shared.languages import Languages
 from web.api_operations import OPERATIONS, Operation
 from web.api_shapes import SHAPES, reference
+from web.batch_operations import BATCH_OPERATIONS
+from web.batch_shapes import BATCH_SHAPES
 from web.once import MAX_KEY_CHARACTERS
 from web.operator_operations import OPERATOR_OPERATIONS
 from web.operator_shapes import OPERATOR_SHAPES
@@ -17,8 +19,8 @@ from web.problems import UNEXPECTED, Problem, describe
 from web.resets import MAX_USER_ID_CHARACTERS
 from web.webhook_operations import WEBHOOK_OPERATIONS, WEBHOOK_SHAPES
 
-ALL_OPERATIONS = (*OPERATIONS, *OPERATOR_OPERATIONS, *WEBHOOK_OPERATIONS)
-ALL_SHAPES = SHAPES | OPERATOR_SHAPES | WEBHOOK_SHAPES
+ALL_OPERATIONS = (*OPERATIONS, *OPERATOR_OPERATIONS, *BATCH_OPERATIONS, *WEBHOOK_OPERATIONS)
+ALL_SHAPES = SHAPES | OPERATOR_SHAPES | BATCH_SHAPES | WEBHOOK_SHAPES
 VERSION = "1.0.0"
 DESCRIPTION = """Password resets that are never lost and can always be explained, on ZITADEL's API.
 
@@ -76,11 +78,13 @@ def _operation(operation: Operation, languages: Languages, *, suffix: str) -> di
     if operation.body:
         examples = {name: {"value": value} for name, value in operation.body_examples.items()}
         content = {"schema": reference(operation.body), "examples": examples}
-        is_required = "required" in ALL_SHAPES[operation.body]
+        is_required = bool({"required", "oneOf"} & ALL_SHAPES[operation.body].keys())
+        lines = {"schema": TEXT, "example": "ada\neve\n"}
         told["requestBody"] = {
             "required": is_required,
-            "description": "At most 64 KiB" + ("" if is_required else "; nothing means `{}`"),
-            "content": {"application/json": content},
+            "description": "At most 64 KiB of JSON"
+            + ("" if is_required else "; nothing means `{}`"),
+            "content": {"application/json": content} | dict.fromkeys(operation.uploads, lines),
         }
     return told
 
@@ -95,15 +99,18 @@ def _parameters(operation: Operation) -> Iterator[dict[str, Any]]:
     if "{subscriptionId}" in operation.paths[0]:
         shape = TEXT | {"minLength": 1, "pattern": "^[^/]+$"}
         yield _parameter("subscriptionId", "path", shape, "From `listWebhooks`")
+    if "{batchId}" in operation.paths[0]:
+        shape = TEXT | {"minLength": 1, "pattern": "^[^/]+$"}
+        yield _parameter("batchId", "path", shape, "From the answer that began the batch")
     for name, shape, wanted in operation.query:
         yield _parameter(name, "query", shape, wanted)
     if operation.needs_token:
         wanted = "The organisation in force; without it the caller's own"
         yield _parameter("x-zitadel-orgid", "header", TEXT, wanted)
         yield _parameter("Accept-Language", "header", TEXT, "Of error messages", example="de")
-    if operation.makes_reset:
+    if operation.makes_reset or operation.takes_key:
         shape = TEXT | {"pattern": "^[!-~]+$", "minLength": 1, "maxLength": MAX_KEY_CHARACTERS}
-        wanted = "The same request under the same key gives the same reset, for 24 hours"
+        wanted = "The same request under the same key gives the same again, for 24 hours"
         yield _parameter("Idempotency-Key", "header", shape, wanted)
 
 
@@ -125,9 +132,9 @@ def _responses(operation: Operation, languages: Languages) -> dict[str, Any]:
     if operation.answer:
         content = {"schema": reference(operation.answer), "example": operation.example}
     responses = {
-        "200": {
-            "description": "OK",
-            "headers": _headers(operation, 200),
+        str(operation.status): {
+            "description": HTTPStatus(operation.status).phrase,
+            "headers": _headers(operation, operation.status),
             "content": {operation.answer_type: content},
         }
     }

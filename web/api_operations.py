@@ -60,9 +60,12 @@ class Operation:
     errors: Errors = ()
     body: str | None = None
     body_examples: dict[str, Any] = field(default_factory=dict)
+    uploads: tuple[str, ...] = ()  # what else than JSON a body may be
     query: tuple[tuple[str, dict[str, Any], str], ...] = ()  # name, shape, what it means
     needs_token: bool = True
     makes_reset: bool = False
+    takes_key: bool = False  # without making a single reset
+    status: int = 200
     is_deprecated: bool = False
     answer_type: str = "application/json"
     unwell: str | None = None  # the shape of a 503 that is no error

@@ -16,6 +16,7 @@ from shared.errors import (
 )
 from shared.wiring import Services
 from web.api import answer, api, house
+from web.api_batches import api_batches
 from web.api_levers import api_levers
 from web.api_v2 import api_v2
 from web.api_webhooks import api_webhooks
@@ -55,6 +56,7 @@ def create_app(services: Services) -> Flask:
     app.register_blueprint(callbacks)
     app.register_blueprint(api_levers)
     app.register_blueprint(api_webhooks)
+    app.register_blueprint(api_batches)
     app.register_blueprint(health)
     app.register_blueprint(docs)
     app.register_blueprint(pages)

@@ -130,6 +130,10 @@ class TimedBody:
         self._count(len(data), wanted)
         return data
 
+    def give_time(self, seconds: float) -> None:
+        """Count the seconds anew: of a body that is read piece by piece."""
+        self._deadline = time.monotonic() + seconds
+
     def readline(self, size: int | None = -1, /) -> bytes:
         """One line; nobody here reads lines, so it is simple and not fast."""
         line = b""

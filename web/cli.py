@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from web import (
+    cli_batches,
     cli_explaining,
     cli_holds,
     cli_levers,
@@ -34,6 +35,7 @@ COMMANDS: tuple[click.Command, ...] = (
     cli_levers.resume,
     cli_levers.limit,
     cli_levers.audit,
+    cli_batches.batch,
 )
 
 

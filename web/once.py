@@ -36,7 +36,7 @@ def record_once(
     """
     if key is None:
         return record(house.digests.new_reset_id(user_id))
-    _check_key(key)
+    check_key(key)
     request = KeyedRequest(caller.token_id, key, "\0".join((*meaning, user_id)))
     if (known := _find_recorded(house, request, user_id)) is not None:
         house.resets.confirm(known.reset_id)  # it may have been recorded, and not confirmed, before
@@ -63,7 +63,12 @@ def _reset_id(house: House, request: KeyedRequest, user_id: str, since: str) -> 
     return house.digests.derived_reset_id(user_id, *parts)
 
 
-def _check_key(key: str) -> None:
+def check_key(key: str) -> None:
+    """Whether this can be an Idempotency-Key.
+
+    Raises:
+        InvalidRequestError: it cannot.
+    """
     is_visible_ascii = all("!" <= sign <= "~" for sign in key)
     if not 1 <= len(key) <= MAX_KEY_CHARACTERS or not is_visible_ascii:
         raise InvalidRequestError("Idempotency-Key must have 1 to 255 visible ASCII characters")

@@ -19,6 +19,7 @@ UNIMPLEMENTED, INTERNAL, UNAVAILABLE, UNAUTHENTICATED = 12, 13, 14, 16
 CODES: dict[type[errors.CallerError], int] = {
     errors.InvalidRequestError: INVALID,
     errors.BodyTooLargeError: EXHAUSTED,
+    errors.SelectionError: INVALID,
     errors.CallbackTooLargeError: EXHAUSTED,
     errors.CallbackRefusedError: DENIED,
     errors.UrlTemplateError: INVALID,
@@ -55,12 +56,15 @@ CODES: dict[type[errors.CallerError], int] = {
     errors.CodeExpiredError: PRECONDITION,
     errors.IdempotencyMismatchError: PRECONDITION,
     errors.ResetStateError: PRECONDITION,
+    errors.BatchStateError: PRECONDITION,
     errors.TooManyRequestsError: EXHAUSTED,
     errors.ProviderMissingError: UNAVAILABLE,
     errors.StoreUnavailableError: UNAVAILABLE,
     errors.DirectoryUnavailableError: UNAVAILABLE,
     errors.IssuerUnavailableError: UNAVAILABLE,
 }
+# Their own text names what no translation can: a line, a state.
+PARTICULAR = (errors.SelectionError, errors.BatchStateError)
 # Where HTTP says it more exactly than the gRPC code's own status.
 STATUS_OVERRIDES: dict[type[errors.CallerError], int] = {
     errors.BodyTooLargeError: 413,
@@ -130,6 +134,8 @@ def describe(error: errors.CallerError, languages: Languages, language: str = "e
     if isinstance(error, errors.TooManyRequestsError):
         retry_after_seconds = error.retry_after_seconds
         translated = translated and f"{translated} ({error.limit}; {retry_after_seconds} s)"
+    if isinstance(error, PARTICULAR):
+        translated = translated and f"{translated} ({error.message})"
     return Problem(
         code,
         STATUS_OVERRIDES.get(type(error), HTTP_STATUS[code]),

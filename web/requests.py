@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import secrets
+import time
+from collections.abc import Iterator
 from typing import BinaryIO
 from urllib.parse import quote
 
@@ -12,8 +14,11 @@ from flask import Flask, Response, current_app, g, request
 from werkzeug.wrappers import Request
 
 from shared.errors import BodyTooLargeError, InvalidRequestError
+from web.bodies import BODY_SECONDS, TimedBody
 
 MAX_BODY_BYTES = 64 * 1024
+PIECE_BYTES = 64 * 1024
+UPLOAD_SECONDS = 600.0
 VISIBLE_ASCII = re.compile(r"[!-~]{1,128}")
 V1_PATH = re.compile(r"(?:/management/v1)?/users/([^/]+)/password/_reset")
 # RFC 9745: the date from which the call is deprecated; the value is fixed by SPEC.
@@ -46,6 +51,23 @@ def read_capped_body(asked: Request | None = None, *, most_bytes: int = MAX_BODY
     if announced is not None and len(body) < announced:
         raise InvalidRequestError("the body is shorter than Content-Length says")
     return body
+
+
+def read_pieces(*, most_seconds: float = UPLOAD_SECONDS) -> Iterator[bytes]:
+    """A large body piece by piece, each within a small body's time.
+
+    Raises:
+        InvalidRequestError: it stalled, broke off, or took too long in all.
+    """
+    if request.content_length is None and "Transfer-Encoding" not in request.headers:
+        return
+    stream, until = request.environ["wsgi.input"], time.monotonic() + most_seconds
+    while piece := stream.read(PIECE_BYTES):
+        yield piece
+        if time.monotonic() > until:
+            raise InvalidRequestError("the body did not arrive in time")
+        if isinstance(stream, TimedBody):
+            stream.give_time(BODY_SECONDS)
 
 
 def name_request(given: str | None) -> str:

@@ -4,7 +4,7 @@ SettingsError                      stands outside, so that no handler swallows i
 KeyturnError
 ├── CallerError                    a caller sees it: `id` is the public name, never renamed
 │   ├── InvalidRequestError        the request cannot be understood
-│   │   ├── BodyTooLargeError
+│   │   ├── BodyTooLargeError · SelectionError
 │   │   │   └── CallbackTooLargeError
 │   │   ├── UrlTemplateError · UrlTemplateFieldError · UrlNotAllowedError · SubscriberUrlError
 │   │   ├── PasswordMissingError · PasswordPolicyError · PasswordTooLongError · CodeMismatchError
@@ -17,8 +17,8 @@ KeyturnError
 │   ├── UserHiddenError · ResetUserNotInitialisedError · UserPermissionError        (v2)
 │   ├── PasswordUserUnknownError · PasswordUserNotInitialisedError                  (SetPassword)
 │   ├── RecipientMissingError · CountryNotAllowedError · RecipientSuppressedError
-│   ├── CodeUnusableError · CodeExpiredError · IdempotencyMismatchError · ResetStateError
-│   ├── TooManySubscriptionsError
+│   ├── CodeUnusableError · CodeExpiredError · IdempotencyMismatchError
+│   ├── ResetStateError · BatchStateError · TooManySubscriptionsError
 │   ├── TooManyRequestsError       carries retry_after_seconds
 │   ├── ProviderMissingError · StoreUnavailableError · DirectoryUnavailableError
 │   └── IssuerUnavailableError
@@ -70,6 +70,7 @@ from shared.errors.callers import (
     UserUnknownError,
 )
 from shared.errors.requests import (
+    BatchStateError,
     BodyTooLargeError,
     CallbackTooLargeError,
     CodeMismatchError,
@@ -79,6 +80,7 @@ from shared.errors.requests import (
     PasswordPolicyError,
     PasswordTooLongError,
     ResetStateError,
+    SelectionError,
     SubscriberUrlError,
     UrlNotAllowedError,
     UrlTemplateError,
@@ -103,6 +105,7 @@ __all__ = [
     "AccountProviderError",
     "AuthHeaderInvalidError",
     "AuthHeaderMissingError",
+    "BatchStateError",
     "BodyTooLargeError",
     "BrokerAwayError",
     "CallbackRefusedError",
@@ -140,6 +143,7 @@ __all__ = [
     "RenderError",
     "ResetStateError",
     "ResetUserNotInitialisedError",
+    "SelectionError",
     "SettingsError",
     "StoreUnavailableError",
     "SubscriberUrlError",

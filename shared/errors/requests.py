@@ -89,6 +89,18 @@ class PasswordMismatchError(InvalidRequestError):
     id = "COMMAND-3M0fs"
 
 
+class SelectionError(InvalidRequestError):
+    """The selection of the batch is empty or cannot be read; nothing was started"""
+
+    id = "KEYTURN-Selection"
+
+
+class BatchStateError(CallerError):
+    """The state of the batch does not allow this"""
+
+    id = "KEYTURN-BatchState"
+
+
 class ResetStateError(CallerError):
     """The reset has come too far for this, or not far enough"""
 

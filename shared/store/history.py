@@ -14,6 +14,8 @@ from shared.store.connection import Client, store_errors
 from shared.store.records import moment, moment_from_us
 
 BUCKET_MS = 600_000  # as in prelude.lua
+BUCKETS_AT_ONCE = 36
+LONGEST_LIFE_DAYS = 7  # of a reset until it has ended
 LINES_AT_ONCE = 500  # what is in memory, and what one round trip asks for
 MOST_SCANNED = 10_000  # lines that one page looks at
 FIELDS = ("u", "o", "ch", "st", "c", "k")
@@ -123,22 +125,32 @@ class HistoryStore:
 
     def _pages(self, wanted: Filter, *, newest_first: bool) -> Iterator[list[str]]:
         now = self._now()
-        since = wanted.since or now - timedelta(seconds=self._keep_seconds, days=1)
+        oldest = now - timedelta(seconds=self._keep_seconds, days=LONGEST_LIFE_DAYS)
+        since = max(wanted.since or oldest, oldest)
         until = min(wanted.until or now, now)
         first, last = _bucket(since), _bucket(until)
         buckets = range(last, first - 1, -1) if newest_first else range(first, last + 1)
-        for bucket in buckets:
-            for tag, length in zip(keys.TAGS, self._lengths(bucket), strict=True):
-                starts = range(0, length, LINES_AT_ONCE)
-                for start in reversed(starts) if newest_first else starts:
-                    reset_ids = self._slice(keys.made(tag, bucket), start)
-                    yield reset_ids[::-1] if newest_first else reset_ids
+        for key, length in self._lists(buckets):
+            starts = range(0, length, LINES_AT_ONCE)
+            for start in reversed(starts) if newest_first else starts:
+                reset_ids = self._slice(key, start)
+                yield reset_ids[::-1] if newest_first else reset_ids
 
-    def _lengths(self, bucket: int) -> list[int]:
+    def _lists(self, buckets: range) -> Iterator[tuple[str, int]]:
+        """The lists that are not empty, with their lengths."""
+        for start in range(0, len(buckets), BUCKETS_AT_ONCE):
+            asked = buckets[start : start + BUCKETS_AT_ONCE]
+            names = [keys.made(tag, bucket) for bucket in asked for tag in keys.TAGS]
+            lengths = self._lengths(*asked)
+            yield from ((n, length) for n, length in zip(names, lengths, strict=True) if length)
+
+    def _lengths(self, *buckets: int) -> list[int]:
+        """Of each shard's list, bucket after bucket, in one trip."""
         with store_errors():
             pipeline = self._client.pipeline(transaction=False)
-            for tag in keys.TAGS:
-                pipeline.llen(keys.made(tag, bucket))
+            for bucket in buckets:
+                for tag in keys.TAGS:
+                    pipeline.llen(keys.made(tag, bucket))
             lengths: list[int] = pipeline.execute()
             return lengths
 
