@@ -1,3 +1,4 @@
+-- allow-oom: whoever stops something on a full server must be heard.
 -- HOLD: one reset does not go out until it is released; a line of its timeline says by whom.
 -- KEYS r   ARGV told      'held' | 'absent' | the status that says it is too late
 local st = redis.call('HGET', KEYS[1], 'st')
