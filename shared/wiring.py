@@ -34,6 +34,7 @@ from shared.store.pauses import PauseStore
 from shared.store.receipts import ReceiptStore
 from shared.store.refusals import RefusalStore
 from shared.store.resets import ResetStore
+from shared.store.samples import SampleStore
 from shared.store.server import ServerStore
 from shared.store.subscriptions import SubscriptionStore
 from shared.store.suppressions import SuppressionStore
@@ -88,6 +89,7 @@ class Services:
     suppressions: SuppressionStore
     dues: DueStore
     counters: CounterStore
+    samples: SampleStore
     history: HistoryStore
     batches: BatchStore
     batch_lists: BatchLists
@@ -148,6 +150,7 @@ def build_services(settings: Settings, *, client: Client, hints: Hints) -> Servi
         suppressions=SuppressionStore(client, digests),
         dues=DueStore(client),
         counters=CounterStore(client),
+        samples=SampleStore(client, CounterStore(client)),
         history=HistoryStore(client, keep_seconds=settings.record_lifetime_seconds),
         batches=BatchStore(client, settings),
         batch_lists=BatchLists(client, digests),

@@ -25,6 +25,8 @@ from web.listing import check_names, read_count
 from web.requests import read_capped_body
 from web.resending import WantedResend, resend
 from web.schemas import spell, write_details
+from web.status import look_at_status
+from web.status_schemas import write_status
 
 api_levers = Blueprint("api_levers", __name__)
 MOST_ENTRIES = 1000
@@ -122,6 +124,14 @@ def resend_reset(reset_id: str) -> Response:
         **write_details(recorded),
     }
     return answer(told, headers={"Keyturn-Reset-Id": recorded.reset_id})
+
+
+@api_levers.get("/keyturn/v1/status")
+def show_status() -> Response:
+    """Queues, providers, pauses and batches, and what is wrong first."""
+    services, caller = house(), caller_here()
+    lever_rights.require_everywhere(services, caller, SYSTEM_READ)
+    return answer(write_status(look_at_status(services)))
 
 
 @api_levers.get("/keyturn/v1/audit")

@@ -29,6 +29,20 @@ LIMIT = (
     {"type": "integer", "minimum": 1, "maximum": 1000},
     "How many; 100 when not given",
 )
+QUEUE = {
+    "queue": "urgent", "depth": 3, "due": 1, "oldestDueSeconds": 0.2, "inPerMinute": 61.0,
+    "outPerMinute": 60.0, "workers": 2, "hints": 0, "isPaused": False,
+}  # fmt: skip
+PROVIDER = {
+    "provider": "sendgrid", "channel": "email", "circuit": "closed", "reason": None, "calls": 305,
+    "errorRate": 0.003, "p95Ms": 250, "weight": None, "isPaused": False, "lastSwitch": None,
+}  # fmt: skip
+STATUS = {
+    "troubles": [], "due": {"urgent": 3, "bulk": 0}, "dueNow": {"urgent": 1, "bulk": 0},
+    "oldestDueSeconds": 0.2, "queues": [QUEUE], "providers": [PROVIDER],
+    "open": {"queued": 3}, "reached": {"accepted": 2048}, "completed": 1020,
+    "hints": {"urgent": 0}, "workers": {"urgent": 2}, "pauses": [], "releases": [], "batches": [],
+}  # fmt: skip
 PAGE = (
     (
         "userId",
@@ -176,6 +190,16 @@ OPERATOR_OPERATIONS = (
             ],
         },
         errors=(*AUTHENTICATION, errors.DirectoryUnavailableError),
+    ),
+    Operation(
+        method="get",
+        paths=("/keyturn/v1/status",),
+        name="showStatus",
+        summary="Queues, providers, pauses and batches, and what is wrong first",
+        tag=TAG,
+        answer="Status",
+        example=STATUS,
+        errors=READING,
     ),
     Operation(
         method="get",

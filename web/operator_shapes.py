@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from shared.models import Channel, Queue
+from shared.store.circuits import CircuitState
 from shared.store.pauses import Scope
 from web.api_shapes import (
     DETAILS,
@@ -27,6 +29,10 @@ SCOPE: Shape = {"enum": [each.value for each in Scope]}
 NAME: Shape = TEXT | {"minLength": 1, "maxLength": MOST_NAME_CHARACTERS}
 COUNT: Shape = {"type": "integer", "minimum": 0}
 RATE: Shape = {"type": ["number", "null"], "minimum": 0, "maximum": MOST_PER_SECOND}
+COUNT_OR_NULL: Shape = {"type": ["integer", "null"], "minimum": 0}
+AMOUNT: Shape = {"type": "number", "minimum": 0}
+AMOUNT_OR_NULL: Shape = {"type": ["number", "null"], "minimum": 0}
+COUNTS: Shape = {"type": "object", "additionalProperties": COUNT}
 YES_OR_NO: Shape = {"type": "boolean"}
 
 WHAT = {"scope": SCOPE, "name": NAME}
@@ -97,6 +103,61 @@ OPERATOR_SHAPES: dict[str, Shape] = {
         chain={"type": "array", "items": reference("Step")},
     ),
     "Step": an_object(required=("at", "step", "words"), at=MOMENT, step=TEXT, words=TEXT),
+    "Status": an_object(
+        required=("troubles", "due", "oldestDueSeconds", "queues", "providers", "pauses"),
+        troubles={
+            "type": "array",
+            "items": TEXT,
+            "description": "What is wrong, the worst first; empty when all is well",
+        },
+        due=COUNTS | {"description": "Resets that are not final, by queue"},
+        dueNow=COUNTS,
+        oldestDueSeconds=AMOUNT,
+        queues={"type": "array", "items": reference("QueueStatus")},
+        providers={"type": "array", "items": reference("ProviderStatus")},
+        open=COUNTS | {"description": "Resets that are not final, by status"},
+        reached=COUNTS | {"description": "Since the beginning"},
+        completed=COUNT,
+        hints=COUNTS | {"description": "In the broker; empty when it does not answer"},
+        workers=COUNTS,
+        pauses={"type": "array", "items": reference("Pause")},
+        releases={"type": "array", "items": reference("Release")},
+        batches={"type": "array", "items": reference("BatchStatus")},
+    ),
+    "QueueStatus": an_object(
+        required=("queue", "workers", "isPaused"),
+        queue={"enum": [each.value for each in Queue]},
+        depth=COUNT_OR_NULL,
+        due=COUNT_OR_NULL,
+        oldestDueSeconds=AMOUNT,
+        inPerMinute=AMOUNT_OR_NULL | {"description": "In the last minute"},
+        outPerMinute=AMOUNT_OR_NULL,
+        workers=COUNT,
+        hints=COUNT_OR_NULL,
+        isPaused=YES_OR_NO,
+    ),
+    "ProviderStatus": an_object(
+        required=("provider", "channel", "circuit", "isPaused"),
+        provider=TEXT,
+        channel={"enum": [each.value for each in Channel]},
+        circuit={"enum": [each.value for each in CircuitState]},
+        reason=TEXT_OR_NULL,
+        calls=COUNT_OR_NULL | {"description": "In the last five minutes"},
+        errorRate=AMOUNT_OR_NULL | {"description": "Of them, 0 to 1"},
+        p95Ms=COUNT_OR_NULL,
+        weight=COUNT_OR_NULL,
+        isPaused=YES_OR_NO,
+        lastSwitch={"type": ["object", "null"]},
+    ),
+    "BatchStatus": an_object(
+        required=("batchId", "state", "total"),
+        batchId=TEXT,
+        state=TEXT,
+        total=COUNT,
+        recorded=COUNT,
+        skipped=COUNT,
+        ratePerSecond=AMOUNT,
+    ),
     "AuditEntry": an_object(
         required=("at", "by", "action", "target", "reason"),
         at=MOMENT,

@@ -79,7 +79,12 @@ def at(moment: datetime | None) -> str:
 
 def length(span: timedelta) -> str:
     """A length of time in its largest fitting unit, or two."""
-    seconds = max(0, round(span.total_seconds()))
+    return length_of(span.total_seconds())
+
+
+def length_of(exact_seconds: float) -> str:
+    """The same, of seconds."""
+    seconds = max(0, round(exact_seconds))
     if seconds < 120:  # noqa: PLR2004
         return f"{seconds} s"
     minutes, hours = seconds // 60, seconds // 3600

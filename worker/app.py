@@ -117,7 +117,7 @@ class WorkerProcess:
             house.pauses, house.waiting, queues, worker=self._name, now=house.dues.now_ms
         )
         watch = self._desk.delivery.watch
-        chores: list[Chore] = [keeper.park, keeper.let_go, watch.refresh]
+        chores: list[Chore] = [keeper.park, keeper.let_go, watch.refresh, house.samples.take]
         if Queue.RECEIPTS in served:
             chores.append(ReceiptChore(house, self._desk.receipts))
         if Queue.BULK in queues:

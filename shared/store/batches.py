@@ -100,6 +100,12 @@ class BatchStore:
         works = (BatchState.PLANNING, BatchState.RUNNING)
         return [b for b, (st, lease) in found.items() if st in works and int(lease) <= now_ms]
 
+    def active(self) -> list[Batch]:
+        """The batches that have not ended, paused ones too."""
+        with store_errors():
+            batch_ids = sorted(self._client.smembers(keys.ACTIVE_BATCHES))
+        return [found for batch_id in batch_ids if (found := self.find(batch_id))]
+
     def take(self, batch_id: str) -> int:
         """The fence of a lease on a batch; 0: somebody has it, or there is nothing to do."""
         lease_ms = int(LEASE_SECONDS * 1000)

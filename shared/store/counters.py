@@ -20,7 +20,8 @@ class CounterStore:
     def totals(self) -> Counter[str]:
         """Every counter by its name in the scripts, summed over the shards.
 
-        `now:<status>`, `to:<channel>:<status>`, `completed`,
+        `in:<queue>`, `out:<queue>` (recorded, final), `now:<status>`,
+        `to:<channel>:<status>`, `completed`,
         `p:<provider>:<outcome>:n|ms|b<upper bound in ms>`, `cb:<provider>:<outcome>` (callbacks),
         `d:<channel>:<provider>:ms|b<upper bound in ms>` (from the record to the recipient),
         `s:<channel>:<queue>:ms|b<upper bound in ms>` (from the record to a provider's yes),

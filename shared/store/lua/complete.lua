@@ -42,5 +42,6 @@ if ARGV[5] ~= '' then
     'db', 0, 'n', int(now), unpack(ARGV, 7))
   redis.call('ZADD', KEYS[5], int(now), ARGV[5])
   count(KEYS[3], nil, 'queued', 'email')
+  redis.call('HINCRBY', KEYS[3], 'in:urgent', 1)
 end
 return {1, sequence, int(us)}

@@ -79,6 +79,9 @@ local function settle(r, due, m, id, from, to, channel, reason, now, keep_ms)
   local x = tonumber(redis.call('HGET', r, 'x'))
   redis.call('PEXPIREAT', r, int(math.max(x, now) + keep_ms))
   count(m, from, to, channel)
+  if from and not FINAL[from] then
+    redis.call('HINCRBY', m, 'out:' .. string.match(due, '[^:]+$'), 1)
+  end
   tell(r, id, to, now)
 end
 

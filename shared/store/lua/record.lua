@@ -65,6 +65,7 @@ else
   redis.call('ZADD', KEYS[2], int(now), id)
   redis.call('HSET', KEYS[3], 'cur:' .. channel, id)
   count(KEYS[7], nil, 'queued', channel)
+  redis.call('HINCRBY', KEYS[7], 'in:' .. ARGV[5], 1)
 end
 if cooldown > 0 then redis.call('HSET', KEYS[3], 'cd', int(now + cooldown), 'cdid', id) end
 if hour > 0 or day > 0 then

@@ -1,0 +1,192 @@
+"""`keyturn status` and its call: what is wrong first, by letting it go wrong."""
+
+from __future__ import annotations
+
+import time
+
+import orjson
+import pytest
+
+from shared.errors import TransientProviderError
+from shared.models import Channel, Queue
+from shared.store import keys
+from shared.store.circuits import Told
+from shared.store.pauses import Scope
+from tests.builders import a_token
+from tests.delivery_house import ScriptedProvider
+from tests.test_explanations import Story
+from tests.wire import problem
+from web.house import open_house
+from web.status import look_at_status
+from web.status_checks import find_troubles
+from web.status_schemas import write_status
+
+WHO = {"by": "eve", "reason": "a test"}
+QUEUES = ",".join(Queue)
+
+
+class Watched(Story):
+    """An installation somebody looks at; all its workers are there."""
+
+    def __init__(self, client, *providers, **settings):
+        names = {
+            "email_providers": ("sendgrid",),
+            "sms_providers": ("twilio",),
+            "sms_countries": ("CH",),
+        }
+        super().__init__(client, *providers, **(names | settings))
+        self.services.dues.forget_worker("urgent,receipts w1")
+        self.services.dues.say_seen(f"{QUEUES} w1")
+
+    def look(self):
+        return look_at_status(open_house(self.services))
+
+    def told(self):
+        return write_status(self.look())
+
+    def troubles(self):
+        return find_troubles(self.look())
+
+    def sample_of_a_minute_ago(self):
+        self.redis.delete(keys.SAMPLED)
+        self.services.samples.take()
+        at_ms, counted = orjson.loads(self.redis.lpop(keys.SAMPLES))
+        self.redis.lpush(keys.SAMPLES, orjson.dumps([at_ms - 60_000, counted]))
+
+
+@pytest.fixture
+def house(client):
+    return Watched(client)
+
+
+def test_all_is_well_when_nothing_is_wrong(house):
+    house.send()
+
+    assert house.troubles() == []
+
+
+def test_the_figures_of_the_queues_are_told(house):
+    house.sample_of_a_minute_ago()
+    house.send()
+    house.ask()
+
+    told = house.told()
+
+    urgent = told["queues"][0]
+    assert told["due"] == {"urgent": 1, "bulk": 0}
+    assert urgent == urgent | {"queue": "urgent", "depth": 1, "due": 1, "workers": 1}
+    assert urgent["inPerMinute"] == pytest.approx(2, rel=0.05)
+    assert urgent["outPerMinute"] == pytest.approx(1, rel=0.05)
+    assert told["oldestDueSeconds"] > 0
+    assert told["open"] == {"queued": 1}
+
+
+def test_the_figures_of_the_providers_are_told(client):
+    refusing = ScriptedProvider(TransientProviderError("http_503", "out"), name="sendgrid")
+    house = Watched(client, refusing, ScriptedProvider(name="twilio", channel=Channel.SMS))
+    house.sample_of_a_minute_ago()
+    house.send()
+    house.send("sms")
+
+    mail, sms = house.told()["providers"]
+
+    assert mail == mail | {"provider": "sendgrid", "calls": 1, "errorRate": 1.0, "p95Ms": 25}
+    assert sms == sms | {"provider": "twilio", "calls": 1, "errorRate": 0.0}
+
+
+def test_nobody_has_counted_before_the_first_sample(house):
+    told = house.told()
+
+    assert told["queues"][0]["inPerMinute"] is None
+    assert told["providers"][0]["calls"] is None
+
+
+def test_no_worker_is_the_worst(house):
+    house.services.dues.forget_worker(f"{QUEUES} w1")
+    house.services.pauses.pause(Scope.QUEUE, "urgent", **WHO)
+
+    troubles = house.troubles()
+
+    assert troubles[0].startswith("No worker of the urgent queue was seen")
+    assert any("No worker of the bulk queue" in each for each in troubles)
+
+
+def test_a_paused_urgent_queue_comes_before_all_the_rest(house):
+    house.services.pauses.pause(Scope.CHANNEL, "sms", **WHO)
+    house.services.pauses.pause(Scope.QUEUE, "urgent", **WHO)
+
+    troubles = house.troubles()
+
+    assert troubles[0].startswith("The urgent queue has been paused by eve since")
+    assert "keyturn resume queue urgent" in troubles[0]
+    assert troubles[-1].startswith("The channel sms has been paused by eve")
+
+
+def test_an_old_reset_says_how_old(house):
+    reset_id = house.ask()
+    late = house.worker.stores.now_ms() - 42_000
+    house.redis.zadd(keys.due(keys.tag_of(reset_id), Queue.URGENT), {reset_id: late})
+
+    assert house.troubles()[0].startswith("The oldest reset has been due for 42 s")
+
+
+def test_a_channel_without_a_way_out_is_named(house):
+    house.services.pauses.pause(Scope.PROVIDER, "twilio", **WHO)
+
+    assert house.troubles()[0].startswith("Nothing goes out by sms: twilio is paused or left alone")
+
+
+def test_an_open_circuit_says_why_and_until_when(client):
+    house = Watched(client, email_providers=("sendgrid", "smtp"))
+    house.services.circuits.tell("sendgrid", Told(bad=1, is_outage=True, reason="http_401"))
+
+    (trouble,) = house.troubles()
+
+    assert trouble.startswith("sendgrid is left alone since")
+    assert "(http_401)" in trouble
+    assert house.told()["providers"][0]["circuit"] == "open"
+
+
+def test_a_provider_that_fails_often_is_named(house):
+    house.sample_of_a_minute_ago()
+    shard = keys.counters(keys.TAGS[3])
+    house.redis.hset(shard, mapping={"p:sendgrid:accepted:n": 70, "p:sendgrid:transient:n": 30})
+
+    assert house.troubles() == ["30% of 100 calls to sendgrid failed in the last five minutes."]
+
+
+def test_a_release_that_is_too_slow_says_so(house):
+    house.services.pauses.resume(Scope.ORGANISATION, "acme", per_second=1, **WHO)
+    (release,) = house.services.pauses.releases()
+    told = orjson.dumps([*orjson.loads(release.told)[:4], 100, 7]).decode()
+    house.redis.hset(keys.RELEASES, release.key, told)
+
+    assert house.troubles()[0].startswith("7 of the 100 resets let go of organisation acme expire")
+
+
+def test_the_call_tells_the_same_to_those_who_see_the_installation(house):
+    viewer = a_token(house.services, instance=("IAM_OWNER_VIEWER",))
+    path = {"path": "/keyturn/v1/status", "method": "GET"}
+
+    told = house.call(**path, headers=house.headers(viewer))
+    refused = house.call(**path, headers=house.headers())
+
+    assert set(told.get_json()) == set(house.told())
+    assert problem(refused) == (403, 7, "AUTH-5mWD2")
+
+
+@pytest.mark.real_server
+def test_a_million_waiting_resets_are_told_of_within_a_second(real_client):
+    house = Watched(real_client)
+    for tag in keys.TAGS:
+        fill = """for i = 1, tonumber(ARGV[1]) do
+            redis.call('ZADD', KEYS[1], 4000000000000 + i, ARGV[2] .. i) end"""
+        for part in range(50):
+            real_client.eval(fill, 1, keys.due(tag, Queue.URGENT), 1_250, f"{part}x")
+
+    began = time.monotonic()
+    told = house.told()
+    took = time.monotonic() - began
+
+    assert told["due"]["urgent"] == 1_000_000
+    assert took < 1.0
