@@ -168,7 +168,7 @@ class ProviderWatch:
         probed, failed = self._probes.pop(reset_id, None), self._failures.pop(reset_id, None)
         try:
             if failed is not None:
-                self._take_note(self._circuits.tell(*failed))
+                self._take_note(self._circuits.tell(*failed), is_account=bool(failed[1].account))
             elif probed is not None:
                 self._circuits.release_probe(probed, reset_id)
         except StoreUnavailableError:
@@ -178,11 +178,11 @@ class ProviderWatch:
         seen = self._seen.get(name)
         return seen if seen and self._clock() - seen.at < STALE_SECONDS else None
 
-    def _take_note(self, circuit: Circuit) -> None:
+    def _take_note(self, circuit: Circuit, *, is_account: bool = False) -> None:
         self._seen[circuit.provider] = _Seen(circuit, self._clock())
         if circuit.has_changed and circuit.state is CircuitState.OPEN:
-            seconds = round(circuit.wait_seconds, 1)
-            log.error("circuit.opened", provider=circuit.provider, reason=circuit.reason,
-                      seconds=seconds)  # fmt: skip
+            say = log.error if is_account else log.warning  # our account's trouble needs somebody
+            say("circuit.opened", provider=circuit.provider, reason=circuit.reason,
+                seconds=round(circuit.wait_seconds, 1))  # fmt: skip
         elif circuit.has_changed:
             log.warning("circuit.closed", provider=circuit.provider)
