@@ -12,15 +12,29 @@ import pytest
 pytest.importorskip("psutil", reason="comes with the extra `bench`")
 
 
-@pytest.mark.real_server
-def test_a_short_run_prints_every_row_as_json():
-    command = [sys.executable, "-m", "bench", "--quick", "--seconds", "0.3", "latency"]
-
+def run(measure):
+    """The rows of a short run."""
+    command = [sys.executable, "-m", "bench", "--quick", "--seconds", "0.3", measure]
     done = subprocess.run(
         command, cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=False
     )
-
     assert done.returncode == 0, done.stderr[-2000:]
-    rows = {row["name"]: row["value"] for row in json.loads(done.stdout.splitlines()[-1])["rows"]}
+    return {row["name"]: row["value"] for row in json.loads(done.stdout.splitlines()[-1])["rows"]}
+
+
+@pytest.mark.real_server
+def test_a_short_run_prints_every_row_as_json():
+    rows = run("latency")
+
     assert rows["call → provider: never arrived"] == 0
     assert rows["call → provider: p50"] > 0
+
+
+@pytest.mark.real_server
+@pytest.mark.timeout(300)
+def test_a_short_run_sends_a_batch_to_its_end():
+    rows = run("batch")
+
+    assert rows["batch: calls that never arrived"] == 0
+    assert rows["batch: … together"] > 0
+    assert rows["batch: recipients a second"] > 0
