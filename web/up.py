@@ -15,6 +15,7 @@ from shared.errors import SettingsError
 from shared.log import set_up_logging
 from shared.models import Queue
 from shared.settings import Settings, load_settings
+from shared.wiring import check_server
 from web.__main__ import taken_port
 from web.children import Child, stop_together
 from web.embedded import EmbeddedServer
@@ -70,6 +71,8 @@ def run_up(environ: Mapping[str, str]) -> int:
     with _only_up(settings.data_dir):
         set_up_logging(settings.log_level, service="up")
         _refuse_taken_ports(settings)
+        if settings.redis_url:
+            check_server(settings)
         write_secret_keys(settings)
         settings = load_settings(environ)  # with the keys
         processes = Processes(settings, environ)
@@ -135,7 +138,9 @@ class Processes:
 
     def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
         """Starts nothing yet."""
-        self._server = None if settings.redis_url else EmbeddedServer(settings.data_dir)
+        is_synced = settings.durability == "disk"
+        embedded = EmbeddedServer(settings.data_dir, is_synced=is_synced)
+        self._server = None if settings.redis_url else embedded
         self._server_child = None
         if self._server is not None:
             self._server_child = Child(
