@@ -198,6 +198,7 @@ class Reset:
     request_id: str | None
     url_template: str | None = None
     batch_id: str | None = None
+    trace: str | None = None  # a traceparent, where traces are switched on
     recipient_digest: str | None = None
     next_look_at: datetime | None = None
     opened_at: datetime | None = None

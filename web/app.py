@@ -32,6 +32,7 @@ from web.problems import UNEXPECTED, Problem, describe
 from web.receiving import warn_of_unverifiable
 from web.requests import set_up_requests
 from web.rpc.http import RpcApplication
+from web.traced import traced
 
 log = structlog.get_logger()
 
@@ -65,7 +66,7 @@ def create_app(services: Services) -> Flask:
     app.register_error_handler(HTTPException, _tell_http)
     app.register_error_handler(Exception, _tell_unexpected)
     rpc = RpcApplication(app.extensions["keyturn"])
-    app.wsgi_app = choose_face(app.wsgi_app, rpc)  # type: ignore[assignment, method-assign]  # Flask's way
+    app.wsgi_app = traced(choose_face(app.wsgi_app, rpc))  # type: ignore[assignment, method-assign]  # Flask's way
     return app
 
 

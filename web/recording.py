@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from shared import tracing
 from shared.errors import ProviderMissingError, TooManyRequestsError
 from shared.hints import hint_at
 from shared.models import Caller, Channel, Kind, Organisation, Queue, Recipient, User
@@ -41,6 +42,12 @@ def record_reset(house: House, order: Order) -> Recorded:
     Raises:
         CallerError: what stood in the way; nothing was recorded.
     """
+    facts = {"reset_id": order.reset_id, "channel": order.channel.value}
+    with tracing.span("reset.record", facts | {"request_id": order.request_id}):
+        return _record(house, order)
+
+
+def _record(house: House, order: Order) -> Recorded:
     recipient = _find_recipient(house, order) if order.kind is Kind.RESET else None
     limits = _limits(house, order)
     asked_at_us = _pass_gate(house, order, limits, recipient)
@@ -124,5 +131,5 @@ def _new_reset(house: House, order: Order, asked_at_us: int) -> NewReset:
 
 
 def _extra(order: Order) -> dict[str, str]:
-    facts = {"rq": order.request_id, "tp": order.url_template}
+    facts = {"rq": order.request_id, "tp": order.url_template, "tr": tracing.traceparent()}
     return {name: value for name, value in facts.items() if value}

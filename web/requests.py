@@ -15,6 +15,7 @@ from werkzeug.wrappers import Request
 
 from shared.errors import BodyTooLargeError, InvalidRequestError
 from web.bodies import BODY_SECONDS, TimedBody
+from web.traced import name_by_route
 
 MAX_BODY_BYTES = 64 * 1024
 PIECE_BYTES = 64 * 1024
@@ -92,6 +93,7 @@ def _name_request() -> None:
 
 
 def _finish_answer(response: Response) -> Response:
+    name_by_route()
     response.headers["X-Request-Id"] = g.get("request_id", "")
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Content-Type-Options"] = "nosniff"

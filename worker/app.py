@@ -20,6 +20,7 @@ from shared.providers import ManyProvider
 from shared.providers.registry import build_providers
 from shared.queue import HintPublisher, make_celery
 from shared.settings import Settings, load_settings
+from shared.tracing import set_up_tracing
 from shared.webhooks import Subscribers
 from shared.wiring import Services, build_services, check_keys, connect_store
 from worker.batch import BatchFeeder
@@ -71,6 +72,7 @@ class WorkerProcess:
 
     def _build(self) -> Services:
         settings = self._settings
+        set_up_tracing("worker", os.environ)
         self._hints = DirectHints(
             HintPublisher(self._app),
             self._follow,

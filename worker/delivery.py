@@ -6,6 +6,7 @@ import time
 
 import structlog
 
+from shared import tracing
 from shared.errors import PermanentProviderError, ProviderError, StoreUnavailableError
 from shared.hints import hint_at
 from shared.models import Channel, Message, Outcome, Status
@@ -56,13 +57,18 @@ class Delivery:
         if claim is None:
             return "nothing due"
         reset = claim.reset
-        with structlog.contextvars.bound_contextvars(
-            reset_id=reset_id, request_id=reset.request_id, channel=reset.channel.value
+        facts = {"reset_id": reset_id, "request_id": reset.request_id}
+        facts["channel"] = reset.channel.value
+        with (
+            structlog.contextvars.bound_contextvars(**facts),
+            tracing.span("reset.deliver", facts, parent=reset.trace, kind="consumer") as here,
         ):
             try:
-                return self._conclude(claim, self._work(claim))
+                word = self._conclude(claim, self._work(claim))
             finally:
                 self.watch.conclude(reset_id)
+            here.note({"status": word})
+            return word
 
     def _work(self, claim: Claim) -> Finish:
         try:
@@ -105,8 +111,10 @@ class Delivery:
         provider = letter.provider
         number = self._mark_sending(claim, letter)
         began = time.monotonic()
+        facts: tracing.Facts = {"provider": provider.name, "attempt": number}
         try:
-            receipt = provider.send(letter.message)
+            with tracing.span("provider.send", facts, kind="client"):
+                receipt = provider.send(letter.message)
         except ProviderError as error:
             return self._note_failure(claim, letter, error, _since_ms(began))
         took = _since_ms(began)

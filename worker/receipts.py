@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import structlog
 
+from shared import tracing
 from shared.callback_events import CallbackEvent
 from shared.hints import hint_at_receipts
 from shared.models import Reset
@@ -45,6 +46,12 @@ class ReceiptDesk:
     def _apply_one(self, waiting: Waiting) -> bool:
         event = waiting.event
         reset = self._find(event)
+        facts = {"reset_id": event.reset_id, "provider": event.provider, "type": event.type.value}
+        with tracing.span("receipt.apply", facts, parent=reset.trace if reset else None):
+            return self._apply_to(waiting, reset)
+
+    def _apply_to(self, waiting: Waiting, reset: Reset | None) -> bool:
+        event = waiting.event
         if reset and event.suppression:
             self._suppress(event, reset)
         offered_id = self._other_channel.offer(reset, event) if reset else None
@@ -64,7 +71,7 @@ class ReceiptDesk:
 
     def _find(self, event: CallbackEvent) -> Reset | None:
         """The reset, where more than its status may follow from the report."""
-        is_needed = event.suppression or event.is_failure
+        is_needed = event.suppression or event.is_failure or tracing.is_tracing()
         return self._house.resets.find(event.reset_id) if is_needed else None
 
     def _suppress(self, event: CallbackEvent, reset: Reset) -> None:

@@ -11,7 +11,7 @@ import orjson
 from shared.models import Attempt, Channel, DeliveryEvent, Kind, Outcome, Queue, Reset, Status
 
 # Optional facts a record may begin with: Reset's name → the record's.
-OPTIONAL_FIELDS = {"request_id": "rq", "url_template": "tp", "batch_id": "b"}
+OPTIONAL_FIELDS = {"request_id": "rq", "url_template": "tp", "batch_id": "b", "trace": "tr"}
 
 _EPOCH = datetime.fromtimestamp(0, tz=UTC)
 # Asking an enum for a member by its value takes four times as long.
@@ -50,6 +50,7 @@ def parse_reset(reset_id: str, h: Mapping[str, str]) -> Reset:
         request_id=h.get("rq"),
         url_template=h.get("tp"),
         batch_id=h.get("b"),
+        trace=h.get("tr"),
         recipient_digest=h.get("to"),
         next_look_at=_moment_or_none(h.get("n")),
         opened_at=_moment_or_none(h.get("op")),

@@ -11,6 +11,7 @@ from shared.errors import SettingsError
 from shared.log import set_up_logging
 from shared.queue import HintPublisher, make_celery
 from shared.settings import Settings, load_settings
+from shared.tracing import set_up_tracing
 from shared.wiring import build_services, check_keys, check_server, connect_store
 from web.__main__ import taken_port
 from web.house import House, open_house
@@ -24,6 +25,7 @@ def main() -> None:
         if reason := taken_port(settings.host, settings.grpc_port, is_shared=True):
             sys.exit(f"keyturn grpc: {reason}")
         set_up_logging(settings.log_level, service="grpc")
+        set_up_tracing("grpc", os.environ)
         house = build_house(settings)
     except SettingsError as error:
         sys.exit(f"keyturn grpc: {error}")

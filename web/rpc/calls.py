@@ -10,6 +10,7 @@ import structlog
 from google.protobuf.json_format import ParseDict
 from google.protobuf.message import DecodeError, Message
 
+from shared import tracing
 from shared.errors import CallerError, InvalidRequestError
 from web.calls import Answer, Asked, change_password, reset_password, send_notification
 from web.house import House
@@ -91,7 +92,8 @@ def answer_call(house: House, call: Call, header: Header, read: Callable[[], Fie
     asked = read_asked(header)
     headers = (("x-request-id", asked.request_id), *standing_headers(house, call))
     try:
-        answer = call.run(house, asked, read())
+        with tracing.span(call.path[1:], parent=header("traceparent"), kind="server"):
+            answer = call.run(house, asked, read())
     except ProblemError as error:
         return Told(error.problem, headers)
     except CallerError as error:
