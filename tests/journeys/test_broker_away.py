@@ -149,6 +149,22 @@ def test_a_worker_that_starts_without_a_broker_delivers(open_beside, broker, stu
     assert house.stop() == 0
 
 
+def test_what_is_being_delivered_without_a_broker_is_finished_before_the_worker_ends(
+    open_beside, broker, stub
+):
+    house = open_beside(broker)
+    broker.kill()
+    stub.delay_seconds = 2.0
+
+    reset_id = ask(house)
+    wait_until(lambda: stub.requests, seconds=10, what="the call to the provider")
+    house.restart("worker")
+
+    wait_until(lambda: is_accepted(house, reset_id), seconds=1, what="the outcome in the record")
+    time.sleep(2)
+    assert [entry["resetId"] for entry in stub.taken] == [reset_id]
+
+
 def test_a_full_server_sends_what_it_has_and_refuses_what_is_new(open_beside, stub):
     house = open_beside()
     arrives(house, stub)
