@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import uuid
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -13,7 +12,9 @@ import orjson
 
 from shared.models import Channel, Queue
 
-HINT_LIFETIME_SECONDS = 30  # the sweepers give a new one
+# How long a broker that looks at such things (RabbitMQ) keeps a hint; the sweepers give a new one.
+# Nothing in it asks a worker to look at its clock, which may be an hour ahead of the web's.
+HINT_LIFETIME_SECONDS = 30
 MOST_SHOWN_CHARACTERS = 100
 
 
@@ -80,7 +81,6 @@ class TaskEnvelope:
             self._made[key] = self._make(channel, *key)
         message = self._made[key]
         task_id = str(uuid.uuid4())
-        until = datetime.now(UTC) + timedelta(seconds=HINT_LIFETIME_SECONDS)
         arguments = [[hint.about], {}, message["embed"]]
         return orjson.dumps(
             {
@@ -90,7 +90,6 @@ class TaskEnvelope:
                     **message["headers"],
                     "id": task_id,
                     "root_id": task_id,
-                    "expires": until.isoformat(),
                     "argsrepr": spell_arguments(hint.about),
                 },
                 "properties": {
@@ -102,9 +101,7 @@ class TaskEnvelope:
         )
 
     def _make(self, channel: Any, task: Task, queue: Queue) -> dict[str, Any]:
-        made = self._app.amqp.as_task_v2(
-            "id", task.value, ("id",), {}, expires=1, ignore_result=True
-        )
+        made = self._app.amqp.as_task_v2("id", task.value, ("id",), {}, ignore_result=True)
         message = channel.prepare_message(
             "", 0, "application/json", "utf-8", made.headers, dict(made.properties)
         )

@@ -176,14 +176,14 @@ class HintPublisher:
                     hint.task.value,
                     (hint.about,),
                     queue=hint.queue.value,
-                    expires=HINT_LIFETIME_SECONDS,
+                    expiration=HINT_LIFETIME_SECONDS,
                     retry=False,
                     argsrepr=spell_arguments(hint.about),
                 )
             return
         for queue in {hint.queue for hint in hints}:
             if queue in self._full and channel.client.llen(queue.value) > MOST_WAITING:
-                continue  # expired hints are memory too; the sweepers find the resets
+                continue  # hints nobody takes are memory too; the sweepers find the resets
             texts = [self._envelope.fill(channel, h) for h in hints if h.queue is queue]
             self._full.discard(queue)
             if channel.client.lpush(queue.value, *texts) > MOST_WAITING:

@@ -28,7 +28,7 @@ logfile {log_file}
 daemonize no
 save ""
 appendonly yes
-appendfsync {appendfsync}
+appendfsync always
 aof-load-truncated yes
 maxmemory-policy noeviction
 hash-max-listpack-value 512
@@ -41,9 +41,8 @@ class EmbeddedServer:
     It is spoken to over its socket, so one that an earlier `up` left running is adopted.
     """
 
-    def __init__(self, data_dir: Path, *, is_synced: bool = False) -> None:
-        """Touches nothing yet. `is_synced`: each write is on the disk before it is answered."""
-        self._appendfsync = "always" if is_synced else "everysec"
+    def __init__(self, data_dir: Path) -> None:
+        """Touches nothing yet."""
         self.socket = socket_path(data_dir)
         self.directory = data_dir.resolve() / "valkey"
 
@@ -62,7 +61,6 @@ class EmbeddedServer:
         for left in (self.socket, self.directory / "valkey.pid"):
             left.unlink(missing_ok=True)
         text = CONFIGURATION.format(
-            appendfsync=self._appendfsync,
             socket=_quote(self.socket),
             directory=_quote(self.directory),
             pid_file=_quote(self.directory / "valkey.pid"),

@@ -138,9 +138,7 @@ class Processes:
 
     def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
         """Starts nothing yet."""
-        is_synced = settings.durability == "disk"
-        embedded = EmbeddedServer(settings.data_dir, is_synced=is_synced)
-        self._server = None if settings.redis_url else embedded
+        self._server = None if settings.redis_url else EmbeddedServer(settings.data_dir)
         self._server_child = None
         if self._server is not None:
             self._server_child = Child(

@@ -35,9 +35,10 @@ def main(queues: str) -> None:
         os.nice(NICENESS)
     # Celery warns root of pickle, which nobody here accepts.
     warnings.simplefilter("ignore", SecurityWarning)
-    from worker.app import app  # noqa: PLC0415  # only with settings that are right
+    from worker.app import app, process  # noqa: PLC0415  # only with settings that are right
 
     app.worker_main(worker_arguments(names, threads=settings.worker_threads))
+    sys.exit(process.exit_status)
 
 
 def worker_arguments(names: list[Queue], *, threads: int) -> list[str]:

@@ -49,6 +49,7 @@ class WorkerProcess:
         self._hints: DirectHints | None = None
         self._sweeper: Sweeper | None = None
         self._gathers = False  # whether the first provider of e-mail takes many at once
+        self.exit_status = 0
 
     def set_up(self, **_: Any) -> None:
         """Build everything the tasks need before the first one is taken, and sweep from now on.
@@ -58,6 +59,7 @@ class WorkerProcess:
         Raises:
             SystemExit: it cannot be built; Celery's signals swallow every other exception.
         """
+        set_up_logging(self._settings.log_level, service="worker")
         try:
             self._begin(self._build())
         except SettingsError as error:
@@ -135,14 +137,15 @@ class WorkerProcess:
         if self._hints:
             self._hints.stop()
 
-    def end(self, **_: Any) -> None:
-        """Everything is finished."""
+    def end(self, sender: Any = None, **_: Any) -> None:
+        """Everything is finished; Celery, when it gave up, says so to us and to nobody else."""
+        self.exit_status = getattr(sender, "exitcode", None) or 0
         if self._hints:
             self._hints.close()
         log.info("worker.stopped")
 
 
-def _build() -> Celery:
+def _build() -> tuple[Celery, WorkerProcess]:
     settings = load_settings(os.environ)
     desk = Desk()
     app = make_celery(settings)
@@ -156,7 +159,7 @@ def _build() -> Celery:
     signals.worker_ready.connect(process.note_ready, **keep)
     signals.worker_shutting_down.connect(process.stop_sweeping, **keep)
     signals.worker_shutdown.connect(process.end, **keep)
-    return app
+    return app, process
 
 
 def _set_up_logging(settings: Settings) -> None:
@@ -167,4 +170,4 @@ def _set_up_logging(settings: Settings) -> None:
     )
 
 
-app = _build()
+app, process = _build()

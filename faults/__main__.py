@@ -1,0 +1,52 @@
+"""`python -m faults [--quick|--release|--long|--stops N]`: kill everything, lose nothing."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from faults.figures import print_verdict
+from faults.plan import LONG, QUICK, RELEASE, stop_drill
+from faults.run import Run, say
+
+
+FSYNC = {False: "always", True: "everysec"}
+
+
+def main() -> int:
+    """Run, judge, print; 0 when every promise was kept."""
+    parser = argparse.ArgumentParser(prog="./run faults", description=__doc__)
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_true", help="2,000 resets, under a minute (default)")
+    size.add_argument("--release", action="store_true", help="20,000 resets, about three minutes")
+    size.add_argument("--long", action="store_true", help="50,000 resets")
+    size.add_argument("--stops", type=int, metavar="N", help="SIGTERM N times, and nothing else")
+    parser.add_argument("--server", default="", help="a server's program; unset: the embedded one")
+    parser.add_argument("--everysec", action="store_true", help="the server with that appendfsync")
+    parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="of all dice")
+    parser.add_argument("--keep", action="store_true", help="keep the folder of the run")
+    chosen = parser.parse_args()
+    plan = RELEASE if chosen.release else LONG if chosen.long else QUICK
+    if chosen.stops:
+        plan = stop_drill(chosen.stops)
+    folder = Path(tempfile.mkdtemp(prefix="keyturn-faults-"))
+    say(f"{plan.name}, seed {chosen.seed}, in {folder}")
+    server = [chosen.server] if chosen.server else []
+    run = Run(folder, plan, server=server, seed=chosen.seed, fsync=FSYNC[chosen.everysec])
+    findings = run.carry_out()
+    figures = {"run": plan.name, "seed": chosen.seed, **run.figures}
+    print_verdict(findings, figures, run.machine)
+    is_kept = all(not finding.resets for finding in findings)
+    if chosen.keep or not is_kept:
+        say(f"everything of the run is in {folder}")
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+    return 0 if is_kept else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

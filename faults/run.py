@@ -1,0 +1,244 @@
+"""One run from the first process to the verdict."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from bench.machine import machine_facts
+from faults.callers import Accepted, Callers
+from faults.evidence import Evidence, read_ledger
+from faults.figures import cpu_seconds, p99
+from faults.judge import Finding, judge
+from faults.mischief import Mischief
+from faults.people import DOMAIN, Group, make_people
+from faults.plan import Plan
+from faults.planted import Planted
+from faults.search import FLOWER_PAGES, Search
+from faults.site import Site
+from shared.codes import CodeBook
+from shared.store import keys
+
+LOOK_EVERY_SECONDS = 0.25
+CLAIMS_OF_POISON = 5
+DRAIN_SLACK_SECONDS = 30.0
+QUEUES = ("urgent", "bulk")
+
+
+class Run:
+    """A plan carried out in a folder."""
+
+    def __init__(
+        self, folder: Path, plan: Plan, *, server: Sequence[str], seed: int, fsync: str
+    ) -> None:
+        """`server` is the command of the server; empty: the embedded one."""
+        self.plan, self._seed = plan, seed
+        self.site = Site(folder, plan, server=server, seed=seed, fsync=fsync)
+        self.people = make_people(plan.resets, with_others=not plan.is_provider_calm)
+        self.figures: dict[str, Any] = {}
+        self.machine: dict[str, str] = {}
+        self._open = 0
+        self._mischief: Mischief | None = None
+        self._is_over = threading.Event()
+
+    def carry_out(self) -> list[Finding]:
+        """Everything; what is left in the end is the verdict."""
+        began = time.monotonic()
+        looking = threading.Thread(target=self._look)
+        looking.start()
+        try:
+            self.site.open(self.people)
+            say(f"started {time.monotonic() - began:.1f} s")
+            callers, mischief = self._make_trouble()
+            drained = self._drain()
+            evidence = self._gather(callers)
+            search = self._look_at_pages(evidence)
+            self._note(callers, mischief, evidence)
+        finally:
+            self._is_over.set()
+            looking.join()
+            exits = self.site.crew.exits()
+            ended = self._end()
+        say(f"drained in {drained:.1f} s, ended in {ended:.1f} s; searching")
+        self._search(search)
+        self.figures |= {
+            "drained seconds": round(drained, 1),
+            "unasked exits": exits,
+            "looked through MB": {
+                place: round(size / 1e6, 2) for place, size in sorted(search.looked_at.items())
+            },
+            "seconds": round(time.monotonic() - began, 1),
+            "cpu seconds": cpu_seconds(),
+        }
+        found = tuple(f"{kind} in {place}" for kind, place in search.found.elements())
+        return [*judge(evidence), Finding("secrets", "found where nobody may read them", found)]
+
+    def _make_trouble(self) -> tuple[Callers, Mischief]:
+        """Call, and break things meanwhile."""
+        site = self.site
+        total = len(self.people)
+        callers = Callers(site.web_port, site.token, rate=self.plan.rate, must_wait=self._must_wait)
+        poison = [person for person in self.people if person.group is Group.POISON]
+        callers.ask_for(poison)
+        self._corrupt(callers.accepted)
+        site.open_workers()
+        self._mischief = mischief = Mischief(
+            site, self.plan, seed=self._seed, progress=lambda: callers.asked / total
+        )
+        breaking = threading.Thread(target=mischief.run)
+        breaking.start()
+        began = time.monotonic()
+        callers.ask_for([person for person in self.people if person.group is not Group.POISON])
+        self.figures["asking seconds"] = round(time.monotonic() - began, 1)
+        say(f"asked for {total} in {time.monotonic() - began:.1f} s")
+        mischief.give_up()
+        breaking.join()
+        say("no more faults")
+        return callers, mischief
+
+    def _must_wait(self) -> bool:
+        """True while callers are ahead: of the workers, or of what is to go wrong meanwhile."""
+        is_behind = self._mischief is not None and self._mischief.is_behind
+        return self._open > self.plan.most_open or is_behind
+
+    def _corrupt(self, accepted: Sequence[Accepted]) -> None:
+        """Records our code cannot work with: every other by its user, the rest by the reset."""
+        for number, call in enumerate(accepted):
+            if number % 2:
+                self.site.client.hset(keys.directory_user(call.person.user_id), "state", "corrupt")
+            else:
+                self.site.client.hset(keys.reset(call.reset_id), "k", "corrupt")
+
+    def _look(self) -> None:
+        """Keep an eye on how many resets are open: callers wait when they are too many."""
+        while not self._is_over.wait(LOOK_EVERY_SECONDS):
+            with contextlib.suppress(redis.RedisError):
+                self._open = self.site.open_resets()
+                self.site.look_who_is_ready()
+
+    def _drain(self) -> float:
+        """Wait until nothing is open but what is held in doubt; the seconds it took."""
+        plan, began = self.plan, time.monotonic()
+        longest = max(CLAIMS_OF_POISON * plan.lease_seconds, plan.sms_life_seconds)
+        while time.monotonic() - began < longest + plan.lease_seconds + DRAIN_SLACK_SECONDS:
+            with contextlib.suppress(redis.RedisError):
+                due = self._due()
+                records = self._records(sorted(due))
+                open_ids = [i for i in due if not Evidence.is_held_record(records[i])]
+                if not open_ids:
+                    break
+            time.sleep(LOOK_EVERY_SECONDS)
+        return time.monotonic() - began
+
+    def _gather(self, callers: Callers) -> Evidence:
+        callers.write(self.site.folder / "accepted.jsonl")
+        ids = [key.rpartition(":")[2] for tag in keys.TAGS for key in self._scan(f"{tag}:r:*")]
+        records = self._records(ids)
+        book = CodeBook((self.site.secrets["signing key"],))
+        return Evidence(
+            lines=read_ledger(self.site.ledger),
+            accepted=callers.accepted,
+            refused=callers.refused,
+            records=records,
+            due=self._due(),
+            may_double=not self.plan.is_provider_calm,
+            codes={i: book.code(i, record["kid"]).spelled for i, record in records.items()},
+        )
+
+    def _scan(self, pattern: str) -> list[str]:
+        escaped = pattern.replace("{", "[{]")
+        return list(self.site.client.scan_iter(match=escaped, count=5000))
+
+    def _records(self, ids: Sequence[str]) -> dict[str, dict[str, str]]:
+        pipe = self.site.client.pipeline(transaction=False)
+        for reset_id in ids:
+            pipe.hgetall(keys.reset(reset_id))
+        return dict(zip(ids, pipe.execute(), strict=True))
+
+    def _due(self) -> frozenset[str]:
+        pipe = self.site.client.pipeline(transaction=False)
+        for tag in keys.TAGS:
+            for queue in QUEUES:
+                pipe.zrange(keys.due(tag, queue), 0, -1)
+        return frozenset(reset_id for ids in pipe.execute() for reset_id in ids)
+
+    def _look_at_pages(self, evidence: Evidence) -> Search:
+        """Flower and metrics, while they run."""
+        site = self.site
+        search = Search(
+            Planted(
+                domain=DOMAIN,
+                numbers=[p.address for p in self.people if p.channel == "sms"],
+                codes=evidence.codes.values(),
+                words=site.secrets | {"token": site.token},
+            )
+        )
+        flower = f"http://127.0.0.1:{site.flower_port}"
+        for path in FLOWER_PAGES:
+            search.look_at_page(flower, path)
+        search.look_at_page(f"http://127.0.0.1:{site.web_port}", "/metrics")
+        return search
+
+    def _search(self, search: Search) -> None:
+        """What the processes and the server wrote."""
+        folder, directory = self.site.folder, self.site.embedded.directory
+        for path in sorted(folder.glob("*.log")):
+            search.look_in_file(path)
+        for path in sorted(directory.rglob("*")):
+            if path.suffix == ".aof":
+                search.look_in_commands(path)
+            elif path.is_file():
+                search.look_in_file(path)
+
+    def _end(self) -> float:
+        """Stop everything; the server last, its snapshot without the directory's records."""
+        site, began = self.site, time.monotonic()
+        for name in [name for name in reversed(site.crew.members) if name != "server"]:
+            site.crew.members[name].end()
+        with contextlib.suppress(redis.RedisError):
+            for some in _in_pieces(self._scan("kt:user:*")):
+                site.client.unlink(*some)
+            site.client.save()
+        site.close()
+        return time.monotonic() - began
+
+    def _note(self, callers: Callers, mischief: Mischief, evidence: Evidence) -> None:
+        doubled = [lines for lines in evidence.copies.values() if len(lines) > 1]
+        by_provider = {
+            name: sum(len(lines) - 1 for lines in doubled if lines[0].provider == name)
+            for name in ("sendgrid", "twilio")
+        }
+        self.machine = machine_facts(self.site.client.info("server"))
+        members = self.site.crew.members
+        self.figures |= {
+            "appendfsync": self.site.client.config_get("appendfsync")["appendfsync"],
+            "asked for": len(self.people),
+            "accepted": len(callers.accepted),
+            "refused by rule": len(callers.refused),
+            "calls repeated": dict(callers.retries),
+            "accept p99 ms": p99([each.took_ms for each in callers.accepted]),
+            "done": dict(mischief.done),
+            "starts": {name: process.starts for name, process in members.items()},
+            "slowest stop seconds": round(max(mischief.stop_seconds, default=0.0), 1),
+            "messages": len(evidence.lines),
+            "cut short or hung": sum(line.fault in {"cut", "hang"} for line in evidence.lines),
+            "deaths in the call": sum(map(evidence.deaths, evidence.owed)),
+            "duplicates": by_provider,
+            "held in doubt": sum(map(evidence.is_held, evidence.owed)),
+            "statuses": dict(evidence.statuses()),
+        }
+
+
+def _in_pieces(names: Sequence[str], most: int = 1000) -> Iterator[Sequence[str]]:
+    return (names[start : start + most] for start in range(0, len(names), most))
+
+
+def say(what: str) -> None:
+    print(f"faults: {what}", file=sys.stderr, flush=True)

@@ -1,0 +1,77 @@
+"""The search for secrets after a run: the server's files, all logs, Flower, metrics."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from faults.planted import Planted
+
+USER_RECORD = b"kt:user:"  # the directory's own: the only place where addresses may stand
+PIECE_BYTES = 1 << 24
+OVERLAP_BYTES = 1 << 12  # no secret is longer
+FLOWER_PAGES = (
+    "/workers",
+    "/tasks",
+    "/broker",
+    "/api/workers",
+    "/api/tasks?limit=10000",
+    "/metrics",
+)
+
+
+@dataclass
+class Search:
+    """What was looked through, and what was found: kind and place, never the thing itself."""
+
+    planted: Planted
+    looked_at: Counter[str] = field(default_factory=Counter)  # place → bytes
+    found: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def look(self, place: str, content: bytes) -> None:
+        self.looked_at[place] += len(content)
+        for kind in self.planted.find(content):
+            self.found[kind, place] += 1
+
+    def look_in_file(self, path: Path, *, piece_bytes: int = PIECE_BYTES) -> None:
+        """A file as it is, piece by piece."""
+        with path.open("rb") as file:
+            rest = b""
+            while piece := file.read(piece_bytes):
+                self.look(path.name, rest + piece)
+                rest = piece[-OVERLAP_BYTES:]
+
+    def look_in_commands(self, path: Path) -> None:
+        """An append-only file of the server, without the commands on the directory's records."""
+        for command in read_commands(path):
+            if not (len(command) > 1 and command[1].startswith(USER_RECORD)):
+                self.look(path.name, b" ".join(command))
+
+    def look_at_page(self, url: str, path: str) -> bytes:
+        """What a server answers; nothing when it does not."""
+        try:
+            with urllib.request.urlopen(url + path, timeout=30) as answer:
+                content = bytes(answer.read())
+        except (urllib.error.URLError, OSError):
+            return b""
+        self.look(f"page {path.partition('?')[0]}", content)
+        return content
+
+
+def read_commands(path: Path) -> Iterator[list[bytes]]:
+    """The commands of an append-only file; the last may have been cut off by a kill."""
+    with path.open("rb") as file:
+        while head := file.readline():
+            if head[:1] != b"*":
+                continue  # a remark of the server, such as #TS:…
+            words = []
+            for _ in range(int(head[1:])):
+                length = file.readline()
+                if length[:1] != b"$":
+                    return
+                words.append(file.read(int(length[1:]) + 2)[:-2])
+            yield words
