@@ -13,7 +13,6 @@ from faults.figures import print_verdict
 from faults.plan import LONG, QUICK, RELEASE, stop_drill
 from faults.run import Run, say
 
-
 FSYNC = {False: "always", True: "everysec"}
 
 

@@ -1,8 +1,9 @@
 """What this worker process knows of the providers: circuits, pauses, weights; and what it tells.
 
 In good times an attempt costs no trip to Redis: good outcomes are gathered here and told about
-once a second by the sweeper, which reads everything back. Bad ones are told at once. All of it is
-advice: while Redis cannot answer, every circuit counts as closed.
+once a second by the sweeper, which reads everything back. Bad ones are told at once, with the good
+ones so far: told alone they would look like an outage after every start. All of it is advice: while
+Redis cannot answer, every circuit counts as closed.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -168,11 +169,17 @@ class ProviderWatch:
         probed, failed = self._probes.pop(reset_id, None), self._failures.pop(reset_id, None)
         try:
             if failed is not None:
-                self._take_note(self._circuits.tell(*failed), is_account=bool(failed[1].account))
+                name, told = failed
+                told = replace(told, good=told.good + self._take_good(name))
+                self._take_note(self._circuits.tell(name, told), is_account=bool(told.account))
             elif probed is not None:
                 self._circuits.release_probe(probed, reset_id)
         except StoreUnavailableError:
             log.info("store.unavailable", during="circuit")
+
+    def _take_good(self, name: str) -> int:
+        with self._lock:
+            return self._good.pop(name, 0)
 
     def _fresh(self, name: str) -> _Seen | None:
         seen = self._seen.get(name)

@@ -151,6 +151,18 @@ def test_twenty_transient_failures_open_the_circuit(fake_client):
     assert (before, street.state()) == (CircuitState.CLOSED, CircuitState.OPEN)
 
 
+def test_failures_between_many_good_attempts_do_not_open_the_circuit(fake_client):
+    # All within the second before the chore: what was good is told with what was not.
+    script = [BUSY if number % 4 == 0 else TAKEN for number in range(100)]
+    street = Street(fake_client, ScriptedProvider(*script), user_cooldown_seconds=0.0)
+
+    for _ in script:
+        street.send()
+
+    assert street.state() is CircuitState.CLOSED
+    assert street.circuits.look(["p1"])["p1"].failures == 25
+
+
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
