@@ -22,8 +22,8 @@ class Plan:
     lease_seconds: float = 10.0
     timeout_seconds: float = 3.0
     doubt_seconds: float = 3.0
-    sms_life_seconds: float = 120.0
-    most_open: int = 1500  # accepted and not final; beyond, callers wait: no life is to run out
+    short_life_seconds: float = 24.0  # of the resets that run out of time
+    most_open: int = 1500  # accepted and not final; beyond, callers wait
     is_provider_calm: bool = False  # the provider takes everything at once
 
     @property
@@ -61,7 +61,6 @@ QUICK = Plan(
     cuts=5,
     lease_seconds=7.1,
     timeout_seconds=2.0,
-    sms_life_seconds=36.0,
     most_open=300,
 )
 RELEASE = Plan(

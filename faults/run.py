@@ -6,6 +6,7 @@ import contextlib
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from shared.store import keys
 
 LOOK_EVERY_SECONDS = 0.25
 CLAIMS_OF_POISON = 5
+ODD = {Group.POISON, Group.STUBBORN}  # asked for first: their records are prepared
 DRAIN_SLACK_SECONDS = 30.0
 QUEUES = ("urgent", "bulk")
 
@@ -85,9 +87,10 @@ class Run:
         site = self.site
         total = len(self.people)
         callers = Callers(site.web_port, site.token, rate=self.plan.rate, must_wait=self._must_wait)
-        poison = [person for person in self.people if person.group is Group.POISON]
-        callers.ask_for(poison)
-        self._corrupt(callers.accepted)
+        odd = [person for person in self.people if person.group in ODD]
+        callers.ask_for(odd)
+        for number, call in enumerate(callers.accepted):
+            self._prepare(call, number)
         site.open_workers()
         self._mischief = mischief = Mischief(
             site, self.plan, seed=self._seed, progress=lambda: callers.asked / total
@@ -95,7 +98,7 @@ class Run:
         breaking = threading.Thread(target=mischief.run)
         breaking.start()
         began = time.monotonic()
-        callers.ask_for([person for person in self.people if person.group is not Group.POISON])
+        callers.ask_for([person for person in self.people if person.group not in ODD])
         self.figures["asking seconds"] = round(time.monotonic() - began, 1)
         say(f"asked for {total} in {time.monotonic() - began:.1f} s")
         mischief.give_up()
@@ -108,13 +111,17 @@ class Run:
         is_behind = self._mischief is not None and self._mischief.is_behind
         return self._open > self.plan.most_open or is_behind
 
-    def _corrupt(self, accepted: Sequence[Accepted]) -> None:
-        """Records our code cannot work with: every other by its user, the rest by the reset."""
-        for number, call in enumerate(accepted):
-            if number % 2:
-                self.site.client.hset(keys.directory_user(call.person.user_id), "state", "corrupt")
-            else:
-                self.site.client.hset(keys.reset(call.reset_id), "k", "corrupt")
+    def _prepare(self, call: Accepted, number: int) -> None:
+        """A short life; or a record our code cannot work with: every other by its user."""
+        client, record = self.site.client, keys.reset(call.reset_id)
+        if call.person.group is Group.STUBBORN:
+            life_ms = int(self.plan.short_life_seconds * 1000)
+            deadline_ms = int(self.site.services.dues.now_ms()) + life_ms
+            client.hset(record, mapping={"x": deadline_ms, "mg": life_ms // 3})
+        elif number % 2:
+            client.hset(keys.directory_user(call.person.user_id), "state", "corrupt")
+        else:
+            client.hset(record, "k", "corrupt")
 
     def _look(self) -> None:
         """Keep an eye on how many resets are open: callers wait when they are too many."""
@@ -126,7 +133,7 @@ class Run:
     def _drain(self) -> float:
         """Wait until nothing is open but what is held in doubt; the seconds it took."""
         plan, began = self.plan, time.monotonic()
-        longest = max(CLAIMS_OF_POISON * plan.lease_seconds, plan.sms_life_seconds)
+        longest = max(CLAIMS_OF_POISON * plan.lease_seconds, plan.short_life_seconds)
         while time.monotonic() - began < longest + plan.lease_seconds + DRAIN_SLACK_SECONDS:
             with contextlib.suppress(redis.RedisError):
                 due = self._due()
@@ -231,7 +238,9 @@ class Run:
             "cut short or hung": sum(line.fault in {"cut", "hang"} for line in evidence.lines),
             "deaths in the call": sum(map(evidence.deaths, evidence.owed)),
             "duplicates": by_provider,
-            "held in doubt": sum(map(evidence.is_held, evidence.owed)),
+            "held in doubt": dict(
+                Counter(c.person.channel for i, c in evidence.owed.items() if evidence.is_held(i))
+            ),
             "statuses": dict(evidence.statuses()),
         }
 

@@ -129,12 +129,10 @@ class Site:
 
     def _stub_command(self) -> list[object]:
         plan = self.plan
-        # Past the last start, before the deadline: see last_start_seconds in shared/policies.py.
-        stubborn_seconds = plan.sms_life_seconds * 0.8
         command = ["python", "-m", "faults.stub", "--port", self.stub_port]
         command += ["--ledger", self.ledger, "--seed", self.seed]
         command += ["--hang-seconds", plan.timeout_seconds + 2]
-        command += ["--stubborn-seconds", stubborn_seconds]
+        command += ["--stubborn-seconds", plan.short_life_seconds]
         return [*command, *(["--calm"] if plan.is_provider_calm else [])]
 
     def _settle(self, people: Sequence[Person]) -> str:
@@ -163,7 +161,6 @@ class Site:
             "LEASE_SECONDS": plan.lease_seconds,
             "DOUBT_SECONDS": plan.doubt_seconds,
             "RETRY_DELAYS_SECONDS": "0.5,1,2",
-            "SMS_CODE_LIFETIME_SECONDS": plan.sms_life_seconds,
             "ORG_LIMIT_PER_MINUTE": 0,
             "CALLER_LIMIT_PER_MINUTE": 0,
             "WORKER_THREADS": WORKER_THREADS,

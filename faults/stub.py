@@ -120,7 +120,7 @@ class Providers:
         return Reply(201, message, fault=fault)
 
     def _refuses_still(self, to: str, now: float) -> bool:
-        """Until the code is about to expire; whoever comes then comes too late."""
+        """Until the code has expired; whoever comes then comes too late."""
         return now - self._first_seen.setdefault(to, now) < self._stubborn_seconds
 
     def _list(self, target: str) -> Reply:
