@@ -64,6 +64,9 @@ class Story(WireV2):
             "sendgrid_webhook_public_key": KEY.public,
             "twilio_account_sid": TWILIO_SID,
             "twilio_auth_token": TWILIO_TOKEN,
+            "email_providers": ("sendgrid",),
+            "sms_providers": ("twilio",),
+            "sms_countries": ("CH",),
         }
         super().__init__(client, **(facts | settings))
         services = self.services

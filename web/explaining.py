@@ -76,6 +76,7 @@ def _explain(
         refusals=refusals,
         obstacle=_find_obstacle(house, user, channel),
         pauses=tuple(house.pauses.all()),
+        providers=house.provider_names[channel],
         workers=len(house.dues.workers_seen(reset.queue)) if reset else 0,
         is_heard=_is_heard(house.settings, reset),
     )

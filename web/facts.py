@@ -52,6 +52,7 @@ class Facts:
     refusals: tuple[Refusal, ...] = ()  # newest first
     obstacle: str | None = None  # what would refuse a request now: the name of an error
     pauses: tuple[Pause, ...] = ()
+    providers: tuple[str, ...] = ()  # of the reset's channel
     workers: int = 0  # seen lately, of the reset's queue
     is_heard: bool = False  # the last attempt's provider can tell us what became of it
 

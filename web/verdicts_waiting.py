@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from shared.models import Reset, Status
 from shared.store.pauses import Pause, Scope
+from shared.store.waiting import NO_PROVIDER
 from web.facts import Facts, Verdict, VerdictKind
 from web.verdict_words import REASONS, at, last_attempt, length
 
@@ -15,7 +16,7 @@ def judge_waiting(facts: Facts, reset: Reset) -> Verdict:
         return Verdict(VerdictKind.WAITING, words, "Look again in a moment.")
     if reset.is_held:
         return _held(facts, reset)
-    pause = next((each for each in facts.pauses if _covers(each, reset)), None)
+    pause = next((each for each in facts.pauses if _covers(each, facts, reset)), None)
     if pause:
         return _paused(facts, reset, pause)
     if reset.reason == "paced":
@@ -23,7 +24,7 @@ def judge_waiting(facts: Facts, reset: Reset) -> Verdict:
     return _retrying(reset) if reset.status is Status.RETRYING else _queued(facts, reset)
 
 
-def _covers(pause: Pause, reset: Reset) -> bool:
+def _covers(pause: Pause, facts: Facts, reset: Reset) -> bool:
     match pause.scope:
         case Scope.QUEUE:
             return pause.name == reset.queue
@@ -32,7 +33,7 @@ def _covers(pause: Pause, reset: Reset) -> bool:
         case Scope.ORGANISATION:
             return pause.name == reset.org_id
         case Scope.PROVIDER:
-            return reset.reason == "provider_paused"
+            return reset.reason == NO_PROVIDER and pause.name in facts.providers
 
 
 def _where(facts: Facts, reset: Reset) -> str:

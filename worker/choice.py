@@ -14,15 +14,16 @@ from shared.models import Channel, Message, Outcome, Queue, Reset, Status
 from shared.policies import choose_provider, draw_first
 from shared.providers import Provider
 from shared.store.claims import Claim, Finish
+from shared.store.waiting import NO_PROVIDER
 from worker import verdicts
 from worker.circuits import ProviderWatch
 from worker.letters import ProviderSwitch
+from worker.pauses import parked
 from worker.verdicts import SettledError
 
 log = structlog.get_logger()
 
 ASKED = verdicts.ASKED_TO_WAIT
-PAUSED_SECONDS = 4.0  # a pause that was lifted is noticed so soon
 # How much later than possible those who wait look again: the person first, and not all at once.
 SPREAD_SECONDS = {Queue.URGENT: (0.05, 1.0), Queue.BULK: (2.0, 10.0)}
 
@@ -74,7 +75,7 @@ class ProviderChoice:
             SettledError: it may not; the reset waits for it.
         """
         if self._watch.is_paused(name):
-            raise SettledError(_wait(claim, "provider_paused", PAUSED_SECONDS))
+            raise SettledError(parked(claim, NO_PROVIDER))
         seconds = self._watch.admit(name, claim.reset.reset_id)
         if seconds:
             raise SettledError(_wait(claim, "circuit_open", seconds))
@@ -113,7 +114,7 @@ class ProviderChoice:
                 return name
             waits.append(seconds)
         if not waits:
-            raise SettledError(_wait(claim, "provider_paused", PAUSED_SECONDS))
+            raise SettledError(parked(claim, NO_PROVIDER))
         raise SettledError(_wait(claim, "circuit_open", min(waits)))
 
     def _switch(self, reset: Reset, wanted: str, name: str) -> ProviderSwitch | None:

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import structlog
 
 from shared.models import Queue, Reset
+from shared.store.claims import Claim, Finish
 from shared.store.pauses import Pause, PauseStore, Release, Scope
-from shared.store.resets import Claim
 from shared.store.waiting import (
     MOST_PER_STEP,
     PARKED_SECONDS,
@@ -56,8 +56,13 @@ class PauseView:
         """
         for pause in self.all():
             if covers(pause, claim.reset):
-                delay = PARKED_SECONDS + random.uniform(0, PARKED_SPREAD_SECONDS)
-                raise SettledError(verdicts.later(claim, f"paused_{pause.scope}", delay))
+                raise SettledError(parked(claim, f"paused_{pause.scope}"))
+
+
+def parked(claim: Claim, reason: str) -> Finish:
+    """Another look so much later that many cost little; whoever resumes makes it due at once."""
+    delay = PARKED_SECONDS + random.uniform(0, PARKED_SPREAD_SECONDS)
+    return verdicts.later(claim, reason, delay)
 
 
 def covers(pause: Pause, reset: Reset) -> bool:

@@ -15,6 +15,7 @@ PARKED_SECONDS = 600.0  # paused ones are looked at so seldom that a hundred tho
 PARKED_SPREAD_SECONDS = 1200.0
 MOST_PER_STEP = 500  # due ones that one script looks at
 RELEASER_SECONDS = 10
+NO_PROVIDER = "provider_paused"  # why a reset waits whose providers are all paused
 FIELDS = {Scope.QUEUE: "q", Scope.CHANNEL: "ch", Scope.ORGANISATION: "o", Scope.PROVIDER: ""}
 
 
@@ -37,6 +38,10 @@ class WalkPlace:
     def is_over(self, release: Release) -> bool:
         """True behind the last due set."""
         return self.number >= len(keys.TAGS) * len(_queues(release))
+
+
+def _reason(scope: Scope) -> str:
+    return NO_PROVIDER if scope is Scope.PROVIDER else f"paused_{scope}"
 
 
 def _queues(release: Release) -> tuple[Queue, ...]:
@@ -67,7 +72,7 @@ class WaitingStore:
             "unpark",
             (keys.due(tag, queue),),
             (
-                *(tag, place.cursor, MOST_PER_STEP, f"paused_{release.scope}"),
+                *(tag, place.cursor, MOST_PER_STEP, _reason(release.scope)),
                 *(FIELDS[release.scope], release.name, release.release_id, since_ms),
                 *(release.moved, release.per_second),
             ),

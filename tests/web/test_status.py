@@ -29,12 +29,7 @@ class Watched(Story):
     """An installation somebody looks at; all its workers are there."""
 
     def __init__(self, client, *providers, **settings):
-        names = {
-            "email_providers": ("sendgrid",),
-            "sms_providers": ("twilio",),
-            "sms_countries": ("CH",),
-        }
-        super().__init__(client, *providers, **(names | settings))
+        super().__init__(client, *providers, **settings)
         self.services.dues.forget_worker("urgent,receipts w1")
         self.services.dues.say_seen(f"{QUEUES} w1")
 

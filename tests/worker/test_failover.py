@@ -19,7 +19,7 @@ from shared.models import Channel, Outcome, Queue, Receipt, Status
 from shared.store.circuits import CircuitRules, CircuitState, CircuitStore, Told
 from shared.store.pauses import Scope
 from tests.delivery_house import TAKEN, AskableProvider, ScriptedProvider, a_delivery_house
-from worker import choice, circuits
+from worker import circuits
 
 BUSY = TransientProviderError("http_503", "the provider is busy")
 LOCKED_OUT = AccountProviderError("http_401", "the key is refused")
@@ -402,7 +402,7 @@ def test_when_every_provider_is_paused_the_reset_waits_and_says_so(fake_client):
 
     reset = street.house.look(reset_id)
     assert (reset.status, reset.reason) == (Status.QUEUED, "provider_paused")
-    assert street.house.wait_seconds(reset_id) < choice.PAUSED_SECONDS + 1.1
+    assert street.house.wait_seconds(reset_id) > 500  # a resume makes it due at once
 
 
 def test_a_paused_provider_is_not_sent_a_doubtful_message_again(fake_client):

@@ -142,6 +142,19 @@ def test_what_is_resumed_is_due_at_once(house):
     assert pauses.releases() == []
 
 
+def test_a_provider_that_is_resumed_gets_what_waited_for_it(house):
+    reset_id = house.record()
+    pauses = house.services.pauses
+    pauses.pause(Scope.PROVIDER, "p1", **WHO)
+    assert house.deliver(reset_id) == "queued"
+    assert house.wait_seconds(reset_id) > 5
+    pauses.resume(Scope.PROVIDER, "p1", **WHO)
+
+    assert Keeper(house).let_go() == 1
+
+    assert house.wait_seconds(reset_id) <= 0
+
+
 def test_what_waits_for_another_reason_stays(house):
     paused, retried = house.record(), house.record(user_id="bob")
     house.stores.retry(retried)
