@@ -61,7 +61,8 @@ def list_webhooks(*, org_id: str | None, as_json: bool) -> None:
     if as_json:
         print_json(rows)
     else:
-        print_table(rows, nothing="Nobody is told; `keyturn webhook add` makes a subscription.")
+        shown = [row | {"events": _spell(row["events"])} for row in rows]
+        print_table(shown, nothing="Nobody is told; `keyturn webhook add` makes a subscription.")
 
 
 @webhook.command("remove")
@@ -127,6 +128,12 @@ def _describe(services: House, org_id: str | None) -> list[dict[str, Any]]:
     found = list_subscriptions(services, org_id)
     standings = services.webhooks.look([each.subscription_id for each in found])
     return [write_subscription(each, standings[each.subscription_id]) for each in found]
+
+
+def _spell(events: list[str]) -> str:
+    """Events as a table has room for them."""
+    words = [event.removeprefix("reset.") for event in events]
+    return "all" if len(words) == len(EVENTS) else ", ".join(words)
 
 
 def _find(services: House, subscription_id: str) -> Subscription:
