@@ -200,7 +200,7 @@ class ProviderMissingError(CallerError):
 
 
 class StoreUnavailableError(CallerError):
-    """The request could not be recorded; nothing was done, try again"""
+    """The request could not be recorded for certain; try again, with the same Idempotency-Key"""
 
     id = "KEYTURN-Unavailable"
 
