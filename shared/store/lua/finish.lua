@@ -32,7 +32,8 @@ redis.call('HSET', KEYS[1], 'rs', reason)
 if FINAL[status] then
   if status == 'accepted' then
     local r = redis.call('HMGET', KEYS[1], 'c', 'q')
-    took(KEYS[5], 's:' .. h[4] .. ':' .. r[2] .. ':', now - math.floor(tonumber(r[1]) / 1000), 13)
+    took(KEYS[5], 's:' .. h[4] .. ':' .. r[2] .. ':', now - math.floor(tonumber(r[1]) / 1000),
+         ARGV, 13)
   end
   settle(KEYS[1], KEYS[2], KEYS[5], id, h[3], status, h[4], reason, now, tonumber(ARGV[6]))
   if status ~= 'accepted' then give_back(KEYS[3], KEYS[4], id, tonumber(h[8])) end

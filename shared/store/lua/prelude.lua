@@ -16,12 +16,13 @@ local function count(m, from, to, channel)
   redis.call('HINCRBY', m, 'to:' .. channel .. ':' .. to, 1)
 end
 
--- A time in a histogram; its upper bounds begin at ARGV[first].
-local function took(m, name, ms, first)
+-- A time in a histogram; its upper bounds begin at bounds[first]. The caller hands its ARGV over:
+-- where many calls go together, each has its own.
+local function took(m, name, ms, bounds, first)
   ms = math.max(0, ms)
   local bucket = 'inf'
-  for i = #ARGV, first, -1 do
-    if ms <= tonumber(ARGV[i]) then bucket = ARGV[i] end
+  for i = #bounds, first, -1 do
+    if ms <= tonumber(bounds[i]) then bucket = bounds[i] end
   end
   redis.call('HINCRBY', m, name .. 'b' .. bucket, 1)
   redis.call('HINCRBY', m, name .. 'ms', int(ms))

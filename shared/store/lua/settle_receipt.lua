@@ -69,7 +69,7 @@ if to ~= '' then
   local due = h[3] == 'bulk' and KEYS[4] or KEYS[3]
   settle(KEYS[1], due, m, id, st, to, channel, ARGV[10], now, tonumber(ARGV[4]))
   if to == 'delivered' then
-    took(m, 'd:' .. channel .. ':' .. provider .. ':', at - math.floor(tonumber(h[4]) / 1000), 13)
+    took(m, 'd:' .. channel .. ':' .. provider .. ':', at - math.floor(tonumber(h[4]) / 1000), ARGV, 13)
   elseif to ~= 'accepted' and h[6] then
     give_back(tag .. ':u:' .. h[6], tag .. ':live:' .. h[6], id, 1)
   end
