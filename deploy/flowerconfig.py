@@ -36,7 +36,7 @@ purge_offline_workers = 60
 # Tasks survive a restart and kill -9: written beside and renamed; what cannot be read is set aside.
 persistent = True
 db = str(_settings.data_dir / f"flower-{port}")
-state_save_interval = 15_000
+state_save_interval = int(os.environ.get("FLOWER_STATE_SAVE_INTERVAL", "30000"))  # ms
 logging = "error"  # workers that do not answer yet are no news
 
 

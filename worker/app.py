@@ -127,7 +127,7 @@ class WorkerProcess:
         if Queue.BULK in queues:
             chores.append(self._desk.feeder.hint)
         if Queue.WEBHOOKS in served:
-            chores.append(self._desk.herald.hint_due)
+            chores += [self._desk.herald.hint_due, self._desk.herald.spread]
         return tuple(chores)
 
     def stop_sweeping(self, **_: Any) -> None:

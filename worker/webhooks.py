@@ -49,9 +49,6 @@ class Herald:
     def hint_due(self) -> int:
         """A sweeper's chore: hints at every subscription that has something due; how many."""
         subscriptions, hints = self._house.subscriptions, self._house.hints
-        if time.monotonic() >= self._spread_at:
-            subscriptions.spread()
-            self._spread_at = time.monotonic() + SPREAD_EVERY_SECONDS
         active = [each.subscription_id for each in subscriptions.all() if not each.disabled]
         if not active or hints.waiting(Queue.WEBHOOKS) > SHORT_LIST:
             return 0
@@ -62,6 +59,12 @@ class Herald:
                 hints.publish(Hint(subscription_id, Task.SEND_WEBHOOK, Queue.WEBHOOKS))
             number += turns
         return number
+
+    def spread(self) -> None:
+        """A sweeper's chore: a change that did not reach every shard reaches it now."""
+        if time.monotonic() >= self._spread_at:
+            self._spread_at = time.monotonic() + SPREAD_EVERY_SECONDS
+            self._house.subscriptions.spread()
 
     def take_turn(self, subscription_id: str) -> int:
         """Tell a subscription what is due, until it does not take something; how many it took."""

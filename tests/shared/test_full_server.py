@@ -12,12 +12,15 @@ import redis
 
 from shared.errors import StoreUnavailableError
 from shared.models import Channel, Outcome, Queue, Recipient, Status
+from shared.store import keys
 from shared.store.connection import connect
 from shared.store.idempotency import IdempotencyStore, KeyedRequest
 from shared.store.limits import Limit, LimitStore
 from shared.store.resets import Finish
 from shared.store.scripts import WHEN_FULL
+from shared.store.subscriptions import EVENTS, SubscriptionStore
 from shared.store.suppressions import SuppressionStore
+from shared.store.webhooks import Told, WebhookStore
 from tests.conftest import DEBIANS_REDIS, start_server
 from tests.store_builders import stores_of
 
@@ -201,6 +204,22 @@ def test_a_worker_is_seen_and_sees_what_is_due_on_a_full_server(client, stores):
 
     assert stores.dues.workers_seen(Queue.URGENT) == ["urgent w1"]
     assert view.resets == ((reset_id, Channel.EMAIL),)
+
+
+def test_a_subscriber_is_told_on_a_full_server(client, stores):
+    subscriptions = SubscriptionStore(client, stores.digests)
+    webhooks = WebhookStore(client)
+    made = subscriptions.add("acme", "https://a.example/", EVENTS, by="eve")[1]
+    reset_id = stores.record()
+
+    with full(client):
+        stores.attempt(reset_id)
+        due = webhooks.look([made.subscription_id])[made.subscription_id].due
+        webhook = webhooks.claim(made.subscription_id, keys.tag_of(reset_id))
+        assert webhooks.finish(webhook, Told.TOLD)
+
+    assert (due, webhook.word) == (1, "accepted")
+    assert webhooks.look([made.subscription_id])[made.subscription_id].waiting == 0
 
 
 def test_whatever_delivery_writes_is_allowed_on_a_full_server():

@@ -1,3 +1,4 @@
+-- allow-oom: what is told gives memory back.
 -- CLAIM: the webhook of a subscription that has been due longest; its lease is "due later".
 -- KEYS due   ARGV record_prefix lease_ms
 -- {member, fence, tries, told, now_ms} or {}
