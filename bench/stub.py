@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import re
 import ssl
 import time
@@ -75,7 +76,9 @@ def main() -> None:
     parser.add_argument("--certificate", type=Path, required=True)
     parser.add_argument("--delay-ms", type=float, default=0)
     parser.add_argument("--ledger", type=Path)
+    parser.add_argument("--nice", type=int, default=0)
     chosen = parser.parse_args()
+    os.nice(chosen.nice)
     ledger = chosen.ledger.open("a", buffering=1) if chosen.ledger else None
     asyncio.run(serve(chosen.port, chosen.certificate, chosen.delay_ms / 1000, ledger))
 

@@ -21,12 +21,15 @@ RECORDED_TOGETHER = 50
 MOST_STALLS = 10
 
 
-def stub_running(site: Site, *arguments: object) -> AbstractContextManager[Program]:
-    """SendGrid on loopback, over TLS."""
-    place = ("--port", site.stub_port, "--certificate", site.certificate)
+def stub_running(
+    site: Site, *arguments: object, port: int | None = None
+) -> AbstractContextManager[Program]:
+    """SendGrid on loopback, over TLS; where the settings say unless a port is given."""
+    port = port or site.stub_port
+    place = ("--port", port, "--certificate", site.certificate)
     return running(
         *python_module("bench.stub", *place, *arguments),
-        is_ready=lambda: is_listening(site.stub_port),
+        is_ready=lambda: is_listening(port),
         log=site.log,
     )
 

@@ -37,4 +37,4 @@ def test_a_short_run_sends_a_batch_to_its_end():
 
     assert rows["batch: calls that never arrived"] == 0
     assert rows["batch: … together"] > 0
-    assert rows["batch: recipients a second"] > 0
+    assert rows["batch: recipients in all"] > 0

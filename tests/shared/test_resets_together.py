@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
+
 import pytest
 
 from shared.errors import StoreUnavailableError
@@ -169,3 +171,10 @@ def test_nobody_is_asked_about_nothing(stores):
     assert stores.resets.claim_many([]) == []
     assert stores.resets.mark_sending_many([], provider="p1") == []
     assert stores.resets.finish_many([]) == []
+
+
+def test_what_all_scripts_share_reads_nobodys_arguments():
+    prelude = (files("shared.store") / "lua" / "prelude.lua").read_text()
+    code = [line.partition("--")[0] for line in prelude.splitlines()]
+
+    assert not any("ARGV" in line or "KEYS" in line for line in code)
