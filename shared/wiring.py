@@ -159,7 +159,7 @@ def build_services(settings: Settings, *, client: Client, hints: Hints) -> Servi
         pauses=PauseStore(client),
         waiting=WaitingStore(client),
         refusals=RefusalStore(client, digests, settings),
-        circuits=CircuitStore(client),
+        circuits=CircuitStore(client, alone=_alone(settings)),
         weights=WeightStore(client),
         subscriptions=SubscriptionStore(client, digests),
         webhooks=WebhookStore(client),
@@ -171,6 +171,12 @@ def build_services(settings: Settings, *, client: Client, hints: Hints) -> Servi
         },
         sms_regions=_regions(settings),
     )
+
+
+def _alone(settings: Settings) -> frozenset[str]:
+    """The providers that no other could stand in for."""
+    channels = (settings.email_providers, settings.sms_providers)
+    return frozenset(names[0] for names in channels if len(names) == 1)
 
 
 def _regions(settings: Settings) -> frozenset[str] | None:

@@ -35,6 +35,9 @@ class CircuitRules:
     most_in_a_row: int = 5  # account failures that concern one route each
     open_seconds: float = 15.0  # doubles with each probe that fails …
     most_open_seconds: float = 120.0  # … up to this
+    most_alone_seconds: float = (
+        15.0  # where no other provider could carry: people wait for this one
+    )
     probes: int = 3  # good ones in a row that close it
 
 
@@ -83,16 +86,27 @@ class Told:
 class CircuitStore:
     """Reads and moves the circuits; each move is one step of one script."""
 
-    def __init__(self, client: Client, rules: CircuitRules | None = None) -> None:
-        """`client` may be a fake one."""
-        self._scripts = Scripts(client)
-        rules = rules or CircuitRules()
-        self._rules: tuple[Argument, ...] = (
+    def __init__(
+        self,
+        client: Client,
+        rules: CircuitRules | None = None,
+        *,
+        alone: frozenset[str] = frozenset(),
+    ) -> None:
+        """`client` may be a fake one; `alone` are the providers whose channel has no other."""
+        self._scripts, self._alone = Scripts(client), alone
+        self._rules = rules or CircuitRules()
+
+    def _arguments(self, provider: str) -> tuple[Argument, ...]:
+        rules = self._rules
+        is_alone = provider in self._alone
+        longest = rules.most_alone_seconds if is_alone else rules.most_open_seconds
+        return (
             int(rules.window_seconds * 1000),
             rules.fewest_tries,
             rules.most_in_a_row,
-            int(rules.open_seconds * 1000),
-            int(rules.most_open_seconds * 1000),
+            int(min(rules.open_seconds, longest) * 1000),
+            int(longest * 1000),
             rules.probes,
             int(KEEP_SECONDS * 1000),
         )
@@ -100,7 +114,7 @@ class CircuitStore:
     def look(self, providers: Iterable[str]) -> dict[str, Circuit]:
         """The circuits as they stand, in one trip; changes nothing."""
         names = tuple(providers)
-        calls = [((keys.circuit(name),), (*self._rules, "look")) for name in names]
+        calls = [((keys.circuit(name),), (*self._arguments(name), "look")) for name in names]
         answers = self._scripts.run_many("circuit", calls) if calls else []
         return {name: _parse(name, told) for name, told in zip(names, answers, strict=True)}
 
@@ -110,7 +124,9 @@ class CircuitStore:
 
     def tell_all(self, told: Mapping[str, Told]) -> dict[str, Circuit]:
         """The same for several providers, in one trip."""
-        calls = [((keys.circuit(n),), (*self._rules, *_tell(each))) for n, each in told.items()]
+        calls = [
+            ((keys.circuit(n),), (*self._arguments(n), *_tell(each))) for n, each in told.items()
+        ]
         answers = self._scripts.run_many("circuit", calls) if calls else []
         return {name: _parse(name, answer) for name, answer in zip(told, answers, strict=True)}
 
@@ -131,7 +147,7 @@ class CircuitStore:
 
     def _run(self, provider: str, *arguments: Argument) -> list[Any]:
         answer: list[Any] = self._scripts.run(
-            "circuit", (keys.circuit(provider),), (*self._rules, *arguments)
+            "circuit", (keys.circuit(provider),), (*self._arguments(provider), *arguments)
         )
         return answer
 

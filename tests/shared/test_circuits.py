@@ -244,3 +244,16 @@ def test_a_circuit_nobody_speaks_of_is_forgotten_within_a_day(client):
     circuits_of(client).tell("p1", BAD)
 
     assert 0 < client.ttl(keys.circuit("p1")) <= 86400
+
+
+def test_a_provider_that_has_no_other_beside_it_is_tried_again_soon(client):
+    circuits = CircuitStore(
+        client, replace(RULES, most_alone_seconds=0.05), alone=frozenset({"p1"})
+    )
+    circuits.tell("p1", OUTAGE)
+    time.sleep(0.06)
+
+    circuit = probe(circuits, "r1", bad=1, reason="http_401")
+
+    assert circuit.state is OPEN
+    assert circuit.wait_seconds <= 0.05
