@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from shared.errors import CallerError, NotFoundError, ProviderMissingError, RecipientSuppressedError
 from shared.models import Channel, Kind, Reset, User
 from shared.policies import check_country, check_may_reset, check_recipient
-from shared.settings import Settings
 from shared.store.suppressions import Suppression
 from web.chain import tell_chain
 from web.facts import Explanation, Facts
 from web.house import House
+from web.receiving import is_heard
 from web.resets import Credentials
 from web.verdicts import judge
 
@@ -78,7 +78,9 @@ def _explain(
         pauses=tuple(house.pauses.all()),
         providers=house.provider_names[channel],
         workers=len(house.dues.workers_seen(reset.queue)) if reset else 0,
-        is_heard=_is_heard(house.settings, reset),
+        is_heard=bool(
+            reset and reset.attempts and is_heard(house.settings, reset.attempts[-1].provider)
+        ),
     )
     told = tuple((each, masked_recipient(house, each)) for each in resets)
     return Explanation(user_id, judge(facts), tell_chain(facts), told)
@@ -106,11 +108,3 @@ def _check_now(house: House, user: User | None, channel: Channel) -> None:
         raise RecipientSuppressedError
     if not house.provider_names[channel]:
         raise ProviderMissingError
-
-
-def _is_heard(settings: Settings, reset: Reset | None) -> bool:
-    """True when the provider of the last attempt calls back and can prove that it does."""
-    provider = reset.attempts[-1].provider if reset and reset.attempts else None
-    if provider == "sendgrid":
-        return bool(settings.sendgrid_webhook_public_key)
-    return any(a.provider == provider and a.auth_token for a in settings.twilio_accounts)

@@ -35,7 +35,9 @@ QUEUE = {
 }  # fmt: skip
 PROVIDER = {
     "provider": "sendgrid", "channel": "email", "circuit": "closed", "reason": None, "calls": 305,
-    "errorRate": 0.003, "p95Ms": 250, "weight": None, "isPaused": False, "lastSwitch": None,
+    "errorRate": 0.003, "p95Ms": 250, "callbacks": 301,
+    "refusedCallbacks": 0, "lastCallbackAt": MOMENT,
+    "weight": None, "isPaused": False, "lastSwitch": None,
 }  # fmt: skip
 STATUS = {
     "troubles": [], "due": {"urgent": 3, "bulk": 0}, "dueNow": {"urgent": 1, "bulk": 0},

@@ -8,6 +8,7 @@ from shared.store.pauses import Scope
 from web.api_shapes import (
     DETAILS,
     MOMENT,
+    MOMENT_OR_NULL,
     SEND_NOTIFICATION,
     TEXT,
     TEXT_OR_NULL,
@@ -127,8 +128,8 @@ OPERATOR_SHAPES: dict[str, Shape] = {
     "QueueStatus": an_object(
         required=("queue", "workers", "isPaused"),
         queue={"enum": [each.value for each in Queue]},
-        depth=COUNT_OR_NULL,
-        due=COUNT_OR_NULL,
+        depth=COUNT,
+        due=COUNT,
         oldestDueSeconds=AMOUNT,
         inPerMinute=AMOUNT_OR_NULL | {"description": "In the last minute"},
         outPerMinute=AMOUNT_OR_NULL,
@@ -145,6 +146,9 @@ OPERATOR_SHAPES: dict[str, Shape] = {
         calls=COUNT_OR_NULL | {"description": "In the last five minutes"},
         errorRate=AMOUNT_OR_NULL | {"description": "Of them, 0 to 1"},
         p95Ms=COUNT_OR_NULL,
+        callbacks=COUNT,
+        refusedCallbacks=COUNT,
+        lastCallbackAt=MOMENT_OR_NULL,
         weight=COUNT_OR_NULL,
         isPaused=YES_OR_NO,
         lastSwitch={"type": ["object", "null"]},

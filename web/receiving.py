@@ -41,6 +41,13 @@ def _note_refused(house: House, provider: str, reason: str) -> None:
         log.warning("store.unavailable", during="callback")
 
 
+def is_heard(settings: Settings, provider: str) -> bool:
+    """True when a provider calls back and can prove that it does."""
+    if provider == "sendgrid":
+        return bool(settings.sendgrid_webhook_public_key)
+    return any(a.provider == provider and a.auth_token for a in settings.twilio_accounts)
+
+
 def warn_of_unverifiable(settings: Settings) -> None:
     """Say at the start which provider in use would call back in vain."""
     if "sendgrid" in settings.email_providers and not settings.sendgrid_webhook_public_key:

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from shared.models import DUE_QUEUES, Outcome, Queue
 from shared.store.batch_records import Batch
 from shared.store.claims import DURATION_BUCKETS_MS
+from shared.store.counters import LAST
 from shared.store.pauses import Pause, Release, Scope
+from shared.store.records import moment
 from shared.store.samples import Lately
 from web.house import House
 from web.providers import ProviderView, look_at_providers
+from web.receiving import is_heard
 
 MINUTE_SECONDS, WINDOW_SECONDS = 60, 300
 # Whose trouble it is: a refusal for good is about the recipient, and none of the provider's.
@@ -24,8 +28,8 @@ class QueueView:
     """A queue as it stands."""
 
     queue: Queue
-    depth: int | None = None  # resets that are not final; None: it has no due set
-    due: int | None = None
+    depth: int  # what is not over: resets, reports of providers, webhooks
+    due: int  # of it, what should be looked at now
     oldest_seconds: float = 0  # how long the first of them is overdue
     in_per_minute: float | None = None  # None: nobody has counted yet
     out_per_minute: float | None = None
@@ -40,8 +44,13 @@ class ProviderFigures:
 
     view: ProviderView
     calls: int | None
-    error_rate: float | None  # 0 to 1
-    p95_ms: int | None  # an upper bound
+    error_rate: float | None = None  # 0 to 1
+    p95_ms: int | None = None  # an upper bound
+    ripe: int = 0  # messages it took at least a minute ago: something should have been reported
+    callbacks: int = 0
+    refused_callbacks: int = 0
+    last_callback_at: datetime | None = None  # a genuine one, however long ago
+    is_heard: bool = False  # it calls back and can prove that it does
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +83,9 @@ def look_at_status(house: House) -> StatusView:
             reached[name.rpartition(":")[2]] += value
     return StatusView(
         queues=tuple(_queue(house, q, minute, pauses, has_broker=has_broker) for q in Queue),
-        providers=tuple(_figures(house, view, window) for view in look_at_providers(house)),
+        providers=tuple(
+            _figures(house, view, minute, window, totals) for view in look_at_providers(house)
+        ),
         open={n[4:]: v for n, v in sorted(totals.items()) if n.startswith("now:") and v},
         reached=dict(sorted(reached.items())),
         completed=totals["completed"],
@@ -96,7 +107,15 @@ def _queue(
     workers = len(house.dues.workers_seen(queue))
     hints = house.hints.waiting(queue) if has_broker else None
     if queue not in DUE_QUEUES:
-        return QueueView(queue=queue, workers=workers, hints=hints)
+        depth, due, oldest_seconds = _backlog(house, queue)
+        return QueueView(
+            queue=queue,
+            depth=depth,
+            due=due,
+            oldest_seconds=oldest_seconds,
+            workers=workers,
+            hints=hints,
+        )
     look = house.dues.look(queue)
     paused = [each for each in pauses if (each.scope, each.name) == (Scope.QUEUE, queue.value)]
     return QueueView(
@@ -112,9 +131,30 @@ def _queue(
     )
 
 
-def _figures(house: House, view: ProviderView, window: Lately | None) -> ProviderFigures:
-    if window is None:
-        return ProviderFigures(view=view, calls=None, error_rate=None, p95_ms=None)
+def _backlog(house: House, queue: Queue) -> tuple[int, int, float]:
+    if queue is Queue.RECEIPTS:
+        depth = house.receipts.depth()
+        return depth, depth, 0.0
+    known = [each.subscription_id for each in house.subscriptions.all()]
+    standings = house.webhooks.look(known).values()
+    return (
+        sum(each.waiting for each in standings),
+        sum(each.due for each in standings),
+        max((each.oldest_age_seconds for each in standings), default=0.0),
+    )
+
+
+def _figures(
+    house: House,
+    view: ProviderView,
+    minute: Lately | None,
+    window: Lately | None,
+    totals: Mapping[str, int],
+) -> ProviderFigures:
+    last_ms, heard = totals.get(f"{LAST}{view.name}"), is_heard(house.settings, view.name)
+    last_at = moment(last_ms) if last_ms else None
+    if window is None or minute is None:
+        return ProviderFigures(view=view, calls=None, last_callback_at=last_at, is_heard=heard)
     before = f"p:{view.name}:"
     told = {n[len(before) :]: v for n, v in window.counted.items() if n.startswith(before)}
     by_outcome = {outcome: told.get(f"{outcome}:n", 0) for outcome in Outcome}
@@ -125,6 +165,11 @@ def _figures(house: House, view: ProviderView, window: Lately | None) -> Provide
         calls=calls,
         error_rate=bad / calls if calls else None,
         p95_ms=_p95_ms(told, slowest_ms=round(house.settings.provider_timeout_seconds * 1000)),
+        ripe=by_outcome[Outcome.ACCEPTED] - minute.counted.get(f"{before}accepted:n", 0),
+        callbacks=window.counted.get(f"cb:{view.name}:received", 0),
+        refused_callbacks=window.counted.get(f"cb:{view.name}:refused", 0),
+        last_callback_at=last_at,
+        is_heard=heard,
     )
 
 

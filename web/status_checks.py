@@ -17,7 +17,10 @@ MOST_ERRORS, FEWEST_CALLS = 0.2, 20
 
 def find_troubles(status: StatusView) -> list[str]:
     """A sentence for each thing that is wrong, with what to do; the first is the one to mend."""
-    checks = (_nobody_works, _urgent, _channels, _broker, _providers, _others, _pauses, _batches)
+    checks = (
+        *(_nobody_works, _urgent, _channels, _broker, _providers, _callbacks),
+        *(_others, _pauses, _batches),
+    )
     return [words for check in checks for words in check(status)]
 
 
@@ -80,6 +83,23 @@ def _providers(status: StatusView) -> Iterator[str]:
             yield (
                 f"{each.error_rate:.0%} of {each.calls} calls to {name} failed in the last five "
                 "minutes."
+            )
+
+
+def _callbacks(status: StatusView) -> Iterator[str]:
+    for each in status.providers:
+        name = each.view.name
+        if each.refused_callbacks:
+            yield (
+                f"{each.refused_callbacks} callbacks in {name}'s name were refused in the last "
+                "five minutes: is its key right (`callback.refused` in the logs says why)?"
+            )
+        is_silent = each.is_heard and not each.callbacks and each.ripe >= FEWEST_CALLS
+        if is_silent and not each.refused_callbacks:
+            last = each.last_callback_at
+            yield (
+                f"{name} took {each.ripe} messages more than a minute ago and reported on "
+                f"none{f', the last time at {at(last)}' if last else ''}: does it still call us?"
             )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from shared.models import DUE_QUEUES
 from shared.store.batch_records import Batch
 from web.lever_schemas import write_pause, write_release
 from web.schemas import spell
@@ -13,7 +14,7 @@ from web.status_checks import find_troubles
 
 def write_status(status: StatusView) -> dict[str, Any]:
     """`due` and `oldestDueSeconds` are names that scripts rely on."""
-    sets = [each for each in status.queues if each.depth is not None]
+    sets = [each for each in status.queues if each.queue in DUE_QUEUES]
     return {
         "troubles": find_troubles(status),
         "due": {each.queue.value: each.depth for each in sets},
@@ -57,6 +58,9 @@ def _write_provider(each: ProviderFigures) -> dict[str, Any]:
         "calls": each.calls,
         "errorRate": _rounded(each.error_rate, 3),
         "p95Ms": each.p95_ms,
+        "callbacks": each.callbacks,
+        "refusedCallbacks": each.refused_callbacks,
+        "lastCallbackAt": spell(each.last_callback_at),
         "weight": view.weight,
         "isPaused": view.pause is not None,
         "lastSwitch": {"at": spell(switch.at), "to": switch.to, "reason": switch.reason}

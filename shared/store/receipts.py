@@ -92,11 +92,19 @@ class ReceiptStore:
 
     def shards_waiting(self) -> list[int]:
         """The shards that have reports to be applied."""
+        return [shard for shard, length in enumerate(self._lengths()) if length]
+
+    def depth(self) -> int:
+        """How many reports are to be applied."""
+        return sum(self._lengths())
+
+    def _lengths(self) -> list[int]:
         with store_errors():
             pipeline = self._client.pipeline(transaction=False)
             for tag in keys.TAGS:
                 pipeline.llen(keys.receipts(tag))
-            return [shard for shard, length in enumerate(pipeline.execute()) if length]
+            lengths: list[int] = pipeline.execute()
+            return lengths
 
     def head(self, shard: int, *, most: int) -> Sequence[Waiting]:
         """The reports that have waited longest, in order."""

@@ -13,9 +13,11 @@ from shared.store import keys
 from shared.store.circuits import Told
 from shared.store.pauses import Scope
 from tests.builders import a_token
+from tests.callback_builders import a_body, a_mail_event
 from tests.delivery_house import ScriptedProvider
-from tests.test_explanations import Story
+from tests.test_explanations import KEY, Story
 from tests.wire import problem
+from web.api_document import ALL_SHAPES
 from web.house import open_house
 from web.status import look_at_status
 from web.status_checks import find_troubles
@@ -42,11 +44,11 @@ class Watched(Story):
     def troubles(self):
         return find_troubles(self.look())
 
-    def sample_of_a_minute_ago(self):
+    def sample(self, *, seconds_ago=60):
         self.redis.delete(keys.SAMPLED)
         self.services.samples.take()
         at_ms, counted = orjson.loads(self.redis.lpop(keys.SAMPLES))
-        self.redis.lpush(keys.SAMPLES, orjson.dumps([at_ms - 60_000, counted]))
+        self.redis.lpush(keys.SAMPLES, orjson.dumps([at_ms - seconds_ago * 1000, counted]))
 
 
 @pytest.fixture
@@ -61,7 +63,7 @@ def test_all_is_well_when_nothing_is_wrong(house):
 
 
 def test_the_figures_of_the_queues_are_told(house):
-    house.sample_of_a_minute_ago()
+    house.sample()
     house.send()
     house.ask()
 
@@ -79,7 +81,7 @@ def test_the_figures_of_the_queues_are_told(house):
 def test_the_figures_of_the_providers_are_told(client):
     refusing = ScriptedProvider(TransientProviderError("http_503", "out"), name="sendgrid")
     house = Watched(client, refusing, ScriptedProvider(name="twilio", channel=Channel.SMS))
-    house.sample_of_a_minute_ago()
+    house.sample()
     house.send()
     house.send("sms")
 
@@ -143,11 +145,52 @@ def test_an_open_circuit_says_why_and_until_when(client):
 
 
 def test_a_provider_that_fails_often_is_named(house):
-    house.sample_of_a_minute_ago()
+    house.sample()
     shard = keys.counters(keys.TAGS[3])
     house.redis.hset(shard, mapping={"p:sendgrid:accepted:n": 70, "p:sendgrid:transient:n": 30})
 
     assert house.troubles() == ["30% of 100 calls to sendgrid failed in the last five minutes."]
+
+
+def test_a_provider_that_reports_nothing_is_named(house):
+    shard = keys.counters(keys.TAGS[3])
+    house.sample(seconds_ago=300)
+    house.redis.hset(shard, mapping={"p:sendgrid:accepted:n": 40})
+    house.sample()
+    house.redis.hset(shard, mapping={"p:sendgrid:accepted:n": 90})
+
+    (trouble,) = house.troubles()
+
+    assert trouble.startswith("sendgrid took 40 messages more than a minute ago and reported on")
+
+
+def test_reports_that_were_refused_are_told(house):
+    house.sample()
+    for _ in range(3):
+        assert house.call("/callbacks/sendgrid", data=b"[]").status_code == 403
+
+    (trouble,) = house.troubles()
+
+    assert trouble.startswith("3 callbacks in sendgrid's name were refused")
+
+
+def test_reports_that_came_are_counted(house):
+    house.sample()
+    house.tell_mail("delivered", house.send())
+
+    mail, _ = house.told()["providers"]
+
+    assert (mail["callbacks"], mail["refusedCallbacks"]) == (1, 0)
+    assert mail["lastCallbackAt"] is not None
+
+
+def test_reports_that_wait_are_the_depth_of_their_queue(house):
+    body = a_body(a_mail_event("delivered", house.send()))
+    house.call("/callbacks/sendgrid", data=body, headers=KEY.headers(body))
+
+    receipts = house.told()["queues"][2]
+
+    assert (receipts["queue"], receipts["depth"]) == ("receipts", 1)
 
 
 def test_a_release_that_is_too_slow_says_so(house):
@@ -168,6 +211,14 @@ def test_the_call_tells_the_same_to_those_who_see_the_installation(house):
 
     assert set(told.get_json()) == set(house.told())
     assert problem(refused) == (403, 7, "AUTH-5mWD2")
+
+
+def test_the_call_has_the_fields_that_are_described(house):
+    told = house.told()
+
+    assert set(told) == set(ALL_SHAPES["Status"]["properties"])
+    assert set(told["queues"][0]) == set(ALL_SHAPES["QueueStatus"]["properties"])
+    assert set(told["providers"][0]) == set(ALL_SHAPES["ProviderStatus"]["properties"])
 
 
 @pytest.mark.real_server
