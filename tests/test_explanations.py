@@ -416,6 +416,18 @@ def test_it_bounced_and_the_address_is_suppressed(story):
     assert "--channel sms" in verdict.next_step
 
 
+def test_the_provider_refused_the_address_at_once(client):
+    refusal = PermanentProviderError("no_such_box", "there is no such box", suppression="bounce")
+    story = Story(client, ScriptedProvider(refusal, name="sendgrid"))
+    story.send()
+
+    verdict = story.explain()
+
+    assert verdict.kind is VerdictKind.BOUNCED
+    assert "It failed for good: there is no such box." in verdict.words
+    assert "is not written to since" in verdict.words
+
+
 def test_the_next_call_after_a_bounce_is_explained_too(story):
     story.tell_mail("bounce", story.send(), type="bounce", status="5.1.1")
     assert story.ask() is None

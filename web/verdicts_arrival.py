@@ -12,6 +12,11 @@ from web.verdict_words import REASONS, at, last_attempt, length, why
 # Most receipts of a channel are there by then.
 RECEIPT_AFTER = {Channel.EMAIL: timedelta(minutes=5), Channel.SMS: timedelta(minutes=2)}
 BLOCKED = {"twilio_21408", "twilio_30004", "twilio_30007"}
+SENT = {
+    Status.SUPPRESSED: "Nothing was sent",
+    Status.UNDELIVERED: "It came back",
+    Status.FAILED: "It failed for good",
+}
 OTHER_CHANNEL = {Channel.EMAIL: "sms", Channel.SMS: "email"}
 
 
@@ -104,8 +109,7 @@ def judge_failure(facts: Facts, reset: Reset) -> Verdict:
 
 
 def _bounced(facts: Facts, reset: Reset) -> Verdict:
-    sent = "Nothing was sent" if reset.status is Status.SUPPRESSED else "It came back"
-    words, step = f"{sent}: {why(reset)}.", "Check the address with the user"
+    words, step = f"{SENT[reset.status]}: {why(reset)}.", "Check the address with the user"
     if found := facts.suppression:
         reason = REASONS.get(found.reason, found.reason)
         words += f" {facts.recipient or 'The address'} is not written to since {at(found.since)} "
