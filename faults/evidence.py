@@ -31,6 +31,8 @@ class Line:
     code: str
     fault: str
     message_id: str
+    id: str = ""  # the provider's own
+    callback: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,7 @@ class Evidence:
     records: dict[str, dict[str, str]]  # reset id → its record as Redis has it
     due: frozenset[str]  # ids in the due sets at the end
     may_double: bool = True  # False where nothing was done that could leave an attempt in doubt
+    told: frozenset[str] = frozenset()  # Keyturn took note of a report that they were delivered
     codes: dict[str, str] = field(default_factory=dict)  # reset id → the code that works
 
     @cached_property
@@ -64,6 +67,12 @@ class Evidence:
     def is_held(self, reset_id: str) -> bool:
         """In doubt twice: left alone until a callback or the deadline settles it."""
         return self.is_held_record(self.records.get(reset_id, {}))
+
+    def is_told_as_doubt(self, reset_id: str) -> bool:
+        """Two attempts ended so that nobody could know: the record says so, now or at its end."""
+        record = self.records.get(reset_id, {})
+        is_expired = (record.get("st"), record.get("rs")) == ("expired", "in_doubt")
+        return self.is_held_record(record) or (is_expired and int(record["db"]) >= 2)
 
     @staticmethod
     def is_held_record(record: Mapping[str, str]) -> bool:

@@ -28,7 +28,7 @@ class Finding:
 def judge(evidence: Evidence) -> list[Finding]:
     """One finding per promise; each of them must be empty."""
     promises: tuple[tuple[Callable[[Evidence], Iterator[str]], str], ...] = (
-        (lost, "told yes, never reached the provider"),
+        (lost, "told yes, never reached the provider, and not told as in doubt twice"),
         (wrong, "at the provider, though nobody asked, a rule forbade it, or to somebody else"),
         (late, "at the provider after the code's deadline"),
         (doubled_sms, "sent twice though the provider could be asked"),
@@ -37,6 +37,7 @@ def judge(evidence: Evidence) -> list[Finding]:
         (thrice, f"sent more than {MOST_COPIES} times"),
         (unfinished, "neither final nor held in doubt, or the due set disagrees"),
         (untrue, "the record says something else than the ledger"),
+        (unheard, "reported as delivered, noted with a 2xx, and the record does not say so"),
         (spared, "poison that was not failed as such"),
         (turned_away, "good ones that were refused, or bad ones that were not"),
     )
@@ -47,6 +48,11 @@ def judge(evidence: Evidence) -> list[Finding]:
 
 
 def lost(evidence: Evidence) -> Iterator[str]:
+    return (id_ for id_ in unsent(evidence) if not evidence.is_told_as_doubt(id_))
+
+
+def unsent(evidence: Evidence) -> Iterator[str]:
+    """Good ones the provider has not; of some nobody but the ledger can know."""
     for reset_id, call in evidence.owed.items():
         if call.person.group is Group.GOOD and reset_id not in evidence.copies:
             yield reset_id
@@ -109,6 +115,10 @@ def untrue(evidence: Evidence) -> Iterator[str]:
         is_out_of_order = int(record.get("f", "0")) < int(record.get("at", "0"))
         if lies or is_out_of_order or status != ENDS.get(group, status):
             yield reset_id
+
+
+def unheard(evidence: Evidence) -> Iterator[str]:
+    return (reset_id for reset_id in evidence.told if evidence.status(reset_id) != "delivered")
 
 
 def spared(evidence: Evidence) -> Iterator[str]:

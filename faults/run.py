@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,13 @@ from bench.machine import machine_facts
 from faults.callers import Accepted, Callers
 from faults.evidence import Evidence, read_ledger
 from faults.figures import cpu_seconds, p99
-from faults.judge import Finding, judge
+from faults.judge import Finding, judge, unsent
 from faults.mischief import Mischief
 from faults.people import DOMAIN, Group, make_people
 from faults.plan import Plan
 from faults.planted import Planted
+from faults.records import Records
+from faults.reports import Reporter
 from faults.search import FLOWER_PAGES, Search
 from faults.site import Site
 from shared.codes import CodeBook
@@ -31,7 +33,6 @@ LOOK_EVERY_SECONDS = 0.25
 CLAIMS_OF_POISON = 5
 ODD = {Group.POISON, Group.STUBBORN}  # asked for first: their records are prepared
 DRAIN_SLACK_SECONDS = 30.0
-QUEUES = ("urgent", "bulk")
 
 
 class Run:
@@ -44,6 +45,7 @@ class Run:
         self.plan, self._seed = plan, seed
         self.site = Site(folder, plan, server=server, seed=seed, fsync=fsync)
         self.people = make_people(plan.resets, with_others=not plan.is_provider_calm)
+        self._records = Records(self.site.client)
         self.figures: dict[str, Any] = {}
         self.machine: dict[str, str] = {}
         self._open = 0
@@ -58,11 +60,14 @@ class Run:
         try:
             self.site.open(self.people)
             say(f"started {time.monotonic() - began:.1f} s")
+            reporter = self.site.open_reports()
             callers, mischief = self._make_trouble()
-            drained = self._drain()
-            evidence = self._gather(callers)
+            drained = self._drain(reporter)
+            evidence = self._gather(callers, reporter)
             search = self._look_at_pages(evidence)
             self._note(callers, mischief, evidence)
+            self.figures["reports posted"] = reporter.posts
+            self.figures["reports posted again"] = reporter.posts_repeated
         finally:
             self._is_over.set()
             looking.join()
@@ -127,54 +132,42 @@ class Run:
         """Keep an eye on how many resets are open: callers wait when they are too many."""
         while not self._is_over.wait(LOOK_EVERY_SECONDS):
             with contextlib.suppress(redis.RedisError):
-                self._open = self.site.open_resets()
+                self._open = self._records.open_resets()
                 self.site.look_who_is_ready()
 
-    def _drain(self) -> float:
-        """Wait until nothing is open but what is held in doubt; the seconds it took."""
+    def _drain(self, reporter: Reporter) -> float:
+        """Wait until every report is applied and nothing is open but what is held in doubt."""
         plan, began = self.plan, time.monotonic()
         longest = max(CLAIMS_OF_POISON * plan.lease_seconds, plan.short_life_seconds)
-        while time.monotonic() - began < longest + plan.lease_seconds + DRAIN_SLACK_SECONDS:
-            with contextlib.suppress(redis.RedisError):
-                due = self._due()
-                records = self._records(sorted(due))
-                open_ids = [i for i in due if not Evidence.is_held_record(records[i])]
-                if not open_ids:
-                    break
+        give_up_at = began + longest + plan.lease_seconds + DRAIN_SLACK_SECONDS
+        while not self._is_drained() and time.monotonic() < give_up_at:
+            time.sleep(LOOK_EVERY_SECONDS)
+        reporter.finish()
+        while not self._is_drained() and time.monotonic() < give_up_at:
             time.sleep(LOOK_EVERY_SECONDS)
         return time.monotonic() - began
 
-    def _gather(self, callers: Callers) -> Evidence:
+    def _is_drained(self) -> bool:
+        with contextlib.suppress(redis.RedisError):
+            records = self._records.load(sorted(self._records.due()))
+            held = map(Evidence.is_held_record, records.values())
+            return all(held) and not self._records.reports()
+        return False
+
+    def _gather(self, callers: Callers, reporter: Reporter) -> Evidence:
         callers.write(self.site.folder / "accepted.jsonl")
-        ids = [key.rpartition(":")[2] for tag in keys.TAGS for key in self._scan(f"{tag}:r:*")]
-        records = self._records(ids)
+        records = self._records.load(self._records.ids())
         book = CodeBook((self.site.secrets["signing key"],))
         return Evidence(
             lines=read_ledger(self.site.ledger),
             accepted=callers.accepted,
             refused=callers.refused,
             records=records,
-            due=self._due(),
+            due=self._records.due(),
             may_double=not self.plan.is_provider_calm,
+            told=frozenset(reporter.told),
             codes={i: book.code(i, record["kid"]).spelled for i, record in records.items()},
         )
-
-    def _scan(self, pattern: str) -> list[str]:
-        escaped = pattern.replace("{", "[{]")
-        return list(self.site.client.scan_iter(match=escaped, count=5000))
-
-    def _records(self, ids: Sequence[str]) -> dict[str, dict[str, str]]:
-        pipe = self.site.client.pipeline(transaction=False)
-        for reset_id in ids:
-            pipe.hgetall(keys.reset(reset_id))
-        return dict(zip(ids, pipe.execute(), strict=True))
-
-    def _due(self) -> frozenset[str]:
-        pipe = self.site.client.pipeline(transaction=False)
-        for tag in keys.TAGS:
-            for queue in QUEUES:
-                pipe.zrange(keys.due(tag, queue), 0, -1)
-        return frozenset(reset_id for ids in pipe.execute() for reset_id in ids)
 
     def _look_at_pages(self, evidence: Evidence) -> Search:
         """Flower and metrics, while they run."""
@@ -210,9 +203,7 @@ class Run:
         for name in [name for name in reversed(site.crew.members) if name != "server"]:
             site.crew.members[name].end()
         with contextlib.suppress(redis.RedisError):
-            for some in _in_pieces(self._scan("kt:user:*")):
-                site.client.unlink(*some)
-            site.client.save()
+            self._records.forget_people()
         site.close()
         return time.monotonic() - began
 
@@ -241,12 +232,9 @@ class Run:
             "held in doubt": dict(
                 Counter(c.person.channel for i, c in evidence.owed.items() if evidence.is_held(i))
             ),
+            "of these never sent": sum(map(evidence.is_told_as_doubt, unsent(evidence))),
             "statuses": dict(evidence.statuses()),
         }
-
-
-def _in_pieces(names: Sequence[str], most: int = 1000) -> Iterator[Sequence[str]]:
-    return (names[start : start + most] for start in range(0, len(names), most))
 
 
 def say(what: str) -> None:

@@ -12,10 +12,10 @@ from pathlib import Path
 from faults.people import ORG, PREFIXES, Person
 from faults.plan import Plan
 from faults.processes import Crew, Process, free_port, is_listening, procfile, wait_until
+from faults.reports import Reporter, SendGridKey
 from shared.models import Organisation, Queue
 from shared.queue import HintPublisher, make_celery
 from shared.settings import load_settings
-from shared.store import keys
 from shared.store.caller_records import Grants
 from shared.wiring import build_services, connect_store
 from web.embedded import EmbeddedServer
@@ -23,6 +23,7 @@ from web.embedded import EmbeddedServer
 START_SECONDS = 60.0
 MOST_AWAY_SECONDS = 0.6  # a killed server comes back within this
 WORKER_THREADS = 32
+ACCOUNT = "AC0123456789abcdef0123456789abcdef"
 AHEAD = Path(__file__).with_name("ahead")  # Pythons that find it are an hour ahead
 # So that what the server writes can be read command by command, and its strings as they are.
 READABLE_FILES = "aof-use-rdb-preamble no\nrdbcompression no\n"
@@ -44,6 +45,7 @@ class Site:
             "SendGrid key": f"SG.{secrets.token_hex(16)}",
             "Twilio token": secrets.token_hex(16),
         }
+        self.sendgrid_key = SendGridKey()
         self.environ = self._environ()
         self.settings = load_settings(self.environ)
         self.embedded = EmbeddedServer(self.settings.data_dir)
@@ -83,12 +85,19 @@ class Site:
         self.crew.end()
         self.client.close()
 
-    def open_resets(self) -> int:
-        """How many resets are not final; the last known number while the server is away."""
-        pipe = self.client.pipeline(transaction=False)
-        for tag in keys.TAGS:
-            pipe.zcard(keys.due(tag, "urgent"))
-        return sum(pipe.execute())
+    def open_reports(self) -> Reporter:
+        """The providers call back from now on."""
+        self.ledger.touch()
+        reporter = Reporter(
+            self.ledger,
+            self.web_port,
+            key=self.sendgrid_key,
+            token=self.secrets["Twilio token"],
+            account=ACCOUNT,
+            seed=self.seed,
+        )
+        reporter.start()
+        return reporter
 
     def look_who_is_ready(self) -> None:
         """Ask the store which workers said lately that they are there."""
@@ -152,8 +161,9 @@ class Site:
             "EMAIL_PROVIDERS": "sendgrid",
             "SENDGRID_API_KEY": self.secrets["SendGrid key"],
             "SENDGRID_API_URL": f"http://127.0.0.1:{self.stub_port}",
+            "SENDGRID_WEBHOOK_PUBLIC_KEY": self.sendgrid_key.public,
             "SMS_PROVIDERS": "twilio",
-            "TWILIO_ACCOUNT_SID": "AC0123456789abcdef0123456789abcdef",
+            "TWILIO_ACCOUNT_SID": ACCOUNT,
             "TWILIO_AUTH_TOKEN": self.secrets["Twilio token"],
             "TWILIO_FROM": f"{PREFIXES['good']}9999999",
             "TWILIO_API_URL": f"http://127.0.0.1:{self.stub_port}",

@@ -91,6 +91,7 @@ class Providers:
             code=_code_in(mail["content"][0]["value"]),
             fault=fault,
             message_id=mail["headers"]["Message-ID"],
+            id=message_id,
         )
         return Reply(202, headers={"X-Message-Id": message_id}, fault=fault)
 
@@ -116,6 +117,8 @@ class Providers:
             code=_code_in(form["Body"]),
             fault=fault,
             message_id=form["Body"],
+            id=message["sid"],
+            callback=form["StatusCallback"],
         )
         return Reply(201, message, fault=fault)
 

@@ -96,6 +96,13 @@ def test_a_second_mail_is_excused_when_nobody_could_know_of_the_first(evidence):
     assert broken(evidence) == set()
 
 
+def test_a_report_that_was_noted_and_not_applied_is_seen():
+    evidence = replace(some_evidence(a_line()), told=frozenset({"r1"}))
+
+    assert broken(evidence) == {"unheard"}
+    assert broken(replace(evidence, records={"r1": a_record("delivered")})) == set()
+
+
 def test_a_second_mail_has_no_excuse_where_processes_were_stopped_in_order():
     evidence = some_evidence(a_line(), a_line(), record=a_record("accepted", WORKER_DIED, ""))
 
@@ -109,6 +116,17 @@ def test_a_second_sms_has_no_excuse_for_the_provider_can_be_asked():
     evidence = some_evidence(line, replace(line, fault=""), person=person)
 
     assert broken(evidence) == {"doubled_sms"}
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        (a_record("unknown", WORKER_DIED, WORKER_DIED, db="2"), set()),
+        (a_record("unknown", WORKER_DIED, db="1"), {"lost", "unfinished"}),
+    ],
+)
+def test_two_deaths_before_the_socket_are_doubt_and_one_is_loss(record, expected):
+    assert broken(some_evidence(record=record, due=["r1"])) == expected
 
 
 def test_what_is_in_doubt_twice_may_stay_open_until_its_deadline():
