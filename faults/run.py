@@ -183,18 +183,17 @@ class Run:
         flower = f"http://127.0.0.1:{site.flower_port}"
         for path in FLOWER_PAGES:
             search.look_at_page(flower, path)
+        search.look_at_tasks(flower)
+        search.look_at_tasks(flower)
         search.look_at_page(f"http://127.0.0.1:{site.web_port}", "/metrics")
         return search
 
     def _search(self, search: Search) -> None:
-        """What the processes and the server wrote."""
-        folder, directory = self.site.folder, self.site.embedded.directory
-        for path in sorted(folder.glob("*.log")):
-            search.look_in_file(path)
-        for path in sorted(directory.rglob("*")):
+        """Every file of the run but the ledger's own and the callers'."""
+        for path in sorted(self.site.folder.rglob("*")):
             if path.suffix == ".aof":
                 search.look_in_commands(path)
-            elif path.is_file():
+            elif path.is_file() and path.suffix != ".jsonl":
                 search.look_in_file(path)
 
     def _end(self) -> float:

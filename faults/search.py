@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import urllib.error
 import urllib.request
 from collections import Counter
@@ -14,14 +15,8 @@ from faults.planted import Planted
 USER_RECORD = b"kt:user:"  # the directory's own: the only place where addresses may stand
 PIECE_BYTES = 1 << 24
 OVERLAP_BYTES = 1 << 12  # no secret is longer
-FLOWER_PAGES = (
-    "/workers",
-    "/tasks",
-    "/broker",
-    "/api/workers",
-    "/api/tasks?limit=10000",
-    "/metrics",
-)
+FLOWER_PAGES = ("/workers", "/tasks", "/broker", "/api/workers", "/metrics")
+SOME = 20  # pages of single tasks
 
 
 @dataclass
@@ -51,14 +46,20 @@ class Search:
             if not (len(command) > 1 and command[1].startswith(USER_RECORD)):
                 self.look(path.name, b" ".join(command))
 
-    def look_at_page(self, url: str, path: str) -> bytes:
+    def look_at_tasks(self, flower: str) -> None:
+        """The list of tasks, and the pages of some, as an operator would open them."""
+        listed = list(json.loads(self.look_at_page(flower, "/api/tasks?limit=10000") or b"{}"))
+        for task_id in listed[:: len(listed) // SOME + 1]:
+            self.look_at_page(flower, f"/task/{task_id}", place="/task/…")
+
+    def look_at_page(self, url: str, path: str, *, place: str = "") -> bytes:
         """What a server answers; nothing when it does not."""
         try:
             with urllib.request.urlopen(url + path, timeout=30) as answer:
                 content = bytes(answer.read())
         except (urllib.error.URLError, OSError):
             return b""
-        self.look(f"page {path.partition('?')[0]}", content)
+        self.look(f"page {place or path.partition('?')[0]}", content)
         return content
 
 
