@@ -18,7 +18,7 @@ import orjson
 
 from shared.models import Status
 from shared.store import keys
-from shared.store.audit import Act, append
+from shared.store.audit import MOST_KEPT, Act, append
 from shared.store.connection import Client, store_errors
 from shared.store.digests import Digests
 from shared.store.records import moment
@@ -66,7 +66,11 @@ class SubscriptionStore:
             created_at=moment(seconds * 1000 + microseconds // 1000),
             sealed_secret=self._digests.seal(SEAL_KIND, secret),
         )
-        self._save(made, by=by, action="webhook.add", reason="")
+        name, facts = made.subscription_id, _facts(made)
+        self._change(
+            lambda pipeline: pipeline.hset(keys.SUBSCRIPTIONS, name, facts),
+            Act(by=by, action="webhook.add", target=name, reason=""),
+        )
         return secret, made
 
     def secret(self, subscription: Subscription) -> str:
@@ -85,11 +89,17 @@ class SubscriptionStore:
             found = self._client.hgetall(keys.SUBSCRIPTIONS)
         return _parse_all(found)
 
-    def switch(self, subscription: Subscription, *, disabled: str | None, by: str) -> None:
-        """Tell it nothing more and why, or (None) tell it again."""
-        changed = replace(subscription, disabled=disabled)
+    def switch(self, subscription: Subscription, *, disabled: str | None, by: str) -> bool:
+        """Tell it nothing more and why, or (None) tell it again; False when it was removed."""
         action = "webhook.enable" if disabled is None else "webhook.disable"
-        self._save(changed, by=by, action=action, reason=disabled or "")
+        name, facts = subscription.subscription_id, _facts(replace(subscription, disabled=disabled))
+        is_there = self._scripts.run(
+            "subscription_switch",
+            (keys.SUBSCRIPTIONS, keys.SUBSCRIPTIONS_VERSION, keys.AUDIT),
+            (name, facts, by, action, disabled or "", MOST_KEPT),
+        )
+        self.spread()
+        return bool(is_there)
 
     def remove(self, subscription: Subscription, *, by: str) -> None:
         """Tell it nothing more, and forget it."""
@@ -118,23 +128,6 @@ class SubscriptionStore:
         calls = [((keys.subscribed(tag),), arguments) for tag in keys.TAGS]
         self._scripts.run_many("subscribe", calls)
 
-    def _save(self, subscription: Subscription, *, by: str, action: str, reason: str) -> None:
-        facts = orjson.dumps(
-            {
-                "org": subscription.org_id,
-                "url": subscription.url,
-                "events": subscription.events,
-                "created": int(subscription.created_at.timestamp() * 1000),
-                "secret": subscription.sealed_secret,
-                "disabled": subscription.disabled,
-            }
-        ).decode()
-        name = subscription.subscription_id
-        self._change(
-            lambda pipeline: pipeline.hset(keys.SUBSCRIPTIONS, name, facts),
-            Act(by=by, action=action, target=name, reason=reason),
-        )
-
     def _change(self, change: Callable[[Any], object], act: Act) -> None:
         with store_errors():
             pipeline = self._client.pipeline(transaction=True)
@@ -143,6 +136,19 @@ class SubscriptionStore:
             append(pipeline, act)
             pipeline.execute()
         self.spread()
+
+
+def _facts(subscription: Subscription) -> str:
+    return orjson.dumps(
+        {
+            "org": subscription.org_id,
+            "url": subscription.url,
+            "events": subscription.events,
+            "created": int(subscription.created_at.timestamp() * 1000),
+            "secret": subscription.sealed_secret,
+            "disabled": subscription.disabled,
+        }
+    ).decode()
 
 
 def _parse_all(found: dict[str, str]) -> list[Subscription]:

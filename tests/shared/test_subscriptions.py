@@ -161,6 +161,17 @@ def test_a_disabled_subscription_keeps_what_it_was_to_be_told(
     assert words_for(webhooks, subscription_id) == ["accepted"]
 
 
+def test_one_that_was_removed_meanwhile_stays_removed(subscribe, subscriptions):
+    subscription_id = subscribe()
+    found = subscriptions.find(subscription_id)
+    subscriptions.remove(found, by="eve")
+
+    is_there = subscriptions.switch(found, disabled="gone", by="subscriber")
+
+    assert not is_there
+    assert subscriptions.all() == []
+
+
 def test_who_read_an_older_list_does_not_overwrite_a_newer_one(
     client, stores, subscribe, subscriptions, webhooks
 ):
