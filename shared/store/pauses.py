@@ -9,9 +9,10 @@ from enum import StrEnum
 import orjson
 
 from shared.store import keys
-from shared.store.audit import Act, append
+from shared.store.audit import MOST_KEPT
 from shared.store.connection import Client, store_errors
 from shared.store.records import moment
+from shared.store.scripts import Scripts
 
 
 class Scope(StrEnum):
@@ -70,17 +71,12 @@ class PauseStore:
 
     def __init__(self, client: Client) -> None:
         """`client` may be a fake one."""
-        self._client = client
+        self._client, self._scripts = client, Scripts(client)
 
     def pause(self, scope: Scope, name: str, *, by: str, reason: str) -> bool:
         """False when it was paused already: the first pause and its reason stay."""
-        with store_errors():
-            told = orjson.dumps([by, reason, self._now_ms()]).decode()
-            pipeline = self._client.pipeline(transaction=True)
-            pipeline.hsetnx(keys.PAUSES, f"{scope}:{name}", told)
-            pipeline.hdel(keys.RELEASES, f"{scope}:{name}")
-            append(pipeline, Act(by=by, action=f"{scope}.pause", target=name, reason=reason))
-            return bool(pipeline.execute()[0])
+        told = orjson.dumps([by, reason, self._now_ms()]).decode()
+        return self._change("pause", scope, name, told, by=by, reason=reason)
 
     def resume(
         self, scope: Scope, name: str, *, by: str, reason: str, per_second: float = 0
@@ -89,13 +85,15 @@ class PauseStore:
 
         `per_second` 0: all at once.
         """
-        with store_errors():
-            release = Release(scope, name, by, reason, moment(self._now_ms()), per_second)
-            pipeline = self._client.pipeline(transaction=True)
-            pipeline.hdel(keys.PAUSES, release.key)
-            pipeline.hset(keys.RELEASES, release.key, release.told)
-            append(pipeline, Act(by=by, action=f"{scope}.resume", target=name, reason=reason))
-            return bool(pipeline.execute()[0])
+        release = Release(scope, name, by, reason, moment(self._now_ms()), per_second)
+        return self._change("resume", scope, name, release.told, by=by, reason=reason)
+
+    def _change(
+        self, verb: str, scope: Scope, name: str, told: str, *, by: str, reason: str
+    ) -> bool:
+        where = (keys.PAUSES, keys.RELEASES, keys.AUDIT)
+        facts = (verb, f"{scope}:{name}", told, by, f"{scope}.{verb}", name, reason, MOST_KEPT)
+        return bool(self._scripts.run("pause", where, facts))
 
     def all(self) -> list[Pause]:
         """Every pause in force."""
@@ -110,7 +108,8 @@ class PauseStore:
         return [_parse_release(key, told) for key, told in sorted(found.items())]
 
     def _now_ms(self) -> int:
-        seconds, microseconds = self._client.time()
+        with store_errors():
+            seconds, microseconds = self._client.time()
         return int(seconds * 1000 + microseconds // 1000)
 
 

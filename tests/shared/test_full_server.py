@@ -13,9 +13,11 @@ import redis
 from shared.errors import StoreUnavailableError
 from shared.models import Channel, Outcome, Queue, Recipient, Status
 from shared.store import keys
+from shared.store.audit import AuditStore
 from shared.store.connection import connect
 from shared.store.idempotency import IdempotencyStore, KeyedRequest
 from shared.store.limits import Limit, LimitStore
+from shared.store.pauses import PauseStore, Scope
 from shared.store.resets import Finish
 from shared.store.scripts import WHEN_FULL
 from shared.store.subscriptions import EVENTS, SubscriptionStore
@@ -220,6 +222,18 @@ def test_a_subscriber_is_told_on_a_full_server(client, stores):
 
     assert (due, webhook.word) == (1, "accepted")
     assert webhooks.look([made.subscription_id])[made.subscription_id].waiting == 0
+
+
+def test_an_operator_stops_and_restarts_sending(client):
+    pauses, who = PauseStore(client), {"by": "eve", "reason": "it is full"}
+
+    with full(client):
+        assert pauses.pause(Scope.QUEUE, "bulk", **who)
+        assert [each.name for each in pauses.all()] == ["bulk"]
+        assert pauses.resume(Scope.QUEUE, "bulk", **who)
+
+    acts = [entry.act.action for entry in AuditStore(client).newest(most=2)]
+    assert acts == ["queue.resume", "queue.pause"]
 
 
 def test_whatever_delivery_writes_is_allowed_on_a_full_server():
