@@ -29,10 +29,10 @@ class Program:
 
     def cpu_seconds(self) -> float:
         """User and system time of the process and its children until now."""
-        return sum(_cpu_seconds(each) for each in self._members())
+        return sum(_cpu_seconds(each) for each in self.members())
 
     def stop(self) -> None:
-        members = self._members()
+        members = self.members()
         self._process.terminate()
         try:
             self._process.wait(STOP_SECONDS)
@@ -47,7 +47,8 @@ class Program:
     def has_ended(self) -> bool:
         return self._process.poll() is not None
 
-    def _members(self) -> list[psutil.Process]:
+    def members(self) -> list[psutil.Process]:
+        """The process and its children."""
         with contextlib.suppress(psutil.NoSuchProcess):
             return [self._family, *self._family.children(recursive=True)]
         return []

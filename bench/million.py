@@ -1,0 +1,177 @@
+"""`python -m bench.million [--users N]`: a huge batch and the memory it takes; many minutes.
+
+The file goes through the web process by HTTP, is planned, started and drained through SendGrid's
+stub by one bulk worker.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import psutil
+
+from bench.figures import Row, print_rows
+from bench.machine import machine_facts
+from bench.processes import Program, free_port, is_listening, python_module, running
+from bench.site import Site, open_site
+from bench.working import stub_running, worker_running
+from shared.models import Queue
+from shared.store.batch_records import Batch, BatchState
+
+USERS = 1_000_000
+MOST_PROCESS_MB = 300.0
+MOST_REDIS_MB = 1024.0
+LOOK_EVERY_SECONDS = 0.5
+MEGABYTE = 1024 * 1024
+
+
+class Peaks:
+    """The most memory each process has had, looked at twice a second."""
+
+    def __init__(self, site: Site, programs: dict[str, Program]) -> None:
+        """Begins to look."""
+        self._site, self._programs = site, programs
+        self.megabytes: dict[str, float] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Looks until the block ends."""
+        self._thread.start()
+        yield
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(LOOK_EVERY_SECONDS):
+            for name, program in self._programs.items():
+                largest = max((_resident(each) for each in program.members()), default=0.0)
+                self._note(name, largest)
+            self._note("Redis", redis_megabytes(self._site))
+
+    def _note(self, name: str, megabytes: float) -> None:
+        self.megabytes[name] = max(megabytes, self.megabytes.get(name, 0.0))
+
+
+def main() -> None:
+    """Measure, then print."""
+    parser = argparse.ArgumentParser(prog="python -m bench.million")
+    parser.add_argument("--users", type=int, default=USERS)
+    parser.add_argument("--most-seconds", type=float, default=1800.0)
+    chosen = parser.parse_args()
+    with open_site(users=chosen.users) as site:
+        rows = measure(site, most_seconds=chosen.most_seconds)
+        print_rows(rows, machine_facts(site.client.info("server")))
+
+
+def measure(site: Site, *, most_seconds: float) -> list[Row]:
+    """The steps in turn, each with its seconds; then the peaks."""
+    port, rows = free_port(), []
+    with ExitStack() as stack:
+        stack.enter_context(stub_running(site))
+        web = stack.enter_context(
+            running(
+                *python_module("web"),
+                is_ready=lambda: is_listening(port),
+                env=site.environment | {"KEYTURN_PORT": str(port)},
+                log=site.log,
+            )
+        )
+        bulk = stack.enter_context(worker_running(site, Queue.BULK))
+        before = redis_megabytes(site)
+        peaks = Peaks(site, {"web": web, "bulk worker": bulk})
+        stack.enter_context(peaks.watched())
+        plan_id, seconds = _timed(lambda: _upload(site, port))
+        rows.append(Row(name="file read and checked by HTTP", value=seconds, unit="s"))
+        _, seconds = _timed(lambda: _wait(site, plan_id, _is_planned, most_seconds))
+        rows.append(Row(name="planned", value=seconds, unit="s"))
+        lists = redis_megabytes(site) - before
+        body = json.dumps({"planId": plan_id}).encode()
+        _post(site, port, body, kind="application/json")
+        _, fed = _timed(lambda: _wait(site, plan_id, lambda batch: batch.is_fed, most_seconds))
+        batch = _find(site, plan_id)
+    users = site.users
+    peak = peaks.megabytes
+    return [
+        *rows,
+        Row(name="enqueued, most of it sent meanwhile", value=fed, unit="s"),
+        Row(name="enqueued", value=batch.recorded / fed, unit="/s"),
+        Row(name="resets", value=batch.recorded, unit="", least=users),
+        Row(name="web process, peak", value=peak["web"], unit="MB", most=MOST_PROCESS_MB),
+        Row(name="worker, peak", value=peak["bulk worker"], unit="MB", most=MOST_PROCESS_MB),
+        Row(name="Redis: the directory's users", value=before, unit="MB"),
+        Row(name="Redis: … and the planned batch", value=lists, unit="MB more"),
+        Row(
+            name="Redis: batch and resets at the peak, without the users",
+            value=peak["Redis"] - before,
+            unit="MB",
+            most=MOST_REDIS_MB,
+        ),
+    ]
+
+
+def redis_megabytes(site: Site) -> float:
+    """What Redis holds."""
+    return float(site.client.info("memory")["used_memory"]) / MEGABYTE
+
+
+def _resident(process: psutil.Process) -> float:
+    try:
+        return float(process.memory_info().rss) / MEGABYTE
+    except psutil.NoSuchProcess:
+        return 0.0
+
+
+def _timed(act: Callable[[], str]) -> tuple[str, float]:
+    began = time.monotonic()
+    return act(), time.monotonic() - began
+
+
+def _upload(site: Site, port: int) -> str:
+    """The id of the plan."""
+    lines = [f"u{number}\n" for number in range(site.users)]
+    text = "".join(lines).encode()
+    told: dict[str, str] = _post(site, port, text, kind="text/plain", query="?dryRun=true")
+    return told["planId"]
+
+
+def _post(site: Site, port: int, body: bytes, *, kind: str, query: str = "") -> dict[str, str]:
+    call = urllib.request.Request(
+        f"http://127.0.0.1:{port}/keyturn/v1/batches{query}",
+        data=body,
+        headers={"Authorization": f"Bearer {site.token}", "Content-Type": kind},
+    )
+    with urllib.request.urlopen(call, timeout=600) as answer:  # noqa: S310
+        told: dict[str, str] = json.load(answer)
+        return told
+
+
+def _find(site: Site, batch_id: str) -> Batch:
+    batch = site.services.batches.find(batch_id)
+    if batch is None:
+        raise SystemExit("the batch is gone")
+    return batch
+
+
+def _is_planned(batch: Batch) -> bool:
+    return batch.state is BatchState.PLANNED
+
+
+def _wait(site: Site, batch_id: str, is_true: Callable[[Batch], bool], most_seconds: float) -> str:
+    give_up_at = time.monotonic() + most_seconds
+    while not is_true(batch := _find(site, batch_id)):
+        if time.monotonic() > give_up_at:
+            raise SystemExit(f"not within {most_seconds:g} s: {batch.next_list} of {batch.lists}")
+        time.sleep(LOOK_EVERY_SECONDS)
+    return batch_id
+
+
+if __name__ == "__main__":
+    main()
