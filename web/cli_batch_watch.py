@@ -24,6 +24,7 @@ from web.house import House
 EVERY_SECONDS = 0.5
 PATIENCE_SECONDS = 10.0  # before it is said that no worker plans
 RATE_SECONDS = 10.0  # over which the rate is taken
+now = time.monotonic
 OVER = (BatchState.FINISHED, BatchState.CANCELLED, BatchState.PLANNED)
 
 
@@ -36,12 +37,12 @@ class Pace:
 
     def note(self, done: int) -> float:
         """So many were done by now; gives the rate."""
-        now = time.monotonic()
-        self._seen.append((now, done))
-        while now - self._seen[0][0] > RATE_SECONDS:
+        at = now()
+        self._seen.append((at, done))
+        while at - self._seen[0][0] > RATE_SECONDS:
             self._seen.popleft()
         since, before = self._seen[0]
-        return (done - before) / (now - since) if now > since else 0.0
+        return (done - before) / (at - since) if at > since else 0.0
 
 
 @click.command("watch")
@@ -81,7 +82,7 @@ def _follow(services: House, batch_id: str, *, is_quiet: bool) -> Progress:
             found = find_theirs(services, at_this_machine("watch"), batch_id)
             progress = read_progress(services, found)
             rate = pace.note(_done(progress))
-            live.update(_picture(progress, rate), refresh=True)
+            live.update(draw(progress, rate), refresh=True)
             if progress.state in OVER and not progress.open:
                 return progress
             if not is_shown and not is_quiet and progress.sentence != told:
@@ -94,7 +95,8 @@ def _done(progress: Progress) -> int:
     return progress.batch.total - progress.waiting - progress.open
 
 
-def _picture(progress: Progress, rate: float) -> Table:
+def draw(progress: Progress, rate: float) -> Table:
+    """The bar with its figures, the sentence, and who was skipped."""
     done, total = _done(progress), progress.batch.total
     line = Table.grid(padding=(0, 1))
     line.add_row(

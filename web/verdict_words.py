@@ -27,6 +27,8 @@ REASONS = {
     "paused_channel": "its channel was paused",
     "paused_organisation": "its organisation was paused",
     "provider_paused": "every provider of its channel was paused",
+    "batch_paused": "its batch is paused",
+    "batch_cancelled": "its batch was cancelled before it was sent",
     "held": "an operator held it",
     "paced": "what was paused is let go at a pace, and its turn had not come",
     "bounce": "mail to this address bounced",

@@ -69,11 +69,12 @@ def _expired(_: Facts, reset: Reset) -> Verdict:
 
 
 def _cancelled(_: Facts, reset: Reset) -> Verdict:
-    return Verdict(
-        VerdictKind.OVER,
-        f"It was cancelled: {why(reset)}.",
-        "Explain the user's newest reset instead: `keyturn explain --user ID`.",
-    )
+    step = "Explain the user's newest reset instead: `keyturn explain --user ID`."
+    if reset.reason == "batch_cancelled":
+        step = (
+            f"`keyturn audit` says who cancelled batch {reset.batch_id}; ask for a new reset."
+        )
+    return Verdict(VerdictKind.OVER, f"It was cancelled: {why(reset)}.", step)
 
 
 VERDICTS: dict[Status, Callable[[Facts, Reset], Verdict]] = {

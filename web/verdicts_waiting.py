@@ -21,6 +21,8 @@ def judge_waiting(facts: Facts, reset: Reset) -> Verdict:
         return _paused(facts, reset, pause)
     if reset.reason == "paced":
         return _paced(facts, reset)
+    if reset.reason == "batch_paused":
+        return _batch_paused(facts, reset)
     return _retrying(reset) if reset.status is Status.RETRYING else _queued(facts, reset)
 
 
@@ -67,6 +69,15 @@ def _paced(facts: Facts, reset: Reset) -> Verdict:
         f"{_where(facts, reset)}: what was paused is let go at a pace.",
         f"Wait: its turn is at {at(reset.next_look_at)}; another `keyturn resume … --rate N` "
         "changes the pace.",
+    )
+
+
+def _batch_paused(facts: Facts, reset: Reset) -> Verdict:
+    return Verdict(
+        VerdictKind.WAITING,
+        f"{_where(facts, reset)}: {REASONS['batch_paused']}.",
+        f"`keyturn batch resume {reset.batch_id}`; its code ends at {at(reset.deadline_at)} all "
+        "the same.",
     )
 
 

@@ -13,6 +13,7 @@ from tests.delivery_house import a_renderer
 from tests.wire import Wire
 from worker.batch import BatchFeeder
 from worker.batch_estimate import Estimate
+from worker.delivery import Delivery
 
 PATH = "/keyturn/v1/batches"
 
@@ -347,3 +348,26 @@ def test_those_a_cancelled_batch_never_reached_are_told_as_cancelled(wire):
     assert results(wire, batch_id) == [
         {"userId": "ada", "resetId": None, "status": "cancelled", "reason": "batch_cancelled"}
     ]
+
+
+@pytest.mark.parametrize(
+    ("verb", "words", "step"),
+    [
+        ("pause", "its batch is paused", "keyturn batch resume"),
+        ("cancel", "its batch was cancelled before it was sent", "keyturn audit"),
+    ],
+)
+def test_a_reset_that_its_batch_keeps_back_is_explained(wire, verb, words, step):
+    batch_id = batch_of(make(wire, userIds=["ada"]))
+    work(wire, batch_id)
+    change(wire, batch_id, verb)
+    reset_id = wire.services.batch_resets.reset_id("ada", batch_id)
+    providers = {channel: [] for channel in Channel}
+    renderer = a_renderer(wire.services.settings)
+    Delivery(wire.services, providers, renderer).deliver(reset_id)
+
+    path = f"/keyturn/v1/resets/{reset_id}/explanation"
+    told = wire.call(path, method="GET", headers=wire.headers()).get_json()
+
+    assert words in told["verdict"]
+    assert step in told["next"]
