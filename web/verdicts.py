@@ -71,9 +71,7 @@ def _expired(_: Facts, reset: Reset) -> Verdict:
 def _cancelled(_: Facts, reset: Reset) -> Verdict:
     step = "Explain the user's newest reset instead: `keyturn explain --user ID`."
     if reset.reason == "batch_cancelled":
-        step = (
-            f"`keyturn audit` says who cancelled batch {reset.batch_id}; ask for a new reset."
-        )
+        step = f"`keyturn audit` says who cancelled batch {reset.batch_id}; ask for a new reset."
     return Verdict(VerdictKind.OVER, f"It was cancelled: {why(reset)}.", step)
 
 
