@@ -230,8 +230,9 @@ def test_a_sweeper_outlives_a_server_that_froze(tmp_path, own_server, sweeping):
         sweeping(a_sweeper(stores, hints))
         reset_id = overdue(stores, stores.record())
         os.kill(server.pid, signal.SIGSTOP)
-        threading.Timer(1.2, os.kill, (server.pid, signal.SIGCONT)).start()
-        time.sleep(1.3)
+        thaw = threading.Timer(1.2, os.kill, (server.pid, signal.SIGCONT))
+        thaw.start()
+        thaw.join()
         hints.published.clear()
 
         wait_until(lambda: reset_id in [hint.about for hint in hints.published])
