@@ -13,6 +13,7 @@ from shared.store.resets import NewReset, ResetStore
 from shared.store.scripts import Scripts
 
 KNOWN = "known"
+MOST_PER_TRIP = 25  # records of one pipeline: some two milliseconds of Redis
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class Candidate:
 
 
 class BatchResets:
-    """Asks about, records and reads resets of a batch; each method is one round trip."""
+    """Asks about, records and reads resets of a batch; each method takes few round trips."""
 
     def __init__(self, client: Client, digests: Digests, resets: ResetStore) -> None:
         """`client` may be a fake one."""
@@ -48,7 +49,10 @@ class BatchResets:
 
     def record(self, news: Sequence[NewReset]) -> list[str]:
         """For each an empty text when its reset stands there now, else why it was left out."""
-        answers = self._scripts.run_many("record", [self._resets.record_call(n) for n in news])
+        calls = [self._resets.record_call(new) for new in news]
+        answers = []
+        for first in range(0, len(calls), MOST_PER_TRIP):  # others are served in between
+            answers += self._scripts.run_many("record", calls[first : first + MOST_PER_TRIP])
         return [answer[1] if answer[0] == "skipped" else "" for answer in answers]
 
     def ends(self, reset_ids: Sequence[str]) -> list[tuple[Status, str] | None]:

@@ -13,7 +13,7 @@ from shared.store.scripts import Argument, Scripts
 
 PARKED_SECONDS = 600.0  # paused ones are looked at so seldom that a hundred thousand cost little
 PARKED_SPREAD_SECONDS = 1200.0
-MOST_PER_STEP = 500  # due ones that one script looks at
+MOST_PER_STEP = 100  # due ones that one script looks at; Redis serves nobody else meanwhile
 RELEASER_SECONDS = 10
 NO_PROVIDER = "provider_paused"  # why a reset waits whose providers are all paused
 FIELDS = {Scope.QUEUE: "q", Scope.CHANNEL: "ch", Scope.ORGANISATION: "o", Scope.PROVIDER: ""}
@@ -62,7 +62,7 @@ class WaitingStore:
         for pause in pauses:
             facts += [pause.scope.value, pause.name]
         calls = [((keys.due(tag, queue),), (tag, *facts)) for tag in keys.TAGS]
-        return sum(self._scripts.run_many("park", calls))
+        return sum(self._scripts.run("park", *call) for call in calls)
 
     def let_go(self, release: Release, place: WalkPlace) -> tuple[WalkPlace, Release]:
         """One step of a walk over all due sets; a step may meet nothing that waits."""
