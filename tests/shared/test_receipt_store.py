@@ -12,6 +12,7 @@ from shared.errors import StoreUnavailableError
 from shared.models import Channel, Kind, Outcome, Queue, Status
 from shared.settings import Settings
 from shared.store import keys, receipts
+from shared.store.batches import BatchStore
 from shared.store.receipts import ReceiptStore
 from shared.store.resets import ClaimOverError, Finish
 from tests.store_builders import stores_of
@@ -375,3 +376,16 @@ def test_an_sms_is_measured_by_itself(stores, store):
     tell(store, an_event(reset_id))
 
     assert stores.counters.totals()["d:sms:p1:b1000"] == 1
+
+
+def test_a_batch_counts_what_became_of_its_resets_in_the_end(stores, store):
+    batches = BatchStore(stores.client, Settings())
+    arrived, bounced = (an_accepted(stores, user_id=u, extra={"b": "b1"}) for u in ("ada", "bob"))
+    before = batches.ends("b1")
+
+    tell(store, an_event(arrived))
+    tell(store, an_event(bounced, EventType.UNDELIVERED, reason="bounce"))
+    tell(store, an_event(arrived))
+
+    assert before == {(Status.ACCEPTED, ""): 2}
+    assert batches.ends("b1") == {(Status.DELIVERED, ""): 1, (Status.UNDELIVERED, "bounce"): 1}
