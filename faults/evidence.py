@@ -18,6 +18,8 @@ FINAL = {
     *("failed", "suppressed", "expired", "cancelled"),
 }
 WORKER_DIED = "the worker died during the call"
+# What stands there after a report told that the provider had the message all the while.
+TOLD_LATER = "the provider told by a callback that it has it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +86,9 @@ class Evidence:
         return [json.loads(record[f"a{n}"]) for n in range(1, int(record.get("at", "0")) + 1)]
 
     def deaths(self, reset_id: str) -> int:
-        """How many of its attempts ended with their worker."""
-        return sum(WORKER_DIED in attempt for attempt in self.attempts(reset_id))
+        """How many of its attempts ended with their worker, be it that a report told the rest."""
+        ends = {WORKER_DIED, TOLD_LATER}
+        return sum(bool(ends.intersection(attempt)) for attempt in self.attempts(reset_id))
 
     def cut_short(self, reset_id: str) -> int:
         """How many of its messages the provider took without saying so."""

@@ -27,6 +27,7 @@ from faults.reports import Reporter
 from faults.search import FLOWER_PAGES, Search
 from faults.site import Site
 from shared.codes import CodeBook
+from shared.errors import StoreUnavailableError
 from shared.store import keys
 
 LOOK_EVERY_SECONDS = 0.25
@@ -131,7 +132,7 @@ class Run:
     def _look(self) -> None:
         """Keep an eye on how many resets are open: callers wait when they are too many."""
         while not self._is_over.wait(LOOK_EVERY_SECONDS):
-            with contextlib.suppress(redis.RedisError):
+            with contextlib.suppress(redis.RedisError, StoreUnavailableError):
                 self._open = self._records.open_resets()
                 self.site.look_who_is_ready()
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from faults.callers import Accepted
-from faults.evidence import WORKER_DIED, Evidence, Line
+from faults.evidence import TOLD_LATER, WORKER_DIED, Evidence, Line
 from faults.judge import judge
 from faults.people import Group, Person
 
@@ -89,8 +89,9 @@ def test_a_broken_promise_is_seen(evidence, promise):
     [
         some_evidence(a_line(fault="hang"), a_line()),
         some_evidence(a_line(), a_line(), record=a_record("accepted", WORKER_DIED, "")),
+        some_evidence(a_line(), a_line(), record=a_record("delivered", TOLD_LATER, "")),
     ],
-    ids=["the provider was cut short", "its worker died in the call"],
+    ids=["the provider was cut short", "its worker died in the call", "and a report told the rest"],
 )
 def test_a_second_mail_is_excused_when_nobody_could_know_of_the_first(evidence):
     assert broken(evidence) == set()
