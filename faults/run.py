@@ -227,7 +227,7 @@ class Run:
             "slowest stop seconds": round(max(mischief.stop_seconds, default=0.0), 1),
             "messages": len(evidence.lines),
             "cut short or hung": sum(line.fault in {"cut", "hang"} for line in evidence.lines),
-            "deaths in the call": sum(map(evidence.deaths, evidence.owed)),
+            "deaths in the call, or told later": sum(map(evidence.deaths, evidence.owed)),
             "duplicates": by_provider,
             "held in doubt": dict(
                 Counter(c.person.channel for i, c in evidence.owed.items() if evidence.is_held(i))
