@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from shared.models import Status
 from shared.store.batch_records import BatchState
-from shared.store.batches import BatchStore
 from shared.store.claims import Claim, Finish
+from shared.wiring import Services
 from worker import verdicts
 from worker.verdicts import SettledError
 
@@ -22,9 +22,9 @@ MOST_WAIT_SECONDS = 60.0
 class BatchStates:
     """Checks claims. Safe for threads: dict operations alone."""
 
-    def __init__(self, batches: BatchStore, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, house: Services, clock: Callable[[], float] = time.monotonic) -> None:
         """`clock` counts seconds and never goes back."""
-        self._batches, self._clock = batches, clock
+        self._house, self._clock = house, clock
         self._known: dict[str, tuple[float, tuple[BatchState, float] | None]] = {}
 
     def check(self, claim: Claim) -> None:
@@ -40,9 +40,17 @@ class BatchStates:
             return
         state, changed_at = found
         if state is BatchState.PAUSED:
+            self._refresh(claim)
             raise SettledError(verdicts.later(claim, "batch_paused", _wait(claim, changed_at)))
         if state is BatchState.CANCELLED:
             raise SettledError(_cancelled(claim))
+
+    def _refresh(self, claim: Claim) -> None:
+        """A pause costs nobody its code: what was never tried lives anew from its last look."""
+        reset = claim.reset
+        if not reset.attempts:
+            lifetime = self._house.settings.lifetime_seconds(reset.channel)
+            self._house.batch_resets.refresh(reset.user_id, reset.reset_id, lifetime)
 
     def _state(self, batch_id: str) -> tuple[BatchState, float] | None:
         now = self._clock()
@@ -51,7 +59,7 @@ class BatchStates:
             return known[1]
         if len(self._known) >= MOST_KNOWN:
             self._known.clear()
-        found = self._batches.state(batch_id)
+        found = self._house.batches.state(batch_id)
         told = (found[0], found[1].timestamp() if found[1] else 0.0) if found else None
         self._known[batch_id] = (now, told)
         return told

@@ -35,7 +35,7 @@ class Preparation:
     def __init__(self, house: Services, choice: ProviderChoice, renderer: Renderer) -> None:
         """All parts may be fakes."""
         self._house, self._choice, self._renderer = house, choice, renderer
-        self._pauses, self._batches = PauseView(house.pauses), BatchStates(house.batches)
+        self._pauses, self._batches = PauseView(house.pauses), BatchStates(house)
         self._organisations = Organisations(house.callers.find_organisation)
 
     def prepare(self, claim: Claim) -> Letter:

@@ -55,6 +55,13 @@ class BatchResets:
             answers += self._scripts.run_many("record", calls[first : first + MOST_PER_TRIP])
         return [answer[1] if answer[0] == "skipped" else "" for answer in answers]
 
+    def refresh(self, user_id: str, reset_id: str, lifetime_seconds: float) -> bool:
+        """Begin a reset's life anew; False when somebody has tried to send it already."""
+        tag, user = self._digests.user_place(user_id)
+        names = (keys.reset(reset_id), keys.live(tag, user))
+        arguments = (reset_id, int(lifetime_seconds * 1000))
+        return bool(self._scripts.run("refresh", names, arguments))
+
     def ends(self, reset_ids: Sequence[str]) -> list[tuple[Status, str] | None]:
         """Status and reason of each reset; None for those that are not kept."""
         with store_errors():

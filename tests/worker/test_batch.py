@@ -338,6 +338,36 @@ def test_a_paused_batch_sends_nothing_that_was_queued(house):
     assert 1000 < wait_ms < 4000
 
 
+def test_a_pause_costs_nobody_its_code(house):
+    a_batch(house.services, "ada")
+    feed(house)
+    reset_id = reset_of(house, "ada").reset_id
+    house.stores.end_in(reset_id, 700)
+    house.services.batches.change(found(house), Verb.PAUSE, by="eve", reason="wait")
+
+    house.deliver(reset_id)
+
+    left = house.look(reset_id).deadline_at.timestamp() - house.stores.now_ms() / 1000
+    assert left == pytest.approx(3600, abs=5)
+    assert house.stores.live() == {reset_id}
+    assert house.services.code_store.list_known("ada")[0].is_live
+
+
+def test_what_was_tried_before_a_pause_keeps_its_deadline(house):
+    a_batch(house.services, "ada")
+    feed(house)
+    reset_id = reset_of(house, "ada").reset_id
+    house.stores.claim_sending(reset_id)
+    house.stores.make_due(reset_id, Queue.BULK)
+    before = house.look(reset_id).deadline_at
+    house.services.batches.change(found(house), Verb.PAUSE, by="eve", reason="wait")
+
+    house.deliver(reset_id)
+
+    assert house.look(reset_id).deadline_at == before
+    assert house.services.batch_resets.refresh("ada", reset_id, 60) is False
+
+
 def test_a_resumed_batch_sends_what_was_queued(house):
     a_batch(house.services, "ada")
     feed(house)
