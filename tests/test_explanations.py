@@ -327,8 +327,8 @@ def test_it_is_tried_again(client):
     verdict = story.explain()
 
     assert verdict.kind is VerdictKind.RETRYING
-    assert "Attempt 1 at p1 ended as transient (out of service)" in verdict.words
-    assert re.search(f"retried until {MOMENT}", verdict.words)
+    assert "Attempt 1 at p1: not taken (out of service)" in verdict.words
+    assert re.search(f"tried again until {MOMENT}", verdict.words)
     assert re.search(f"next attempt is due at {MOMENT}", verdict.next_step)
 
 
@@ -339,7 +339,7 @@ def test_it_is_in_doubt(client):
     verdict = story.explain()
 
     assert verdict.kind is VerdictKind.RETRYING
-    assert "the provider may have it" in verdict.words
+    assert "in doubt, it may have been taken" in verdict.words
     assert "the same code" in verdict.next_step
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 
 from shared.models import Attempt, DeliveryEvent, Kind, Reset
 from shared.store.refusals import Refusal
 from web.facts import Facts, Step
-from web.verdict_words import ending, why
+from web.verdict_words import LIMITS, SWITCHES, ending, why
+from web.verdicts_refusal import WORDS
 
 
 def tell_chain(facts: Facts) -> tuple[Step, ...]:
@@ -19,11 +21,12 @@ def tell_chain(facts: Facts) -> tuple[Step, ...]:
 
 
 def _refused(refusal: Refusal) -> Step:
-    limit = f" ({refusal.limit})" if refusal.limit else ""
+    limit = f", {LIMITS.get(refusal.limit, refusal.limit)}" if refusal.limit else ""
     often = f", {refusal.times} times" if refusal.times > 1 else ""
     request = f", request {refusal.request_id}" if refusal.request_id else ""
     channel = f" by {refusal.channel}" if refusal.channel else ""
-    return Step(refusal.at, "refused", f"a call{channel}{request}: {refusal.word}{limit}{often}")
+    words = WORDS[refusal.word][1] if refusal.word in WORDS else f"a limit{limit}"
+    return Step(refusal.at, "refused", f"a call{channel}{request}{often}: {words}")
 
 
 def _steps(facts: Facts, reset: Reset) -> Iterator[Step]:
@@ -34,10 +37,10 @@ def _steps(facts: Facts, reset: Reset) -> Iterator[Step]:
         yield Step(reset.created_at, "returned", "the caller got the code; nothing is sent")
     else:
         yield Step(reset.created_at, "queue", f"recorded in {reset.queue.value}")
-    for attempt in reset.attempts:
-        yield _attempt(attempt)
-    for event in reset.events:
-        yield _event(reset, event)
+    told = [_event(reset, event) for event in reset.events]
+    yield from (step for step in told if step.step == "provider")  # before the attempt it led to
+    yield from map(_attempt, reset.attempts)
+    yield from (step for step in told if step.step != "provider")
     if reset.opened_at:
         yield Step(reset.opened_at, "opened", "the right code was entered")
     if reset.completed_at:
@@ -48,15 +51,29 @@ def _steps(facts: Facts, reset: Reset) -> Iterator[Step]:
 def _event(reset: Reset, event: DeliveryEvent) -> Step:
     """Providers tell whole seconds: what they report came after the attempt all the same."""
     detail = f": {event.detail}" if event.detail else ""
+    if event.type == "failed_over":
+        return Step(_begun(reset, event), "provider", _switched(event))
     if event.provider is None:
         return Step(event.at, "operator", f"{event.type} {event.detail or ''}".strip())
     begun = [each.started_at for each in reset.attempts if each.provider == event.provider]
     return Step(max([event.at, *begun[:1]]), "receipt", f"{event.provider} {event.type}{detail}")
 
 
+def _begun(reset: Reset, event: DeliveryEvent) -> datetime:
+    begun = [each.started_at for each in reset.attempts if each.provider == event.provider]
+    return max((each for each in begun if each <= event.at), default=event.at)
+
+
+def _switched(event: DeliveryEvent) -> str:
+    """`instead of sendgrid: circuit_open`, in words."""
+    place, _, reason = (event.detail or "").partition(": ")
+    return f"{event.provider} {place} ({SWITCHES.get(reason, reason)})"
+
+
 def _outlook(facts: Facts, reset: Reset) -> Iterator[Step]:
     if reset.next_look_at and not reset.status.is_final:
-        yield Step(reset.next_look_at, "due", f"the next look, now {reset.status}")
+        when = "due since then" if reset.next_look_at < facts.now else "the next look"
+        yield Step(max(reset.next_look_at, reset.created_at), "due", f"{when}, now {reset.status}")
     words = "the code ends" if facts.now < reset.deadline_at else "the code ended"
     told = f"{words}; the reset is {reset.status}"
     yield Step(reset.deadline_at, "deadline", told + (f": {why(reset)}" if reset.reason else ""))

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from shared.models import Outcome
+from shared.store.circuits import CircuitState, Switch
 from shared.store.pauses import Scope
 from web import levers, providers
 from web.cli_failures import RefusedError
@@ -15,6 +16,7 @@ from web.cli_levers import reason_option, why
 from web.cli_output import json_option, print_facts, print_json, print_table
 from web.cli_suppressions import by_option, read_recipient
 from web.providers import ProviderView
+from web.verdict_words import SWITCHES, at
 
 
 @click.group()
@@ -120,6 +122,7 @@ def tell(view: ProviderView) -> dict[str, Any]:
         "state": circuit.state.value,
         "reason": circuit.reason,
         "openedAt": circuit.opened_at,
+        "waitSeconds": round(circuit.wait_seconds, 1),
         "triesIn30Seconds": circuit.tries,
         "errorRate": round(circuit.error_rate, 3),
         "weight": view.weight,
@@ -133,16 +136,22 @@ def tell(view: ProviderView) -> dict[str, Any]:
 def _row(view: ProviderView) -> dict[str, Any]:
     told = tell(view)
     opened = f"{told['state']} ({told['reason']})" if told["reason"] else told["state"]
-    pause, switch = view.pause, view.circuit.last_switch
+    circuit, pause = view.circuit, view.pause
+    is_open = circuit.state is CircuitState.OPEN
     return {
         "channel": told["channel"],
         "order": told["order"],
         "provider": told["provider"],
         "circuit": opened,
-        "errors": f"{told['errorRate']:.0%} of {told['triesIn30Seconds']}",
+        "tried again": f"in {circuit.wait_seconds:.0f} s" if is_open else None,
+        "errors in 30 s": f"{circuit.error_rate:.0%} of {circuit.tries}" if circuit.tries else None,
         "weight": told["weight"],
         "paused": f"by {pause.by}: {pause.reason}" if pause else None,
-        "last switch": f"to {switch.to} ({switch.reason}) {switch.at:%Y-%m-%d %H:%M:%S} UTC"
-        if switch
-        else None,
+        "last switch": _switch(circuit.last_switch),
     }
+
+
+def _switch(switch: Switch | None) -> str | None:
+    if switch is None:
+        return None
+    return f"to {switch.to} ({SWITCHES.get(switch.reason, switch.reason)}) {at(switch.at)}"

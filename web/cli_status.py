@@ -73,14 +73,12 @@ def _provider(each: ProviderFigures) -> dict[str, Any]:
         "provider": view.name,
         "channel": view.channel.value,
         "circuit": f"{circuit.state} ({circuit.reason})" if circuit.reason else circuit.state,
-        "calls in 5 min": _number(each.calls),
+        "calls/5 min": _number(each.calls),
         "errors": None if each.error_rate is None else f"{each.error_rate:.1%}",
         "p95": None if each.p95_ms is None else f"≤ {each.p95_ms} ms",
         "callbacks": each.callbacks if each.is_heard else None,
         "paused": f"by {view.pause.by}" if view.pause else None,
-        "last switch": f"to {switch.to} ({switch.reason}) {switch.at:%H:%M:%S} UTC"
-        if switch
-        else None,
+        "last switch": f"to {switch.to} at {switch.at:%H:%M:%S}" if switch else None,
     }
 
 

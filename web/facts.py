@@ -62,7 +62,7 @@ class Step:
     """One thing that happened, or is going to."""
 
     at: datetime
-    step: str  # call, refused, queue, attempt, receipt, operator, opened, completed, due, deadline
+    step: str  # call, refused, queue, provider, attempt, receipt, operator, opened, …, deadline
     words: str
 
 

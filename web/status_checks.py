@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from shared.models import Channel, Queue
 from shared.store.circuits import CircuitState
 from shared.store.pauses import Scope
+from web.providers import ProviderView
 from web.status import QueueView, StatusView
-from web.verdict_words import REASONS, at, length_of
+from web.verdict_words import at, length_of, trouble
 
 LATE_SECONDS = 30  # a person gives up about then
+BEHIND_SECONDS, MOST_SURPLUS = 5, 1.2  # late by so much while more come than go
 LATE_BULK_SECONDS = 300
-MOST_ERRORS, FEWEST_CALLS = 0.2, 20
+SLOW = "too few workers or threads, or a slow provider (p95 below)"
+MOST_ERRORS, FEWEST_CALLS, FEW_CALLS = 0.2, 20, 5
 
 
 def find_troubles(status: StatusView) -> list[str]:
@@ -43,23 +46,38 @@ def _urgent(status: StatusView) -> Iterator[str]:
             f"The urgent queue has been paused by {urgent.pause.by} since {at(urgent.pause.since)} "
             f"({urgent.pause.reason}): `keyturn resume queue urgent --reason …`."
         )
+    come, gone = urgent.in_per_minute or 0, urgent.out_per_minute or 0
+    pace = f"in the last minute {come:.0f} came and {gone:.0f} went"
     if urgent.oldest_seconds > LATE_SECONDS:
-        yield (
-            f"The oldest reset has been due for {urgent.oldest_seconds:.0f} s: too few workers, or "
-            "a slow provider (p95 below)."
-        )
+        yield f"The oldest reset has been due for {urgent.oldest_seconds:.0f} s; {pace}: {SLOW}."
+    elif urgent.oldest_seconds > BEHIND_SECONDS and come > gone * MOST_SURPLUS:
+        yield f"The urgent queue falls behind, {urgent.due} are due; {pace}: {SLOW}."
 
 
 def _channels(status: StatusView) -> Iterator[str]:
+    for channel in _lost_channels(status):
+        views = [each.view for each in status.providers if each.view.channel is channel]
+        told = "; ".join(f"{view.name} {_standing(view)}" for view in views)
+        yield f"Nothing goes out by {channel}: {told}. What waits goes by itself once one works."
+
+
+def _lost_channels(status: StatusView) -> list[Channel]:
+    """Those with providers, none of which may be called."""
+    found = []
     for channel in Channel:
         views = [each.view for each in status.providers if each.view.channel is channel]
-        lost = [v for v in views if v.pause or v.circuit.state is CircuitState.OPEN]
-        if views and len(lost) == len(views):
-            names = ", ".join(view.name for view in views)
-            yield (
-                f"Nothing goes out by {channel}: {names} {'is' if len(views) == 1 else 'are'} "
-                "paused or left alone (`keyturn provider list`)."
-            )
+        if views and all(v.pause or v.circuit.state is CircuitState.OPEN for v in views):
+            found.append(channel)
+    return found
+
+
+def _standing(view: ProviderView) -> str:
+    if view.pause:
+        since, reason = at(view.pause.since), view.pause.reason
+        return f"has been paused by {view.pause.by} since {since} ({reason})"
+    circuit = view.circuit
+    since, reason = at(circuit.opened_at), trouble(circuit.reason)
+    return f"is left alone since {since} ({reason}) and tried again in {circuit.wait_seconds:.0f} s"
 
 
 def _broker(status: StatusView) -> Iterator[str]:
@@ -71,18 +89,22 @@ def _broker(status: StatusView) -> Iterator[str]:
 
 
 def _providers(status: StatusView) -> Iterator[str]:
+    lost = _lost_channels(status)
     for each in status.providers:
-        name, circuit = each.view.name, each.view.circuit
-        if circuit.state is CircuitState.OPEN:
-            reason = REASONS.get(circuit.reason or "", circuit.reason or "it fails")
+        view, circuit = each.view, each.view.circuit
+        if circuit.state is CircuitState.OPEN and view.channel not in lost:
+            yield f"{view.name} {_standing(view)}; others carry its messages meanwhile."
+        elif circuit.state is CircuitState.HALF_OPEN:
             yield (
-                f"{name} is left alone since {at(circuit.opened_at)} ({reason}); it is tried again "
-                f"in {circuit.wait_seconds:.0f} s."
+                f"{view.name} failed since {at(circuit.opened_at)} ({trouble(circuit.reason)}); "
+                "one message at a time tries whether it works again."
             )
         elif (each.calls or 0) >= FEWEST_CALLS and (each.error_rate or 0) > MOST_ERRORS:
+            if circuit.tries >= FEW_CALLS and circuit.error_rate < MOST_ERRORS:
+                continue  # it was so, and has not been for half a minute
             yield (
-                f"{each.error_rate:.0%} of {each.calls} calls to {name} failed in the last five "
-                "minutes."
+                f"{each.error_rate:.0%} of {each.calls} calls to {view.name} failed in the last "
+                "five minutes."
             )
 
 
@@ -113,8 +135,13 @@ def _others(status: StatusView) -> Iterator[str]:
 
 
 def _pauses(status: StatusView) -> Iterator[str]:
+    told = {(Scope.QUEUE, Queue.URGENT.value)} | {
+        (Scope.PROVIDER, each.view.name)
+        for each in status.providers
+        if each.view.channel in _lost_channels(status)
+    }
     for pause in status.pauses:
-        if (pause.scope, pause.name) != (Scope.QUEUE, Queue.URGENT.value):
+        if (pause.scope, pause.name) not in told:
             yield (
                 f"The {pause.scope} {pause.name} has been paused by {pause.by} since "
                 f"{at(pause.since)} ({pause.reason})."

@@ -70,7 +70,7 @@ def _lift(house: House, recipient: Recipient, why: Why, action: str) -> None:
     act = _act(house, action, recipient, why)
     if not house.suppressions.lift(recipient, act):
         raise NotFoundError(f"{recipient.masked} is not suppressed")
-    log.warning("suppression.lifted", digest=act.target, by=why.by, reason=why.reason)
+    log.info("suppression.lifted", digest=act.target, by=why.by, reason=why.reason)
 
 
 def _resend(house: House, user: User, recipient: Recipient) -> Resent:

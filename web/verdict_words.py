@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from shared.models import Attempt, Reset
+from shared.models import Attempt, Outcome, Reset
+from shared.policies import last_start_seconds
 
 REASONS = {
     "superseded": "a newer reset of the same user overtook it",
@@ -20,6 +21,7 @@ REASONS = {
     "poison": "it ended in an error of ours five times in a row; the logs say which",
     "cannot_render": "the message could not be rendered; the logs say why",
     "key_unknown": "KEYTURN_SECRET_KEYS lacks the key that signs its code",
+    "in_doubt_held": "a provider may have taken it, and no second copy is sent",
     "in_doubt": "a provider may have taken it and never said so",
     "no_provider_in_time": "no provider took it before its last possible start",
     "not_sent_in_time": "no worker got to it before the code's life ended",
@@ -39,7 +41,33 @@ REASONS = {
     "quota": "the provider's credits were used up",
     "directory_unavailable": "the user directory does not answer",
     "store_unavailable": "Redis did not answer when it was looked at",
-    "circuit_open": "its provider fails for everybody and is left alone for a moment",
+    "circuit_open": "every provider of its channel fails and is left alone for the moment",
+}
+OUTCOMES = {
+    Outcome.ACCEPTED: "taken",
+    Outcome.TRANSIENT: "not taken",
+    Outcome.ACCOUNT: "not taken, because of our account",
+    Outcome.PERMANENT: "refused for good",
+    Outcome.DOUBT: "in doubt, it may have been taken",
+    Outcome.FOUND: "found at the provider: it had been taken",
+}
+# Why another provider carries a message: a word of worker/choice.py.
+SWITCHES = {
+    "circuit_open": "left alone",
+    "paused": "paused",
+    "asked_to_wait": "asked us to wait",
+} | {outcome.value: words for outcome, words in OUTCOMES.items()}
+TROUBLES = {
+    "connect_refused": "it refuses connections",
+    "connect_dns": "its name cannot be resolved",
+    "connect_timeout": "no connection in time",
+    "connect_tls": "no verified TLS with it",
+    "connect_failed": "it cannot be reached",
+    "write_timeout": "it reads too slowly",
+    "write_cut": "it cuts the connection",
+    "answer_timeout": "no answer in time",
+    "answer_cut": "it cuts the connection without an answer",
+    "credits_used_up": "our credits are used up",
 }
 LIMITS = {
     "cooldown": "the pause between two resets of one user",
@@ -66,12 +94,27 @@ def last_attempt(reset: Reset) -> str:
         return "No attempt was made yet"
     last = reset.attempts[-1]
     detail = f" ({last.detail})" if last.detail else ""
-    return f"Attempt {last.number} at {last.provider} ended as {ending(last)}{detail}"
+    return f"Attempt {last.number} at {last.provider}: {ending(last)}{detail}"
 
 
 def ending(attempt: Attempt) -> str:
-    """The outcome of an attempt, or that there is none yet."""
-    return attempt.outcome.value if attempt.outcome else "under way"
+    """How an attempt ended, or that it has not."""
+    return OUTCOMES[attempt.outcome] if attempt.outcome else "under way"
+
+
+def trouble(reason: str | None) -> str:
+    """What is the matter with a provider."""
+    if reason and reason.startswith("http_"):
+        return f"it answers with {reason.replace('_', ' ').upper()}"
+    return TROUBLES.get(reason or "", reason or "it fails")
+
+
+def last_start(reset: Reset) -> datetime:
+    """Until when attempts are begun: a code needs time to be used."""
+    lifetime_seconds = (reset.deadline_at - reset.created_at).total_seconds()
+    return reset.deadline_at - timedelta(
+        seconds=last_start_seconds(reset.channel, lifetime_seconds)
+    )
 
 
 def at(moment: datetime | None) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
-from shared.models import Kind, Reset, Status
+from shared.models import Kind, Outcome, Reset, Status
 from web.facts import Facts, Verdict, VerdictKind
 from web.verdict_words import at, last_attempt, why
 from web.verdicts_arrival import judge_arrival, judge_failure
@@ -16,6 +17,10 @@ ALIVE = {
     *(Status.ACCEPTED, Status.DELIVERED),
 }
 
+TWO_COPIES = (
+    "It may have come twice, for an attempt ended in doubt; both copies carry the same code."
+)
+
 
 def judge(facts: Facts) -> Verdict:
     """The verdict on what somebody asks about."""
@@ -24,13 +29,23 @@ def judge(facts: Facts) -> Verdict:
         return judge_refusal(facts) if facts.refusals else judge_silence(facts)
     if _was_refused_since(facts, reset):
         return judge_refusal(facts)
-    if reset.completed_at:
-        return Verdict(
-            VerdictKind.OVER,
-            f"The code was used and the password changed at {at(reset.completed_at)}.",
-            "Nothing; if it was not the user, lock the user and look at the callers.",
-        )
-    return VERDICTS[reset.status](facts, reset)
+    verdict = _over(reset) if reset.completed_at else VERDICTS[reset.status](facts, reset)
+    if not _may_have_two_copies(reset):
+        return verdict
+    return replace(verdict, words=f"{verdict.words} {TWO_COPIES}")
+
+
+def _over(reset: Reset) -> Verdict:
+    return Verdict(
+        VerdictKind.OVER,
+        f"The code was used and the password changed at {at(reset.completed_at)}.",
+        "Nothing; if it was not the user, lock the user and look at the callers.",
+    )
+
+
+def _may_have_two_copies(reset: Reset) -> bool:
+    outcomes = [attempt.outcome for attempt in reset.attempts]
+    return outcomes.count(Outcome.DOUBT) > 1 or {Outcome.DOUBT, Outcome.ACCEPTED} <= set(outcomes)
 
 
 def _was_refused_since(facts: Facts, reset: Reset) -> bool:
@@ -42,12 +57,14 @@ def _was_refused_since(facts: Facts, reset: Reset) -> bool:
 
 
 def _in_doubt(_: Facts, reset: Reset) -> Verdict:
-    return Verdict(
-        VerdictKind.RETRYING,
-        f"{last_attempt(reset)}: the provider may have it.",
-        f"Wait: it is looked at again at {at(reset.next_look_at)}; "
-        "a second copy carries the same code.",
-    )
+    if reset.next_look_at and reset.next_look_at < reset.deadline_at:
+        step = f"Wait: it is looked at again at {at(reset.next_look_at)}, and perhaps sent once "
+        step += "more; both copies carry the same code."
+    else:
+        step = "No further copy goes out by itself: the provider's report settles it, or it ends "
+        step += f"at {at(reset.deadline_at)}. Did nothing arrive: "
+        step += f"`keyturn reset resend {reset.reset_id} --reason …`."
+    return Verdict(VerdictKind.RETRYING, f"{last_attempt(reset)}.", step)
 
 
 def _accepted(facts: Facts, reset: Reset) -> Verdict:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from shared.models import Reset, Status
 from shared.store.pauses import Pause, Scope
 from shared.store.waiting import NO_PROVIDER
 from web.facts import Facts, Verdict, VerdictKind
-from web.verdict_words import REASONS, at, last_attempt, length
+from web.verdict_words import REASONS, at, last_attempt, last_start, length
+
+LEFT_ALONE = "circuit_open"
+OVERDUE = timedelta(seconds=2)
 
 
 def judge_waiting(facts: Facts, reset: Reset) -> Verdict:
@@ -86,8 +91,10 @@ def _retrying(reset: Reset) -> Verdict:
         step = f"No further attempt fits in; it expires at {at(reset.deadline_at)}. Ask for a new "
         step += "one, on the other channel perhaps."
     else:
-        step = f"Wait: the next attempt is due at {at(reset.next_look_at)}."
-    until = f"It is retried until {at(reset.deadline_at)}."
+        step = f"Nothing: the next attempt is due at {at(reset.next_look_at)} by itself."
+    until = f"It is tried again until {at(last_start(reset))}."
+    if reset.reason == LEFT_ALONE:
+        until = f"Now {REASONS[LEFT_ALONE]} (`keyturn provider list`). {until}"
     return Verdict(VerdictKind.RETRYING, f"{last_attempt(reset)}. {until}", step)
 
 
@@ -96,6 +103,14 @@ def _queued(facts: Facts, reset: Reset) -> Verdict:
     if not facts.workers:
         words = f"{_where(facts, reset)}, and no worker of that queue was seen lately."
         step = f"Start one: `python -m worker --queues {reset.queue.value}`."
+    elif reset.reason == LEFT_ALONE:
+        words = f"{_where(facts, reset)}{reason} ({', '.join(facts.providers)})."
+        step = "Nothing: it goes out by itself once one works again, until "
+        step += f"{at(last_start(reset))}; `keyturn provider list` says how they are."
+    elif reset.next_look_at and facts.now - reset.next_look_at > OVERDUE:
+        words = f"{_where(facts, reset)}, and no worker has come to it yet."
+        step = "The queue is behind: `keyturn status` says how far and why. It goes out by itself, "
+        step += f"until {at(last_start(reset))}."
     else:
         words = f"{_where(facts, reset)}{reason}."
         step = f"Its next look is due at {at(reset.next_look_at)}; `keyturn status` says what "

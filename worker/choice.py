@@ -26,6 +26,8 @@ log = structlog.get_logger()
 ASKED = verdicts.ASKED_TO_WAIT
 # How much later than possible those who wait look again: the person first, and not all at once.
 SPREAD_SECONDS = {Queue.URGENT: (0.05, 1.0), Queue.BULK: (2.0, 10.0)}
+# A person's reset looks again so soon: meanwhile an operator may have let a provider be tried.
+MOST_WAIT_SECONDS = {Queue.URGENT: 15.0, Queue.BULK: 120.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,4 +133,5 @@ class ProviderChoice:
 def _wait(claim: Claim, reason: str, seconds: float) -> Finish:
     """Another look once it may be worth it."""
     least, most = SPREAD_SECONDS[claim.reset.queue]
+    seconds = min(seconds, MOST_WAIT_SECONDS[claim.reset.queue])
     return verdicts.later(claim, reason, seconds + random.uniform(least, most))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import orjson
@@ -130,7 +131,32 @@ def test_an_old_reset_says_how_old(house):
 def test_a_channel_without_a_way_out_is_named(house):
     house.services.pauses.pause(Scope.PROVIDER, "twilio", **WHO)
 
-    assert house.troubles()[0].startswith("Nothing goes out by sms: twilio is paused or left alone")
+    (trouble,) = house.troubles()
+
+    assert trouble.startswith("Nothing goes out by sms: twilio has been paused by eve since")
+
+
+def test_the_only_provider_left_alone_is_one_trouble_with_its_reason(house):
+    house.services.circuits.tell("sendgrid", Told(bad=1, is_outage=True, reason="connect_refused"))
+
+    (trouble,) = house.troubles()
+
+    assert re.fullmatch(
+        r"Nothing goes out by email: sendgrid is left alone since .* UTC \(it refuses connections\)"
+        r" and tried again in \d+ s\. What waits goes by itself once one works\.",
+        trouble,
+    )
+
+
+def test_a_queue_that_falls_behind_is_named_before_it_is_late(house):
+    house.sample(seconds_ago=60)
+    reset_id = house.ask()
+    late = house.worker.stores.now_ms() - 12_000
+    house.redis.zadd(keys.due(keys.tag_of(reset_id), Queue.URGENT), {reset_id: late})
+
+    (trouble,) = house.troubles()
+
+    assert trouble.startswith("The urgent queue falls behind, 1 are due; in the last minute 1 came")
 
 
 def test_an_open_circuit_says_why_and_until_when(client):
@@ -140,7 +166,8 @@ def test_an_open_circuit_says_why_and_until_when(client):
     (trouble,) = house.troubles()
 
     assert trouble.startswith("sendgrid is left alone since")
-    assert "(http_401)" in trouble
+    assert "(it answers with HTTP 401)" in trouble
+    assert "others carry its messages" in trouble
     assert house.told()["providers"][0]["circuit"] == "open"
 
 

@@ -46,7 +46,8 @@ if now >= deadline then
   if doubts > 0 then return over('expired', 'in_doubt') end
   if h[13] then return over('expired', 'held') end
   if string.find(h[12] or '', 'paused', 1, true) then return over('expired', h[12]) end
-  return over('expired', st == 'retrying' and 'no_provider_in_time' or 'not_sent_in_time')
+  local none = st == 'retrying' or h[12] == 'circuit_open'
+  return over('expired', none and 'no_provider_in_time' or 'not_sent_in_time')
 end
 if st == 'unknown' and (doubts >= 2 or h[4] or h[5]) then
   look_again(KEYS[1], due, id, deadline)  -- a callback or the deadline settles it

@@ -1,0 +1,102 @@
+"""What `keyturn explain` says in a bad night: providers down, queues behind, copies in doubt."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from shared.errors import DoubtfulProviderError, TransientProviderError
+from shared.models import Receipt
+from shared.store.circuits import Told
+from tests.delivery_house import ScriptedProvider
+from tests.test_explanations import Story
+from web.explaining import explain_user
+from web.facts import VerdictKind
+
+CUT = DoubtfulProviderError("answer_cut", "no answer came back")
+BUSY = TransientProviderError("http_503", "out of service")
+OUTAGE = Told(bad=1, is_outage=True, reason="http_503")
+
+
+@pytest.fixture
+def story(client):
+    return Story(client)
+
+
+def chain_words(story):
+    return [(step.step, step.words) for step in explain_user(story._house(None), "ada").chain]
+
+
+def test_it_waits_for_a_provider_that_is_left_alone(story):
+    story.services.circuits.tell("sendgrid", OUTAGE)
+    reset_id = story.ask()
+    worker = story.worker.delivery
+    worker.watch.refresh()
+    worker.deliver(reset_id)
+
+    verdict = story.explain()
+
+    assert verdict.kind is VerdictKind.WAITING
+    assert "every provider of its channel fails" in verdict.words
+    assert "(sendgrid)" in verdict.words
+    assert "goes out by itself once one works again, until" in verdict.next_step
+
+
+def test_it_is_tried_again_no_later_than_a_code_is_of_use(client):
+    story = Story(client, ScriptedProvider(BUSY))
+    reset_id = story.send()
+
+    reset = story.services.resets.find(reset_id)
+    until = reset.deadline_at - timedelta(minutes=10)
+    assert f"It is tried again until {until:%Y-%m-%d %H:%M:%S} UTC." in story.explain().words
+
+
+def test_it_waits_in_a_queue_that_is_behind(story):
+    story.ask()
+
+    verdict = story.explain(later=timedelta(seconds=40))
+
+    assert verdict.kind is VerdictKind.WAITING
+    assert "no worker has come to it yet" in verdict.words
+    assert verdict.next_step.startswith("The queue is behind: `keyturn status`")
+
+
+def test_another_provider_is_named_before_the_attempt_it_made(client):
+    first, second = ScriptedProvider(BUSY, name="sendgrid"), ScriptedProvider(name="smtp")
+    story = Story(client, first, second, email_providers=("sendgrid", "smtp"))
+    reset_id = story.send()
+    for _ in range(2):
+        story.worker.stores.make_due(reset_id)
+        story.worker.deliver(reset_id)
+
+    assert [each for each in chain_words(story) if each[0] in ("attempt", "provider")][-2:] == [
+        ("provider", "smtp instead of sendgrid (not taken)"),
+        ("attempt", "3. smtp: taken, message id m1"),
+    ]
+
+
+def test_a_second_copy_is_explained(client):
+    story = Story(client, ScriptedProvider(CUT, Receipt("m1"), name="sendgrid"))
+    reset_id = story.send()
+    story.worker.stores.make_due(reset_id)
+    story.worker.deliver(reset_id)
+
+    verdict = story.explain()
+
+    assert verdict.kind is VerdictKind.ACCEPTED
+    assert "It may have come twice" in verdict.words
+    assert "both copies carry the same code" in verdict.words
+
+
+def test_a_doubt_that_is_held_is_not_said_to_be_sent_again(client):
+    story = Story(client, ScriptedProvider(CUT, name="sendgrid"), email_on_doubt="hold")
+    reset_id = story.send()
+    story.worker.stores.make_due(reset_id)
+    story.worker.deliver(reset_id)
+
+    verdict = story.explain()
+
+    assert verdict.kind is VerdictKind.RETRYING
+    assert "No further copy goes out by itself" in verdict.next_step
+    assert f"keyturn reset resend {reset_id}" in verdict.next_step
