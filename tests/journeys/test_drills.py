@@ -1,0 +1,321 @@
+"""The four incidents of docs/operating.md, played by real processes and the commands it names."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from contextlib import contextmanager
+
+import pytest
+import requests
+from house import CHECKOUT, House, free_ports, wait_until
+
+from tests.callback_builders import SendGridKey
+from tests.callback_poster import CallbackPoster
+from tests.provider_stub import Answer, ProviderStub
+
+pytestmark = [pytest.mark.real_server, pytest.mark.timeout(180)]
+
+WHY = ("--reason", "a drill", "--by", "eve")
+OUT_OF_SERVICE = Answer.of_json(503, {"errors": [{"message": "out of service"}]})
+UNLUCKY = ("kim", "lea", "max")
+ACCEPT_THEN_CUT = Answer(takes=True, how="cut")
+
+
+def a_user(user_id, email):
+    return {"userId": user_id, "orgId": "demo", "email": email, "emailVerified": True}
+
+
+class Night:
+    """A house, who asks it for resets, and the operator."""
+
+    def __init__(self, house, stub=None):
+        self.house, self.stub = house, stub
+        self.poster = None
+        self._session = requests.Session()
+
+    def ask(self, user_id):
+        """A reset as a caller asks for it; the HTTP status and its id."""
+        answer = self._session.post(
+            f"{self.house.url}/users/{user_id}/password/_reset",
+            headers={"Authorization": f"Bearer {self.house.token}"},
+            timeout=30,
+        )
+        return answer.status_code, answer.headers.get("Keyturn-Reset-Id")
+
+    def ask_for(self, user_id):
+        status, reset_id = self.ask(user_id)
+        assert status == 200
+        return reset_id
+
+    def cli(self, *arguments):
+        """What a command tells as JSON."""
+        done = self.house.cli(*arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def people(self, *users):
+        done = self.house.cli("user", "import", "-", given="\n".join(map(json.dumps, users)))
+        assert done.returncode == 0, done.stderr
+
+    def status(self):
+        return self.cli("status")
+
+    def worst(self):
+        return (self.status()["troubles"] or ["All is well."])[0]
+
+    def explain(self, reset_id):
+        return self.cli("explain", "--reset", reset_id)
+
+    def verdict(self, name):
+        """What there is to say to somebody at this address."""
+        return self.cli("explain", "--address", f"{name}@acme.example")
+
+    def becomes(self, name, kind):
+        """The verdict, as soon as it is of this kind."""
+        told = {}
+
+        def is_so():
+            told.update(self.verdict(name))
+            return told["kind"] == kind
+
+        wait_until(is_so, seconds=20, what=f"{name} {kind}")
+        return told
+
+    def acts(self):
+        """Who pulled which lever, and why; the newest first."""
+        return [(each["action"], each["by"], each["reason"]) for each in self.cli("audit")]
+
+    def copies(self):
+        """How often the provider took the mail of each reset."""
+        return Counter(each["resetId"] for each in self.stub.taken)
+
+    @contextmanager
+    def load(self, *, per_second, first):
+        """Callers who keep asking, each for another user; gives the list of their answers."""
+        answers, over = [], threading.Event()
+
+        def keep_asking():
+            while not over.wait(1 / per_second):
+                answers.append(self.ask(f"u{first + len(answers)}"))
+
+        caller = threading.Thread(target=keep_asking)
+        caller.start()
+        try:
+            yield answers
+        finally:
+            over.set()
+            caller.join()
+
+
+@pytest.fixture(scope="module")
+def night(tmp_path_factory):
+    """One provider, few threads, people enough."""
+    with ProviderStub(port=free_ports(1)[0]) as stub:
+        house = House(
+            tmp_path_factory.mktemp("night"),
+            KEYTURN_EMAIL_PROVIDERS="sendgrid",
+            KEYTURN_SENDGRID_API_KEY="SG.test",
+            KEYTURN_SENDGRID_API_URL=stub.url,
+            KEYTURN_USER_COOLDOWN_SECONDS="0",
+            KEYTURN_WORKER_THREADS="4",
+            KEYTURN_DOUBT_SECONDS="2",
+        ).start()
+        opened = Night(house, stub)
+        opened.people(*(a_user(f"u{n}", f"u{n}@example.com") for n in range(1000)))
+        yield opened
+        house.stop()
+        sys.stdout.write(house.log()[-8000:])
+
+
+def test_a_provider_is_down_and_everything_arrives_once_it_is_back(night):
+    stub = night.stub
+    with night.load(per_second=10, first=0) as answers:
+        wait_until(lambda: len(night.copies()) > 5, seconds=20, what="mails in good times")
+        stub.outage = OUT_OF_SERVICE
+        wait_until(
+            lambda: night.worst().startswith("Nothing goes out by email: sendgrid is left alone"),
+            seconds=30,
+            what="a status that says what is wrong first",
+        )
+        assert "it answers with HTTP 503" in night.worst()
+        assert night.status()["providers"][0]["circuit"] == "open"
+
+        asked_in_vain = night.ask_for("u900")
+        wait_until(
+            lambda: "left alone" in night.explain(asked_in_vain)["verdict"],
+            seconds=15,
+            what="a verdict that names the outage",
+        )
+        told = night.explain(asked_in_vain)
+        assert told["kind"] == "waiting"
+        assert "goes out by itself once one works again, until" in told["next"]
+        assert told["resets"][0]["status"] == "queued"
+        assert any(step["step"] == "due" for step in told["chain"])
+
+        stub.outage = None
+        night.house.cli("provider", "resume", "sendgrid", *WHY)  # or it is tried within 15 s
+        wait_until(
+            lambda: night.explain(asked_in_vain)["kind"] == "accepted",
+            seconds=40,
+            what="the arrival of what had waited",
+        )
+    wait_until(lambda: night.status()["due"]["urgent"] == 0, seconds=40, what="an empty queue")
+
+    assert {status for status, _ in answers} == {200}
+    copies = night.copies()
+    assert {copies[reset_id] for _, reset_id in answers} == {1}
+    assert night.cli("provider", "list")[0]["state"] == "closed"
+    assert not night.worst().startswith("Nothing goes out")
+    assert [bool(night.house.events(f"circuit.{word}")) for word in ("opened", "closed")] == [
+        True,
+        True,
+    ]
+    assert ("provider.try", "eve", "a drill") in night.acts()
+
+
+def test_a_backlog_is_seen_before_it_is_late_and_another_worker_ends_it(night):
+    night.stub.delay_seconds = 1.0  # four threads take four a second; callers ask for ten
+    try:
+        with night.load(per_second=10, first=400) as answers:
+            wait_until(
+                lambda: night.worst().startswith("The urgent queue falls behind"),
+                seconds=60,
+                what="a status that says that the queue falls behind",
+            )
+            told = night.explain(answers[-1][1])
+            assert told["kind"] == "waiting"
+            with another_worker(night.house, threads=32) as worker:
+                wait_until(
+                    lambda: night.status()["workers"]["urgent"] == 2,
+                    seconds=30,
+                    what="the other worker",
+                )
+                wait_until(
+                    lambda: night.status()["dueNow"]["urgent"] < len(answers) // 10,
+                    seconds=60,
+                    what="a queue that is not behind any more",
+                )
+    finally:
+        night.stub.delay_seconds = 0.0
+    wait_until(lambda: night.status()["due"]["urgent"] == 0, seconds=40, what="an empty queue")
+
+    assert worker.returncode == 0
+    copies = night.copies()
+    assert {(status, copies[reset_id]) for status, reset_id in answers} == {(200, 1)}
+
+
+@contextmanager
+def another_worker(house, *, threads):
+    """One more worker beside those of `up`, ended by SIGTERM."""
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "worker", "--queues", "urgent,receipts"],
+        cwd=CHECKOUT,
+        env=house.environ | {"KEYTURN_WORKER_THREADS": str(threads)},
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        yield worker
+    finally:
+        os.kill(worker.pid, signal.SIGTERM)
+        worker.wait(60)
+
+
+def test_a_second_mail_has_the_same_code_and_is_explained(night):
+    night.stub.answers(ACCEPT_THEN_CUT)
+
+    reset_id = night.ask_for("u950")
+    wait_until(
+        lambda: "in doubt, it may have been taken" in night.explain(reset_id)["verdict"],
+        seconds=10,
+        what="a verdict that names the doubt",
+    )
+    wait_until(lambda: night.copies()[reset_id] > 1, seconds=20, what="the second copy")
+    wait_until(lambda: night.explain(reset_id)["kind"] == "accepted", seconds=10, what="acceptance")
+
+    first, second = [each["mail"] for each in night.stub.taken if each["resetId"] == reset_id]
+    assert first["content"] == second["content"]
+    assert "It may have come twice" in night.explain(reset_id)["verdict"]
+    figures = requests.get(f"{night.house.url}/metrics", timeout=5).text
+    assert 'outcome="doubt",provider="sendgrid"' in figures
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory):
+    """Default limits, a provider that calls back, six people."""
+    key = SendGridKey()
+    with ProviderStub(port=free_ports(1)[0]) as stub:
+        house = House(
+            tmp_path_factory.mktemp("town"),
+            KEYTURN_EMAIL_PROVIDERS="sendgrid",
+            KEYTURN_SENDGRID_API_KEY="SG.test",
+            KEYTURN_SENDGRID_API_URL=stub.url,
+            KEYTURN_SENDGRID_WEBHOOK_PUBLIC_KEY=key.public,
+        ).start()
+        opened = Night(house, stub)
+        opened.poster = CallbackPoster(house.url, public_url=house.url, key=key)
+        opened.people(*(a_user(n, f"{n}@acme.example") for n in ("eve", "bob", "mia", *UNLUCKY)))
+        yield opened
+        house.stop()
+        sys.stdout.write(house.log()[-8000:])
+
+
+def test_whoever_got_nothing_is_told_why_and_gets_it(town):
+    assert town.verdict("bob")["kind"] == "no_request"
+
+    town.ask_for("eve")
+    town.becomes("eve", "accepted")
+    town.poster.post_mail(town.poster.mail_events(town.stub.taken[-1], "bounce", type="bounce"))
+    assert "keyturn suppression lift" in town.becomes("eve", "bounced")["next"]
+    lift = ("suppression", "lift", "eve@acme.example", "--resend", *WHY)
+    assert town.house.cli(*lift).returncode == 0
+    town.becomes("eve", "accepted")
+
+    town.ask_for("bob")
+    town.becomes("bob", "accepted")
+    assert [town.ask("bob")[0] for _ in range(2)] == [429, 429]
+    assert "a limit" in json.dumps(town.verdict("bob")["chain"])
+    town.cli("limit", "clear", "--user", "bob", *WHY)
+    town.ask_for("bob")
+
+    town.cli("pause", "organisation", "demo", *WHY)
+    town.ask_for("mia")
+    wait_until(
+        lambda: "demo has been paused by eve" in town.verdict("mia")["verdict"],
+        seconds=15,
+        what="a verdict that names the pause",
+    )
+    town.cli("resume", "organisation", "demo", *WHY)
+    town.becomes("mia", "accepted")
+
+    assert town.acts()[:4] == [
+        ("organisation.resume", "eve", "a drill"),
+        ("organisation.pause", "eve", "a drill"),
+        ("limit.clear", "eve", "a drill"),
+        ("suppression.lift_and_resend", "eve", "a drill"),
+    ]
+
+
+def test_whom_an_outage_left_without_a_mail_gets_one_by_a_batch(town):
+    town.stub.outage = Answer.of_json(400, {"errors": [{"message": "our sender was unverified"}]})
+    for user_id in UNLUCKY:
+        town.ask_for(user_id)
+        town.becomes(user_id, "failed")
+    town.stub.outage = None
+
+    chosen = ("--since", "10m", "--status", "failed", "--provider", "sendgrid")
+    plan = town.cli("batch", "plan", *chosen, *WHY)
+    assert (plan["plan"]["total"], plan["plan"]["send"]) == (3, 3)
+    town.cli("batch", "start", "--plan", plan["planId"], "--rate", "50", *WHY)
+    assert town.house.cli("batch", "watch", plan["planId"]).returncode == 0
+
+    assert town.cli("batch", "report", plan["planId"])["accepted"] == 3
+    assert {each["to"] for each in town.stub.taken[-3:]} == {
+        f"{name}@acme.example" for name in UNLUCKY
+    }
+    assert [act[:2] for act in town.acts()][:2] == [("batch.start", "eve"), ("batch.plan", "eve")]
