@@ -26,6 +26,7 @@ EVENTS = {
     "attempt.refused": "a provider refused for good",
     "circular.sent": "many recipients were handed over together; says what became of how many",
     "attempt.found": "a look-up found the message of a doubtful attempt",
+    "claims.recalled": "claims whose answer was lost were given back; the resets are due again",
     "attempt.stale": "the outcome came after the claim had ended and was not noted",
     "provider.failed_over": "this attempt goes to another provider than the last or the wanted",
     "pause.released": "all that a pause made wait has been made due again",

@@ -73,8 +73,9 @@ def _change(
     if verb in (Verb.START, Verb.RESUME):
         lifetime = house.batches.lifetime_seconds(batch.total, rate or batch.rate_per_second)
         house.batch_lists.keep(batch.list_id, batch.lists, lifetime)
+    why = clean(reason) or (batch.reason if verb is Verb.START else "")  # a plan has one
     word, before = house.batches.change(
-        batch, verb, by=authority.by, reason=clean(reason), rate_per_second=rate
+        batch, verb, by=authority.by, reason=why, rate_per_second=rate
     )
     if word == "absent":
         raise NotFoundError

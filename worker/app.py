@@ -120,8 +120,9 @@ class WorkerProcess:
         keeper = PauseKeeper(
             house.pauses, house.waiting, queues, worker=self._name, now=house.dues.now_ms
         )
-        watch = self._desk.delivery.watch
-        chores: list[Chore] = [keeper.park, keeper.let_go, watch.refresh, house.samples.take]
+        delivery = self._desk.delivery
+        chores: list[Chore] = [delivery.lost_claims.recall, delivery.watch.refresh]
+        chores += [keeper.park, keeper.let_go, house.samples.take]
         if Queue.RECEIPTS in served:
             chores.append(ReceiptChore(house, self._desk.receipts))
         if Queue.BULK in queues:

@@ -20,6 +20,7 @@ from worker.choice import ProviderChoice
 from worker.circuits import ProviderWatch
 from worker.insistence import insist
 from worker.letters import Circulars, Letter, Renderer
+from worker.lost_claims import LostClaims
 from worker.pauses import PauseView
 from worker.preparation import Preparation
 from worker.verdicts import SettledError
@@ -44,6 +45,7 @@ class Delivery:
             weights=house.weights,
             probe_seconds=house.settings.provider_timeout_seconds + LEASE_SLACK_SECONDS,
         )
+        self.lost_claims = LostClaims(house.waiting.recall)
         self._house, self._choice = house, ProviderChoice(providers, self.watch)
         self._preparation = Preparation(house, self._choice, renderer)
 
@@ -53,7 +55,7 @@ class Delivery:
 
     def deliver(self, reset_id: str) -> str:
         """Do what is due for a reset now; the answer is a word for the logs."""
-        claim = self._house.resets.claim(reset_id)
+        claim = self._claim(reset_id)
         if claim is None:
             return "nothing due"
         reset = claim.reset
@@ -69,6 +71,13 @@ class Delivery:
                 self.watch.conclude(reset_id)
             here.note({"status": word})
             return word
+
+    def _claim(self, reset_id: str) -> Claim | None:
+        try:
+            return self._house.resets.claim(reset_id)
+        except StoreUnavailableError:
+            self.lost_claims.note([reset_id])
+            raise
 
     def _work(self, claim: Claim) -> Finish:
         try:

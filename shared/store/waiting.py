@@ -110,6 +110,12 @@ class WaitingStore:
         answer: str = self._scripts.run("let_go", where, (reset_id, f"by {by}: {reason}"))
         return answer
 
+    def recall(self, reset_id: str) -> bool:
+        """Give back a claim whose answer was lost; False when there is none, or it is at work."""
+        tag = keys.tag_of(reset_id)
+        where = (keys.reset(reset_id), *(keys.due(tag, queue) for queue in DUE_QUEUES))
+        return bool(self._scripts.run("recall", where, (reset_id,)))
+
     def _note(self, before: Release, now: Release | None) -> None:
         texts = (before.key, before.told, now.told if now else "")
         self._scripts.run("note_release", (keys.RELEASES,), texts)
