@@ -45,6 +45,7 @@ class ProviderFigures:
     view: ProviderView
     calls: int | None
     error_rate: float | None = None  # 0 to 1
+    refusal_rate: float | None = None  # 0 to 1: for good, which is nobody's trouble while seldom
     p95_ms: int | None = None  # an upper bound
     ripe: int = 0  # messages it took at least a minute ago: something should have been reported
     callbacks: int = 0
@@ -164,6 +165,7 @@ def _figures(
         view=view,
         calls=calls,
         error_rate=bad / calls if calls else None,
+        refusal_rate=by_outcome[Outcome.PERMANENT] / calls if calls else None,
         p95_ms=_p95_ms(told, slowest_ms=round(house.settings.provider_timeout_seconds * 1000)),
         ripe=by_outcome[Outcome.ACCEPTED] - minute.counted.get(f"{before}accepted:n", 0),
         callbacks=window.counted.get(f"cb:{view.name}:received", 0),

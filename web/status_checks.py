@@ -92,8 +92,9 @@ def _providers(status: StatusView) -> Iterator[str]:
     lost = _lost_channels(status)
     for each in status.providers:
         view, circuit = each.view, each.view.circuit
-        if circuit.state is CircuitState.OPEN and view.channel not in lost:
-            yield f"{view.name} {_standing(view)}; others carry its messages meanwhile."
+        if circuit.state is CircuitState.OPEN:
+            if view.channel not in lost:
+                yield f"{view.name} {_standing(view)}; others carry its messages meanwhile."
         elif circuit.state is CircuitState.HALF_OPEN:
             yield (
                 f"{view.name} failed since {at(circuit.opened_at)} ({trouble(circuit.reason)}); "
@@ -105,6 +106,11 @@ def _providers(status: StatusView) -> Iterator[str]:
             yield (
                 f"{each.error_rate:.0%} of {each.calls} calls to {view.name} failed in the last "
                 "five minutes."
+            )
+        if (each.calls or 0) >= FEWEST_CALLS and (each.refusal_rate or 0) > MOST_ERRORS:
+            yield (
+                f"{view.name} refused {each.refusal_rate:.0%} of {each.calls} messages for good in "
+                "the last five minutes: is it our sender, our texts? `keyturn explain` one of them."
             )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from shared.models import Reset, Status
+from shared.models import Queue, Reset, Status
 from shared.store.pauses import Pause, Scope
 from shared.store.waiting import NO_PROVIDER
 from web.facts import Facts, Verdict, VerdictKind
@@ -102,7 +102,8 @@ def _queued(facts: Facts, reset: Reset) -> Verdict:
     reason = f": {REASONS[reset.reason]}" if reset.reason in REASONS else ""
     if not facts.workers:
         words = f"{_where(facts, reset)}, and no worker of that queue was seen lately."
-        step = f"Start one: `python -m worker --queues {reset.queue.value}`."
+        queues = {Queue.URGENT: "urgent,receipts"}.get(reset.queue, "bulk,webhooks")
+        step = f"Start one: `python -m worker --queues {queues}`."
     elif reset.reason == LEFT_ALONE:
         words = f"{_where(facts, reset)}{reason} ({', '.join(facts.providers)})."
         step = "Nothing: it goes out by itself once one works again, until "

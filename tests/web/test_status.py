@@ -179,6 +179,25 @@ def test_a_provider_that_fails_often_is_named(house):
     assert house.troubles() == ["30% of 100 calls to sendgrid failed in the last five minutes."]
 
 
+def test_a_provider_that_refuses_many_for_good_is_named(house):
+    house.sample()
+    shard = keys.counters(keys.TAGS[3])
+    house.redis.hset(shard, mapping={"p:sendgrid:accepted:n": 5, "p:sendgrid:permanent:n": 40})
+
+    (trouble,) = house.troubles()
+
+    assert trouble.startswith("sendgrid refused 89% of 45 messages for good in the last five min")
+
+
+def test_a_provider_that_does_well_again_is_not_named(house):
+    house.sample()
+    shard = keys.counters(keys.TAGS[3])
+    house.redis.hset(shard, mapping={"p:sendgrid:accepted:n": 70, "p:sendgrid:transient:n": 30})
+    house.services.circuits.tell("sendgrid", Told(good=9))
+
+    assert house.troubles() == []
+
+
 def test_a_provider_that_reports_nothing_is_named(house):
     shard = keys.counters(keys.TAGS[3])
     house.sample(seconds_ago=300)
