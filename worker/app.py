@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import socket
@@ -38,6 +39,10 @@ from worker.webhooks import Herald
 
 log = structlog.get_logger()
 
+# New objects before the garbage is looked for: a circular's come and go by ten thousands, and
+# Python's own 700 would have them all looked at dozens of times.
+GARBAGE_THRESHOLD = 50_000
+
 
 class WorkerProcess:
     """What lives as long as a worker process: services, delivery, sweeper."""
@@ -61,7 +66,10 @@ class WorkerProcess:
         """
         set_up_logging(self._settings.log_level, service="worker")
         try:
-            self._begin(self._build())
+            house = self._build()
+            gc.freeze()  # what is built stays: no look for garbage goes through it again
+            gc.set_threshold(GARBAGE_THRESHOLD)
+            self._begin(house)
         except SettingsError as error:
             raise SystemExit(f"keyturn worker: {error}") from error
         except Exception as error:

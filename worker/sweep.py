@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
@@ -24,7 +25,9 @@ SHORT_LIST = 40  # hints in the broker below which workers are about to be idle
 MOST_IN_A_HINT = 1000
 MOST_GATHERED_PER_SHARD = 250
 SHORT_GATHERED_LIST = 2
+GATHERED_AGAIN_SECONDS = 5.0  # a reset that still waits then: its hint is lost, or far behind
 SEEN_EVERY_SECONDS = 1.0
+DueReset: TypeAlias = tuple[str, Channel]
 Chore: TypeAlias = Callable[[], object]  # quick: the next sweep waits for it
 
 
@@ -41,6 +44,7 @@ class Sweeper:
         pace_seconds: float,
         chores: Sequence[Chore] = (),
         gathered: Sequence[Queue] = (),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`worker` is how this process is known; `chores` are done at every sweep, after it.
 
@@ -48,7 +52,8 @@ class Sweeper:
         """
         self._dues, self._hints, self._queues, self._chores = dues, hints, queues, chores
         self._worker, self._pace_seconds = worker, pace_seconds
-        self._gathered = frozenset(gathered)
+        self._gathered, self._clock = frozenset(gathered), clock
+        self._gathered_at: dict[str, float] = {}  # of those still due at the last look
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
 
@@ -75,10 +80,22 @@ class Sweeper:
             return 0
         most = MOST_GATHERED_PER_SHARD if is_gathered else MOST_PER_SHARD
         view = self._dues.look(queue, grace_seconds=GRACE_SECONDS, most=most)
-        hints = list(_gather(view.resets, queue) if is_gathered else _name(view.resets, queue))
+        if is_gathered:
+            hints = list(_gather(self._not_just_hinted(view.resets), queue))
+        else:
+            hints = list(_name(view.resets, queue))
         for hint in hints:
             self._hints.publish(hint)
         return len(hints)
+
+    def _not_just_hinted(self, resets: Sequence[DueReset]) -> list[DueReset]:
+        """Those nobody is about to claim: a claim in vain costs as much as one that is had."""
+        now, before = self._clock(), self._gathered_at
+        again = now - GATHERED_AGAIN_SECONDS
+        fresh = [each for each in resets if before.get(each[0], again) <= again]
+        self._gathered_at = {reset_id: before.get(reset_id, now) for reset_id, _ in resets}
+        self._gathered_at.update(dict.fromkeys((reset_id for reset_id, _ in fresh), now))
+        return fresh
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -96,13 +113,13 @@ class Sweeper:
             log.warning("sweep.failed", chore=chore.__name__, exc_info=error)
 
 
-def _name(resets: Sequence[tuple[str, Channel]], queue: Queue) -> Iterator[Hint]:
+def _name(resets: Sequence[DueReset], queue: Queue) -> Iterator[Hint]:
     """A hint at each."""
     for reset_id, channel in resets:
         yield hint_at(reset_id, channel, queue)
 
 
-def _gather(resets: Sequence[tuple[str, Channel]], queue: Queue) -> Iterator[Hint]:
+def _gather(resets: Sequence[DueReset], queue: Queue) -> Iterator[Hint]:
     """Few hints at all by e-mail, one at each by SMS."""
     by_email = [reset_id for reset_id, channel in resets if channel is Channel.EMAIL]
     for first in range(0, len(by_email), MOST_IN_A_HINT):

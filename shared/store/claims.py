@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,9 +14,11 @@ from shared.settings import Settings
 from shared.store import keys
 from shared.store.digests import Digests
 from shared.store.records import moment, pairs, parse_reset
-from shared.store.scripts import Call
+from shared.store.scripts import Argument, SharingCall
 
 MAX_CLAIMS = 5  # claims in a row that came to nothing: the record is poison
+# How many keys and arguments of a script are a reset's own, where many are asked together.
+OWN = {"claim": (1, 1), "sending": (1, 2), "finish": (3, 3)}
 # Upper bounds of the provider call histogram, in ms; the last is open.
 DURATION_BUCKETS_MS = (25, 50, 100, 250, 500, 1000, 2500, 5000, 10000)
 # Upper bounds of the time from the record to a provider's yes, in ms.
@@ -72,7 +75,7 @@ class ResetCalls:
             for channel in (Channel.EMAIL, Channel.SMS)
         ]
 
-    def claim(self, reset_id: str) -> Call:
+    def claim(self, reset_id: str) -> SharingCall:
         """For CLAIM."""
         tag = keys.tag_of(reset_id)
         places = (
@@ -99,29 +102,44 @@ class ResetCalls:
         provider: str,
         recipient_digest: str,
         switch: tuple[str, str] | None = None,
-    ) -> Call:
+    ) -> SharingCall:
         """For SENDING; `switch`: instead of which provider, and why."""
         reset_id = claim.reset.reset_id
         places = keys.reset(reset_id), keys.counters(keys.tag_of(reset_id))
-        return places, (claim.fence, provider, recipient_digest, *(switch or ()))
+        return places, (claim.fence, recipient_digest, provider, *(switch or ()))
 
-    def finish(self, claim: Claim, finish: Finish) -> Call:
-        """For FINISH."""
+    def finish(
+        self, claim: Claim, finish: Finish, outcome: tuple[Argument, ...] | None = None
+    ) -> SharingCall:
+        """For FINISH; `outcome` is that of the finish, where it is known already."""
         reset = claim.reset
-        tag, (_, user) = keys.tag_of(reset.reset_id), self._digests.user_place(reset.user_id)
-        place = bisect_left(DURATION_BUCKETS_MS, finish.duration_ms)
-        bucket = DURATION_BUCKETS_MS[place] if place < len(DURATION_BUCKETS_MS) else "inf"
+        tag, user = self._digests.user_place(reset.user_id)
         places = (
             keys.reset(reset.reset_id),
-            keys.due(tag, reset.queue),
             keys.user(tag, user),
             keys.live(tag, user),
+            keys.due(tag, reset.queue),
             keys.counters(tag),
         )
-        return places, (
-            *(reset.reset_id, claim.fence, finish.status.value, finish.reason),
-            *(int(finish.delay_seconds * 1000), self._keep_ms),
+        own = (reset.reset_id, claim.fence, int(finish.delay_seconds * 1000))
+        return places, own + (outcome or self._outcome(finish))
+
+    def finish_all(self, ends: Sequence[tuple[Claim, Finish]]) -> list[SharingCall]:
+        """The same for many; one finish may be that of many claims."""
+        outcomes = {id(finish): self._outcome(finish) for finish in _each(ends)}
+        return [self.finish(claim, finish, outcomes[id(finish)]) for claim, finish in ends]
+
+    def _outcome(self, finish: Finish) -> tuple[Argument, ...]:
+        place = bisect_left(DURATION_BUCKETS_MS, finish.duration_ms)
+        bucket = DURATION_BUCKETS_MS[place] if place < len(DURATION_BUCKETS_MS) else "inf"
+        return (
+            *(finish.status.value, finish.reason, self._keep_ms),
             *(finish.outcome.value if finish.outcome else "", finish.provider_message_id),
             *(finish.detail, finish.duration_ms, finish.provider, bucket),
             *ACCEPTED_BUCKETS_MS,
         )
+
+
+def _each(ends: Sequence[tuple[Claim, Finish]]) -> Iterable[Finish]:
+    """Every finish once."""
+    return {id(finish): finish for _, finish in ends}.values()

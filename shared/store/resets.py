@@ -12,7 +12,7 @@ from shared.errors import StoreUnavailableError, TooManyRequestsError
 from shared.models import Channel, Kind, Queue, Reset
 from shared.settings import Settings
 from shared.store import keys
-from shared.store.claims import Claim, ClaimOverError, Finish, ResetCalls, TooLateError
+from shared.store.claims import OWN, Claim, ClaimOverError, Finish, ResetCalls, TooLateError
 from shared.store.connection import TIMEOUT_SECONDS, Client, store_errors
 from shared.store.digests import Digests
 from shared.store.records import moment, moment_from_us, parse_reset
@@ -156,8 +156,9 @@ class ResetStore:
         Raises:
             StoreUnavailableError: none was to be had, for Redis did not answer.
         """
+        calls = [self._calls.claim(reset_id) for reset_id in reset_ids]
         began = time.monotonic()
-        answers = self._scripts.run_together("claim", [self._calls.claim(i) for i in reset_ids])
+        answers = self._scripts.run_together("claim", calls, own=OWN["claim"])
         claims = [
             claim
             for reset_id, answer in zip(reset_ids, answers, strict=True)
@@ -192,7 +193,8 @@ class ResetStore:
     ) -> list[int | Exception]:
         """For each claim, recipient's digest and switch what `mark_sending` gives or raises."""
         calls = [self._calls.sending(c, provider, digest, switch) for c, digest, switch in marks]
-        return [_number_or_error(each) for each in self._scripts.run_together("sending", calls)]
+        answers = self._scripts.run_together("sending", calls, own=OWN["sending"])
+        return [_number_or_error(each) for each in answers]
 
     def finish(self, claim: Claim, finish: Finish) -> bool:
         """Note what came of a claim; False when the claim was somebody else's by now.
@@ -207,8 +209,8 @@ class ResetStore:
         Raises:
             StoreUnavailableError: some were not noted.
         """
-        calls = [self._calls.finish(claim, finish) for claim, finish in ends]
-        answers = self._scripts.run_together("finish", calls)
+        calls = self._calls.finish_all(ends)
+        answers = self._scripts.run_together("finish", calls, own=OWN["finish"])
         _raise_first(answers)
         return [bool(answer) for answer in answers]
 

@@ -20,6 +20,7 @@ from shared.store.keys import confirmed
 
 Argument: TypeAlias = str | int | float
 Call: TypeAlias = tuple[Sequence[str], Sequence[Argument]]  # keys and arguments
+SharingCall: TypeAlias = tuple[tuple[str, ...], tuple[Argument, ...]]
 
 # How many calls one script makes in the place of many: Redis serves nobody else meanwhile.
 MOST_TOGETHER = 30
@@ -31,17 +32,18 @@ WHEN_FULL = "-- allow-oom:"
 ALLOW_OOM = "#!lua flags=allow-oom\n"
 
 
-# The same script for many calls that share a slot: ARGV begins with how many keys and arguments
-# belong to one.
+# The same script for many calls of one slot. KEYS and ARGV hold what is each call's own, one call
+# after the other, then what all share; ARGV begins with their number, and what of either is own.
 TOGETHER = """
 local function one(KEYS, ARGV)
 {script}
 end
-local k, a, answers = tonumber(ARGV[1]), tonumber(ARGV[2]), {{}}
-for i = 1, #KEYS / k do
-  local keys, arguments = {{}}, {{}}
-  for j = 1, k do keys[j] = KEYS[(i - 1) * k + j] end
-  for j = 1, a do arguments[j] = ARGV[2 + (i - 1) * a + j] end
+local n, k, a, answers = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), {{}}
+for i = 1, n do
+  local keys = {{unpack(KEYS, (i - 1) * k + 1, i * k)}}
+  local arguments = {{unpack(ARGV, 4 + (i - 1) * a, 3 + i * a)}}
+  for j = n * k + 1, #KEYS do keys[#keys + 1] = KEYS[j] end
+  for j = 4 + n * a, #ARGV do arguments[#arguments + 1] = ARGV[j] end
   answers[i] = one(keys, arguments)
 end
 return answers
@@ -65,7 +67,7 @@ class Scripts:
     def __init__(self, client: Client, durability: str = "memory") -> None:
         """`client` may be a fake one as long as `durability` asks for nothing."""
         self._client, self._durability = client, Durability(durability)
-        self._turn = Lock()  # one large command at a time: whoever sends one mail comes between
+        self._turn = Lock()  # many calls one after the other: whoever sends one mail comes between
 
     def run(self, name: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
         """What the script answers.
@@ -124,43 +126,56 @@ class Scripts:
             answers: list[Any] = pipeline.execute()
             return answers[1:]
 
-    def run_together(self, name: str, calls: Sequence[Call]) -> list[Any]:
-        """What the script answers to each call; those of one slot share their commands.
+    def run_together(
+        self, name: str, calls: Sequence[SharingCall], *, own: tuple[int, int]
+    ) -> list[Any]:
+        """What the script answers to each call; those that share a slot share their commands.
+
+        `own`: so many keys and arguments of a call, from the first, are its own; the others are
+        said once for all calls whose others are the same.
 
         Where Redis did not answer, or refused to write, the answer is the StoreUnavailableError:
         those calls may have been made or not.
         """
         answers: list[Any] = [None] * len(calls)
         trouble: StoreUnavailableError | None = None
-        for places in _by_slot(calls):
-            if trouble is None:
-                try:
-                    told = self._run_chunk(name, [calls[place] for place in places])
-                except StoreUnavailableError as error:
-                    trouble = error  # and nobody else waits for a server that is away
-            for number, place in enumerate(places):
-                answers[place] = trouble or told[number]
-        return answers
-
-    def _run_chunk(self, name: str, calls: Sequence[Call]) -> list[Any]:
-        keys, arguments = calls[0]
-        all_keys: list[str] = []
-        all_arguments: list[Argument] = [len(keys), len(arguments)]
-        for keys, arguments in calls:
-            all_keys += keys
-            all_arguments += arguments
         with self._turn:
-            began = monotonic()
-            answers: list[Any] = self._run(*_source(name, together=True), all_keys, all_arguments)
-            sleep(min(monotonic() - began, MOST_REST_SECONDS))
+            for places in _chunks(calls, own):
+                if trouble is None:
+                    try:
+                        told = self._run_chunk(name, [calls[place] for place in places], own)
+                    except StoreUnavailableError as error:
+                        trouble = error  # and nobody else waits for a server that is away
+                for number, place in enumerate(places):
+                    answers[place] = trouble or told[number]
+        return answers
+
+    def _run_chunk(
+        self, name: str, calls: Sequence[SharingCall], own: tuple[int, int]
+    ) -> list[Any]:
+        own_keys, own_arguments = own
+        all_keys: list[str] = []
+        all_arguments: list[Argument] = [len(calls), own_keys, own_arguments]
+        for keys, arguments in calls:
+            all_keys += keys[:own_keys]
+            all_arguments += arguments[:own_arguments]
+        all_keys += calls[0][0][own_keys:]
+        all_arguments += calls[0][1][own_arguments:]
+        began = monotonic()
+        answers: list[Any] = self._run(*_source(name, together=True), all_keys, all_arguments)
+        sleep(min(monotonic() - began, MOST_REST_SECONDS))
         return answers
 
 
-def _by_slot(calls: Sequence[Call]) -> Iterator[list[int]]:
-    """Places of calls with the same hash tag and number of arguments, a chunk at a time."""
-    slots: dict[tuple[str, int], list[int]] = defaultdict(list)
+def _chunks(calls: Sequence[SharingCall], own: tuple[int, int]) -> Iterator[list[int]]:
+    """Places of calls that share all but what is their own, a few at a time."""
+    own_keys, own_arguments = own
+    sharing: dict[tuple[Any, ...], list[int]] = defaultdict(list)
     for place, (keys, arguments) in enumerate(calls):
-        slots[keys[0].partition("}")[0], len(arguments)].append(place)
-    for places in slots.values():
-        for first in range(0, len(places), MOST_TOGETHER):
-            yield places[first : first + MOST_TOGETHER]
+        slot = keys[0].partition("}")[0]
+        sharing[slot, keys[own_keys:], arguments[own_arguments:]].append(place)
+    for places in sharing.values():
+        number = -(-len(places) // MOST_TOGETHER)
+        size = -(-len(places) // number)  # all about as large: a small one costs a trip, too
+        for first in range(0, len(places), size):
+            yield places[first : first + size]

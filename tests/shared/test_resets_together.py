@@ -7,7 +7,7 @@ from importlib.resources import files
 import pytest
 
 from shared.errors import StoreUnavailableError
-from shared.models import Outcome, Queue, Status
+from shared.models import DUE_QUEUES, Outcome, Queue, Status
 from shared.store import keys
 from shared.store.claims import MAX_CLAIMS, ClaimOverError, Finish, TooLateError
 from shared.store.connection import connect
@@ -136,6 +136,19 @@ def test_outcomes_are_noted_each_its_own(stores):
         Status.FAILED,
         Status.RETRYING,
     ]
+    assert stores.census() == stores.counted_now()
+
+
+def test_one_outcome_is_noted_for_many_of_every_queue(stores):
+    ids = record(stores, 3 * MOST_TOGETHER) + [stores.record(fresh_user()) for _ in range(3)]
+    claims = stores.resets.claim_many(ids)
+    stores.resets.mark_sending_many(marks(claims), provider="p1")
+
+    noted = stores.resets.finish_many([(claim, ACCEPTED) for claim in claims])
+
+    assert noted == [True] * len(ids)
+    assert {stores.status(reset_id) for reset_id in ids} == {Status.ACCEPTED}
+    assert not [i for i in ids for queue in DUE_QUEUES if stores.due_at(i, queue) is not None]
     assert stores.census() == stores.counted_now()
 
 

@@ -17,7 +17,13 @@ from shared.store.dues import WORKER_SEEN_SECONDS
 from tests.delivery_house import ScriptedProvider, a_delivery_house
 from tests.fakes import FakeHints
 from tests.store_builders import stores_of
-from worker.sweep import GRACE_SECONDS, SHORT_GATHERED_LIST, SHORT_LIST, Sweeper
+from worker.sweep import (
+    GATHERED_AGAIN_SECONDS,
+    GRACE_SECONDS,
+    SHORT_GATHERED_LIST,
+    SHORT_LIST,
+    Sweeper,
+)
 
 PACE_SECONDS = 0.05
 WAIT_SECONDS = 15
@@ -238,7 +244,7 @@ def test_a_sweeper_outlives_a_server_that_froze(tmp_path, own_server, sweeping):
         wait_until(lambda: reset_id in [hint.about for hint in hints.published])
 
 
-def gathering(stores, hints):
+def gathering(stores, hints, **more):
     return Sweeper(
         stores.dues,
         hints,
@@ -246,6 +252,7 @@ def gathering(stores, hints):
         worker="bulk w1",
         pace_seconds=PACE_SECONDS,
         gathered=(Queue.BULK,),
+        **more,
     )
 
 
@@ -277,10 +284,39 @@ def test_no_hint_names_more_than_a_provider_takes(fake_client):
 
 def test_nothing_is_gathered_while_hints_at_many_wait(fake_client):
     stores, hints = stores_of(fake_client), FakeHints()
-    overdue(stores, stores.record(queue=Queue.BULK))
     sweeper = gathering(stores, hints)
 
-    for _ in range(SHORT_GATHERED_LIST + 3):
+    for number in range(SHORT_GATHERED_LIST + 3):
+        overdue(stores, stores.record(f"u{number}", queue=Queue.BULK))
         sweeper.sweep()
 
     assert len(hints.published) == SHORT_GATHERED_LIST + 1
+
+
+def test_what_was_just_gathered_is_gathered_again_only_when_it_still_waits_long_after(fake_client):
+    stores, hints, now = stores_of(fake_client), FakeHints(), [100.0]
+    first = overdue(stores, stores.record("ada", queue=Queue.BULK))
+    sweeper = gathering(stores, hints, clock=lambda: now[0])
+    sweeper.sweep()
+    second = overdue(stores, stores.record("bob", queue=Queue.BULK))
+
+    sweeper.sweep()
+    now[0] += GATHERED_AGAIN_SECONDS
+    sweeper.sweep()
+
+    told = [set(hint.about.split(",")) for hint in hints.published]
+    assert told == [{first}, {second}, {first, second}]
+
+
+def test_what_was_claimed_and_is_due_again_is_gathered_at_once(fake_client):
+    stores, hints = stores_of(fake_client), FakeHints()
+    reset_id = overdue(stores, stores.record(queue=Queue.BULK))
+    sweeper = gathering(stores, hints)
+    sweeper.sweep()
+    stores.resets.claim(reset_id)
+    sweeper.sweep()
+    stores.make_due(reset_id, Queue.BULK)
+
+    sweeper.sweep()
+
+    assert [hint.about for hint in hints.published] == [reset_id] * 2

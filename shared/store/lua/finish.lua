@@ -1,14 +1,13 @@
 -- allow-oom: an outcome that is not noted is doubt, and doubt is a second message.
 -- FINISH: what came of a claim. A stale holder changes nothing; saying it twice changes nothing.
 -- A callback may have settled the reset during the call: then the attempt alone is noted.
--- KEYS r due u live m
--- ARGV id fence status reason delay_ms keep_ms outcome provider_message_id detail duration_ms
+-- KEYS r u live due m
+-- ARGV id fence delay_ms status reason keep_ms outcome provider_message_id detail duration_ms
 --      provider bucket bound_ms… (outcome '' when no attempt was made)
-local id, status = ARGV[1], ARGV[3]
+local id, status, reason = ARGV[1], ARGV[4], ARGV[5]
 local h = redis.call('HMGET', KEYS[1], 'f', 'ff', 'st', 'ch', 'x', 'mg', 'at', 'db', 'su')
 if h[2] == ARGV[2] then return 1 end
 if h[1] ~= ARGV[2] or (FINAL[h[3]] and ARGV[7] == '') then return 0 end
-local reason = ARGV[4]
 local now = math.floor(now_us() / 1000)
 if h[9] and (status == 'retrying' or status == 'queued') then
   status, reason = 'cancelled', 'superseded'  -- a newer one came during the call
@@ -35,12 +34,12 @@ if FINAL[status] then
     took(KEYS[5], 's:' .. h[4] .. ':' .. r[2] .. ':', now - math.floor(tonumber(r[1]) / 1000),
          ARGV, 13)
   end
-  settle(KEYS[1], KEYS[2], KEYS[5], id, h[3], status, h[4], reason, now, tonumber(ARGV[6]))
-  if status ~= 'accepted' then give_back(KEYS[3], KEYS[4], id, tonumber(h[8])) end
+  settle(KEYS[1], KEYS[4], KEYS[5], id, h[3], status, h[4], reason, now, tonumber(ARGV[6]))
+  if status ~= 'accepted' then give_back(KEYS[2], KEYS[3], id, tonumber(h[8])) end
   return 1
 end
 
-local deadline, at = tonumber(h[5]), now + tonumber(ARGV[5])
+local deadline, at = tonumber(h[5]), now + tonumber(ARGV[3])
 if ARGV[7] == 'doubt' then redis.call('HINCRBY', KEYS[1], 'db', 1) end
 if status == 'unknown' then
   at = math.min(at, deadline)
@@ -49,5 +48,5 @@ elseif at > deadline - tonumber(h[6]) then
 end
 redis.call('HSET', KEYS[1], 'st', status)
 count(KEYS[5], h[3], status, h[4])
-look_again(KEYS[1], KEYS[2], id, at)
+look_again(KEYS[1], KEYS[4], id, at)
 return 1
