@@ -151,7 +151,7 @@ def test_the_status_of_a_refused_mail_says_why(house):
     assert again.status_code == 400
     assert again.json()["details"][0]["id"] == "KEYTURN-Suppressed"
     told = json.loads(house.cli("explain", "--reset", reset_id, "--json").stdout)
-    assert told["verdict"].startswith("It came back")
+    assert told["verdict"].startswith("It failed for good")
 
 
 def test_a_provider_that_fails_twice_is_tried_a_third_time(house):
