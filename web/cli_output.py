@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -23,15 +23,21 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, default=_as_json, ensure_ascii=False))
 
 
-def print_table(rows: Sequence[Mapping[str, Any]], *, nothing: str) -> None:
-    """Rows of the same fields; the sentence `nothing` when there are none."""
+def print_table(
+    rows: Sequence[Mapping[str, Any]], *, nothing: str, seldom: Collection[str] = ()
+) -> None:
+    """Rows of the same fields; the sentence `nothing` when there are none.
+
+    The fields `seldom` are left out where no row has them: lines shall fit a terminal.
+    """
     if not rows:
         click.echo(nothing)
         return
-    table = Table(*rows[0], box=None, pad_edge=False, header_style="bold")
+    shown = [n for n in rows[0] if n not in seldom or any(row[n] is not None for row in rows)]
+    table = Table(*shown, box=None, pad_edge=False, header_style="bold")
     for row in rows:
-        table.add_row(*(_cell(value) for value in row.values()))
-    _console().print(table)
+        table.add_row(*(_cell(row[name]) for name in shown))
+    _print(table)
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:
@@ -39,11 +45,16 @@ def print_facts(facts: Mapping[str, Any]) -> None:
     table = Table(box=None, pad_edge=False, show_header=False)
     for name, value in facts.items():
         table.add_row(Text(name, style="bold"), _cell(value))
-    _console().print(table)
+    _print(table)
 
 
-def _console() -> Console:
-    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else PIPE_COLUMNS)
+def _print(table: Table) -> None:
+    """Without the blanks that fill up a table's last column: people paste it into tickets."""
+    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else PIPE_COLUMNS)
+    with console.capture() as captured:
+        console.print(table)
+    for line in captured.get().splitlines():
+        click.echo(line.rstrip())
 
 
 def _cell(value: Any) -> Text:

@@ -18,6 +18,8 @@ from web.cli_suppressions import by_option, read_recipient
 from web.providers import ProviderView
 from web.verdict_words import SWITCHES, at
 
+SELDOM = ("tried again", "weight", "paused", "last switch")
+
 
 @click.group()
 def provider() -> None:
@@ -33,7 +35,7 @@ def list_providers(*, as_json: bool) -> None:
     if as_json:
         print_json([tell(view) for view in views])
         return
-    print_table([_row(view) for view in views], nothing="No provider is configured.")
+    print_table([_row(view) for view in views], nothing="No provider is configured.", seldom=SELDOM)
 
 
 @provider.command("pause")

@@ -12,6 +12,8 @@ from web.status import ProviderFigures, QueueView, StatusView, look_at_status
 from web.status_checks import find_troubles
 from web.status_schemas import write_status
 
+SELDOM = ("callbacks", "paused", "last switch")
+
 
 @click.command()
 @json_option
@@ -31,9 +33,10 @@ def status(*, as_json: bool) -> None:
 
 def _print(view: StatusView) -> None:
     click.echo()
-    print_table([_queue(each) for each in view.queues], nothing="")
+    print_table([_queue(each) for each in view.queues], nothing="", seldom=["paused"])
     click.echo()
-    print_table([_provider(each) for each in view.providers], nothing="No provider is configured.")
+    rows = [_provider(each) for each in view.providers]
+    print_table(rows, nothing="No provider is configured.", seldom=SELDOM)
     click.echo()
     facts: dict[str, Any] = {
         "open": _counts(dict(view.open)),
