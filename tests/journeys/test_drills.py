@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from contextlib import contextmanager
 
@@ -23,6 +24,7 @@ pytestmark = [pytest.mark.real_server, pytest.mark.timeout(180)]
 
 WHY = ("--reason", "a drill", "--by", "eve")
 OUT_OF_SERVICE = Answer.of_json(503, {"errors": [{"message": "out of service"}]})
+PAUSE_WORKS_WITHIN_SECONDS = 2
 UNLUCKY = ("kim", "lea", "max")
 ACCEPT_THEN_CUT = Answer(takes=True, how="cut")
 
@@ -284,6 +286,7 @@ def test_whoever_got_nothing_is_told_why_and_gets_it(town):
     town.ask_for("bob")
 
     town.cli("pause", "organisation", "demo", *WHY)
+    time.sleep(PAUSE_WORKS_WITHIN_SECONDS)
     town.ask_for("mia")
     wait_until(
         lambda: "demo has been paused by eve" in town.verdict("mia")["verdict"],
