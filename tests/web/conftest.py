@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from tests.builders import SECRET, a_user, an_organisation, some_services
-
-CHECKOUT = Path(__file__).resolve().parent.parent.parent
+from tests.command_zygote import Zygote
 
 
 @pytest.fixture
@@ -22,26 +19,30 @@ def services(real_client):
     return services
 
 
+@pytest.fixture(scope="session")
+def zygote(tmp_path_factory):
+    zygote = Zygote(tmp_path_factory.mktemp("commands"))
+    yield zygote
+    zygote.close()
+
+
 @pytest.fixture
-def run(services, real_redis_url, tmp_path):
+def run(run_any):
+    """Runs `keyturn …`."""
+    return run_any
+
+
+@pytest.fixture
+def run_any(services, real_redis_url, tmp_path, zygote):
     """Runs a command in a process of its own: it sets up the logs of a whole process."""
 
     def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("KEYTURN_")}
-        return subprocess.run(
-            [sys.executable, "-m", "web.cli", *arguments],
-            cwd=CHECKOUT,
-            env=inherited
-            | {
-                "KEYTURN_REDIS_URL": real_redis_url,
-                "KEYTURN_SECRET_KEYS": SECRET,
-                "KEYTURN_DATA_DIR": str(tmp_path),
-                **environ,
-            },
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=30,
-        )
+        own = {
+            "KEYTURN_REDIS_URL": real_redis_url,
+            "KEYTURN_SECRET_KEYS": SECRET,
+            "KEYTURN_DATA_DIR": str(tmp_path),
+        }
+        return zygote.run(arguments, inherited | own | environ)
 
     return run

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -31,26 +29,11 @@ def services(real_client):
 
 
 @pytest.fixture
-def run(services, real_redis_url, tmp_path):
-    """Runs a command in a process of its own: it sets up the logs of a whole process."""
+def run(run_any):
+    """Runs `keyturn webhook …`."""
 
     def run(*arguments: str, allow_private: bool = False) -> subprocess.CompletedProcess[str]:
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith("KEYTURN_")}
-        own = {
-            "KEYTURN_REDIS_URL": real_redis_url,
-            "KEYTURN_SECRET_KEYS": SECRET,
-            "KEYTURN_DATA_DIR": str(tmp_path),
-            "KEYTURN_WEBHOOK_ALLOW_PRIVATE": str(allow_private),
-        }
-        return subprocess.run(
-            [sys.executable, "-m", "web.cli", "webhook", *arguments],
-            cwd=CHECKOUT,
-            env=inherited | own,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=30,
-        )
+        return run_any("webhook", *arguments, KEYTURN_WEBHOOK_ALLOW_PRIVATE=str(allow_private))
 
     return run
 
