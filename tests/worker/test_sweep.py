@@ -224,7 +224,7 @@ def test_a_sweeper_outlives_a_server_that_died(tmp_path, own_server, sweeping):
         reset_id = overdue(fresh, fresh.record())
 
         wait_until(lambda: reset_id in [hint.about for hint in hints.published])
-        assert fresh.dues.workers_seen(Queue.URGENT) == ["urgent w1"]
+        wait_until(lambda: fresh.dues.workers_seen(Queue.URGENT) == ["urgent w1"])
 
 
 @pytest.mark.real_server
