@@ -35,6 +35,9 @@ def main() -> None:
     """Measure, then print."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="What Keyturn costs.")
     parser.add_argument("--seconds", type=float, help=f"of each run; {RUN_SECONDS:g} by default")
+    parser.add_argument(
+        "--users", type=int, help="how many there are; as many as needed by default"
+    )
     parser.add_argument("--quick", action="store_true", help="all in under a minute, less exact")
     parser.add_argument("measures", nargs="*", metavar="|".join(MEASURES), choices=[*MEASURES, []])
     chosen = parser.parse_args()
@@ -46,7 +49,7 @@ def main() -> None:
         print(f"measuring {name} …", flush=True)
         # One each: what one measure leaves behind is work for the workers of the next.
         number = users if chosen.quick else MOST_USERS.get(name, users)
-        with open_site(users=number) as site:
+        with open_site(users=chosen.users or number) as site:
             rows += MEASURES[name](site, seconds=seconds)
             machine = machine_facts(site.client.info("server"))
     print_rows(rows, machine)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
-from bench.batch_delay import measure_delay
+from bench.batch_delay import measure_delay, rounds_of
 from bench.figures import Row, middle
 from bench.processes import Program, wait_until
 from bench.site import Site
@@ -30,10 +30,13 @@ DRAIN_SECONDS = 300
 
 def measure_batch(site: Site, *, seconds: float) -> list[Row]:
     """The price first, then the delay."""
-    return [*_measure_price(site), *measure_delay(site, seconds=seconds)]
+    return [
+        *_measure_price(site, rounds_of(seconds, ROUNDS)),
+        *measure_delay(site, seconds=seconds),
+    ]
 
 
-def _measure_price(site: Site) -> list[Row]:
+def _measure_price(site: Site, rounds: int) -> list[Row]:
     """CPU of a worker per mail, sent singly and together, in turns."""
     part = site.users // PARTS
     alone: list[float] = []
@@ -42,7 +45,7 @@ def _measure_price(site: Site) -> list[Row]:
         stack.enter_context(stub_running(site))
         urgent = stack.enter_context(worker_running(site))
         bulk = stack.enter_context(worker_running(site, Queue.BULK))
-        for round_number in range(ROUNDS + 1):  # the first warms up
+        for round_number in range(rounds + 1):  # the first warms up
             first = round_number * 2 * part
             number = min(SINGLES, part)
             with _priced(site, urgent, number, alone) as is_over:

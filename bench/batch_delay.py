@@ -15,9 +15,10 @@ from bench.working import preload_bulk, stub_running, worker_running
 from shared.models import Queue
 from shared.store.pauses import Scope
 
-ROUNDS = 3
+ROUNDS = 5
 RATE_PER_SECOND = 40
-LEAST_CALLED = 1000  # users who are called for; the batch is for the others
+MOST_CALLED = 1000  # users who are called for; the batch is for the others
+SHORTEST_SECONDS = 1.0  # of a run that is worth repeating
 WARM_UP_SECONDS = 1
 DRAIN_SECONDS = 300
 MOST_TIMES_LATER = 2.0
@@ -25,13 +26,14 @@ MOST_TIMES_LATER = 2.0
 
 def measure_delay(site: Site, *, seconds: float) -> list[Row]:
     """Calls for single resets: at rest and while a batch drains, in turns; while it is paused."""
-    house = _House(site, users=max(LEAST_CALLED, int(RATE_PER_SECOND * seconds)))
+    house = _House(site, users=min(MOST_CALLED, site.users // 2))
+    rounds = rounds_of(seconds, ROUNDS)
     rest: dict[str, float] = {}
     draining: dict[str, float] = {}
     with house.open():
         house.call(WARM_UP_SECONDS)
         house.record_batch()
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             rest |= house.call(seconds)
             with house.bulk_running():
                 draining |= house.call(seconds)
@@ -41,7 +43,7 @@ def measure_delay(site: Site, *, seconds: float) -> list[Row]:
         house.record_batch()
         site.services.pauses.pause(Scope.QUEUE, Queue.BULK, by="bench", reason="measured")
         with house.bulk_running():
-            paused = house.call(seconds * ROUNDS)
+            paused = house.call(seconds * rounds)
         arrived = house.arrivals()
     # After the last of the batch has left nothing drains any more.
     draining = {reset_id: at for reset_id, at in draining.items() if at < max(sent_at)}
@@ -58,6 +60,11 @@ def measure_delay(site: Site, *, seconds: float) -> list[Row]:
             most=0,
         ),
     ]
+
+
+def rounds_of(seconds: float, rounds: int) -> int:
+    """How often a run is repeated: not at all when it is too short to say anything."""
+    return rounds if seconds >= SHORTEST_SECONDS else 1
 
 
 class _House:

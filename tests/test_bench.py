@@ -14,7 +14,8 @@ pytest.importorskip("psutil", reason="comes with the extra `bench`")
 
 def run(measure):
     """The rows of a short run."""
-    command = [sys.executable, "-m", "bench", "--quick", "--seconds", "0.3", measure]
+    options = ("--quick", "--seconds", "0.3", "--users", "400")
+    command = [sys.executable, "-m", "bench", *options, measure]
     done = subprocess.run(
         command, cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=False
     )

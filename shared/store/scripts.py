@@ -23,7 +23,7 @@ Call: TypeAlias = tuple[Sequence[str], Sequence[Argument]]  # keys and arguments
 SharingCall: TypeAlias = tuple[tuple[str, ...], tuple[Argument, ...]]
 
 # How many calls one script makes in the place of many: Redis serves nobody else meanwhile.
-MOST_TOGETHER = 30
+MOST_TOGETHER = 20
 MOST_REST_SECONDS = 0.005  # after each, as long as it took: Redis is never ours for more than half
 
 # A script whose first line begins so may write on a full server, and says why; the others are
@@ -39,6 +39,7 @@ local function one(KEYS, ARGV)
 {script}
 end
 local n, k, a, answers = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), {{}}
+sums = {{}}
 for i = 1, n do
   local keys = {{unpack(KEYS, (i - 1) * k + 1, i * k)}}
   local arguments = {{unpack(ARGV, 4 + (i - 1) * a, 3 + i * a)}}
@@ -46,6 +47,7 @@ for i = 1, n do
   for j = 4 + n * a, #ARGV do arguments[#arguments + 1] = ARGV[j] end
   answers[i] = one(keys, arguments)
 end
+add_up()
 return answers
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 
 import pytest
@@ -15,6 +16,7 @@ from shared.store.scripts import MOST_TOGETHER
 from tests.store_builders import fresh_user, stores_of
 
 ACCEPTED = Finish(status=Status.ACCEPTED, outcome=Outcome.ACCEPTED, provider="p1")
+TIMED = re.compile("^s:.*:(b[0-9]+|ms)$")  # counts how long it took
 MORE_THAN_A_CHUNK = MOST_TOGETHER * 3
 
 
@@ -150,6 +152,25 @@ def test_one_outcome_is_noted_for_many_of_every_queue(stores):
     assert {stores.status(reset_id) for reset_id in ids} == {Status.ACCEPTED}
     assert not [i for i in ids for queue in DUE_QUEUES if stores.due_at(i, queue) is not None]
     assert stores.census() == stores.counted_now()
+
+
+def test_many_count_as_much_as_the_same_number_one_by_one(stores):
+    def totals_since(before):
+        return {n: v for n, v in (stores.counters.totals() - before).items() if not TIMED.search(n)}
+
+    before = stores.counters.totals()
+    claims = stores.resets.claim_many(record(stores, MOST_TOGETHER + 5))
+    stores.resets.mark_sending_many(marks(claims), provider="p1")
+    stores.resets.finish_many([(claim, ACCEPTED) for claim in claims])
+    together, between = totals_since(before), stores.counters.totals()
+
+    for reset_id in record(stores, MOST_TOGETHER + 5):
+        claim = stores.resets.claim(reset_id)
+        stores.resets.mark_sending(claim, provider="p1", recipient_digest="d")
+        stores.resets.finish(claim, ACCEPTED)
+
+    assert together == totals_since(between)
+    assert together["p:p1:accepted:n"] == together["out:bulk"] == MOST_TOGETHER + 5
 
 
 def test_who_lost_the_claim_notes_nothing(stores):

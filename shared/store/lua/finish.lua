@@ -21,9 +21,9 @@ if ARGV[7] ~= '' then
                cjson.encode({a[1], a[2], int(now), ARGV[7], ARGV[8], ARGV[9]}))
   end
   local name = 'p:' .. ARGV[11] .. ':' .. ARGV[7] .. ':'
-  redis.call('HINCRBY', KEYS[5], name .. 'n', 1)
-  redis.call('HINCRBY', KEYS[5], name .. 'ms', ARGV[10])
-  redis.call('HINCRBY', KEYS[5], name .. 'b' .. ARGV[12], 1)
+  add(KEYS[5], name .. 'n', 1)
+  add(KEYS[5], name .. 'ms', tonumber(ARGV[10]))
+  add(KEYS[5], name .. 'b' .. ARGV[12], 1)
 end
 if FINAL[h[3]] then return 1 end
 redis.call('HSET', KEYS[1], 'rs', reason)

@@ -9,11 +9,25 @@ end
 
 local function int(n) return string.format('%.0f', n) end
 
+-- The counters of a shard. Where many calls go together, each sum is written once, after the last.
+local sums
+local function add(m, field, n)
+  if not sums then return redis.call('HINCRBY', m, field, int(n)) end
+  sums[m] = sums[m] or {}
+  sums[m][field] = (sums[m][field] or 0) + n
+end
+
+local function add_up()
+  for m, fields in pairs(sums) do
+    for field, n in pairs(fields) do redis.call('HINCRBY', m, field, int(n)) end
+  end
+end
+
 local function count(m, from, to, channel)
   if from == to then return end
-  if from and not FINAL[from] then redis.call('HINCRBY', m, 'now:' .. from, -1) end
-  if not FINAL[to] then redis.call('HINCRBY', m, 'now:' .. to, 1) end
-  redis.call('HINCRBY', m, 'to:' .. channel .. ':' .. to, 1)
+  if from and not FINAL[from] then add(m, 'now:' .. from, -1) end
+  if not FINAL[to] then add(m, 'now:' .. to, 1) end
+  add(m, 'to:' .. channel .. ':' .. to, 1)
 end
 
 -- A time in a histogram; its upper bounds begin at bounds[first]. The caller hands its ARGV over:
@@ -24,8 +38,8 @@ local function took(m, name, ms, bounds, first)
   for i = #bounds, first, -1 do
     if ms <= tonumber(bounds[i]) then bucket = bounds[i] end
   end
-  redis.call('HINCRBY', m, name .. 'b' .. bucket, 1)
-  redis.call('HINCRBY', m, name .. 'ms', int(ms))
+  add(m, name .. 'b' .. bucket, 1)
+  add(m, name .. 'ms', ms)
 end
 
 -- Keep a key at least so long from now; what stands there may have to last longer.
@@ -81,7 +95,7 @@ local function settle(r, due, m, id, from, to, channel, reason, now, keep_ms)
   redis.call('PEXPIREAT', r, int(math.max(x, now) + keep_ms))
   count(m, from, to, channel)
   if from and not FINAL[from] then
-    redis.call('HINCRBY', m, 'out:' .. string.match(due, '[^:]+$'), 1)
+    add(m, 'out:' .. string.match(due, '[^:]+$'), 1)
   end
   tell(r, id, to, now)
 end
