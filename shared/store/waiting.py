@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -13,7 +14,7 @@ from shared.store.scripts import Argument, Scripts
 
 PARKED_SECONDS = 600.0  # paused ones are looked at so seldom that a hundred thousand cost little
 PARKED_SPREAD_SECONDS = 1200.0
-MOST_PER_STEP = 100  # due ones that one script looks at; Redis serves nobody else meanwhile
+MOST_PER_STEP = 25  # due ones that one script looks at; Redis serves nobody else meanwhile
 RELEASER_SECONDS = 10
 NO_PROVIDER = "provider_paused"  # why a reset waits whose providers are all paused
 FIELDS = {Scope.QUEUE: "q", Scope.CHANNEL: "ch", Scope.ORGANISATION: "o", Scope.PROVIDER: ""}
@@ -62,7 +63,15 @@ class WaitingStore:
         for pause in pauses:
             facts += [pause.scope.value, pause.name]
         calls = [((keys.due(tag, queue),), (tag, *facts)) for tag in keys.TAGS]
-        return sum(self._scripts.run("park", *call) for call in calls)
+        return sum(self._park(*call) for call in calls)
+
+    def _park(self, where: tuple[str], facts: Sequence[Argument]) -> int:
+        """One command, and as long a rest for whoever else needs Redis."""
+        began = time.monotonic()
+        parked: int = self._scripts.run("park", where, facts)
+        if parked:
+            time.sleep(time.monotonic() - began)
+        return parked
 
     def let_go(self, release: Release, place: WalkPlace) -> tuple[WalkPlace, Release]:
         """One step of a walk over all due sets; a step may meet nothing that waits."""
