@@ -28,7 +28,7 @@ MEASURES: dict[str, Callable[..., list[Row]]] = {
     "protocols": measure_protocols,
     "batch": measure_batch,
 }
-MOST_USERS = {"batch": 106_000}  # where more are needed; not in a quick run
+MAX_USERS = {"batch": 106_000}  # where more are needed; not in a quick run
 
 
 def main() -> None:
@@ -48,7 +48,7 @@ def main() -> None:
     for name in chosen.measures or MEASURES:
         print(f"measuring {name} …", flush=True)
         # One each: what one measure leaves behind is work for the workers of the next.
-        number = users if chosen.quick else MOST_USERS.get(name, users)
+        number = users if chosen.quick else MAX_USERS.get(name, users)
         with open_site(users=chosen.users or number) as site:
             rows += MEASURES[name](site, seconds=seconds)
             machine = machine_facts(site.client.info("server"))

@@ -13,46 +13,48 @@ from bench.processes import Program, free_port, is_listening, python_module, run
 from bench.site import Site
 from bench.working import preload_bulk, stub_running, worker_running
 from shared.models import Queue
-from shared.store.pauses import Scope
+from shared.store.admin.pauses import Scope
 
 ROUNDS = 5
 RATE_PER_SECOND = 40
-MOST_CALLED = 1000  # users who are called for; the batch is for the others
+MAX_CALLED = 1000  # users who are called for; the batch is for the others
 SHORTEST_SECONDS = 1.0  # of a run that is worth repeating
 WARM_UP_SECONDS = 1
 DRAIN_SECONDS = 300
-MOST_TIMES_LATER = 2.0
+MAX_TIMES_LATER = 2.0
 
 
 def measure_delay(site: Site, *, seconds: float) -> list[Row]:
     """Calls for single resets: at rest and while a batch drains, in turns; while it is paused."""
-    house = _House(site, users=min(MOST_CALLED, site.users // 2))
+    services = _House(site, users=min(MAX_CALLED, site.users // 2))
     rounds = rounds_of(seconds, ROUNDS)
     rest: dict[str, float] = {}
     draining: dict[str, float] = {}
-    with house.open():
-        house.call(WARM_UP_SECONDS)
-        house.record_batch()
+    with services.open():
+        services.call(WARM_UP_SECONDS)
+        services.record_batch()
         for _ in range(rounds):
-            rest |= house.call(seconds)
-            with house.bulk_running():
-                draining |= house.call(seconds)
-        with house.bulk_running():
-            wait_until(lambda: not house.waiting(), seconds=DRAIN_SECONDS)
-        sent_at = house.batch_arrivals()
-        house.record_batch()
+            rest |= services.call(seconds)
+            with services.bulk_running():
+                draining |= services.call(seconds)
+        with services.bulk_running():
+            wait_until(lambda: not services.waiting(), seconds=DRAIN_SECONDS)
+        sent_at = services.batch_arrivals()
+        services.record_batch()
         site.services.pauses.pause(Scope.QUEUE, Queue.BULK, by="bench", reason="measured")
-        with house.bulk_running():
-            paused = house.call(seconds * rounds)
-        arrived = house.arrivals()
+        with services.bulk_running():
+            paused = services.call(seconds * rounds)
+        arrived = services.arrivals()
     # After the last of the batch has left nothing drains any more.
     draining = {reset_id: at for reset_id, at in draining.items() if at < max(sent_at)}
-    number = f"{len(house.batch):,}"
+    number = f"{len(services.batch):,}"
     return [
         *_quantiles("at rest", rest, rest, arrived),
         *_quantiles(f"while {number} drain", draining, rest, arrived),
         *_quantiles(f"while {number} are paused", paused, rest, arrived),
-        Row(name="batch: recipients in all", value=len(sent_at), unit="", least=len(house.batch)),
+        Row(
+            name="batch: recipients in all", value=len(sent_at), unit="", least=len(services.batch)
+        ),
         Row(
             name="batch: calls that never arrived",
             value=len((rest | draining | paused).keys() - arrived.keys()),
@@ -139,4 +141,4 @@ def _quantiles(
     yield Row(name=f"… p99 of {len(waits)}", value=p99, unit="ms")
     if sent is not rest:
         times = p99 / quantile(waits_at_rest, 0.99)
-        yield Row(name=f"… p99 {name} / at rest", value=times, unit="", most=MOST_TIMES_LATER)
+        yield Row(name=f"… p99 {name} / at rest", value=times, unit="", most=MAX_TIMES_LATER)

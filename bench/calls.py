@@ -9,7 +9,7 @@ from typing import Any
 from bench.processes import ROOT, python_module
 from bench.site import Site
 
-MOST_REFUSED = 0.01  # a machine that stalls for longer than a timeout refuses a few
+MAX_REFUSED = 0.01  # a machine that stalls for longer than a timeout refuses a few
 
 
 class Callers:
@@ -31,7 +31,7 @@ class Callers:
         )
         figures: dict[str, Any] = json.loads(done.stdout)
         self._first += figures["calls"]
-        if figures["refused"] > figures["calls"] * MOST_REFUSED or not figures["calls"]:
+        if figures["refused"] > figures["calls"] * MAX_REFUSED or not figures["calls"]:
             log = self._site.log.read_text()[-2000:]
             raise SystemExit(f"{figures['refused']} calls were refused; the log ends:\n{log}")
         return figures

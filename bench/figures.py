@@ -36,7 +36,9 @@ def print_rows(rows: Sequence[Row], machine: dict[str, str]) -> None:
         table.add_column(head, justify="left" if head in ("figure", "") else "right")
     words = {None: "", True: "reached", False: "missed"}
     for row in rows:
-        table.add_row(row.name, f"{_spell(row.value)} {row.unit}", _aim(row), words[row.is_reached])
+        table.add_row(
+            row.name, f"{_format(row.value)} {row.unit}", _aim(row), words[row.is_reached]
+        )
     console = Console(width=110)
     console.print(table)
     console.print(", ".join(f"{name} {value}" for name, value in machine.items()))
@@ -50,9 +52,9 @@ def middle(values: Sequence[float]) -> float:
 
 def _aim(row: Row) -> str:
     if row.most is not None:
-        return f"≤ {_spell(row.most)}"
-    return f"≥ {_spell(row.least)}" if row.least is not None else ""
+        return f"≤ {_format(row.most)}"
+    return f"≥ {_format(row.least)}" if row.least is not None else ""
 
 
-def _spell(value: float) -> str:
+def _format(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -22,11 +22,11 @@ from bench.processes import Program, free_port, is_listening, python_module, run
 from bench.site import Site, open_site
 from bench.working import stub_running, worker_running
 from shared.models import Queue
-from shared.store.batch_records import Batch, BatchState
+from shared.store.batches import Batch, BatchState
 
 USERS = 1_000_000
-MOST_PROCESS_MB = 300.0
-MOST_REDIS_MB = 1024.0
+MAX_PROCESS_MB = 300.0
+MAX_REDIS_MB = 1024.0
 LOOK_EVERY_SECONDS = 0.5
 MEGABYTE = 1024 * 1024
 
@@ -67,11 +67,11 @@ def main() -> None:
     parser.add_argument("--most-seconds", type=float, default=1800.0)
     chosen = parser.parse_args()
     with open_site(users=chosen.users) as site:
-        rows = measure(site, most_seconds=chosen.most_seconds)
+        rows = measure(site, max_seconds=chosen.max_seconds)
         print_rows(rows, machine_facts(site.client.info("server")))
 
 
-def measure(site: Site, *, most_seconds: float) -> list[Row]:
+def measure(site: Site, *, max_seconds: float) -> list[Row]:
     """The steps in turn, each with its seconds; then the peaks."""
     port, rows = free_port(), []
     with ExitStack() as stack:
@@ -90,12 +90,12 @@ def measure(site: Site, *, most_seconds: float) -> list[Row]:
         stack.enter_context(peaks.watched())
         plan_id, seconds = _timed(lambda: _upload(site, port))
         rows.append(Row(name="file read and checked by HTTP", value=seconds, unit="s"))
-        _, seconds = _timed(lambda: _wait(site, plan_id, _is_planned, most_seconds))
+        _, seconds = _timed(lambda: _wait(site, plan_id, _is_planned, max_seconds))
         rows.append(Row(name="planned", value=seconds, unit="s"))
         lists = redis_megabytes(site) - before
         body = json.dumps({"planId": plan_id}).encode()
         _post(site, port, body, kind="application/json")
-        _, fed = _timed(lambda: _wait(site, plan_id, lambda batch: batch.is_fed, most_seconds))
+        _, fed = _timed(lambda: _wait(site, plan_id, lambda batch: batch.is_fed, max_seconds))
         batch = _find(site, plan_id)
     users = site.users
     peak = peaks.megabytes
@@ -104,15 +104,15 @@ def measure(site: Site, *, most_seconds: float) -> list[Row]:
         Row(name="enqueued, most of it sent meanwhile", value=fed, unit="s"),
         Row(name="enqueued", value=batch.recorded / fed, unit="/s"),
         Row(name="resets", value=batch.recorded, unit="", least=users),
-        Row(name="web process, peak", value=peak["web"], unit="MB", most=MOST_PROCESS_MB),
-        Row(name="worker, peak", value=peak["bulk worker"], unit="MB", most=MOST_PROCESS_MB),
+        Row(name="web process, peak", value=peak["web"], unit="MB", most=MAX_PROCESS_MB),
+        Row(name="worker, peak", value=peak["bulk worker"], unit="MB", most=MAX_PROCESS_MB),
         Row(name="Redis: the directory's users", value=before, unit="MB"),
         Row(name="Redis: … and the planned batch", value=lists, unit="MB more"),
         Row(
             name="Redis: batch and resets at the peak, without the users",
             value=peak["Redis"] - before,
             unit="MB",
-            most=MOST_REDIS_MB,
+            most=MAX_REDIS_MB,
         ),
     ]
 
@@ -164,11 +164,11 @@ def _is_planned(batch: Batch) -> bool:
     return batch.state is BatchState.PLANNED
 
 
-def _wait(site: Site, batch_id: str, is_true: Callable[[Batch], bool], most_seconds: float) -> str:
-    give_up_at = time.monotonic() + most_seconds
+def _wait(site: Site, batch_id: str, is_true: Callable[[Batch], bool], max_seconds: float) -> str:
+    give_up_at = time.monotonic() + max_seconds
     while not is_true(batch := _find(site, batch_id)):
         if time.monotonic() > give_up_at:
-            print(f"after {most_seconds:g} s: {batch.next_list} of {batch.lists} lists", flush=True)
+            print(f"after {max_seconds:g} s: {batch.next_list} of {batch.lists} lists", flush=True)
             break  # what was reached is told all the same
         time.sleep(LOOK_EVERY_SECONDS)
     return batch_id

@@ -16,7 +16,7 @@ from bench.figures import Row, middle
 from bench.processes import Program, free_port, is_listening, python_module, running
 from bench.site import Site, drained
 from shared.models import Queue
-from web.rpc.user_pb2 import PasswordResetRequest, PasswordResetResponse
+from web.rpc.generated.user_pb2 import PasswordResetRequest, PasswordResetResponse
 
 ROUNDS = 3
 WARM_UP_SECONDS = 0.5

@@ -1,4 +1,4 @@
-"""A house to measure in: a server of its own, settings, users, a token; all gone afterwards."""
+"""A services to measure in: a server of its own, settings, users, a token; all gone afterwards."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from bench.processes import free_port, running
 from shared.models import Organisation
 from shared.queue import HintPublisher, make_celery
 from shared.settings import Settings, load_settings
-from shared.store.caller_records import Grants
+from shared.store.callers import Grants
 from shared.store.connection import Client
 from shared.wiring import Services, build_services, connect_store
-from web.embedded import EmbeddedServer
+from web.up.valkey import EmbeddedServer
 
 ORG = "bench"
 MEMORY = Path("/dev/shm")  # noqa: S108 - where there is one, nobody's disk disturbs the figures

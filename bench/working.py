@@ -9,16 +9,16 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from bench.processes import Program, is_listening, python_module, running, wait_until
 from bench.site import ORG, Site
 from shared.errors import StoreUnavailableError
-from shared.hints import hint_at
 from shared.models import Channel, Queue
 from shared.policies import last_start_seconds
+from shared.queue import hint_at
 from shared.store.resets import NewReset
 
 HINTS_AHEAD = 300
 FEED_EVERY_SECONDS = 0.01
 LIFETIME_SECONDS = 3600.0
 RECORDED_TOGETHER = 50
-MOST_STALLS = 10
+MAX_STALLS = 10
 
 
 def stub_running(
@@ -72,7 +72,7 @@ def preload_bulk(site: Site, numbers: range) -> None:
 
 def _insist(site: Site, resets: list[NewReset]) -> None:
     """Record, again where the machine stood still for longer than a client waits."""
-    for _ in range(MOST_STALLS):
+    for _ in range(MAX_STALLS):
         with suppress(StoreUnavailableError):
             site.services.batch_resets.record(resets)
             return

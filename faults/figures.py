@@ -14,7 +14,7 @@ from rich.table import Table
 
 from faults.judge import Finding
 
-MOST_NAMED = 5
+MAX_NAMED = 5
 
 
 def print_verdict(
@@ -30,11 +30,11 @@ def print_verdict(
     console.print(table)
     facts = Table(title="What happened", title_justify="left", show_header=False)
     for name, value in figures.items():
-        facts.add_row(name, _spell(value))
+        facts.add_row(name, _format(value))
     console.print(facts)
     console.print(", ".join(f"{name} {value}" for name, value in machine.items()))
     for finding in findings:
-        for reset_id in finding.resets[:MOST_NAMED]:
+        for reset_id in finding.resets[:MAX_NAMED]:
             console.print(f"{finding.name}: {reset_id}", highlight=False)
     counts = {finding.name: finding.number for finding in findings}
     print(json.dumps({"verdict": counts, "figures": figures, "machine": machine}))
@@ -51,7 +51,7 @@ def cpu_seconds() -> float:
     return round(own.user + own.system + others.ru_utime + others.ru_stime, 1)
 
 
-def _spell(value: Any) -> str:
+def _format(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_spell(each)}" for name, each in value.items()) or "none"
+        return ", ".join(f"{name} {_format(each)}" for name, each in value.items()) or "none"
     return f"{value:,}" if isinstance(value, int | float) else str(value)

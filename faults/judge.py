@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from faults.evidence import FINAL, Evidence, Line
 from faults.people import Group
 
-MOST_COPIES = 2
+MAX_COPIES = 2
 ENDS = {Group.REFUSED: "failed", Group.STUBBORN: "expired"}  # how these have to end
 
 
@@ -34,7 +34,7 @@ def judge(evidence: Evidence) -> list[Finding]:
         (doubled_sms, "sent twice though the provider could be asked"),
         (doubled_email, "sent twice though no answer was cut short and no worker died in the call"),
         (changed, "copies that differ in code or Message-ID, or carry a code that does not work"),
-        (thrice, f"sent more than {MOST_COPIES} times"),
+        (thrice, f"sent more than {MAX_COPIES} times"),
         (unfinished, "neither final nor held in doubt, or the due set disagrees"),
         (untrue, "the record says something else than the ledger"),
         (unheard, "reported as delivered, noted with a 2xx, and the record does not say so"),
@@ -94,7 +94,7 @@ def changed(evidence: Evidence) -> Iterator[str]:
 
 
 def thrice(evidence: Evidence) -> Iterator[str]:
-    return (id_ for id_, lines in evidence.copies.items() if len(lines) > MOST_COPIES)
+    return (id_ for id_, lines in evidence.copies.items() if len(lines) > MAX_COPIES)
 
 
 def unfinished(evidence: Evidence) -> Iterator[str]:

@@ -23,7 +23,7 @@ class Plan:
     timeout_seconds: float = 3.0
     doubt_seconds: float = 3.0
     short_life_seconds: float = 24.0  # of the resets that run out of time
-    most_open: int = 1500  # accepted and not final; beyond, callers wait
+    max_open: int = 1500  # accepted and not final; beyond, callers wait
     is_provider_calm: bool = False  # the provider takes everything at once
 
     @property
@@ -61,7 +61,7 @@ QUICK = Plan(
     cuts=5,
     lease_seconds=7.1,
     timeout_seconds=2.0,
-    most_open=300,
+    max_open=300,
 )
 RELEASE = Plan(
     name="release",

@@ -8,7 +8,7 @@ from shared.store import keys
 from shared.store.connection import Client
 
 DUE = ("urgent", "bulk")
-MOST_AT_ONCE = 1000
+MAX_AT_ONCE = 1000
 
 
 class Records:
@@ -62,4 +62,4 @@ class Records:
 
 
 def _in_pieces(names: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (names[start : start + MOST_AT_ONCE] for start in range(0, len(names), MOST_AT_ONCE))
+    return (names[start : start + MAX_AT_ONCE] for start in range(0, len(names), MAX_AT_ONCE))

@@ -25,7 +25,7 @@ SHARE = 0.5  # of the messages are reported; the rest is known by its answer or 
 DELAY_SECONDS = (0.3, 5.0)
 LOOK_SECONDS = 0.1
 AGAIN_SECONDS = 1.0
-MOST_IN_A_POST = 100
+MAX_IN_A_POST = 100
 WORDS = {"sendgrid": ("processed", "delivered"), "twilio": ("sent", "delivered")}
 TIMES = 2
 
@@ -109,8 +109,8 @@ class Reporter(threading.Thread):
             else:
                 mails.append((report, word))
         self._dice.shuffle(mails)
-        for start in range(0, len(mails), MOST_IN_A_POST):
-            self._post_mails(mails[start : start + MOST_IN_A_POST])
+        for start in range(0, len(mails), MAX_IN_A_POST):
+            self._post_mails(mails[start : start + MAX_IN_A_POST])
 
     def _post_mails(self, some: Any) -> None:
         events = [

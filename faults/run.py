@@ -115,7 +115,7 @@ class Run:
     def _must_wait(self) -> bool:
         """True while callers are ahead: of the workers, or of what is to go wrong meanwhile."""
         is_behind = self._mischief is not None and self._mischief.is_behind
-        return self._open > self.plan.most_open or is_behind
+        return self._open > self.plan.max_open or is_behind
 
     def _prepare(self, call: Accepted, number: int) -> None:
         """A short life; or a record our code cannot work with: every other by its user."""

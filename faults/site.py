@@ -16,12 +16,12 @@ from faults.reports import Reporter, SendGridKey
 from shared.models import Organisation, Queue
 from shared.queue import HintPublisher, make_celery
 from shared.settings import load_settings
-from shared.store.caller_records import Grants
+from shared.store.callers import Grants
 from shared.wiring import build_services, connect_store
-from web.embedded import EmbeddedServer
+from web.up.valkey import EmbeddedServer
 
 START_SECONDS = 60.0
-MOST_AWAY_SECONDS = 0.6  # a killed server comes back within this
+MAX_AWAY_SECONDS = 0.6  # a killed server comes back within this
 WORKER_THREADS = 32
 ACCOUNT = "AC0123456789abcdef0123456789abcdef"
 AHEAD = Path(__file__).with_name("ahead")  # Pythons that find it are an hour ahead
@@ -125,7 +125,7 @@ class Site:
             command,
             environ=self.environ,
             log=self.folder / "server.log",
-            pause_seconds=lambda: self._dice.uniform(0, MOST_AWAY_SECONDS),
+            pause_seconds=lambda: self._dice.uniform(0, MAX_AWAY_SECONDS),
             prepare=self._prepare_server,
         )
         self.crew.add(server)

@@ -25,8 +25,8 @@ from faults.people import PREFIXES
 LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 CODE = re.compile(r"\b[2-9A-HJ-NP-Z]{4}-[2-9A-HJ-NP-Z]{4}\b")
 SLOW_SECONDS = 0.3
-MOST_TAKING_SECONDS = 0.01  # a caller gone before that is not served any more
-MOST_ANSWERING_SECONDS = 0.06
+MAX_TAKING_SECONDS = 0.01  # a caller gone before that is not served any more
+MAX_ANSWERING_SECONDS = 0.06
 LIST_LAG_SECONDS = 1.0  # how long Twilio's list does not show what was taken
 # What happens to a request, in shares; the rest is answered at once.
 FAULTS = {"429": 0.05, "500": 0.05, "cut": 0.04, "hang": 0.01, "slow": 0.03}
@@ -170,7 +170,7 @@ class Connection(asyncio.Protocol):
             return
         method, target, _ = self._received.split(b" ", 2)
         body, self._received = self._received[head_ends + 4 : whole], self._received[whole:]
-        pause = random.uniform(0, MOST_TAKING_SECONDS)
+        pause = random.uniform(0, MAX_TAKING_SECONDS)
         self._loop.call_later(pause, self._take, method.decode(), target.decode(), body)
 
     def _take(self, method: str, target: str, body: bytes) -> None:
@@ -187,7 +187,7 @@ class Connection(asyncio.Protocol):
             case "slow":
                 later(SLOW_SECONDS, self._transport.write, reply.spell())
             case _:
-                pause = random.uniform(0, MOST_ANSWERING_SECONDS)
+                pause = random.uniform(0, MAX_ANSWERING_SECONDS)
                 later(pause, self._transport.write, reply.spell())
 
 

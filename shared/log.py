@@ -81,7 +81,7 @@ def set_up_logging(level: str, *, service: str, stream: TextIO = sys.stdout) -> 
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
     ]
     structlog.configure(
-        processors=[*shared_steps, _name_service(service), _spell_error, _to_json],
+        processors=[*shared_steps, _name_service(service), _format_error, _to_json],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.BytesLoggerFactory(stream.buffer),
         cache_logger_on_first_use=True,
@@ -93,7 +93,7 @@ def set_up_logging(level: str, *, service: str, stream: TextIO = sys.stdout) -> 
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 _name_service(service),
-                _spell_error,
+                _format_error,
                 lambda *step: _to_json(*step).decode(),
             ],
         )
@@ -113,7 +113,7 @@ def _name_service(service: str) -> Any:
     return add
 
 
-def _spell_error(
+def _format_error(
     _logger: Any, _method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
     """An exception as its type and place: its text may hold what must not be logged."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import TypeAlias
@@ -243,3 +245,92 @@ class Receipt:
     """What a provider gives back when it accepts."""
 
     provider_message_id: str | None
+
+
+class EventType(StrEnum):
+    """What a provider reported about a message; as it stands in a reset's timeline."""
+
+    ACCEPTED = "accepted"  # the provider has the message
+    DEFERRED = "deferred"  # it has it, and tries again by itself
+    DELIVERED = "delivered"
+    UNDELIVERED = "undelivered"  # bounced, or the carrier gave up
+    FAILED = "failed"  # the provider refused it after all
+    COMPLAINED = "complained"  # the recipient called it spam
+    OPTED_OUT = "opted_out"  # the recipient wants no more
+
+
+# What a report makes of a reset, where it may still become that.
+STATUS_OF = {
+    EventType.ACCEPTED: Status.ACCEPTED,
+    EventType.DEFERRED: Status.ACCEPTED,
+    EventType.DELIVERED: Status.DELIVERED,
+    EventType.UNDELIVERED: Status.UNDELIVERED,
+    EventType.FAILED: Status.FAILED,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallbackEvent:
+    """One report about one reset, without the provider's own texts: they may name the address."""
+
+    reset_id: str
+    provider: str
+    event_id: str  # the provider's; the same report again has the same
+    type: EventType
+    at_ms: int | None = None  # when it happened, where the provider says so
+    message_id: str = ""  # as the receipt gave it
+    reason: str = ""  # a stable word of ours
+    detail: str = ""  # a sentence of ours for the operator
+    suppression: str = ""  # why the recipient must not be written to again
+
+    @property
+    def status(self) -> Status | None:
+        """What the reset becomes, where it may still become that."""
+        if self.type is EventType.FAILED and self.suppression == "opt_out":
+            return Status.SUPPRESSED
+        return STATUS_OF.get(self.type)
+
+    @property
+    def is_failure(self) -> bool:
+        """True when the message did not arrive."""
+        return self.type in (EventType.UNDELIVERED, EventType.FAILED)
+
+
+NONCE_BYTES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """What one recipient of a circular gets of their own."""
+
+    reset_id: ResetId
+    recipient: Recipient
+    message_id: str  # with angle brackets; the same on every attempt
+    values: Mapping[str, str] = field(repr=False)  # marker → what stands in its place
+
+
+@dataclass(frozen=True, slots=True)
+class Circular:
+    """A rendered mail with markers, and its copies."""
+
+    from_address: str
+    from_name: str
+    subject: str
+    text: str = field(repr=False)
+    html: str = field(repr=False)
+    language: str
+    copies: tuple[Copy, ...]
+
+    def of(self, copies: tuple[Copy, ...]) -> Circular:
+        """The same mail for these alone."""
+        return replace(self, copies=copies)
+
+
+def make_nonce() -> str:
+    """The part of a circular's markers that nobody can guess."""
+    return secrets.token_hex(NONCE_BYTES)
+
+
+def format_marker(nonce: str, name: str) -> str:
+    """A marker; its signs mean nothing in HTML and stay as they are when they are escaped."""
+    return f"-{nonce}.{name}-"

@@ -5,25 +5,131 @@ A hint only says "look at this one now". It may be lost, doubled or late: the du
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import queue as standard_queue
 import threading
 import time
+import uuid
 from collections.abc import Sequence
-from typing import Any
+from enum import StrEnum
+from typing import Any, NamedTuple
 
+import orjson
 import structlog
 from celery import Celery
 
-from shared.gauge import AT_ONCE, BrokerGauge, broker_errors, connect_impatiently, is_redis
-from shared.hints import HINT_LIFETIME_SECONDS, Hint, TaskEnvelope, spell_arguments
-from shared.models import Queue
+from shared.broker import AT_ONCE, BrokerDepth, broker_errors, connect_impatiently, is_redis
+from shared.models import Channel, Queue
 from shared.settings import Settings
+
+# How long a broker that looks at such things (RabbitMQ) keeps a hint; the sweepers give a new one.
+# Nothing in it asks a worker to look at its clock, which may be an hour ahead of the web's.
+HINT_LIFETIME_SECONDS = 30
+MAX_SHOWN_CHARACTERS = 100
+
+
+class Task(StrEnum):
+    """The names of the tasks, as Flower shows them."""
+
+    SEND_EMAIL = "keyturn.send_email"  # look at one reset
+    SEND_SMS = "keyturn.send_sms"
+    SEND_EMAILS = "keyturn.send_emails"  # look at many resets by e-mail, named between commas
+    APPLY_RECEIPTS = "keyturn.apply_receipts"  # what providers told of one shard's resets
+    FEED_BATCH = "keyturn.feed_batch"  # bring one batch further
+    SEND_WEBHOOK = "keyturn.send_webhook"  # tell one subscription what is due
+
+
+SENDING = {Channel.EMAIL: Task.SEND_EMAIL, Channel.SMS: Task.SEND_SMS}
+
+
+class Hint(NamedTuple):
+    """What to look at, by which task, on which queue."""
+
+    about: str  # an id, or ids between commas; nothing else
+    task: Task
+    queue: Queue
+
+
+def hint_at(reset_id: str, channel: Channel, queue: Queue) -> Hint:
+    """The hint at a reset."""
+    return Hint(reset_id, SENDING[channel], queue)
+
+
+def hint_at_receipts(shard: int) -> Hint:
+    """The hint at what providers told of a shard's resets."""
+    return Hint(str(shard), Task.APPLY_RECEIPTS, Queue.RECEIPTS)
+
+
+def hint_at_many(reset_ids: Sequence[str], queue: Queue) -> Hint:
+    """The hint at resets by e-mail that may go out in one call."""
+    return Hint(",".join(reset_ids), Task.SEND_EMAILS, queue)
+
+
+def format_arguments(about: str) -> str:
+    """A task's arguments as Flower shows them: many ids by their first ones and their number."""
+    if len(about) <= MAX_SHOWN_CHARACTERS:
+        return f"('{about}',)"
+    shown, number = about[:MAX_SHOWN_CHARACTERS].rpartition(",")[0], about.count(",") + 1
+    return f"('{shown},…' {number} in all,)"
+
+
+class TaskEnvelope:
+    """A task message as Celery and kombu make it, made once per task; filling one costs little.
+
+    `delay()` makes it anew each time, at ten times the price (bench/accept.py).
+    """
+
+    def __init__(self, app: Any) -> None:
+        """`app` is a Celery application; nothing is made before the first hint."""
+        self._app = app
+        self._made: dict[tuple[Task, Queue], dict[str, Any]] = {}
+
+    def fill(self, channel: Any, hint: Hint) -> bytes:
+        """The message of one hint."""
+        key = (hint.task, hint.queue)
+        if key not in self._made:
+            self._made[key] = self._make(channel, *key)
+        message = self._made[key]
+        task_id = str(uuid.uuid4())
+        arguments = [[hint.about], {}, message["embed"]]
+        return orjson.dumps(
+            {
+                **message["rest"],
+                "body": base64.b64encode(orjson.dumps(arguments)).decode(),
+                "headers": {
+                    **message["headers"],
+                    "id": task_id,
+                    "root_id": task_id,
+                    "argsrepr": format_arguments(hint.about),
+                },
+                "properties": {
+                    **message["properties"],
+                    "correlation_id": task_id,
+                    "delivery_tag": task_id,
+                },
+            }
+        )
+
+    def _make(self, channel: Any, task: Task, queue: Queue) -> dict[str, Any]:
+        made = self._app.amqp.as_task_v2("id", task.value, ("id",), {}, ignore_result=True)
+        message = channel.prepare_message(
+            "", 0, "application/json", "utf-8", made.headers, dict(made.properties)
+        )
+        message["properties"].update(
+            delivery_mode=2,
+            expiration=str(HINT_LIFETIME_SECONDS * 1000),
+            body_encoding="base64",
+            delivery_info={"exchange": "", "routing_key": queue.value},
+        )
+        rest = {k: v for k, v in message.items() if k.startswith("content-")}
+        return {"rest": rest, "embed": made.body[2], **message}
+
 
 log = structlog.get_logger()
 
-MOST_WAITING = 1000  # hints in the broker; more would only be memory
-MOST_AT_ONCE = 200
+MAX_WAITING = 1000  # hints in the broker; more would only be memory
+MAX_AT_ONCE = 200
 GATHER_SECONDS = 0.005  # between two trips to the broker: under load many hints share one
 REST_SECONDS = 0.5  # after a failure
 FAILING_SECONDS = 10.0  # how long one failure counts when nothing was to be published since
@@ -77,7 +183,7 @@ class HintPublisher:
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._envelope = TaskEnvelope(app)
-        self._gauge = BrokerGauge(app)
+        self._gauge = BrokerDepth(app)
         self._failed_at = -FAILING_SECONDS
         self._full: set[Queue] = set()  # lists in the broker that were too long when last seen
 
@@ -85,7 +191,7 @@ class HintPublisher:
         """Hand a hint to the thread; never waits, never fails."""
         if self._thread is None:
             self._start()
-        if self._hints.qsize() < MOST_WAITING:  # else the broker is away: sweepers find the reset
+        if self._hints.qsize() < MAX_WAITING:  # else the broker is away: sweepers find the reset
             self._hints.put(hint)
 
     def close(self) -> None:
@@ -153,7 +259,7 @@ class HintPublisher:
         hint = self._hints.get()
         while hint is not None:
             hints.append(hint)
-            if len(hints) >= MOST_AT_ONCE:
+            if len(hints) >= MAX_AT_ONCE:
                 return hints, False
             try:
                 hint = self._hints.get_nowait()
@@ -166,7 +272,7 @@ class HintPublisher:
         if is_last:
             return
         time.sleep(REST_SECONDS)
-        while self._hints.qsize() > MOST_AT_ONCE:
+        while self._hints.qsize() > MAX_AT_ONCE:
             self._hints.get_nowait()
 
     def _publish_all(self, channel: Any, hints: Sequence[Hint]) -> None:
@@ -178,13 +284,13 @@ class HintPublisher:
                     queue=hint.queue.value,
                     expiration=HINT_LIFETIME_SECONDS,
                     retry=False,
-                    argsrepr=spell_arguments(hint.about),
+                    argsrepr=format_arguments(hint.about),
                 )
             return
         for queue in {hint.queue for hint in hints}:
-            if queue in self._full and channel.client.llen(queue.value) > MOST_WAITING:
+            if queue in self._full and channel.client.llen(queue.value) > MAX_WAITING:
                 continue  # hints nobody takes are memory too; the sweepers find the resets
             texts = [self._envelope.fill(channel, h) for h in hints if h.queue is queue]
             self._full.discard(queue)
-            if channel.client.lpush(queue.value, *texts) > MOST_WAITING:
+            if channel.client.lpush(queue.value, *texts) > MAX_WAITING:
                 self._full.add(queue)

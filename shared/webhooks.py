@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import ipaddress
 import threading
 import time
 from collections.abc import Callable
@@ -16,20 +17,55 @@ from dataclasses import dataclass
 from datetime import datetime
 from email.message import Message
 from http import HTTPStatus
+from typing import TypeAlias
 from urllib.parse import urlsplit
 
 import orjson
 
 from shared.errors import ProviderError
-from shared.networks import is_public
 from shared.providers.http import Transport
-from shared.store.subscriptions import SECRET_PREFIX
-from shared.store.webhooks import Webhook
+from shared.store.webhooks.deliveries import Webhook
+from shared.store.webhooks.subscriptions import SECRET_PREFIX
+
+Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: an IPv4 address in its last 32 bits
+SITE_LOCAL = ipaddress.IPv6Network("fec0::/10")  # RFC 3879: out of use, and routed by some
+
+
+def is_public(text: str) -> bool:
+    """True for an address anybody on the Internet reaches; False for what is no address."""
+    try:
+        address: Address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return False
+    return all(_is_global(each) for each in (address, *_carried(address)))
+
+
+def _is_global(address: Address) -> bool:
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is not None or address in NAT64:
+            return True  # judged by what it carries
+        if address in SITE_LOCAL:
+            return False
+    is_odd = address.is_multicast or address.is_reserved or address.is_unspecified
+    return address.is_global and not is_odd
+
+
+def _carried(address: Address) -> list[Address]:
+    """The IPv4 addresses inside an IPv6 one, which a gateway would connect to."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return []
+    carried = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
+    if address in NAT64:
+        carried.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+    return [each for each in carried if each is not None]
+
 
 TIMEOUT_SECONDS = 10.0
 LONGEST_RETRY_AFTER_SECONDS = 86_400.0
-MOST_TRANSPORTS = 500
-MOST_URL_CHARACTERS = 500
+MAX_TRANSPORTS = 500
+MAX_URL_CHARACTERS = 500
 USER_AGENT = "Keyturn-Webhooks/1"
 
 
@@ -98,7 +134,7 @@ class Subscribers:
     def _transport(self, base_url: str) -> Transport:
         with self._lock:
             if base_url not in self._transports:
-                if len(self._transports) >= MOST_TRANSPORTS:  # who uses one still has it
+                if len(self._transports) >= MAX_TRANSPORTS:  # who uses one still has it
                     self._transports.clear()
                 self._transports[base_url] = Transport(
                     base_url, timeout_seconds=self._timeout_seconds, may_reach=self._may_reach
@@ -115,7 +151,7 @@ def sign(secret: str, webhook_id: str, at: int, body: bytes) -> str:
 
 def body_of(webhook: Webhook) -> bytes:
     """What a subscriber reads: ids, words and a moment; no address, no code."""
-    at = _spell(webhook.at)
+    at = _format(webhook.at)
     return orjson.dumps(
         {
             "type": webhook.event,
@@ -136,7 +172,7 @@ def body_of(webhook: Webhook) -> bytes:
 def body_of_test(subscription_id: str, org_id: str, at: datetime) -> bytes:
     """What `keyturn webhook test` sends."""
     data = {"subscriptionId": subscription_id, "orgId": org_id}
-    return orjson.dumps({"type": "webhook.test", "timestamp": _spell(at), "data": data})
+    return orjson.dumps({"type": "webhook.test", "timestamp": _format(at), "data": data})
 
 
 def read_url(text: str, *, allow_private: bool) -> str:
@@ -151,8 +187,8 @@ def read_url(text: str, *, allow_private: bool) -> str:
         port = parts.port
     except ValueError as error:
         raise ValueError("must be a URL such as https://hooks.example.com/keyturn") from error
-    if not url.isascii() or not url.isprintable() or " " in url or len(url) > MOST_URL_CHARACTERS:
-        raise ValueError(f"must be at most {MOST_URL_CHARACTERS} ASCII characters without blanks")
+    if not url.isascii() or not url.isprintable() or " " in url or len(url) > MAX_URL_CHARACTERS:
+        raise ValueError(f"must be at most {MAX_URL_CHARACTERS} ASCII characters without blanks")
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
         raise ValueError("must be a URL such as https://hooks.example.com/keyturn")
     if "@" in parts.netloc or parts.fragment:
@@ -172,7 +208,7 @@ def _is_number(host: str) -> bool:
     return ":" in host or host.replace(".", "").isdigit()
 
 
-def _spell(moment: datetime) -> str:
+def _format(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

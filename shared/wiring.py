@@ -15,35 +15,31 @@ from shared.languages import Languages
 from shared.models import Channel, Queue
 from shared.policies import allowed_regions
 from shared.settings import Settings
-from shared.store.audit import AuditStore
-from shared.store.batch_lists import BatchLists
-from shared.store.batch_resets import BatchResets
+from shared.store.admin.audit import AuditStore
+from shared.store.admin.circuits import CircuitStore
+from shared.store.admin.pauses import PauseStore, WeightStore
+from shared.store.admin.refusals import RefusalStore
+from shared.store.admin.statistics import CounterStore, SampleStore, ServerStore
 from shared.store.batches import BatchStore
+from shared.store.batches.lists import BatchLists
+from shared.store.batches.resets import BatchResets
 from shared.store.callers import CallerStore
-from shared.store.circuits import CircuitStore
 from shared.store.codes import CodeStore
 from shared.store.connection import Client, connect
-from shared.store.counters import CounterStore
 from shared.store.digests import Digests
-from shared.store.dues import DueStore
-from shared.store.durability import check_durability
+from shared.store.due_sets import DueStore, WaitingStore
 from shared.store.history import HistoryStore
 from shared.store.idempotency import IdempotencyStore
 from shared.store.limits import LimitStore
-from shared.store.pauses import PauseStore
 from shared.store.receipts import ReceiptStore
-from shared.store.refusals import RefusalStore
 from shared.store.resets import ResetStore
-from shared.store.samples import SampleStore
-from shared.store.server import ServerStore
-from shared.store.subscriptions import SubscriptionStore
+from shared.store.scripts import check_durability
 from shared.store.suppressions import SuppressionStore
-from shared.store.waiting import WaitingStore
-from shared.store.webhooks import WebhookStore
-from shared.store.weights import WeightStore
+from shared.store.webhooks.deliveries import WebhookStore
+from shared.store.webhooks.subscriptions import SubscriptionStore
 
 if TYPE_CHECKING:
-    from shared.hints import Hint
+    from shared.queue import Hint
 
 log = structlog.get_logger()
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from shared.models import Channel
-from shared.store.batch_lists import Entry
-from shared.store.batch_records import BatchState, NewBatch
+from shared.store.batches import BatchState, NewBatch
+from shared.store.batches.lists import ListEntry
 from shared.wiring import Services
 
 
 def a_batch(services: Services, *user_ids: str, since_ms: int = 0, **facts):
     """A batch for these users that stands in the store; gives it back."""
-    written = services.batch_lists.write(Entry(user_id, since_ms) for user_id in user_ids)
+    written = services.batch_lists.write(ListEntry(user_id, since_ms) for user_id in user_ids)
     values = {
         "batch_id": "b1",
         "mark": "m",

@@ -8,7 +8,7 @@ from typing import Any
 
 from shared.models import Organisation
 from shared.settings import Settings
-from shared.store.caller_records import Grants
+from shared.store.callers import Grants
 from shared.wiring import Services, build_services
 from tests.fakes import FakeHints
 

@@ -44,7 +44,7 @@ class Zygote:
 
 
 def serve() -> None:
-    import web.cli_batches  # noqa: F401 - loaded before the first fork
+    import web.cli.batches  # noqa: F401 - loaded before the first fork
     from web.cli import keyturn
 
     for line in sys.stdin:

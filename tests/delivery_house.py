@@ -60,7 +60,7 @@ def a_renderer(settings: Settings) -> MessageRenderer:
 
 
 @dataclass(frozen=True)
-class DeliveryHouse:
+class DeliveryServices:
     """What a test of deliveries holds in its hands."""
 
     services: Services
@@ -77,7 +77,7 @@ class DeliveryHouse:
     def circulars(self) -> Any:
         return a_renderer(self.services.settings).circulars
 
-    def with_services(self, **parts: Any) -> DeliveryHouse:
+    def with_services(self, **parts: Any) -> DeliveryServices:
         return replace(self, services=replace(self.services, **parts))
 
     def record(self, user_id="ada", **facts):
@@ -110,7 +110,7 @@ class DeliveryHouse:
 
 
 def a_delivery_house(client, *providers, renderer=None, **settings):
-    """A house with the user ada; `providers` of any channel, else one that takes everything."""
+    """A services with the user ada; `providers` of any channel, else one that takes everything."""
     services = some_services(client, **settings)
     an_organisation(services)
     a_user(services)
@@ -124,4 +124,4 @@ def a_delivery_house(client, *providers, renderer=None, **settings):
     )
     wanted = providers or (ScriptedProvider(), ScriptedProvider(channel=Channel.SMS))
     by_channel = {c: [p for p in wanted if p.channel is c] for c in Channel}
-    return DeliveryHouse(services, stores, by_channel, renderer)
+    return DeliveryServices(services, stores, by_channel, renderer)

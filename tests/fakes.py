@@ -8,8 +8,8 @@ from typing import Any
 import fakeredis
 from redis.client import Pipeline
 
-from shared.hints import Hint
 from shared.models import Queue
+from shared.queue import Hint
 
 
 class FakeHints:

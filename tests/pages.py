@@ -9,19 +9,19 @@ from typing import Any
 from shared.codes import Code
 from shared.links import default_link, short_link
 from shared.models import Channel
+from shared.recording import ResetRequest, record_reset
 from shared.wiring import build_services
 from tests.builders import a_settings, a_user, an_organisation
 from tests.fakes import FakeHints
-from web import create_app
-from web.house import open_house
-from web.pace import Pace
-from web.pages import PACE
-from web.recording import Order, record_reset
+from web.app import create_app
+from web.pages.enumeration import UniformDelay
+from web.pages.routes import PACE
+from web.services import build_web_services
 
 PATH = "/ui/password/reset"
 FRESH_PATH = "/ui/password/reset/fresh"
 PASSWORD = "Correct-horse-7"
-NO_PACE = Pace(places=50, least_seconds=0)
+NO_PACE = UniformDelay(places=50, least_seconds=0)
 
 
 @dataclass
@@ -82,7 +82,7 @@ def see(response: Any) -> Seen:
 class Visit:
     """A visitor, and the installation behind the pages."""
 
-    def __init__(self, client: Any, *, pace: Pace = NO_PACE, **settings: Any) -> None:
+    def __init__(self, client: Any, *, pace: UniformDelay = NO_PACE, **settings: Any) -> None:
         self.redis = client
         self.hints = FakeHints()
         facts = {"sms_countries": ("CH",)} | settings
@@ -98,8 +98,8 @@ class Visit:
         services = self.services
         user = services.directory.find_user(user_id)
         reset_id = services.digests.new_reset_id(user_id)
-        order = Order(user=user, organisation=None, channel=channel, reset_id=reset_id)
-        record_reset(open_house(services), order)
+        order = ResetRequest(user=user, organisation=None, channel=channel, reset_id=reset_id)
+        record_reset(build_web_services(services), order)
         return reset_id, services.codes.code(reset_id, services.codes.signing_key_id)
 
     def link(self, code: Code, user_id: str = "ada", **more: str) -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from shared.circulars import Circular, Copy, spell_marker
-from shared.models import Channel, Email, Receipt, Recipient, Sms
+from shared.models import Channel, Circular, Copy, Email, Receipt, Recipient, Sms, format_marker
 from shared.settings import Settings
 
 CODE = "ABCD-EFGH"
@@ -82,14 +81,14 @@ def a_copy(number: int = 1, address: str | None = None, **values: str) -> Copy:
         reset_id=f"7c0ffee{number}",
         recipient=Recipient(Channel.EMAIL, address or f"ada.lovelace{number}@example.com"),
         message_id=f"<7c0ffee{number}@keyturn.example>",
-        values={spell_marker(NONCE, name): value for name, value in (facts | values).items()},
+        values={format_marker(NONCE, name): value for name, value in (facts | values).items()},
     )
 
 
 def a_circular(*copies: Copy, **changes) -> Circular:
     """A mail that greets by name."""
     name, page_name, code = (
-        spell_marker(NONCE, each) for each in ("name.text", "name.html", "code.text")
+        format_marker(NONCE, each) for each in ("name.text", "name.html", "code.text")
     )
     facts = {
         "from_address": "no-reply@keyturn.example",

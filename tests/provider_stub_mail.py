@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-MOST_RECIPIENTS = 1000
-MOST_SUBSTITUTION_BYTES = 10_000
-MOST_NESTED = 4
+MAX_RECIPIENTS = 1000
+MAX_SUBSTITUTION_BYTES = 10_000
+MAX_NESTED = 4
 NAMED, UNNAMED = "@malformed.example", "@unnamed.example"
 
 
@@ -17,14 +17,14 @@ def complaints_about(mail: dict[str, Any]) -> list[dict[str, str | None]]:
     """What SendGrid would write into the `errors` of its 400; nothing when it takes the mail."""
     people = mail["personalizations"]
     addresses = [to["email"].lower() for person in people for to in person["to"]]
-    if len(addresses) > MOST_RECIPIENTS or len(set(addresses)) < len(addresses):
+    if len(addresses) > MAX_RECIPIENTS or len(set(addresses)) < len(addresses):
         return [_complaint("too many, or one more than once", "personalizations")]
     complaints = []
     for number, person in enumerate(people):
         place, values = f"personalizations.{number}", person.get("substitutions", {})
         if len(person["to"]) != 1 or person["to"][0]["email"].endswith(NAMED):
             complaints.append(_complaint("not a valid address", f"{place}.to.0.email"))
-        if sum(len((k + v).encode()) for k, v in values.items()) > MOST_SUBSTITUTION_BYTES:
+        if sum(len((k + v).encode()) for k, v in values.items()) > MAX_SUBSTITUTION_BYTES:
             complaints.append(_complaint("substitutions too large", f"{place}.substitutions"))
         if person["to"][0]["email"].endswith(UNNAMED):
             complaints.append(_complaint("invalid request", None))
@@ -46,7 +46,7 @@ def mail_of(mail: dict[str, Any], person: dict[str, Any]) -> dict[str, Any]:
 
 def substitute(text: str, values: dict[str, str]) -> str:
     """As SendGrid does it: what was put in is read again, so tags may stand in values."""
-    for _ in range(MOST_NESTED):
+    for _ in range(MAX_NESTED):
         for tag, value in values.items():
             text = text.replace(tag, value)
     return text

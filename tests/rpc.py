@@ -9,11 +9,13 @@ from typing import Any
 import grpc
 from google.rpc import status_pb2
 
-from web.house import House, open_house
 from web.rpc.calls import CALLS
+from web.rpc.generated.management_pb2 import (
+    SendHumanResetPasswordNotificationRequest as Notification,
+)
+from web.rpc.generated.zitadel_pb2 import ErrorDetail
 from web.rpc.grpc import serve
-from web.rpc.management_pb2 import SendHumanResetPasswordNotificationRequest as Notification
-from web.rpc.zitadel_pb2 import ErrorDetail
+from web.services import WebServices, build_web_services
 
 START_SECONDS = 10
 V1 = "/zitadel.management.v1.ManagementService/SendHumanResetPasswordNotification"
@@ -26,7 +28,7 @@ class RpcServer:
 
     def __init__(self, services: Any) -> None:
         self.port = 0
-        self.house: House = open_house(services)
+        self.services: WebServices = build_web_services(services)
         self._loop: asyncio.AbstractEventLoop
         self._stopping: asyncio.Event
         self._ready = threading.Event()
@@ -53,7 +55,7 @@ class RpcServer:
 
     async def _serve(self) -> None:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
-        await serve(self.house, "127.0.0.1:0", stopping=self._stopping, on_ready=self._note_port)
+        await serve(self.services, "127.0.0.1:0", stopping=self._stopping, on_ready=self._note_port)
 
     def _note_port(self, port: int) -> None:
         self.port = port

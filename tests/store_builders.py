@@ -10,10 +10,10 @@ from typing import Any
 from shared.models import Channel, Outcome, Queue, Status
 from shared.settings import Settings
 from shared.store import keys
-from shared.store.codes import CodeStore, Notice
-from shared.store.counters import CounterStore
+from shared.store.admin.statistics import CounterStore
+from shared.store.codes import CodeStore, CompletionNotice
 from shared.store.digests import Digests
-from shared.store.dues import DueStore
+from shared.store.due_sets import DueStore
 from shared.store.resets import Claim, Finish, NewReset, ResetStore
 
 SECRET = "a secret key of more than thirty-two characters"
@@ -55,7 +55,7 @@ class Stores:
 
     def notice(self, user_id=USER):
         fields = {"u": user_id, "o": "acme", "lg": "en", "kid": "k1"}
-        return Notice(self.digests.new_reset_id(user_id), 86400.0, fields)
+        return CompletionNotice(self.digests.new_reset_id(user_id), 86400.0, fields)
 
     def place(self, user_id=USER):
         return self.digests.user_place(user_id)

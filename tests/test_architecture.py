@@ -13,11 +13,12 @@ import pytest
 from flask import Flask
 
 from shared import errors, log
-from shared.hints import Task
 from shared.models import Queue
+from shared.queue import Task
 from shared.settings import PREFIX, Settings
 from tests.builders import some_services
-from web import create_app, problems
+from web import problems
+from web.app import create_app
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ("web", "worker", "shared")
@@ -131,10 +132,10 @@ def test_no_module_has_a_name_that_says_nothing():
 def test_tasks_are_registered_under_the_names_of_the_queue():
     from celery import Celery
 
-    from worker.tasks import Desk, register_tasks
+    from worker.tasks import TaskDependencies, register_tasks
 
     app = Celery(set_as_current=False)
-    register_tasks(app, Desk())
+    register_tasks(app, TaskDependencies())
 
     own = {name for name in app.tasks if not name.startswith("celery.")}
     assert own == {task.value for task in Task}

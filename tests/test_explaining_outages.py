@@ -8,15 +8,15 @@ import pytest
 
 from shared.errors import DoubtfulProviderError, TransientProviderError
 from shared.models import Receipt
-from shared.store.circuits import Told
+from shared.store.admin.circuits import CallTally
 from tests.delivery_house import ScriptedProvider
 from tests.test_explanations import Story
-from web.explaining import explain_user
-from web.facts import VerdictKind
+from web.explain.model import VerdictKind
+from web.explain.query import explain_user
 
 CUT = DoubtfulProviderError("answer_cut", "no answer came back")
 BUSY = TransientProviderError("http_503", "out of service")
-OUTAGE = Told(bad=1, is_outage=True, reason="http_503")
+OUTAGE = CallTally(bad=1, is_outage=True, reason="http_503")
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def story(client):
 
 
 def chain_words(story):
-    return [(step.step, step.words) for step in explain_user(story._house(None), "ada").chain]
+    return [(step.step, step.words) for step in explain_user(story._services(None), "ada").chain]
 
 
 def test_it_waits_for_a_provider_that_is_left_alone(story):

@@ -15,7 +15,7 @@ from shared.errors import (
     TransientProviderError,
 )
 from shared.models import Channel, Recipient, Status
-from shared.store.pauses import Scope
+from shared.store.admin.pauses import Scope
 from tests.builders import a_user
 from tests.callback_builders import (
     TWILIO_SID,
@@ -28,14 +28,14 @@ from tests.callback_builders import (
     twilio_headers,
     twilio_query,
 )
-from tests.delivery_house import DeliveryHouse, ScriptedProvider
+from tests.delivery_house import DeliveryServices, ScriptedProvider
 from tests.store_builders import Stores
 from tests.wire_v2 import WireV2
-from web.explaining import explain_reset, explain_user
-from web.facts import VerdictKind
-from web.house import open_house
-from web.verdicts import VERDICTS
-from worker.receipts import ReceiptDesk
+from web.explain.diagnosis import VERDICTS
+from web.explain.model import VerdictKind
+from web.explain.query import explain_reset, explain_user
+from web.services import build_web_services
+from worker.receipts import ReceiptProcessor
 
 KEY = SendGridKey()
 WHO = {"by": "eve", "reason": "a test"}
@@ -83,8 +83,8 @@ class Story(WireV2):
             ScriptedProvider(name="twilio", channel=Channel.SMS),
         )
         by_channel = {c: [p for p in wanted if p.channel is c] for c in Channel}
-        self.worker = DeliveryHouse(services, stores, by_channel)
-        services.dues.say_seen("urgent,receipts w1")
+        self.worker = DeliveryServices(services, stores, by_channel)
+        services.dues.heartbeat("urgent,receipts w1")
 
     def ask(self, channel="email", **headers):
         """The call, and the id of its reset."""
@@ -110,7 +110,7 @@ class Story(WireV2):
 
     def _apply(self, response):
         assert response.status_code == 204
-        desk = ReceiptDesk(self.services)
+        desk = ReceiptProcessor(self.services)
         for shard in self.services.receipts.shards_waiting():
             desk.apply(shard)
 
@@ -120,18 +120,18 @@ class Story(WireV2):
 
     def explain(self, *, later=None):
         """Why ada stands as she does."""
-        return explain_user(self._house(later), "ada").verdict
+        return explain_user(self._services(later), "ada").verdict
 
     def explain_one(self, reset_id):
-        house = self._house(None)
-        return explain_reset(house, house.resets.find(reset_id)).verdict
+        services = self._services(None)
+        return explain_reset(services, services.resets.find(reset_id)).verdict
 
     def chain(self):
-        return [step.step for step in explain_user(self._house(None), "ada").chain]
+        return [step.step for step in explain_user(self._services(None), "ada").chain]
 
-    def _house(self, later):
-        house = open_house(self.services)
-        return replace(house, dues=LaterDues(house.dues, later or timedelta()))
+    def _services(self, later):
+        services = build_web_services(self.services)
+        return replace(services, dues=LaterDues(services.dues, later or timedelta()))
 
 
 @pytest.fixture
@@ -276,7 +276,7 @@ def test_it_waits_in_a_queue(story):
 
 def test_it_waits_and_nobody_works(client):
     story = Story(client)
-    story.services.dues.forget_worker("urgent,receipts w1")
+    story.services.dues.deregister("urgent,receipts w1")
     story.ask()
 
     verdict = story.explain()
@@ -559,7 +559,7 @@ def test_no_verdict_names_an_address_or_a_code(story):
     story.tell_mail("bounce", story.send(), type="bounce", status="5.1.1")
     reset_id = story.ask("sms")
 
-    told = explain_user(open_house(story.services), "ada")
+    told = explain_user(build_web_services(story.services), "ada")
 
     text = repr((told.verdict, told.chain))
     assert "ada@example.com" not in text

@@ -8,12 +8,12 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from shared import tracing
-from shared.callback_events import CallbackEvent, EventType
 from shared.errors import TransientProviderError
+from shared.models import CallbackEvent, EventType
 from tests.builders import a_token
 from tests.delivery_house import TAKEN, ScriptedProvider, a_delivery_house
-from web import create_app
-from worker.receipts import ReceiptDesk
+from web.app import create_app
+from worker.receipts import ReceiptProcessor
 
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 CALLER_TRACE = 0x0AF7651916CD43DD8448EB211C80319C
@@ -32,37 +32,37 @@ def exporter():
 
 
 @pytest.fixture
-def house(fake_client):
+def services(fake_client):
     refused = TransientProviderError("http_503", "try ada@example.com later")
     return a_delivery_house(fake_client, ScriptedProvider(refused, TAKEN))
 
 
-def ask(house, **headers):
-    client = create_app(house.services).test_client()
-    told = {"Authorization": f"Bearer {a_token(house.services, 'ORG_OWNER')}"} | headers
+def ask(services, **headers):
+    client = create_app(services.services).test_client()
+    told = {"Authorization": f"Bearer {a_token(services.services, 'ORG_OWNER')}"} | headers
     return client.post("/users/ada/password/_reset", headers=told).headers["Keyturn-Reset-Id"]
 
 
-def live_through(house, **headers):
+def live_through(services, **headers):
     """A call, an attempt that fails, one that is taken, and the provider's report."""
-    reset_id = ask(house, **headers)
-    house.deliver(reset_id)
-    house.again(reset_id)
+    reset_id = ask(services, **headers)
+    services.deliver(reset_id)
+    services.again(reset_id)
     event = CallbackEvent(
         reset_id=reset_id,
         type=EventType.DELIVERED,
         provider="p1",
         message_id="m1",
-        at_ms=int(house.stores.now_ms()),
+        at_ms=int(services.stores.now_ms()),
         event_id="e1",
     )
-    for shard in house.services.receipts.receive("p1", [event]):
-        ReceiptDesk(house.services).apply(shard)
+    for shard in services.services.receipts.receive("p1", [event]):
+        ReceiptProcessor(services.services).apply(shard)
     return reset_id
 
 
-def test_one_trace_leads_from_the_call_to_the_provider_and_back(house, exporter):
-    reset_id = live_through(house, traceparent=CALLER)
+def test_one_trace_leads_from_the_call_to_the_provider_and_back(services, exporter):
+    reset_id = live_through(services, traceparent=CALLER)
 
     spans = exporter.get_finished_spans()
     assert {span.context.trace_id for span in spans} == {CALLER_TRACE}
@@ -91,17 +91,17 @@ def test_one_trace_leads_from_the_call_to_the_provider_and_back(house, exporter)
     assert statuses == ["retrying", "accepted"]
 
 
-def test_a_call_without_a_trace_begins_one(house, exporter):
-    live_through(house)
+def test_a_call_without_a_trace_begins_one(services, exporter):
+    live_through(services)
 
     traces = {span.context.trace_id for span in exporter.get_finished_spans()}
     assert len(traces) == 1
     assert CALLER_TRACE not in traces
 
 
-def test_no_span_holds_an_address_a_code_or_the_text_of_an_error(house, exporter):
-    reset_id = live_through(house)
-    code = house.services.codes.code(reset_id, house.services.codes.signing_key_id)
+def test_no_span_holds_an_address_a_code_or_the_text_of_an_error(services, exporter):
+    reset_id = live_through(services)
+    code = services.services.codes.code(reset_id, services.services.codes.signing_key_id)
 
     told = "\n".join(span.to_json() for span in exporter.get_finished_spans())
 
@@ -111,13 +111,13 @@ def test_no_span_holds_an_address_a_code_or_the_text_of_an_error(house, exporter
         assert secret not in told
 
 
-def test_a_call_by_rpc_is_a_trace_too(house, exporter):
-    app = create_app(house.services)
+def test_a_call_by_rpc_is_a_trace_too(services, exporter):
+    app = create_app(services.services)
     app.test_client().post(
         "/zitadel.user.v2.UserService/PasswordReset",
         json={"userId": "ada", "returnCode": {}},
         headers={
-            "Authorization": f"Bearer {a_token(house.services, 'ORG_OWNER')}",
+            "Authorization": f"Bearer {a_token(services.services, 'ORG_OWNER')}",
             "traceparent": CALLER,
         },
     )
@@ -127,21 +127,21 @@ def test_a_call_by_rpc_is_a_trace_too(house, exporter):
     assert {s.context.trace_id for s in exporter.get_finished_spans()} == {CALLER_TRACE}
 
 
-def test_what_machines_ask_all_day_is_not_traced(house, exporter):
-    create_app(house.services).test_client().get("/livez")
+def test_what_machines_ask_all_day_is_not_traced(services, exporter):
+    create_app(services.services).test_client().get("/livez")
 
     assert exporter.get_finished_spans() == ()
 
 
-def test_off_nothing_of_it_stands_in_the_record(house):
-    reset_id = ask(house, traceparent=CALLER)
+def test_off_nothing_of_it_stands_in_the_record(services):
+    reset_id = ask(services, traceparent=CALLER)
 
-    assert house.look(reset_id).trace is None
+    assert services.look(reset_id).trace is None
     assert tracing.span("x") is tracing.NO_SPAN
     assert not tracing.set_up_tracing("web", {})
 
 
-def test_a_traceparent_that_is_none_begins_a_trace(house, exporter):
-    ask(house, traceparent="banana")
+def test_a_traceparent_that_is_none_begins_a_trace(services, exporter):
+    ask(services, traceparent="banana")
 
     assert len({span.context.trace_id for span in exporter.get_finished_spans()}) == 1

@@ -14,11 +14,11 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families as families_of
 
 from shared.models import Outcome, Queue, Status
-from shared.store.circuits import Told
-from shared.store.subscriptions import EVENTS
+from shared.store.admin.circuits import CallTally
+from shared.store.webhooks.subscriptions import EVENTS
 from tests.builders import an_organisation, some_services
 from tests.store_builders import stores_of
-from web import create_app
+from web.app import create_app
 from web.cli import keyturn
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
@@ -43,7 +43,7 @@ def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def told(real_redis_url):
-    """/metrics of a house in which everything has happened once."""
+    """/metrics of a services in which everything has happened once."""
     from shared.store.connection import connect
 
     with connect(real_redis_url) as client:
@@ -56,12 +56,12 @@ def told(real_redis_url):
         stores.retry(stores.record("bob"))
         stores.doubt(stores.record("eve"))
         services.receipts.count("sendgrid", {"received": 1})
-        services.circuits.tell("outbox", Told(bad=1, switch=("smtp", "circuit")))
+        services.circuits.tell("outbox", CallTally(bad=1, switch=("smtp", "circuit")))
         client.hincrby("{kt:00}:m", "sw:outbox:smtp:circuit", 1)
         client.hset("{kt:00}:m", "last:sendgrid", 1_764_000_000_000)
         client.hincrby("{kt:00}:m", "d:email:sendgrid:b1000", 1)
         client.hincrby("{kt:00}:m", "w:told", 1)
-        services.dues.say_seen(f"{','.join(Queue)} of the test")
+        services.dues.heartbeat(f"{','.join(Queue)} of the test")
         return create_app(services).test_client().get("/metrics").text
 
 

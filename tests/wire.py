@@ -9,7 +9,7 @@ from shared.store import keys
 from shared.wiring import build_services
 from tests.builders import a_settings, a_token, a_user, an_organisation
 from tests.fakes import FakeHints
-from web import create_app
+from web.app import create_app
 
 V1 = "/management/v1/users/{}/password/_reset"
 BARE = "/users/{}/password/_reset"

@@ -16,7 +16,7 @@ from granian.log import LogLevels
 from shared.errors import SettingsError
 from shared.settings import Settings, load_settings
 from shared.wiring import check_server
-from web.child import end_with_parent
+from web.up.child import end_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 # Connections taken at a time. What waits beyond them in the kernel is reset when the server stops.
-MOST_CONNECTIONS = 1024
+MAX_CONNECTIONS = 1024
 HEADER_MILLISECONDS = 15_000  # also closes connections that are kept alive but idle
 STOP_SECONDS = 30
-MOST_HEADER_BYTES = 64 * 1024
+MAX_HEADER_BYTES = 64 * 1024
 
 
 def main() -> None:
@@ -65,17 +65,17 @@ def serve(settings: Settings, load: Callable[[int], WSGIApplication] | None = No
     `load` makes the application, given this process's id; another than ours for comparisons.
     """
     server = Granian(
-        "web.wsgi:build_app",
+        "web.app:build_app",
         address=settings.host,
         port=settings.port,
         interface=Interfaces.WSGI,
         workers=settings.web_processes,
         blocking_threads=settings.web_threads,
-        backlog=MOST_CONNECTIONS,
-        backpressure=MOST_CONNECTIONS,
+        backlog=MAX_CONNECTIONS,
+        backpressure=MAX_CONNECTIONS,
         http=HTTPModes.http1,
         http1_settings=HTTP1Settings(
-            header_read_timeout=HEADER_MILLISECONDS, max_buffer_size=MOST_HEADER_BYTES
+            header_read_timeout=HEADER_MILLISECONDS, max_buffer_size=MAX_HEADER_BYTES
         ),
         websockets=False,
         log_level=LogLevels.error,
@@ -90,7 +90,7 @@ def serve(settings: Settings, load: Callable[[int], WSGIApplication] | None = No
 def load_app(parent_pid: int) -> WSGIApplication:
     """The application, in a server process that ends with its parent."""
     end_with_parent(parent_pid)
-    from web.wsgi import build_app  # noqa: PLC0415  # after the fork, so no connection is shared
+    from web.app import build_app  # noqa: PLC0415  # after the fork, so no connection is shared
 
     try:
         return build_app()

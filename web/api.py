@@ -2,19 +2,89 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-import orjson
-from flask import Blueprint, Response, current_app, g, request
+from flask import Blueprint, Response, request
 
-from web.calls import Answer, Asked, send_notification
-from web.explaining import explain_reset, find_reset_for
-from web.house import House
-from web.json_bodies import read_body
-from web.listing import list_resets, read_page
-from web.requests import read_capped_body
-from web.resets import Credentials
-from web.schemas import SEND_NOTIFICATION, write_explanation, write_reset
+from web.explain.query import explain_reset, find_reset_for, list_resets, read_page
+from web.http import (
+    CallResponse,
+    RequestContext,
+    credentials,
+    current_services,
+    json_response,
+    request_context,
+    respond,
+)
+from web.middleware import read_capped_body
+from web.passwords import SetPasswordRequest, set_password
+from web.resets import (
+    PasswordResetRequest,
+    SendNotificationRequest,
+    request_password_reset,
+    request_reset,
+)
+from web.schemas import (
+    PASSWORD_RESET,
+    SEND_NOTIFICATION,
+    SET_PASSWORD,
+    read_body,
+    write_code,
+    write_completed,
+    write_details,
+    write_explanation,
+    write_reset,
+)
+from web.services import WebServices
+
+
+def send_notification(
+    services: WebServices, asked: RequestContext, fields: Mapping[str, Any]
+) -> CallResponse:
+    """Send Reset Password Notification (v1)."""
+    wanted = SendNotificationRequest(
+        user_id=fields.get("user_id") or "",
+        type=fields.get("type"),
+        idempotency_key=asked.idempotency_key,
+        request_id=asked.request_id,
+    )
+    recorded = request_reset(services, asked.credentials, wanted)
+    return CallResponse(write_details(recorded), recorded.reset_id)
+
+
+def reset_password(
+    services: WebServices, asked: RequestContext, fields: Mapping[str, Any]
+) -> CallResponse:
+    """PasswordReset (v2): a message with a link, or the code in the answer."""
+    link = fields.get("send_link") or {}
+    wanted = PasswordResetRequest(
+        user_id=fields.get("user_id") or "",
+        returns_code=fields.get("return_code") is not None,
+        notification_type=link.get("notification_type"),
+        url_template=link.get("url_template"),
+        idempotency_key=asked.idempotency_key,
+        request_id=asked.request_id,
+    )
+    recorded, code = request_password_reset(services, asked.credentials, wanted)
+    told = write_details(recorded) | (write_code(code) if code else {})
+    return CallResponse(told, recorded.reset_id)
+
+
+def change_password(
+    services: WebServices, asked: RequestContext, fields: Mapping[str, Any]
+) -> CallResponse:
+    """SetPassword (v2): by code, by the current password, or by permission."""
+    new_password = fields.get("new_password") or {}
+    wanted = SetPasswordRequest(
+        user_id=fields.get("user_id") or "",
+        password=new_password.get("password") or "",
+        change_required=new_password.get("change_required") or False,
+        verification_code=fields.get("verification_code"),
+        current_password=fields.get("current_password"),
+    )
+    return CallResponse(write_completed(set_password(services, asked.credentials, wanted)))
+
 
 api = Blueprint("api", __name__)
 
@@ -24,54 +94,43 @@ api = Blueprint("api", __name__)
 def send_reset_password_notification(user_id: str) -> Response:
     """Send Reset Password Notification (v1)."""
     fields = read_body(read_capped_body(), SEND_NOTIFICATION) | {"user_id": user_id}
-    return tell(send_notification(house(), asked(), fields))
+    return respond(send_notification(current_services(), request_context(), fields))
 
 
 @api.get("/keyturn/v1/resets")
 def show_resets() -> Response:
     """Resets the caller may see, newest first, page by page."""
-    page = list_resets(house(), credentials(), read_page(request.args))
+    page = list_resets(current_services(), credentials(), read_page(request.args))
     told = [write_reset(reset, recipient=recipient) for reset, recipient in page.resets]
-    return answer({"resets": told, "nextPageToken": page.token})
+    return json_response({"resets": told, "nextPageToken": page.token})
 
 
 @api.get("/keyturn/v1/resets/<reset_id>")
 def show_reset(reset_id: str) -> Response:
     """A reset's status and timeline."""
-    reset, recipient = find_reset_for(house(), credentials(), reset_id)
-    return answer(write_reset(reset, recipient=recipient))
+    reset, recipient = find_reset_for(current_services(), credentials(), reset_id)
+    return json_response(write_reset(reset, recipient=recipient))
 
 
 @api.get("/keyturn/v1/resets/<reset_id>/explanation")
 def explain_one_reset(reset_id: str) -> Response:
     """Why a reset stands as it does, and what to do next."""
-    reset, _ = find_reset_for(house(), credentials(), reset_id)
-    return answer(write_explanation(explain_reset(house(), reset)))
+    reset, _ = find_reset_for(current_services(), credentials(), reset_id)
+    return json_response(write_explanation(explain_reset(current_services(), reset)))
 
 
-def house() -> House:
-    """The services this application was made with."""
-    services: House = current_app.extensions["keyturn"]
-    return services
+api_v2 = Blueprint("api_v2", __name__)
 
 
-def credentials() -> Credentials:
-    """Who asks."""
-    return Credentials(
-        request.headers.get("Authorization"), request.headers.get("x-zitadel-orgid") or None
-    )
+@api_v2.post("/v2/users/<user_id>/password_reset")
+def reset_user_password(user_id: str) -> Response:
+    """PasswordReset: a message with a link, or the code in the answer."""
+    fields = read_body(read_capped_body(), PASSWORD_RESET) | {"user_id": user_id}
+    return respond(reset_password(current_services(), request_context(), fields))
 
 
-def asked() -> Asked:
-    """What stands beside the body."""
-    return Asked(credentials(), request.headers.get("Idempotency-Key"), g.request_id)
-
-
-def tell(told: Answer) -> Response:
-    """The answer to one of ZITADEL's calls."""
-    return answer(told.body, headers={"Keyturn-Reset-Id": told.reset_id} if told.reset_id else None)
-
-
-def answer(body: dict[str, Any], *, headers: dict[str, str] | None = None) -> Response:
-    """A JSON answer."""
-    return Response(orjson.dumps(body), mimetype="application/json", headers=headers)
+@api_v2.post("/v2/users/<user_id>/password")
+def set_user_password(user_id: str) -> Response:
+    """SetPassword: by code, by the current password, or by permission."""
+    fields = read_body(read_capped_body(), SET_PASSWORD) | {"user_id": user_id}
+    return respond(change_password(current_services(), request_context(), fields))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
 import structlog
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
@@ -14,25 +18,40 @@ from shared.errors import (
     NotFoundError,
     UnauthenticatedError,
 )
-from shared.wiring import Services
-from web.api import answer, api, house
-from web.api_batches import api_batches
-from web.api_levers import api_levers
-from web.api_v2 import api_v2
-from web.api_webhooks import api_webhooks
-from web.callbacks import callbacks
-from web.docs import docs
-from web.faces import choose_face
-from web.health import health
-from web.house import open_house
-from web.inbox import inbox
-from web.page_refusals import is_page, show_fault
-from web.pages import pages
+from shared.log import set_up_logging
+from shared.queue import HintPublisher, make_celery
+from shared.settings import PREFIX, load_settings
+from shared.tracing import set_up_tracing
+from shared.wiring import Services, build_services, check_keys, connect_store
+from web.admin.api import api_levers
+from web.api import api, api_v2
+from web.batches.api import api_batches
+from web.callbacks import callbacks, warn_of_unverifiable
+from web.http import current_services, json_response
+from web.middleware import BodyReaders, bodies_that_end, set_up_requests, traced
+from web.monitoring.health import health
+from web.openapi.document import docs
+from web.pages.dev_inbox import inbox
+from web.pages.errors import is_page, show_fault
+from web.pages.routes import pages
 from web.problems import UNEXPECTED, Problem, describe
-from web.receiving import warn_of_unverifiable
-from web.requests import set_up_requests
-from web.rpc.http import RpcApplication
-from web.traced import traced
+from web.rpc.http import RpcApplication, is_rpc
+from web.services import build_web_services
+from web.webhooks.api import api_webhooks
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+
+def dispatch_by_path(flask_app: WSGIApplication, rpc_app: RpcApplication) -> WSGIApplication:
+    """One application of the two."""
+
+    def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        face = rpc_app if is_rpc(environ) else flask_app
+        return face(environ, start_response)
+
+    return application
+
 
 log = structlog.get_logger()
 
@@ -49,7 +68,7 @@ def create_app(services: Services) -> Flask:
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # its empty answer would call itself HTML
     app.url_map.strict_slashes = True
     app.url_map.merge_slashes = False
-    app.extensions["keyturn"] = open_house(services)
+    app.extensions["keyturn"] = build_web_services(services)
     set_up_requests(app)
     warn_of_unverifiable(services.settings)
     app.register_blueprint(api)
@@ -66,12 +85,12 @@ def create_app(services: Services) -> Flask:
     app.register_error_handler(HTTPException, _tell_http)
     app.register_error_handler(Exception, _tell_unexpected)
     rpc = RpcApplication(app.extensions["keyturn"])
-    app.wsgi_app = traced(choose_face(app.wsgi_app, rpc))  # type: ignore[assignment, method-assign]  # Flask's way
+    app.wsgi_app = traced(dispatch_by_path(app.wsgi_app, rpc))  # type: ignore[assignment, method-assign]  # Flask's way
     return app
 
 
 def _tell_caller(error: CallerError) -> Response:
-    services = house()
+    services = current_services()
     language = services.languages.choose_for_header(request.headers.get("Accept-Language"))
     problem = describe(error, services.languages, language)
     response = _problem_answer(problem)
@@ -82,7 +101,7 @@ def _tell_caller(error: CallerError) -> Response:
 
 def _tell_http(error: HTTPException) -> Response:
     if is_page(request.path):
-        return show_fault(house(), error)
+        return show_fault(current_services(), error)
     known = HTTP_ERRORS.get(type(error))
     if known is None and (error.code or 500) < 500:  # noqa: PLR2004
         known = InvalidRequestError
@@ -97,13 +116,34 @@ def _tell_http(error: HTTPException) -> Response:
 def _tell_unexpected(error: Exception) -> Response:
     log.error("request.failed", request_id=g.get("request_id"), exc_info=error)
     if is_page(request.path):
-        return show_fault(house(), error)
+        return show_fault(current_services(), error)
     return _problem_answer(UNEXPECTED)
 
 
 def _problem_answer(problem: Problem) -> Response:
-    response = answer(problem.as_json())
+    response = json_response(problem.as_json())
     response.status_code = problem.http_status
     if problem.retry_after_seconds is not None:
         response.headers["Retry-After"] = str(problem.retry_after_seconds)
     return response
+
+
+def build_app() -> WSGIApplication:
+    """The application of this process's environment.
+
+    The settings leave the environment: granian copies it into every request, secrets and all.
+
+    Raises:
+        SettingsError: a setting is wrong.
+    """
+    settings = load_settings(os.environ)
+    for name in [name for name in os.environ if name.startswith(PREFIX)]:
+        del os.environ[name]
+    set_up_logging(settings.log_level, service="web")
+    set_up_tracing("web", os.environ)
+    os.environ.pop("OTEL_EXPORTER_OTLP_HEADERS", None)  # may hold a key, and was read
+    hints = HintPublisher(make_celery(settings))
+    services = build_services(settings, client=connect_store(settings), hints=hints)
+    check_keys(services)
+    readers = BodyReaders(max_slow=max(1, settings.web_threads // 2))
+    return bodies_that_end(create_app(services), readers=readers)

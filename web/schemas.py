@@ -2,18 +2,134 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, NoReturn
 
-from marshmallow import fields, validates_schema
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, pre_load, validates_schema
 
 from shared.codes import Code
+from shared.errors import InvalidRequestError
 from shared.models import Attempt, DeliveryEvent, Reset
 from shared.store.resets import Recorded
-from web.completions import Completed
-from web.facts import Explanation
-from web.json_bodies import EnumValue, StrictBoolean, WireSchema, check_oneof
+from web.explain.model import Explanation
+from web.passwords import Completed
+
+SCHEMA = "_schema"  # marshmallow's place for what concerns no single field
+
+
+class EnumValue(fields.Field[str | int]):
+    """An enum as protobuf's JSON writes it: a name or whole number; which are known, others say."""
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> str | int:
+        if isinstance(value, str):
+            return value
+        if isinstance(value, int | float) and not isinstance(value, bool) and value == int(value):
+            return int(value)
+        raise ValidationError("must be the name or the number of an enum value")
+
+
+class StrictBoolean(fields.Field[bool]):
+    """true or false, and no word or number that could mean them."""
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> bool:
+        if not isinstance(value, bool):
+            raise ValidationError("must be true or false")
+        return value
+
+
+class WireSchema(Schema):
+    """Reads lowerCamelCase and snake_case, ignores unknown fields, as protobuf's JSON does."""
+
+    class Meta:
+        """Unknown fields are ignored."""
+
+        unknown = EXCLUDE
+
+    @pre_load
+    def _one_spelling(self, data: Any, **_: Any) -> dict[str, Any]:
+        if not isinstance(data, dict):
+            raise ValidationError("must be a JSON object")
+        spelled: dict[str, Any] = {}
+        for name, field in self.load_fields.items():
+            camel = field.data_key or name
+            values = [data[spelling] for spelling in {name, camel} if spelling in data]
+            if len(values) > 1:
+                raise ValidationError(f"{camel} stands there twice")
+            if values:
+                spelled[camel] = values[0]
+        return spelled
+
+
+def check_oneof(data: Mapping[str, Any], *names: str) -> None:
+    """Nothing, when at most one of the names has a value.
+
+    Raises:
+        ValidationError: more have.
+    """
+    if sum(data.get(name) is not None for name in names) > 1:
+        raise ValidationError(f"only one of {' and '.join(map(_camel, names))} may be given")
+
+
+def read_body(body: bytes, schema: WireSchema) -> dict[str, Any]:
+    """The body as the schema knows it; an empty one is an empty object.
+
+    Raises:
+        InvalidRequestError: it is not one JSON object of this shape.
+    """
+    try:
+        text = body.decode("utf-8")
+        data = json.loads(
+            text, object_pairs_hook=_sound_object, parse_constant=_no_constants
+        ) if text.strip(" \t\r\n") else {}  # fmt: skip
+        if not isinstance(data, dict):
+            raise InvalidRequestError("the body must be one JSON object")
+        loaded: dict[str, Any] = schema.load(data)
+    except (ValidationError, ValueError, OverflowError, RecursionError) as error:
+        raise InvalidRequestError(_explain(error)) from error
+    return loaded
+
+
+def _explain(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        return "; ".join(_sentences(error.messages_dict))
+    if isinstance(error, _DuplicateKeyError):
+        return "the body names one field twice"
+    return "the body is not valid JSON"
+
+
+def _sentences(messages: Mapping[str, Any], place: str = "") -> Iterator[str]:
+    for name, found in messages.items():
+        here = place if name == SCHEMA else f"{place}.{name}".lstrip(".")
+        if isinstance(found, Mapping):
+            yield from _sentences(found, here)
+        else:
+            yield f"{here}: {' '.join(found)}".removeprefix(": ")
+
+
+class _DuplicateKeyError(ValueError):
+    """A JSON object has the same key twice."""
+
+
+def _sound_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object without a name twice, whose texts are Unicode: half a surrogate pair is none."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise _DuplicateKeyError
+    for value in found.values():
+        if isinstance(value, str):
+            value.encode()
+    return found
+
+
+def _no_constants(_: str) -> NoReturn:
+    raise ValueError
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(part.capitalize() for part in rest)
 
 
 class SendNotificationSchema(WireSchema):
@@ -67,14 +183,14 @@ PASSWORD_RESET = PasswordResetSchema()
 SET_PASSWORD = SetPasswordSchema()
 
 
-def spell(moment: datetime | None) -> str | None:
+def format_timestamp(moment: datetime | None) -> str | None:
     """RFC 3339 in UTC, to the microsecond."""
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ") if moment else None
 
 
 def write_details(recorded: Recorded) -> dict[str, Any]:
     """`zitadel.v1.ObjectDetails` as JSON."""
-    created = spell(recorded.created_at)
+    created = format_timestamp(recorded.created_at)
     return {
         "details": {
             "sequence": str(recorded.sequence),
@@ -95,7 +211,7 @@ def write_completed(completed: Completed) -> dict[str, Any]:
     return {
         "details": {
             "sequence": str(completed.sequence),
-            "changeDate": spell(completed.changed_at),
+            "changeDate": format_timestamp(completed.changed_at),
             "resourceOwner": completed.user.org_id,
         }
     }
@@ -111,10 +227,10 @@ def write_reset(reset: Reset, *, recipient: str | None) -> dict[str, Any]:
         "language": reset.language,
         "status": reset.status.value,
         "reason": reset.reason,
-        "createdAt": spell(reset.created_at),
-        "expiresAt": spell(reset.deadline_at),
-        "completedAt": spell(reset.completed_at),
-        "openedAt": spell(reset.opened_at),
+        "createdAt": format_timestamp(reset.created_at),
+        "expiresAt": format_timestamp(reset.deadline_at),
+        "completedAt": format_timestamp(reset.completed_at),
+        "openedAt": format_timestamp(reset.opened_at),
         "recipient": recipient,
         "requestId": reset.request_id,
         "batchId": reset.batch_id,
@@ -127,8 +243,8 @@ def _write_attempt(attempt: Attempt) -> dict[str, Any]:
     return {
         "number": attempt.number,
         "provider": attempt.provider,
-        "startedAt": spell(attempt.started_at),
-        "finishedAt": spell(attempt.finished_at),
+        "startedAt": format_timestamp(attempt.started_at),
+        "finishedAt": format_timestamp(attempt.finished_at),
         "outcome": attempt.outcome.value if attempt.outcome else None,
         "providerMessageId": attempt.provider_message_id,
         "detail": attempt.detail,
@@ -137,7 +253,7 @@ def _write_attempt(attempt: Attempt) -> dict[str, Any]:
 
 def _write_event(event: DeliveryEvent) -> dict[str, Any]:
     return {
-        "at": spell(event.at),
+        "at": format_timestamp(event.at),
         "type": event.type,
         "provider": event.provider,
         "detail": event.detail,
@@ -151,6 +267,7 @@ def write_explanation(told: Explanation) -> dict[str, Any]:
         "next": told.verdict.next_step,
         "kind": told.verdict.kind.value,
         "chain": [
-            {"at": spell(each.at), "step": each.step, "words": each.words} for each in told.chain
+            {"at": format_timestamp(each.at), "step": each.step, "words": each.words}
+            for each in told.chain
         ],
     }

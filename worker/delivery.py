@@ -2,30 +2,69 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Callable, Iterable
 
 import structlog
 
 from shared import tracing
 from shared.errors import PermanentProviderError, ProviderError, StoreUnavailableError
-from shared.hints import hint_at
 from shared.models import Channel, Message, Outcome, Status
 from shared.providers import Provider, SearchableProvider
+from shared.queue import hint_at
 from shared.settings import LEASE_SLACK_SECONDS
-from shared.store.claims import Claim, ClaimOverError, Finish, TooLateError
+from shared.store.resets import Claim, ClaimOverError, Finish, TooLateError
 from shared.wiring import Services
-from worker import verdicts
-from worker.bulk import BulkDelivery
-from worker.choice import ProviderChoice
-from worker.circuits import ProviderWatch
-from worker.insistence import insist
-from worker.letters import Circulars, Letter, Renderer
-from worker.lost_claims import LostClaims
+from worker import outcomes
+from worker.bulk.delivery import BulkDelivery
+from worker.messages import Circulars, OutgoingMessage, Renderer
+from worker.outcomes import NotSentError, retry_until
 from worker.pauses import PauseView
 from worker.preparation import Preparation
-from worker.verdicts import SettledError
+from worker.provider_health import ProviderHealth
+from worker.routing import ProviderRouter
 
 log = structlog.get_logger()
+
+MAX_NOTED = 10_000  # beyond, leases end by themselves
+
+
+class LostClaims:
+    """Notes them, and has them given back once Redis answers; threads may share it."""
+
+    def __init__(self, recall: Callable[[str], bool]) -> None:
+        """`recall` makes a reset due again, when nobody is at the provider with it."""
+        self._recall = recall
+        self._noted: set[str] = set()
+        self._lock = threading.Lock()
+
+    def note(self, reset_ids: Iterable[str]) -> None:
+        """Whether these were claimed, nobody knows."""
+        with self._lock:
+            if len(self._noted) < MAX_NOTED:
+                self._noted.update(reset_ids)
+
+    def recall(self) -> int:
+        """Give back what was noted; gives how many resets are due again. A sweeper's chore.
+
+        Raises:
+            StoreUnavailableError: Redis still does not answer; the rest is tried again.
+        """
+        recalled = 0
+        while reset_id := self._take():
+            try:
+                recalled += self._recall(reset_id)
+            except BaseException:
+                self.note([reset_id])
+                raise
+        if recalled:
+            log.info("claims.recalled", number=recalled)
+        return recalled
+
+    def _take(self) -> str | None:
+        with self._lock:
+            return self._noted.pop() if self._noted else None
 
 
 class Delivery:
@@ -33,25 +72,25 @@ class Delivery:
 
     def __init__(
         self,
-        house: Services,
+        services: Services,
         providers: dict[Channel, list[Provider[Message]]],
         renderer: Renderer,
     ) -> None:
         """All parts may be fakes."""
-        self.watch = ProviderWatch(
+        self.watch = ProviderHealth(
             {provider.name for channel in providers.values() for provider in channel},
-            circuits=house.circuits,
-            pauses=PauseView(house.pauses),
-            weights=house.weights,
-            probe_seconds=house.settings.provider_timeout_seconds + LEASE_SLACK_SECONDS,
+            circuits=services.circuits,
+            pauses=PauseView(services.pauses),
+            weights=services.weights,
+            probe_seconds=services.settings.provider_timeout_seconds + LEASE_SLACK_SECONDS,
         )
-        self.lost_claims = LostClaims(house.waiting.recall)
-        self._house, self._choice = house, ProviderChoice(providers, self.watch)
-        self._preparation = Preparation(house, self._choice, renderer)
+        self.lost_claims = LostClaims(services.waiting.recall)
+        self._services, self._choice = services, ProviderRouter(providers, self.watch)
+        self._preparation = Preparation(services, self._choice, renderer)
 
     def many(self, circulars: Circulars) -> BulkDelivery:
         """The delivery of many at once, by the same providers and rules."""
-        return BulkDelivery(self._house, self._preparation, self._choice, self.watch, circulars)
+        return BulkDelivery(self._services, self._preparation, self._choice, self.watch, circulars)
 
     def deliver(self, reset_id: str) -> str:
         """Do what is due for a reset now; the answer is a word for the logs."""
@@ -74,7 +113,7 @@ class Delivery:
 
     def _claim(self, reset_id: str) -> Claim | None:
         try:
-            return self._house.resets.claim(reset_id)
+            return self._services.resets.claim(reset_id)
         except StoreUnavailableError:
             self.lost_claims.note([reset_id])
             raise
@@ -86,36 +125,36 @@ class Delivery:
             if found is None and claim.is_doubtful:
                 self._choice.admit(claim, letter.provider.name)
             return found or self._hand_over(claim, letter)
-        except SettledError as settled:
+        except NotSentError as settled:
             finish = settled.finish
             if finish.status.is_final:
                 log.info("reset.settled", status=finish.status.value, reason=finish.reason)
             return finish
         except StoreUnavailableError:
             log.warning("store.unavailable", during="delivery")
-            return verdicts.store_away(claim)
+            return outcomes.store_away(claim)
 
-    def _find(self, claim: Claim, letter: Letter) -> Finish | None:
+    def _find(self, claim: Claim, letter: OutgoingMessage) -> Finish | None:
         """A doubtful attempt that the provider turns out to have, where it can be asked."""
         provider = letter.provider
         if not claim.is_doubtful:
             return None
         if not isinstance(provider, SearchableProvider):
-            verdicts.check_may_resend(claim, self._house.settings, can_ask=False)
+            outcomes.check_may_resend(claim, self._services.settings, can_ask=False)
             return None
         try:
             receipt = provider.find(letter.message)
         except ProviderError as error:
             log.warning("provider.unasked", provider=letter.provider.name, reason=error.reason)
-            delay = verdicts.doubt_seconds(claim.reset, self._house.settings)
-            raise SettledError(verdicts.later(claim, "in_doubt", delay)) from error
+            delay = outcomes.doubt_seconds(claim.reset, self._services.settings)
+            raise NotSentError(outcomes.later(claim, "in_doubt", delay)) from error
         if receipt is None:
-            verdicts.check_may_resend(claim, self._house.settings, can_ask=True)
+            outcomes.check_may_resend(claim, self._services.settings, can_ask=True)
             return None
         log.info("attempt.found", provider=letter.provider.name)
-        return verdicts.accepted(letter.provider.name, receipt, Outcome.FOUND, 0)
+        return outcomes.accepted(letter.provider.name, receipt, Outcome.FOUND, 0)
 
-    def _hand_over(self, claim: Claim, letter: Letter) -> Finish:
+    def _hand_over(self, claim: Claim, letter: OutgoingMessage) -> Finish:
         """The one call to the provider."""
         provider = letter.provider
         number = self._mark_sending(claim, letter)
@@ -129,33 +168,33 @@ class Delivery:
         took = _since_ms(began)
         self.watch.note_good(provider.name, claim.reset.reset_id)
         log.info("attempt.accepted", provider=provider.name, attempt=number, duration_ms=took)
-        return verdicts.accepted(provider.name, receipt, Outcome.ACCEPTED, took)
+        return outcomes.accepted(provider.name, receipt, Outcome.ACCEPTED, took)
 
-    def _mark_sending(self, claim: Claim, letter: Letter) -> int:
-        if not verdicts.may_begin(claim, self._house.settings):
-            raise SettledError(verdicts.later(claim, "lease_too_short", 0))
-        digest = self._house.suppressions.digest(letter.recipient)
+    def _mark_sending(self, claim: Claim, letter: OutgoingMessage) -> int:
+        if not outcomes.may_begin(claim, self._services.settings):
+            raise NotSentError(outcomes.later(claim, "lease_too_short", 0))
+        digest = self._services.suppressions.digest(letter.recipient)
         try:
-            return self._house.resets.mark_sending(
+            return self._services.resets.mark_sending(
                 claim,
                 provider=letter.provider.name,
                 recipient_digest=digest,
                 switch=letter.switch,
             )
         except (ClaimOverError, TooLateError) as error:
-            raise SettledError(verdicts.unmarked(claim, error)) from error
+            raise NotSentError(outcomes.unmarked(claim, error)) from error
 
     def _note_failure(
-        self, claim: Claim, letter: Letter, error: ProviderError, duration_ms: int
+        self, claim: Claim, letter: OutgoingMessage, error: ProviderError, duration_ms: int
     ) -> Finish:
         reset, name = claim.reset, letter.provider.name
         self.watch.note_failure(name, reset.reset_id, error)
         if isinstance(error, PermanentProviderError) and error.suppression:
             self._suppress(claim, letter, error.suppression)
-        finish = verdicts.failed(
+        finish = outcomes.failed(
             reset,
             error,
-            self._house.settings,
+            self._services.settings,
             provider=name,
             has_another=self._choice.has_another(reset, name),
             duration_ms=duration_ms,
@@ -170,20 +209,20 @@ class Delivery:
         )
         return finish
 
-    def _suppress(self, claim: Claim, letter: Letter, reason: str) -> None:
-        suppressions, source = self._house.suppressions, letter.provider.name
-        insist(
+    def _suppress(self, claim: Claim, letter: OutgoingMessage, reason: str) -> None:
+        suppressions, source = self._services.suppressions, letter.provider.name
+        retry_until(
             claim.lease_ends,
             lambda: suppressions.add(letter.recipient, reason=reason, source=source),
         )
         log.warning("suppression.added", reason=reason, provider=source)
 
     def _conclude(self, claim: Claim, finish: Finish) -> str:
-        if not insist(claim.lease_ends, lambda: self._house.resets.finish(claim, finish)):
+        if not retry_until(claim.lease_ends, lambda: self._services.resets.finish(claim, finish)):
             log.warning("attempt.stale", status=finish.status.value)
         if finish.outcome and finish.status is Status.RETRYING and not finish.delay_seconds:
             reset = claim.reset  # on to the next provider, at once
-            self._house.hints.publish(hint_at(reset.reset_id, reset.channel, reset.queue))
+            self._services.hints.publish(hint_at(reset.reset_id, reset.channel, reset.queue))
         return finish.status.value
 
 

@@ -9,17 +9,17 @@ from collections.abc import Callable
 import structlog
 
 from shared.models import Queue, Reset
-from shared.store.claims import Claim, Finish
-from shared.store.pauses import Pause, PauseStore, Release, Scope
-from shared.store.waiting import (
-    MOST_PER_STEP,
+from shared.store.admin.pauses import Pause, PauseStore, Release, Scope
+from shared.store.due_sets import (
+    MAX_PER_STEP,
     PARKED_SECONDS,
     PARKED_SPREAD_SECONDS,
     WaitingStore,
-    WalkPlace,
+    WalkCursor,
 )
-from worker import verdicts
-from worker.verdicts import SettledError
+from shared.store.resets import Claim, Finish
+from worker import outcomes
+from worker.outcomes import NotSentError
 
 log = structlog.get_logger()
 
@@ -51,18 +51,18 @@ class PauseView:
         """Nothing, when the reset may go out.
 
         Raises:
-            SettledError: its queue, channel or organisation is paused; it waits.
+            NotSentError: its queue, channel or organisation is paused; it waits.
             StoreUnavailableError: nobody can say.
         """
         for pause in self.all():
             if covers(pause, claim.reset):
-                raise SettledError(parked(claim, f"paused_{pause.scope}"))
+                raise NotSentError(parked(claim, f"paused_{pause.scope}"))
 
 
 def parked(claim: Claim, reason: str) -> Finish:
     """Another look so much later that many cost little; whoever resumes makes it due at once."""
     delay = PARKED_SECONDS + random.uniform(0, PARKED_SPREAD_SECONDS)
-    return verdicts.later(claim, reason, delay)
+    return outcomes.later(claim, reason, delay)
 
 
 def covers(pause: Pause, reset: Reset) -> bool:
@@ -93,7 +93,7 @@ class PauseKeeper:
         """`now` gives Redis's time in ms; `worker` is how this process is known."""
         self._pauses, self._waiting, self._queues = pauses, waiting, queues
         self._worker, self._now_ms = worker, now
-        self._walks: dict[str, tuple[float, WalkPlace]] = {}  # release → when begun, how far
+        self._walks: dict[str, tuple[float, WalkCursor]] = {}  # release → when begun, how far
 
     def park(self) -> int:
         """Let what is due and paused wait; gives how many of it."""
@@ -103,7 +103,7 @@ class PauseKeeper:
             while time.monotonic() < until:
                 parked = self._waiting.park(queue, pauses)
                 number += parked
-                if parked < MOST_PER_STEP:
+                if parked < MAX_PER_STEP:
                     break
         return number
 
@@ -117,7 +117,7 @@ class PauseKeeper:
 
     def _walk(self, release: Release) -> int:
         before = release.moved
-        begun, place = self._walks.get(release.release_id) or (self._now_ms(), WalkPlace())
+        begun, place = self._walks.get(release.release_id) or (self._now_ms(), WalkCursor())
         until = time.monotonic() + STEP_SECONDS
         while time.monotonic() < until and not place.is_over(release):
             place, release = self._waiting.let_go(release, place)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import random
+import time
+from collections.abc import Callable
+from time import monotonic
+
 import structlog
 
 from shared.codes import Code
@@ -13,16 +18,117 @@ from shared.errors import (
 )
 from shared.models import Kind, Message, Organisation, Recipient, Status, User, UserState
 from shared.policies import check_recipient
-from shared.store.claims import Claim, Finish
+from shared.store.batches import BatchState
+from shared.store.resets import Claim, Finish
 from shared.store.suppressions import Suppression
 from shared.wiring import Services
-from worker import verdicts
-from worker.batch_states import BatchStates
-from worker.choice import Choice, ProviderChoice
-from worker.letters import Letter, Renderer
-from worker.organisations import Organisations
+from worker import outcomes
+from worker.messages import OutgoingMessage, Renderer
+from worker.outcomes import NotSentError
 from worker.pauses import PauseView
-from worker.verdicts import SettledError
+from worker.routing import Choice, ProviderRouter
+
+KNOWN_SECONDS = 1.0
+MAX_KNOWN = 1024
+LEAST_WAIT_SECONDS = 3.0  # of a reset whose batch was just paused
+MAX_WAIT_SECONDS = 60.0
+
+
+class BatchStates:
+    """Checks claims. Safe for threads: dict operations alone."""
+
+    def __init__(self, services: Services, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` counts seconds and never goes back."""
+        self._services, self._clock = services, clock
+        self._known: dict[str, tuple[float, tuple[BatchState, float] | None]] = {}
+
+    def check(self, claim: Claim) -> None:
+        """Nothing, when the reset may go out.
+
+        Raises:
+            NotSentError: its batch is paused or cancelled.
+            StoreUnavailableError: nobody can say.
+        """
+        batch_id = claim.reset.batch_id
+        found = self._state(batch_id) if batch_id else None
+        if found is None:
+            return
+        state, changed_at = found
+        if state is BatchState.PAUSED:
+            self._refresh(claim)
+            raise NotSentError(outcomes.later(claim, "batch_paused", _wait(claim, changed_at)))
+        if state is BatchState.CANCELLED:
+            raise NotSentError(_cancelled(claim))
+
+    def _refresh(self, claim: Claim) -> None:
+        """A pause costs nobody its code: what was never tried lives anew from its last look."""
+        reset = claim.reset
+        if not reset.attempts:
+            lifetime = self._services.settings.lifetime_seconds(reset.channel)
+            self._services.batch_resets.refresh(reset.user_id, reset.reset_id, lifetime)
+
+    def _state(self, batch_id: str) -> tuple[BatchState, float] | None:
+        now = self._clock()
+        known = self._known.get(batch_id)
+        if known is not None and now - known[0] < KNOWN_SECONDS:
+            return known[1]
+        if len(self._known) >= MAX_KNOWN:
+            self._known.clear()
+        found = self._services.batches.state(batch_id)
+        told = (found[0], found[1].timestamp() if found[1] else 0.0) if found else None
+        self._known[batch_id] = (now, told)
+        return told
+
+
+def _wait(claim: Claim, paused_at: float) -> float:
+    """The longer a pause lasts, the seldomer its resets are looked at."""
+    since = claim.now.timestamp() - paused_at
+    longest = min(max(since, LEAST_WAIT_SECONDS), MAX_WAIT_SECONDS)
+    return random.uniform(longest / 2, longest)
+
+
+def _cancelled(claim: Claim) -> Finish:
+    if (
+        claim.is_doubtful
+    ):  # the provider may have it: no second copy, its word or the deadline ends it
+        left = (claim.reset.deadline_at - claim.now).total_seconds()
+        return outcomes.later(claim, "batch_cancelled", left)
+    return outcomes.ended(Status.CANCELLED, "batch_cancelled")
+
+
+REMEMBERED_SECONDS = 2.0  # how late a changed name or language is noticed
+MAX_REMEMBERED = 4096
+
+
+class Organisations:
+    """Remembers what was found, and that nothing was. Safe for threads: dict operations alone."""
+
+    def __init__(
+        self,
+        find: Callable[[str], Organisation | None],
+        *,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        """`find` asks the store; `clock` counts seconds."""
+        self._find, self._clock = find, clock
+        self._known: dict[str, tuple[float, Organisation | None]] = {}
+
+    def find(self, org_id: str) -> Organisation | None:
+        """The organisation, or None when it does not exist.
+
+        Raises:
+            StoreUnavailableError: the store does not answer.
+        """
+        now = self._clock()
+        known = self._known.get(org_id)
+        if known is not None and now - known[0] < REMEMBERED_SECONDS:
+            return known[1]
+        if len(self._known) >= MAX_REMEMBERED:
+            self._known.clear()
+        organisation = self._find(org_id)
+        self._known[org_id] = (now, organisation)
+        return organisation
+
 
 log = structlog.get_logger()
 
@@ -32,33 +138,33 @@ DIRECTORY_RETRY_SECONDS = 5.0
 class Preparation:
     """Makes letters; any number of threads may share it."""
 
-    def __init__(self, house: Services, choice: ProviderChoice, renderer: Renderer) -> None:
+    def __init__(self, services: Services, choice: ProviderRouter, renderer: Renderer) -> None:
         """All parts may be fakes."""
-        self._house, self._choice, self._renderer = house, choice, renderer
-        self._pauses, self._batches = PauseView(house.pauses), BatchStates(house)
-        self._organisations = Organisations(house.callers.find_organisation)
+        self._services, self._choice, self._renderer = services, choice, renderer
+        self._pauses, self._batches = PauseView(services.pauses), BatchStates(services)
+        self._organisations = Organisations(services.callers.find_organisation)
 
-    def prepare(self, claim: Claim) -> Letter:
+    def prepare(self, claim: Claim) -> OutgoingMessage:
         """The message as it goes out now.
 
         Raises:
-            SettledError: nothing goes out; it says what becomes of the reset.
+            NotSentError: nothing goes out; it says what becomes of the reset.
             StoreUnavailableError: Redis does not answer.
         """
         self.check_pauses(claim)
         user = self._find_user(claim)
         recipient = self.address(claim, user)
-        self.check_suppression(self._house.suppressions.find(recipient))
+        self.check_suppression(self._services.suppressions.find(recipient))
         choice = self.choose(claim)
         message = self._render(claim, user, recipient)
-        return Letter(message, recipient, choice.provider, choice.switch)
+        return OutgoingMessage(message, recipient, choice.provider, choice.switch)
 
     def _find_user(self, claim: Claim) -> User:
         try:
-            user = self._house.directory.find_user(claim.reset.user_id)
+            user = self._services.directory.find_user(claim.reset.user_id)
         except DirectoryUnavailableError as error:
             log.warning("directory.unavailable")
-            raise SettledError(directory_away(claim)) from error
+            raise NotSentError(directory_away(claim)) from error
         return self.check_user(claim, user)
 
     # The rules, one by one: letters made singly and in great numbers follow the same.
@@ -67,7 +173,7 @@ class Preparation:
         """Nothing, when no operator has stopped what this reset belongs to.
 
         Raises:
-            SettledError: it waits, or its batch was cancelled.
+            NotSentError: it waits, or its batch was cancelled.
         """
         self._batches.check(claim)
         self._pauses.check(claim)
@@ -76,43 +182,43 @@ class Preparation:
         """The user, when it is still somebody to write to.
 
         Raises:
-            SettledError: it is not.
+            NotSentError: it is not.
         """
         if user is None:
-            raise SettledError(verdicts.ended(Status.CANCELLED, "user_gone"))
+            raise NotSentError(outcomes.ended(Status.CANCELLED, "user_gone"))
         if claim.reset.kind is Kind.RESET and user.state is not UserState.ACTIVE:
-            raise SettledError(verdicts.ended(Status.CANCELLED, f"user_{user.state}"))
+            raise NotSentError(outcomes.ended(Status.CANCELLED, f"user_{user.state}"))
         return user
 
     def address(self, claim: Claim, user: User) -> Recipient:
         """Where to write.
 
         Raises:
-            SettledError: there is no address that may be used.
+            NotSentError: there is no address that may be used.
         """
         reset = claim.reset
         try:
             return check_recipient(
-                user, reset.channel, allow_unverified=self._house.settings.allow_unverified
+                user, reset.channel, allow_unverified=self._services.settings.allow_unverified
             )
         except RecipientMissingError as error:
             status = Status.FAILED if reset.kind is Kind.RESET else Status.CANCELLED
-            raise SettledError(verdicts.ended(status, "no_recipient")) from error
+            raise NotSentError(outcomes.ended(status, "no_recipient")) from error
 
     def check_suppression(self, found: Suppression | None) -> None:
         """Give nothing when the recipient may be written to.
 
         Raises:
-            SettledError: it may not.
+            NotSentError: it may not.
         """
         if found:
-            raise SettledError(verdicts.ended(Status.SUPPRESSED, found.reason))
+            raise NotSentError(outcomes.ended(Status.SUPPRESSED, found.reason))
 
     def choose(self, claim: Claim) -> Choice:
         """Who carries the next attempt.
 
         Raises:
-            SettledError: there is nobody now.
+            NotSentError: there is nobody now.
         """
         return self._choice.choose(claim)
 
@@ -120,22 +226,22 @@ class Preparation:
         """Give nothing when a doubtful attempt may be repeated now, by one who cannot be asked.
 
         Raises:
-            SettledError: its channel holds what is in doubt, or its provider is left alone.
+            NotSentError: its channel holds what is in doubt, or its provider is left alone.
         """
-        verdicts.check_may_resend(claim, self._house.settings, can_ask=False)
+        outcomes.check_may_resend(claim, self._services.settings, can_ask=False)
         self._choice.admit(claim, provider)
 
     def code(self, claim: Claim) -> Code:
         """The reset's code.
 
         Raises:
-            SettledError: the key it was made with is gone.
+            NotSentError: the key it was made with is gone.
         """
         try:
-            return self._house.codes.code(claim.reset.reset_id, claim.reset.key_id)
+            return self._services.codes.code(claim.reset.reset_id, claim.reset.key_id)
         except UnknownKeyError as error:
             log.error("delivery.failed", exc_info=error)
-            raise SettledError(verdicts.ended(Status.FAILED, "key_unknown")) from error
+            raise NotSentError(outcomes.ended(Status.FAILED, "key_unknown")) from error
 
     def organisation(self, org_id: str) -> Organisation | None:
         """Who is writing.
@@ -156,15 +262,15 @@ class Preparation:
                 reset, user, recipient, organisation, code, seconds_left=left
             )
         except RenderError as error:
-            raise SettledError(cannot_render(error)) from error
+            raise NotSentError(cannot_render(error)) from error
 
 
 def cannot_render(error: RenderError) -> Finish:
     """What becomes of a reset whose message lacks something."""
     log.error("delivery.failed", exc_info=error)
-    return verdicts.ended(Status.FAILED, "cannot_render")
+    return outcomes.ended(Status.FAILED, "cannot_render")
 
 
 def directory_away(claim: Claim) -> Finish:
     """What becomes of a reset whose user cannot be looked up now."""
-    return verdicts.later(claim, "directory_unavailable", DIRECTORY_RETRY_SECONDS)
+    return outcomes.later(claim, "directory_unavailable", DIRECTORY_RETRY_SECONDS)

@@ -8,12 +8,12 @@ from __future__ import annotations
 import structlog
 from celery import Celery
 
-from shared.hints import SENDING, Task
-from worker.batch import BatchFeeder
-from worker.bulk import BulkDelivery
+from shared.queue import SENDING, Task
+from worker.batches.feeder import BatchFeeder
+from worker.bulk.delivery import BulkDelivery
 from worker.delivery import Delivery
-from worker.receipts import ReceiptDesk
-from worker.webhooks import Herald
+from worker.receipts import ReceiptProcessor
+from worker.webhooks import WebhookSender
 
 log = structlog.get_logger()
 
@@ -22,17 +22,17 @@ class DeliveryFailedError(Exception):
     """An error of ours, by its name alone: its own text may hold what nobody may read."""
 
 
-class Desk:
+class TaskDependencies:
     """What the tasks work with, there once the worker process is set up."""
 
     delivery: Delivery
-    receipts: ReceiptDesk
+    receipts: ReceiptProcessor
     feeder: BatchFeeder
-    herald: Herald
+    herald: WebhookSender
     bulk: BulkDelivery
 
 
-def register_tasks(app: Celery, desk: Desk) -> None:
+def register_tasks(app: Celery, desk: TaskDependencies) -> None:
     """Give the application its tasks, one per channel, so that Flower tells them apart."""
     for task in SENDING.values():
         _register_delivery(app, desk, task.value)
@@ -42,7 +42,7 @@ def register_tasks(app: Celery, desk: Desk) -> None:
     _register_bulk(app, desk)
 
 
-def _register_delivery(app: Celery, desk: Desk, name: str) -> None:
+def _register_delivery(app: Celery, desk: TaskDependencies, name: str) -> None:
     @app.task(name=name, ignore_result=True, shared=False)  # type: ignore[untyped-decorator]
     def deliver(reset_id: str) -> str:
         try:
@@ -52,7 +52,7 @@ def _register_delivery(app: Celery, desk: Desk, name: str) -> None:
             raise DeliveryFailedError(type(error).__name__) from None
 
 
-def _register_receipts(app: Celery, desk: Desk) -> None:
+def _register_receipts(app: Celery, desk: TaskDependencies) -> None:
     @app.task(name=Task.APPLY_RECEIPTS.value, ignore_result=True, shared=False)  # type: ignore[untyped-decorator]
     def apply_receipts(shard: str) -> int:
         try:
@@ -62,7 +62,7 @@ def _register_receipts(app: Celery, desk: Desk) -> None:
             raise DeliveryFailedError(type(error).__name__) from None
 
 
-def _register_feeding(app: Celery, desk: Desk) -> None:
+def _register_feeding(app: Celery, desk: TaskDependencies) -> None:
     @app.task(name=Task.FEED_BATCH.value, ignore_result=True, shared=False)  # type: ignore[untyped-decorator]
     def feed(batch_id: str) -> str:
         try:
@@ -72,17 +72,17 @@ def _register_feeding(app: Celery, desk: Desk) -> None:
             raise DeliveryFailedError(type(error).__name__) from None
 
 
-def _register_webhooks(app: Celery, desk: Desk) -> None:
+def _register_webhooks(app: Celery, desk: TaskDependencies) -> None:
     @app.task(name=Task.SEND_WEBHOOK.value, ignore_result=True, shared=False)  # type: ignore[untyped-decorator]
     def send_webhook(subscription_id: str) -> int:
         try:
-            return desk.herald.take_turn(subscription_id)
+            return desk.herald.deliver_due(subscription_id)
         except Exception as error:
             log.exception("webhook.failed", subscription=subscription_id, exc_info=error)
             raise DeliveryFailedError(type(error).__name__) from None
 
 
-def _register_bulk(app: Celery, desk: Desk) -> None:
+def _register_bulk(app: Celery, desk: TaskDependencies) -> None:
     @app.task(name=Task.SEND_EMAILS.value, ignore_result=True, shared=False)  # type: ignore[untyped-decorator]
     def deliver_many(reset_ids: str) -> int:
         try:

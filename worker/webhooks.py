@@ -15,18 +15,18 @@ from contextlib import contextmanager
 
 import structlog
 
-from shared.hints import Hint, Task
 from shared.models import Queue
+from shared.queue import Hint, Task
 from shared.store import keys
-from shared.store.subscriptions import Subscription
-from shared.store.webhooks import Told, Webhook
+from shared.store.webhooks.deliveries import Webhook, WebhookOutcome
+from shared.store.webhooks.subscriptions import Subscription
 from shared.webhooks import Reply, Subscribers, body_of
 from shared.wiring import Services
 
 log = structlog.get_logger()
 
-MOST_TURNS = 32  # in this process
-MOST_TURNS_EACH = 4  # of one subscription
+MAX_TURNS = 32  # in this process
+MAX_TURNS_EACH = 4  # of one subscription
 TURN_SECONDS = 5.0
 SPREAD_EVERY_SECONDS = 5.0
 SHORT_LIST = 40  # hints in the broker below which more are welcome
@@ -34,13 +34,13 @@ CRASHES = 5  # tries whose end nobody noted, beyond the schedule: it kills who t
 JITTER = 0.2
 
 
-class Herald:
+class WebhookSender:
     """Tells subscribers; any number of threads and processes may."""
 
-    def __init__(self, house: Services, subscribers: Subscribers) -> None:
+    def __init__(self, services: Services, subscribers: Subscribers) -> None:
         """Both may be fakes."""
-        self._house, self._subscribers = house, subscribers
-        self._delays_seconds = house.settings.webhook_delays_seconds
+        self._services, self._subscribers = services, subscribers
+        self._delays_seconds = services.settings.webhook_delays_seconds
         self._turns: Counter[str] = Counter()
         self._troubled: set[str] = set()
         self._lock = threading.Lock()
@@ -48,12 +48,12 @@ class Herald:
 
     def hint_due(self) -> int:
         """A sweeper's chore: hints at every subscription that has something due; how many."""
-        subscriptions, hints = self._house.subscriptions, self._house.hints
+        subscriptions, hints = self._services.subscriptions, self._services.hints
         active = [each.subscription_id for each in subscriptions.all() if not each.disabled]
         if not active or hints.waiting(Queue.WEBHOOKS) > SHORT_LIST:
             return 0
         number = 0
-        for subscription_id, standing in self._house.webhooks.look(active).items():
+        for subscription_id, standing in self._services.webhooks.look(active).items():
             turns = min(standing.due, self._most_turns(subscription_id))
             for _ in range(turns):
                 hints.publish(Hint(subscription_id, Task.SEND_WEBHOOK, Queue.WEBHOOKS))
@@ -64,17 +64,17 @@ class Herald:
         """A sweeper's chore: a change that did not reach every shard reaches it now."""
         if time.monotonic() >= self._spread_at:
             self._spread_at = time.monotonic() + SPREAD_EVERY_SECONDS
-            self._house.subscriptions.spread()
+            self._services.subscriptions.spread()
 
-    def take_turn(self, subscription_id: str) -> int:
+    def deliver_due(self, subscription_id: str) -> int:
         """Tell a subscription what is due, until it does not take something; how many it took."""
         number = 0
         with self._turn(subscription_id) as is_free:
-            subscription = self._house.subscriptions.find(subscription_id) if is_free else None
+            subscription = self._services.subscriptions.find(subscription_id) if is_free else None
             if subscription is None or subscription.disabled:
                 return 0
             until = time.monotonic() + TURN_SECONDS
-            secret = self._house.subscriptions.secret(subscription)
+            secret = self._services.subscriptions.secret(subscription)
             for webhook in self._due(subscription_id):
                 if not self._tell(subscription, secret, webhook):
                     break
@@ -85,7 +85,7 @@ class Herald:
 
     def _due(self, subscription_id: str) -> Iterator[Webhook]:
         for tag in random.sample(keys.TAGS, len(keys.TAGS)):
-            while webhook := self._house.webhooks.claim(subscription_id, tag):
+            while webhook := self._services.webhooks.claim(subscription_id, tag):
                 yield webhook
 
     def _tell(self, subscription: Subscription, secret: str, webhook: Webhook) -> bool:
@@ -97,7 +97,7 @@ class Herald:
             "attempt": webhook.tries,
         }
         if webhook.tries > len(self._delays_seconds) + 1 + CRASHES:
-            self._house.webhooks.finish(webhook, Told.DEAD, answer="worker_died")
+            self._services.webhooks.finish(webhook, WebhookOutcome.DEAD, answer="worker_died")
             log.error("webhook.dead", reason="worker_died", **facts)
             return True  # not the subscriber's fault
         began = time.monotonic()
@@ -107,31 +107,33 @@ class Herald:
         self._judge(subscription.subscription_id, is_well=reply.is_taken)
         facts["duration_ms"] = round((time.monotonic() - began) * 1000)
         if reply.is_taken:
-            self._house.webhooks.finish(webhook, Told.TOLD)
+            self._services.webhooks.finish(webhook, WebhookOutcome.TOLD)
             log.info("webhook.told", **facts)
             return True
         self._note_failure(webhook, reply, facts)
         if reply.is_gone:
-            self._house.subscriptions.switch(subscription, disabled="gone", by="subscriber")
+            self._services.subscriptions.switch(subscription, disabled="gone", by="subscriber")
             log.error("webhook.stopped", subscription=subscription.subscription_id)
         return False
 
     def _note_failure(self, webhook: Webhook, reply: Reply, facts: dict[str, object]) -> None:
         if webhook.tries > len(self._delays_seconds) and not reply.is_gone:
-            self._house.webhooks.finish(webhook, Told.DEAD, answer=reply.reason)
+            self._services.webhooks.finish(webhook, WebhookOutcome.DEAD, answer=reply.reason)
             log.error("webhook.dead", reason=reply.reason, **facts)
             return
         delay = self._delays_seconds[webhook.tries - 1] if not reply.is_gone else 0.0
         delay *= random.uniform(1 - JITTER, 1 + JITTER)
         delay = max(delay, reply.retry_after_seconds)
-        self._house.webhooks.finish(webhook, Told.AGAIN, delay_seconds=delay, answer=reply.reason)
+        self._services.webhooks.finish(
+            webhook, WebhookOutcome.AGAIN, delay_seconds=delay, answer=reply.reason
+        )
         log.warning("webhook.deferred", reason=reply.reason, **facts)
 
     @contextmanager
     def _turn(self, subscription_id: str) -> Iterator[bool]:
         """Whether there is a turn to be had now; it is given back at the end."""
         with self._lock:
-            is_free = self._turns.total() < MOST_TURNS and self._turns[
+            is_free = self._turns.total() < MAX_TURNS and self._turns[
                 subscription_id
             ] < self._most_turns(subscription_id)
             self._turns[subscription_id] += is_free
@@ -144,7 +146,7 @@ class Herald:
                     del self._turns[subscription_id]
 
     def _most_turns(self, subscription_id: str) -> int:
-        return 1 if subscription_id in self._troubled else MOST_TURNS_EACH
+        return 1 if subscription_id in self._troubled else MAX_TURNS_EACH
 
     def _judge(self, subscription_id: str, *, is_well: bool) -> None:
         with self._lock:

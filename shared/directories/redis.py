@@ -8,21 +8,19 @@ from typing import Any, cast
 
 import redis
 
-from shared import particulars
-from shared.directories.import_lines import Facts
+from shared import validation
 from shared.directories.passwords import Argon2Hasher, Hasher
-from shared.directories.redis_import import ImportReport, import_users
+from shared.directories.user_import import Facts, ImportReport, import_users
 from shared.errors import DirectoryUnavailableError, StoreUnavailableError
 from shared.models import Channel, Recipient, User, UserKind, UserState
 from shared.store import keys
-from shared.store.connection import Client
+from shared.store.connection import Client, run_all
 from shared.store.digests import Digests
-from shared.store.pool import run_all
 
 # All but the password: it is read where it is compared, and nowhere else.
 FIELDS = ("orgId", "state", "kind", "userName", "displayName", "language",
           "email", "emailVerified", "phone", "phoneVerified", "changeRequired")  # fmt: skip
-MOST_PER_TRIP = 100  # users; the server answers nobody else meanwhile
+MAX_PER_TRIP = 100  # users; the server answers nobody else meanwhile
 
 
 class RedisDirectory:
@@ -44,8 +42,8 @@ class RedisDirectory:
         """What `find_user` gives for each id; one round trip for many."""
         found: list[User | None] = []
         with directory_errors():
-            for first in range(0, len(user_ids), MOST_PER_TRIP):
-                some = user_ids[first : first + MOST_PER_TRIP]
+            for first in range(0, len(user_ids), MAX_PER_TRIP):
+                some = user_ids[first : first + MAX_PER_TRIP]
                 commands = [("HMGET", keys.directory_user(each), *FIELDS) for each in some]
                 answers = run_all(self._client, commands)
                 found += [_user(each, values) for each, values in zip(some, answers, strict=True)]
@@ -53,7 +51,7 @@ class RedisDirectory:
 
     def find_users_by_address(self, address: str) -> list[User]:
         """Everybody who has this e-mail address or phone number, verified or not, by id."""
-        wanted = particulars.comparable(address)
+        wanted = validation.comparable(address)
         with directory_errors():
             index = keys.directory_address(self._digests.address_digest(wanted))
             user_ids = sorted(cast("set[str]", self._client.smembers(index)))

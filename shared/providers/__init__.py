@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, TypeAlias, TypeVar, runtime_checkable
 
-from shared.circulars import Circular
 from shared.errors import ProviderError
-from shared.models import Channel, Message, Receipt
+from shared.models import Channel, Circular, Message, Receipt
 
 MessageT_contra = TypeVar("MessageT_contra", bound=Message, contravariant=True)
 CopyOutcome: TypeAlias = Receipt | ProviderError
@@ -45,7 +44,7 @@ class SearchableProvider(Protocol[MessageT_contra]):
 class ManyProvider(Protocol):
     """A provider that takes one mail for many recipients in one request."""
 
-    most_copies: int  # in one request
+    max_copies: int  # in one request
 
     def send_many(self, circular: Circular) -> Sequence[CopyOutcome]:
         """Hand a circular over in one request, within the provider timeout.

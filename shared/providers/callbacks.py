@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from shared.callback_events import CallbackEvent
 from shared.errors import KeyturnError
+from shared.models import CallbackEvent
 
 
 @dataclass(frozen=True, slots=True)

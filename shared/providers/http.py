@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from shared.errors import DoubtfulProviderError, TransientProviderError
-from shared.providers.dialing import Deadline, Line, dial, tls_context
+from shared.providers.sockets import Deadline, Line, dial, tls_context
 
 if TYPE_CHECKING:
     import ssl
@@ -76,7 +76,7 @@ class Transport:
             TransientProviderError: the request was not written in full.
             DoubtfulProviderError: it was, and no status with its headers came back in time.
         """
-        request = self._spell(method, target, headers, body)
+        request = self._format(method, target, headers, body)
         line = self._take(Deadline(self._timeout_seconds))
         try:
             _write(line, request)
@@ -96,7 +96,7 @@ class Transport:
             while self._idle:
                 self._idle.pop()[0].close()
 
-    def _spell(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> bytes:
+    def _format(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> bytes:
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         if lines.count("\n") != len(headers) or lines.count("\r") != len(headers):
             raise ValueError("a header's value must be one line")

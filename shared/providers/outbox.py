@@ -26,8 +26,13 @@ import orjson
 from shared.errors import DoubtfulProviderError, PermanentProviderError, TransientProviderError
 from shared.gsm7 import segments
 from shared.models import Channel, Email, Message, Receipt, Sms
-from shared.providers.mail import own_headers
-from shared.providers.soundness import checked_address, checked_number, one_line, sound_text
+from shared.providers.message_checks import (
+    checked_address,
+    checked_number,
+    one_line,
+    own_headers,
+    sound_text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +46,7 @@ MAGIC_NUMBERS = {
     "+15005550005": "delivered",
 }
 FAILURES = 2  # of `fails-twice`
-MOST_KEPT = 1000
+MAX_KEPT = 1000
 PRUNE_EVERY = 25  # messages; listing a thousand names costs more than writing one file
 LITTER_SECONDS = 86400.0  # what a killed process left, or a reset nobody tries any more
 
@@ -91,7 +96,7 @@ class Outbox:
             file.write(content)
         name = _publish(draft, f"{int(now * 1000):013}-{quote(message.reset_id, safe='')}")
         if self._written % PRUNE_EVERY == 0:
-            _prune(self._directory, keep=MOST_KEPT - PRUNE_EVERY, older_than=now - LITTER_SECONDS)
+            _prune(self._directory, keep=MAX_KEPT - PRUNE_EVERY, older_than=now - LITTER_SECONDS)
         self._written += 1
         return name
 

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from shared.models import Channel
 from shared.providers.outbox import Outbox
 from shared.providers.sendgrid import SendGrid
+from shared.providers.sendgrid_webhook import SendGridEvents
 from shared.providers.smtp import Smtp
 from shared.providers.twilio import Twilio
+from shared.providers.twilio_webhook import TwilioEvents
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from shared.providers import Provider
+    from shared.providers.callbacks import CallbackReader
     from shared.settings import Settings
 
 AnyProvider: TypeAlias = "Provider[Any]"
@@ -40,3 +43,8 @@ def build_providers(settings: Settings) -> dict[Channel, list[AnyProvider]]:
         channel: [PROVIDERS[channel, name](settings) for name in names]
         for channel, names in chosen.items()
     }
+
+
+def open_readers(settings: Settings) -> dict[str, CallbackReader]:
+    """A reader for each path behind /callbacks/."""
+    return {"sendgrid": SendGridEvents(settings), "twilio": TwilioEvents(settings)}

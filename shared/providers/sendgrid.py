@@ -25,23 +25,58 @@ from sendgrid.helpers.mail import (
 )
 
 from shared.errors import ProviderError, SettingsError
-from shared.models import Channel, Email, Receipt
-from shared.providers import sendgrid_circular
+from shared.models import Channel, Email, Outcome, Receipt
+from shared.providers import failures, sendgrid_bulk
+from shared.providers.failures import Refusal, message_id, refusal_of_status, retry_after_seconds
 from shared.providers.http import Transport
-from shared.providers.mail import own_headers
-from shared.providers.refusals import message_id, retry_after_seconds
-from shared.providers.sendgrid_circular import RESET_ID_ARG, CircularRequest
-from shared.providers.sendgrid_refusals import refusal_of
-from shared.providers.soundness import checked_address, one_line, sound_text
+from shared.providers.message_checks import checked_address, one_line, own_headers, sound_text
+from shared.providers.sendgrid_bulk import RESET_ID_ARG, CircularRequest
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
 
-    from shared.circulars import Circular
+    from shared.models import Circular
     from shared.providers import CopyOutcome
     from shared.providers.http import HttpAnswer
     from shared.settings import Settings
+
+_THEIRS = Refusal(Outcome.TRANSIENT, "SendGrid has trouble")
+_OUT = Refusal(Outcome.TRANSIENT, "SendGrid is out of service")
+_LATE = Refusal(Outcome.DOUBT, "SendGrid failed after a long wait; it may have taken the mail")
+# Any 2xx is accepted: 202, and 200 in sandbox mode. Other statuses: shared/providers/refusals.py.
+# Source: https://www.twilio.com/docs/sendgrid/api-reference/mail-send/mail-send and …/rate-limits
+STATUSES = {
+    400: Refusal(Outcome.PERMANENT, "SendGrid found the mail malformed"),
+    401: Refusal(Outcome.ACCOUNT, "SendGrid does not take our API key, or our credits are used up"),
+    403: Refusal(Outcome.ACCOUNT, "SendGrid does not let us send: sender not verified, key scope"),
+    404: Refusal(Outcome.ACCOUNT, "this is not SendGrid's API; check KEYTURN_SENDGRID_API_URL"),
+    405: Refusal(Outcome.ACCOUNT, "this is not SendGrid's API; check KEYTURN_SENDGRID_API_URL"),
+    406: Refusal(Outcome.ACCOUNT, "SendGrid does not understand our client"),
+    413: Refusal(Outcome.PERMANENT, "the mail is too large for SendGrid"),
+    415: Refusal(Outcome.ACCOUNT, "SendGrid does not understand our client"),
+    429: Refusal(Outcome.TRANSIENT, "SendGrid asks for fewer requests"),
+    451: Refusal(Outcome.ACCOUNT, "SendGrid may not send this from this region (data residency)"),
+    500: _THEIRS,
+    502: Refusal(Outcome.DOUBT, "SendGrid's edge answered; the mail may have been taken behind it"),
+    503: _OUT,
+    504: Refusal(Outcome.DOUBT, "SendGrid's edge answered; the mail may have been taken behind it"),
+}
+# A 401, or a 403, that is not about the key but about money says so in words, not by number.
+_NO_CREDITS = Refusal(Outcome.ACCOUNT, "our credits at SendGrid are used up")
+_NO_CREDITS_WORDS = b"credits exceeded"
+_NO_CREDITS_STATUSES = (401, 403)
+
+
+def refusal_of(answer: HttpAnswer) -> tuple[str, Refusal]:
+    """The reason's word and what it means."""
+    if answer.status in _NO_CREDITS_STATUSES and _NO_CREDITS_WORDS in answer.body.lower():
+        return "credits_used_up", _NO_CREDITS
+    refusal = refusal_of_status(answer.status, STATUSES)
+    if refusal in (_THEIRS, _OUT) and answer.waited_seconds > failures.LONG_WAIT_SECONDS:
+        refusal = _LATE
+    return f"http_{answer.status}", refusal
+
 
 PATH = "/v3/mail/send"
 
@@ -51,7 +86,7 @@ class SendGrid:
 
     name = "sendgrid"
     channel = Channel.EMAIL
-    most_copies = sendgrid_circular.MOST_COPIES
+    max_copies = sendgrid_bulk.MAX_COPIES
 
     def __init__(
         self,

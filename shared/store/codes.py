@@ -39,7 +39,7 @@ class KnownCode:
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
+class CompletionNotice:
     """The record of "your password was changed" that completing a reset leaves."""
 
     reset_id: str
@@ -110,7 +110,7 @@ class CodeStore:
         return str(answer)
 
     def complete(
-        self, user_id: str, *, reset_id: str, token: str, notice: Notice | None
+        self, user_id: str, *, reset_id: str, token: str, notice: CompletionNotice | None
     ) -> tuple[int, datetime] | None:
         """The password was changed: use up every live code, record the notice.
 

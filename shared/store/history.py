@@ -17,12 +17,12 @@ BUCKET_MS = 600_000  # as in prelude.lua
 BUCKETS_AT_ONCE = 36
 LONGEST_LIFE_DAYS = 7  # of a reset until it has ended
 LINES_AT_ONCE = 500  # what is in memory, and what one round trip asks for
-MOST_SCANNED = 10_000  # lines that one page looks at
+MAX_SCANNED = 10_000  # lines that one page looks at
 FIELDS = ("u", "o", "ch", "st", "c", "k")
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class HistoryEntry:
     """A past reset in short."""
 
     reset_id: str
@@ -34,7 +34,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Filter:
+class HistoryFilter:
     """Which past resets; None and empty mean: all."""
 
     org_id: str | None = None
@@ -46,7 +46,7 @@ class Filter:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class HistoryCursor:
     """Where a page ends and the next begins, newest first: what is added later moves nothing."""
 
     bucket: int
@@ -61,7 +61,7 @@ class HistoryStore:
         """`keep_seconds`: how long a finished reset can be found."""
         self._client, self._keep_seconds = client, keep_seconds
 
-    def walk(self, wanted: Filter, *, newest_first: bool = False) -> Iterator[Line]:
+    def walk(self, wanted: HistoryFilter, *, newest_first: bool = False) -> Iterator[HistoryEntry]:
         """The resets that match: ten minutes after ten minutes, shard by shard in each.
 
         A few hundred are in memory at a time, however many there are.
@@ -77,19 +77,24 @@ class HistoryStore:
             yield from found
 
     def page(
-        self, wanted: Filter, place: Place | None, *, most: int, may_see: Callable[[Line], bool]
-    ) -> tuple[list[Line], Place | None]:
+        self,
+        wanted: HistoryFilter,
+        place: HistoryCursor | None,
+        *,
+        most: int,
+        may_see: Callable[[HistoryEntry], bool],
+    ) -> tuple[list[HistoryEntry], HistoryCursor | None]:
         """The next lines, newest first, and where to go on; None behind the last.
 
-        A page may be short, or empty, where few match: no call looks at more than MOST_SCANNED.
+        A page may be short, or empty, where few match: no call looks at more than MAX_SCANNED.
         """
         now = self._now()
         oldest = now - timedelta(seconds=self._keep_seconds, days=1)
         first = _bucket(max(wanted.since or oldest, oldest))
-        place = place if place and place.bucket <= _bucket(now) else Place(_bucket(now))
-        lines: list[Line] = []
+        place = place if place and place.bucket <= _bucket(now) else HistoryCursor(_bucket(now))
+        lines: list[HistoryEntry] = []
         scanned = 0
-        while place.bucket >= first and scanned < MOST_SCANNED:
+        while place.bucket >= first and scanned < MAX_SCANNED:
             reset_ids, start, place = self._step(place)
             scanned += len(reset_ids)
             known = {line.reset_id: line for line in self._load(reset_ids)}
@@ -101,14 +106,14 @@ class HistoryStore:
                         return lines, replace(start, end=(start.end or 0) + number)
         return lines, place if place.bucket >= first else None
 
-    def _step(self, place: Place) -> tuple[list[str], Place, Place]:
+    def _step(self, place: HistoryCursor) -> tuple[list[str], HistoryCursor, HistoryCursor]:
         """Some ids before a place, where they begin, and the place to go on from."""
         if place.end is None:
             lengths = self._lengths(place.bucket)
             filled = [shard for shard in range(place.shard, len(lengths)) if lengths[shard]]
             if not filled:
-                return [], place, Place(place.bucket - 1)
-            place = Place(place.bucket, filled[0], lengths[filled[0]])
+                return [], place, HistoryCursor(place.bucket - 1)
+            place = HistoryCursor(place.bucket, filled[0], lengths[filled[0]])
         end = place.end or 0
         start = max(0, end - LINES_AT_ONCE)
         key = keys.made(keys.TAGS[place.shard], place.bucket)
@@ -118,12 +123,12 @@ class HistoryStore:
         after = begun if start else self._beside(place)
         return reset_ids, begun, after
 
-    def _beside(self, place: Place) -> Place:
+    def _beside(self, place: HistoryCursor) -> HistoryCursor:
         if place.shard + 1 < keys.SHARDS:
-            return Place(place.bucket, place.shard + 1)
-        return Place(place.bucket - 1)
+            return HistoryCursor(place.bucket, place.shard + 1)
+        return HistoryCursor(place.bucket - 1)
 
-    def _pages(self, wanted: Filter, *, newest_first: bool) -> Iterator[list[str]]:
+    def _pages(self, wanted: HistoryFilter, *, newest_first: bool) -> Iterator[list[str]]:
         now = self._now()
         oldest = now - timedelta(seconds=self._keep_seconds, days=LONGEST_LIFE_DAYS)
         since = max(wanted.since or oldest, oldest)
@@ -159,7 +164,7 @@ class HistoryStore:
             found: list[str] = self._client.lrange(key, start, start + LINES_AT_ONCE - 1)
             return found
 
-    def _load(self, reset_ids: list[str]) -> list[Line]:
+    def _load(self, reset_ids: list[str]) -> list[HistoryEntry]:
         """Those that are still kept."""
         with store_errors():
             pipeline = self._client.pipeline(transaction=False)
@@ -167,12 +172,12 @@ class HistoryStore:
                 pipeline.hmget(keys.reset(reset_id), FIELDS)
             found = pipeline.execute()
         return [
-            Line(reset_id, h[0], h[1], Channel(h[2]), Status(h[3]), moment_from_us(h[4]))
+            HistoryEntry(reset_id, h[0], h[1], Channel(h[2]), Status(h[3]), moment_from_us(h[4]))
             for reset_id, h in zip(reset_ids, found, strict=True)
             if h[0] is not None and h[5] == Kind.RESET
         ]
 
-    def _last_providers(self, lines: list[Line]) -> dict[str, str | None]:
+    def _last_providers(self, lines: list[HistoryEntry]) -> dict[str, str | None]:
         numbers = self._ask(lines, lambda _: "at")
         attempts = self._ask(lines, lambda place: f"a{numbers[place] or 0}")
         return {
@@ -180,7 +185,7 @@ class HistoryStore:
             for line, attempt in zip(lines, attempts, strict=True)
         }
 
-    def _ask(self, lines: list[Line], field_at: Callable[[int], str]) -> list[str | None]:
+    def _ask(self, lines: list[HistoryEntry], field_at: Callable[[int], str]) -> list[str | None]:
         with store_errors():
             pipeline = self._client.pipeline(transaction=False)
             for place, line in enumerate(lines):
@@ -198,7 +203,7 @@ def _bucket(at: datetime) -> int:
     return int(at.timestamp() * 1000) // BUCKET_MS
 
 
-def _matches(line: Line, wanted: Filter) -> bool:
+def _matches(line: HistoryEntry, wanted: HistoryFilter) -> bool:
     return (
         wanted.org_id in (None, line.org_id)
         and wanted.channel in (None, line.channel)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from shared.errors import RecipientSuppressedError, TooManyRequestsError
 from shared.store import keys
-from shared.store.audit import Act, append
+from shared.store.admin.audit import Act, append
 from shared.store.connection import Client, store_errors
 from shared.store.scripts import Argument, Scripts
 

@@ -9,15 +9,14 @@ from dataclasses import dataclass
 
 import orjson
 
-from shared.callback_events import CallbackEvent, EventType
 from shared.errors import StoreUnavailableError
-from shared.models import Queue, Status
+from shared.models import CallbackEvent, EventType, Queue, Status
 from shared.settings import Settings
 from shared.store import keys
 from shared.store.connection import Client, store_errors
 from shared.store.scripts import Argument, Scripts
 
-MOST_WAITING = 50_000  # of one shard; beyond, providers are asked to say it again later
+MAX_WAITING = 50_000  # of one shard; beyond, providers are asked to say it again later
 MARK_BYTES = 8
 # Upper bounds of the histogram from the record to the recipient, in ms; the last is open.
 DELIVERED_BUCKETS_MS = (
@@ -75,7 +74,7 @@ class ReceiptStore:
         answer = self._scripts.run(
             "receive",
             (keys.receipts(tag), keys.counters(tag)),
-            (tag, provider, MOST_WAITING, *facts),
+            (tag, provider, MAX_WAITING, *facts),
         )
         if answer[0] == "full":
             raise StoreUnavailableError

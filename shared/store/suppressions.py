@@ -8,13 +8,13 @@ from datetime import datetime
 
 from shared.models import Recipient
 from shared.store import keys
-from shared.store.audit import Act, append
+from shared.store.admin.audit import Act, append
 from shared.store.connection import Client, store_errors
 from shared.store.digests import Digests
 from shared.store.records import moment
 from shared.store.scripts import Scripts
 
-MOST_PER_TRIP = 100
+MAX_PER_TRIP = 100
 
 LIFTED_SECONDS = 30 * 86400  # longer than providers report late, and than records last
 
@@ -58,8 +58,8 @@ class SuppressionStore:
     def find_many(self, recipients: Sequence[Recipient]) -> list[Suppression | None]:
         """What `find` gives for each; one trip for many, as long as none is suppressed."""
         found: list[Suppression | None] = []
-        for first in range(0, len(recipients), MOST_PER_TRIP):
-            some = recipients[first : first + MOST_PER_TRIP]
+        for first in range(0, len(recipients), MAX_PER_TRIP):
+            some = recipients[first : first + MAX_PER_TRIP]
             places = [keys.suppression(self.digest(recipient)) for recipient in some]
             with store_errors():
                 number = self._client.exists(*places)

@@ -1,4 +1,4 @@
-"""For each registered provider a house: how to bring about every outcome the contract speaks of."""
+"""For each registered provider a services: how to bring about every outcome the contract speaks of."""
 
 from __future__ import annotations
 

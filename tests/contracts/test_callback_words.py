@@ -6,10 +6,9 @@ from dataclasses import asdict
 
 import pytest
 
-from shared.callback_events import EventType
-from shared.models import Status
-from shared.providers.sendgrid_events import EVENTS, parse_events
-from shared.providers.twilio_events import STATUSES, Form, parse_status
+from shared.models import EventType, Status
+from shared.providers.sendgrid_webhook import EVENTS, parse_events
+from shared.providers.twilio_webhook import STATUSES, Form, parse_status
 from tests.callback_builders import a_mail_event, a_status, twilio_query
 
 RESET = "0abc"

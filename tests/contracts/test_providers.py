@@ -67,8 +67,8 @@ def test_a_provider_tells_each_outcome_in_our_words(key, case, tmp_path):
         result, took_seconds = outcome_of(lambda: provider.send(message))
 
     assert type(result) is EXPECTED[case]
-    most_seconds = TIMEOUT_SECONDS if case in SLOW_CASES else AMPLE_SECONDS
-    assert took_seconds < most_seconds + SLACK_SECONDS
+    max_seconds = TIMEOUT_SECONDS if case in SLOW_CASES else AMPLE_SECONDS
+    assert took_seconds < max_seconds + SLACK_SECONDS
     if case == "taken":
         assert result.provider_message_id
     if isinstance(result, PermanentProviderError):

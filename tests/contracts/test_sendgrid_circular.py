@@ -19,7 +19,7 @@ from shared.errors import (
 from shared.models import Receipt
 from shared.providers import ManyProvider
 from shared.providers.sendgrid import SendGrid, build_payload, shared_payload
-from shared.providers.sendgrid_circular import CircularRequest
+from shared.providers.sendgrid_bulk import CircularRequest
 from tests.contracts.test_provider_requests import (
     SENDGRID,
     as_werkzeug,

@@ -12,8 +12,7 @@ from shared.errors import (
     TransientProviderError,
 )
 from shared.models import Receipt
-from shared.providers.smtp import Smtp
-from shared.providers.smtp_relay import parse_relay
+from shared.providers.smtp import Smtp, parse_relay
 from tests.provider_builders import (
     PASSWORD,
     SLACK_SECONDS,

@@ -16,18 +16,18 @@ import pytest
 import structlog
 
 from shared.models import Channel, Outcome, Status
-from shared.providers import refusals
+from shared.providers import failures
 from shared.providers.registry import PROVIDERS
-from shared.providers.sendgrid_refusals import STATUSES
-from shared.providers.twilio_refusals import CODES
-from shared.store.circuits import CircuitState
+from shared.providers.sendgrid import STATUSES
+from shared.providers.twilio import CODES
+from shared.store.admin.circuits import CircuitState
 from tests.builders import a_user
 from tests.delivery_house import ScriptedProvider, a_delivery_house
 from tests.provider_builders import AMPLE_SECONDS, some_settings
 from tests.provider_stub import Answer, ProviderStub
 from tests.relay_stub import CUT, HANG, RelayStub
-from web.facts import Facts
-from web.verdicts import judge
+from web.explain.diagnosis import diagnose
+from web.explain.model import Evidence
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -248,12 +248,12 @@ class Case:
         settings = {setting: url, "provider_timeout_seconds": row.timeout_seconds}
         self.provider = PROVIDERS[key](some_settings(**settings))
         self.spare = ScriptedProvider(name="spare", channel=key[0])
-        self.house = a_delivery_house(client, self.provider, self.spare)
-        a_user(self.house.services)
-        self.delivery = self.house.delivery
-        self.reset_id = self.house.record(channel=key[0])
+        self.services = a_delivery_house(client, self.provider, self.spare)
+        a_user(self.services.services)
+        self.delivery = self.services.delivery
+        self.reset_id = self.services.record(channel=key[0])
         self.delivery.deliver(self.reset_id)
-        self.reset = self.house.look(self.reset_id)
+        self.reset = self.services.look(self.reset_id)
 
     @property
     def action(self):
@@ -264,29 +264,29 @@ class Case:
         if status is Status.UNKNOWN:
             return DOUBT
         if status is Status.RETRYING:
-            return MOVE_ON if self.house.wait_seconds(self.reset_id) <= 0 else RETRY
-        user = self.house.services.directory.find_user("ada")
-        found = self.house.services.suppressions.find(user.recipient(self.reset.channel))
+            return MOVE_ON if self.services.wait_seconds(self.reset_id) <= 0 else RETRY
+        user = self.services.services.directory.find_user("ada")
+        found = self.services.services.suppressions.find(user.recipient(self.reset.channel))
         return SUPPRESS if found else PERMANENT
 
     @property
     def words(self):
-        facts = Facts(now=self.house.services.dues.now(), user_id="ada", reset=self.reset)
-        verdict = judge(facts)
+        facts = Evidence(now=self.services.services.dues.now(), user_id="ada", reset=self.reset)
+        verdict = diagnose(facts)
         return f"{verdict.words} {verdict.next_step}"
 
     @property
     def is_open(self):
         name = self.provider.name
-        circuit = self.house.services.circuits.look([name])[name]
+        circuit = self.services.services.circuits.look([name])[name]
         return circuit.state is CircuitState.OPEN
 
     def next_carriers(self):
         """Who carries the attempt after this one."""
         self.provider.send = ScriptedProvider().send
-        self.house.stores.make_due(self.reset_id)
+        self.services.stores.make_due(self.reset_id)
         self.delivery.deliver(self.reset_id)
-        return self.house.carriers(self.reset_id)[1:]
+        return self.services.carriers(self.reset_id)[1:]
 
 
 def check(client, key, setting, row, start="http"):
@@ -294,7 +294,7 @@ def check(client, key, setting, row, start="http"):
     with url_of(row.answer, start) as url:
         case = Case(client, key, setting, row, url)
 
-        assert case.house.outcomes(case.reset_id) == [row.outcome]
+        assert case.services.outcomes(case.reset_id) == [row.outcome]
         assert case.action == row.action
         assert row.words in case.words
         assert case.is_open == row.opens
@@ -326,7 +326,7 @@ def test_what_a_relay_answers(fake_client, row):
 
 @pytest.mark.parametrize("status", [500, 503])
 def test_a_failure_of_theirs_after_a_long_wait_is_doubt(fake_client, monkeypatch, status):
-    monkeypatch.setattr(refusals, "LONG_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(failures, "LONG_WAIT_SECONDS", 0.05)
     mail = Row(Answer(status, delay_ms=80), D, DOUBT, "it may have taken the mail")
     sms = Row(Answer(status, delay_ms=80), D, DOUBT, "it may have taken the SMS")
 

@@ -11,8 +11,8 @@ import pytest
 import trustme
 
 from shared.errors import DoubtfulProviderError
-from shared.providers.dialing import Deadline
 from shared.providers.http import MAX_ANSWER_BYTES, MAX_IDLE_SECONDS, Transport
+from shared.providers.sockets import Deadline
 from tests.provider_stub import Answer, ProviderStub
 from tests.tls_contexts import client_context, server_context
 

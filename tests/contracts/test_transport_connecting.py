@@ -11,8 +11,8 @@ import pytest
 import trustme
 
 from shared.errors import TransientProviderError
-from shared.providers.dialing import Deadline, Resolver
 from shared.providers.http import Transport
+from shared.providers.sockets import Deadline, Resolver
 from tests.provider_stub import ProviderStub
 from tests.tls_contexts import client_context, server_context
 

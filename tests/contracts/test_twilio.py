@@ -19,8 +19,7 @@ from shared.errors import (
 )
 from shared.models import Channel, Outcome, Receipt
 from shared.providers.registry import build_providers
-from shared.providers.twilio import Twilio
-from shared.providers.twilio_refusals import CODES, refusal_of
+from shared.providers.twilio import CODES, Twilio, refusal_of
 from tests.provider_builders import (
     ACCOUNT_SID,
     AMPLE_SECONDS,

@@ -7,32 +7,34 @@ from pathlib import Path
 
 import pytest
 from foreign import install_clients
-from house import CHECKOUT, House
+from services import CHECKOUT, WebServices
 
 
 @pytest.fixture
-def open_house(tmp_path_factory):
-    """`open_house(KEYTURN_…="…")`: a Keyturn of one's own, stopped after the test."""
+def build_web_services(tmp_path_factory):
+    """`build_web_services(KEYTURN_…="…")`: a Keyturn of one's own, stopped after the test."""
     houses = []
 
     def open_one(
         *, wait: bool = True, called_in: Path = CHECKOUT, **overrides: str | None
-    ) -> House:
-        house = House(tmp_path_factory.mktemp("house"), called_in=called_in, **overrides)
-        houses.append(house)
-        return house.start(wait=wait)
+    ) -> WebServices:
+        services = WebServices(
+            tmp_path_factory.mktemp("services"), called_in=called_in, **overrides
+        )
+        houses.append(services)
+        return services.start(wait=wait)
 
     yield open_one
-    for house in houses:
-        house.stop()
-        sys.stdout.write(f"--- {house.log_path}\n{house.log()[-8000:]}\n")
+    for services in houses:
+        services.stop()
+        sys.stdout.write(f"--- {services.log_path}\n{services.log()[-8000:]}\n")
 
 
 @pytest.fixture(scope="session")
-def house(tmp_path_factory):
+def services(tmp_path_factory):
     """One Keyturn for all journeys that do not break it; limits per user are off."""
-    shared = House(
-        tmp_path_factory.mktemp("house"),
+    shared = WebServices(
+        tmp_path_factory.mktemp("services"),
         KEYTURN_USER_COOLDOWN_SECONDS="0",
         KEYTURN_USER_LIMIT_PER_HOUR="0",
         KEYTURN_USER_LIMIT_PER_DAY="0",
@@ -51,5 +53,5 @@ def clients():
 def _show_log(request):
     """The log of the shared Keyturn stands below a journey that failed."""
     yield
-    if "house" in request.fixturenames:
-        sys.stdout.write(request.getfixturevalue("house").log()[-8000:])
+    if "services" in request.fixturenames:
+        sys.stdout.write(request.getfixturevalue("services").log()[-8000:])

@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 import requests
-from house import wait_until
+from services import wait_until
 
 from shared.providers.outbox import read_outbox
 
@@ -23,7 +23,7 @@ SHORT = {
 }
 
 
-def import_users(house) -> None:
+def import_users(services) -> None:
     lines = [
         json.dumps(
             {
@@ -35,40 +35,40 @@ def import_users(house) -> None:
         )
         for user_id in USERS
     ]
-    done = house.cli("user", "import", "-", given="\n".join(lines))
+    done = services.cli("user", "import", "-", given="\n".join(lines))
     assert done.returncode == 0, done.stderr
 
 
-def call(house, path="", *, method="POST", **arguments) -> requests.Response:
-    headers = {"Authorization": f"Bearer {house.token}"} | arguments.pop("headers", {})
-    url = f"{house.url}/keyturn/v1/batches{path}"
+def call(services, path="", *, method="POST", **arguments) -> requests.Response:
+    headers = {"Authorization": f"Bearer {services.token}"} | arguments.pop("headers", {})
+    url = f"{services.url}/keyturn/v1/batches{path}"
     return requests.request(method, url, headers=headers, timeout=20, **arguments)
 
 
-def show(house, batch_id: str) -> dict[str, object]:
-    return call(house, f"/{batch_id}", method="GET").json()
+def show(services, batch_id: str) -> dict[str, object]:
+    return call(services, f"/{batch_id}", method="GET").json()
 
 
-def results(house, batch_id: str) -> list[dict[str, str]]:
-    text = call(house, f"/{batch_id}/results", method="GET").text
+def results(services, batch_id: str) -> list[dict[str, str]]:
+    text = call(services, f"/{batch_id}/results", method="GET").text
     return [json.loads(line) for line in text.splitlines()]
 
 
-def copies(house) -> Counter[str]:
+def copies(services) -> Counter[str]:
     """How many messages each user of the batch got."""
-    sent = read_outbox(house.data_dir, most=1000)
+    sent = read_outbox(services.data_dir, most=1000)
     return Counter(entry["to"] for entry in sent)
 
 
-def wait_for(house, batch_id: str, *, done: int) -> None:
+def wait_for(services, batch_id: str, *, done: int) -> None:
     wait_until(
-        lambda: len(copies(house)) >= done, seconds=60, what=f"{done} messages of {batch_id}"
+        lambda: len(copies(services)) >= done, seconds=60, what=f"{done} messages of {batch_id}"
     )
 
 
-def test_a_batch_survives_a_pause_a_kill_and_a_second_start(open_house):
-    house = open_house(**SHORT)
-    import_users(house)
+def test_a_batch_survives_a_pause_a_kill_and_a_second_start(build_web_services):
+    services = build_web_services(**SHORT)
+    import_users(services)
     body = "\n".join([*USERS, "nobody", USERS[0]])
     wanted = {
         "params": {"ratePerSecond": 60, "reason": "a journey"},
@@ -76,23 +76,23 @@ def test_a_batch_survives_a_pause_a_kill_and_a_second_start(open_house):
         "data": body,
     }
 
-    batch_id = call(house, **wanted).json()["batchId"]
-    wait_for(house, batch_id, done=40)
-    paused = call(house, f"/{batch_id}/_pause", json={"reason": "look first"}).json()
+    batch_id = call(services, **wanted).json()["batchId"]
+    wait_for(services, batch_id, done=40)
+    paused = call(services, f"/{batch_id}/_pause", json={"reason": "look first"}).json()
     time.sleep(2)
-    at_pause = sum(copies(house).values())
+    at_pause = sum(copies(services).values())
     time.sleep(3)
-    after_pause = sum(copies(house).values())
-    again = call(house, **wanted).json()["batchId"]
-    call(house, f"/{batch_id}/_resume", json={"reason": "go on"})
-    wait_for(house, batch_id, done=after_pause + 60)
-    house.kill("bulk")
+    after_pause = sum(copies(services).values())
+    again = call(services, **wanted).json()["batchId"]
+    call(services, f"/{batch_id}/_resume", json={"reason": "go on"})
+    wait_for(services, batch_id, done=after_pause + 60)
+    services.kill("bulk")
     wait_until(
-        lambda: show(house, batch_id)["state"] == "finished", seconds=120, what="the batch's end"
+        lambda: show(services, batch_id)["state"] == "finished", seconds=120, what="the batch's end"
     )
 
-    told = show(house, batch_id)
-    ended = results(house, batch_id)
+    told = show(services, batch_id)
+    ended = results(services, batch_id)
     assert (paused["state"], again) == ("paused", batch_id)
     assert at_pause < NUMBER
     assert after_pause == at_pause
@@ -100,42 +100,42 @@ def test_a_batch_survives_a_pause_a_kill_and_a_second_start(open_house):
     assert told["skips"] == {"duplicate": 1, "unknown_user": 1}
     assert [each["status"] for each in ended] == ["accepted"] * NUMBER + ["skipped"] * 2
     assert len({each["resetId"] for each in ended[:NUMBER]}) == NUMBER
-    assert_one_copy_unless_in_doubt(house, ended)
+    assert_one_copy_unless_in_doubt(services, ended)
 
 
-def assert_one_copy_unless_in_doubt(house, ended) -> None:
+def assert_one_copy_unless_in_doubt(services, ended) -> None:
     """More than one message is what the killed worker left in doubt, and nothing else."""
-    got = copies(house)
+    got = copies(services)
     assert set(got) == {f"{user_id}@example.com" for user_id in USERS}
     for result in ended[:NUMBER]:
         number = got[f"{result['userId']}@example.com"]
         if number > 1:
-            url = f"{house.url}/keyturn/v1/resets/{result['resetId']}"
-            headers = {"Authorization": f"Bearer {house.token}"}
+            url = f"{services.url}/keyturn/v1/resets/{result['resetId']}"
+            headers = {"Authorization": f"Bearer {services.token}"}
             attempts = requests.get(url, headers=headers, timeout=10).json()["attempts"]
             doubts = [each for each in attempts if each["outcome"] == "doubt"]
             assert number <= 1 + len(doubts), result
 
 
-def test_a_plan_counts_and_a_cancelled_batch_stops(open_house):
-    house = open_house(**SHORT)
-    import_users(house)
+def test_a_plan_counts_and_a_cancelled_batch_stops(build_web_services):
+    services = build_web_services(**SHORT)
+    import_users(services)
 
-    planned = call(house, json={"userIds": [*USERS, "nobody"], "dryRun": True}).json()
-    nothing = copies(house)
-    call(house, json={"planId": planned["planId"], "ratePerSecond": 20})
-    wait_for(house, planned["planId"], done=5)
-    cancelled = house.cli("batch", "cancel", planned["planId"], "--reason", "stop", "--json")
+    planned = call(services, json={"userIds": [*USERS, "nobody"], "dryRun": True}).json()
+    nothing = copies(services)
+    call(services, json={"planId": planned["planId"], "ratePerSecond": 20})
+    wait_for(services, planned["planId"], done=5)
+    cancelled = services.cli("batch", "cancel", planned["planId"], "--reason", "stop", "--json")
     wait_until(
-        lambda: show(house, planned["planId"])["queued"] == 0, seconds=20, what="nothing queued"
+        lambda: show(services, planned["planId"])["queued"] == 0, seconds=20, what="nothing queued"
     )
-    at_cancel = sum(copies(house).values())
+    at_cancel = sum(copies(services).values())
     time.sleep(2)
 
     assert (planned["plan"]["send"], planned["plan"]["skips"]) == (NUMBER, {"unknown_user": 1})
     assert nothing == {}
     assert json.loads(cancelled.stdout)["state"] == "cancelled"
-    assert sum(copies(house).values()) == at_cancel < NUMBER
-    states = Counter(each["status"] for each in results(house, planned["planId"]))
+    assert sum(copies(services).values()) == at_cancel < NUMBER
+    states = Counter(each["status"] for each in results(services, planned["planId"]))
     assert set(states) <= {"accepted", "cancelled", "skipped"}
-    assert call(house, f"/{planned['planId']}/_resume").status_code == 400
+    assert call(services, f"/{planned['planId']}/_resume").status_code == 400

@@ -9,7 +9,7 @@ import time
 import pytest
 import redis
 import requests
-from house import free_ports, wait_until
+from services import free_ports, wait_until
 
 from tests.conftest import start_server
 from tests.provider_stub import ProviderStub
@@ -63,11 +63,11 @@ def stub():
 
 
 @pytest.fixture
-def open_beside(open_house, stub):
+def open_beside(build_web_services, stub):
     """A Keyturn whose broker is another server, or its own."""
 
     def open_one(broker=None):
-        return open_house(
+        return build_web_services(
             KEYTURN_EMAIL_PROVIDERS="sendgrid",
             KEYTURN_SENDGRID_API_KEY="SG.test",
             KEYTURN_SENDGRID_API_URL=stub.url,
@@ -78,20 +78,20 @@ def open_beside(open_house, stub):
     return open_one
 
 
-def ask(house):
+def ask(services):
     answer = requests.post(
-        f"{house.url}/users/ada/password/_reset",
-        headers={"Authorization": f"Bearer {house.token}"},
+        f"{services.url}/users/ada/password/_reset",
+        headers={"Authorization": f"Bearer {services.token}"},
         timeout=10,
     )
     assert answer.status_code == 200, answer.text
     return answer.headers["Keyturn-Reset-Id"]
 
 
-def arrives(house, stub):
+def arrives(services, stub):
     """Ask, and give how many seconds the message took to the provider."""
     began = time.monotonic()
-    reset_id = ask(house)
+    reset_id = ask(services)
     wait_until(
         lambda: reset_id in [entry["resetId"] for entry in stub.taken],
         seconds=30,
@@ -101,38 +101,38 @@ def arrives(house, stub):
 
 
 def test_messages_go_out_while_the_broker_is_gone(open_beside, broker, stub):
-    house = open_beside(broker)
-    arrives(house, stub)
+    services = open_beside(broker)
+    arrives(services, stub)
 
     broker.kill()
 
-    assert arrives(house, stub) < ARRIVES_SECONDS
-    assert house.status("/readyz") == 200
-    assert "sweepers deliver by themselves" in house.cli("status").stdout
+    assert arrives(services, stub) < ARRIVES_SECONDS
+    assert services.status("/readyz") == 200
+    assert "sweepers deliver by themselves" in services.cli("status").stdout
 
     broker.start()
     wait_until(
-        lambda: house.events("broker.back") and arrives(house, stub) < 0.25,
+        lambda: services.events("broker.back") and arrives(services, stub) < 0.25,
         seconds=30,
         what="hints as fast as before",
     )
-    wait_until(lambda: "All is well." in house.cli("status").stdout, seconds=20, what="all well")
+    wait_until(lambda: "All is well." in services.cli("status").stdout, seconds=20, what="all well")
     assert len(stub.taken) == len({entry["resetId"] for entry in stub.taken})
 
 
 def test_messages_go_out_while_the_broker_is_frozen(open_beside, broker, stub):
-    house = open_beside(broker)
-    arrives(house, stub)
+    services = open_beside(broker)
+    arrives(services, stub)
 
     broker.signal(signal.SIGSTOP)
-    took = [arrives(house, stub) for _ in range(3)]
+    took = [arrives(services, stub) for _ in range(3)]
     time.sleep(5)
-    took.append(arrives(house, stub))
+    took.append(arrives(services, stub))
     broker.signal(signal.SIGCONT)
 
     assert max(took) < ARRIVES_SECONDS
     wait_until(
-        lambda: house.events("broker.back") and arrives(house, stub) < 0.25,
+        lambda: services.events("broker.back") and arrives(services, stub) < 0.25,
         seconds=40,
         what="hints as fast as before",
     )
@@ -140,93 +140,93 @@ def test_messages_go_out_while_the_broker_is_frozen(open_beside, broker, stub):
 
 
 def test_a_worker_that_starts_without_a_broker_delivers(open_beside, broker, stub):
-    house = open_beside(broker)
+    services = open_beside(broker)
     broker.kill()
 
-    house.restart("worker")
+    services.restart("worker")
 
-    assert arrives(house, stub) < 3 * ARRIVES_SECONDS
-    assert house.stop() == 0
+    assert arrives(services, stub) < 3 * ARRIVES_SECONDS
+    assert services.stop() == 0
 
 
 def test_what_is_being_delivered_without_a_broker_is_finished_before_the_worker_ends(
     open_beside, broker, stub
 ):
-    house = open_beside(broker)
+    services = open_beside(broker)
     broker.kill()
     stub.delay_seconds = 2.0
 
-    reset_id = ask(house)
+    reset_id = ask(services)
     wait_until(lambda: stub.requests, seconds=10, what="the call to the provider")
-    house.restart("worker")
+    services.restart("worker")
 
-    wait_until(lambda: is_accepted(house, reset_id), seconds=1, what="the outcome in the record")
+    wait_until(lambda: is_accepted(services, reset_id), seconds=1, what="the outcome in the record")
     time.sleep(2)
     assert [entry["resetId"] for entry in stub.taken] == [reset_id]
 
 
 def test_a_full_server_sends_what_it_has_and_refuses_what_is_new(open_beside, stub):
-    house = open_beside()
-    arrives(house, stub)
+    services = open_beside()
+    arrives(services, stub)
     stub.delay_seconds = 1.0
-    reset_id = ask(house)
+    reset_id = ask(services)
 
-    with redis.Redis.from_url(house.redis_url) as admin:
+    with redis.Redis.from_url(services.redis_url) as admin:
         admin.config_set("maxmemory", "1")
         refused = requests.post(
-            f"{house.url}/users/ada/password/_reset",
-            headers={"Authorization": f"Bearer {house.token}"},
+            f"{services.url}/users/ada/password/_reset",
+            headers={"Authorization": f"Bearer {services.token}"},
             timeout=10,
         )
         wait_until(
-            lambda: is_accepted(house, reset_id), seconds=10, what="the outcome in the record"
+            lambda: is_accepted(services, reset_id), seconds=10, what="the outcome in the record"
         )
         admin.config_set("maxmemory", "0")
 
     assert refused.status_code == 503
     assert "KEYTURN-Unavailable" in refused.text
     assert len([e for e in stub.taken if e["resetId"] == reset_id]) == 1
-    wait_until(lambda: arrives(house, stub) < 2, seconds=30, what="as fast as before")
+    wait_until(lambda: arrives(services, stub) < 2, seconds=30, what="as fast as before")
 
 
 def test_a_worker_that_starts_on_a_full_server_sends_what_is_recorded(open_beside, stub):
-    house = open_beside()
-    arrives(house, stub)
-    worker = house.pid_of("worker")
+    services = open_beside()
+    arrives(services, stub)
+    worker = services.pid_of("worker")
     os.kill(worker, signal.SIGSTOP)
-    reset_id = ask(house)
+    reset_id = ask(services)
 
-    with redis.Redis.from_url(house.redis_url) as admin:
+    with redis.Redis.from_url(services.redis_url) as admin:
         admin.config_set("maxmemory", "1")
         os.kill(worker, signal.SIGKILL)
         wait_until(
-            lambda: is_accepted(house, reset_id), seconds=20, what="the message and its outcome"
+            lambda: is_accepted(services, reset_id), seconds=20, what="the message and its outcome"
         )
         admin.config_set("maxmemory", "0")
 
-    wait_until(lambda: house.events("broker.back"), seconds=20, what="hints arrive again")
-    assert [event["status"] for event in house.events("process.ended")] == [-signal.SIGKILL]
+    wait_until(lambda: services.events("broker.back"), seconds=20, what="hints arrive again")
+    assert [event["status"] for event in services.events("process.ended")] == [-signal.SIGKILL]
     assert len(stub.taken) == 2
 
 
 def test_a_worker_whose_connections_are_cut_takes_hints_again(open_beside, broker, stub):
-    house = open_beside(broker)
-    arrives(house, stub)
+    services = open_beside(broker)
+    arrives(services, stub)
 
     for _ in range(5):
         with broker.ask() as admin:
             admin.client_kill_filter(_type="normal", skipme=True)
-        arrives(house, stub)
+        arrives(services, stub)
 
-    wait_until(lambda: arrives(house, stub) < 0.25, seconds=20, what="hints as fast as before")
-    assert house.events("process.ended") == []
+    wait_until(lambda: arrives(services, stub) < 0.25, seconds=20, what="hints as fast as before")
+    assert services.events("process.ended") == []
     assert len(stub.taken) == len({entry["resetId"] for entry in stub.taken})
 
 
-def is_accepted(house, reset_id):
+def is_accepted(services, reset_id):
     answer = requests.get(
-        f"{house.url}/keyturn/v1/resets/{reset_id}",
-        headers={"Authorization": f"Bearer {house.token}"},
+        f"{services.url}/keyturn/v1/resets/{reset_id}",
+        headers={"Authorization": f"Bearer {services.token}"},
         timeout=10,
     )
     return answer.json()["status"] == "accepted"

@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 import requests
-from house import free_ports, wait_until
+from services import free_ports, wait_until
 
 from tests.callback_builders import TWILIO_SID, TWILIO_TOKEN, SendGridKey
 from tests.callback_poster import CallbackPoster
@@ -30,8 +30,8 @@ def stub():
 
 
 @pytest.fixture
-def settling(open_house, stub):
-    opened = open_house(
+def settling(build_web_services, stub):
+    opened = build_web_services(
         KEYTURN_EMAIL_PROVIDERS="sendgrid",
         KEYTURN_SENDGRID_API_KEY="SG.test",
         KEYTURN_SENDGRID_API_URL=stub.url,
@@ -64,10 +64,10 @@ def poster(settling):
     return CallbackPoster(settling.url, public_url=PUBLIC_URL, key=KEY)
 
 
-def ask(house, number, kind="TYPE_EMAIL"):
+def ask(services, number, kind="TYPE_EMAIL"):
     answer = requests.post(
-        f"{house.url}/users/u{number}/password/_reset",
-        headers={"Authorization": f"Bearer {house.token}"},
+        f"{services.url}/users/u{number}/password/_reset",
+        headers={"Authorization": f"Bearer {services.token}"},
         json={"type": kind},
         timeout=10,
     )
@@ -75,20 +75,20 @@ def ask(house, number, kind="TYPE_EMAIL"):
     return answer.headers["Keyturn-Reset-Id"]
 
 
-def show(house, reset_id):
+def show(services, reset_id):
     answer = requests.get(
-        f"{house.url}/keyturn/v1/resets/{reset_id}",
-        headers={"Authorization": f"Bearer {house.token}"},
+        f"{services.url}/keyturn/v1/resets/{reset_id}",
+        headers={"Authorization": f"Bearer {services.token}"},
         timeout=10,
     )
     return answer.json()
 
 
-def wait_for(house, reset_id, status):
+def wait_for(services, reset_id, status):
     wait_until(
-        lambda: show(house, reset_id)["status"] == status,
+        lambda: show(services, reset_id)["status"] == status,
         seconds=15,
-        what=f"{status}; it is {show(house, reset_id)}",
+        what=f"{status}; it is {show(services, reset_id)}",
     )
 
 

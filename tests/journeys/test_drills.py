@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 import pytest
 import requests
-from house import CHECKOUT, House, free_ports, wait_until
+from services import CHECKOUT, WebServices, free_ports, wait_until
 
 from tests.callback_builders import SendGridKey
 from tests.callback_poster import CallbackPoster
@@ -34,18 +34,18 @@ def a_user(user_id, email):
 
 
 class Night:
-    """A house, who asks it for resets, and the operator."""
+    """A services, who asks it for resets, and the operator."""
 
-    def __init__(self, house, stub=None):
-        self.house, self.stub = house, stub
+    def __init__(self, services, stub=None):
+        self.services, self.stub = services, stub
         self.poster = None
         self._session = requests.Session()
 
     def ask(self, user_id):
         """A reset as a caller asks for it; the HTTP status and its id."""
         answer = self._session.post(
-            f"{self.house.url}/users/{user_id}/password/_reset",
-            headers={"Authorization": f"Bearer {self.house.token}"},
+            f"{self.services.url}/users/{user_id}/password/_reset",
+            headers={"Authorization": f"Bearer {self.services.token}"},
             timeout=30,
         )
         return answer.status_code, answer.headers.get("Keyturn-Reset-Id")
@@ -57,12 +57,12 @@ class Night:
 
     def cli(self, *arguments):
         """What a command tells as JSON."""
-        done = self.house.cli(*arguments, "--json")
+        done = self.services.cli(*arguments, "--json")
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
     def people(self, *users):
-        done = self.house.cli("user", "import", "-", given="\n".join(map(json.dumps, users)))
+        done = self.services.cli("user", "import", "-", given="\n".join(map(json.dumps, users)))
         assert done.returncode == 0, done.stderr
 
     def status(self):
@@ -119,7 +119,7 @@ class Night:
 def night(tmp_path_factory):
     """One provider, few threads, people enough."""
     with ProviderStub(port=free_ports(1)[0]) as stub:
-        house = House(
+        services = WebServices(
             tmp_path_factory.mktemp("night"),
             KEYTURN_EMAIL_PROVIDERS="sendgrid",
             KEYTURN_SENDGRID_API_KEY="SG.test",
@@ -128,11 +128,11 @@ def night(tmp_path_factory):
             KEYTURN_WORKER_THREADS="4",
             KEYTURN_DOUBT_SECONDS="2",
         ).start()
-        opened = Night(house, stub)
+        opened = Night(services, stub)
         opened.people(*(a_user(f"u{n}", f"u{n}@example.com") for n in range(1000)))
         yield opened
-        house.stop()
-        sys.stdout.write(house.log()[-8000:])
+        services.stop()
+        sys.stdout.write(services.log()[-8000:])
 
 
 def test_a_provider_is_down_and_everything_arrives_once_it_is_back(night):
@@ -161,7 +161,7 @@ def test_a_provider_is_down_and_everything_arrives_once_it_is_back(night):
         assert any(step["step"] == "due" for step in told["chain"])
 
         stub.outage = None
-        night.house.cli("provider", "resume", "sendgrid", *WHY)  # or it is tried within 15 s
+        night.services.cli("provider", "resume", "sendgrid", *WHY)  # or it is tried within 15 s
         wait_until(
             lambda: night.explain(asked_in_vain)["kind"] == "accepted",
             seconds=40,
@@ -174,7 +174,7 @@ def test_a_provider_is_down_and_everything_arrives_once_it_is_back(night):
     assert {copies[reset_id] for _, reset_id in answers} == {1}
     assert night.cli("provider", "list")[0]["state"] == "closed"
     assert not night.worst().startswith("Nothing goes out")
-    assert [bool(night.house.events(f"circuit.{word}")) for word in ("opened", "closed")] == [
+    assert [bool(night.services.events(f"circuit.{word}")) for word in ("opened", "closed")] == [
         True,
         True,
     ]
@@ -192,7 +192,7 @@ def test_a_backlog_is_seen_before_it_is_late_and_another_worker_ends_it(night):
             )
             told = night.explain(answers[-1][1])
             assert told["kind"] == "waiting"
-            with another_worker(night.house, threads=32) as worker:
+            with another_worker(night.services, threads=32) as worker:
                 wait_until(
                     lambda: night.status()["workers"]["urgent"] == 2,
                     seconds=30,
@@ -213,12 +213,12 @@ def test_a_backlog_is_seen_before_it_is_late_and_another_worker_ends_it(night):
 
 
 @contextmanager
-def another_worker(house, *, threads):
+def another_worker(services, *, threads):
     """One more worker beside those of `up`, ended by SIGTERM."""
     worker = subprocess.Popen(
         [sys.executable, "-m", "worker", "--queues", "urgent,receipts"],
         cwd=CHECKOUT,
-        env=house.environ | {"KEYTURN_WORKER_THREADS": str(threads)},
+        env=services.environ | {"KEYTURN_WORKER_THREADS": str(threads)},
         stdout=subprocess.DEVNULL,
     )
     try:
@@ -243,7 +243,7 @@ def test_a_second_mail_has_the_same_code_and_is_explained(night):
     first, second = [each["mail"] for each in night.stub.taken if each["resetId"] == reset_id]
     assert first["content"] == second["content"]
     assert "It may have come twice" in night.explain(reset_id)["verdict"]
-    figures = requests.get(f"{night.house.url}/metrics", timeout=5).text
+    figures = requests.get(f"{night.services.url}/metrics", timeout=5).text
     assert 'outcome="doubt",provider="sendgrid"' in figures
 
 
@@ -252,19 +252,19 @@ def town(tmp_path_factory):
     """Default limits, a provider that calls back, six people."""
     key = SendGridKey()
     with ProviderStub(port=free_ports(1)[0]) as stub:
-        house = House(
+        services = WebServices(
             tmp_path_factory.mktemp("town"),
             KEYTURN_EMAIL_PROVIDERS="sendgrid",
             KEYTURN_SENDGRID_API_KEY="SG.test",
             KEYTURN_SENDGRID_API_URL=stub.url,
             KEYTURN_SENDGRID_WEBHOOK_PUBLIC_KEY=key.public,
         ).start()
-        opened = Night(house, stub)
-        opened.poster = CallbackPoster(house.url, public_url=house.url, key=key)
+        opened = Night(services, stub)
+        opened.poster = CallbackPoster(services.url, public_url=services.url, key=key)
         opened.people(*(a_user(n, f"{n}@acme.example") for n in ("eve", "bob", "mia", *UNLUCKY)))
         yield opened
-        house.stop()
-        sys.stdout.write(house.log()[-8000:])
+        services.stop()
+        sys.stdout.write(services.log()[-8000:])
 
 
 def test_whoever_got_nothing_is_told_why_and_gets_it(town):
@@ -275,7 +275,7 @@ def test_whoever_got_nothing_is_told_why_and_gets_it(town):
     town.poster.post_mail(town.poster.mail_events(town.stub.taken[-1], "bounce", type="bounce"))
     assert "keyturn suppression lift" in town.becomes("eve", "bounced")["next"]
     lift = ("suppression", "lift", "eve@acme.example", "--resend", *WHY)
-    assert town.house.cli(*lift).returncode == 0
+    assert town.services.cli(*lift).returncode == 0
     town.becomes("eve", "accepted")
 
     town.ask_for("bob")
@@ -315,7 +315,7 @@ def test_whom_an_outage_left_without_a_mail_gets_one_by_a_batch(town):
     plan = town.cli("batch", "plan", *chosen, *WHY)
     assert (plan["plan"]["total"], plan["plan"]["send"]) == (3, 3)
     town.cli("batch", "start", "--plan", plan["planId"], "--rate", "50", *WHY)
-    assert town.house.cli("batch", "watch", plan["planId"]).returncode == 0
+    assert town.services.cli("batch", "watch", plan["planId"]).returncode == 0
 
     assert town.cli("batch", "report", plan["planId"])["accepted"] == 3
     assert {each["to"] for each in town.stub.taken[-3:]} == {

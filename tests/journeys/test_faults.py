@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from house import CHECKOUT
+from services import CHECKOUT
 
 pytestmark = [pytest.mark.real_server, pytest.mark.timeout(300)]
 

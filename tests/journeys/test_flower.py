@@ -13,7 +13,7 @@ import pytest
 import requests
 from twilio.request_validator import RequestValidator
 
-from tests.journeys.house import House, wait_until
+from tests.journeys.stack import WebServices, wait_until
 from tests.subscriber_stub import SubscriberStub
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -24,7 +24,7 @@ COLUMNS = ["Name", "args", "State", "Result", "Received", "Runtime", "Worker", "
 
 @pytest.fixture
 def keyturn(tmp_path):
-    house = House(
+    services = WebServices(
         tmp_path,
         KEYTURN_FLOWER_BASIC_AUTH=":".join(LOGIN),
         KEYTURN_TWILIO_ACCOUNT_SID="AC1",
@@ -34,9 +34,9 @@ def keyturn(tmp_path):
         KEYTURN_USER_LIMIT_PER_HOUR="0",
         KEYTURN_RETRY_DELAYS_SECONDS="0.2",
     )
-    house.environ["FLOWER_STATE_SAVE_INTERVAL"] = "2000"
-    yield house.start()
-    house.stop()
+    services.environ["FLOWER_STATE_SAVE_INTERVAL"] = "2000"
+    yield services.start()
+    services.stop()
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from house import CHECKOUT, free_ports, wait_until
+from services import CHECKOUT, free_ports, wait_until
 
 from tests.builders import SECRET
 from tests.rpc import V1, Notification, RpcCaller
@@ -57,24 +57,24 @@ def is_serving(target: str) -> bool:
 
 
 @pytest.fixture
-def caller(house):
-    running = RpcCaller(house.grpc_target, house.token)
+def caller(services):
+    running = RpcCaller(services.grpc_target, services.token)
     yield running
     running.channel.close()
 
 
-def test_calls_in_flight_are_answered_while_the_server_stops(open_house):
-    house = open_house(
+def test_calls_in_flight_are_answered_while_the_server_stops(build_web_services):
+    services = build_web_services(
         KEYTURN_USER_COOLDOWN_SECONDS="0",
         KEYTURN_USER_LIMIT_PER_HOUR="0",
         KEYTURN_USER_LIMIT_PER_DAY="0",
     )
-    caller = RpcCaller(house.grpc_target, house.token)
+    caller = RpcCaller(services.grpc_target, services.token)
     caller.notify()
 
     calls = [caller.start(V1, Notification(user_id="ada"), timeout=30) for _ in range(200)]
     wait_until(lambda: any(call.done() for call in calls), seconds=10, what="a first answer")
-    os.kill(house.pid_of("grpc"), signal.SIGTERM)
+    os.kill(services.pid_of("grpc"), signal.SIGTERM)
 
     assert Counter(call.code() for call in calls) == {grpc.StatusCode.OK: 200}
     caller.channel.close()
@@ -104,10 +104,10 @@ def test_a_wrong_setting_is_a_sentence(tmp_path):
         assert "Traceback" not in said
 
 
-def test_noise_on_the_port_harms_nobody(house, caller):
+def test_noise_on_the_port_harms_nobody(services, caller):
     import socket
 
-    host, port = house.grpc_target.split(":")
+    host, port = services.grpc_target.split(":")
     for noise in (b"GET / HTTP/1.1\r\n\r\n", os.urandom(4096), b""):
         with socket.create_connection((host, int(port))) as line:
             line.sendall(noise)

@@ -11,10 +11,10 @@ import grpc
 import pytest
 import requests
 from foreign import needs_node, run_script
-from house import CHECKOUT, free_ports, wait_until
+from services import CHECKOUT, free_ports, wait_until
 
 from tests.rpc import PASSWORD_RESET, V1, Notification, RpcCaller
-from web.rpc.user_pb2 import PasswordResetRequest
+from web.rpc.generated.user_pb2 import PasswordResetRequest
 
 HAPROXY = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin")
 CONFIG = CHECKOUT / "deploy" / "haproxy.cfg"
@@ -26,13 +26,13 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def public(house):
+def public(services):
     """The public address."""
     address = f"127.0.0.1:{free_ports(1)[0]}"
     environ = os.environ | {
         "KEYTURN_PUBLIC_BIND": address,
-        "KEYTURN_WEB_SERVER": urlsplit(house.url).netloc,
-        "KEYTURN_GRPC_SERVER": house.grpc_target,
+        "KEYTURN_WEB_SERVER": urlsplit(services.url).netloc,
+        "KEYTURN_GRPC_SERVER": services.grpc_target,
     }
     with subprocess.Popen([HAPROXY, "-f", CONFIG, "-db"], env=environ) as proxy:
         try:
@@ -50,17 +50,17 @@ def is_up(address: str) -> bool:
 
 
 @pytest.fixture
-def caller(public, house):
-    running = RpcCaller(public, house.token)
+def caller(public, services):
+    running = RpcCaller(public, services.token)
     yield running
     running.channel.close()
 
 
-def test_the_configuration_is_sound(public, house):
+def test_the_configuration_is_sound(public, services):
     environ = os.environ | {
         "KEYTURN_PUBLIC_BIND": public,
-        "KEYTURN_WEB_SERVER": urlsplit(house.url).netloc,
-        "KEYTURN_GRPC_SERVER": house.grpc_target,
+        "KEYTURN_WEB_SERVER": urlsplit(services.url).netloc,
+        "KEYTURN_GRPC_SERVER": services.grpc_target,
     }
 
     checked = subprocess.run(
@@ -71,10 +71,10 @@ def test_the_configuration_is_sound(public, house):
     assert "WARNING" not in checked.stdout + checked.stderr
 
 
-def test_rest_passes(public, house):
+def test_rest_passes(public, services):
     answer = requests.post(
         f"http://{public}/management/v1/users/ada/password/_reset",
-        headers={"Authorization": f"Bearer {house.token}"},
+        headers={"Authorization": f"Bearer {services.token}"},
         timeout=10,
     )
 
@@ -83,14 +83,14 @@ def test_rest_passes(public, house):
 
 
 @pytest.mark.parametrize("kind", ["application/json", "application/grpc-web+proto"])
-def test_connect_and_grpc_web_pass(kind, public, house):
+def test_connect_and_grpc_web_pass(kind, public, services):
     message = Notification(user_id="ada").SerializeToString()
     frame = b"\x00" + len(message).to_bytes(4, "big") + message
 
     answer = requests.post(
         f"http://{public}{V1}",
         data=b'{"userId":"ada"}' if kind == "application/json" else frame,
-        headers={"Authorization": f"Bearer {house.token}", "Content-Type": kind},
+        headers={"Authorization": f"Bearer {services.token}", "Content-Type": kind},
         timeout=10,
     )
 
@@ -98,11 +98,11 @@ def test_connect_and_grpc_web_pass(kind, public, house):
     assert answer.headers["Keyturn-Reset-Id"]
 
 
-def test_a_chunked_body_passes(public, house):
+def test_a_chunked_body_passes(public, services):
     answer = requests.post(
         f"http://{public}{V1}",
         data=iter([b'{"user', b'Id":"ada"}']),
-        headers={"Authorization": f"Bearer {house.token}", "Content-Type": "application/json"},
+        headers={"Authorization": f"Bearer {services.token}", "Content-Type": "application/json"},
         timeout=10,
     )
 
@@ -110,9 +110,9 @@ def test_a_chunked_body_passes(public, house):
 
 
 @pytest.mark.skipif(not CURL, reason="curl is not installed")
-def test_connect_over_http_2_passes(public, house):
+def test_connect_over_http_2_passes(public, services):
     command = [CURL, "--silent", "--http2-prior-knowledge", "--json", '{"userId":"ada"}']
-    command += ["--header", f"Authorization: Bearer {house.token}", "--max-time", "10"]
+    command += ["--header", f"Authorization: Bearer {services.token}", "--max-time", "10"]
     command += ["--write-out", " %{http_version} %{http_code}", f"http://{public}{V1}"]
 
     answer = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -147,10 +147,10 @@ def test_forty_calls_of_one_connection_pass(caller):
 
 @needs_node
 @pytest.mark.parametrize("script", ["connect_node.mjs", "zitadel_client.mjs", "grpc_js.mjs"])
-def test_the_clients_of_others_need_one_address_only(script, clients, public, house):
+def test_the_clients_of_others_need_one_address_only(script, clients, public, services):
     address = f"http://{public}"
 
-    told = run_script(clients, script, url=address, grpc_url=address, token=house.token)
+    told = run_script(clients, script, url=address, grpc_url=address, token=services.token)
 
     refused = {name for name, outcome in told.items() if "error" in outcome}
     assert refused == {name for name in told if " unknown " in name}

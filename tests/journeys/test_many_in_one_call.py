@@ -6,7 +6,7 @@ import json
 from collections import Counter
 
 import pytest
-from house import free_ports, wait_until
+from services import free_ports, wait_until
 
 from shared.models import Channel, Queue, Status
 from shared.policies import last_start_seconds
@@ -36,8 +36,8 @@ def stub():
 
 
 @pytest.fixture
-def batch_house(open_house, stub):
-    opened = open_house(
+def batch_house(build_web_services, stub):
+    opened = build_web_services(
         KEYTURN_EMAIL_PROVIDERS="sendgrid",
         KEYTURN_SENDGRID_API_KEY="SG.test",
         KEYTURN_SENDGRID_API_URL=stub.url,

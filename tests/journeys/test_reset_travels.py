@@ -10,14 +10,14 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
-from house import wait_until
+from services import wait_until
 
 pytestmark = pytest.mark.real_server
 
 NEW_PASSWORD = "Rather-Long-2-Guess"
 
 
-def add_user(house, **facts) -> str:
+def add_user(services, **facts) -> str:
     user_id = f"user-{uuid.uuid4().hex[:10]}"
     line = {
         "userId": user_id,
@@ -30,29 +30,29 @@ def add_user(house, **facts) -> str:
         "password": "Before-1-Reset",
         **facts,
     }
-    done = house.cli("user", "import", "-", given=json.dumps(line))
+    done = services.cli("user", "import", "-", given=json.dumps(line))
     assert done.returncode == 0, done.stderr
     return user_id
 
 
-def call(house, user_id: str, body: dict[str, object]) -> requests.Response:
+def call(services, user_id: str, body: dict[str, object]) -> requests.Response:
     return requests.post(
-        f"{house.url}/management/v1/users/{user_id}/password/_reset",
+        f"{services.url}/management/v1/users/{user_id}/password/_reset",
         json=body,
-        headers={"Authorization": f"Bearer {house.token}"},
+        headers={"Authorization": f"Bearer {services.token}"},
         timeout=10,
     )
 
 
-def read_inbox(house, reset_id: str) -> list[dict[str, object]]:
-    entries = requests.get(f"{house.url}/dev/inbox.json", timeout=10).json()
+def read_inbox(services, reset_id: str) -> list[dict[str, object]]:
+    entries = requests.get(f"{services.url}/dev/inbox.json", timeout=10).json()
     entries = entries["messages"] if isinstance(entries, dict) else entries
     return [entry for entry in entries if entry["resetId"] == reset_id]
 
 
-def wait_for_message(house, reset_id: str) -> dict[str, object]:
-    wait_until(lambda: read_inbox(house, reset_id), seconds=10, what="a message in the inbox")
-    return read_inbox(house, reset_id)[0]
+def wait_for_message(services, reset_id: str) -> dict[str, object]:
+    wait_until(lambda: read_inbox(services, reset_id), seconds=10, what="a message in the inbox")
+    return read_inbox(services, reset_id)[0]
 
 
 def fields_of(page: str) -> dict[str, str]:
@@ -71,37 +71,37 @@ def choose_password(link: str, password: str) -> requests.Response:
     )
 
 
-def show(house, reset_id: str) -> dict[str, object]:
+def show(services, reset_id: str) -> dict[str, object]:
     return requests.get(
-        f"{house.url}/keyturn/v1/resets/{reset_id}",
-        headers={"Authorization": f"Bearer {house.token}"},
+        f"{services.url}/keyturn/v1/resets/{reset_id}",
+        headers={"Authorization": f"Bearer {services.token}"},
         timeout=10,
     ).json()
 
 
-def test_an_email_reset_changes_the_password(house):
-    user_id = add_user(house)
+def test_an_email_reset_changes_the_password(services):
+    user_id = add_user(services)
 
-    answer = call(house, user_id, {"type": "TYPE_EMAIL"})
+    answer = call(services, user_id, {"type": "TYPE_EMAIL"})
 
     assert answer.status_code == 200
     reset_id = answer.headers["Keyturn-Reset-Id"]
-    mail = wait_for_message(house, reset_id)
+    mail = wait_for_message(services, reset_id)
     link = re.search(r"http://\S+/ui/password/reset\?\S+", mail["text"])[0]
     assert parse_qs(urlsplit(link).query)["userID"] == [user_id]
     assert html.escape(link) in mail["html"]
     done = choose_password(link, NEW_PASSWORD)
     assert done.status_code == 200
-    shown = show(house, reset_id)
+    shown = show(services, reset_id)
     assert shown["status"] == "accepted"
     assert shown["completedAt"] is not None
     assert shown["recipient"] == "u***@example.com"
 
 
-def test_a_used_code_is_used_up(house):
-    user_id = add_user(house)
-    reset_id = call(house, user_id, {}).headers["Keyturn-Reset-Id"]
-    mail = wait_for_message(house, reset_id)
+def test_a_used_code_is_used_up(services):
+    user_id = add_user(services)
+    reset_id = call(services, user_id, {}).headers["Keyturn-Reset-Id"]
+    mail = wait_for_message(services, reset_id)
     link = re.search(r"http://\S+/ui/password/reset\?\S+", mail["text"])[0]
     choose_password(link, NEW_PASSWORD)
 
@@ -110,28 +110,28 @@ def test_a_used_code_is_used_up(house):
     assert again.status_code == 410
 
 
-def test_an_sms_reset_changes_the_password_by_its_short_link(house):
-    user_id = add_user(house)
+def test_an_sms_reset_changes_the_password_by_its_short_link(services):
+    user_id = add_user(services)
 
-    answer = call(house, user_id, {"type": "TYPE_SMS"})
+    answer = call(services, user_id, {"type": "TYPE_SMS"})
 
-    sms = wait_for_message(house, answer.headers["Keyturn-Reset-Id"])
+    sms = wait_for_message(services, answer.headers["Keyturn-Reset-Id"])
     assert (sms["segments"], sms["encoding"]) == (1, "GSM-7")
     assert sms["validitySeconds"] <= 600
     link = re.search(r"http://\S+/r/\S+", sms["body"])[0]
     assert choose_password(link, NEW_PASSWORD).status_code == 200
 
 
-def test_a_changed_password_is_told_by_mail(house):
-    user_id = add_user(house)
-    reset_id = call(house, user_id, {}).headers["Keyturn-Reset-Id"]
-    mail = wait_for_message(house, reset_id)
+def test_a_changed_password_is_told_by_mail(services):
+    user_id = add_user(services)
+    reset_id = call(services, user_id, {}).headers["Keyturn-Reset-Id"]
+    mail = wait_for_message(services, reset_id)
     link = re.search(r"http://\S+/ui/password/reset\?\S+", mail["text"])[0]
 
     choose_password(link, NEW_PASSWORD)
 
     def notices():
-        entries = requests.get(f"{house.url}/dev/inbox.json", timeout=10).json()
+        entries = requests.get(f"{services.url}/dev/inbox.json", timeout=10).json()
         entries = entries["messages"] if isinstance(entries, dict) else entries
         mine = [entry for entry in entries if entry["to"] == f"{user_id}@example.com"]
         return [entry for entry in mine if entry["resetId"] != reset_id]
@@ -140,59 +140,61 @@ def test_a_changed_password_is_told_by_mail(house):
     assert "code=" not in notices()[0]["text"]
 
 
-def test_the_status_of_a_refused_mail_says_why(house):
-    user_id = add_user(house, email=f"bounces+{uuid.uuid4().hex}@example.com")
-    reset_id = call(house, user_id, {}).headers["Keyturn-Reset-Id"]
+def test_the_status_of_a_refused_mail_says_why(services):
+    user_id = add_user(services, email=f"bounces+{uuid.uuid4().hex}@example.com")
+    reset_id = call(services, user_id, {}).headers["Keyturn-Reset-Id"]
 
-    wait_until(lambda: show(house, reset_id)["status"] == "failed", seconds=10, what="failed")
+    wait_until(lambda: show(services, reset_id)["status"] == "failed", seconds=10, what="failed")
 
-    assert show(house, reset_id)["attempts"][0]["outcome"] == "permanent"
-    again = call(house, user_id, {})
+    assert show(services, reset_id)["attempts"][0]["outcome"] == "permanent"
+    again = call(services, user_id, {})
     assert again.status_code == 400
     assert again.json()["details"][0]["id"] == "KEYTURN-Suppressed"
-    told = json.loads(house.cli("explain", "--reset", reset_id, "--json").stdout)
+    told = json.loads(services.cli("explain", "--reset", reset_id, "--json").stdout)
     assert told["verdict"].startswith("It failed for good")
 
 
-def test_a_provider_that_fails_twice_is_tried_a_third_time(house):
-    user_id = add_user(house, email=f"fails-twice+{uuid.uuid4().hex}@example.com")
-    reset_id = call(house, user_id, {}).headers["Keyturn-Reset-Id"]
+def test_a_provider_that_fails_twice_is_tried_a_third_time(services):
+    user_id = add_user(services, email=f"fails-twice+{uuid.uuid4().hex}@example.com")
+    reset_id = call(services, user_id, {}).headers["Keyturn-Reset-Id"]
 
-    wait_until(lambda: show(house, reset_id)["status"] == "accepted", seconds=30, what="accepted")
+    wait_until(
+        lambda: show(services, reset_id)["status"] == "accepted", seconds=30, what="accepted"
+    )
 
-    outcomes = [attempt["outcome"] for attempt in show(house, reset_id)["attempts"]]
+    outcomes = [attempt["outcome"] for attempt in show(services, reset_id)["attempts"]]
     assert outcomes == ["transient", "transient", "accepted"]
 
 
-def test_no_secret_stands_in_the_logs_or_in_flower(house):
-    user_id = add_user(house)
-    answer = call(house, user_id, {})
-    mail = wait_for_message(house, answer.headers["Keyturn-Reset-Id"])
+def test_no_secret_stands_in_the_logs_or_in_flower(services):
+    user_id = add_user(services)
+    answer = call(services, user_id, {})
+    mail = wait_for_message(services, answer.headers["Keyturn-Reset-Id"])
     code = re.search(r"code=(\w+)", mail["text"])[1]
 
     def read_flower() -> str:
-        return requests.get(f"{house.flower_url}/api/tasks", timeout=10).text
+        return requests.get(f"{services.flower_url}/api/tasks", timeout=10).text
 
     reset_id = answer.headers["Keyturn-Reset-Id"]
     wait_until(lambda: reset_id in read_flower(), seconds=10, what="the task in Flower")
     flower = read_flower()
     spelled = f"{code[:4]}-{code[4:]}"
     # The curl line to paste is for the person at the terminal, and holds the demo's token.
-    log = "\n".join(line for line in house.log().splitlines() if "curl" not in line)
-    for secret in (code, spelled, f"{user_id}@example.com", house.token):
+    log = "\n".join(line for line in services.log().splitlines() if "curl" not in line)
+    for secret in (code, spelled, f"{user_id}@example.com", services.token):
         assert secret not in log
         assert secret not in flower
 
 
-def test_the_request_id_is_in_the_lines_of_web_and_worker(house):
-    user_id = add_user(house)
+def test_the_request_id_is_in_the_lines_of_web_and_worker(services):
+    user_id = add_user(services)
 
-    answer = call(house, user_id, {})
+    answer = call(services, user_id, {})
 
     request_id = answer.headers["X-Request-Id"]
     wait_until(
-        lambda: [e for e in house.events("attempt.accepted") if e["request_id"] == request_id],
+        lambda: [e for e in services.events("attempt.accepted") if e["request_id"] == request_id],
         seconds=10,
         what="the worker's line",
     )
-    assert [e for e in house.events("reset.requested") if e["request_id"] == request_id]
+    assert [e for e in services.events("reset.requested") if e["request_id"] == request_id]

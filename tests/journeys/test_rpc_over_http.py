@@ -16,14 +16,14 @@ pytestmark = pytest.mark.real_server
 CHUNK = b"4000\r\n" + b" " * 0x4000 + b"\r\n"
 
 
-def post(house, data, kind="application/json"):
-    headers = {"Authorization": f"Bearer {house.token}", "Content-Type": kind}
-    return requests.post(house.url + V1, data=data, headers=headers, timeout=20)
+def post(services, data, kind="application/json"):
+    headers = {"Authorization": f"Bearer {services.token}", "Content-Type": kind}
+    return requests.post(services.url + V1, data=data, headers=headers, timeout=20)
 
 
-def say(house, *parts: bytes) -> tuple[int, dict[str, object]]:
+def say(services, *parts: bytes) -> tuple[int, dict[str, object]]:
     """HTTP status and JSON of what raw bytes are answered with."""
-    address = urlsplit(house.url)
+    address = urlsplit(services.url)
     with socket.create_connection((address.hostname, address.port)) as line:
         for part in parts:
             line.sendall(part)
@@ -35,35 +35,35 @@ def say(house, *parts: bytes) -> tuple[int, dict[str, object]]:
     return told
 
 
-def head(house, *headers: str) -> bytes:
-    lines = [f"POST {V1} HTTP/1.1", "Host: x", f"Authorization: Bearer {house.token}"]
+def head(services, *headers: str) -> bytes:
+    lines = [f"POST {V1} HTTP/1.1", "Host: x", f"Authorization: Bearer {services.token}"]
     return "\r\n".join([*lines, "Content-Type: application/json", *headers, "", ""]).encode()
 
 
 @pytest.mark.parametrize("kind", ["application/json", "application/grpc-web+proto"])
-def test_a_chunked_body_is_read(kind, house):
+def test_a_chunked_body_is_read(kind, services):
     message = Notification(user_id="ada").SerializeToString()
     body = b'{"userId":"ada"}' if "json" in kind else b"\0\0\0\0\x05" + message
 
-    answer = post(house, iter([body[:3], body[3:]]), kind)
+    answer = post(services, iter([body[:3], body[3:]]), kind)
 
     assert answer.status_code == 200
     assert answer.headers["Keyturn-Reset-Id"]
 
 
-def test_an_empty_body_is_refused(house):
-    answer = post(house, b"")
+def test_an_empty_body_is_refused(services):
+    answer = post(services, b"")
 
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_argument")
 
 
-def test_an_endless_body_is_refused_at_the_cap(house):
-    told = say(house, head(house, "Transfer-Encoding: chunked"), *[CHUNK] * 5)
+def test_an_endless_body_is_refused_at_the_cap(services):
+    told = say(services, head(services, "Transfer-Encoding: chunked"), *[CHUNK] * 5)
 
     assert (told[0], told[1]["code"]) == (429, "resource_exhausted")
 
 
-def test_a_body_that_stalls_is_refused_in_time(house):
-    told = say(house, head(house, "Content-Length: 50"), b"{")
+def test_a_body_that_stalls_is_refused_in_time(services):
+    told = say(services, head(services, "Content-Length: 50"), b"{")
 
     assert (told[0], told[1]["code"]) == (400, "invalid_argument")

@@ -6,7 +6,7 @@ import json
 
 import pytest
 import requests
-from house import free_ports, wait_until
+from services import free_ports, wait_until
 
 from tests.provider_stub import Answer, ProviderStub
 from tests.smtp_server import SmtpServer
@@ -30,9 +30,9 @@ def relay():
 
 
 @pytest.fixture
-def town(open_house, sendgrid, relay):
+def town(build_web_services, sendgrid, relay):
     """A Keyturn with both providers, and people to write to."""
-    opened = open_house(
+    opened = build_web_services(
         KEYTURN_EMAIL_PROVIDERS="sendgrid,smtp",
         KEYTURN_SENDGRID_API_KEY="SG.test",
         KEYTURN_SENDGRID_API_URL=sendgrid.url,
@@ -51,15 +51,15 @@ def town(open_house, sendgrid, relay):
 class Town:
     """What the journey does and sees."""
 
-    def __init__(self, house, sendgrid, relay):
-        self.house, self._sendgrid, self._relay = house, sendgrid, relay
+    def __init__(self, services, sendgrid, relay):
+        self.services, self._sendgrid, self._relay = services, sendgrid, relay
         self._users = iter(range(USERS))
 
     def ask(self):
         """A reset for the next user; its id."""
         answer = requests.post(
-            f"{self.house.url}/users/u{next(self._users)}/password/_reset",
-            headers={"Authorization": f"Bearer {self.house.token}"},
+            f"{self.services.url}/users/u{next(self._users)}/password/_reset",
+            headers={"Authorization": f"Bearer {self.services.token}"},
             timeout=10,
         )
         assert answer.status_code == 200, answer.text
@@ -78,7 +78,7 @@ class Town:
         return "sendgrid" if reset_id in [e["resetId"] for e in self._sendgrid.taken] else None
 
     def cli(self, *arguments):
-        done = self.house.cli(*arguments, "--json")
+        done = self.services.cli(*arguments, "--json")
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
@@ -87,7 +87,7 @@ class Town:
         return self.cli("provider", "list")[0]
 
     def metrics(self):
-        return requests.get(f"{self.house.url}/metrics", timeout=5).text
+        return requests.get(f"{self.services.url}/metrics", timeout=5).text
 
 
 def test_the_relay_carries_while_sendgrid_has_trouble_and_no_longer(town, sendgrid):
@@ -116,7 +116,7 @@ def test_the_relay_carries_while_sendgrid_has_trouble_and_no_longer(town, sendgr
     assert [town.came_by(town.ask()) for _ in range(3)] == ["sendgrid"] * 3
     wait_until(lambda: town.first()["state"] == "closed", seconds=5, what="a closed circuit")
     assert town.came_by(town.ask()) == "sendgrid"
-    events = [town.house.events(name) for name in ("circuit.opened", "circuit.closed")]
+    events = [town.services.events(name) for name in ("circuit.opened", "circuit.closed")]
     assert [bool(lines) for lines in events] == [True, True]
 
 

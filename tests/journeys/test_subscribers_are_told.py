@@ -7,7 +7,7 @@ import json
 import pytest
 import requests
 
-from tests.journeys.house import House, wait_until
+from tests.journeys.stack import WebServices, wait_until
 from tests.subscriber_stub import SubscriberStub
 
 NUMBER = 60
@@ -15,7 +15,7 @@ NUMBER = 60
 
 @pytest.fixture
 def keyturn(tmp_path):
-    house = House(
+    services = WebServices(
         tmp_path,
         KEYTURN_WEBHOOK_ALLOW_PRIVATE="true",
         KEYTURN_WEBHOOK_DELAYS_SECONDS="0.5,0.5,0.5,0.5,1,1,1,1,1,1",
@@ -26,8 +26,8 @@ def keyturn(tmp_path):
         KEYTURN_USER_LIMIT_PER_HOUR="0",
         KEYTURN_USER_LIMIT_PER_DAY="0",
     )
-    yield house.start()
-    house.stop()
+    yield services.start()
+    services.stop()
 
 
 def import_users(keyturn):

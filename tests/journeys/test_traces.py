@@ -13,7 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
-from tests.journeys.house import House, wait_until
+from tests.journeys.stack import WebServices, wait_until
 
 
 class Collector:
@@ -73,13 +73,13 @@ def collector():
 
 @pytest.fixture
 def keyturn(tmp_path, collector):
-    house = House(tmp_path)
-    house.environ |= {
+    services = WebServices(tmp_path)
+    services.environ |= {
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
         "OTEL_BSP_SCHEDULE_DELAY": "200",
     }
-    yield house.start()
-    house.stop()
+    yield services.start()
+    services.stop()
 
 
 def test_a_collector_gets_one_trace_over_web_and_worker(keyturn, collector):

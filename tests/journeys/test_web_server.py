@@ -17,16 +17,16 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from web.bodies import BODY_SECONDS
+from web.middleware import BODY_SECONDS
 
 pytestmark = pytest.mark.real_server
 
 CALL = "/management/v1/users/ada/password/_reset"
 
 
-def say(house, *parts: bytes, seconds: float = 5.0, is_cut: bool = False) -> bytes:
+def say(services, *parts: bytes, seconds: float = 5.0, is_cut: bool = False) -> bytes:
     """What the server answers to raw bytes: one answer, or nothing."""
-    address = urlsplit(house.url)
+    address = urlsplit(services.url)
     with socket.create_connection((address.hostname, address.port)) as line:
         for part in parts:
             line.sendall(part)
@@ -46,17 +46,22 @@ def is_whole(answer: bytes) -> bool:
     return bool(blank) and (length is None or len(body) >= int(length[1]))
 
 
-def pour(house, start: bytes) -> None:
+def pour(services, start: bytes) -> None:
     """Send the start and then 50 MB, come what may."""
-    address = urlsplit(house.url)
+    address = urlsplit(services.url)
     with socket.create_connection((address.hostname, address.port)) as line:
         line.sendall(start)
         for _ in range(500):
             line.sendall(b"a" * 100_000)
 
 
-def head_of(house, *headers: str, target: str = CALL) -> bytes:
-    lines = [f"POST {target} HTTP/1.1", "Host: x", f"Authorization: Bearer {house.token}", *headers]
+def head_of(services, *headers: str, target: str = CALL) -> bytes:
+    lines = [
+        f"POST {target} HTTP/1.1",
+        "Host: x",
+        f"Authorization: Bearer {services.token}",
+        *headers,
+    ]
     return "\r\n".join([*lines, "", ""]).encode()
 
 
@@ -68,37 +73,37 @@ def problem_of(answer: bytes) -> dict[str, object]:
     return json.loads(answer.partition(b"\r\n\r\n")[2])
 
 
-def test_a_body_that_broke_off_is_refused_and_sends_nothing(house):
-    before = len(list((house.data_dir / "outbox").glob("*")))
+def test_a_body_that_broke_off_is_refused_and_sends_nothing(services):
+    before = len(list((services.data_dir / "outbox").glob("*")))
 
-    answer = say(house, head_of(house, "Content-Length: 50"), b"{", is_cut=True)
-
-    assert (status_of(answer), problem_of(answer)["code"]) == (400, 3)
-    assert len(list((house.data_dir / "outbox").glob("*"))) == before
-
-
-def test_a_body_that_never_ends_is_refused_in_time(house):
-    answer = say(house, head_of(house, "Content-Length: 50"), b"{", seconds=BODY_SECONDS + 5)
+    answer = say(services, head_of(services, "Content-Length: 50"), b"{", is_cut=True)
 
     assert (status_of(answer), problem_of(answer)["code"]) == (400, 3)
+    assert len(list((services.data_dir / "outbox").glob("*"))) == before
 
 
-def test_an_endless_chunked_body_is_refused_at_the_cap(house):
+def test_a_body_that_never_ends_is_refused_in_time(services):
+    answer = say(services, head_of(services, "Content-Length: 50"), b"{", seconds=BODY_SECONDS + 5)
+
+    assert (status_of(answer), problem_of(answer)["code"]) == (400, 3)
+
+
+def test_an_endless_chunked_body_is_refused_at_the_cap(services):
     chunk = b"4000\r\n" + b"x" * 0x4000 + b"\r\n"
 
-    answer = say(house, head_of(house, "Transfer-Encoding: chunked"), *[chunk] * 5)
+    answer = say(services, head_of(services, "Transfer-Encoding: chunked"), *[chunk] * 5)
 
     assert status_of(answer) == 413
 
 
-def test_stalled_bodies_do_not_keep_others_from_being_served(house):
-    address = urlsplit(house.url)
+def test_stalled_bodies_do_not_keep_others_from_being_served(services):
+    address = urlsplit(services.url)
     stalled = [socket.create_connection((address.hostname, address.port)) for _ in range(8)]
     for line in stalled:
-        line.sendall(head_of(house, "Content-Length: 50"))
+        line.sendall(head_of(services, "Content-Length: 50"))
 
     started_at = time.monotonic()
-    status = house.status("/livez")
+    status = services.status("/livez")
 
     assert status == 200
     assert time.monotonic() - started_at < 2
@@ -107,33 +112,33 @@ def test_stalled_bodies_do_not_keep_others_from_being_served(house):
 
 
 @pytest.mark.parametrize("value", [b"a\x00b", b"a\x01b", b"a\rX-B: c"], ids=["nul", "soh", "cr"])
-def test_control_characters_in_a_header_are_refused(value, house):
-    head = head_of(house).removesuffix(b"\r\n")
+def test_control_characters_in_a_header_are_refused(value, services):
+    head = head_of(services).removesuffix(b"\r\n")
 
-    answer = say(house, head + b"X-A: " + value + b"\r\n\r\n")
+    answer = say(services, head + b"X-A: " + value + b"\r\n\r\n")
 
     assert status_of(answer) == 400
 
 
-def test_a_hundred_headers_are_refused(house):
-    answer = say(house, head_of(house, *[f"X-{number}: a" for number in range(120)]))
+def test_a_hundred_headers_are_refused(services):
+    answer = say(services, head_of(services, *[f"X-{number}: a" for number in range(120)]))
 
     assert status_of(answer) == 431
 
 
-def test_a_target_of_100_kib_is_refused(house):
-    answer = say(house, head_of(house, target="/" + "a" * 100_000))
+def test_a_target_of_100_kib_is_refused(services):
+    answer = say(services, head_of(services, target="/" + "a" * 100_000))
 
     assert status_of(answer) == 414
 
 
-def test_an_endless_header_is_cut_off(house):
+def test_an_endless_header_is_cut_off(services):
     with pytest.raises(OSError, match=r"reset|[Bb]roken pipe"):
-        pour(house, head_of(house).removesuffix(b"\r\n") + b"X-A: ")
+        pour(services, head_of(services).removesuffix(b"\r\n") + b"X-A: ")
 
 
-def test_pipelined_requests_are_answered_one_after_the_other(house):
-    address = urlsplit(house.url)
+def test_pipelined_requests_are_answered_one_after_the_other(services):
+    address = urlsplit(services.url)
     request = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
     with socket.create_connection((address.hostname, address.port)) as line:
         line.sendall(request * 3)
@@ -145,13 +150,13 @@ def test_pipelined_requests_are_answered_one_after_the_other(house):
     assert answers.count(b"HTTP/1.1 200") == 3
 
 
-def test_requests_that_have_arrived_are_answered_while_the_server_stops(open_house):
-    house = open_house(
+def test_requests_that_have_arrived_are_answered_while_the_server_stops(build_web_services):
+    services = build_web_services(
         KEYTURN_USER_COOLDOWN_SECONDS="0",
         KEYTURN_USER_LIMIT_PER_HOUR="0",
         KEYTURN_USER_LIMIT_PER_DAY="0",
     )
-    address, number = urlsplit(house.url), 200
+    address, number = urlsplit(services.url), 200
     all_connected = threading.Barrier(number + 1)
 
     def call(_: int) -> int | str:
@@ -159,7 +164,7 @@ def test_requests_that_have_arrived_are_answered_while_the_server_stops(open_hou
         line.connect()
         all_connected.wait()
         try:
-            line.request("POST", CALL, headers={"Authorization": f"Bearer {house.token}"})
+            line.request("POST", CALL, headers={"Authorization": f"Bearer {services.token}"})
             return line.getresponse().status
         except OSError as error:
             return repr(error)
@@ -170,6 +175,6 @@ def test_requests_that_have_arrived_are_answered_while_the_server_stops(open_hou
         answers = pool.map(call, range(number))
         all_connected.wait()
         time.sleep(0.15)
-        os.kill(house.pid_of("web"), signal.SIGTERM)
+        os.kill(services.pid_of("web"), signal.SIGTERM)
 
         assert Counter(answers) == {200: number}

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from web.bodies import BODY_SECONDS
+from web.middleware import BODY_SECONDS
 
 pytestmark = pytest.mark.real_server
 
@@ -40,8 +40,8 @@ class Answer:
         return self.status, self.json["code"]
 
 
-def ask(house, request: bytes, *, is_cut: bool = False, seconds: float = 5.0) -> Answer:
-    address = urlsplit(house.url)
+def ask(services, request: bytes, *, is_cut: bool = False, seconds: float = 5.0) -> Answer:
+    address = urlsplit(services.url)
     with socket.create_connection((address.hostname, address.port), timeout=seconds) as line:
         line.sendall(request)
         if is_cut:
@@ -58,8 +58,8 @@ def is_whole(raw: bytes) -> bool:
     return bool(separator) and len(body) >= int(length or 0)
 
 
-def a_call(house, *headers: str, body: bytes = b"", method="POST", path=PREFIXED) -> bytes:
-    lines = [f"{method} {path} HTTP/1.1", "Host: x", f"Authorization: Bearer {house.token}"]
+def a_call(services, *headers: str, body: bytes = b"", method="POST", path=PREFIXED) -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", "Host: x", f"Authorization: Bearer {services.token}"]
     return "\r\n".join([*lines, *headers, "", ""]).encode("latin-1") + body
 
 
@@ -74,12 +74,12 @@ def chunked(body: bytes) -> bytes:
 @pytest.mark.parametrize("path", [PREFIXED, BARE], ids=["prefixed", "bare"])
 @pytest.mark.parametrize("size", [CAP_BYTES, CAP_BYTES + 1], ids=["64 KiB", "one byte more"])
 @pytest.mark.parametrize("is_chunked", [False, True], ids=["announced", "chunked"])
-def test_a_body_is_read_up_to_64_kib(house, path, size, is_chunked):
+def test_a_body_is_read_up_to_64_kib(services, path, size, is_chunked):
     body = b"{" + b" " * (size - 2) + b"}"
     header = "Transfer-Encoding: chunked" if is_chunked else announced(body)
 
     answer = ask(
-        house, a_call(house, header, path=path, body=chunked(body) if is_chunked else body)
+        services, a_call(services, header, path=path, body=chunked(body) if is_chunked else body)
     )
 
     if size == CAP_BYTES:
@@ -91,8 +91,8 @@ def test_a_body_is_read_up_to_64_kib(house, path, size, is_chunked):
     assert answer.headers["cache-control"] == "no-store"
 
 
-def test_a_body_that_is_announced_too_large_is_refused_before_it_comes(house):
-    answer = ask(house, a_call(house, "Content-Length: 9000000000000000000"))
+def test_a_body_that_is_announced_too_large_is_refused_before_it_comes(services):
+    answer = ask(services, a_call(services, "Content-Length: 9000000000000000000"))
 
     assert answer.problem == (413, 8)
 
@@ -104,14 +104,16 @@ STALLED = [
 ]
 
 
-def test_bodies_that_never_end_are_answered_in_time_and_keep_nobody_waiting(house):
-    requests = [a_call(house, header, body=body) for header, body in STALLED] * 7
+def test_bodies_that_never_end_are_answered_in_time_and_keep_nobody_waiting(services):
+    requests = [a_call(services, header, body=body) for header, body in STALLED] * 7
 
     with ThreadPoolExecutor(len(requests)) as threads:
-        stalled = [threads.submit(ask, house, each, seconds=BODY_SECONDS + 5) for each in requests]
+        stalled = [
+            threads.submit(ask, services, each, seconds=BODY_SECONDS + 5) for each in requests
+        ]
         time.sleep(0.2)
         began = time.monotonic()
-        others = [ask(house, a_call(house)).status for _ in range(3)]
+        others = [ask(services, a_call(services)).status for _ in range(3)]
         took = time.monotonic() - began
 
         problems = {future.result().problem for future in stalled}
@@ -130,15 +132,15 @@ BROKEN = {
 
 
 @pytest.mark.parametrize(("header", "body"), BROKEN.values(), ids=BROKEN)
-def test_a_body_that_breaks_off_is_refused(house, header, body):
-    answer = ask(house, a_call(house, header, body=body), is_cut=True)
+def test_a_body_that_breaks_off_is_refused(services, header, body):
+    answer = ask(services, a_call(services, header, body=body), is_cut=True)
 
     assert answer.problem == (400, 3)
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "OPTIONS", "TRACE", "CONNECT", "BREW"])
-def test_a_wrong_method_is_told_as_json(house, method):
-    answer = ask(house, a_call(house, method=method))
+def test_a_wrong_method_is_told_as_json(services, method):
+    answer = ask(services, a_call(services, method=method))
 
     assert answer.problem == (405, 12)
     assert answer.headers["allow"] == "post"
@@ -154,27 +156,27 @@ PATHS = {
 
 
 @pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
-def test_an_unknown_path_is_told_as_json(house, path):
-    assert ask(house, a_call(house, path=path)).problem == (404, 5)
+def test_an_unknown_path_is_told_as_json(services, path):
+    assert ask(services, a_call(services, path=path)).problem == (404, 5)
 
 
 @pytest.mark.parametrize("user", ["a%00b", "a%0Ab", "a%zzb", "%ff", "%20", "..", "\xc3\xa4"])
-def test_a_strange_user_is_unknown(house, user):
-    answer = ask(house, a_call(house, path=f"/users/{user}/password/_reset"))
+def test_a_strange_user_is_unknown(services, user):
+    answer = ask(services, a_call(services, path=f"/users/{user}/password/_reset"))
 
     assert answer.problem == (400, 9)
 
 
-def test_an_unread_body_is_not_taken_for_the_next_request(house):
-    inner = a_call(house, "Content-Length: 0", "X-Request-Id: smuggled")
+def test_an_unread_body_is_not_taken_for_the_next_request(services):
+    inner = a_call(services, "Content-Length: 0", "X-Request-Id: smuggled")
     outer = b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (
         b"/nothing",
         len(inner),
     )
-    address = urlsplit(house.url)
+    address = urlsplit(services.url)
 
     with socket.create_connection((address.hostname, address.port), timeout=1) as line:
-        line.sendall(outer + inner + a_call(house, "X-Request-Id: second"))
+        line.sendall(outer + inner + a_call(services, "X-Request-Id: second"))
         raw = b""
         while b"x-request-id: second" not in raw.lower() and (piece := line.recv(65536)):
             raw += piece
@@ -183,12 +185,12 @@ def test_an_unread_body_is_not_taken_for_the_next_request(house):
     assert b"smuggled" not in raw
 
 
-def test_many_with_one_key_get_one_answer(house):
+def test_many_with_one_key_get_one_answer(services):
     barrier = Barrier(THREADS)
 
     def call(_):
         barrier.wait()
-        return ask(house, a_call(house, "Idempotency-Key: by-socket"))
+        return ask(services, a_call(services, "Idempotency-Key: by-socket"))
 
     with ThreadPoolExecutor(THREADS) as threads:
         answers = list(threads.map(call, range(THREADS)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.store.batch_lists import Entry
+from shared.store.batches.lists import ListEntry
 from tests.builders import some_services
 
 
@@ -14,7 +14,7 @@ def services(client):
 
 
 def entries(number):
-    return [Entry(f"user-{each}", since_ms=each % 3) for each in range(number)]
+    return [ListEntry(f"user-{each}", since_ms=each % 3) for each in range(number)]
 
 
 @pytest.mark.parametrize("number", [1, 499, 500, 501, 1200])

@@ -6,7 +6,7 @@ import pytest
 
 from shared.models import Channel, Outcome, Queue, Status
 from shared.store import keys
-from shared.store.batch_resets import Candidate
+from shared.store.batches.resets import Candidate
 from tests.builders import some_services
 from tests.store_builders import fresh_user, stores_of
 

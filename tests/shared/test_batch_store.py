@@ -7,7 +7,7 @@ import time
 import pytest
 
 from shared.store import keys
-from shared.store.batch_records import BatchState, Place, Verb
+from shared.store.batches import BatchAction, BatchCursor, BatchState
 from tests.batch_builders import a_batch
 from tests.builders import some_services
 
@@ -15,25 +15,25 @@ STATES = {
     # what was done before → the state that is left
     "planning": (),
     "planned": ("plan",),
-    "running": ("plan", Verb.START),
-    "paused": ("plan", Verb.START, Verb.PAUSE),
-    "cancelled": ("plan", Verb.CANCEL),
-    "finished": ("plan", Verb.START, "finish"),
+    "running": ("plan", BatchAction.START),
+    "paused": ("plan", BatchAction.START, BatchAction.PAUSE),
+    "cancelled": ("plan", BatchAction.CANCEL),
+    "finished": ("plan", BatchAction.START, "finish"),
 }
 ANSWERS = {
-    (Verb.START, "planned"): ("changed", "running"),
-    (Verb.START, "running"): ("same", "running"),
-    (Verb.START, "paused"): ("same", "paused"),
-    (Verb.START, "finished"): ("same", "finished"),
-    (Verb.PAUSE, "running"): ("changed", "paused"),
-    (Verb.PAUSE, "paused"): ("same", "paused"),
-    (Verb.RESUME, "paused"): ("changed", "running"),
-    (Verb.RESUME, "running"): ("same", "running"),
-    (Verb.CANCEL, "planning"): ("changed", "cancelled"),
-    (Verb.CANCEL, "planned"): ("changed", "cancelled"),
-    (Verb.CANCEL, "running"): ("changed", "cancelled"),
-    (Verb.CANCEL, "paused"): ("changed", "cancelled"),
-    (Verb.CANCEL, "cancelled"): ("same", "cancelled"),
+    (BatchAction.START, "planned"): ("changed", "running"),
+    (BatchAction.START, "running"): ("same", "running"),
+    (BatchAction.START, "paused"): ("same", "paused"),
+    (BatchAction.START, "finished"): ("same", "finished"),
+    (BatchAction.PAUSE, "running"): ("changed", "paused"),
+    (BatchAction.PAUSE, "paused"): ("same", "paused"),
+    (BatchAction.RESUME, "paused"): ("changed", "running"),
+    (BatchAction.RESUME, "running"): ("same", "running"),
+    (BatchAction.CANCEL, "planning"): ("changed", "cancelled"),
+    (BatchAction.CANCEL, "planned"): ("changed", "cancelled"),
+    (BatchAction.CANCEL, "running"): ("changed", "cancelled"),
+    (BatchAction.CANCEL, "paused"): ("changed", "cancelled"),
+    (BatchAction.CANCEL, "cancelled"): ("same", "cancelled"),
 }
 
 
@@ -50,17 +50,17 @@ def change(services, verb, **facts):
 def brought_to(services, state):
     a_batch(services, "ada", state=BatchState.PLANNING)
     for step in STATES[state]:
-        if isinstance(step, Verb):
+        if isinstance(step, BatchAction):
             change(services, step)
             continue
         fence = services.batches.take("b1")
         if step == "plan":
-            assert services.batches.advance("b1", fence, Place(1, 0), {}, is_end=True)
+            assert services.batches.advance("b1", fence, BatchCursor(1, 0), {}, is_end=True)
         assert services.batches.let_go("b1", fence, is_finished=True) is (step == "finish")
 
 
 @pytest.mark.parametrize("state", STATES)
-@pytest.mark.parametrize("verb", Verb)
+@pytest.mark.parametrize("verb", BatchAction)
 def test_a_verb_does_what_the_state_allows(services, verb, state):
     brought_to(services, state)
     word, after = ANSWERS.get((verb, state), ("refused", state))
@@ -74,7 +74,14 @@ def test_a_verb_does_what_the_state_allows(services, verb, state):
 def test_only_what_changes_something_stands_in_the_audit_trail(services):
     brought_to(services, "running")
 
-    for verb in (Verb.PAUSE, Verb.PAUSE, Verb.START, Verb.RESUME, Verb.CANCEL, Verb.RESUME):
+    for verb in (
+        BatchAction.PAUSE,
+        BatchAction.PAUSE,
+        BatchAction.START,
+        BatchAction.RESUME,
+        BatchAction.CANCEL,
+        BatchAction.RESUME,
+    ):
         change(services, verb)
 
     told = [entry.act.action for entry in services.audit.newest()]
@@ -115,7 +122,7 @@ def test_a_worker_that_lost_its_lease_moves_nothing(services):
     services.batches.let_go("b1", stale)
     services.batches.take("b1")
 
-    moved = services.batches.advance("b1", stale, Place(1, 0), {"q": 1})
+    moved = services.batches.advance("b1", stale, BatchCursor(1, 0), {"q": 1})
 
     assert not moved
     assert services.batches.grant("b1", stale, 10) == -1
@@ -126,7 +133,7 @@ def test_nothing_is_granted_to_a_paused_batch(services):
     a_batch(services, "ada")
     fence = services.batches.take("b1")
 
-    change(services, Verb.PAUSE)
+    change(services, BatchAction.PAUSE)
 
     assert services.batches.grant("b1", fence, 10) == -1
     assert services.batches.take("b1") == 0
@@ -164,7 +171,7 @@ def test_those_who_get_nothing_cost_no_pace(services):
     fence = services.batches.take("b1")
     services.batches.grant("b1", fence, 1)
 
-    services.batches.advance("b1", fence, Place(0, 1), {"k:inactive": 1}, refund=1)
+    services.batches.advance("b1", fence, BatchCursor(0, 1), {"k:inactive": 1}, refund=1)
 
     assert services.batches.grant("b1", fence, 1) == 1
 
@@ -175,8 +182,8 @@ def test_only_batches_with_work_are_fed(services):
     a_batch(services, "ada", batch_id="b3")
     a_batch(services, "ada", batch_id="b4")
     services.batches.take("b2")
-    services.batches.change(services.batches.find("b3"), Verb.CANCEL, by="eve", reason="r")
-    services.batches.change(services.batches.find("b4"), Verb.PAUSE, by="eve", reason="r")
+    services.batches.change(services.batches.find("b3"), BatchAction.CANCEL, by="eve", reason="r")
+    services.batches.change(services.batches.find("b4"), BatchAction.PAUSE, by="eve", reason="r")
 
     assert services.batches.to_feed() == ["b1"]
 

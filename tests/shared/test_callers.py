@@ -9,8 +9,7 @@ import pytest
 from shared.errors import OrganisationUnknownError, StoreUnavailableError
 from shared.models import Organisation
 from shared.store import keys
-from shared.store.caller_records import Grants
-from shared.store.callers import CallerStore
+from shared.store.callers import CallerStore, Grants
 from shared.store.connection import connect
 from shared.store.digests import Digests
 

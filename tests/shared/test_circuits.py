@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 
 from shared.store import keys
-from shared.store.circuits import CircuitRules, CircuitState, CircuitStore, Told
+from shared.store.admin.circuits import CallTally, CircuitRules, CircuitState, CircuitStore
 
 OPEN, HALF_OPEN, CLOSED = CircuitState.OPEN, CircuitState.HALF_OPEN, CircuitState.CLOSED
-BAD = Told(bad=1, reason="http_503")
-ROUTE = Told(bad=1, account=1, reason="twilio_21612")
-OUTAGE = Told(bad=1, account=1, is_outage=True, reason="http_401")
+BAD = CallTally(bad=1, reason="http_503")
+ROUTE = CallTally(bad=1, account=1, reason="twilio_21612")
+OUTAGE = CallTally(bad=1, account=1, is_outage=True, reason="http_401")
 RULES = CircuitRules()
 
 
@@ -37,7 +37,7 @@ def probe(circuits, holder, **told):
     """Take the probe and tell what came of it."""
     granted, _ = circuits.take_probe("p1", holder, lease_seconds=10)
     assert granted
-    return circuits.tell("p1", Told(holder=holder, **told))
+    return circuits.tell("p1", CallTally(holder=holder, **told))
 
 
 def test_a_provider_nobody_has_called_is_closed(client):
@@ -53,7 +53,7 @@ def test_a_provider_nobody_has_called_is_closed(client):
 )
 def test_it_opens_when_more_than_half_of_twenty_or_more_are_bad(client, good, bad, expected):
     circuits = circuits_of(client)
-    circuits.tell("p1", Told(good=good))
+    circuits.tell("p1", CallTally(good=good))
 
     for _ in range(bad):
         circuit = circuits.tell("p1", BAD)
@@ -64,7 +64,7 @@ def test_it_opens_when_more_than_half_of_twenty_or_more_are_bad(client, good, ba
 
 def test_trouble_of_the_whole_account_opens_it_at_once(client):
     circuits = circuits_of(client)
-    circuits.tell("p1", Told(good=1000))
+    circuits.tell("p1", CallTally(good=1000))
 
     circuit = circuits.tell("p1", OUTAGE)
 
@@ -86,7 +86,7 @@ def test_a_good_call_ends_the_row(client):
     for _ in range(4):
         circuits.tell("p1", ROUTE)
 
-    circuits.tell("p1", Told(good=1))
+    circuits.tell("p1", CallTally(good=1))
 
     assert circuits.tell("p1", ROUTE).state is CLOSED
 
@@ -174,7 +174,7 @@ def test_the_same_good_probe_told_twice_counts_once(client):
     circuits.take_probe("p1", "r1", lease_seconds=10)
 
     for _ in range(4):
-        circuits.tell("p1", Told(good=1, holder="r1"))
+        circuits.tell("p1", CallTally(good=1, holder="r1"))
 
     assert state_of(circuits) is HALF_OPEN
 
@@ -182,13 +182,13 @@ def test_the_same_good_probe_told_twice_counts_once(client):
 def test_calls_that_were_under_way_do_not_close_it(client):
     circuits = opened_and_waited(client)
 
-    circuits.tell("p1", Told(good=500))
+    circuits.tell("p1", CallTally(good=500))
 
     assert state_of(circuits) is HALF_OPEN
 
 
 def test_a_bad_probe_opens_it_for_twice_as_long_up_to_a_limit(client):
-    circuits = opened_and_waited(client, most_open_seconds=0.15)
+    circuits = opened_and_waited(client, max_open_seconds=0.15)
     opened_at = circuits.look(["p1"])["p1"].opened_at
 
     waits = []
@@ -232,7 +232,7 @@ def test_an_operator_lets_it_be_tried_at_once(client):
 def test_the_last_switch_is_told_with_its_reason(client):
     circuits = circuits_of(client)
 
-    circuits.tell_all({"p1": Told(switch=("p2", "circuit_open")), "p2": Told(good=1)})
+    circuits.tell_all({"p1": CallTally(switch=("p2", "circuit_open")), "p2": CallTally(good=1)})
 
     told = circuits.look(["p1", "p2"])
     assert (told["p1"].last_switch.to, told["p1"].last_switch.reason) == ("p2", "circuit_open")
@@ -247,9 +247,7 @@ def test_a_circuit_nobody_speaks_of_is_forgotten_within_a_day(client):
 
 
 def test_a_provider_that_has_no_other_beside_it_is_tried_again_soon(client):
-    circuits = CircuitStore(
-        client, replace(RULES, most_alone_seconds=0.05), alone=frozenset({"p1"})
-    )
+    circuits = CircuitStore(client, replace(RULES, max_alone_seconds=0.05), alone=frozenset({"p1"}))
     circuits.tell("p1", OUTAGE)
     time.sleep(0.06)
 

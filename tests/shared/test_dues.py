@@ -6,7 +6,7 @@ import pytest
 
 from shared.models import Channel, Queue
 from shared.store import keys
-from shared.store.dues import WORKER_SEEN_SECONDS
+from shared.store.due_sets import WORKER_SEEN_SECONDS
 from tests.store_builders import stores_of
 
 
@@ -93,15 +93,15 @@ def test_what_is_due_later_has_no_age(stores):
 
 
 def test_a_worker_that_said_so_is_seen(stores):
-    stores.dues.say_seen("urgent,bulk host-1")
-    stores.dues.say_seen("bulk host-2")
+    stores.dues.heartbeat("urgent,bulk host-1")
+    stores.dues.heartbeat("bulk host-2")
 
     assert stores.dues.workers_seen(Queue.URGENT) == ["urgent,bulk host-1"]
     assert len(stores.dues.workers_seen(Queue.BULK)) == 2
 
 
 def test_a_worker_that_fell_silent_is_seen_no_more(stores):
-    stores.dues.say_seen("urgent host-1")
+    stores.dues.heartbeat("urgent host-1")
     silent_since = stores.now_ms() - WORKER_SEEN_SECONDS * 1000 - 1
     stores.client.zadd(keys.WORKERS, {"urgent host-1": silent_since})
 
@@ -109,9 +109,9 @@ def test_a_worker_that_fell_silent_is_seen_no_more(stores):
 
 
 def test_a_worker_that_said_goodbye_is_seen_no_more(stores):
-    stores.dues.say_seen("urgent host-1")
+    stores.dues.heartbeat("urgent host-1")
 
-    stores.dues.forget_worker("urgent host-1")
+    stores.dues.deregister("urgent host-1")
 
     assert stores.dues.workers_seen(Queue.URGENT) == []
 
@@ -119,6 +119,6 @@ def test_a_worker_that_said_goodbye_is_seen_no_more(stores):
 def test_workers_long_gone_are_forgotten(stores):
     stores.client.zadd(keys.WORKERS, {"urgent old": 1})
 
-    stores.dues.say_seen("urgent new")
+    stores.dues.heartbeat("urgent new")
 
     assert stores.client.zrange(keys.WORKERS, 0, -1) == ["urgent new"]

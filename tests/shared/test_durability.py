@@ -17,7 +17,7 @@ import redis
 from shared.errors import SettingsError, StoreUnavailableError
 from shared.settings import Settings
 from shared.store.connection import connect
-from shared.store.durability import check_durability
+from shared.store.scripts import check_durability
 from shared.wiring import check_server
 from tests.conftest import DEBIANS_REDIS, start_server
 from tests.store_builders import stores_of
@@ -25,7 +25,7 @@ from tests.wire import Wire, problem
 
 pytestmark = pytest.mark.real_server
 
-MOST_SECONDS = 5.0
+MAX_SECONDS = 5.0
 STOP_SECONDS = 10
 WRITERS = 8
 WRITING_SECONDS = 0.5
@@ -197,7 +197,7 @@ def test_a_call_waits_for_the_replica_and_no_longer_than_five_seconds(pair, prim
         took = time.monotonic() - began
 
     assert problem(refused) == UNAVAILABLE
-    assert took < MOST_SECONDS
+    assert took < MAX_SECONDS
     assert wire.hints.published == []
 
 
@@ -228,7 +228,7 @@ def test_waits_for_a_replica_that_is_away_do_not_add_up(pair, primary):
         took = time.monotonic() - began
 
     assert all(refusals)
-    assert took < MOST_SECONDS
+    assert took < MAX_SECONDS
     assert stores.record("after")
 
 

@@ -13,16 +13,16 @@ import redis
 from shared.errors import StoreUnavailableError
 from shared.models import Channel, Outcome, Queue, Recipient, Status
 from shared.store import keys
-from shared.store.audit import AuditStore
+from shared.store.admin.audit import AuditStore
+from shared.store.admin.pauses import PauseStore, Scope
 from shared.store.connection import connect
 from shared.store.idempotency import IdempotencyStore, KeyedRequest
 from shared.store.limits import Limit, LimitStore
-from shared.store.pauses import PauseStore, Scope
 from shared.store.resets import Finish
 from shared.store.scripts import WHEN_FULL
-from shared.store.subscriptions import EVENTS, SubscriptionStore
 from shared.store.suppressions import SuppressionStore
-from shared.store.webhooks import Told, WebhookStore
+from shared.store.webhooks.deliveries import WebhookOutcome, WebhookStore
+from shared.store.webhooks.subscriptions import EVENTS, SubscriptionStore
 from tests.conftest import DEBIANS_REDIS, start_server
 from tests.store_builders import stores_of
 
@@ -201,7 +201,7 @@ def test_a_worker_is_seen_and_sees_what_is_due_on_a_full_server(client, stores):
     stores.make_due(reset_id)
 
     with full(client):
-        stores.dues.say_seen("urgent w1")
+        stores.dues.heartbeat("urgent w1")
         view = stores.dues.look(Queue.URGENT, most=10)
 
     assert stores.dues.workers_seen(Queue.URGENT) == ["urgent w1"]
@@ -218,7 +218,7 @@ def test_a_subscriber_is_told_on_a_full_server(client, stores):
         stores.attempt(reset_id)
         due = webhooks.look([made.subscription_id])[made.subscription_id].due
         webhook = webhooks.claim(made.subscription_id, keys.tag_of(reset_id))
-        assert webhooks.finish(webhook, Told.TOLD)
+        assert webhooks.finish(webhook, WebhookOutcome.TOLD)
 
     assert (due, webhook.word) == (1, "accepted")
     assert webhooks.look([made.subscription_id])[made.subscription_id].waiting == 0

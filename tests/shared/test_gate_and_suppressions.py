@@ -14,7 +14,7 @@ from shared.errors import (
 )
 from shared.models import Channel, Recipient
 from shared.store import keys
-from shared.store.audit import Act, AuditStore
+from shared.store.admin.audit import Act, AuditStore
 from shared.store.digests import Digests
 from shared.store.idempotency import IdempotencyStore, KeyedRequest
 from shared.store.limits import CallerChangedError, Limit, LimitStore

@@ -8,7 +8,7 @@ import pytest
 
 from shared.models import Channel, Kind, Outcome, Status
 from shared.store import history, keys
-from shared.store.history import Filter, HistoryStore
+from shared.store.history import HistoryFilter, HistoryStore
 from tests.store_builders import KEEP_SECONDS, fresh_user, stores_of
 
 
@@ -27,7 +27,7 @@ def fail(stores, reset_id):
 
 
 def ids(past, **wanted):
-    return {line.reset_id for line in past.walk(Filter(**wanted))}
+    return {line.reset_id for line in past.walk(HistoryFilter(**wanted))}
 
 
 def test_every_recorded_reset_is_found(stores, past):
@@ -41,14 +41,14 @@ def test_a_reset_recorded_twice_is_found_once(stores, past):
     stores.resets.record(new)
     stores.resets.record(new)
 
-    assert [line.reset_id for line in past.walk(Filter())] == [new.reset_id]
+    assert [line.reset_id for line in past.walk(HistoryFilter())] == [new.reset_id]
 
 
 def test_a_line_tells_the_reset_as_it_stands_now(stores, past):
     reset_id = stores.record("ada")
     fail(stores, reset_id)
 
-    (line,) = past.walk(Filter())
+    (line,) = past.walk(HistoryFilter())
 
     assert (line.user_id, line.org_id, line.channel) == ("ada", "acme", Channel.EMAIL)
     assert line.status is Status.FAILED
@@ -82,7 +82,7 @@ def test_the_newest_come_first_when_asked_for(stores, past, monkeypatch):
     monkeypatch.setattr(history, "LINES_AT_ONCE", 2)
     recorded = [stores.record("ada") for _ in range(5)]
 
-    lines = list(past.walk(Filter(), newest_first=True))
+    lines = list(past.walk(HistoryFilter(), newest_first=True))
 
     assert [line.reset_id for line in lines] == recorded[::-1]
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.directories.import_lines import read_line
+from shared.directories.user_import import read_line
 
 ADA = {"userId": "ada", "orgId": "acme"}
 anything = st.recursive(

@@ -7,7 +7,7 @@ import pytest
 
 from shared import errors
 from shared.errors import CallerError, InvalidRequestError, PasswordPolicyError, RenderError
-from shared.languages import Languages, spell_moment, spell_time
+from shared.languages import Languages, format_clock_time, format_moment
 
 LANGUAGES = Languages()
 AT = datetime(2026, 11, 23, 14, 5, 59, tzinfo=UTC)
@@ -184,7 +184,7 @@ def test_the_original_words_of_an_error_stand_where_there_is_no_translation(lang
     ],
 )
 def test_a_moment_is_spelled_in_the_reader_s_words(language, time_zone, spelled):
-    assert spell_moment(language, AT, time_zone) == spelled
+    assert format_moment(language, AT, time_zone) == spelled
 
 
 @pytest.mark.parametrize("language", LANGUAGES.tags)
@@ -192,6 +192,6 @@ def test_a_moment_is_spelled_in_the_reader_s_words(language, time_zone, spelled)
     "time_zone", ["UTC", "Europe/Lisbon", "Pacific/Chatham", "America/New_York", "Asia/Kolkata"]
 )
 def test_a_time_is_short_ascii(language, time_zone):
-    spelled = spell_time(language, AT, time_zone)
+    spelled = format_clock_time(language, AT, time_zone)
 
     assert re.fullmatch(r"\d\d:\d\d [\x21-\x7e]{1,9}", spelled)

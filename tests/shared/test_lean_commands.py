@@ -6,8 +6,7 @@ import pytest
 import redis
 from redis.connection import HiredisRespSerializer
 
-from shared.store.connection import connect
-from shared.store.pool import Packer, run_all
+from shared.store.connection import Packer, connect, run_all
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.networks import is_public
+from shared.webhooks import is_public
 
 PUBLIC = ["8.8.8.8", "2001:4860:4860::8888", "::ffff:8.8.8.8", "64:ff9b::808:808"]
 NOT_PUBLIC = {

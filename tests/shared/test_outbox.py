@@ -11,7 +11,7 @@ import pytest
 
 from shared.errors import DoubtfulProviderError, PermanentProviderError, TransientProviderError
 from shared.models import Channel
-from shared.providers.outbox import MOST_KEPT, Outbox, read_outbox
+from shared.providers.outbox import MAX_KEPT, Outbox, read_outbox
 from tests.provider_builders import a_mail, an_sms
 
 NOW = 1_780_000_000.5
@@ -89,14 +89,14 @@ def test_two_messages_of_one_moment_are_both_kept(tmp_path):
 
 
 def test_only_the_last_messages_are_kept(tmp_path):
-    for number in range(MOST_KEPT + 60):
+    for number in range(MAX_KEPT + 60):
         mail_outbox_at = Outbox(Channel.EMAIL, tmp_path, clock=lambda at=number: float(at))
         mail_outbox_at._written = number
         mail_outbox_at.send(a_mail(text="", html="", subject=str(number)))
 
     kept = read_outbox(tmp_path, most=5000)
-    assert MOST_KEPT - 60 <= len(kept) <= MOST_KEPT
-    assert kept[0]["subject"] == str(MOST_KEPT + 59)
+    assert MAX_KEPT - 60 <= len(kept) <= MAX_KEPT
+    assert kept[0]["subject"] == str(MAX_KEPT + 59)
 
 
 def test_fails_twice_fails_twice_for_each_reset(tmp_path):

@@ -13,11 +13,20 @@ from pathlib import Path
 import pytest
 from celery.contrib.testing.worker import start_worker
 
-from shared.hints import HINT_LIFETIME_SECONDS, SENDING, Task, hint_at, hint_at_many
 from shared.models import Channel, Queue
-from shared.queue import MOST_AT_ONCE, MOST_WAITING, HintPublisher, make_celery
+from shared.queue import (
+    HINT_LIFETIME_SECONDS,
+    MAX_AT_ONCE,
+    MAX_WAITING,
+    SENDING,
+    HintPublisher,
+    Task,
+    hint_at,
+    hint_at_many,
+    make_celery,
+)
 from shared.settings import Settings
-from worker.tasks import Desk, register_tasks
+from worker.tasks import TaskDependencies, register_tasks
 
 pytestmark = pytest.mark.real_server
 
@@ -82,7 +91,7 @@ def published(client, app, *hints):
 
 def test_the_tasks_are_those_the_queue_names():
     app = an_app("redis://127.0.0.1:1")
-    register_tasks(app, Desk())
+    register_tasks(app, TaskDependencies())
 
     assert {n for n in app.tasks if not n.startswith("celery.")} == set(Task)
 
@@ -151,7 +160,7 @@ def test_each_queue_has_a_list_of_its_own(real_client, app):
 
 
 def test_a_real_worker_executes_hints(app):
-    postbox, desk = Postbox(), Desk()
+    postbox, desk = Postbox(), TaskDependencies()
     desk.delivery = postbox
     register_tasks(app, desk)
 
@@ -179,7 +188,7 @@ def test_the_broker_tells_how_many_hints_wait(real_client, app):
 
 
 def test_closing_publishes_what_is_waiting(real_client, app):
-    number = MOST_AT_ONCE * 3 + 7
+    number = MAX_AT_ONCE * 3 + 7
 
     with publishing(app) as publisher:
         for n in range(number):
@@ -197,20 +206,20 @@ def test_a_publisher_that_published_nothing_closes_at_once(app):
 
 
 def test_a_full_list_gets_no_more_hints(real_client, app):
-    real_client.lpush(Queue.URGENT.value, *["x"] * MOST_WAITING)
+    real_client.lpush(Queue.URGENT.value, *["x"] * MAX_WAITING)
 
     with publishing(app) as publisher:
         for n in range(30):
             publisher.publish(a_hint(f"0{n}"))
             time.sleep(0.005)
 
-    assert MOST_WAITING < real_client.llen(Queue.URGENT.value) <= MOST_WAITING + MOST_AT_ONCE
-    found = real_client.llen(Queue.URGENT.value) - MOST_WAITING
+    assert MAX_WAITING < real_client.llen(Queue.URGENT.value) <= MAX_WAITING + MAX_AT_ONCE
+    found = real_client.llen(Queue.URGENT.value) - MAX_WAITING
     assert found < 30
 
 
 def test_a_full_list_of_batches_does_not_hold_up_a_person(real_client, app):
-    real_client.lpush(Queue.BULK.value, *["x"] * (MOST_WAITING + 1))
+    real_client.lpush(Queue.BULK.value, *["x"] * (MAX_WAITING + 1))
 
     with publishing(app) as publisher:
         for n in range(20):
@@ -224,10 +233,10 @@ def test_a_full_list_of_batches_does_not_hold_up_a_person(real_client, app):
 
 
 def test_a_list_that_was_full_gets_hints_again(real_client, app):
-    real_client.lpush(Queue.URGENT.value, *["x"] * (MOST_WAITING + 1))
+    real_client.lpush(Queue.URGENT.value, *["x"] * (MAX_WAITING + 1))
     with publishing(app) as publisher:
         publisher.publish(a_hint("0a"))
-        wait_until(lambda: real_client.llen(Queue.URGENT.value) > MOST_WAITING + 1)
+        wait_until(lambda: real_client.llen(Queue.URGENT.value) > MAX_WAITING + 1)
         real_client.delete(Queue.URGENT.value)
 
         publisher.publish(a_hint("0b"))
@@ -256,10 +265,10 @@ def test_a_broker_that_is_gone_costs_a_request_nothing(tmp_path):
 def test_what_gathers_for_a_broker_that_is_gone_has_an_end(tmp_path):
     publisher = HintPublisher(an_app(f"unix://{tmp_path}/nobody"))
 
-    for n in range(MOST_WAITING * 3):
+    for n in range(MAX_WAITING * 3):
         publisher.publish(a_hint(f"0{n}"))
 
-    assert publisher._hints.qsize() <= MOST_WAITING
+    assert publisher._hints.qsize() <= MAX_WAITING
 
 
 def test_a_broker_that_comes_back_gets_hints_again(tmp_path, own_server):

@@ -7,9 +7,8 @@ from itertools import count
 
 import pytest
 
-from shared.callback_events import CallbackEvent, EventType
 from shared.errors import StoreUnavailableError
-from shared.models import Channel, Kind, Outcome, Queue, Status
+from shared.models import CallbackEvent, Channel, EventType, Kind, Outcome, Queue, Status
 from shared.settings import Settings
 from shared.store import keys, receipts
 from shared.store.batches import BatchStore
@@ -281,7 +280,7 @@ def test_two_workers_at_one_list_apply_each_report_once(stores, store):
 
 def test_a_full_list_asks_the_provider_to_say_it_again(stores, store, monkeypatch):
     reset_id = an_accepted(stores)
-    monkeypatch.setattr(receipts, "MOST_WAITING", 1)
+    monkeypatch.setattr(receipts, "MAX_WAITING", 1)
     store.receive("p1", [an_event(reset_id)])
     late = an_event(reset_id)
 

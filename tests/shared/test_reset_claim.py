@@ -8,7 +8,7 @@ import pytest
 
 from shared.models import DUE_QUEUES, Outcome, Status
 from shared.store import keys
-from shared.store.claims import MAX_CLAIMS, ClaimOverError, Finish, TooLateError
+from shared.store.resets import MAX_CLAIMS, ClaimOverError, Finish, TooLateError
 from tests.store_builders import KEEP_SECONDS, MARGIN_SECONDS, stores_of
 
 LEASE_SECONDS = 60.0

@@ -10,14 +10,14 @@ import pytest
 from shared.errors import StoreUnavailableError
 from shared.models import DUE_QUEUES, Outcome, Queue, Status
 from shared.store import keys
-from shared.store.claims import MAX_CLAIMS, ClaimOverError, Finish, TooLateError
 from shared.store.connection import connect
-from shared.store.scripts import MOST_TOGETHER
+from shared.store.resets import MAX_CLAIMS, ClaimOverError, Finish, TooLateError
+from shared.store.scripts import MAX_TOGETHER
 from tests.store_builders import fresh_user, stores_of
 
 ACCEPTED = Finish(status=Status.ACCEPTED, outcome=Outcome.ACCEPTED, provider="p1")
 TIMED = re.compile("^s:.*:(b[0-9]+|ms)$")  # counts how long it took
-MORE_THAN_A_CHUNK = MOST_TOGETHER * 3
+MORE_THAN_A_CHUNK = MAX_TOGETHER * 3
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def test_outcomes_are_noted_each_its_own(stores):
 
 
 def test_one_outcome_is_noted_for_many_of_every_queue(stores):
-    ids = record(stores, 3 * MOST_TOGETHER) + [stores.record(fresh_user()) for _ in range(3)]
+    ids = record(stores, 3 * MAX_TOGETHER) + [stores.record(fresh_user()) for _ in range(3)]
     claims = stores.resets.claim_many(ids)
     stores.resets.mark_sending_many(marks(claims), provider="p1")
 
@@ -159,18 +159,18 @@ def test_many_count_as_much_as_the_same_number_one_by_one(stores):
         return {n: v for n, v in (stores.counters.totals() - before).items() if not TIMED.search(n)}
 
     before = stores.counters.totals()
-    claims = stores.resets.claim_many(record(stores, MOST_TOGETHER + 5))
+    claims = stores.resets.claim_many(record(stores, MAX_TOGETHER + 5))
     stores.resets.mark_sending_many(marks(claims), provider="p1")
     stores.resets.finish_many([(claim, ACCEPTED) for claim in claims])
     together, between = totals_since(before), stores.counters.totals()
 
-    for reset_id in record(stores, MOST_TOGETHER + 5):
+    for reset_id in record(stores, MAX_TOGETHER + 5):
         claim = stores.resets.claim(reset_id)
         stores.resets.mark_sending(claim, provider="p1", recipient_digest="d")
         stores.resets.finish(claim, ACCEPTED)
 
     assert together == totals_since(between)
-    assert together["p:p1:accepted:n"] == together["out:bulk"] == MOST_TOGETHER + 5
+    assert together["p:p1:accepted:n"] == together["out:bulk"] == MAX_TOGETHER + 5
 
 
 def test_who_lost_the_claim_notes_nothing(stores):

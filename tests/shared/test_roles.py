@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from shared.roles import ROLES, unknown_roles
 from shared.settings import load_settings
+from web.auth import ROLES, unknown_roles
 
 
 def test_every_role_with_a_permission_by_default_is_known():

@@ -7,7 +7,7 @@ import pytest
 
 from shared.models import Queue, Status
 from shared.store import keys
-from shared.store.samples import MOST_SAMPLES, SampleStore
+from shared.store.admin.statistics import MAX_SAMPLES, SampleStore
 from tests.store_builders import stores_of
 
 
@@ -84,8 +84,8 @@ def test_without_a_sample_nobody_knows(samples):
 
 
 def test_few_samples_are_kept_and_not_for_ever(client, samples):
-    for _ in range(MOST_SAMPLES + 3):
+    for _ in range(MAX_SAMPLES + 3):
         take(client, samples)
 
-    assert client.llen(keys.SAMPLES) == MOST_SAMPLES
+    assert client.llen(keys.SAMPLES) == MAX_SAMPLES
     assert 0 < client.ttl(keys.SAMPLES) <= 370

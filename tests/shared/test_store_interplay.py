@@ -15,17 +15,16 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import invariant, rule
 from hypothesis.stateful import run_state_machine_as_test as run
 
-from shared.callback_events import CallbackEvent, EventType
 from shared.errors import CodeMismatchError, TooManyRequestsError
-from shared.models import DUE_QUEUES, Channel, Outcome, Queue, Status
+from shared.models import DUE_QUEUES, CallbackEvent, Channel, EventType, Outcome, Queue, Status
 from shared.settings import Settings
 from shared.store import keys
-from shared.store.batch_resets import BatchResets
+from shared.store.admin.pauses import Pause, Release, Scope
 from shared.store.batches import BatchStore
-from shared.store.pauses import Pause, Release, Scope
+from shared.store.batches.resets import BatchResets
+from shared.store.due_sets import WaitingStore, WalkCursor
 from shared.store.receipts import ReceiptStore
 from shared.store.resets import ClaimOverError, Finish, TooLateError
-from shared.store.waiting import WaitingStore, WalkPlace
 from tests.shared.test_store_states import USERS, ResetMachine, outcomes, picks, users
 
 SPEED = settings(
@@ -185,7 +184,7 @@ class InterplayMachine(ResetMachine):
     @rule(scope=scopes, per_second=st.sampled_from([0, 50]))
     def what_was_paused_is_let_go(self, scope, per_second):
         release = Release(*scope, since=LATELY, per_second=per_second, **OPERATOR)
-        place = WalkPlace()
+        place = WalkCursor()
         while not place.is_over(release):
             place, release = self.waiting.let_go(release, place)
 

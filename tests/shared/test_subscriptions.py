@@ -7,8 +7,8 @@ import pytest
 from shared.models import Kind, Outcome, Status
 from shared.store import keys
 from shared.store.digests import Digests
-from shared.store.subscriptions import EVENTS, SubscriptionStore
-from shared.store.webhooks import Told, WebhookStore
+from shared.store.webhooks.deliveries import WebhookOutcome, WebhookStore
+from shared.store.webhooks.subscriptions import EVENTS, SubscriptionStore
 from tests.store_builders import SECRET, stores_of
 
 URL = "https://hooks.example.com/keyturn"
@@ -244,8 +244,8 @@ def test_a_webhook_is_claimed_once_and_again_when_its_lease_is_over(
     assert while_it_lasts is None
     assert (first.tries, second.tries) == (1, 2)
     assert second.webhook_id == first.webhook_id
-    assert not webhooks.finish(first, Told.DEAD)
-    assert webhooks.finish(second, Told.TOLD)
+    assert not webhooks.finish(first, WebhookOutcome.DEAD)
+    assert webhooks.finish(second, WebhookOutcome.TOLD)
 
 
 def test_what_is_told_leaves_nothing_behind(client, stores, subscribe, webhooks):
@@ -253,8 +253,8 @@ def test_what_is_told_leaves_nothing_behind(client, stores, subscribe, webhooks)
     stores.attempt(stores.record())
 
     webhook = claim_one(webhooks, subscription_id)
-    webhooks.finish(webhook, Told.TOLD)
-    again = webhooks.finish(webhook, Told.TOLD)
+    webhooks.finish(webhook, WebhookOutcome.TOLD)
+    again = webhooks.finish(webhook, WebhookOutcome.TOLD)
 
     assert not again
     assert list(client.scan_iter("{kt:*}:wh*")) == []
@@ -266,7 +266,7 @@ def test_another_try_is_due_after_its_pause(stores, client, subscribe, webhooks)
     stores.attempt(stores.record())
     webhook = claim_one(webhooks, subscription_id)
 
-    webhooks.finish(webhook, Told.AGAIN, delay_seconds=30, answer="http_500")
+    webhooks.finish(webhook, WebhookOutcome.AGAIN, delay_seconds=30, answer="http_500")
 
     due = keys.webhooks_due(keys.tag_of(webhook.reset_id), subscription_id)
     assert 29_000 < client.zscore(due, webhook.member) - stores.now_ms() <= 30_000
@@ -277,7 +277,7 @@ def test_another_try_is_due_after_its_pause(stores, client, subscribe, webhooks)
 def test_a_dead_letter_is_listed_and_replayed_with_all_its_tries(stores, subscribe, webhooks):
     subscription_id = subscribe()
     stores.attempt(stores.record())
-    webhooks.finish(claim_one(webhooks, subscription_id), Told.DEAD, answer="http_500")
+    webhooks.finish(claim_one(webhooks, subscription_id), WebhookOutcome.DEAD, answer="http_500")
 
     letters = webhooks.dead(subscription_id)
     before = webhooks.look([subscription_id])[subscription_id]

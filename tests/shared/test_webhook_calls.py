@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 import pytest
 from standardwebhooks import Webhook as Judge
 
-from shared.providers import dialing
-from shared.store.webhooks import Webhook
+from shared.providers import sockets
+from shared.store.webhooks.deliveries import Webhook
 from shared.webhooks import Subscribers, body_of, read_url, sign
 from tests.subscriber_stub import SubscriberStub
 
@@ -152,7 +152,7 @@ def test_a_name_is_resolved_once_and_what_was_checked_is_connected_to(
         address = "127.0.0.1" if len(asked) == 1 else "169.254.169.254"
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
 
-    monkeypatch.setattr(dialing, "_resolver", dialing.Resolver(changing))
+    monkeypatch.setattr(sockets, "_resolver", sockets.Resolver(changing))
     judged = []
     caller = a_caller()
     caller._may_reach = lambda address: judged.append(address) or address == "127.0.0.1"
@@ -175,7 +175,7 @@ def test_a_name_with_public_and_private_addresses_is_reached_at_the_public_ones_
             for address in ("10.0.0.1", "127.0.0.1", "192.168.0.1")
         ]
 
-    monkeypatch.setattr(dialing, "_resolver", dialing.Resolver(both))
+    monkeypatch.setattr(sockets, "_resolver", sockets.Resolver(both))
 
     assert call(a_caller(allow_private=False), "https://mixed.example.com/").reason == (
         "connect_forbidden"

@@ -5,7 +5,7 @@ from urllib.parse import quote
 import pytest
 
 from shared.models import Channel, Recipient
-from shared.store.audit import Act
+from shared.store.admin.audit import Act
 from tests.builders import a_user
 from tests.wire import BARE, V1, Wire, problem
 

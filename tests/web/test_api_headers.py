@@ -7,7 +7,7 @@ import pytest
 
 from tests.builders import PUBLIC_URL
 from tests.wire import BARE, V1, Wire, problem
-from web import create_app
+from web.app import create_app
 
 SUCCESSOR = f'<{PUBLIC_URL}/v2/users/ada/password_reset>; rel="successor-version"'
 TOO_LARGE = b" " * 65_537

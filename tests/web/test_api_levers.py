@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.store.pauses import Scope
+from shared.store.admin.pauses import Scope
 from tests.builders import a_token, a_user
 from tests.wire import Wire, problem
 

@@ -12,7 +12,7 @@ from shared.store.idempotency import KeyedRequest
 from shared.store.limits import Limit
 from tests.builders import a_token, a_user
 from tests.wire import V1, Wire, problem
-from web import create_app
+from web.app import create_app
 
 # Every check in its order, and what it answers.
 CHECKS = {

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from shared.store import keys
-from shared.store.webhooks import Told
+from shared.store.webhooks.deliveries import WebhookOutcome
 from tests.builders import a_token
 from tests.store_builders import stores_of
 from tests.wire import Wire, problem
-from web.subscribers import MOST_OF_AN_ORGANISATION
+from web.webhooks.service import MAX_OF_AN_ORGANISATION
 
 URL = "https://hooks.example.com/keyturn"
 HERE = "/keyturn/v1/webhooks"
@@ -30,7 +30,7 @@ class WebhookWire(Wire):
         reset_id = stores.record()
         stores.attempt(reset_id)
         webhook = self.services.webhooks.claim(subscription_id, keys.tag_of(reset_id))
-        self.services.webhooks.finish(webhook, Told.DEAD, answer="http_500")
+        self.services.webhooks.finish(webhook, WebhookOutcome.DEAD, answer="http_500")
         return reset_id
 
 
@@ -95,7 +95,7 @@ def test_what_cannot_be_subscribed_to_is_refused(wire, body, told):
 
 
 def test_an_organisation_has_only_so_many(wire):
-    for _ in range(MOST_OF_AN_ORGANISATION):
+    for _ in range(MAX_OF_AN_ORGANISATION):
         wire.add()
 
     refused = wire.ask("POST", body={"url": URL})

@@ -14,8 +14,7 @@ from shared.errors import (
 )
 from shared.models import Caller, Organisation
 from shared.settings import load_settings
-from shared.store.caller_records import Grants
-from shared.store.callers import CallerStore
+from shared.store.callers import CallerStore, Grants
 from shared.store.digests import Digests
 from web.auth import CACHE_ENTRIES, CACHE_SECONDS, Authenticator
 

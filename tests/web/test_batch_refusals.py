@@ -9,7 +9,7 @@ import pytest
 from tests.builders import a_token, an_organisation
 from tests.web.test_batches import PATH, batch_of, change, make, show, upload, work
 from tests.wire import Wire, problem
-from web import batch_lines
+from web.batches import uploads
 
 STATE = (400, 9, "KEYTURN-BatchState")
 INVALID = (400, 3, None)
@@ -117,7 +117,7 @@ def test_line_700001_is_named_and_nothing_is_left_behind(real_client):
 
 
 def test_too_many_lines_are_refused(wire, monkeypatch):
-    monkeypatch.setattr(batch_lines, "MOST_LINES", 10)
+    monkeypatch.setattr(uploads, "MAX_LINES", 10)
 
     response = upload(wire, "ada\n" * 11)
 

@@ -10,10 +10,10 @@ import pytest
 from rich.console import Console
 
 from shared.models import Channel, Status
-from shared.store.batch_records import Batch, BatchState
-from web import cli_batch_watch
-from web.batch_progress import Progress
-from web.cli_batch_watch import Pace, draw
+from shared.store.batches import Batch, BatchState
+from web.batches.progress import Progress
+from web.cli import batch_watch
+from web.cli.batch_watch import RateEstimator, draw
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 
@@ -76,8 +76,8 @@ def test_the_sentence_hides_nothing(facts, ends, sentence):
 
 def test_the_rate_is_that_of_the_last_seconds(monkeypatch):
     moments = iter([0.0, 5.0, 10.0, 15.0, 20.0])
-    monkeypatch.setattr(cli_batch_watch, "now", lambda: next(moments))
-    pace = Pace()
+    monkeypatch.setattr(batch_watch, "now", lambda: next(moments))
+    pace = RateEstimator()
 
     rates = [pace.note(done) for done in (0, 100, 200, 200, 200)]
 

@@ -7,12 +7,12 @@ import json
 import pytest
 
 from shared.models import Channel, Outcome, Queue, Status
-from shared.store.claims import Finish
+from shared.store.resets import Finish
 from tests.builders import a_token, a_user
 from tests.delivery_house import a_renderer
 from tests.wire import Wire
-from worker.batch import BatchFeeder
-from worker.batch_estimate import Estimate
+from worker.batches.estimate import Estimate
+from worker.batches.feeder import BatchFeeder
 from worker.delivery import Delivery
 
 PATH = "/keyturn/v1/batches"
@@ -204,7 +204,7 @@ def test_a_plan_answers_its_counts(wire):
 
 
 def test_a_plan_is_answered_with_its_counts_when_a_worker_is_quick(wire, monkeypatch):
-    wire.services.dues.say_seen("bulk of the test")
+    wire.services.dues.heartbeat("bulk of the test")
     monkeypatch.setattr(wire.hints, "publish", lambda hint: work(wire, hint.about))
 
     told = make(wire, userIds=["ada"], dryRun=True).get_json()

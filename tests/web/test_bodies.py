@@ -10,7 +10,7 @@ import time
 import pytest
 
 from shared.errors import InvalidRequestError, TooManyRequestsError
-from web.bodies import GRACE_SECONDS, BodyReaders, TimedBody, bodies_that_end
+from web.middleware import GRACE_SECONDS, BodyReaders, TimedBody, bodies_that_end
 
 
 class StalledSource:
@@ -156,7 +156,7 @@ def test_requests_without_a_body_pay_nothing(environ, is_wrapped):
 
 
 def test_only_so_many_requests_wait_for_slow_bodies(stalled):
-    readers = BodyReaders(most_slow=1)
+    readers = BodyReaders(max_slow=1)
     first = threading.Thread(target=a_body(stalled, readers=readers).read)
     first.start()
     time.sleep(GRACE_SECONDS + 0.05)

@@ -9,9 +9,9 @@ import pytest
 from twilio.request_validator import RequestValidator
 
 from shared.errors import StoreUnavailableError
-from shared.hints import Task
 from shared.models import Outcome, Queue, Status
-from shared.providers.callback_readers import open_readers
+from shared.providers.registry import open_readers
+from shared.queue import Task
 from shared.store.resets import Finish
 from tests.builders import PUBLIC_URL, a_settings
 from tests.callback_builders import (

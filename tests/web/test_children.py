@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from web.children import Child, stop_together
+from web.up.supervisor import Child, stop_together
 
 SLEEP = "import time; time.sleep(60)"
 DEAF = (
@@ -148,7 +148,7 @@ def test_a_child_ends_when_its_parent_is_killed(tmp_path):
 
 
 def test_a_child_whose_parent_has_gone_does_not_start(tmp_path):
-    child = Path("web/child.py").resolve()
+    child = Path("web/up/child.py").resolve()
     command = [sys.executable, str(child), "1", sys.executable, "-c", "print('started')"]
 
     ended = subprocess.run(command, capture_output=True, check=False, timeout=10)

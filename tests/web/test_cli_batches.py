@@ -9,8 +9,8 @@ import pytest
 from tests.builders import a_user
 from tests.delivery_house import a_renderer
 from tests.web.test_cli_resets import printed
-from worker.batch import BatchFeeder
-from worker.batch_estimate import Estimate
+from worker.batches.estimate import Estimate
+from worker.batches.feeder import BatchFeeder
 
 pytestmark = pytest.mark.real_server
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from shared.store.pauses import Scope
+from shared.store.admin.pauses import Scope
 
 pytestmark = pytest.mark.real_server
 WHY = ("--reason", "a test", "--by", "eve")

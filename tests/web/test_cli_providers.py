@@ -8,12 +8,12 @@ import time
 import pytest
 
 from shared.models import Channel, Recipient
-from shared.store.circuits import Told
+from shared.store.admin.circuits import CallTally
 from tests.builders import some_services
 from tests.provider_stub import Answer, ProviderStub
-from web import create_app
+from web.app import create_app
 
-OUTAGE = Told(bad=1, account=1, is_outage=True, reason="http_401")
+OUTAGE = CallTally(bad=1, account=1, is_outage=True, reason="http_401")
 BOTH = {"KEYTURN_EMAIL_PROVIDERS": "sendgrid,smtp", "KEYTURN_SMTP_URL": "smtp://127.0.0.1:1"}
 KEY = {"KEYTURN_SENDGRID_API_KEY": "SG.secret"}
 
@@ -44,9 +44,9 @@ def listed(run, name, environ):
 
 @real
 def test_the_list_tells_how_each_provider_stands(run, services, on_stub):
-    services.circuits.tell("sendgrid", Told(good=3))
+    services.circuits.tell("sendgrid", CallTally(good=3))
     services.circuits.tell("sendgrid", OUTAGE)
-    services.circuits.tell("sendgrid", Told(switch=("smtp", "circuit_open")))
+    services.circuits.tell("sendgrid", CallTally(switch=("smtp", "circuit_open")))
 
     rows = printed(run("provider", "list", "--json", **on_stub))
     words = run("provider", "list", **on_stub).stdout
@@ -186,7 +186,8 @@ def test_what_cannot_be_done_is_said(run, on_stub, arguments, status, reason):
 
 
 @pytest.mark.parametrize(
-    ("wait_seconds", "told", "state"), [(0, Told(good=1), 0), (0, OUTAGE, 2), (0.06, OUTAGE, 1)]
+    ("wait_seconds", "told", "state"),
+    [(0, CallTally(good=1), 0), (0, OUTAGE, 2), (0.06, OUTAGE, 1)],
 )
 def test_metrics_tell_the_state_of_each_circuit(fake_client, wait_seconds, told, state):
     services = some_services(fake_client)

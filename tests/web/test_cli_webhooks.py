@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from shared.store import keys
-from shared.store.webhooks import Told
+from shared.store.webhooks.deliveries import WebhookOutcome
 from tests.builders import an_organisation, some_services
 from tests.store_builders import stores_of
 from tests.subscriber_stub import SubscriberStub
@@ -75,7 +75,7 @@ def test_dead_letters_are_listed_and_replayed(run, services, real_client):
     reset_id = stores.record()
     stores.attempt(reset_id)
     webhook = services.webhooks.claim(made["subscriptionId"], keys.tag_of(reset_id))
-    services.webhooks.finish(webhook, Told.DEAD, answer="http_500")
+    services.webhooks.finish(webhook, WebhookOutcome.DEAD, answer="http_500")
 
     dead = printed(run("dead", made["subscriptionId"], "--json"))
     waiting = printed(run("list", "--json"))[0]

@@ -10,8 +10,8 @@ from shared.errors import CodeUnusableError, DirectoryUnavailableError, StoreUna
 from shared.models import Kind, Status
 from tests.builders import a_user, an_organisation, some_services
 from tests.store_builders import Stores
-from web.completions import complete_reset
-from web.house import open_house
+from web.passwords import complete_reset
+from web.services import build_web_services
 
 PASSWORD = "Correct-horse-1"
 
@@ -48,50 +48,56 @@ class SilentDirectory:
 
 
 @pytest.fixture
-def house(client):
+def services(client):
     services = some_services(client)
     an_organisation(services)
     a_user(services)
-    return open_house(services)
+    return build_web_services(services)
 
 
 @pytest.fixture
-def stores(client, house):
-    stores = (house.digests, house.resets, house.code_store, house.dues, house.counters)
+def stores(client, services):
+    stores = (
+        services.digests,
+        services.resets,
+        services.code_store,
+        services.dues,
+        services.counters,
+    )
     return Stores(client, *stores)
 
 
 @pytest.fixture
-def reset_id(house, stores):
-    return stores.record(kind=Kind.RETURNED, key_id=house.codes.signing_key_id)
+def reset_id(services, stores):
+    return stores.record(kind=Kind.RETURNED, key_id=services.codes.signing_key_id)
 
 
-def complete(house, reset_id):
-    code = house.codes.code(reset_id, house.codes.signing_key_id).spelled
-    return complete_reset(house, user_id="ada", typed_code=code, new_password=PASSWORD)
+def complete(services, reset_id):
+    code = services.codes.code(reset_id, services.codes.signing_key_id).spelled
+    return complete_reset(services, user_id="ada", typed_code=code, new_password=PASSWORD)
 
 
-def has_new_password(house):
-    return house.directory.has_password(house.directory.find_user("ada"), PASSWORD)
+def has_new_password(services):
+    return services.directory.has_password(services.directory.find_user("ada"), PASSWORD)
 
 
 @pytest.mark.parametrize("runs", [True, False], ids=["answer lost", "call lost"])
 def test_a_store_that_fails_after_the_password_was_set_is_asked_again(
-    house, stores, reset_id, runs
+    services, stores, reset_id, runs
 ):
-    losing = replace(house, code_store=LostAnswers(house.code_store, 1, runs=runs))
+    losing = replace(services, code_store=LostAnswers(services.code_store, 1, runs=runs))
 
     done = complete(losing, reset_id)
 
-    assert has_new_password(house)
+    assert has_new_password(services)
     assert done.sequence == 2
     assert stores.live() == set()
-    assert house.counters.totals()["completed"] == 1
+    assert services.counters.totals()["completed"] == 1
     assert stores.census() == {Status.QUEUED: 1}
 
 
-def test_a_store_that_stays_away_is_told_to_the_caller(house, stores, reset_id):
-    losing = replace(house, code_store=LostAnswers(house.code_store, 9, runs=False))
+def test_a_store_that_stays_away_is_told_to_the_caller(services, stores, reset_id):
+    losing = replace(services, code_store=LostAnswers(services.code_store, 9, runs=False))
 
     with pytest.raises(StoreUnavailableError):
         complete(losing, reset_id)
@@ -99,25 +105,25 @@ def test_a_store_that_stays_away_is_told_to_the_caller(house, stores, reset_id):
     assert stores.live() == {reset_id}
 
 
-def test_a_directory_that_is_away_leaves_the_code_usable(house, stores, reset_id):
-    silent = replace(house, directory=SilentDirectory(house.directory))
+def test_a_directory_that_is_away_leaves_the_code_usable(services, stores, reset_id):
+    silent = replace(services, directory=SilentDirectory(services.directory))
 
     with pytest.raises(DirectoryUnavailableError):
         complete(silent, reset_id)
 
-    assert complete(house, reset_id).sequence == 2
-    assert has_new_password(house)
+    assert complete(services, reset_id).sequence == 2
+    assert has_new_password(services)
 
 
-def test_a_code_works_once(house, reset_id):
-    complete(house, reset_id)
+def test_a_code_works_once(services, reset_id):
+    complete(services, reset_id)
 
     with pytest.raises(CodeUnusableError):
-        complete(house, reset_id)
+        complete(services, reset_id)
 
 
-def test_completing_hints_at_the_notice(house, stores, reset_id):
-    complete(house, reset_id)
+def test_completing_hints_at_the_notice(services, stores, reset_id):
+    complete(services, reset_id)
 
-    (hint,) = house.hints.published
+    (hint,) = services.hints.published
     assert stores.resets.find(hint.about).kind is Kind.NOTICE

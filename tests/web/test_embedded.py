@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from shared.settings import socket_path
-from web.embedded import EmbeddedServer
+from web.up.valkey import EmbeddedServer
 
 pytestmark = pytest.mark.real_server
 

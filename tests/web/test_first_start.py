@@ -10,7 +10,7 @@ from shared.directories.redis import RedisDirectory
 from shared.settings import load_settings
 from shared.store.callers import CallerStore
 from shared.store.digests import Digests
-from web.first_start import StoreRegistry, demo_token, seed_demo, write_private, write_secret_keys
+from web.up.demo import StoreRegistry, demo_token, seed_demo, write_private, write_secret_keys
 
 KEY = "k" * 32
 

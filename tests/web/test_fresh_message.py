@@ -9,11 +9,11 @@ from threading import Event
 import pytest
 
 from shared.errors import CodeUnusableError, TooManyRequestsError
-from shared.hints import Task
 from shared.models import Channel
+from shared.queue import Task
 from tests.builders import a_user
 from tests.pages import FRESH_PATH, Visit, see
-from web.pace import Pace
+from web.pages.enumeration import UniformDelay
 
 LEAST_SECONDS = 0.05
 
@@ -81,7 +81,7 @@ def test_the_button_needs_the_token_too(visit):
 
 
 def test_the_button_keeps_the_pace_whoever_is_asked_for(fake_client):
-    visit = Visit(fake_client, pace=Pace(places=2, least_seconds=LEAST_SECONDS))
+    visit = Visit(fake_client, pace=UniformDelay(places=2, least_seconds=LEAST_SECONDS))
     _, code = visit.record()
     forms = {user_id: visit.fill(visit.link(code, user_id)) for user_id in ("ada", "nobody")}
 
@@ -92,7 +92,7 @@ def test_the_button_keeps_the_pace_whoever_is_asked_for(fake_client):
 
 @pytest.mark.parametrize("user_id", ["ada", "nobody"])
 def test_a_refused_form_keeps_the_pace_whoever_is_asked_for(fake_client, user_id):
-    visit = Visit(fake_client, pace=Pace(places=2, least_seconds=LEAST_SECONDS))
+    visit = Visit(fake_client, pace=UniformDelay(places=2, least_seconds=LEAST_SECONDS))
     _, code = visit.record()
 
     assert seconds_of(visit.save, visit.link(code, user_id), code="WRNG2345") >= LEAST_SECONDS
@@ -105,7 +105,7 @@ def seconds_of(act, *arguments, **facts):
 
 
 def test_whoever_finds_no_place_is_told_before_anything_is_done(fake_client):
-    pace, is_inside, may_leave = Pace(places=1, least_seconds=0), Event(), Event()
+    pace, is_inside, may_leave = UniformDelay(places=1, least_seconds=0), Event(), Event()
     visit = Visit(fake_client, pace=pace)
     _, code = visit.record()
     forms = [visit.fill(visit.link(code, user_id)) for user_id in ("ada", "nobody")]
@@ -136,7 +136,7 @@ def fail():
 @pytest.mark.parametrize("act", [refuse, fail, lambda: None])
 @pytest.mark.parametrize("way", ["even", "even_refusals"])
 def test_a_place_is_free_again_however_it_ended(act, way):
-    pace = Pace(places=1, least_seconds=0)
+    pace = UniformDelay(places=1, least_seconds=0)
 
     for _ in range(3):
         try:
@@ -148,6 +148,6 @@ def test_a_place_is_free_again_however_it_ended(act, way):
 
 
 def test_what_succeeds_does_not_wait():
-    pace = Pace(places=1, least_seconds=5)
+    pace = UniformDelay(places=1, least_seconds=5)
 
     assert seconds_of(pace.even_refusals, lambda: None) < 1

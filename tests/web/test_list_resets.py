@@ -83,7 +83,7 @@ def test_all_pages_hold_each_reset_once(wire, limit):
 
 
 def test_a_page_ends_where_it_has_looked_at_enough(wire, monkeypatch):
-    monkeypatch.setattr(history, "MOST_SCANNED", 1)
+    monkeypatch.setattr(history, "MAX_SCANNED", 1)
     monkeypatch.setattr(history, "LINES_AT_ONCE", 1)
     made = {wire.ask(f"u{number}") for number in range(12)}
 

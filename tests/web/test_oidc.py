@@ -19,8 +19,7 @@ from tests.builders import a_settings, a_user, an_organisation
 from tests.issuer_stub import AUDIENCE, DISCOVERY, OWN_ORG, ROLES, IssuerStub, a_key, public_jwk
 from tests.wire import Wire, problem
 from tests.wire_v2 import WireV2
-from web.issuer_keys import FRESH_SECONDS, PAUSE_SECONDS, STALE_SECONDS, IssuerKeys
-from web.oidc import Issuer
+from web.oidc import FRESH_SECONDS, PAUSE_SECONDS, STALE_SECONDS, Issuer, IssuerKeys
 
 OWN_PROJECT = f"urn:zitadel:iam:org:project:{AUDIENCE}:roles"
 OTHER_PROJECT = "urn:zitadel:iam:org:project:another:roles"

@@ -23,9 +23,11 @@ from tests.batch_builders import a_batch
 from tests.fakes import FakeRedis
 from tests.test_architecture import OPEN_ROUTES
 from tests.wire_v2 import WireV2
-from web import batch_schemas, lever_schemas, problems, schemas
-from web.api_document import ALL_SHAPES
-from web.api_shapes import SHAPES
+from web import problems, schemas
+from web.admin import schemas as admin_schemas
+from web.batches import schemas as batches_schemas
+from web.openapi.document import ALL_SHAPES
+from web.openapi.resets import SHAPES
 
 PAGES = {route for route in OPEN_ROUTES if route.startswith(("/ui/", "/r/", "/dev/"))}
 CALLBACKS = {route for route in OPEN_ROUTES if route.startswith("/callbacks/")}  # in theirs
@@ -87,14 +89,14 @@ def test_every_error_of_the_table_stands_somewhere(document):
         ("SendLink", schemas.SendLinkSchema),
         ("SetPassword", schemas.SetPasswordSchema),
         ("NewPassword", schemas.NewPasswordSchema),
-        ("Reason", lever_schemas.ReasonSchema),
-        ("WantedPause", lever_schemas.PauseSchema),
-        ("WantedResume", lever_schemas.ResumeSchema),
-        ("WantedLimit", lever_schemas.ClearLimitSchema),
-        ("WantedResend", lever_schemas.ResendSchema),
-        ("WantedBatch", batch_schemas.BatchSchema),
-        ("Select", batch_schemas.SelectSchema),
-        ("BatchReason", batch_schemas.BatchReasonSchema),
+        ("Reason", admin_schemas.ReasonSchema),
+        ("WantedPause", admin_schemas.PauseSchema),
+        ("WantedResume", admin_schemas.ResumeSchema),
+        ("WantedLimit", admin_schemas.ClearLimitSchema),
+        ("ResendRequest", admin_schemas.ResendSchema),
+        ("BatchRequest", batches_schemas.BatchSchema),
+        ("Select", batches_schemas.SelectSchema),
+        ("BatchReason", batches_schemas.BatchReasonSchema),
     ],
 )
 def test_bodies_have_the_fields_that_are_read(name, schema):
@@ -202,7 +204,7 @@ def what_is_described_is_understood(_context, response, case):
     suppress_health_check=list(HealthCheck),
 )
 def test_schemathesis_finds_nothing(case):
-    WIRE.services.dues.say_seen(WORKER)
+    WIRE.services.dues.heartbeat(WORKER)
 
     case.call_and_validate(headers=WIRE.headers(), excluded_checks=TOO_STRICT)
 

@@ -8,7 +8,7 @@ import pytest
 
 from shared.languages import Languages
 from tests.pages import FRESH_PATH, PASSWORD, PATH, Visit, see
-from web.page_views import CONTENT_SECURITY_POLICY
+from web.pages.rendering import CONTENT_SECURITY_POLICY
 
 LANGUAGES = Languages()
 WRONG = "WRNG2345"

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from web.page_views import STYLE
+from web.pages.rendering import STYLE
 
 LIGHT, DARK = (dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", part)) for part in
                re.findall(r":root \{(.*?)\}", STYLE, re.DOTALL)[:2])  # fmt: skip

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from shared.settings import load_settings
-from web.ready import ReadyLines
+from web.up.demo import ReadyLines
 
 
 @pytest.fixture

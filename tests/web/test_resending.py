@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shared.models import Kind, Recipient
-from shared.store.codes import Notice
+from shared.store.codes import CompletionNotice
 from tests.builders import a_user
 from tests.web.test_api_levers import LeverWire
 from tests.wire import problem
@@ -120,7 +120,7 @@ def test_an_unknown_channel_is_refused(wire, kind):
 
 def test_a_notice_is_not_sent_again(wire):
     services = wire.services
-    notice = Notice(
+    notice = CompletionNotice(
         services.digests.new_reset_id("ada"),
         86400.0,
         {"u": "ada", "o": "acme", "lg": "en", "kid": services.codes.signing_key_id},

@@ -11,18 +11,18 @@ import pytest
 from shared.errors import TransientProviderError
 from shared.models import Channel, Queue
 from shared.store import keys
-from shared.store.circuits import Told
-from shared.store.pauses import Scope
+from shared.store.admin.circuits import CallTally
+from shared.store.admin.pauses import Scope
 from tests.builders import a_token
 from tests.callback_builders import a_body, a_mail_event
 from tests.delivery_house import ScriptedProvider
 from tests.test_explanations import KEY, Story
 from tests.wire import problem
-from web.api_document import ALL_SHAPES
-from web.house import open_house
-from web.status import look_at_status
-from web.status_checks import find_troubles
-from web.status_schemas import write_status
+from web.admin.alerts import find_alerts
+from web.admin.schemas import write_status
+from web.admin.status import load_status
+from web.openapi.document import ALL_SHAPES
+from web.services import build_web_services
 
 WHO = {"by": "eve", "reason": "a test"}
 QUEUES = ",".join(Queue)
@@ -33,17 +33,17 @@ class Watched(Story):
 
     def __init__(self, client, *providers, **settings):
         super().__init__(client, *providers, **settings)
-        self.services.dues.forget_worker("urgent,receipts w1")
-        self.services.dues.say_seen(f"{QUEUES} w1")
+        self.services.dues.deregister("urgent,receipts w1")
+        self.services.dues.heartbeat(f"{QUEUES} w1")
 
     def look(self):
-        return look_at_status(open_house(self.services))
+        return load_status(build_web_services(self.services))
 
     def told(self):
         return write_status(self.look())
 
     def troubles(self):
-        return find_troubles(self.look())
+        return find_alerts(self.look())
 
     def sample(self, *, seconds_ago=60):
         self.redis.delete(keys.SAMPLED)
@@ -53,22 +53,22 @@ class Watched(Story):
 
 
 @pytest.fixture
-def house(client):
+def services(client):
     return Watched(client)
 
 
-def test_all_is_well_when_nothing_is_wrong(house):
-    house.send()
+def test_all_is_well_when_nothing_is_wrong(services):
+    services.send()
 
-    assert house.troubles() == []
+    assert services.troubles() == []
 
 
-def test_the_figures_of_the_queues_are_told(house):
-    house.sample()
-    house.send()
-    house.ask()
+def test_the_figures_of_the_queues_are_told(services):
+    services.sample()
+    services.send()
+    services.ask()
 
-    told = house.told()
+    told = services.told()
 
     urgent = told["queues"][0]
     assert told["due"] == {"urgent": 1, "bulk": 0}
@@ -81,65 +81,67 @@ def test_the_figures_of_the_queues_are_told(house):
 
 def test_the_figures_of_the_providers_are_told(client):
     refusing = ScriptedProvider(TransientProviderError("http_503", "out"), name="sendgrid")
-    house = Watched(client, refusing, ScriptedProvider(name="twilio", channel=Channel.SMS))
-    house.sample()
-    house.send()
-    house.send("sms")
+    services = Watched(client, refusing, ScriptedProvider(name="twilio", channel=Channel.SMS))
+    services.sample()
+    services.send()
+    services.send("sms")
 
-    mail, sms = house.told()["providers"]
+    mail, sms = services.told()["providers"]
 
     assert mail == mail | {"provider": "sendgrid", "calls": 1, "errorRate": 1.0, "p95Ms": 25}
     assert sms == sms | {"provider": "twilio", "calls": 1, "errorRate": 0.0}
 
 
-def test_nobody_has_counted_before_the_first_sample(house):
-    told = house.told()
+def test_nobody_has_counted_before_the_first_sample(services):
+    told = services.told()
 
     assert told["queues"][0]["inPerMinute"] is None
     assert told["providers"][0]["calls"] is None
 
 
-def test_no_worker_is_the_worst(house):
-    house.services.dues.forget_worker(f"{QUEUES} w1")
-    house.services.pauses.pause(Scope.QUEUE, "urgent", **WHO)
+def test_no_worker_is_the_worst(services):
+    services.services.dues.deregister(f"{QUEUES} w1")
+    services.services.pauses.pause(Scope.QUEUE, "urgent", **WHO)
 
-    troubles = house.troubles()
+    troubles = services.troubles()
 
     assert troubles[0].startswith("No worker of the urgent queue was seen")
     assert any("No worker of the bulk queue" in each for each in troubles)
 
 
-def test_a_paused_urgent_queue_comes_before_all_the_rest(house):
-    house.services.pauses.pause(Scope.CHANNEL, "sms", **WHO)
-    house.services.pauses.pause(Scope.QUEUE, "urgent", **WHO)
+def test_a_paused_urgent_queue_comes_before_all_the_rest(services):
+    services.services.pauses.pause(Scope.CHANNEL, "sms", **WHO)
+    services.services.pauses.pause(Scope.QUEUE, "urgent", **WHO)
 
-    troubles = house.troubles()
+    troubles = services.troubles()
 
     assert troubles[0].startswith("The urgent queue has been paused by eve since")
     assert "keyturn resume queue urgent" in troubles[0]
     assert troubles[-1].startswith("The channel sms has been paused by eve")
 
 
-def test_an_old_reset_says_how_old(house):
-    reset_id = house.ask()
-    late = house.worker.stores.now_ms() - 42_000
-    house.redis.zadd(keys.due(keys.tag_of(reset_id), Queue.URGENT), {reset_id: late})
+def test_an_old_reset_says_how_old(services):
+    reset_id = services.ask()
+    late = services.worker.stores.now_ms() - 42_000
+    services.redis.zadd(keys.due(keys.tag_of(reset_id), Queue.URGENT), {reset_id: late})
 
-    assert house.troubles()[0].startswith("The oldest reset has been due for 42 s")
+    assert services.troubles()[0].startswith("The oldest reset has been due for 42 s")
 
 
-def test_a_channel_without_a_way_out_is_named(house):
-    house.services.pauses.pause(Scope.PROVIDER, "twilio", **WHO)
+def test_a_channel_without_a_way_out_is_named(services):
+    services.services.pauses.pause(Scope.PROVIDER, "twilio", **WHO)
 
-    (trouble,) = house.troubles()
+    (trouble,) = services.troubles()
 
     assert trouble.startswith("Nothing goes out by sms: twilio has been paused by eve since")
 
 
-def test_the_only_provider_left_alone_is_one_trouble_with_its_reason(house):
-    house.services.circuits.tell("sendgrid", Told(bad=1, is_outage=True, reason="connect_refused"))
+def test_the_only_provider_left_alone_is_one_trouble_with_its_reason(services):
+    services.services.circuits.tell(
+        "sendgrid", CallTally(bad=1, is_outage=True, reason="connect_refused")
+    )
 
-    (trouble,) = house.troubles()
+    (trouble,) = services.troubles()
 
     assert re.fullmatch(
         r"Nothing goes out by email: sendgrid is left alone since .* UTC \(it refuses connections\)"
@@ -148,119 +150,121 @@ def test_the_only_provider_left_alone_is_one_trouble_with_its_reason(house):
     )
 
 
-def test_a_queue_that_falls_behind_is_named_before_it_is_late(house):
-    house.sample(seconds_ago=60)
-    reset_id = house.ask()
-    late = house.worker.stores.now_ms() - 12_000
-    house.redis.zadd(keys.due(keys.tag_of(reset_id), Queue.URGENT), {reset_id: late})
+def test_a_queue_that_falls_behind_is_named_before_it_is_late(services):
+    services.sample(seconds_ago=60)
+    reset_id = services.ask()
+    late = services.worker.stores.now_ms() - 12_000
+    services.redis.zadd(keys.due(keys.tag_of(reset_id), Queue.URGENT), {reset_id: late})
 
-    (trouble,) = house.troubles()
+    (trouble,) = services.troubles()
 
     assert trouble.startswith("The urgent queue falls behind, 1 are due; in the last minute 1 came")
 
 
 def test_an_open_circuit_says_why_and_until_when(client):
-    house = Watched(client, email_providers=("sendgrid", "smtp"))
-    house.services.circuits.tell("sendgrid", Told(bad=1, is_outage=True, reason="http_401"))
+    services = Watched(client, email_providers=("sendgrid", "smtp"))
+    services.services.circuits.tell("sendgrid", CallTally(bad=1, is_outage=True, reason="http_401"))
 
-    (trouble,) = house.troubles()
+    (trouble,) = services.troubles()
 
     assert trouble.startswith("sendgrid is left alone since")
     assert "(it answers with HTTP 401)" in trouble
     assert "others carry its messages" in trouble
-    assert house.told()["providers"][0]["circuit"] == "open"
+    assert services.told()["providers"][0]["circuit"] == "open"
 
 
-def test_a_provider_that_fails_often_is_named(house):
-    house.sample()
+def test_a_provider_that_fails_often_is_named(services):
+    services.sample()
     shard = keys.counters(keys.TAGS[3])
-    house.redis.hset(shard, mapping={"p:sendgrid:accepted:n": 70, "p:sendgrid:transient:n": 30})
+    services.redis.hset(shard, mapping={"p:sendgrid:accepted:n": 70, "p:sendgrid:transient:n": 30})
 
-    assert house.troubles() == ["30% of 100 calls to sendgrid failed in the last five minutes."]
+    assert services.troubles() == ["30% of 100 calls to sendgrid failed in the last five minutes."]
 
 
-def test_a_provider_that_refuses_many_for_good_is_named(house):
-    house.sample()
+def test_a_provider_that_refuses_many_for_good_is_named(services):
+    services.sample()
     shard = keys.counters(keys.TAGS[3])
-    house.redis.hset(shard, mapping={"p:sendgrid:accepted:n": 5, "p:sendgrid:permanent:n": 40})
+    services.redis.hset(shard, mapping={"p:sendgrid:accepted:n": 5, "p:sendgrid:permanent:n": 40})
 
-    (trouble,) = house.troubles()
+    (trouble,) = services.troubles()
 
     assert trouble.startswith("sendgrid refused 89% of 45 messages for good in the last five min")
 
 
-def test_a_provider_that_does_well_again_is_not_named(house):
-    house.sample()
+def test_a_provider_that_does_well_again_is_not_named(services):
+    services.sample()
     shard = keys.counters(keys.TAGS[3])
-    house.redis.hset(shard, mapping={"p:sendgrid:accepted:n": 70, "p:sendgrid:transient:n": 30})
-    house.services.circuits.tell("sendgrid", Told(good=9))
+    services.redis.hset(shard, mapping={"p:sendgrid:accepted:n": 70, "p:sendgrid:transient:n": 30})
+    services.services.circuits.tell("sendgrid", CallTally(good=9))
 
-    assert house.troubles() == []
+    assert services.troubles() == []
 
 
-def test_a_provider_that_reports_nothing_is_named(house):
+def test_a_provider_that_reports_nothing_is_named(services):
     shard = keys.counters(keys.TAGS[3])
-    house.sample(seconds_ago=300)
-    house.redis.hset(shard, mapping={"p:sendgrid:accepted:n": 40})
-    house.sample()
-    house.redis.hset(shard, mapping={"p:sendgrid:accepted:n": 90})
+    services.sample(seconds_ago=300)
+    services.redis.hset(shard, mapping={"p:sendgrid:accepted:n": 40})
+    services.sample()
+    services.redis.hset(shard, mapping={"p:sendgrid:accepted:n": 90})
 
-    (trouble,) = house.troubles()
+    (trouble,) = services.troubles()
 
     assert trouble.startswith("sendgrid took 40 messages more than a minute ago and reported on")
 
 
-def test_reports_that_were_refused_are_told(house):
-    house.sample()
+def test_reports_that_were_refused_are_told(services):
+    services.sample()
     for _ in range(3):
-        assert house.call("/callbacks/sendgrid", data=b"[]").status_code == 403
+        assert services.call("/callbacks/sendgrid", data=b"[]").status_code == 403
 
-    (trouble,) = house.troubles()
+    (trouble,) = services.troubles()
 
     assert trouble.startswith("3 callbacks in sendgrid's name were refused")
 
 
-def test_reports_that_came_are_counted(house):
-    house.sample()
-    house.tell_mail("delivered", house.send())
+def test_reports_that_came_are_counted(services):
+    services.sample()
+    services.tell_mail("delivered", services.send())
 
-    mail, _ = house.told()["providers"]
+    mail, _ = services.told()["providers"]
 
     assert (mail["callbacks"], mail["refusedCallbacks"]) == (1, 0)
     assert mail["lastCallbackAt"] is not None
 
 
-def test_reports_that_wait_are_the_depth_of_their_queue(house):
-    body = a_body(a_mail_event("delivered", house.send()))
-    house.call("/callbacks/sendgrid", data=body, headers=KEY.headers(body))
+def test_reports_that_wait_are_the_depth_of_their_queue(services):
+    body = a_body(a_mail_event("delivered", services.send()))
+    services.call("/callbacks/sendgrid", data=body, headers=KEY.headers(body))
 
-    receipts = house.told()["queues"][2]
+    receipts = services.told()["queues"][2]
 
     assert (receipts["queue"], receipts["depth"]) == ("receipts", 1)
 
 
-def test_a_release_that_is_too_slow_says_so(house):
-    house.services.pauses.resume(Scope.ORGANISATION, "acme", per_second=1, **WHO)
-    (release,) = house.services.pauses.releases()
+def test_a_release_that_is_too_slow_says_so(services):
+    services.services.pauses.resume(Scope.ORGANISATION, "acme", per_second=1, **WHO)
+    (release,) = services.services.pauses.releases()
     told = orjson.dumps([*orjson.loads(release.told)[:4], 100, 7]).decode()
-    house.redis.hset(keys.RELEASES, release.key, told)
+    services.redis.hset(keys.RELEASES, release.key, told)
 
-    assert house.troubles()[0].startswith("7 of the 100 resets let go of organisation acme expire")
+    assert services.troubles()[0].startswith(
+        "7 of the 100 resets let go of organisation acme expire"
+    )
 
 
-def test_the_call_tells_the_same_to_those_who_see_the_installation(house):
-    viewer = a_token(house.services, instance=("IAM_OWNER_VIEWER",))
+def test_the_call_tells_the_same_to_those_who_see_the_installation(services):
+    viewer = a_token(services.services, instance=("IAM_OWNER_VIEWER",))
     path = {"path": "/keyturn/v1/status", "method": "GET"}
 
-    told = house.call(**path, headers=house.headers(viewer))
-    refused = house.call(**path, headers=house.headers())
+    told = services.call(**path, headers=services.headers(viewer))
+    refused = services.call(**path, headers=services.headers())
 
-    assert set(told.get_json()) == set(house.told())
+    assert set(told.get_json()) == set(services.told())
     assert problem(refused) == (403, 7, "AUTH-5mWD2")
 
 
-def test_the_call_has_the_fields_that_are_described(house):
-    told = house.told()
+def test_the_call_has_the_fields_that_are_described(services):
+    told = services.told()
 
     assert set(told) == set(ALL_SHAPES["Status"]["properties"])
     assert set(told["queues"][0]) == set(ALL_SHAPES["QueueStatus"]["properties"])
@@ -269,7 +273,7 @@ def test_the_call_has_the_fields_that_are_described(house):
 
 @pytest.mark.real_server
 def test_a_million_waiting_resets_are_told_of_within_a_second(real_client):
-    house = Watched(real_client)
+    services = Watched(real_client)
     for tag in keys.TAGS:
         fill = """for i = 1, tonumber(ARGV[1]) do
             redis.call('ZADD', KEYS[1], 4000000000000 + i, ARGV[2] .. i) end"""
@@ -277,7 +281,7 @@ def test_a_million_waiting_resets_are_told_of_within_a_second(real_client):
             real_client.eval(fill, 1, keys.due(tag, Queue.URGENT), 1_250, f"{part}x")
 
     began = time.monotonic()
-    told = house.told()
+    told = services.told()
     took = time.monotonic() - began
 
     assert told["due"]["urgent"] == 1_000_000

@@ -8,8 +8,7 @@ import pytest
 
 from shared.codes import CodeBook
 from shared.errors import SettingsError, UrlNotAllowedError
-from shared.link_hosts import check_link_host
-from shared.links import expand_template
+from shared.links import check_link_host, expand_template
 from shared.settings import load_settings
 from tests.builders import a_token, a_user, an_organisation
 from tests.wire import problem

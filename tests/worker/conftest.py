@@ -8,7 +8,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from shared.log import _spell_error
+from shared.log import _format_error
 
 SECRETS = ("ada@", "example.com", "+4179", "791234567", "Lovelace", "https://")
 
@@ -17,7 +17,7 @@ SECRETS = ("ada@", "example.com", "+4179", "791234567", "Lovelace", "https://")
 def logs(caplog):
     """What was logged by structlog; afterwards no line of any log may hold an address or a link."""
     caplog.set_level(logging.DEBUG)
-    steps = [structlog.contextvars.merge_contextvars, _spell_error]
+    steps = [structlog.contextvars.merge_contextvars, _format_error]
     with capture_logs(processors=steps) as lines:
         yield lines
     said = repr(lines) + caplog.text

@@ -15,11 +15,11 @@ from shared.errors import (
     StoreUnavailableError,
     TransientProviderError,
 )
-from shared.hints import Task
 from shared.models import Channel, Kind, Outcome, Queue, Recipient, Status
 from shared.providers.sendgrid import SendGrid
+from shared.queue import Task
 from shared.store import keys
-from shared.store.pauses import Scope
+from shared.store.admin.pauses import Scope
 from tests.builders import a_user, an_organisation
 from tests.delivery_house import ScriptedProvider, a_delivery_house
 from tests.provider_stub import Answer, ProviderStub
@@ -33,16 +33,18 @@ def stub():
 
 
 @pytest.fixture
-def open_house(client, stub):
+def build_web_services(client, stub):
     """Makes houses whose first provider is SendGrid at the stub; `more` come behind it."""
     made = []
 
     def make(*more, kind=SendGrid, **settings):
         facts = {"email_providers": ("sendgrid",), "sendgrid_api_key": "SG.x"}
-        house = a_delivery_house(client, *more, **facts | {"sendgrid_api_url": stub.url} | settings)
-        made.append(kind(house.services.settings))
+        services = a_delivery_house(
+            client, *more, **facts | {"sendgrid_api_url": stub.url} | settings
+        )
+        made.append(kind(services.services.settings))
         by_channel = {Channel.EMAIL: [made[-1], *more], Channel.SMS: []}
-        return replace(house, providers=by_channel)
+        return replace(services, providers=by_channel)
 
     yield make
     for provider in made:
@@ -50,75 +52,77 @@ def open_house(client, stub):
 
 
 @pytest.fixture
-def house(open_house):
-    return open_house()
+def services(build_web_services):
+    return build_web_services()
 
 
-def people(house, number, *, domain="@example.com", **facts):
+def people(services, number, *, domain="@example.com", **facts):
     """So many users, each with a reset in the bulk queue."""
     ids = []
     for n in range(number):
         user_id = f"u{n}{domain}"
-        a_user(house.services, user_id, email=f"u{n}{domain}", displayName=f"Person {n}", **facts)
-        ids.append(house.record(user_id, queue=Queue.BULK))
+        a_user(
+            services.services, user_id, email=f"u{n}{domain}", displayName=f"Person {n}", **facts
+        )
+        ids.append(services.record(user_id, queue=Queue.BULK))
     return ids
 
 
-def deliver(house, ids):
-    delivery = house.delivery
-    return delivery.many(house.circulars).deliver(ids)
+def deliver(services, ids):
+    delivery = services.delivery
+    return delivery.many(services.circulars).deliver(ids)
 
 
-def again(house, ids):
+def again(services, ids):
     for reset_id in ids:
-        if house.stores.due_at(reset_id, Queue.BULK) is not None:
-            house.stores.make_due(reset_id, Queue.BULK)
-    return deliver(house, ids)
+        if services.stores.due_at(reset_id, Queue.BULK) is not None:
+            services.stores.make_due(reset_id, Queue.BULK)
+    return deliver(services, ids)
 
 
-def statuses(house, ids):
-    return [house.look(reset_id).status for reset_id in ids]
+def statuses(services, ids):
+    return [services.look(reset_id).status for reset_id in ids]
 
 
 def taken(stub):
     return [entry["resetId"] for entry in stub.taken]
 
 
-def hinted(house):
-    return [(hint.about, hint.task) for hint in house.services.hints.published]
+def hinted(services):
+    return [(hint.about, hint.task) for hint in services.services.hints.published]
 
 
-def test_all_go_out_in_one_call(house, stub, logs):
-    ids = people(house, 25)
+def test_all_go_out_in_one_call(services, stub, logs):
+    ids = people(services, 25)
 
-    assert deliver(house, ids) == 25
+    assert deliver(services, ids) == 25
 
     assert len(stub.requests) == 1
     assert sorted(taken(stub)) == sorted(ids)
-    assert statuses(house, ids) == [Status.ACCEPTED] * 25
-    (attempt,) = house.look(ids[7]).attempts
+    assert statuses(services, ids) == [Status.ACCEPTED] * 25
+    (attempt,) = services.look(ids[7]).attempts
     assert (attempt.provider, attempt.outcome) == ("sendgrid", Outcome.ACCEPTED)
     assert attempt.provider_message_id == stub.taken[0]["id"]
-    assert house.stores.due_at(ids[7], Queue.BULK) is None
-    assert house.stores.census() == house.stores.counted_now()
+    assert services.stores.due_at(ids[7], Queue.BULK) is None
+    assert services.stores.census() == services.stores.counted_now()
     assert next(line for line in logs if line["event"] == "circular.sent")["recipients"] == 25
 
 
-def test_a_second_hint_sends_nothing(house, stub):
-    ids = people(house, 3)
-    deliver(house, ids)
+def test_a_second_hint_sends_nothing(services, stub):
+    ids = people(services, 3)
+    deliver(services, ids)
 
-    assert deliver(house, ids) == 0
+    assert deliver(services, ids) == 0
     assert len(stub.taken) == 3
 
 
-def test_each_gets_the_mail_of_one_alone(house, stub):
-    ids = people(house, 3)
-    single = house.record("u1@example.com", channel=Channel.EMAIL)
+def test_each_gets_the_mail_of_one_alone(services, stub):
+    ids = people(services, 3)
+    single = services.record("u1@example.com", channel=Channel.EMAIL)
     stub.taken.clear()
 
-    deliver(house, [ids[0], ids[2]])
-    house.deliver(single)
+    deliver(services, [ids[0], ids[2]])
+    services.deliver(single)
 
     alone, together = stub.taken[-1]["mail"], stub.taken[0]["mail"]
     assert set(alone["headers"]) == set(together["headers"])
@@ -130,19 +134,19 @@ def test_each_gets_the_mail_of_one_alone(house, stub):
         }
 
 
-def test_languages_and_organisations_do_not_mix(house, stub):
-    an_organisation(house.services, "bern", name="Bern")
+def test_languages_and_organisations_do_not_mix(services, stub):
+    an_organisation(services.services, "bern", name="Bern")
     ids = []
     for n, (org, language) in enumerate(
         [("acme", "en"), ("acme", "de"), ("bern", "de-CH"), ("bern", "de"), ("acme", "en")]
     ):
-        a_user(house.services, f"v{n}", email=f"v{n}@example.com", orgId=org)
-        ids.append(house.record(f"v{n}", queue=Queue.BULK, org_id=org, language=language))
+        a_user(services.services, f"v{n}", email=f"v{n}@example.com", orgId=org)
+        ids.append(services.record(f"v{n}", queue=Queue.BULK, org_id=org, language=language))
 
-    deliver(house, ids)
+    deliver(services, ids)
 
     told = {e["resetId"]: (e["mail"]["subject"], e["recipients"]) for e in stub.taken}
-    say = house.services.languages.say
+    say = services.services.languages.say
     english, german, bernese = (
         (say(language, "reset.subject", organisation=name), number)
         for language, name, number in (("en", "Acme", 2), ("de", "Acme", 1), ("de", "Bern", 2))
@@ -150,52 +154,52 @@ def test_languages_and_organisations_do_not_mix(house, stub):
     assert [told[each] for each in ids] == [english, german, bernese, bernese, english]
 
 
-def test_a_circular_is_no_larger_than_the_provider_takes(open_house, stub):
+def test_a_circular_is_no_larger_than_the_provider_takes(build_web_services, stub):
     class Narrow(SendGrid):
-        most_copies = 4
+        max_copies = 4
 
-    house = open_house(kind=Narrow)
-    ids = people(house, 10)
+    services = build_web_services(kind=Narrow)
+    ids = people(services, 10)
 
-    deliver(house, ids)
+    deliver(services, ids)
 
     assert Counter(entry["recipients"] for entry in stub.taken) == {4: 8, 2: 2}
     assert sorted(taken(stub)) == sorted(ids)
 
 
-def test_one_bad_address_costs_only_itself(house, stub):
-    ids = people(house, 20)
-    (bad,) = people(house, 1, domain=NAMED)
+def test_one_bad_address_costs_only_itself(services, stub):
+    ids = people(services, 20)
+    (bad,) = people(services, 1, domain=NAMED)
 
-    deliver(house, [*ids[:9], bad, *ids[9:]])
+    deliver(services, [*ids[:9], bad, *ids[9:]])
 
-    assert statuses(house, ids) == [Status.ACCEPTED] * 20
-    lost = house.look(bad)
+    assert statuses(services, ids) == [Status.ACCEPTED] * 20
+    lost = services.look(bad)
     assert (lost.status, lost.reason) == (Status.FAILED, "http_400")
     assert len(stub.requests) == 2
     assert sorted(taken(stub)) == sorted(ids)
 
 
-def test_one_that_is_not_named_is_found_by_halves(house, stub):
-    ids = people(house, 20)
-    (bad,) = people(house, 1, domain=UNNAMED)
+def test_one_that_is_not_named_is_found_by_halves(services, stub):
+    ids = people(services, 20)
+    (bad,) = people(services, 1, domain=UNNAMED)
 
-    deliver(house, [*ids[:9], bad, *ids[9:]])
+    deliver(services, [*ids[:9], bad, *ids[9:]])
 
-    assert statuses(house, ids) == [Status.ACCEPTED] * 20
-    assert house.look(bad).status is Status.FAILED
+    assert statuses(services, ids) == [Status.ACCEPTED] * 20
+    assert services.look(bad).status is Status.FAILED
     assert sorted(taken(stub)) == sorted(ids)
     assert len(stub.requests) <= 11
 
 
-def test_who_shares_an_address_gets_a_request_of_their_own(house, stub):
-    ids = people(house, 3)
-    a_user(house.services, "twin", email="u1@example.com")
-    twin = house.record("twin", queue=Queue.BULK)
+def test_who_shares_an_address_gets_a_request_of_their_own(services, stub):
+    ids = people(services, 3)
+    a_user(services.services, "twin", email="u1@example.com")
+    twin = services.record("twin", queue=Queue.BULK)
 
-    deliver(house, [*ids, twin])
+    deliver(services, [*ids, twin])
 
-    assert statuses(house, [*ids, twin]) == [Status.ACCEPTED] * 4
+    assert statuses(services, [*ids, twin]) == [Status.ACCEPTED] * 4
     assert [entry["recipients"] for entry in stub.taken] == [3, 3, 3, 1]
 
 
@@ -210,28 +214,28 @@ def test_who_shares_an_address_gets_a_request_of_their_own(house, stub):
     ],
     ids=["429", "503", "401", "502", "cut"],
 )
-def test_an_answer_holds_for_all(house, stub, answer, status, outcome):
-    ids = people(house, 5)
+def test_an_answer_holds_for_all(services, stub, answer, status, outcome):
+    ids = people(services, 5)
     stub.answers(answer)
 
-    deliver(house, ids)
+    deliver(services, ids)
 
-    assert statuses(house, ids) == [status] * 5
-    assert {house.outcomes(each)[0] for each in ids} == {outcome}
+    assert statuses(services, ids) == [status] * 5
+    assert {services.outcomes(each)[0] for each in ids} == {outcome}
     assert stub.taken == []
 
-    again(house, ids)
+    again(services, ids)
 
-    assert statuses(house, ids) == [Status.ACCEPTED] * 5
+    assert statuses(services, ids) == [Status.ACCEPTED] * 5
     assert [entry["recipients"] for entry in stub.taken] == [5] * 5
 
 
-def test_doubt_costs_one_copy_more_with_the_same_code(house, stub):
-    ids = people(house, 4)
+def test_doubt_costs_one_copy_more_with_the_same_code(services, stub):
+    ids = people(services, 4)
     stub.answers(Answer(how="cut", takes=True))
-    deliver(house, ids)
+    deliver(services, ids)
 
-    again(house, ids)
+    again(services, ids)
 
     assert Counter(taken(stub)) == dict.fromkeys(ids, 2)
     for reset_id in ids:
@@ -239,34 +243,34 @@ def test_doubt_costs_one_copy_more_with_the_same_code(house, stub):
         assert len({mail["content"][0]["value"] for mail in mails}) == 1
         assert len({mail["content"][1]["value"] for mail in mails}) == 1
         assert len({mail["headers"]["Message-ID"] for mail in mails}) == 1
-    assert statuses(house, ids) == [Status.ACCEPTED] * 4
+    assert statuses(services, ids) == [Status.ACCEPTED] * 4
 
 
-def test_doubt_is_held_where_the_channel_holds_it(open_house, stub):
-    house = open_house(email_on_doubt="hold")
-    ids = people(house, 4)
+def test_doubt_is_held_where_the_channel_holds_it(build_web_services, stub):
+    services = build_web_services(email_on_doubt="hold")
+    ids = people(services, 4)
     stub.answers(Answer(how="cut", takes=True))
-    deliver(house, ids)
+    deliver(services, ids)
 
-    again(house, ids)
+    again(services, ids)
 
     assert Counter(taken(stub)) == dict.fromkeys(ids, 1)
-    assert statuses(house, ids) == [Status.UNKNOWN] * 4
-    assert {house.look(each).reason for each in ids} == {"in_doubt_held"}
+    assert statuses(services, ids) == [Status.UNKNOWN] * 4
+    assert {services.look(each).reason for each in ids} == {"in_doubt_held"}
 
 
-def test_who_may_not_be_written_to_is_left_out(house, stub):
-    good, suppressed, locked, gone, nowhere = ids = people(house, 5)
-    house.services.suppressions.add(
+def test_who_may_not_be_written_to_is_left_out(services, stub):
+    good, suppressed, locked, gone, nowhere = ids = people(services, 5)
+    services.services.suppressions.add(
         Recipient(Channel.EMAIL, "u1@example.com"), reason="bounce", source="p"
     )
-    a_user(house.services, "u2@example.com", state="locked")
-    house.stores.client.delete(keys.directory_user("u3@example.com"))
-    a_user(house.services, "u4@example.com", email="u4@example.com", emailVerified=False)
+    a_user(services.services, "u2@example.com", state="locked")
+    services.stores.client.delete(keys.directory_user("u3@example.com"))
+    a_user(services.services, "u4@example.com", email="u4@example.com", emailVerified=False)
 
-    deliver(house, ids)
+    deliver(services, ids)
 
-    assert [(house.look(each).status, house.look(each).reason) for each in ids] == [
+    assert [(services.look(each).status, services.look(each).reason) for each in ids] == [
         (Status.ACCEPTED, None),
         (Status.SUPPRESSED, "bounce"),
         (Status.CANCELLED, "user_locked"),
@@ -277,77 +281,77 @@ def test_who_may_not_be_written_to_is_left_out(house, stub):
     assert {suppressed, locked, gone, nowhere}.isdisjoint(taken(stub))
 
 
-def test_a_code_voided_after_the_claim_does_not_go_out(house, stub):
-    ids = people(house, 3)
+def test_a_code_voided_after_the_claim_does_not_go_out(services, stub):
+    ids = people(services, 3)
 
     class Voiding:
         def __init__(self, directory):
             self._directory = directory
 
         def find_users(self, user_ids):
-            house.stores.client.hset(keys.reset(ids[1]), "v", "voided")
+            services.stores.client.hset(keys.reset(ids[1]), "v", "voided")
             return self._directory.find_users(user_ids)
 
-    voided = house.with_services(directory=Voiding(house.services.directory))
+    voided = services.with_services(directory=Voiding(services.services.directory))
     deliver(voided, ids)
 
     assert sorted(taken(stub)) == sorted([ids[0], ids[2]])
-    assert house.look(ids[1]).status is Status.QUEUED  # the next look cancels it
+    assert services.look(ids[1]).status is Status.QUEUED  # the next look cancels it
 
 
-def test_a_pause_holds_all(house, stub):
-    ids = people(house, 3)
-    house.services.pauses.pause(Scope.QUEUE, "bulk", by="op", reason="because")
+def test_a_pause_holds_all(services, stub):
+    ids = people(services, 3)
+    services.services.pauses.pause(Scope.QUEUE, "bulk", by="op", reason="because")
 
-    deliver(house, ids)
+    deliver(services, ids)
 
     assert stub.requests == []
-    assert {house.look(each).reason for each in ids} == {"paused_queue"}
+    assert {services.look(each).reason for each in ids} == {"paused_queue"}
 
 
-def test_a_directory_that_is_away_is_said_once(house, stub, logs):
+def test_a_directory_that_is_away_is_said_once(services, stub, logs):
     class Away:
         def find_users(self, user_ids):
             raise DirectoryUnavailableError
 
-    ids = people(house, 3)
-    deliver(house.with_services(directory=Away()), ids)
+    ids = people(services, 3)
+    deliver(services.with_services(directory=Away()), ids)
 
-    assert {house.look(each).reason for each in ids} == {"directory_unavailable"}
+    assert {services.look(each).reason for each in ids} == {"directory_unavailable"}
     assert [line["event"] for line in logs].count("directory.unavailable") == 1
 
 
-def test_what_no_circular_can_hold_goes_out_alone(house, stub):
-    notice = house.record("ada", queue=Queue.BULK, kind=Kind.NOTICE)
-    people(house, 1)
+def test_what_no_circular_can_hold_goes_out_alone(services, stub):
+    notice = services.record("ada", queue=Queue.BULK, kind=Kind.NOTICE)
+    people(services, 1)
     template = "https://reset.example.com/" + "x" * 9000
-    large = house.record("u0@example.com", queue=Queue.BULK, extra={"tp": template})
+    large = services.record("u0@example.com", queue=Queue.BULK, extra={"tp": template})
 
-    deliver(house, [notice, large])
+    deliver(services, [notice, large])
 
-    assert hinted(house)[0] == (notice, Task.SEND_EMAIL)
+    assert hinted(services)[0] == (notice, Task.SEND_EMAIL)
     for reset_id in (notice, large):
-        house.deliver(reset_id)
+        services.deliver(reset_id)
     assert sorted(taken(stub)[-2:]) == sorted([notice, large])
 
 
-def test_a_provider_of_single_mails_gets_single_mails(open_house, stub):
+def test_a_provider_of_single_mails_gets_single_mails(build_web_services, stub):
     relay = ScriptedProvider(name="relay")
-    house = open_house(relay)
-    ids = people(house, 3)
+    services = build_web_services(relay)
+    ids = people(services, 3)
     stub.answers(Answer(401))
-    deliver(house, ids)
+    deliver(services, ids)
 
-    again(house, ids)  # our account's trouble moves on to the relay, which takes one at a time
-    for about, _ in hinted(house)[-3:]:
-        house.deliver(about)
+    again(services, ids)  # our account's trouble moves on to the relay, which takes one at a time
+    for about, _ in hinted(services)[-3:]:
+        services.deliver(about)
 
-    assert [task for _, task in hinted(house)[-3:]] == [Task.SEND_EMAIL] * 3
+    assert [task for _, task in hinted(services)[-3:]] == [Task.SEND_EMAIL] * 3
     assert len(relay.messages) == 3
-    assert statuses(house, ids) == [Status.ACCEPTED] * 3
+    assert statuses(services, ids) == [Status.ACCEPTED] * 3
 
 
-def test_an_error_of_ours_parts_those_it_befell(house, stub, logs):
+def test_an_error_of_ours_parts_those_it_befell(services, stub, logs):
     class Broken:
         def language(self, reset):
             return "en"
@@ -355,81 +359,81 @@ def test_an_error_of_ours_parts_those_it_befell(house, stub, logs):
         def render(self, language, organisation, drafts):
             raise ZeroDivisionError
 
-    ids = people(house, 3)
+    ids = people(services, 3)
     with pytest.raises(ZeroDivisionError):
-        house.delivery.many(Broken()).deliver(ids)
+        services.delivery.many(Broken()).deliver(ids)
 
-    assert [about for about, _ in hinted(house)] == ids
+    assert [about for about, _ in hinted(services)] == ids
     for reset_id in ids:
-        house.deliver(reset_id)
-    assert statuses(house, ids) == [Status.ACCEPTED] * 3
+        services.deliver(reset_id)
+    assert statuses(services, ids) == [Status.ACCEPTED] * 3
 
 
-def test_a_provider_that_breaks_leaves_doubt(house, stub):
+def test_a_provider_that_breaks_leaves_doubt(services, stub):
     class Breaking(ScriptedProvider):
-        most_copies = 1000
+        max_copies = 1000
 
         def send_many(self, circular):
             raise ZeroDivisionError
 
-    ids = people(house, 2)
-    broken = replace(house, providers={Channel.EMAIL: [Breaking()], Channel.SMS: []})
+    ids = people(services, 2)
+    broken = replace(services, providers={Channel.EMAIL: [Breaking()], Channel.SMS: []})
     with pytest.raises(ZeroDivisionError):
         deliver(broken, ids)
 
-    assert statuses(house, ids) == [Status.SENDING] * 2
-    again(house, ids)
-    assert {house.outcomes(each)[0] for each in ids} == {Outcome.DOUBT}
+    assert statuses(services, ids) == [Status.SENDING] * 2
+    again(services, ids)
+    assert {services.outcomes(each)[0] for each in ids} == {Outcome.DOUBT}
 
 
-def test_a_lease_that_is_too_short_sends_nothing(house, stub):
-    ids = people(house, 2)
-    claims = house.services.resets.claim_many(ids)
+def test_a_lease_that_is_too_short_sends_nothing(services, stub):
+    ids = people(services, 2)
+    claims = services.services.resets.claim_many(ids)
 
     class Late:
         def __getattr__(self, name):
-            return getattr(house.services.resets, name)
+            return getattr(services.services.resets, name)
 
         def claim_many(self, reset_ids):
             return [replace(claim, lease_ends=time.monotonic() + 6) for claim in claims]
 
-    deliver(house.with_services(resets=Late()), ids)
+    deliver(services.with_services(resets=Late()), ids)
 
     assert stub.requests == []
-    assert {house.look(each).reason for each in ids} == {"lease_too_short"}
+    assert {services.look(each).reason for each in ids} == {"lease_too_short"}
 
 
-def test_a_store_that_fails_before_the_call_costs_nothing(house, stub):
+def test_a_store_that_fails_before_the_call_costs_nothing(services, stub):
     class AwayOnce:
         def __getattr__(self, name):
-            return getattr(house.services.suppressions, name)
+            return getattr(services.services.suppressions, name)
 
         def find_many(self, recipients):
             raise StoreUnavailableError
 
-    ids = people(house, 2)
-    deliver(house.with_services(suppressions=AwayOnce()), ids)
+    ids = people(services, 2)
+    deliver(services.with_services(suppressions=AwayOnce()), ids)
 
     assert stub.requests == []
-    assert {house.look(each).reason for each in ids} == {"store_unavailable"}
+    assert {services.look(each).reason for each in ids} == {"store_unavailable"}
 
 
 @pytest.mark.parametrize(
     "error", [TransientProviderError, AccountProviderError, DoubtfulProviderError]
 )
-def test_an_error_means_what_it_means_for_one(house, error):
+def test_an_error_means_what_it_means_for_one(services, error):
     class Refusing(ScriptedProvider):
-        most_copies = 1000
+        max_copies = 1000
 
         def send_many(self, circular):
             return [error("r", "d")] * len(circular.copies)
 
-    refusing = replace(house, providers={Channel.EMAIL: [Refusing(error("r", "d"))]})
-    together, alone = people(house, 2)
+    refusing = replace(services, providers={Channel.EMAIL: [Refusing(error("r", "d"))]})
+    together, alone = people(services, 2)
 
     deliver(refusing, [together])
     refusing.deliver(alone)
 
-    assert house.look(together).status == house.look(alone).status
-    assert house.look(together).reason == house.look(alone).reason
-    assert house.outcomes(together) == house.outcomes(alone)
+    assert services.look(together).status == services.look(alone).status
+    assert services.look(together).reason == services.look(alone).reason
+    assert services.outcomes(together) == services.outcomes(alone)

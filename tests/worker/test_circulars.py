@@ -19,10 +19,10 @@ from message_builders import (
 from shared.codes import Code
 from shared.models import User
 from shared.providers.sendgrid import build_payload, shared_payload
-from shared.providers.sendgrid_circular import CircularRequest
-from shared.store.claims import Claim
+from shared.providers.sendgrid_bulk import CircularRequest
+from shared.store.resets import Claim
 from tests.provider_stub_mail import complaints_about, mail_of
-from worker.letters import Draft
+from worker.messages import BulkItem
 
 HOSTILE_NAMES = (
     "Ada Lovelace", "", "   ", "<b>&amp;\"Zoë's\"</b>", "-code.text-", "{{ code }} {% x %}",
@@ -38,7 +38,7 @@ def a_draft(name="Ada Lovelace", *, code=CODE, user_id="u1", **facts):
     reset = a_reset(reset_id=f"0reset{next(_numbers)}", user_id=user_id, **facts)
     claim = Claim(reset, 1, False, NOW, 0.0)
     user = User(user_id, "o1", display_name=name, email=EMAIL)
-    return Draft(claim, user, EMAIL, code, provider=None)
+    return BulkItem(claim, user, EMAIL, code, provider=None)
 
 
 def alone(renderer, draft, organisation):

@@ -12,7 +12,7 @@ from shared.errors import (
 )
 from shared.models import Receipt
 from tests.provider_builders import a_circular, a_copy
-from worker.circulation import MOST_CALLS, MOST_IN_A_ROW, hand_over
+from worker.bulk.bisection import MAX_CALLS, MAX_IN_A_ROW, send_splitting
 
 TAKEN = Receipt("m1")
 BAD = PermanentProviderError("http_400", "malformed")
@@ -23,7 +23,7 @@ NUMBER = 1000
 class Picky:
     """Refuses a request with somebody bad in it; names so many of them, or nobody."""
 
-    most_copies = NUMBER
+    max_copies = NUMBER
 
     def __init__(self, *bad, names=1000):
         self._bad, self._names = {f"7c0ffee{number}" for number in bad}, names
@@ -49,7 +49,7 @@ def bad_places(outcomes):
 
 
 def send(provider, circular=None, may_call=lambda: True):
-    return hand_over(provider, circular or many(), may_call=may_call)
+    return send_splitting(provider, circular or many(), may_call=may_call)
 
 
 def test_good_ones_need_one_call():
@@ -88,7 +88,7 @@ def test_many_that_are_named_one_by_one_are_found():
 
     assert bad_places(outcomes) == list(bad)
     assert outcomes.count(TAKEN) == NUMBER - len(bad)
-    assert len(provider.calls) > MOST_IN_A_ROW
+    assert len(provider.calls) > MAX_IN_A_ROW
 
 
 @pytest.mark.parametrize("names", [0, 1])
@@ -97,7 +97,7 @@ def test_calls_are_counted_and_the_rest_is_left_for_single_mails(names):
 
     outcomes = send(provider)
 
-    assert len(provider.calls) == MOST_CALLS
+    assert len(provider.calls) == MAX_CALLS
     assert all(each is BAD or isinstance(each, RefusedTogetherError) for each in outcomes)
 
 

@@ -34,30 +34,30 @@ def events(logs):
 
 
 def test_a_reset_that_is_taken_is_accepted(fake_client):
-    house = a_delivery_house(fake_client)
-    reset_id = house.record()
+    services = a_delivery_house(fake_client)
+    reset_id = services.record()
 
-    assert house.deliver(reset_id) == "accepted"
+    assert services.deliver(reset_id) == "accepted"
 
-    reset = house.look(reset_id)
+    reset = services.look(reset_id)
     (attempt,) = reset.attempts
-    (mail,) = house.providers[Channel.EMAIL][0].messages
+    (mail,) = services.providers[Channel.EMAIL][0].messages
     assert (reset.status, reset.reason) == (Status.ACCEPTED, None)
     assert (attempt.provider, attempt.outcome) == ("p1", Outcome.ACCEPTED)
     assert attempt.provider_message_id == "m1"
-    assert house.stores.due_at(reset_id) is None
+    assert services.stores.due_at(reset_id) is None
     assert mail.recipient.address == "ada@example.com"
-    assert house.services.codes.code(reset_id, reset.key_id).spelled in mail.text
+    assert services.services.codes.code(reset_id, reset.key_id).spelled in mail.text
 
 
 def test_a_second_hint_does_nothing(fake_client):
-    house = a_delivery_house(fake_client)
-    reset_id = house.record()
+    services = a_delivery_house(fake_client)
+    reset_id = services.record()
 
-    answers = [house.deliver(reset_id) for _ in range(3)]
+    answers = [services.deliver(reset_id) for _ in range(3)]
 
     assert answers == ["accepted", "nothing due", "nothing due"]
-    assert len(house.providers[Channel.EMAIL][0].messages) == 1
+    assert len(services.providers[Channel.EMAIL][0].messages) == 1
 
 
 @pytest.mark.parametrize(
@@ -96,20 +96,20 @@ def test_a_second_hint_does_nothing(fake_client):
 def test_each_error_leaves_its_status_and_its_attempt(
     fake_client, error, status, outcome, wait_seconds
 ):
-    house = a_delivery_house(fake_client, ScriptedProvider(error))
-    reset_id = house.record()
+    services = a_delivery_house(fake_client, ScriptedProvider(error))
+    reset_id = services.record()
 
-    assert house.deliver(reset_id) == status.value
+    assert services.deliver(reset_id) == status.value
 
-    reset = house.look(reset_id)
+    reset = services.look(reset_id)
     (attempt,) = reset.attempts
     assert (reset.status, reset.reason) == (status, error.reason)
     assert (attempt.outcome, attempt.detail) == (outcome, DETAIL)
     assert attempt.finished_at is not None
     if wait_seconds is None:
-        assert house.stores.due_at(reset_id) is None
+        assert services.stores.due_at(reset_id) is None
     else:
-        assert house.wait_seconds(reset_id) == wait_seconds
+        assert services.wait_seconds(reset_id) == wait_seconds
 
 
 @pytest.mark.parametrize(
@@ -122,9 +122,9 @@ def test_each_error_leaves_its_status_and_its_attempt(
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_each_failure_says_in_the_log_what_it_was(fake_client, logs, error, event):
-    house = a_delivery_house(fake_client, ScriptedProvider(error))
+    services = a_delivery_house(fake_client, ScriptedProvider(error))
 
-    house.deliver(house.record(extra={"rq": "request-7"}))
+    services.deliver(services.record(extra={"rq": "request-7"}))
 
     (line,) = [line for line in logs if line["event"] == event]
     assert (line["reason"], line["provider"], line["attempt"]) == (error.reason, "p1", 1)
@@ -132,21 +132,21 @@ def test_each_failure_says_in_the_log_what_it_was(fake_client, logs, error, even
 
 
 def test_every_line_of_a_delivery_names_its_reset_and_its_request(fake_client, logs):
-    house = a_delivery_house(fake_client)
-    reset_id = house.record(extra={"rq": "request-7"})
+    services = a_delivery_house(fake_client)
+    reset_id = services.record(extra={"rq": "request-7"})
 
-    house.deliver(reset_id)
+    services.deliver(reset_id)
 
     assert events(logs) == ["attempt.accepted"]
     assert {(line["reset_id"], line["request_id"]) for line in logs} == {(reset_id, "request-7")}
 
 
 def test_the_context_of_a_delivery_ends_with_it(fake_client, logs):
-    house = a_delivery_house(fake_client)
-    house.deliver(house.record(extra={"rq": "request-7"}))
-    house.change_user(state="locked")
+    services = a_delivery_house(fake_client)
+    services.deliver(services.record(extra={"rq": "request-7"}))
+    services.change_user(state="locked")
 
-    house.deliver(house.record())
+    services.deliver(services.record())
 
     assert logs[-1]["request_id"] is None
 
@@ -154,31 +154,31 @@ def test_the_context_of_a_delivery_ends_with_it(fake_client, logs):
 @pytest.mark.parametrize("suppression", ["bounce", "opt_out", "bad_number"])
 def test_a_refusal_that_forbids_writing_again_is_kept_as_suppression(fake_client, suppression):
     refusal = PermanentProviderError("r", DETAIL, suppression=suppression)
-    house = a_delivery_house(fake_client, ScriptedProvider(refusal))
+    services = a_delivery_house(fake_client, ScriptedProvider(refusal))
 
-    house.deliver(house.record())
+    services.deliver(services.record())
 
-    found = house.services.suppressions.find(ADA)
+    found = services.services.suppressions.find(ADA)
     assert (found.reason, found.source) == (suppression, "p1")
 
 
 def test_another_refusal_suppresses_nobody(fake_client):
-    house = a_delivery_house(fake_client, ScriptedProvider(PermanentProviderError("r", DETAIL)))
+    services = a_delivery_house(fake_client, ScriptedProvider(PermanentProviderError("r", DETAIL)))
 
-    house.deliver(house.record())
+    services.deliver(services.record())
 
-    assert house.services.suppressions.find(ADA) is None
+    assert services.services.suppressions.find(ADA) is None
 
 
 @pytest.mark.parametrize("kind", ["reset", "notice"])
 def test_whoever_was_suppressed_meanwhile_is_not_written_to(fake_client, kind):
-    house = a_delivery_house(fake_client)
-    reset_id = house.record(kind=Kind(kind))
-    house.services.suppressions.add(ADA, reason="complaint", source="sendgrid")
+    services = a_delivery_house(fake_client)
+    reset_id = services.record(kind=Kind(kind))
+    services.services.suppressions.add(ADA, reason="complaint", source="sendgrid")
 
-    house.deliver(reset_id)
+    services.deliver(reset_id)
 
-    reset = house.look(reset_id)
+    reset = services.look(reset_id)
     assert (reset.status, reset.reason, reset.attempts) == (Status.SUPPRESSED, "complaint", ())
 
 
@@ -194,87 +194,87 @@ def test_whoever_was_suppressed_meanwhile_is_not_written_to(fake_client, kind):
     ids=str,
 )
 def test_a_user_who_changed_meanwhile_gets_nothing(fake_client, change, status, reason):
-    house = a_delivery_house(fake_client)
-    reset_id = house.record()
-    house.change_user(**change)
+    services = a_delivery_house(fake_client)
+    reset_id = services.record()
+    services.change_user(**change)
 
-    house.deliver(reset_id)
+    services.deliver(reset_id)
 
-    reset = house.look(reset_id)
+    reset = services.look(reset_id)
     assert (reset.status, reset.reason, reset.attempts) == (status, reason, ())
-    assert house.providers[Channel.EMAIL][0].messages == []
+    assert services.providers[Channel.EMAIL][0].messages == []
 
 
 def test_a_user_who_is_gone_gets_nothing(fake_client):
-    house = a_delivery_house(fake_client)
-    reset_id = house.record("nobody")
+    services = a_delivery_house(fake_client)
+    reset_id = services.record("nobody")
 
-    house.deliver(reset_id)
+    services.deliver(reset_id)
 
-    assert (house.look(reset_id).status, house.look(reset_id).reason) == (
+    assert (services.look(reset_id).status, services.look(reset_id).reason) == (
         Status.CANCELLED,
         "user_gone",
     )
 
 
 def test_the_address_is_that_of_the_moment_of_sending(fake_client):
-    house = a_delivery_house(fake_client)
-    reset_id = house.record()
-    house.change_user(email="ada@new.example.com")
+    services = a_delivery_house(fake_client)
+    reset_id = services.record()
+    services.change_user(email="ada@new.example.com")
 
-    house.deliver(reset_id)
+    services.deliver(reset_id)
 
-    (mail,) = house.providers[Channel.EMAIL][0].messages
+    (mail,) = services.providers[Channel.EMAIL][0].messages
     assert mail.recipient.address == "ada@new.example.com"
 
 
 def test_a_locked_user_is_still_told_of_a_changed_password(fake_client):
-    house = a_delivery_house(fake_client)
-    reset_id = house.record(kind=Kind.NOTICE)
-    house.change_user(state="locked")
+    services = a_delivery_house(fake_client)
+    reset_id = services.record(kind=Kind.NOTICE)
+    services.change_user(state="locked")
 
-    assert house.deliver(reset_id) == "accepted"
+    assert services.deliver(reset_id) == "accepted"
 
 
 def test_the_language_is_the_one_stored_on_the_reset(fake_client):
-    house = a_delivery_house(fake_client)
-    reset_id = house.record(language="de")
-    house.change_user(language="fr")
+    services = a_delivery_house(fake_client)
+    reset_id = services.record(language="de")
+    services.change_user(language="fr")
 
-    house.deliver(reset_id)
+    services.deliver(reset_id)
 
-    (mail,) = house.providers[Channel.EMAIL][0].messages
+    (mail,) = services.providers[Channel.EMAIL][0].messages
     assert mail.language == "de"
 
 
 def test_an_sms_goes_to_the_phone(fake_client):
-    house = a_delivery_house(fake_client)
+    services = a_delivery_house(fake_client)
 
-    house.deliver(house.record(channel=Channel.SMS))
+    services.deliver(services.record(channel=Channel.SMS))
 
-    (sms,) = house.providers[Channel.SMS][0].messages
+    (sms,) = services.providers[Channel.SMS][0].messages
     assert sms.recipient.address == "+41791234567"
 
 
 def test_a_channel_without_providers_fails(fake_client):
-    house = a_delivery_house(fake_client, ScriptedProvider(channel=Channel.SMS))
-    reset_id = house.record()
+    services = a_delivery_house(fake_client, ScriptedProvider(channel=Channel.SMS))
+    reset_id = services.record()
 
-    house.deliver(reset_id)
+    services.deliver(reset_id)
 
-    assert (house.look(reset_id).status, house.look(reset_id).reason) == (
+    assert (services.look(reset_id).status, services.look(reset_id).reason) == (
         Status.FAILED,
         "no_provider",
     )
 
 
 def test_a_key_that_was_taken_out_of_the_settings_fails_the_reset(fake_client):
-    house = a_delivery_house(fake_client)
-    reset_id = house.stores.record(key_id="00000000")
+    services = a_delivery_house(fake_client)
+    reset_id = services.stores.record(key_id="00000000")
 
-    house.deliver(reset_id)
+    services.deliver(reset_id)
 
-    assert (house.look(reset_id).status, house.look(reset_id).reason) == (
+    assert (services.look(reset_id).status, services.look(reset_id).reason) == (
         Status.FAILED,
         "key_unknown",
     )
@@ -283,57 +283,57 @@ def test_a_key_that_was_taken_out_of_the_settings_fails_the_reset(fake_client):
 @pytest.mark.parametrize("attempts_before", [0, 1])
 def test_a_directory_that_is_away_costs_no_attempt(fake_client, logs, attempts_before):
     flaky = ScriptedProvider(TransientProviderError("http_503", DETAIL))
-    house = a_delivery_house(fake_client, flaky)
-    reset_id = house.record()
+    services = a_delivery_house(fake_client, flaky)
+    reset_id = services.record()
     for _ in range(attempts_before):
-        house.deliver(reset_id)
-        house.stores.make_due(reset_id)
-    silent = house.with_services(directory=SilentDirectory())
+        services.deliver(reset_id)
+        services.stores.make_due(reset_id)
+    silent = services.with_services(directory=SilentDirectory())
 
     silent.deliver(reset_id)
 
     expected = Status.RETRYING if attempts_before else Status.QUEUED
-    assert (house.look(reset_id).status, house.look(reset_id).reason) == (
+    assert (services.look(reset_id).status, services.look(reset_id).reason) == (
         expected,
         "directory_unavailable",
     )
-    assert len(house.look(reset_id).attempts) == attempts_before
-    assert house.wait_seconds(reset_id) == pytest.approx(5, abs=0.5)
+    assert len(services.look(reset_id).attempts) == attempts_before
+    assert services.wait_seconds(reset_id) == pytest.approx(5, abs=0.5)
     assert "reset.settled" not in events(logs)
 
 
 def test_nothing_is_sent_when_the_code_is_about_to_expire(fake_client):
-    house = a_delivery_house(fake_client)
-    reset_id = house.record()
-    house.stores.end_in(reset_id, MARGIN_SECONDS - 1)
+    services = a_delivery_house(fake_client)
+    reset_id = services.record()
+    services.stores.end_in(reset_id, MARGIN_SECONDS - 1)
 
-    house.deliver(reset_id)
+    services.deliver(reset_id)
 
-    assert house.providers[Channel.EMAIL][0].messages == []
-    assert house.wait_seconds(reset_id) == pytest.approx(MARGIN_SECONDS - 1, abs=1)
+    assert services.providers[Channel.EMAIL][0].messages == []
+    assert services.wait_seconds(reset_id) == pytest.approx(MARGIN_SECONDS - 1, abs=1)
 
 
 def test_a_lease_too_short_for_a_call_is_given_back(fake_client):
-    house = a_delivery_house(fake_client, lease_seconds=60.0, provider_timeout_seconds=56.0)
-    reset_id = house.record()
+    services = a_delivery_house(fake_client, lease_seconds=60.0, provider_timeout_seconds=56.0)
+    reset_id = services.record()
 
-    house.deliver(reset_id)
+    services.deliver(reset_id)
 
-    assert house.providers[Channel.EMAIL][0].messages == []
-    assert house.look(reset_id).reason == "lease_too_short"
+    assert services.providers[Channel.EMAIL][0].messages == []
+    assert services.look(reset_id).reason == "lease_too_short"
 
 
 def test_a_reset_overtaken_while_it_was_prepared_is_not_sent(fake_client):
-    house = a_delivery_house(fake_client)
-    reset_id = house.record()
-    directory = house.services.directory
+    services = a_delivery_house(fake_client)
+    reset_id = services.record()
+    directory = services.services.directory
 
     class SlowDirectory:
         def find_user(self, user_id):
-            house.record()
+            services.record()
             return directory.find_user(user_id)
 
-    house.with_services(directory=SlowDirectory()).deliver(reset_id)
+    services.with_services(directory=SlowDirectory()).deliver(reset_id)
 
-    assert house.look(reset_id).status is Status.CANCELLED
-    assert house.providers[Channel.EMAIL][0].messages == []
+    assert services.look(reset_id).status is Status.CANCELLED
+    assert services.providers[Channel.EMAIL][0].messages == []

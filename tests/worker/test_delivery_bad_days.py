@@ -17,11 +17,11 @@ from celery import Celery
 from shared.errors import PermanentProviderError, RenderError, StoreUnavailableError
 from shared.log import set_up_logging
 from shared.models import Channel, Recipient, Status
-from shared.store.claims import MAX_CLAIMS
 from shared.store.connection import connect
+from shared.store.resets import MAX_CLAIMS
 from tests.delivery_house import TAKEN, ScriptedProvider, a_delivery_house
-from worker.insistence import insist
-from worker.tasks import DeliveryFailedError, Desk, register_tasks
+from worker.outcomes import retry_until
+from worker.tasks import DeliveryFailedError, TaskDependencies, register_tasks
 
 ADA = Recipient(Channel.EMAIL, "ada@example.com")
 
@@ -50,50 +50,54 @@ class BrokenRenderer:
 
 
 def test_an_outcome_is_noted_once_the_store_is_back(fake_client, logs):
-    house = a_delivery_house(fake_client)
-    reset_id = house.record()
-    away = house.with_services(resets=AwayAtFirst(house.services.resets, "finish", 2))
+    services = a_delivery_house(fake_client)
+    reset_id = services.record()
+    away = services.with_services(resets=AwayAtFirst(services.services.resets, "finish", 2))
 
     away.deliver(reset_id)
 
-    assert house.outcomes(reset_id) == ["accepted"]
-    assert house.look(reset_id).status is Status.ACCEPTED
+    assert services.outcomes(reset_id) == ["accepted"]
+    assert services.look(reset_id).status is Status.ACCEPTED
 
 
 def test_a_suppression_is_noted_once_the_store_is_back(fake_client, logs):
     refusal = PermanentProviderError("smtp_550", "nobody there", suppression="bounce")
-    house = a_delivery_house(fake_client, ScriptedProvider(refusal))
-    reset_id = house.record()
-    away = house.with_services(suppressions=AwayAtFirst(house.services.suppressions, "add", 1))
+    services = a_delivery_house(fake_client, ScriptedProvider(refusal))
+    reset_id = services.record()
+    away = services.with_services(
+        suppressions=AwayAtFirst(services.services.suppressions, "add", 1)
+    )
 
     away.deliver(reset_id)
 
-    assert house.services.suppressions.find(ADA).reason == "bounce"
-    assert house.look(reset_id).status is Status.FAILED
+    assert services.services.suppressions.find(ADA).reason == "bounce"
+    assert services.look(reset_id).status is Status.FAILED
 
 
 def test_a_store_that_fails_before_the_call_delays_a_person_by_a_second(fake_client, logs):
-    house = a_delivery_house(fake_client)
-    reset_id = house.record()
-    away = house.with_services(suppressions=AwayAtFirst(house.services.suppressions, "find", 1))
+    services = a_delivery_house(fake_client)
+    reset_id = services.record()
+    away = services.with_services(
+        suppressions=AwayAtFirst(services.services.suppressions, "find", 1)
+    )
 
     away.deliver(reset_id)
 
-    assert house.look(reset_id).reason == "store_unavailable"
-    assert house.wait_seconds(reset_id) == pytest.approx(1, abs=0.5)
-    house.again(reset_id)
-    assert house.outcomes(reset_id) == ["accepted"]
+    assert services.look(reset_id).reason == "store_unavailable"
+    assert services.wait_seconds(reset_id) == pytest.approx(1, abs=0.5)
+    services.again(reset_id)
+    assert services.outcomes(reset_id) == ["accepted"]
 
 
 def test_a_lost_answer_to_sending_sends_nothing(fake_client, logs):
-    house = a_delivery_house(fake_client)
-    reset_id = house.record()
-    away = house.with_services(resets=AwayAtFirst(house.services.resets, "mark_sending", 1))
+    services = a_delivery_house(fake_client)
+    reset_id = services.record()
+    away = services.with_services(resets=AwayAtFirst(services.services.resets, "mark_sending", 1))
 
     away.deliver(reset_id)
 
-    assert house.providers[Channel.EMAIL][0].messages == []
-    assert house.look(reset_id).status is Status.QUEUED
+    assert services.providers[Channel.EMAIL][0].messages == []
+    assert services.look(reset_id).status is Status.QUEUED
 
 
 def test_an_outcome_is_given_up_only_when_the_claim_has_ended():
@@ -104,7 +108,7 @@ def test_an_outcome_is_given_up_only_when_the_claim_has_ended():
         raise StoreUnavailableError
 
     with pytest.raises(StoreUnavailableError):
-        insist(time.monotonic() + 0.3, note)
+        retry_until(time.monotonic() + 0.3, note)
 
     assert len(calls) == 2
 
@@ -113,7 +117,7 @@ def test_an_outcome_is_given_up_only_when_the_claim_has_ended():
 def test_a_server_frozen_when_the_answer_comes_costs_no_second_message(tmp_path, own_server, logs):
     server = own_server()
     with connect(f"unix://{tmp_path}/own.sock", timeout_seconds=0.5) as client:
-        house = a_delivery_house(client)
+        services = a_delivery_house(client)
 
         def freeze():
             os.kill(server.pid, signal.SIGSTOP)
@@ -122,60 +126,60 @@ def test_a_server_frozen_when_the_answer_comes_costs_no_second_message(tmp_path,
 
         thaw = threading.Timer(1.4, os.kill, (server.pid, signal.SIGCONT))
         provider = ScriptedProvider(freeze, TAKEN)
-        house.providers[Channel.EMAIL][:] = [provider]
-        reset_id = house.record()
+        services.providers[Channel.EMAIL][:] = [provider]
+        reset_id = services.record()
 
-        house.deliver(reset_id)
+        services.deliver(reset_id)
         thaw.join()
 
-        assert house.outcomes(reset_id) == ["accepted"]
+        assert services.outcomes(reset_id) == ["accepted"]
         assert len(provider.messages) == 1
-        assert house.services.counters.totals()["p:p1:accepted:n"] == 1
+        assert services.services.counters.totals()["p:p1:accepted:n"] == 1
 
 
 @pytest.mark.real_server
 def test_a_server_full_when_the_answer_comes_costs_no_second_message(tmp_path, own_server, logs):
     own_server()
     with connect(f"unix://{tmp_path}/own.sock") as client:
-        house = a_delivery_house(client)
+        services = a_delivery_house(client)
 
         def fill():
             client.config_set("maxmemory", 1)  # and it stays so: outcomes are noted all the same
             return TAKEN
 
         provider = ScriptedProvider(fill, TAKEN)
-        house.providers[Channel.EMAIL][:] = [provider]
-        reset_id = house.record()
+        services.providers[Channel.EMAIL][:] = [provider]
+        reset_id = services.record()
 
-        house.deliver(reset_id)
+        services.deliver(reset_id)
 
-        assert house.outcomes(reset_id) == ["accepted"]
+        assert services.outcomes(reset_id) == ["accepted"]
         assert len(provider.messages) == 1
-        assert house.stores.counted_now() == house.stores.census() == {}
+        assert services.stores.counted_now() == services.stores.census() == {}
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyError, UnicodeError])
 def test_a_bug_in_rendering_ends_as_poison(fake_client, error):
-    house = a_delivery_house(fake_client, renderer=BrokenRenderer(error))
-    reset_id = house.record()
+    services = a_delivery_house(fake_client, renderer=BrokenRenderer(error))
+    reset_id = services.record()
 
     for _ in range(MAX_CLAIMS):
         with pytest.raises(error):
-            house.deliver(reset_id)
-        house.stores.make_due(reset_id)
-    house.deliver(reset_id)
+            services.deliver(reset_id)
+        services.stores.make_due(reset_id)
+    services.deliver(reset_id)
 
-    reset = house.look(reset_id)
+    reset = services.look(reset_id)
     assert (reset.status, reset.reason, reset.attempts) == (Status.FAILED, "poison", ())
 
 
 def test_a_message_that_cannot_be_rendered_fails_at_once(fake_client, logs):
-    house = a_delivery_house(fake_client, renderer=BrokenRenderer(RenderError))
-    reset_id = house.record()
+    services = a_delivery_house(fake_client, renderer=BrokenRenderer(RenderError))
+    reset_id = services.record()
 
-    house.deliver(reset_id)
+    services.deliver(reset_id)
 
-    assert (house.look(reset_id).status, house.look(reset_id).reason) == (
+    assert (services.look(reset_id).status, services.look(reset_id).reason) == (
         Status.FAILED,
         "cannot_render",
     )
@@ -196,17 +200,17 @@ def log_lines():
 
 def test_a_bug_that_quotes_an_address_tells_neither_the_logs_nor_flower(fake_client, log_lines):
     app = Celery(set_as_current=False)
-    desk = Desk()
+    desk = TaskDependencies()
     register_tasks(app, desk)
-    house = a_delivery_house(fake_client, renderer=BrokenRenderer(ValueError))
-    reset_id = house.record()
-    desk.delivery = house.delivery
+    services = a_delivery_house(fake_client, renderer=BrokenRenderer(ValueError))
+    reset_id = services.record()
+    desk.delivery = services.delivery
 
     result = app.tasks["keyturn.send_email"].apply((reset_id,))
 
     lines = log_lines()
     said = json.dumps(lines) + repr(result.result) + str(result.traceback)
-    code = house.services.codes.code(reset_id, house.look(reset_id).key_id)
+    code = services.services.codes.code(reset_id, services.look(reset_id).key_id)
     assert isinstance(result.result, DeliveryFailedError)
     assert [line["error"] for line in lines if line["event"] == "delivery.failed"] == ["ValueError"]
     for secret in ("ada@", code.spelled, code.signs, "https://"):

@@ -10,18 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from shared.broker import REST_SECONDS
 from shared.errors import BrokerAwayError
-from shared.gauge import REST_SECONDS
-from shared.hints import hint_at
 from shared.models import Channel, Queue, Status
-from shared.queue import HintPublisher, make_celery
+from shared.queue import HintPublisher, hint_at, make_celery
 from shared.settings import Settings
 from tests.delivery_house import ScriptedProvider, a_delivery_house
 from tests.fakes import FakeHints
-from worker import direct
-from worker.direct import MOST_THREADS, MOST_WAITING, DirectHints
-from worker.ears import Ears
-from worker.sweep import Sweeper
+from worker import broker_fallback
+from worker.broker_fallback import MAX_THREADS, MAX_WAITING, ConsumerProbe, LocalFallback
+from worker.sweeper import Sweeper
 
 WAIT_SECONDS = 10
 HINT = hint_at("0a", Channel.EMAIL, Queue.URGENT)
@@ -58,7 +56,7 @@ class Followed:
 
 
 def some_ears(*, is_open=True, heard_at=None):
-    ears = Ears()
+    ears = ConsumerProbe()
     ears.is_open = is_open
     ears.heard_at = time.monotonic() if heard_at is None else heard_at
     return ears
@@ -71,7 +69,7 @@ def direct_hints():
 
     def make(broker, follow, *queues, ears=None):
         served = queues or (Queue.URGENT,)
-        made.append(DirectHints(broker, follow, served, ears=ears or some_ears()))
+        made.append(LocalFallback(broker, follow, served, ears=ears or some_ears()))
         return made[-1]
 
     yield make
@@ -157,7 +155,7 @@ def test_hints_of_other_queues_are_left_to_other_workers(direct_hints):
 
 
 def test_a_worker_that_hears_of_none_follows_what_the_broker_holds(direct_hints, monkeypatch):
-    monkeypatch.setattr(direct, "DEAF_SECONDS", 0.05)
+    monkeypatch.setattr(broker_fallback, "DEAF_SECONDS", 0.05)
     followed, broker = Followed(), Broker(holds=500)
     hints = direct_hints(broker, followed, ears=some_ears(heard_at=0.0))
 
@@ -170,7 +168,7 @@ def test_a_worker_that_hears_of_none_follows_what_the_broker_holds(direct_hints,
 
 
 def test_a_worker_that_is_busy_with_a_long_list_is_not_deaf(direct_hints, monkeypatch):
-    monkeypatch.setattr(direct, "DEAF_SECONDS", 0.05)
+    monkeypatch.setattr(broker_fallback, "DEAF_SECONDS", 0.05)
     ears = some_ears()
     hints = direct_hints(Broker(holds=500), Followed(), ears=ears)
 
@@ -199,28 +197,28 @@ def test_what_is_taken_at_a_time_has_an_end(direct_hints):
     hints = direct_hints(Broker(is_away=True), followed)
     hints.waiting(Queue.URGENT)
 
-    for number in range(2 * MOST_WAITING):
+    for number in range(2 * MAX_WAITING):
         hints.publish(hint_at(f"0{number}", Channel.EMAIL, Queue.URGENT))
-    wait_until(lambda: len(followed.hints) == MOST_THREADS)
+    wait_until(lambda: len(followed.hints) == MAX_THREADS)
     followed.go.set()
 
-    wait_until(lambda: len(followed.hints) == MOST_WAITING)
+    wait_until(lambda: len(followed.hints) == MAX_WAITING)
 
 
 def test_stopping_finishes_what_was_begun_and_begins_nothing_more(direct_hints):
     followed = Followed(waits=True)
     hints = direct_hints(Broker(is_away=True), followed)
     hints.waiting(Queue.URGENT)
-    for number in range(2 * MOST_THREADS):
+    for number in range(2 * MAX_THREADS):
         hints.publish(hint_at(f"0{number}", Channel.EMAIL, Queue.URGENT))
-    wait_until(lambda: len(followed.hints) == MOST_THREADS)
+    wait_until(lambda: len(followed.hints) == MAX_THREADS)
 
     hints.stop()
     hints.publish(HINT)
     followed.go.set()
     hints.close()
 
-    assert len(followed.hints) == MOST_THREADS
+    assert len(followed.hints) == MAX_THREADS
 
 
 def test_a_task_that_fails_ends_no_thread(direct_hints):
@@ -244,21 +242,21 @@ def test_a_task_that_fails_ends_no_thread(direct_hints):
 @pytest.mark.parametrize("state", ["gone", "frozen", "full"])
 def test_a_sweep_delivers_without_its_broker(client, direct_hints, tmp_path, own_server, state):
     provider = ScriptedProvider()
-    house = a_delivery_house(client, provider)
+    services = a_delivery_house(client, provider)
     socket = tmp_path / "own.sock"
     server = own_server()
     app = make_celery(Settings(redis_url=f"unix://{socket}", data_dir=Path("/nonexistent")))
-    hints = direct_hints(HintPublisher(app), lambda hint: house.deliver(hint.about))
+    hints = direct_hints(HintPublisher(app), lambda hint: services.deliver(hint.about))
     assert hints.waiting(Queue.URGENT) == 0
     hurt(server, app, state)
-    reset_id = house.record()
+    reset_id = services.record()
     sweeper = Sweeper(
-        house.services.dues, hints, (Queue.URGENT,), worker="urgent w", pace_seconds=0.1
+        services.services.dues, hints, (Queue.URGENT,), worker="urgent w", pace_seconds=0.1
     )
 
     began = time.monotonic()
     sweeper.start()
-    wait_until(lambda: house.look(reset_id).status is Status.ACCEPTED)
+    wait_until(lambda: services.look(reset_id).status is Status.ACCEPTED)
     took = time.monotonic() - began
     sweeper.stop()
     server.kill()

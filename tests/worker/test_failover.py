@@ -16,34 +16,34 @@ from shared.errors import (
     UnsendableError,
 )
 from shared.models import Channel, Outcome, Queue, Receipt, Status
-from shared.store.circuits import CircuitRules, CircuitState, CircuitStore, Told
-from shared.store.pauses import Scope
+from shared.store.admin.circuits import CallTally, CircuitRules, CircuitState, CircuitStore
+from shared.store.admin.pauses import Scope
 from tests.delivery_house import TAKEN, AskableProvider, ScriptedProvider, a_delivery_house
-from worker import circuits
+from worker import provider_health
 
 BUSY = TransientProviderError("http_503", "the provider is busy")
 LOCKED_OUT = AccountProviderError("http_401", "the key is refused")
 NO_ROUTE = AccountProviderError("twilio_21612", "not on this route", is_one_route=True)
 CUT = DoubtfulProviderError("answer_timeout", "no answer came")
 REFUSED = PermanentProviderError("http_400", "malformed")
-OUTAGE = Told(bad=1, account=1, is_outage=True, reason="http_401")
+OUTAGE = CallTally(bad=1, account=1, is_outage=True, reason="http_401")
 
 pytestmark = pytest.mark.usefixtures("logs")
 
 
 class Street:
-    """One worker process over a house, whose view of the providers is refreshed at will."""
+    """One worker process over a services, whose view of the providers is refreshed at will."""
 
     def __init__(self, client, *providers, rules=None, **settings):
-        self.house = a_delivery_house(client, *providers, **settings)
+        self.services = a_delivery_house(client, *providers, **settings)
         self.circuits = CircuitStore(client, rules or CircuitRules())
-        self.house = self.house.with_services(circuits=self.circuits)
+        self.services = self.services.with_services(circuits=self.circuits)
         self.now = 0.0
         self.open_worker()
 
     def open_worker(self):
         """A worker process that was just started."""
-        self.worker = self.house.delivery
+        self.worker = self.services.delivery
         self.see()
         return self.worker
 
@@ -55,19 +55,19 @@ class Street:
 
     def send(self, **facts):
         """One attempt for a new reset."""
-        reset_id = self.house.record(**facts)
+        reset_id = self.services.record(**facts)
         self.worker.deliver(reset_id)
         return reset_id
 
     def again(self, reset_id):
-        self.house.stores.make_due(reset_id)
+        self.services.stores.make_due(reset_id)
         self.worker.deliver(reset_id)
 
     def state(self, name="p1"):
         return self.circuits.look([name])[name].state
 
     def pause(self, name):
-        self.house.services.pauses.pause(Scope.PROVIDER, name, by="eve", reason="slow")
+        self.services.services.pauses.pause(Scope.PROVIDER, name, by="eve", reason="slow")
         self.see()
 
 
@@ -85,8 +85,8 @@ def test_an_open_circuit_is_passed_by_at_the_first_attempt(fake_client, logs):
 
     reset_id = street.send()
 
-    reset = street.house.look(reset_id)
-    assert street.house.carriers(reset_id) == ["p2"]
+    reset = street.services.look(reset_id)
+    assert street.services.carriers(reset_id) == ["p2"]
     assert [(e.type, e.provider, e.detail) for e in reset.events] == [
         ("failed_over", "p2", "instead of p1: circuit_open")
     ]
@@ -104,7 +104,7 @@ def test_a_switch_is_counted_and_the_last_one_is_known(fake_client):
     switch = street.circuits.look(["p1"])["p1"].last_switch
 
     assert (switch.to, switch.reason) == ("p2", "circuit_open")
-    assert street.house.services.counters.totals()["sw:p1:p2:circuit_open"] == 1
+    assert street.services.services.counters.totals()["sw:p1:p2:circuit_open"] == 1
 
 
 @pytest.mark.parametrize(("error", "expected"), [(LOCKED_OUT, "account"), (BUSY, "transient")])
@@ -114,7 +114,7 @@ def test_a_switch_after_a_failure_says_how_the_last_attempt_ended(fake_client, e
 
     street.again(reset_id)
 
-    assert street.house.look(reset_id).events[0].detail == f"instead of p1: {expected}"
+    assert street.services.look(reset_id).events[0].detail == f"instead of p1: {expected}"
 
 
 def test_account_trouble_opens_the_circuit_for_every_worker_at_once(fake_client, logs):
@@ -122,11 +122,11 @@ def test_account_trouble_opens_the_circuit_for_every_worker_at_once(fake_client,
     street.send()
 
     other_worker = street.open_worker()
-    reset_id = street.house.record()
+    reset_id = street.services.record()
     other_worker.deliver(reset_id)
 
     assert street.state() is CircuitState.OPEN
-    assert street.house.carriers(reset_id) == ["p2"]
+    assert street.services.carriers(reset_id) == ["p2"]
     opened = next(line for line in logs if line["event"] == "circuit.opened")
     assert (opened["provider"], opened["reason"]) == ("p1", "http_401")
 
@@ -136,7 +136,7 @@ def test_a_reset_that_moves_on_is_hinted_at_without_waiting_for_a_sweep(fake_cli
 
     reset_id = street.send()
 
-    hint = street.house.services.hints.published[-1]
+    hint = street.services.services.hints.published[-1]
     assert (hint.about, hint.queue) == (reset_id, Queue.URGENT)
 
 
@@ -202,15 +202,15 @@ class SilentCircuits(CircuitStore):
 
 
 def test_an_attempt_in_good_times_costs_no_further_trip(fake_client):
-    house = a_delivery_house(fake_client, *two())
-    house = house.with_services(circuits=SilentCircuits(fake_client))
-    worker = house.delivery
+    services = a_delivery_house(fake_client, *two())
+    services = services.with_services(circuits=SilentCircuits(fake_client))
+    worker = services.delivery
     worker.watch.refresh()
-    reset_id = house.record()
+    reset_id = services.record()
 
     worker.deliver(reset_id)
 
-    assert house.outcomes(reset_id) == [Outcome.ACCEPTED]
+    assert services.outcomes(reset_id) == [Outcome.ACCEPTED]
 
 
 def test_good_attempts_are_told_by_the_chore_and_not_one_by_one(fake_client):
@@ -242,9 +242,9 @@ def test_an_attempt_in_doubt_waits_for_its_own_provider(fake_client):
 
     street.again(reset_id)
 
-    reset = street.house.look(reset_id)
+    reset = street.services.look(reset_id)
     assert (reset.status, reset.reason) == (Status.UNKNOWN, "circuit_open")
-    assert 14 < street.house.wait_seconds(reset_id) < 17
+    assert 14 < street.services.wait_seconds(reset_id) < 17
     assert second.messages == []
 
 
@@ -256,7 +256,7 @@ def test_an_attempt_in_doubt_is_looked_up_although_the_circuit_is_open(fake_clie
 
     street.again(reset_id)
 
-    assert street.house.outcomes(reset_id) == [Outcome.FOUND]
+    assert street.services.outcomes(reset_id) == [Outcome.FOUND]
 
 
 @pytest.mark.parametrize(
@@ -270,11 +270,11 @@ def test_when_every_circuit_is_open_the_person_is_first_to_look_again(
         street.circuits.tell(name, OUTAGE)
     street.see()
 
-    reset_id = street.house.record(queue=queue)
+    reset_id = street.services.record(queue=queue)
     street.worker.deliver(reset_id)
 
-    reset = street.house.look(reset_id)
-    wait = (street.house.stores.due_at(reset_id, queue) - street.house.stores.now_ms()) / 1000
+    reset = street.services.look(reset_id)
+    wait = (street.services.stores.due_at(reset_id, queue) - street.services.stores.now_ms()) / 1000
     assert (reset.status, reset.reason, reset.attempts) == (Status.QUEUED, "circuit_open", ())
     assert least < wait < most
 
@@ -291,7 +291,7 @@ def half_open(client, *providers, **settings):
 def test_three_good_probes_close_the_circuit(fake_client, logs):
     street = half_open(fake_client, *two())
 
-    carriers = [street.house.carriers(street.send())[0] for _ in range(3)]
+    carriers = [street.services.carriers(street.send())[0] for _ in range(3)]
 
     assert carriers == ["p1"] * 3
     assert street.state() is CircuitState.CLOSED
@@ -304,7 +304,7 @@ def test_a_bad_probe_opens_the_circuit_again_and_its_reset_moves_on(fake_client)
     reset_id = street.send()
     street.again(reset_id)
 
-    assert street.house.carriers(reset_id) == ["p1", "p2"]
+    assert street.services.carriers(reset_id) == ["p1", "p2"]
     assert street.state() is not CircuitState.CLOSED
 
 
@@ -314,7 +314,7 @@ def test_while_one_probes_the_others_go_elsewhere(fake_client):
 
     reset_id = street.send()
 
-    assert street.house.carriers(reset_id) == ["p2"]
+    assert street.services.carriers(reset_id) == ["p2"]
 
 
 def test_while_one_probes_the_only_provider_the_others_look_again_soon(fake_client):
@@ -323,8 +323,8 @@ def test_while_one_probes_the_only_provider_the_others_look_again_soon(fake_clie
 
     reset_id = street.send()
 
-    assert street.house.look(reset_id).reason == "circuit_open"
-    assert street.house.wait_seconds(reset_id) < 2
+    assert street.services.look(reset_id).reason == "circuit_open"
+    assert street.services.wait_seconds(reset_id) < 2
 
 
 @pytest.mark.parametrize(
@@ -355,11 +355,11 @@ def test_a_provider_that_asks_for_a_long_wait_is_passed_by_at_once(fake_client, 
     wait = TransientProviderError("http_429", "fewer, please", retry_after_seconds=seconds)
     street = Street(fake_client, *two([wait, TAKEN]))
     reset_id = street.send()
-    is_due = street.house.wait_seconds(reset_id) <= 0
+    is_due = street.services.wait_seconds(reset_id) <= 0
 
     street.again(reset_id)
 
-    assert street.house.carriers(reset_id) == expected
+    assert street.services.carriers(reset_id) == expected
     assert is_due == (expected[1] == "p2")
 
 
@@ -370,8 +370,8 @@ def test_a_long_wait_is_honoured_where_nobody_else_is_at_hand(fake_client):
     reset_id = street.send()
     street.again(reset_id)
 
-    assert street.house.carriers(reset_id) == ["p1", "p2"]
-    assert street.house.wait_seconds(reset_id) == pytest.approx(30, abs=0.5)
+    assert street.services.carriers(reset_id) == ["p1", "p2"]
+    assert street.services.wait_seconds(reset_id) == pytest.approx(30, abs=0.5)
 
 
 def test_a_long_wait_is_honoured_by_the_only_provider(fake_client):
@@ -380,7 +380,7 @@ def test_a_long_wait_is_honoured_by_the_only_provider(fake_client):
 
     reset_id = street.send()
 
-    assert street.house.wait_seconds(reset_id) == pytest.approx(30, abs=0.5)
+    assert street.services.wait_seconds(reset_id) == pytest.approx(30, abs=0.5)
 
 
 def test_a_paused_provider_is_passed_by(fake_client):
@@ -389,8 +389,8 @@ def test_a_paused_provider_is_passed_by(fake_client):
 
     reset_id = street.send()
 
-    assert street.house.carriers(reset_id) == ["p2"]
-    assert street.house.look(reset_id).events[0].detail == "instead of p1: paused"
+    assert street.services.carriers(reset_id) == ["p2"]
+    assert street.services.look(reset_id).events[0].detail == "instead of p1: paused"
 
 
 def test_when_every_provider_is_paused_the_reset_waits_and_says_so(fake_client):
@@ -400,9 +400,9 @@ def test_when_every_provider_is_paused_the_reset_waits_and_says_so(fake_client):
 
     reset_id = street.send()
 
-    reset = street.house.look(reset_id)
+    reset = street.services.look(reset_id)
     assert (reset.status, reset.reason) == (Status.QUEUED, "provider_paused")
-    assert street.house.wait_seconds(reset_id) > 500  # a resume makes it due at once
+    assert street.services.wait_seconds(reset_id) > 500  # a resume makes it due at once
 
 
 def test_a_paused_provider_is_not_sent_a_doubtful_message_again(fake_client):
@@ -413,29 +413,29 @@ def test_a_paused_provider_is_not_sent_a_doubtful_message_again(fake_client):
 
     street.again(reset_id)
 
-    reset = street.house.look(reset_id)
+    reset = street.services.look(reset_id)
     assert (reset.status, reset.reason) == (Status.UNKNOWN, "provider_paused")
     assert (len(first.messages), len(second.messages)) == (1, 0)
 
 
 def test_a_weight_draws_first_attempts(fake_client):
     street = Street(fake_client, *two())
-    street.house.services.weights.set("p2", 100, by="eve", reason="try it")
+    street.services.services.weights.set("p2", 100, by="eve", reason="try it")
     street.see()
 
     reset_id = street.send()
 
-    assert street.house.carriers(reset_id) == ["p2"]
-    assert street.house.look(reset_id).events == ()
+    assert street.services.carriers(reset_id) == ["p2"]
+    assert street.services.look(reset_id).events == ()
 
 
 def test_a_circuit_read_long_ago_is_no_advice(fake_client, monkeypatch):
     street = Street(fake_client, *two())
     street.circuits.tell("p1", OUTAGE)
     street.see()
-    monkeypatch.setattr(circuits, "STALE_SECONDS", 0.0)
+    monkeypatch.setattr(provider_health, "STALE_SECONDS", 0.0)
 
-    assert street.house.carriers(street.send()) == ["p1"]
+    assert street.services.carriers(street.send()) == ["p1"]
 
 
 class AwayCircuits(CircuitStore):
@@ -446,11 +446,11 @@ class AwayCircuits(CircuitStore):
 
 
 def test_where_the_circuits_cannot_be_told_an_attempt_is_made_and_noted(fake_client):
-    house = a_delivery_house(fake_client, ScriptedProvider(BUSY, TAKEN))
-    house = house.with_services(circuits=AwayCircuits(fake_client))
-    reset_id = house.record()
+    services = a_delivery_house(fake_client, ScriptedProvider(BUSY, TAKEN))
+    services = services.with_services(circuits=AwayCircuits(fake_client))
+    reset_id = services.record()
 
-    house.deliver(reset_id)
-    house.again(reset_id)
+    services.deliver(reset_id)
+    services.again(reset_id)
 
-    assert house.outcomes(reset_id) == [Outcome.TRANSIENT, Outcome.ACCEPTED]
+    assert services.outcomes(reset_id) == [Outcome.TRANSIENT, Outcome.ACCEPTED]

@@ -15,7 +15,7 @@ import pytest
 from shared.errors import StoreUnavailableError
 from shared.models import Channel, Queue
 from shared.providers.registry import build_providers
-from shared.store.circuits import CircuitRules, CircuitState, CircuitStore
+from shared.store.admin.circuits import CircuitRules, CircuitState, CircuitStore
 from tests.builders import a_user
 from tests.delivery_house import a_delivery_house
 from tests.provider_builders import some_settings
@@ -26,20 +26,20 @@ pytestmark = [pytest.mark.real_server, pytest.mark.usefixtures("logs"), pytest.m
 
 WORKERS = 3
 BEFORE, DURING, AFTER = 20, 120, 60  # resets while the first provider is well, down, well again
-MOST_CALLS_WHILE_DOWN = 40  # 20 that open the circuit, what was under way, and the probes
+MAX_CALLS_WHILE_DOWN = 40  # 20 that open the circuit, what was under way, and the probes
 RULES = CircuitRules(open_seconds=0.4)
 SCHEDULE = {"retry_delays_seconds": (0.1,), "doubt_seconds": 0.5}
 
 
 class Town:
-    """A house, its workers, and a record of the first circuit's states."""
+    """A services, its workers, and a record of the first circuit's states."""
 
     def __init__(self, client, channel, **settings):
         self.channel = channel
         providers = build_providers(some_settings(**settings))
-        self.house = a_delivery_house(client, *providers[channel], **SCHEDULE)
+        self.services = a_delivery_house(client, *providers[channel], **SCHEDULE)
         self.circuits = CircuitStore(client, RULES)
-        self.house = self.house.with_services(circuits=self.circuits)
+        self.services = self.services.with_services(circuits=self.circuits)
         self.first = providers[channel][0].name
         self.states: list[CircuitState] = []
         self._stop = threading.Event()
@@ -64,8 +64,8 @@ class Town:
         """So many resets, one after the other, of as many users."""
         for _ in range(number):
             user_id = f"u{len(self.recorded)}"
-            a_user(self.house.services, user_id, email=f"{user_id}@example.com")
-            self.recorded.append(self.house.record(user_id, channel=self.channel))
+            a_user(self.services.services, user_id, email=f"{user_id}@example.com")
+            self.recorded.append(self.services.record(user_id, channel=self.channel))
             time.sleep(pause_seconds)
 
     def wait(self, is_so, *, what, seconds=20):
@@ -78,14 +78,14 @@ class Town:
         return self.circuits.look([self.first])[self.first].state
 
     def are_final(self):
-        return self.house.services.dues.look(Queue.URGENT).waiting == 0
+        return self.services.services.dues.look(Queue.URGENT).waiting == 0
 
     def _work(self):
         """A worker process: it looks at what is due, and refreshes its view at a sweep's pace."""
-        delivery = self.house.delivery
+        delivery = self.services.delivery
         while not self._stop.is_set():
             delivery.watch.refresh()
-            view = self.house.services.dues.look(Queue.URGENT, most=5)
+            view = self.services.services.dues.look(Queue.URGENT, most=5)
             for reset_id, _ in view.resets:
                 delivery.deliver(reset_id)
             self._stop.wait(0.01)
@@ -123,7 +123,7 @@ def check_the_story(town, calls, first_ids, second_ids):
     assert set(town.recorded[:BEFORE]) <= set(first_ids)
     assert set(town.recorded[BEFORE : BEFORE + DURING]) <= set(second_ids)
     assert set(town.recorded[-AFTER:]) <= set(first_ids)
-    assert calls <= MOST_CALLS_WHILE_DOWN
+    assert calls <= MAX_CALLS_WHILE_DOWN
     assert town.states[0] is CircuitState.CLOSED
     assert CircuitState.OPEN in town.states
     assert CircuitState.HALF_OPEN in town.states
@@ -178,7 +178,7 @@ def test_a_message_in_doubt_stays_with_its_provider_through_an_outage(real_clien
         with town:
             town.record(30)
             town.wait(lambda: town.state() is not CircuitState.CLOSED, what="an open circuit")
-            in_doubt = [r for r in town.recorded if "sendgrid" in town.house.carriers(r)]
+            in_doubt = [r for r in town.recorded if "sendgrid" in town.services.carriers(r)]
             stub.outage = None
             town.wait(town.are_final, what="everything, the doubtful by SendGrid")
 
@@ -202,15 +202,15 @@ def test_the_workers_go_on_while_the_circuits_cannot_be_read(real_client):
                 smtp_url=relay.url,
             )
         )
-        house = a_delivery_house(real_client, *providers[Channel.EMAIL], **SCHEDULE)
-        house = house.with_services(circuits=AwayCircuits(real_client))
+        services = a_delivery_house(real_client, *providers[Channel.EMAIL], **SCHEDULE)
+        services = services.with_services(circuits=AwayCircuits(real_client))
         stub.outage = Answer(503)
-        reset_id = house.record()
+        reset_id = services.record()
 
         for _ in range(3):
-            house.deliver(reset_id)
+            services.deliver(reset_id)
             time.sleep(0.12)
 
         providers[Channel.EMAIL][0].close()
-        assert house.carriers(reset_id) == ["sendgrid", "sendgrid", "smtp"]
+        assert services.carriers(reset_id) == ["sendgrid", "sendgrid", "smtp"]
         assert relay.reset_ids == [reset_id]

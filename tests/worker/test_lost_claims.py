@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from shared.errors import StoreUnavailableError
-from shared.store.claims import ClaimOverError
+from shared.store.resets import ClaimOverError
 from tests.delivery_house import TAKEN, ScriptedProvider, a_delivery_house
-from worker.lost_claims import LostClaims
+from worker.delivery import LostClaims
 
 
 class AnswersLost:
@@ -28,16 +28,16 @@ class AnswersLost:
 
 
 @pytest.fixture
-def house(client):
+def services(client):
     return a_delivery_house(client, ScriptedProvider(TAKEN))
 
 
-def test_a_claim_whose_answer_was_lost_is_given_back_and_sent_at_once(house):
-    delivery = house.with_services(resets=AnswersLost(house.services.resets)).delivery
-    reset_id = house.record()
+def test_a_claim_whose_answer_was_lost_is_given_back_and_sent_at_once(services):
+    delivery = services.with_services(resets=AnswersLost(services.services.resets)).delivery
+    reset_id = services.record()
     with pytest.raises(StoreUnavailableError):
         delivery.deliver(reset_id)
-    assert house.wait_seconds(reset_id) > 50
+    assert services.wait_seconds(reset_id) > 50
 
     recalled = delivery.lost_claims.recall()
 
@@ -45,33 +45,33 @@ def test_a_claim_whose_answer_was_lost_is_given_back_and_sent_at_once(house):
     assert delivery.deliver(reset_id) == "accepted"
 
 
-def test_a_worker_at_the_providers_socket_is_left_alone(house):
-    reset_id = house.record()
-    house.stores.claim_sending(reset_id)
+def test_a_worker_at_the_providers_socket_is_left_alone(services):
+    reset_id = services.record()
+    services.stores.claim_sending(reset_id)
 
-    assert not house.services.waiting.recall(reset_id)
+    assert not services.services.waiting.recall(reset_id)
 
-    assert house.wait_seconds(reset_id) > 50
+    assert services.wait_seconds(reset_id) > 50
 
 
-def test_whoever_holds_a_recalled_claim_sends_nothing(house):
-    reset_id = house.record()
-    older = house.services.resets.claim(reset_id)
-    house.services.waiting.recall(reset_id)
-    house.deliver(reset_id)
+def test_whoever_holds_a_recalled_claim_sends_nothing(services):
+    reset_id = services.record()
+    older = services.services.resets.claim(reset_id)
+    services.services.waiting.recall(reset_id)
+    services.deliver(reset_id)
 
-    assert not house.stores.resets.find(reset_id).attempts[1:]
+    assert not services.stores.resets.find(reset_id).attempts[1:]
     with pytest.raises(ClaimOverError):
-        house.stores.mark_sending(older)
+        services.stores.mark_sending(older)
 
 
-def test_what_is_not_claimed_keeps_its_time(house):
-    reset_id = house.record()
-    before = house.stores.due_at(reset_id)
+def test_what_is_not_claimed_keeps_its_time(services):
+    reset_id = services.record()
+    before = services.stores.due_at(reset_id)
 
-    assert not house.services.waiting.recall(reset_id)
+    assert not services.services.waiting.recall(reset_id)
 
-    assert house.stores.due_at(reset_id) == before
+    assert services.stores.due_at(reset_id) == before
 
 
 def test_what_could_not_be_given_back_is_tried_again():

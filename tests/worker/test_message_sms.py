@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from message_builders import ID, NOW, a_renderer, an_organisation, every_language, sms_of
 
-from shared.languages import spell_time
+from shared.languages import format_clock_time
 
 HOST_OF_40 = "login.identity.accounts.example.com:32000"[1:]
 GSM7 = set(
@@ -27,7 +27,7 @@ def test_an_sms_is_one_gsm_7_segment_at_a_host_of_40_characters(language, time_z
     assert len(sms.body) <= 160
     assert "WMWM-WMWM" in sms.body
     assert f"https://{HOST_OF_40}/r/{ID}/WMWMWMWM" in sms.body
-    assert spell_time(language, NOW + timedelta(hours=1), time_zone) in sms.body
+    assert format_clock_time(language, NOW + timedelta(hours=1), time_zone) in sms.body
 
 
 @every_language

@@ -21,11 +21,10 @@ from message_builders import (
 )
 
 from shared.errors import RenderError
-from shared.languages import spell_moment
+from shared.languages import format_moment
 from shared.models import Kind
 from shared.settings import Settings
-from worker.mail_templates import TEMPLATES
-from worker.messages import MessageRenderer
+from worker.messages import TEMPLATES, MessageRenderer
 
 VOID = {"meta", "br", "img", "hr", "link", "input"}
 
@@ -63,7 +62,7 @@ def test_a_mail_has_the_link_the_code_the_moment_and_the_name_in_both_parts(lang
 
     page = Page(mail.html)
     words = "".join(page.words)
-    moment = spell_moment(language, NOW + timedelta(hours=1), "Europe/Zurich")
+    moment = format_moment(language, NOW + timedelta(hours=1), "Europe/Zurich")
     for part in (mail.text, words):
         assert f"{LINK}&lang={language}" in part
         assert "WMWM-WMWM" in part
@@ -81,7 +80,7 @@ def test_a_notice_says_when_and_carries_no_code_and_no_link(language):
     mail = a_renderer().render_notice(reset, a_user(), EMAIL, an_organisation())
 
     page = Page(mail.html)
-    moment = spell_moment(language, NOW + timedelta(minutes=9), "UTC")
+    moment = format_moment(language, NOW + timedelta(minutes=9), "UTC")
     for part in (mail.text, "".join(page.words)):
         assert moment in part
         assert "Ada Lovelace" in part

@@ -6,30 +6,29 @@ from itertools import count
 
 import pytest
 
-from shared.callback_events import CallbackEvent, EventType
 from shared.errors import DirectoryUnavailableError, StoreUnavailableError
-from shared.models import Channel, Kind, Queue, Recipient, Status
+from shared.models import CallbackEvent, Channel, EventType, Kind, Queue, Recipient, Status
 from shared.store import keys
 from tests.delivery_house import a_delivery_house
-from worker.receipts import ReceiptDesk
+from worker.receipts import ReceiptProcessor
 
 _numbers = count(1)
 pytestmark = pytest.mark.usefixtures("logs")
 
 
 @pytest.fixture
-def house(client):
+def services(client):
     return a_delivery_house(client, offer_other_channel=True)
 
 
-def a_sent_one(house, **facts):
-    reset_id = house.record(**facts)
-    house.deliver(reset_id)
-    house.services.hints.close()
+def a_sent_one(services, **facts):
+    reset_id = services.record(**facts)
+    services.deliver(reset_id)
+    services.services.hints.close()
     return reset_id
 
 
-def bounce(house, reset_id, kind=EventType.UNDELIVERED, **facts):
+def bounce(services, reset_id, kind=EventType.UNDELIVERED, **facts):
     values = {"reason": "bounce", "suppression": "bounce", "message_id": "m1"}
     event = CallbackEvent(
         reset_id=reset_id,
@@ -38,13 +37,13 @@ def bounce(house, reset_id, kind=EventType.UNDELIVERED, **facts):
         type=kind,
         **values | facts,
     )
-    house.services.receipts.receive("p1", [event])
-    ReceiptDesk(house.services).apply(keys.ID_SIGNS.index(reset_id[0]))
+    services.services.receipts.receive("p1", [event])
+    ReceiptProcessor(services.services).apply(keys.ID_SIGNS.index(reset_id[0]))
 
 
-def others(house, reset_id):
+def others(services, reset_id):
     """What was recorded beside it."""
-    found = house.services.resets.find_of_user("ada")
+    found = services.services.resets.find_of_user("ada")
     return [reset for reset in found if reset.reset_id != reset_id]
 
 
@@ -53,59 +52,59 @@ def kinds(reset):
 
 
 @pytest.mark.parametrize("channel", Channel)
-def test_a_fresh_reset_goes_by_the_other_channel(house, channel):
-    reset_id = a_sent_one(house, channel=channel)
+def test_a_fresh_reset_goes_by_the_other_channel(services, channel):
+    reset_id = a_sent_one(services, channel=channel)
 
-    bounce(house, reset_id)
+    bounce(services, reset_id)
 
-    (new,) = others(house, reset_id)
+    (new,) = others(services, reset_id)
     assert {channel, new.channel} == set(Channel)
     assert kinds(new) == ["offered"]
     assert new.events[0].detail == f"in place of {reset_id}"
-    assert kinds(house.look(reset_id)) == ["undelivered", "offered"]
-    assert [hint.about for hint in house.services.hints.published] == [new.reset_id]
-    house.deliver(new.reset_id)
-    assert house.look(new.reset_id).status is Status.ACCEPTED
+    assert kinds(services.look(reset_id)) == ["undelivered", "offered"]
+    assert [hint.about for hint in services.services.hints.published] == [new.reset_id]
+    services.deliver(new.reset_id)
+    assert services.look(new.reset_id).status is Status.ACCEPTED
 
 
 def test_it_is_off_unless_it_was_switched_on(client):
-    house = a_delivery_house(client)
-    reset_id = a_sent_one(house)
+    services = a_delivery_house(client)
+    reset_id = a_sent_one(services)
 
-    bounce(house, reset_id)
+    bounce(services, reset_id)
 
-    assert others(house, reset_id) == []
-    assert kinds(house.look(reset_id)) == ["undelivered"]
+    assert others(services, reset_id) == []
+    assert kinds(services.look(reset_id)) == ["undelivered"]
 
 
-def test_it_happens_once_however_often_a_worker_begins(house):
-    reset_id = a_sent_one(house)
+def test_it_happens_once_however_often_a_worker_begins(services):
+    reset_id = a_sent_one(services)
 
     class DyingReceipts:
         def __getattr__(self, name):
-            return getattr(house.services.receipts, name)
+            return getattr(services.services.receipts, name)
 
         def settle(self, *_, **__):
             raise StoreUnavailableError
 
     with pytest.raises(StoreUnavailableError):
-        bounce(house.with_services(receipts=DyingReceipts()), reset_id)
-    bounce(house, reset_id, EventType.FAILED)
+        bounce(services.with_services(receipts=DyingReceipts()), reset_id)
+    bounce(services, reset_id, EventType.FAILED)
 
-    assert len(others(house, reset_id)) == 1
-    assert kinds(house.look(reset_id)).count("offered") == 1
+    assert len(others(services, reset_id)) == 1
+    assert kinds(services.look(reset_id)).count("offered") == 1
 
 
-def test_it_does_not_come_back_when_the_other_channel_fails_too(house):
-    reset_id = a_sent_one(house)
-    bounce(house, reset_id, suppression="")
-    (new,) = others(house, reset_id)
-    house.deliver(new.reset_id)
+def test_it_does_not_come_back_when_the_other_channel_fails_too(services):
+    reset_id = a_sent_one(services)
+    bounce(services, reset_id, suppression="")
+    (new,) = others(services, reset_id)
+    services.deliver(new.reset_id)
 
-    bounce(house, new.reset_id, suppression="")
+    bounce(services, new.reset_id, suppression="")
 
-    assert house.look(new.reset_id).status is Status.UNDELIVERED
-    assert len(others(house, reset_id)) == 1
+    assert services.look(new.reset_id).status is Status.UNDELIVERED
+    assert len(others(services, reset_id)) == 1
 
 
 @pytest.mark.parametrize(
@@ -117,14 +116,14 @@ def test_it_does_not_come_back_when_the_other_channel_fails_too(house):
     ],
     ids=["no number", "not verified", "locked"],
 )
-def test_a_user_who_cannot_be_reached_there_is_left_alone(house, changes):
-    reset_id = a_sent_one(house)
-    house.change_user(**changes)
+def test_a_user_who_cannot_be_reached_there_is_left_alone(services, changes):
+    reset_id = a_sent_one(services)
+    services.change_user(**changes)
 
-    bounce(house, reset_id)
+    bounce(services, reset_id)
 
-    assert others(house, reset_id) == []
-    assert house.look(reset_id).status is Status.UNDELIVERED
+    assert others(services, reset_id) == []
+    assert services.look(reset_id).status is Status.UNDELIVERED
 
 
 @pytest.mark.parametrize(
@@ -133,94 +132,94 @@ def test_a_user_who_cannot_be_reached_there_is_left_alone(house, changes):
     ids=["no provider", "country"],
 )
 def test_a_channel_that_may_not_be_used_is_not(client, settings):
-    house = a_delivery_house(client, offer_other_channel=True, **settings)
-    reset_id = a_sent_one(house)
+    services = a_delivery_house(client, offer_other_channel=True, **settings)
+    reset_id = a_sent_one(services)
 
-    bounce(house, reset_id)
+    bounce(services, reset_id)
 
-    assert others(house, reset_id) == []
+    assert others(services, reset_id) == []
 
 
-def test_a_suppressed_number_is_not_written_to(house):
-    reset_id = a_sent_one(house)
+def test_a_suppressed_number_is_not_written_to(services):
+    reset_id = a_sent_one(services)
     number = Recipient(Channel.SMS, "+41791234567")
-    house.services.suppressions.add(number, reason="opt_out", source="twilio")
+    services.services.suppressions.add(number, reason="opt_out", source="twilio")
 
-    bounce(house, reset_id)
+    bounce(services, reset_id)
 
-    assert others(house, reset_id) == []
+    assert others(services, reset_id) == []
 
 
 def test_the_budget_of_sms_holds_for_it_too(client):
-    house = a_delivery_house(client, offer_other_channel=True, sms_budget_per_day=1)
-    first, second = a_sent_one(house), a_sent_one(house)
+    services = a_delivery_house(client, offer_other_channel=True, sms_budget_per_day=1)
+    first, second = a_sent_one(services), a_sent_one(services)
 
-    bounce(house, first, suppression="")
-    bounce(house, second, suppression="")
+    bounce(services, first, suppression="")
+    bounce(services, second, suppression="")
 
-    found = house.services.resets.find_of_user("ada")
+    found = services.services.resets.find_of_user("ada")
     assert sum(reset.channel is Channel.SMS for reset in found) == 1
 
 
 @pytest.mark.parametrize("kind", [EventType.DELIVERED, EventType.DEFERRED, EventType.COMPLAINED])
-def test_only_what_did_not_arrive_is_offered(house, kind):
-    reset_id = a_sent_one(house)
+def test_only_what_did_not_arrive_is_offered(services, kind):
+    reset_id = a_sent_one(services)
 
-    bounce(house, reset_id, kind, suppression="")
+    bounce(services, reset_id, kind, suppression="")
 
-    assert others(house, reset_id) == []
-
-
-def test_a_code_that_ended_is_not_offered(house):
-    reset_id = a_sent_one(house)
-    house.stores.end_in(reset_id, -1)
-
-    bounce(house, reset_id)
-
-    assert others(house, reset_id) == []
+    assert others(services, reset_id) == []
 
 
-def test_a_copy_that_failed_is_not_offered_while_another_was_taken(house):
-    reset_id = a_sent_one(house)
+def test_a_code_that_ended_is_not_offered(services):
+    reset_id = a_sent_one(services)
+    services.stores.end_in(reset_id, -1)
 
-    bounce(house, reset_id, message_id="m0")
+    bounce(services, reset_id)
 
-    assert others(house, reset_id) == []
-    assert house.look(reset_id).status is Status.ACCEPTED
+    assert others(services, reset_id) == []
 
 
-def test_a_directory_that_is_away_delays_no_receipt(house):
-    reset_id = a_sent_one(house)
+def test_a_copy_that_failed_is_not_offered_while_another_was_taken(services):
+    reset_id = a_sent_one(services)
+
+    bounce(services, reset_id, message_id="m0")
+
+    assert others(services, reset_id) == []
+    assert services.look(reset_id).status is Status.ACCEPTED
+
+
+def test_a_directory_that_is_away_delays_no_receipt(services):
+    reset_id = a_sent_one(services)
 
     class AwayDirectory:
         def find_user(self, _):
             raise DirectoryUnavailableError
 
-    bounce(house.with_services(directory=AwayDirectory()), reset_id)
+    bounce(services.with_services(directory=AwayDirectory()), reset_id)
 
-    assert others(house, reset_id) == []
-    assert house.look(reset_id).status is Status.UNDELIVERED
+    assert others(services, reset_id) == []
+    assert services.look(reset_id).status is Status.UNDELIVERED
 
 
-def test_a_notice_is_offered_to_nobody(house):
-    house.stores.complete(a_sent_one(house))
+def test_a_notice_is_offered_to_nobody(services):
+    services.stores.complete(a_sent_one(services))
     (notice,) = [
         key.rpartition(":")[2]
-        for key in house.stores.client.scan_iter("{kt:*}:r:*")
-        if house.stores.client.hget(key, "k") == Kind.NOTICE
+        for key in services.stores.client.scan_iter("{kt:*}:r:*")
+        if services.stores.client.hget(key, "k") == Kind.NOTICE
     ]
-    before = len(house.services.resets.find_of_user("ada"))
+    before = len(services.services.resets.find_of_user("ada"))
 
-    bounce(house, notice)
+    bounce(services, notice)
 
-    assert len(house.services.resets.find_of_user("ada")) == before
+    assert len(services.services.resets.find_of_user("ada")) == before
 
 
-def test_the_one_of_a_batch_waits_with_the_batches(house):
-    reset_id = house.record(queue=Queue.BULK)
-    house.deliver(reset_id)
+def test_the_one_of_a_batch_waits_with_the_batches(services):
+    reset_id = services.record(queue=Queue.BULK)
+    services.deliver(reset_id)
 
-    bounce(house, reset_id)
+    bounce(services, reset_id)
 
-    (new,) = others(house, reset_id)
+    (new,) = others(services, reset_id)
     assert (new.queue, new.batch_id) == (Queue.BULK, None)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from shared.models import Organisation
-from worker.organisations import REMEMBERED_SECONDS, Organisations
+from worker.preparation import REMEMBERED_SECONDS, Organisations
 
 ACME = Organisation("acme", "Acme")
 

@@ -9,15 +9,15 @@ import time
 
 import pytest
 
-from shared.hints import Task, hint_at
 from shared.models import DUE_QUEUES, Channel, Queue, Status
+from shared.queue import Task, hint_at
 from shared.store import keys
 from shared.store.connection import connect
-from shared.store.dues import WORKER_SEEN_SECONDS
+from shared.store.due_sets import WORKER_SEEN_SECONDS
 from tests.delivery_house import ScriptedProvider, a_delivery_house
 from tests.fakes import FakeHints
 from tests.store_builders import stores_of
-from worker.sweep import (
+from worker.sweeper import (
     GATHERED_AGAIN_SECONDS,
     GRACE_SECONDS,
     SHORT_GATHERED_LIST,
@@ -43,13 +43,13 @@ class FullHints(FakeHints):
 class DeliveringHints(FakeHints):
     """A broker whose only worker takes each hint at once."""
 
-    def __init__(self, house):
+    def __init__(self, services):
         super().__init__()
-        self._house = house
+        self._services = services
 
     def publish(self, hint):
         super().publish(hint)
-        self._house.deliver(hint.about)
+        self._services.deliver(hint.about)
 
     def waiting(self, queue):
         return 0
@@ -154,26 +154,26 @@ def test_a_sweeper_leaves_other_queues_to_others(stores):
 
 def test_the_lease_of_a_dead_worker_comes_back(client, sweeping):
     provider = ScriptedProvider()
-    house = a_delivery_house(client, provider)
-    reset_id = house.record()
-    house.services.resets.claim(reset_id)
-    overdue(house.stores, reset_id)
+    services = a_delivery_house(client, provider)
+    reset_id = services.record()
+    services.services.resets.claim(reset_id)
+    overdue(services.stores, reset_id)
 
-    sweeping(a_sweeper(house.stores, DeliveringHints(house)))
+    sweeping(a_sweeper(services.stores, DeliveringHints(services)))
 
-    wait_until(lambda: house.look(reset_id).status is Status.ACCEPTED)
+    wait_until(lambda: services.look(reset_id).status is Status.ACCEPTED)
     assert len(provider.messages) == 1
 
 
 def test_many_sweepers_are_harmless(client, sweeping):
     provider = ScriptedProvider()
-    house = a_delivery_house(client, provider)
-    ids = [overdue(house.stores, house.record(channel=Channel.EMAIL)) for _ in range(1)]
+    services = a_delivery_house(client, provider)
+    ids = [overdue(services.stores, services.record(channel=Channel.EMAIL)) for _ in range(1)]
 
     for number in range(4):
-        sweeping(a_sweeper(house.stores, DeliveringHints(house), worker=f"urgent w{number}"))
+        sweeping(a_sweeper(services.stores, DeliveringHints(services), worker=f"urgent w{number}"))
 
-    wait_until(lambda: all(house.look(i).status is Status.ACCEPTED for i in ids))
+    wait_until(lambda: all(services.look(i).status is Status.ACCEPTED for i in ids))
     time.sleep(3 * PACE_SECONDS)
     assert len(provider.messages) == len(ids)
 
@@ -190,7 +190,7 @@ def test_a_sweeping_worker_is_seen_until_it_says_goodbye(stores):
 
 def test_a_worker_that_died_is_seen_no_more_after_a_while(stores, sweeping):
     sweeping(a_sweeper(stores, FakeHints(), worker="urgent alive"))
-    stores.dues.say_seen("urgent dead")
+    stores.dues.heartbeat("urgent dead")
     stale = stores.now_ms() - WORKER_SEEN_SECONDS * 1000 - 1
     stores.client.zadd(keys.WORKERS, {"urgent dead": stale})
 

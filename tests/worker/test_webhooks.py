@@ -7,20 +7,20 @@ import time
 
 import pytest
 
-from shared.hints import Hint, Task
 from shared.models import Queue
+from shared.queue import Hint, Task
 from shared.store import keys
-from shared.store.subscriptions import EVENTS
+from shared.store.webhooks.subscriptions import EVENTS
 from shared.webhooks import Reply, Subscribers
 from tests.delivery_house import a_delivery_house
 from tests.subscriber_stub import SubscriberStub
-from worker.webhooks import CRASHES, MOST_TURNS_EACH, Herald
+from worker.webhooks import CRASHES, MAX_TURNS_EACH, WebhookSender
 
 DELAYS = (5.0, 30.0)
 
 
 @pytest.fixture
-def house(client):
+def services(client):
     return a_delivery_house(client, webhook_delays_seconds=DELAYS)
 
 
@@ -31,41 +31,41 @@ def subscriber():
 
 
 @pytest.fixture
-def herald(house):
+def herald(services):
     subscribers = Subscribers(allow_private=True, timeout_seconds=2)
-    yield Herald(house.services, subscribers)
+    yield WebhookSender(services.services, subscribers)
     subscribers.close()
 
 
 @pytest.fixture
-def subscribe(house, subscriber):
+def subscribe(services, subscriber):
     def subscribe(url=None, events=EVENTS):
-        subscriptions = house.services.subscriptions
+        subscriptions = services.services.subscriptions
         secret, made = subscriptions.add("acme", url or subscriber.url, events, by="eve")
         return made.subscription_id, secret
 
     return subscribe
 
 
-def deliver(house, user_id="ada"):
-    reset_id = house.record(user_id)
-    house.deliver(reset_id)
+def deliver(services, user_id="ada"):
+    reset_id = services.record(user_id)
+    services.deliver(reset_id)
     return reset_id
 
 
-def make_due(house, subscription_id):
+def make_due(services, subscription_id):
     for tag in keys.TAGS:
         due = keys.webhooks_due(tag, subscription_id)
-        for member in house.stores.client.zrange(due, 0, -1):
-            house.stores.client.zadd(due, {member: 0})
+        for member in services.stores.client.zrange(due, 0, -1):
+            services.stores.client.zadd(due, {member: 0})
 
 
-def test_a_delivery_is_told_once_signed(house, herald, subscriber, subscribe):
+def test_a_delivery_is_told_once_signed(services, herald, subscriber, subscribe):
     subscription_id, secret = subscribe()
-    reset_id = deliver(house)
+    reset_id = deliver(services)
 
-    number = herald.take_turn(subscription_id)
-    again = herald.take_turn(subscription_id)
+    number = herald.deliver_due(subscription_id)
+    again = herald.deliver_due(subscription_id)
 
     assert (number, again) == (1, 0)
     told = subscriber.verified(secret)
@@ -74,12 +74,14 @@ def test_a_delivery_is_told_once_signed(house, herald, subscriber, subscribe):
     ]
 
 
-def test_what_a_subscriber_reads_holds_no_address_and_no_code(house, herald, subscriber, subscribe):
+def test_what_a_subscriber_reads_holds_no_address_and_no_code(
+    services, herald, subscriber, subscribe
+):
     subscription_id, _ = subscribe()
-    reset_id = deliver(house)
-    code = house.services.codes.code(reset_id, house.services.codes.signing_key_id)
+    reset_id = deliver(services)
+    code = services.services.codes.code(reset_id, services.services.codes.signing_key_id)
 
-    herald.take_turn(subscription_id)
+    herald.deliver_due(subscription_id)
 
     text = str(subscriber.calls)
     assert "ada@example.com" not in text
@@ -87,16 +89,16 @@ def test_what_a_subscriber_reads_holds_no_address_and_no_code(house, herald, sub
 
 
 def test_one_that_fails_is_told_again_after_its_pause_by_the_same_id(
-    house, herald, subscriber, subscribe
+    services, herald, subscriber, subscribe
 ):
     subscription_id, _ = subscribe()
     subscriber.answer_with([500, 204])
-    deliver(house)
+    deliver(services)
 
-    first = herald.take_turn(subscription_id)
-    too_soon = herald.take_turn(subscription_id)
-    make_due(house, subscription_id)
-    second = herald.take_turn(subscription_id)
+    first = herald.deliver_due(subscription_id)
+    too_soon = herald.deliver_due(subscription_id)
+    make_due(services, subscription_id)
+    second = herald.deliver_due(subscription_id)
 
     assert (first, too_soon, second) == (0, 0, 1)
     assert len(set(subscriber.ids())) == 1
@@ -104,100 +106,100 @@ def test_one_that_fails_is_told_again_after_its_pause_by_the_same_id(
 
 
 def test_after_the_last_try_it_is_a_dead_letter_and_can_be_replayed(
-    house, herald, subscriber, subscribe
+    services, herald, subscriber, subscribe
 ):
     subscription_id, _ = subscribe()
     subscriber.answer_with([500, 400, 302, 200])
-    deliver(house)
+    deliver(services)
 
     for _ in (*DELAYS, "the last"):
-        herald.take_turn(subscription_id)
-        make_due(house, subscription_id)
-    letters = house.services.webhooks.dead(subscription_id)
-    house.services.webhooks.replay(subscription_id)
-    told = herald.take_turn(subscription_id)
+        herald.deliver_due(subscription_id)
+        make_due(services, subscription_id)
+    letters = services.services.webhooks.dead(subscription_id)
+    services.services.webhooks.replay(subscription_id)
+    told = herald.deliver_due(subscription_id)
 
     assert [(each.tries, each.answer) for each in letters] == [(3, "http_302")]
     assert told == 1
 
 
 def test_a_subscriber_that_is_gone_is_told_no_more_until_it_is_enabled(
-    house, herald, subscriber, subscribe
+    services, herald, subscriber, subscribe
 ):
-    subscriptions = house.services.subscriptions
+    subscriptions = services.services.subscriptions
     subscription_id, _ = subscribe()
     subscriber.answer_with([410, 204])
-    deliver(house)
+    deliver(services)
 
-    herald.take_turn(subscription_id)
-    make_due(house, subscription_id)
+    herald.deliver_due(subscription_id)
+    make_due(services, subscription_id)
     stopped = subscriptions.find(subscription_id)
-    hints, turns = herald.hint_due(), herald.take_turn(subscription_id)
+    hints, turns = herald.hint_due(), herald.deliver_due(subscription_id)
     subscriptions.switch(stopped, disabled=None, by="eve")
 
     assert stopped.disabled == "gone"
     assert (hints, turns) == (0, 0)
-    assert herald.take_turn(subscription_id) == 1
+    assert herald.deliver_due(subscription_id) == 1
 
 
-def test_retry_after_is_waited_for(house, herald, subscriber, subscribe, client):
+def test_retry_after_is_waited_for(services, herald, subscriber, subscribe, client):
     subscription_id, _ = subscribe()
     subscriber.answer_with([429])
     subscriber.headers["Retry-After"] = "300"
-    reset_id = deliver(house)
+    reset_id = deliver(services)
 
-    herald.take_turn(subscription_id)
+    herald.deliver_due(subscription_id)
 
     due = keys.webhooks_due(keys.tag_of(reset_id), subscription_id)
-    left_ms = client.zscore(due, f"{reset_id}:accepted") - house.stores.now_ms()
+    left_ms = client.zscore(due, f"{reset_id}:accepted") - services.stores.now_ms()
     assert 299_000 < left_ms <= 300_000
 
 
-def test_what_kills_whoever_tells_it_is_given_up(house, herald, subscriber, subscribe):
+def test_what_kills_whoever_tells_it_is_given_up(services, herald, subscriber, subscribe):
     subscription_id, _ = subscribe()
-    reset_id = deliver(house)
+    reset_id = deliver(services)
     for _ in range(len(DELAYS) + 1 + CRASHES):
-        house.services.webhooks.claim(subscription_id, keys.tag_of(reset_id))
-        make_due(house, subscription_id)
+        services.services.webhooks.claim(subscription_id, keys.tag_of(reset_id))
+        make_due(services, subscription_id)
 
-    herald.take_turn(subscription_id)
+    herald.deliver_due(subscription_id)
 
     assert subscriber.calls == []
-    assert [each.answer for each in house.services.webhooks.dead(subscription_id)] == [
+    assert [each.answer for each in services.services.webhooks.dead(subscription_id)] == [
         "worker_died"
     ]
 
 
-def test_a_sweep_hints_at_subscriptions_with_something_due(house, herald, subscribe):
+def test_a_sweep_hints_at_subscriptions_with_something_due(services, herald, subscribe):
     busy, _ = subscribe()
     subscribe(events=("reset.failed",))
-    deliver(house)
+    deliver(services)
 
     number = herald.hint_due()
 
     assert number == 1
-    assert house.services.hints.published[-1] == Hint(busy, Task.SEND_WEBHOOK, Queue.WEBHOOKS)
+    assert services.services.hints.published[-1] == Hint(busy, Task.SEND_WEBHOOK, Queue.WEBHOOKS)
 
 
 def test_a_subscriber_has_a_few_turns_at_a_time_and_one_while_it_is_unwell(
-    house, herald, subscriber, subscribe
+    services, herald, subscriber, subscribe
 ):
     subscription_id, _ = subscribe()
     subscriber.answer_with([204, 500])
     for number in range(10):
-        deliver(house, house.services.directory and _user(house, f"user-{number}"))
+        deliver(services, services.services.directory and _user(services, f"user-{number}"))
 
     while_well = herald.hint_due()
-    herald.take_turn(subscription_id)  # ends with the first that is not taken
-    house.services.hints.published.clear()
+    herald.deliver_due(subscription_id)  # ends with the first that is not taken
+    services.services.hints.published.clear()
     while_unwell = herald.hint_due()
 
-    assert while_well == MOST_TURNS_EACH
+    assert while_well == MAX_TURNS_EACH
     assert len(subscriber.calls) == 2
     assert while_unwell == 1
 
 
-def test_a_slow_subscriber_holds_up_nobody_else(house, subscribe):
+def test_a_slow_subscriber_holds_up_nobody_else(services, subscribe):
     release = threading.Event()
 
     class Calls:
@@ -212,17 +214,17 @@ def test_a_slow_subscriber_holds_up_nobody_else(house, subscribe):
             return Reply(204, "http_204")
 
     calls = Calls()
-    herald = Herald(house.services, calls)
+    herald = WebhookSender(services.services, calls)
     slow, _ = subscribe("https://slow.example.com/")
     quick, _ = subscribe("https://quick.example.com/")
     for number in range(12):
-        deliver(house, _user(house, f"user-{number}"))
-    threads = [threading.Thread(target=herald.take_turn, args=(slow,)) for _ in range(12)]
+        deliver(services, _user(services, f"user-{number}"))
+    threads = [threading.Thread(target=herald.deliver_due, args=(slow,)) for _ in range(12)]
     for thread in threads:
         thread.start()
 
     began = time.monotonic()
-    number = herald.take_turn(quick)
+    number = herald.deliver_due(quick)
     took = time.monotonic() - began
     alive = sum(thread.is_alive() for thread in threads)
     release.set()
@@ -231,10 +233,10 @@ def test_a_slow_subscriber_holds_up_nobody_else(house, subscribe):
 
     assert number == 12
     assert took < 5
-    assert alive <= MOST_TURNS_EACH
+    assert alive <= MAX_TURNS_EACH
 
 
-def _user(house, user_id):
+def _user(services, user_id):
     from tests.builders import a_user
 
-    return a_user(house.services, userId=user_id, email=f"{user_id}@example.com")
+    return a_user(services.services, userId=user_id, email=f"{user_id}@example.com")

@@ -14,8 +14,8 @@ from shared.settings import Settings, load_settings
 from shared.tracing import set_up_tracing
 from shared.wiring import build_services, check_keys, check_server, connect_store
 from web.__main__ import taken_port
-from web.house import House, open_house
 from web.rpc.grpc import serve
+from web.services import WebServices, build_web_services
 
 
 def main() -> None:
@@ -26,16 +26,16 @@ def main() -> None:
             sys.exit(f"keyturn grpc: {reason}")
         set_up_logging(settings.log_level, service="grpc")
         set_up_tracing("grpc", os.environ)
-        house = build_house(settings)
+        services = build_rpc_services(settings)
     except SettingsError as error:
         sys.exit(f"keyturn grpc: {error}")
     try:
-        asyncio.run(serve_until_told(house))
+        asyncio.run(serve_until_told(services))
     finally:
-        house.hints.close()
+        services.hints.close()
 
 
-def build_house(settings: Settings) -> House:
+def build_rpc_services(settings: Settings) -> WebServices:
     """The services of this process.
 
     Raises:
@@ -45,16 +45,18 @@ def build_house(settings: Settings) -> House:
     hints = HintPublisher(make_celery(settings))
     services = build_services(settings, client=connect_store(settings), hints=hints)
     check_keys(services)
-    return open_house(services)
+    return build_web_services(services)
 
 
-async def serve_until_told(house: House) -> None:
+async def serve_until_told(services: WebServices) -> None:
     """Serve until a signal says to stop."""
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    host, port = house.settings.host, house.settings.grpc_port
-    await serve(house, f"[{host}]:{port}" if ":" in host else f"{host}:{port}", stopping=stopping)
+    host, port = services.settings.host, services.settings.grpc_port
+    await serve(
+        services, f"[{host}]:{port}" if ":" in host else f"{host}:{port}", stopping=stopping
+    )
 
 
 if __name__ == "__main__":

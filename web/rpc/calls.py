@@ -9,17 +9,18 @@ from typing import Any, TypeAlias
 import structlog
 from google.protobuf.json_format import ParseDict
 from google.protobuf.message import DecodeError, Message
+from google.rpc import error_details_pb2, status_pb2
 
 from shared import tracing
 from shared.errors import CallerError, InvalidRequestError
-from web.calls import Answer, Asked, change_password, reset_password, send_notification
-from web.house import House
-from web.json_bodies import WireSchema
+from web.api import change_password, reset_password, send_notification
+from web.auth import Credentials
+from web.http import CallResponse, RequestContext
+from web.middleware import DEPRECATED_SINCE, name_request
 from web.problems import UNEXPECTED, Problem, ProblemError, describe
-from web.requests import DEPRECATED_SINCE, name_request
-from web.resets import Credentials
-from web.rpc import management_pb2, user_pb2
-from web.schemas import PASSWORD_RESET, SEND_NOTIFICATION, SET_PASSWORD
+from web.rpc.generated import management_pb2, user_pb2, zitadel_pb2
+from web.schemas import PASSWORD_RESET, SEND_NOTIFICATION, SET_PASSWORD, WireSchema
+from web.services import WebServices
 
 log = structlog.get_logger()
 
@@ -28,18 +29,18 @@ Header: TypeAlias = Callable[[str], str | None]  # the value of a header, by its
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class RpcCall:
     """One call: how its messages are read and written, and who does the work."""
 
     path: str
-    run: Callable[[House, Asked, Fields], Answer]
+    run: Callable[[WebServices, RequestContext, Fields], CallResponse]
     schema: WireSchema
     request: type[Message]
     response: type[Message]
     is_deprecated: bool = False
 
 
-V1_CALL = Call(
+V1_CALL = RpcCall(
     "/zitadel.management.v1.ManagementService/SendHumanResetPasswordNotification",
     send_notification,
     SEND_NOTIFICATION,
@@ -51,14 +52,14 @@ CALLS = {
     call.path: call
     for call in (
         V1_CALL,
-        Call(
+        RpcCall(
             "/zitadel.user.v2.UserService/PasswordReset",
             reset_password,
             PASSWORD_RESET,
             user_pb2.PasswordResetRequest,
             user_pb2.PasswordResetResponse,
         ),
-        Call(
+        RpcCall(
             "/zitadel.user.v2.UserService/SetPassword",
             change_password,
             SET_PASSWORD,
@@ -72,10 +73,10 @@ SUCCESSOR = "/zitadel.user.v2.UserService/PasswordReset"
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class RpcResponse:
     """What a caller is told, and the headers beside it."""
 
-    outcome: Answer | Problem
+    outcome: CallResponse | Problem
     headers: tuple[tuple[str, str], ...]  # the request's id comes first
 
     @property
@@ -84,32 +85,34 @@ class Told:
         return self.headers[0][1]
 
 
-def answer_call(house: House, call: Call, header: Header, read: Callable[[], Fields]) -> Told:
+def answer_call(
+    services: WebServices, call: RpcCall, header: Header, read: Callable[[], Fields]
+) -> RpcResponse:
     """Read, ask the use case, and put whatever happens into one shape.
 
     `read` gives the decoded message; it may raise ProblemError too.
     """
-    asked = read_asked(header)
-    headers = (("x-request-id", asked.request_id), *standing_headers(house, call))
+    asked = read_context(header)
+    headers = (("x-request-id", asked.request_id), *standing_headers(services, call))
     try:
         with tracing.span(call.path[1:], parent=header("traceparent"), kind="server"):
-            answer = call.run(house, asked, read())
+            answer = call.run(services, asked, read())
     except ProblemError as error:
-        return Told(error.problem, headers)
+        return RpcResponse(error.problem, headers)
     except CallerError as error:
-        language = house.languages.choose_for_header(header("accept-language"))
-        return Told(describe(error, house.languages, language), headers)
+        language = services.languages.choose_for_header(header("accept-language"))
+        return RpcResponse(describe(error, services.languages, language), headers)
     except Exception as error:  # the outermost loop of a call
         log.error("request.failed", request_id=asked.request_id, exc_info=error)
-        return Told(UNEXPECTED, headers)
+        return RpcResponse(UNEXPECTED, headers)
     if answer.reset_id:
         headers = (*headers, ("keyturn-reset-id", answer.reset_id))
-    return Told(answer, headers)
+    return RpcResponse(answer, headers)
 
 
-def read_asked(header: Header) -> Asked:
+def read_context(header: Header) -> RequestContext:
     """What stands beside the message."""
-    return Asked(
+    return RequestContext(
         Credentials(header("authorization"), header("x-zitadel-orgid") or None),
         header("idempotency-key"),
         name_request(header("x-request-id")),
@@ -128,7 +131,7 @@ def read_message(body: bytes, kind: type[Message]) -> Fields:
         raise InvalidRequestError("the message cannot be decoded") from error
 
 
-def write_message(answer: Answer, kind: type[Message]) -> bytes:
+def write_message(answer: CallResponse, kind: type[Message]) -> bytes:
     """The answer as a binary message."""
     return ParseDict(answer.body, kind()).SerializeToString()
 
@@ -140,9 +143,25 @@ def _fields_of(message: Message) -> Fields:
     }
 
 
-def standing_headers(house: House, call: Call) -> tuple[tuple[str, str], ...]:
+def standing_headers(services: WebServices, call: RpcCall) -> tuple[tuple[str, str], ...]:
     """What every answer of a call says, refusals included."""
     if not call.is_deprecated:
         return ()
-    successor = f'<{house.settings.link_base}{SUCCESSOR}>; rel="successor-version"'
+    successor = f'<{services.settings.link_base}{SUCCESSOR}>; rel="successor-version"'
     return (("deprecation", DEPRECATED_SINCE), ("link", successor))
+
+
+# What stands in `details`: protobuf's JSON finds a message by its name once it is imported.
+DETAILS = (zitadel_pb2.ErrorDetail, error_details_pb2.RetryInfo)
+
+
+def read_status(problem: Problem) -> status_pb2.Status:
+    """The google.rpc.Status of a problem."""
+    return ParseDict(problem.as_json(), status_pb2.Status())
+
+
+def write_status_details(problem: Problem) -> bytes | None:
+    """The value of `grpc-status-details-bin`; None where there are no details."""
+    status = read_status(problem)
+    details: bytes = status.SerializeToString()
+    return details if status.details else None

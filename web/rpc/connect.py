@@ -13,13 +13,12 @@ import orjson
 from werkzeug.wrappers import Request, Response
 
 from shared.errors import InvalidRequestError
-from web.calls import Answer
-from web.json_bodies import read_body
+from web.http import CallResponse
+from web.middleware import read_capped_body
 from web.problems import HTTP_STATUS, NO_SUCH_CALL, UNAUTHENTICATED, Problem
-from web.requests import read_capped_body
-from web.rpc.calls import Call, Fields, Told, read_message, write_message
-from web.rpc.framing import decompress, read_connect_seconds
-from web.rpc.statuses import read_status
+from web.rpc.calls import Fields, RpcCall, RpcResponse, read_message, read_status, write_message
+from web.rpc.grpc_web import decompress, read_connect_seconds
+from web.schemas import read_body
 
 VERSION = "1"
 CODE_NAMES = {
@@ -37,7 +36,7 @@ class Connect:
     mimetype: str
     is_json: bool
 
-    def read(self, request: Request, call: Call) -> Fields:
+    def read(self, request: Request, call: RpcCall) -> Fields:
         """The decoded message; JSON is read as REST reads it, save that an empty body is none."""
         if request.headers.get("Connect-Protocol-Version", VERSION) != VERSION:
             raise InvalidRequestError('Connect-Protocol-Version must be "1"')
@@ -52,12 +51,12 @@ class Connect:
         """How long the caller waits."""
         return read_connect_seconds(request.headers.get("Connect-Timeout-Ms"))
 
-    def write(self, told: Told, call: Call) -> Response:
+    def write(self, told: RpcResponse, call: RpcCall) -> Response:
         """200 with the message, or the error."""
         match told.outcome:
-            case Answer() as answer if self.is_json:
+            case CallResponse() as answer if self.is_json:
                 response = Response(orjson.dumps(answer.body), mimetype=self.mimetype)
-            case Answer() as answer:
+            case CallResponse() as answer:
                 response = Response(write_message(answer, call.response), mimetype=self.mimetype)
             case Problem() as problem:
                 response = self.write_problem(problem)

@@ -16,28 +16,28 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from web.calls import Answer
-from web.house import House
+from web.http import CallResponse
+from web.middleware import MAX_BODY_BYTES, V1_PATH
 from web.problems import LATE, Problem, ProblemError
-from web.requests import MAX_BODY_BYTES, V1_PATH
 from web.rpc.calls import (
     CALLS,
     SERVICES,
     V1_CALL,
-    Call,
     Fields,
-    Told,
+    RpcCall,
+    RpcResponse,
     answer_call,
     read_message,
     write_message,
+    write_status_details,
 )
-from web.rpc.statuses import write_status_details
+from web.services import WebServices
 
 LEAST_THREADS = 40  # calls of one connection that run side by side, whatever the setting says
 STOP_SECONDS = 30.0
 # grpcio cancels calls that have arrived and not begun when it stops, so a quiet moment comes first.
 QUIET_SECONDS = 0.05
-MOST_QUIET_WAITS = 40
+MAX_QUIET_WAITS = 40
 STREAMS_PER_CONNECTION = 1024
 OPTIONS = (
     ("grpc.max_receive_message_length", MAX_BODY_BYTES),
@@ -50,7 +50,7 @@ Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 
 
 async def serve(
-    house: House,
+    services: WebServices,
     address: str,
     *,
     stopping: asyncio.Event,
@@ -60,10 +60,10 @@ async def serve(
 
     `on_ready` is told the port. Raises RuntimeError when the address cannot be listened on.
     """
-    threads = max(house.settings.web_threads, LEAST_THREADS)
+    threads = max(services.settings.web_threads, LEAST_THREADS)
     pool = ThreadPoolExecutor(threads, thread_name_prefix="call")
     server = grpc.aio.server(options=OPTIONS)
-    handlers = Handlers(house, pool)
+    handlers = Handlers(services, pool)
     server.add_generic_rpc_handlers((handlers,))
     state = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(state, server)
@@ -94,9 +94,9 @@ async def _stop(server: grpc.aio.Server, handlers: Handlers) -> None:
 class Handlers(grpc.GenericRpcHandler):
     """Finds the call of a path; the v1 call also by its REST path, whose user id wins."""
 
-    def __init__(self, house: House, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, services: WebServices, pool: ThreadPoolExecutor) -> None:
         """Calls run in the pool."""
-        self._house = house
+        self._services = services
         self._pool = pool
         self._calls_begun = 0
         self._calls_in_flight = 0
@@ -109,7 +109,7 @@ class Handlers(grpc.GenericRpcHandler):
 
     async def wait_quiet(self) -> None:
         """Come back once no call has begun for a moment, or soon where that never happens."""
-        for _ in range(MOST_QUIET_WAITS):
+        for _ in range(MAX_QUIET_WAITS):
             begun = self._calls_begun
             await asyncio.sleep(QUIET_SECONDS)
             if self._calls_begun == begun:
@@ -136,7 +136,7 @@ class Handlers(grpc.GenericRpcHandler):
         if not self._calls_in_flight:
             self._is_idle.set()
 
-    def _handler(self, call: Call, of_path: Fields) -> grpc.RpcMethodHandler[bytes, bytes]:
+    def _handler(self, call: RpcCall, of_path: Fields) -> grpc.RpcMethodHandler[bytes, bytes]:
         async def handle(body: bytes, context: Context) -> bytes:
             def read() -> Fields:
                 if _is_over(context):
@@ -144,7 +144,7 @@ class Handlers(grpc.GenericRpcHandler):
                 return read_message(body, call.request) | of_path
 
             header = read_metadata(context).get
-            run = partial(answer_call, self._house, call, header, read)
+            run = partial(answer_call, self._services, call, header, read)
             self._begin()
             try:
                 told = await asyncio.get_running_loop().run_in_executor(self._pool, run)
@@ -164,10 +164,10 @@ def read_metadata(context: Context) -> dict[str, str]:
     return found
 
 
-async def _tell(told: Told, call: Call, context: Context) -> bytes:
+async def _tell(told: RpcResponse, call: RpcCall, context: Context) -> bytes:
     await context.send_initial_metadata(told.headers)
     match told.outcome:
-        case Answer() as answer:
+        case CallResponse() as answer:
             return write_message(answer, call.response)
         case Problem() as problem:
             trailers: list[tuple[str, str | bytes]] = [("x-request-id", told.request_id)]

@@ -4,22 +4,55 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import orjson
 from werkzeug.wrappers import Request, Response
 
 from shared.errors import MethodNotAllowedError, NotFoundError
-from web.house import House
-from web.problems import LATE, NO_SUCH_CALL, ProblemError, describe
-from web.requests import V1_PATH, name_request
-from web.rpc.calls import CALLS, SERVICES, V1_CALL, Call, Fields, answer_call, standing_headers
+from web.middleware import V1_PATH, name_request
+from web.problems import LATE, NO_SUCH_CALL, Problem, ProblemError, describe
+from web.rpc.calls import (
+    CALLS,
+    SERVICES,
+    V1_CALL,
+    Fields,
+    RpcCall,
+    RpcResponse,
+    answer_call,
+    standing_headers,
+)
 from web.rpc.connect import Connect
 from web.rpc.grpc_web import GrpcWeb
-from web.rpc.protocols import WireProtocol
+from web.services import WebServices
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+
+class WireProtocol(Protocol):
+    """Reads a call's message from a request and writes what the caller is told."""
+
+    def read(self, request: Request, call: RpcCall) -> Fields:
+        """The decoded message.
+
+        Raises:
+            CallerError, ProblemError: it cannot be read.
+        """
+
+    def seconds(self, request: Request) -> float | None:
+        """How long the caller waits, None when it does not say.
+
+        Raises:
+            InvalidRequestError: it says so in no known way.
+        """
+
+    def write(self, told: RpcResponse, call: RpcCall) -> Response:
+        """The answer or the problem."""
+
+    def write_problem(self, problem: Problem) -> Response:
+        """A problem alone."""
+
 
 PROTOCOLS: dict[str, WireProtocol] = {
     protocol.mimetype: protocol
@@ -63,9 +96,9 @@ def is_rpc(environ: WSGIEnvironment) -> bool:
 class RpcApplication:
     """The WSGI application of the RPC paths."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, services: WebServices) -> None:
         """The services are those of REST."""
-        self._house = house
+        self._services = services
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """One request."""
@@ -74,14 +107,14 @@ class RpcApplication:
         response = self._answer(request, found)
         response.headers.extend(CORS)
         if found:
-            response.headers.update(standing_headers(self._house, found[0]))
+            response.headers.update(standing_headers(self._services, found[0]))
         response.headers["Cache-Control"] = "no-store"
         response.headers["X-Content-Type-Options"] = "nosniff"
         if "X-Request-Id" not in response.headers:
             response.headers["X-Request-Id"] = name_request(request.headers.get("X-Request-Id"))
         return response(environ, start_response)
 
-    def _answer(self, request: Request, found: tuple[Call, Fields] | None) -> Response:
+    def _answer(self, request: Request, found: tuple[RpcCall, Fields] | None) -> Response:
         protocol = PROTOCOLS.get(request.mimetype)
         if found is None:
             return (
@@ -96,7 +129,7 @@ class RpcApplication:
         return self._call(request, protocol, *found)
 
     def _call(
-        self, request: Request, protocol: WireProtocol, call: Call, of_path: Fields
+        self, request: Request, protocol: WireProtocol, call: RpcCall, of_path: Fields
     ) -> Response:
         started_at = time.monotonic()
 
@@ -107,16 +140,16 @@ class RpcApplication:
                 raise ProblemError(LATE)
             return fields
 
-        return protocol.write(answer_call(self._house, call, request.headers.get, read), call)
+        return protocol.write(answer_call(self._services, call, request.headers.get, read), call)
 
     def _refuse(self, error: NotFoundError | MethodNotAllowedError, **headers: str) -> Response:
         """What REST tells, for who speaks none of the protocols."""
-        problem = describe(error, self._house.languages)
+        problem = describe(error, self._services.languages)
         body = orjson.dumps(problem.as_json())
         return Response(body, problem.http_status, headers, mimetype="application/json")
 
 
-def find_call(path: str) -> tuple[Call, Fields] | None:
+def find_call(path: str) -> tuple[RpcCall, Fields] | None:
     """The call of a path, and what the path says about the message; None when there is none."""
     if call := CALLS.get(path):
         return call, {}

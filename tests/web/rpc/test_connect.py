@@ -12,9 +12,9 @@ from google.rpc import error_details_pb2
 from tests.builders import a_user
 from tests.rpc import PASSWORD_RESET, SET_PASSWORD, V1, Notification
 from tests.wire import Wire
-from web.rpc.management_pb2 import SendHumanResetPasswordNotificationResponse as Notified
-from web.rpc.user_pb2 import PasswordResetRequest, PasswordResetResponse
-from web.rpc.zitadel_pb2 import ErrorDetail
+from web.rpc.generated.management_pb2 import SendHumanResetPasswordNotificationResponse as Notified
+from web.rpc.generated.user_pb2 import PasswordResetRequest, PasswordResetResponse
+from web.rpc.generated.zitadel_pb2 import ErrorDetail
 
 JSON, PROTO = "application/json", "application/proto"
 

@@ -24,7 +24,7 @@ from tests.rpc import (
     status_of,
 )
 from tests.wire import Wire
-from web.rpc.user_pb2 import Password, PasswordResetRequest, SetPasswordRequest
+from web.rpc.generated.user_pb2 import Password, PasswordResetRequest, SetPasswordRequest
 
 CODE = grpc.StatusCode
 
@@ -198,10 +198,10 @@ def test_a_limit_says_when_to_come_back(fake_client):
 class Directory:
     """A directory that takes its time, or fails."""
 
-    def __init__(self, house, *, seconds=0.0, error=None):
-        self._own, self._seconds, self._error = house.directory, seconds, error
+    def __init__(self, services, *, seconds=0.0, error=None):
+        self._own, self._seconds, self._error = services.directory, seconds, error
         self.asked = 0
-        object.__setattr__(house, "directory", self)
+        object.__setattr__(services, "directory", self)
 
     def find_user(self, user_id):
         self.asked += 1
@@ -212,7 +212,7 @@ class Directory:
 
 
 def test_an_error_of_ours_tells_no_details(caller, server):
-    Directory(server.house, error=ZeroDivisionError("secret"))
+    Directory(server.services, error=ZeroDivisionError("secret"))
 
     error = caller.start(V1, Notification(user_id="ada")).exception()
 
@@ -222,7 +222,7 @@ def test_an_error_of_ours_tells_no_details(caller, server):
 
 
 def test_a_store_that_is_away_is_unavailable(caller, server):
-    Directory(server.house, error=StoreUnavailableError())
+    Directory(server.services, error=StoreUnavailableError())
 
     assert caller.refusal(V1, Notification(user_id="ada")) == (
         CODE.UNAVAILABLE,
@@ -231,7 +231,7 @@ def test_a_store_that_is_away_is_unavailable(caller, server):
 
 
 def test_forty_calls_of_one_connection_run_side_by_side(caller, server):
-    Directory(server.house, seconds=0.25)
+    Directory(server.services, seconds=0.25)
     caller.notify()
     started_at = time.monotonic()
 
@@ -243,7 +243,7 @@ def test_forty_calls_of_one_connection_run_side_by_side(caller, server):
 
 
 def test_a_call_whose_deadline_passes_ends_in_time(caller, server):
-    Directory(server.house, seconds=1.0)
+    Directory(server.services, seconds=1.0)
     started_at = time.monotonic()
 
     code, _ = caller.refusal(V1, Notification(user_id="ada"), timeout=0.1)
@@ -253,7 +253,7 @@ def test_a_call_whose_deadline_passes_ends_in_time(caller, server):
 
 
 def test_a_call_that_waited_past_its_deadline_does_nothing(caller, server):
-    directory = Directory(server.house, seconds=1.0)
+    directory = Directory(server.services, seconds=1.0)
     first = [caller.start(V1, Notification(user_id="ada")) for _ in range(40)]
     while directory.asked < 40:
         time.sleep(0.01)
@@ -268,7 +268,7 @@ def test_a_call_that_waited_past_its_deadline_does_nothing(caller, server):
 
 
 def test_a_stop_finishes_calls_in_flight(caller, server):
-    Directory(server.house, seconds=0.4)
+    Directory(server.services, seconds=0.4)
     under_way = caller.start(V1, Notification(user_id="ada"))
     time.sleep(0.1)
 

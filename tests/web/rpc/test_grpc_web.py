@@ -13,9 +13,9 @@ from tests.builders import a_user
 from tests.rpc import PASSWORD_RESET, V1, Notification
 from tests.wire import BARE
 from tests.wire import V1 as REST
-from web.rpc.management_pb2 import SendHumanResetPasswordNotificationResponse as Notified
-from web.rpc.user_pb2 import PasswordResetRequest
-from web.rpc.zitadel_pb2 import ErrorDetail
+from web.rpc.generated.management_pb2 import SendHumanResetPasswordNotificationResponse as Notified
+from web.rpc.generated.user_pb2 import PasswordResetRequest
+from web.rpc.generated.zitadel_pb2 import ErrorDetail
 
 WEB, WEB_PROTO = "application/grpc-web", "application/grpc-web+proto"
 TEXT, TEXT_PROTO = "application/grpc-web-text", "application/grpc-web-text+proto"

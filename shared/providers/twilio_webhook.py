@@ -1,0 +1,164 @@
+"""Twilio's status callbacks: the official package checks signatures, the tables read words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
+
+import orjson
+import structlog
+from twilio.request_validator import SIGNATURE_HEADER, RequestValidator
+
+from shared.models import CallbackEvent, EventType
+from shared.providers.callbacks import (
+    FOREIGN,
+    IGNORED,
+    UNREAD,
+    Callback,
+    CallbackForgedError,
+    Told,
+)
+from shared.providers.failures import message_id
+from shared.providers.sendgrid_webhook import safe_word
+from shared.providers.twilio import CODES
+
+if TYPE_CHECKING:
+    from shared.settings import Settings
+
+log = structlog.get_logger()
+
+PATH = "/callbacks/twilio"
+MAX_FIELDS = 200  # theirs have twenty; who sends more is not them, and costs us time
+# Source: https://www.twilio.com/docs/messaging/api/message-resource#message-status-values
+STATUSES = {
+    "accepted": EventType.ACCEPTED,
+    "scheduled": EventType.ACCEPTED,
+    "queued": EventType.ACCEPTED,
+    "sending": EventType.ACCEPTED,
+    "sent": EventType.ACCEPTED,
+    "delivered": EventType.DELIVERED,
+    "read": EventType.DELIVERED,
+    "undelivered": EventType.UNDELIVERED,
+    "failed": EventType.FAILED,
+    "canceled": EventType.FAILED,
+}
+IGNORED_STATUSES = {"receiving", "received"}  # of messages to us
+WITHOUT_CODE = {
+    EventType.UNDELIVERED: "a carrier did not deliver it, and Twilio does not say why",
+    EventType.FAILED: "Twilio did not send it, and does not say why",
+}
+
+
+class Form(dict[str, list[str]]):
+    """A posted form; the official package asks it for every value of a name."""
+
+    def getlist(self, name: str) -> list[str]:
+        """All values of a name."""
+        return self.get(name, [])
+
+    def first(self, *names: str) -> str:
+        """The first value of the first name that has one."""
+        return next((self[name][0] for name in names if self.get(name)), "")
+
+
+class TwilioEvents:
+    """Reads Twilio's callbacks, whichever of our accounts they come from."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Without a token every callback is refused."""
+        self._url = settings.link_base + PATH
+        self._accounts = {
+            each.account_sid: each for each in settings.twilio_accounts if each.auth_token
+        }
+
+    def read(self, callback: Callback) -> Told:
+        """See CallbackReader."""
+        if not self._accounts:
+            raise CallbackForgedError("no_key")
+        form = _read_form(callback)
+        account = self._accounts.get(form.first("AccountSid"))
+        if account is None:
+            raise CallbackForgedError("account")
+        self._verify(callback, form, RequestValidator(account.auth_token))
+        return parse_status(form, callback.query, provider=account.provider)
+
+    def _verify(self, callback: Callback, form: Form, validator: RequestValidator) -> None:
+        """Twilio signs the URL without its fragment, and the form; or the body's hash for JSON."""
+        signature = callback.headers.get(SIGNATURE_HEADER.lower())
+        if not signature:
+            raise CallbackForgedError("unsigned")
+        url = f"{self._url}?{callback.query}" if callback.query else self._url
+        signed = callback.body.decode() if _is_json(callback) else form
+        if not validator.validate(url, signed, signature):
+            raise CallbackForgedError("signature")
+
+
+def parse_status(form: Form, query: str, *, provider: str) -> Told:
+    """Their status as our event."""
+    reset_id = Form(parse_qs(query)).first("resetId")
+    word = form.first("MessageStatus", "SmsStatus")
+    sid = message_id(form.first("MessageSid", "SmsSid"))
+    kind = STATUSES.get(word)
+    if not reset_id:
+        return _passed_over(FOREIGN)
+    if word in IGNORED_STATUSES:
+        return _passed_over(IGNORED)
+    if kind is None or sid is None:
+        log.warning("callback.unread", provider=provider, word=safe_word(word))
+        return _passed_over(UNREAD)
+    reason, detail, suppression = _why(kind, form.first("ErrorCode"))
+    event = CallbackEvent(
+        reset_id=reset_id,
+        provider=provider,
+        event_id=f"{sid}:{word}",
+        type=kind,
+        message_id=sid,
+        reason=reason,
+        detail=detail,
+        suppression=suppression,
+    )
+    return Told((event,))
+
+
+def _why(kind: EventType, code: str) -> tuple[str, str, str]:
+    """Reason, detail and suppression of a status that says it did not arrive."""
+    if kind not in WITHOUT_CODE:
+        return "", "", ""
+    if not code.isdecimal() or not code.isascii() or int(code) == 0:
+        return f"twilio_{kind}", WITHOUT_CODE[kind], ""
+    known = CODES.get(int(code))
+    reason = f"twilio_{int(code)}"
+    if known is None:
+        return reason, f"Twilio's error {int(code)}; its list of errors explains it", ""
+    return reason, known.detail, known.suppression or ""
+
+
+def _passed_over(why: str) -> Told:
+    return Told(passed_over=Counter({why: 1}))
+
+
+def _is_json(callback: Callback) -> bool:
+    """True where Twilio posted JSON: the signed query then holds the body's hash."""
+    kind = callback.headers.get("content-type", "")
+    return kind.partition(";")[0].strip().lower() == "application/json"
+
+
+def _read_form(callback: Callback) -> Form:
+    """The posted facts.
+
+    Raises:
+        CallbackForgedError: there are none that anybody could have signed.
+    """
+    try:
+        text = callback.body.decode()
+        if not _is_json(callback):
+            return Form(
+                parse_qs(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
+            )
+        told = orjson.loads(text)
+    except ValueError as error:
+        raise CallbackForgedError("unreadable") from error
+    if not isinstance(told, dict) or "bodySHA256" not in parse_qs(callback.query):
+        raise CallbackForgedError("unsigned")
+    return Form({name: [str(value)] for name, value in told.items() if value is not None})

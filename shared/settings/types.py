@@ -1,0 +1,255 @@
+"""How the text of a setting becomes a value; each function raises ValueError with what to write."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+import phonenumbers
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+from shared import validation
+
+MIN_SECRET_CHARACTERS = 32
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+TRUE = ("true", "1", "yes", "on")
+FALSE = ("false", "0", "no", "off", "")
+
+
+def text(raw: str) -> str:
+    """The text without blanks at its ends."""
+    return raw.strip()
+
+
+def line(raw: str) -> str:
+    """One line of printable characters: it stands in mail headers."""
+    if not raw.isprintable():
+        raise ValueError("must be one line of printable characters")
+    return raw.strip()
+
+
+def path(raw: str) -> Path:
+    """A path; `~` is the home directory."""
+    if not raw.strip():
+        raise ValueError("must name a directory")
+    return Path(raw.strip()).expanduser()
+
+
+def number(raw: str) -> float:
+    """A finite number, 0 or more."""
+    try:
+        value = float(raw)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value) or value < 0:
+        raise ValueError("must be a number, 0 or more")
+    return value
+
+
+def positive_number(raw: str) -> float:
+    """A number above 0."""
+    if (value := number(raw)) <= 0:
+        raise ValueError("must be a number above 0")
+    return value
+
+
+def count(raw: str) -> int:
+    """A whole number, 0 or more."""
+    if not raw.strip().isdecimal():
+        raise ValueError("must be a whole number, 0 or more")
+    return int(raw)
+
+
+def positive(raw: str) -> int:
+    """A whole number above 0."""
+    if (value := count(raw)) < 1:
+        raise ValueError("must be a whole number above 0")
+    return value
+
+
+def port(raw: str) -> int:
+    """A TCP port."""
+    value = count(raw)
+    if not 1 <= value <= 65535:  # noqa: PLR2004
+        raise ValueError("must be a port, 1 to 65535")
+    return value
+
+
+def boolean(raw: str) -> bool:
+    """True or false."""
+    if raw.strip().lower() in TRUE:
+        return True
+    if raw.strip().lower() in FALSE:
+        return False
+    raise ValueError("must be true or false")
+
+
+def words(raw: str) -> tuple[str, ...]:
+    """Words between commas, in lower case; none when empty."""
+    return tuple(word.strip().lower() for word in raw.split(",") if word.strip())
+
+
+def hosts(raw: str) -> tuple[str, ...]:
+    """Hosts between commas, each with its port where it has one."""
+    return tuple(validation.link_host(word) for word in words(raw))
+
+
+def names(known: tuple[str, ...]) -> Callable[[str], tuple[str, ...]]:
+    """A reader of ordered lists of known names."""
+
+    def parse(raw: str) -> tuple[str, ...]:
+        chosen = words(raw)
+        unknown = [name for name in chosen if name not in known]
+        if unknown or len(set(chosen)) < len(chosen):
+            raise ValueError(f"must list each of {', '.join(known)} at most once, and nothing else")
+        return chosen
+
+    return parse
+
+
+def one_of(*known: str) -> Callable[[str], str]:
+    """A reader of one known word."""
+
+    def parse(raw: str) -> str:
+        if raw.strip().lower() not in known:
+            raise ValueError(f"must be {' or '.join(known)}")
+        return raw.strip().lower()
+
+    return parse
+
+
+def numbers(raw: str) -> tuple[float, ...]:
+    """Numbers between commas."""
+    return tuple(number(part) for part in raw.split(",") if part.strip())
+
+
+def secret_keys(raw: str) -> tuple[str, ...]:
+    """Signing keys between commas."""
+    keys = tuple(part.strip() for part in raw.split(",") if part.strip())
+    if not keys:
+        raise ValueError("must hold at least one key; make one with `openssl rand -hex 32`")
+    for key in keys:
+        if len(key) < MIN_SECRET_CHARACTERS or not key.isprintable():
+            raise ValueError(
+                f"each key needs at least {MIN_SECRET_CHARACTERS} printable characters; "
+                "make one with `openssl rand -hex 32`"
+            )
+    return keys
+
+
+def url(raw: str) -> str:
+    """An http or https URL without query and fragment."""
+    parts = urlsplit(raw.strip())
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("must look like https://reset.example.com")
+    return raw.strip().rstrip("/")
+
+
+def provider_url(raw: str) -> str:
+    """Scheme, host and port of a provider; http only on loopback, for it carries a secret."""
+    base = url(raw)
+    parts = urlsplit(base)
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+        raise ValueError("must begin with https:// (http is for loopback only)")
+    if parts.path not in ("", "/"):
+        raise ValueError("must be the base alone: scheme, host and port")
+    return base
+
+
+def issuer(raw: str) -> str:
+    """The name of an OpenID Connect issuer, to the letter; http only on loopback."""
+    name = raw.strip()
+    parts = urlsplit(url(name))
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+        raise ValueError("must begin with https:// (http is for loopback only)")
+    if "@" in parts.netloc or not name.isascii() or not name.isprintable() or " " in name:
+        raise ValueError("must be an address without a user and without blanks")
+    return name
+
+
+def email(raw: str) -> str:
+    """An e-mail address."""
+    return validation.email(raw.strip())
+
+
+def phone(raw: str) -> str:
+    """A phone number in E.164, a short code or an alphanumeric sender; empty is none."""
+    sender = raw.strip()
+    if sender.startswith("+"):
+        try:
+            parsed = phonenumbers.parse(sender)
+        except phonenumbers.NumberParseException as error:
+            raise ValueError("must be a phone number such as +41791234567") from error
+        return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
+    return sender
+
+
+def webhook_public_key(raw: str) -> str:
+    """SendGrid's verification key, as its console shows it; with or without PEM's first line."""
+    lines = [line.strip() for line in raw.splitlines() if not line.startswith("-----")]
+    key = "".join(lines)
+    try:
+        parsed = load_der_public_key(base64.b64decode(key, validate=True)) if key else None
+    except ValueError as error:
+        raise ValueError("must be the verification key of SendGrid's Event Webhook") from error
+    if parsed is not None and not isinstance(parsed, EllipticCurvePublicKey):
+        raise ValueError("must be an elliptic curve key, as SendGrid makes them")
+    return key
+
+
+def countries(raw: str) -> tuple[str, ...]:
+    """Two-letter regions between commas."""
+    regions = tuple(word.upper() for word in words(raw))
+    unknown = sorted(set(regions) - set(phonenumbers.SUPPORTED_REGIONS))
+    if unknown:
+        raise ValueError(f"{', '.join(unknown)} is no region; write two letters, such as CH,DE,AT")
+    return regions
+
+
+def role_permissions(raw: str) -> tuple[tuple[str, frozenset[str]], ...]:
+    """`ROLE=permission+permission` between commas."""
+    pairs: list[tuple[str, frozenset[str]]] = []
+    for part in filter(None, (entry.strip() for entry in raw.split(","))):
+        role, equals, permissions = part.partition("=")
+        if not equals:
+            raise ValueError("must look like ORG_OWNER=user.read+user.write,ORG_OWNER_VIEWER=…")
+        pairs.append((role.strip(), frozenset(filter(None, permissions.strip().split("+")))))
+    return tuple(pairs)
+
+
+def time_zone(raw: str) -> str:
+    """The name of a time zone."""
+    try:
+        return ZoneInfo(raw.strip()).key
+    except (KeyError, ValueError, OSError) as error:
+        raise ValueError("must be a time zone such as Europe/Zurich") from error
+
+
+def short_socket_path(long_path: Path) -> Path:
+    """A path for a unix socket that fits where the given one does not; unique to it."""
+    name = hashlib.sha256(str(long_path).encode()).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"keyturn-{name}" / "valkey.sock"
+
+
+def prices(raw: str) -> tuple[tuple[str, float], ...]:
+    """`REGION=price` between commas; `*` is every other region."""
+    found: dict[str, float] = {}
+    for part in filter(None, (entry.strip() for entry in raw.split(","))):
+        region, _, price = part.partition("=")
+        region = region.strip().upper()
+        if region != "*":
+            countries(region)
+        if region in found:
+            raise ValueError(f"names {region} twice")
+        try:
+            found[region] = number(price)
+        except ValueError:
+            raise ValueError("must look like CH=0.07,DE=0.08,*=0.10") from None
+    return tuple(found.items())

@@ -1,0 +1,89 @@
+"""The last refusals of a user: why nothing was recorded, for whoever asks later; no addresses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import orjson
+
+from shared.models import Channel
+from shared.settings import Settings
+from shared.store import keys
+from shared.store.connection import Client, store_errors
+from shared.store.digests import Digests
+from shared.store.records import moment
+from shared.store.scripts import Scripts
+
+MAX_KEPT = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRefusal:
+    """Why nothing was recorded just now."""
+
+    word: str  # the name of the error
+    channel: Channel | None
+    limit: str = ""  # which, where it was one
+    wait_seconds: float = 0
+    request_id: str = ""
+    caller_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why nothing was recorded, and when."""
+
+    word: str
+    channel: Channel | None
+    limit: str
+    at: datetime  # the last time
+    until: datetime  # `at`, where no time mends it
+    request_id: str
+    caller_id: str
+    times: int  # in a row
+    since: datetime
+
+
+class RefusalStore:
+    """Remembers and tells."""
+
+    def __init__(self, client: Client, digests: Digests, settings: Settings) -> None:
+        """`client` may be a fake one."""
+        self._client, self._digests, self._scripts = client, digests, Scripts(client)
+        self._keep_ms = int(settings.record_lifetime_seconds * 1000)
+
+    def note(self, user_id: str, new: NewRefusal) -> None:
+        """Remember it; as long as a finished reset."""
+        self._scripts.run(
+            "refuse",
+            (keys.refusals(*self._digests.user_place(user_id)),),
+            (
+                *(new.word, new.channel.value if new.channel else "", new.limit),
+                *(int(new.wait_seconds * 1000), new.request_id, new.caller_id),
+                *(MAX_KEPT, self._keep_ms),
+            ),
+        )
+
+    def find_of_user(self, user_id: str) -> list[Refusal]:
+        """The last ones, newest first."""
+        with store_errors():
+            found = self._client.lrange(keys.refusals(*self._digests.user_place(user_id)), 0, -1)
+        return [_parse(item) for item in found]
+
+
+def _parse(item: str) -> Refusal:
+    word, channel, limit, at_ms, until_ms, request_id, caller_id, times, first_ms = orjson.loads(
+        item
+    )
+    return Refusal(
+        word=word,
+        channel=Channel(channel) if channel else None,
+        limit=limit,
+        at=moment(at_ms),
+        until=moment(until_ms),
+        request_id=request_id,
+        caller_id=caller_id,
+        times=int(times),
+        since=moment(first_ms),
+    )

@@ -1,0 +1,169 @@
+"""Who is told of an organisation's resets, where, and of what; the secrets stand here sealed.
+
+The list stands in one place and is spread to every shard, so that a script that changes a
+reset's status finds it beside the reset. Who reads an older list never overwrites a newer one.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, cast
+
+import orjson
+
+from shared.models import Status
+from shared.store import keys
+from shared.store.admin.audit import MAX_KEPT, Act, append
+from shared.store.connection import Client, store_errors
+from shared.store.digests import Digests
+from shared.store.records import moment
+from shared.store.scripts import Argument, Scripts
+
+SECRET_PREFIX = "whsec_"  # noqa: S105 - what a secret begins with
+SECRET_BYTES = 32
+SEAL_KIND = "webhook secret"
+# What a subscriber can be told of a reset: the ends of its way, and that its code was used.
+EVENTS = (*(f"reset.{status}" for status in Status if status.is_final), "reset.completed")
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """One URL that is told."""
+
+    subscription_id: str
+    org_id: str
+    url: str
+    events: tuple[str, ...]
+    created_at: datetime
+    sealed_secret: str = field(repr=False)
+    disabled: str | None = None  # why, while nothing is told
+
+
+class SubscriptionStore:
+    """Adds, lists, switches and removes; each change stands in the audit trail."""
+
+    def __init__(self, client: Client, digests: Digests) -> None:
+        """`client` may be a fake one."""
+        self._client, self._digests, self._scripts = client, digests, Scripts(client)
+
+    def add(
+        self, org_id: str, url: str, events: tuple[str, ...], *, by: str
+    ) -> tuple[str, Subscription]:
+        """A new subscription and its secret, which is not shown again."""
+        secret = SECRET_PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
+        with store_errors():
+            seconds, microseconds = self._client.time()
+        made = Subscription(
+            subscription_id=f"hook_{secrets.token_hex(6)}",
+            org_id=org_id,
+            url=url,
+            events=events,
+            created_at=moment(seconds * 1000 + microseconds // 1000),
+            sealed_secret=self._digests.seal(SEAL_KIND, secret),
+        )
+        name, facts = made.subscription_id, _facts(made)
+        self._change(
+            lambda pipeline: pipeline.hset(keys.SUBSCRIPTIONS, name, facts),
+            Act(by=by, action="webhook.add", target=name, reason=""),
+        )
+        return secret, made
+
+    def secret(self, subscription: Subscription) -> str:
+        """What signs."""
+        return self._digests.unseal(SEAL_KIND, subscription.sealed_secret)
+
+    def find(self, subscription_id: str) -> Subscription | None:
+        """The subscription, or None when there is none."""
+        with store_errors():
+            found = self._client.hget(keys.SUBSCRIPTIONS, subscription_id)
+        return _parse(subscription_id, found) if found else None
+
+    def all(self) -> list[Subscription]:
+        """Every subscription, the oldest first."""
+        with store_errors():
+            found = self._client.hgetall(keys.SUBSCRIPTIONS)
+        return _parse_all(found)
+
+    def switch(self, subscription: Subscription, *, disabled: str | None, by: str) -> bool:
+        """Tell it nothing more and why, or (None) tell it again; False when it was removed."""
+        action = "webhook.enable" if disabled is None else "webhook.disable"
+        name, facts = subscription.subscription_id, _facts(replace(subscription, disabled=disabled))
+        is_there = self._scripts.run(
+            "subscription_switch",
+            (keys.SUBSCRIPTIONS, keys.SUBSCRIPTIONS_VERSION, keys.AUDIT),
+            (name, facts, by, action, disabled or "", MAX_KEPT),
+        )
+        self.spread()
+        return bool(is_there)
+
+    def remove(self, subscription: Subscription, *, by: str) -> None:
+        """Tell it nothing more, and forget it."""
+        gone = subscription.subscription_id
+        self._change(
+            lambda pipeline: pipeline.hdel(keys.SUBSCRIPTIONS, gone),
+            Act(by=by, action="webhook.remove", target=gone, reason=""),
+        )
+
+    def spread(self) -> None:
+        """Say in every shard who is told there; again and again is harmless."""
+        with store_errors():
+            pipeline = self._client.pipeline(transaction=True)
+            pipeline.get(keys.SUBSCRIPTIONS_VERSION)
+            pipeline.hgetall(keys.SUBSCRIPTIONS)
+            version, found = pipeline.execute()
+        if version is None:
+            return  # there never was one
+        by_org: defaultdict[str, list[str]] = defaultdict(list)
+        for each in _parse_all(found):
+            if each.disabled is None:
+                words = ",".join(event.removeprefix("reset.") for event in each.events)
+                by_org[each.org_id].append(f"{each.subscription_id}={words}")
+        told = [part for org_id, them in by_org.items() for part in (org_id, " ".join(them))]
+        arguments: list[Argument] = [int(version), *told]
+        calls = [((keys.subscribed(tag),), arguments) for tag in keys.TAGS]
+        self._scripts.run_many("subscribe", calls)
+
+    def _change(self, change: Callable[[Any], object], act: Act) -> None:
+        with store_errors():
+            pipeline = self._client.pipeline(transaction=True)
+            change(pipeline)
+            pipeline.incr(keys.SUBSCRIPTIONS_VERSION)
+            append(pipeline, act)
+            pipeline.execute()
+        self.spread()
+
+
+def _facts(subscription: Subscription) -> str:
+    return orjson.dumps(
+        {
+            "org": subscription.org_id,
+            "url": subscription.url,
+            "events": subscription.events,
+            "created": int(subscription.created_at.timestamp() * 1000),
+            "secret": subscription.sealed_secret,
+            "disabled": subscription.disabled,
+        }
+    ).decode()
+
+
+def _parse_all(found: dict[str, str]) -> list[Subscription]:
+    every = [_parse(name, text) for name, text in found.items()]
+    return sorted(every, key=lambda each: (each.created_at, each.subscription_id))
+
+
+def _parse(subscription_id: str, text: str) -> Subscription:
+    facts = cast("dict[str, Any]", orjson.loads(text))
+    return Subscription(
+        subscription_id,
+        facts["org"],
+        facts["url"],
+        tuple(facts["events"]),
+        moment(facts["created"]),
+        facts["secret"],
+        facts["disabled"],
+    )

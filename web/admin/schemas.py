@@ -1,0 +1,185 @@
+"""The bodies and answers of the operator's calls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from marshmallow import ValidationError, fields
+from marshmallow.validate import Length, OneOf
+
+from shared.models import DUE_QUEUES
+from shared.store.admin.audit import AuditEntry
+from shared.store.admin.pauses import Pause, Release, Scope
+from shared.store.batches import Batch
+from web.admin.actions import LIMITS, MAX_REASON_CHARACTERS
+from web.admin.alerts import find_alerts
+from web.admin.status import ProviderFigures, QueueView, StatusView
+from web.schemas import EnumValue, WireSchema, format_timestamp
+
+MAX_NAME_CHARACTERS = 200
+MAX_PER_SECOND = 1_000_000
+
+
+class Rate(fields.Field[float]):
+    """So many a second."""
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> float:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not 0 <= value <= MAX_PER_SECOND:
+            raise ValidationError(f"must be a number from 0 to {MAX_PER_SECOND}")
+        return float(value)
+
+
+def a_reason(*, required: bool = True) -> fields.String:
+    """Why a lever is pulled."""
+    return fields.String(
+        required=required, allow_none=not required, validate=Length(max=MAX_REASON_CHARACTERS)
+    )
+
+
+class ReasonSchema(WireSchema):
+    """Why, and nothing else."""
+
+    reason = a_reason()
+
+
+class PauseSchema(ReasonSchema):
+    """What is paused."""
+
+    scope = fields.String(required=True, validate=OneOf([each.value for each in Scope]))
+    name = fields.String(required=True, validate=Length(1, MAX_NAME_CHARACTERS))
+
+
+class ResumeSchema(PauseSchema):
+    """What is resumed, and how fast; 0 and nothing: at once."""
+
+    rate_per_second = Rate(data_key="ratePerSecond", allow_none=True)
+
+
+class ClearLimitSchema(ReasonSchema):
+    """Which limit, and whose."""
+
+    limit = fields.String(required=True, validate=OneOf(LIMITS))
+    id = fields.String(allow_none=True, validate=Length(max=MAX_NAME_CHARACTERS))
+
+
+class ResendSchema(WireSchema):
+    """On which channel; nothing: the same as before."""
+
+    type = EnumValue(allow_none=True)
+    reason = a_reason(required=False)
+
+
+REASON = ReasonSchema()
+PAUSE = PauseSchema()
+RESUME = ResumeSchema()
+CLEAR_LIMIT = ClearLimitSchema()
+RESEND = ResendSchema()
+
+
+def write_pause(pause: Pause) -> dict[str, Any]:
+    """A pause in force."""
+    return {
+        "scope": pause.scope.value,
+        "name": pause.name,
+        "by": pause.by,
+        "reason": pause.reason,
+        "since": format_timestamp(pause.since),
+    }
+
+
+def write_release(release: Release) -> dict[str, Any]:
+    """What is being let go."""
+    return {
+        "scope": release.scope.value,
+        "name": release.name,
+        "by": release.by,
+        "reason": release.reason,
+        "since": format_timestamp(release.since),
+        "ratePerSecond": release.per_second,
+        "moved": release.moved,
+        "tooLate": release.too_late,
+    }
+
+
+def write_entry(entry: AuditEntry) -> dict[str, Any]:
+    """A line of the audit trail."""
+    return {
+        "at": format_timestamp(entry.at),
+        "by": entry.act.by,
+        "action": entry.act.action,
+        "target": entry.act.target,
+        "reason": entry.act.reason,
+    }
+
+
+def write_status(status: StatusView) -> dict[str, Any]:
+    """`due` and `oldestDueSeconds` are names that scripts rely on."""
+    sets = [each for each in status.queues if each.queue in DUE_QUEUES]
+    return {
+        "troubles": find_alerts(status),
+        "due": {each.queue.value: each.depth for each in sets},
+        "dueNow": {each.queue.value: each.due for each in sets},
+        "oldestDueSeconds": round(max(each.oldest_seconds for each in sets), 3),
+        "queues": [_write_queue(each) for each in status.queues],
+        "providers": [_write_provider(each) for each in status.providers],
+        "open": dict(status.open),
+        "reached": dict(status.reached),
+        "completed": status.completed,
+        "hints": {e.queue.value: e.hints for e in status.queues} if status.has_broker else {},
+        "workers": {each.queue.value: each.workers for each in status.queues},
+        "pauses": [write_pause(each) for each in status.pauses],
+        "releases": [write_release(each) for each in status.releases],
+        "batches": [_write_batch(each) for each in status.batches],
+    }
+
+
+def _write_queue(each: QueueView) -> dict[str, Any]:
+    return {
+        "queue": each.queue.value,
+        "depth": each.depth,
+        "due": each.due,
+        "oldestDueSeconds": round(each.oldest_seconds, 3),
+        "inPerMinute": _rounded(each.in_per_minute, 1),
+        "outPerMinute": _rounded(each.out_per_minute, 1),
+        "workers": each.workers,
+        "hints": each.hints,
+        "isPaused": each.pause is not None,
+    }
+
+
+def _write_provider(each: ProviderFigures) -> dict[str, Any]:
+    view, circuit = each.view, each.view.circuit
+    switch = circuit.last_switch
+    return {
+        "provider": view.name,
+        "channel": view.channel.value,
+        "circuit": circuit.state.value,
+        "reason": circuit.reason,
+        "calls": each.calls,
+        "errorRate": _rounded(each.error_rate, 3),
+        "p95Ms": each.p95_ms,
+        "callbacks": each.callbacks,
+        "refusedCallbacks": each.refused_callbacks,
+        "lastCallbackAt": format_timestamp(each.last_callback_at),
+        "weight": view.weight,
+        "isPaused": view.pause is not None,
+        "lastSwitch": {"at": format_timestamp(switch.at), "to": switch.to, "reason": switch.reason}
+        if switch
+        else None,
+    }
+
+
+def _write_batch(batch: Batch) -> dict[str, Any]:
+    return {
+        "batchId": batch.batch_id,
+        "state": batch.state.value,
+        "total": batch.total,
+        "recorded": batch.recorded,
+        "skipped": sum(batch.skipped.values()),
+        "ratePerSecond": batch.rate_per_second,
+    }
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)

@@ -1,0 +1,162 @@
+"""REST of batches: one function per route; the rules stand in web/batches.py."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+from flask import Blueprint, Response, request
+
+from shared.errors import SelectionError
+from shared.models import Queue
+from shared.store.batches import Batch, BatchAction, BatchState
+from shared.store.batches.lists import ListEntry
+from shared.store.history import HistoryFilter
+from web.auth import Authority, authority_of, find_theirs, require_organisation
+from web.batches.progress import Result, list_results, read_progress, write_progress
+from web.batches.schemas import BATCH, BATCH_REASON, read_filter, read_options, read_user_ids
+from web.batches.service import BatchRequest, change_batch, make_batch, start_plan
+from web.batches.uploads import read_entries
+from web.http import credentials, current_services, json_response, request_context
+from web.middleware import read_capped_body, read_pieces
+from web.resets import read_channel
+from web.schemas import read_body
+
+api_batches = Blueprint("api_batches", __name__)
+
+UPLOAD_TYPES = ("application/x-ndjson", "text/plain")
+ACCEPTED = 202
+PLAN_SECONDS = 2.5  # how long an answer waits for the counts of its plan
+POLL_SECONDS = 0.05
+_waiting = threading.BoundedSemaphore(4)  # requests that wait so; fewer than there are threads
+
+
+@api_batches.post("/keyturn/v1/batches")
+def make_batches() -> Response:
+    """Plan a batch, or start one; JSON, or a file of a million lines."""
+    authority = authority_of(current_services(), credentials())
+    options = read_options(request.args)
+    if request.mimetype in UPLOAD_TYPES:
+        return _make(authority, options, read_entries(read_pieces()))
+    fields = options | read_body(read_capped_body(), BATCH)
+    if fields.get("plan_id") is not None:
+        return _start(authority, fields)
+    if fields.get("select") is None:
+        return _make(authority, fields, iter(read_user_ids(fields["user_ids"])))
+    selected = read_filter(fields["select"])
+    if selected.org_id is not None:
+        require_organisation(current_services(), credentials(), selected.org_id)
+    return _make(authority, fields, selected)
+
+
+@api_batches.get("/keyturn/v1/batches/<batch_id>")
+def show_batch(batch_id: str) -> Response:
+    """How a batch stands."""
+    authority = authority_of(current_services(), credentials())
+    return _tell(find_theirs(current_services(), authority, batch_id))
+
+
+@api_batches.post("/keyturn/v1/batches/<batch_id>/_pause")
+def pause_batch(batch_id: str) -> Response:
+    """Send nothing more of a batch until it is resumed."""
+    return _change(batch_id, BatchAction.PAUSE)
+
+
+@api_batches.post("/keyturn/v1/batches/<batch_id>/_resume")
+def resume_batch(batch_id: str) -> Response:
+    """Go on with a paused batch."""
+    return _change(batch_id, BatchAction.RESUME)
+
+
+@api_batches.post("/keyturn/v1/batches/<batch_id>/_cancel")
+def cancel_batch(batch_id: str) -> Response:
+    """End a batch: what was not handed over never will be."""
+    return _change(batch_id, BatchAction.CANCEL)
+
+
+@api_batches.get("/keyturn/v1/batches/<batch_id>/results")
+def show_results(batch_id: str) -> Response:
+    """What became of every user of a batch, a line of JSON each."""
+    authority = authority_of(current_services(), credentials())
+    results = list_results(current_services(), find_theirs(current_services(), authority, batch_id))
+    first = next(results, [])  # a store that is away is told, not cut short
+    return Response(_lines(first, results), mimetype="application/x-ndjson")
+
+
+def _lines(first: list[Result], others: Iterator[list[Result]]) -> Iterator[bytes]:
+    yield from (orjson.dumps(result) + b"\n" for result in first)
+    for results in others:
+        yield b"".join(orjson.dumps(result) + b"\n" for result in results)
+
+
+def _make(
+    authority: Authority, fields: dict[str, Any], selection: HistoryFilter | Iterator[ListEntry]
+) -> Response:
+    is_plan = bool(fields.get("dry_run"))
+    wanted = BatchRequest(
+        selection=selection,
+        channel=read_channel(fields.get("type")),
+        rate_per_second=fields.get("rate_per_second") or 0,
+        reason=fields.get("reason") or "",
+        is_plan=is_plan,
+        idempotency_key=request_context().idempotency_key,
+    )
+    batch = make_batch(current_services(), authority, wanted)
+    told = {"batchId": batch.batch_id, "total": batch.total}
+    if is_plan:
+        progress = write_progress(
+            read_progress(current_services(), _planned(batch)), current_services().settings
+        )
+        told = {"batchId": batch.batch_id, "planId": batch.batch_id, "total": batch.total} | {
+            name: progress[name] for name in ("state", "plan")
+        }
+    return _accepted(told)
+
+
+def _start(authority: Authority, fields: dict[str, Any]) -> Response:
+    if fields.get("dry_run"):
+        raise SelectionError("a plan stands already: start it without dryRun, or read it")
+    batch = start_plan(
+        current_services(),
+        authority,
+        fields["plan_id"],
+        rate=fields.get("rate_per_second"),
+        reason=fields.get("reason") or "",
+    )
+    return _accepted({"batchId": batch.batch_id, "total": batch.total})
+
+
+def _change(batch_id: str, verb: BatchAction) -> Response:
+    authority = authority_of(current_services(), credentials())
+    fields = read_body(read_capped_body(), BATCH_REASON)
+    reason = fields.get("reason") or ""
+    return _tell(change_batch(current_services(), authority, batch_id, verb, reason=reason))
+
+
+def _planned(batch: Batch) -> Batch:
+    """The batch once it is planned, or as it is after a moment; only a few may wait for workers."""
+    if not current_services().dues.workers_seen(Queue.BULK) or not _waiting.acquire(blocking=False):
+        return batch
+    try:
+        until = time.monotonic() + PLAN_SECONDS
+        while batch.state is BatchState.PLANNING and time.monotonic() < until:
+            time.sleep(POLL_SECONDS)
+            batch = current_services().batches.find(batch.batch_id) or batch
+    finally:
+        _waiting.release()
+    return batch
+
+
+def _accepted(told: dict[str, Any]) -> Response:
+    response = json_response(told)
+    response.status_code = ACCEPTED
+    return response
+
+
+def _tell(batch: Batch) -> Response:
+    return json_response(
+        write_progress(read_progress(current_services(), batch), current_services().settings)
+    )

@@ -1,0 +1,182 @@
+"""How a batch stands, in figures and in one sentence that hides no failure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from shared.models import Channel, Status
+from shared.settings import Settings
+from shared.store.batches import Batch, BatchState
+from shared.store.batches.lists import USERS_PER_LIST, ListEntry
+from web.resets import CHANNELS_BY_NAME
+from web.schemas import format_timestamp
+from web.services import WebServices
+
+WELL = (Status.ACCEPTED, Status.DELIVERED)
+MICROS = 1_000_000
+TYPES = {channel: name for name, channel in CHANNELS_BY_NAME.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A batch, and how its resets ended so far."""
+
+    batch: Batch
+    ends: Counter[tuple[Status, str]]
+
+    @property
+    def state(self) -> BatchState:
+        """Finished as soon as everything has ended, though no worker has noted it yet."""
+        batch = self.batch
+        is_over = batch.state is BatchState.RUNNING and batch.is_fed and self.open == 0
+        return BatchState.FINISHED if is_over else batch.state
+
+    @property
+    def open(self) -> int:
+        """Resets that stand in Redis and have not ended."""
+        return max(0, self.batch.recorded - sum(self.ends.values()))
+
+    @property
+    def waiting(self) -> int:
+        """Users who were not looked at yet."""
+        batch = self.batch
+        if batch.state in (BatchState.PLANNING, BatchState.PLANNED):
+            return batch.total
+        return max(0, batch.total - batch.next_list * USERS_PER_LIST - batch.next_place)
+
+    def count(self, *statuses: Status) -> int:
+        """How many ended in one of these."""
+        return sum(number for (status, _), number in self.ends.items() if status in statuses)
+
+    @property
+    def failures(self) -> dict[str, int]:
+        """What went wrong: how many by reason, the most first."""
+        found: Counter[str] = Counter()
+        for (status, reason), number in self.ends.items():
+            if status not in (*WELL, Status.CANCELLED):
+                found[f"{status}: {reason}" if reason else status.value] += number
+        return dict(found.most_common())
+
+    @property
+    def sentence(self) -> str:
+        """How it stands, for people."""
+        begin = f"{self.state.value}{self._how_far()}"
+        failed = sum(self.failures.values())
+        if not failed:
+            return begin
+        names = ", ".join(f"{number} {name}" for name, number in self.failures.items())
+        noun = "failure" if failed == 1 else "failures"
+        return f"{begin} with {failed:,} {noun}: {names}"
+
+    def _how_far(self) -> str:
+        if self.state in (BatchState.RUNNING, BatchState.PAUSED):
+            done = self.batch.total - self.waiting - self.open
+            return f", {done:,} of {self.batch.total:,} done"
+        if self.state is BatchState.CANCELLED and self.open:
+            return f", {self.open:,} still to be taken back"
+        return ""
+
+
+def read_progress(services: WebServices, batch: Batch) -> Progress:
+    """How a batch stands now."""
+    return Progress(batch, services.batches.ends(batch.batch_id))
+
+
+def write_progress(progress: Progress, settings: Settings) -> dict[str, Any]:
+    """A batch as JSON."""
+    batch = progress.batch
+    return {
+        "batchId": batch.batch_id,
+        "state": progress.state.value,
+        "sentence": progress.sentence,
+        "type": TYPES[batch.channel],
+        "reason": batch.reason,
+        "by": batch.by,
+        "ratePerSecond": batch.rate_per_second,
+        "createdAt": format_timestamp(batch.created_at),
+        "startedAt": format_timestamp(batch.started_at),
+        "finishedAt": format_timestamp(batch.finished_at),
+        "total": batch.total,
+        "waiting": progress.waiting,
+        "queued": progress.open,
+        "accepted": progress.count(Status.ACCEPTED),
+        "delivered": progress.count(Status.DELIVERED),
+        "failed": sum(progress.failures.values()),
+        "failures": progress.failures,
+        "cancelled": progress.count(Status.CANCELLED),
+        "skipped": sum(batch.skipped.values()),
+        "skips": dict(sorted(batch.skipped.items())),
+        "plan": write_plan(batch, settings),
+    }
+
+
+def write_plan(batch: Batch, settings: Settings) -> dict[str, Any] | None:
+    """What planning counted; None when the batch was not planned, or not to its end yet."""
+    if not batch.plan or batch.state is BatchState.PLANNING:
+        return None
+    told: dict[str, Any] = {
+        "total": batch.total,
+        "send": batch.plan.get("send", 0),
+        "organisations": _named(batch, "org:"),
+        "languages": _named(batch, "language:"),
+        "channels": {batch.channel.value: batch.plan.get("send", 0)},
+        "skipped": sum(_named(batch, "skip:").values()),
+        "skips": _named(batch, "skip:"),
+    }
+    if batch.channel is Channel.SMS:
+        told["sms"] = {
+            "segments": batch.plan.get("segments", 0),
+            "countries": _named(batch, "country:"),
+            "cost": round(batch.plan.get("cost", 0) / MICROS, 6),
+            "currency": settings.sms_currency,
+            "unpriced": batch.plan.get("unpriced", 0),
+        }
+    return told
+
+
+def _named(batch: Batch, prefix: str) -> dict[str, int]:
+    return {
+        name.removeprefix(prefix): number
+        for name, number in sorted(batch.plan.items())
+        if name.startswith(prefix)
+    }
+
+
+Result = dict[str, str | None]
+
+
+def list_results(services: WebServices, batch: Batch) -> Iterator[list[Result]]:
+    """`userId`, `resetId`, `status`, `reason` of the users of each list in turn."""
+    for number in range(batch.lists):
+        yield _results_of(services, batch, number)
+
+
+def _results_of(services: WebServices, batch: Batch, number: int) -> list[Result]:
+    entries = services.batch_lists.read(batch.list_id, number)
+    skips = services.batch_lists.skips(batch.batch_id, number)
+    ids = [services.batch_resets.reset_id(entry.user_id, batch.batch_id) for entry in entries]
+    ends = services.batch_resets.ends(ids)
+    results = []
+    for place, (entry, reset_id, end) in enumerate(zip(entries, ids, ends, strict=True)):
+        if place in skips:
+            results.append(_result(entry, None, "skipped", skips[place]))
+        elif (number, place) >= (batch.next_list, batch.next_place):
+            results.append(_not_yet(batch, entry))
+        elif end is None:
+            results.append(_result(entry, reset_id, "forgotten", "older than records are kept"))
+        else:
+            results.append(_result(entry, reset_id, end[0].value, end[1] or None))
+    return results
+
+
+def _not_yet(batch: Batch, entry: ListEntry) -> Result:
+    if batch.state is BatchState.CANCELLED:
+        return _result(entry, None, Status.CANCELLED.value, "batch_cancelled")
+    return _result(entry, None, "waiting", None)
+
+
+def _result(entry: ListEntry, reset_id: str | None, status: str, reason: str | None) -> Result:
+    return {"userId": entry.user_id, "resetId": reset_id, "status": status, "reason": reason}

@@ -1,0 +1,60 @@
+"""`keyturn …`: the command line. Exit status 0: done, 1: refused with the reason, 2: wrong use."""
+
+from __future__ import annotations
+
+import click
+
+from web import up
+from web.cli import admin, batches, providers, resets, suppressions, tokens, users, webhooks
+from web.cli import admin as cli_admin
+from web.cli import resets as cli_resets
+from web.cli.support import tell_failures
+
+# A further command is one line here.
+COMMANDS: tuple[click.Command, ...] = (
+    up.up,
+    users.org,
+    users.user,
+    tokens.token,
+    cli_resets.reset,
+    resets.explain,
+    cli_admin.status,
+    suppressions.suppression,
+    webhooks.webhook,
+    providers.provider,
+    admin.pause,
+    admin.resume,
+    admin.limit,
+    admin.audit,
+    batches.batch,
+)
+
+
+class KeyturnGroup(click.Group):
+    """The group of all commands: what goes wrong in any of them becomes one sentence."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command that was asked for."""
+        with tell_failures():
+            return super().invoke(ctx)
+
+
+@click.group(cls=KeyturnGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="keyturn", message="%(package)s %(version)s")
+def keyturn() -> None:
+    """Password resets that are never lost and can always be explained."""
+
+
+for command in COMMANDS:
+    keyturn.add_command(command)
+for command in cli_resets.COMMANDS:
+    cli_resets.reset.add_command(command)
+
+
+def main() -> None:
+    """The console entry."""
+    keyturn(prog_name="keyturn")
+
+
+if __name__ == "__main__":
+    main()

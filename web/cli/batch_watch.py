@@ -1,0 +1,122 @@
+"""`keyturn batch watch`: a bar, the rate, the time left, and what went wrong."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+
+import click
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from shared.store.batches import Batch, BatchState
+from shared.store.batches.lists import USERS_PER_LIST
+from web.auth import at_this_machine, find_theirs
+from web.batches.progress import Progress, read_progress, write_progress
+from web.cli.support import json_option, open_services, print_json
+from web.services import WebServices
+
+EVERY_SECONDS = 0.5
+PATIENCE_SECONDS = 10.0  # before it is said that no worker plans
+RATE_SECONDS = 10.0  # over which the rate is taken
+now = time.monotonic
+OVER = (BatchState.FINISHED, BatchState.CANCELLED, BatchState.PLANNED)
+
+
+class RateEstimator:
+    """How many a second were done lately."""
+
+    def __init__(self) -> None:
+        """Nothing is known yet."""
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def note(self, done: int) -> float:
+        """So many were done by now; gives the rate."""
+        at = now()
+        self._seen.append((at, done))
+        while at - self._seen[0][0] > RATE_SECONDS:
+            self._seen.popleft()
+        since, before = self._seen[0]
+        return (done - before) / (at - since) if at > since else 0.0
+
+
+@click.command("watch")
+@click.argument("batch_id", metavar="ID")
+@json_option
+def watch(batch_id: str, *, as_json: bool) -> None:
+    """Watch a batch until it has ended; Ctrl-C stops watching, not the batch."""
+    with open_services() as services:
+        progress = _follow(services, batch_id, is_quiet=as_json)
+        if as_json:
+            print_json(write_progress(progress, services.settings))
+        elif not sys.stdout.isatty():
+            click.echo(progress.sentence)
+
+
+def wait_for_plan(services: WebServices, batch: Batch, *, is_quiet: bool) -> Batch:
+    """The batch once it is planned; says so when nobody plans it."""
+    console, since = Console(stderr=True, quiet=is_quiet), time.monotonic()
+    warned = False
+    with console.status("planning") as status:
+        while batch.state is BatchState.PLANNING:
+            time.sleep(EVERY_SECONDS / 5)
+            batch = services.batches.find(batch.batch_id) or batch
+            looked = batch.next_list * USERS_PER_LIST + batch.next_place
+            status.update(f"planning: {looked:,} of {batch.total:,}")
+            if not warned and not looked and time.monotonic() - since > PATIENCE_SECONDS:
+                click.echo("No bulk worker plans it yet; is one running?", err=True)
+                warned = True
+    return batch
+
+
+def _follow(services: WebServices, batch_id: str, *, is_quiet: bool) -> Progress:
+    pace, is_shown = RateEstimator(), sys.stdout.isatty() and not is_quiet
+    console, told = Console(file=sys.stdout, quiet=not is_shown), ""
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            found = find_theirs(services, at_this_machine("watch"), batch_id)
+            progress = read_progress(services, found)
+            rate = pace.note(_done(progress))
+            live.update(draw(progress, rate), refresh=True)
+            if progress.state in OVER and not progress.open:
+                return progress
+            if not is_shown and not is_quiet and progress.sentence != told:
+                told = progress.sentence
+                click.echo(told)
+            time.sleep(EVERY_SECONDS)
+
+
+def _done(progress: Progress) -> int:
+    return progress.batch.total - progress.waiting - progress.open
+
+
+def draw(progress: Progress, rate: float) -> Table:
+    """The bar with its figures, the sentence, and who was skipped."""
+    done, total = _done(progress), progress.batch.total
+    line = Table.grid(padding=(0, 1))
+    line.add_row(
+        ProgressBar(total=total, completed=done, width=40),
+        Text(f"{done:,}/{total:,}"),
+        Text(f"{rate:,.0f}/s"),
+        Text(_left(total - done, rate)),
+    )
+    page = Table.grid()
+    page.add_row(line)
+    page.add_row(Text(progress.sentence, style="red" if progress.failures else ""))
+    for why, number in sorted(progress.batch.skipped.items()):
+        page.add_row(Text(f"  skipped, {why}: {number:,}", style="dim"))
+    return page
+
+
+def _left(number: int, rate: float) -> str:
+    if not number:
+        return "done"
+    if rate <= 0:
+        return "-"
+    minutes, seconds = divmod(round(number / rate), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02} left"

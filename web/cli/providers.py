@@ -1,0 +1,164 @@
+"""`keyturn provider`: how each stands, and its levers; each change says who made it and why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from shared.models import Outcome
+from shared.store.admin.circuits import CircuitState, Switch
+from shared.store.admin.pauses import Scope
+from web.admin import actions, providers
+from web.admin.providers import ProviderView
+from web.cli.admin import reason_option, why
+from web.cli.support import (
+    CommandRefusedError,
+    json_option,
+    open_services,
+    print_facts,
+    print_json,
+    print_table,
+)
+from web.cli.suppressions import by_option, read_recipient
+from web.explain.wording import SWITCHES, at
+
+SELDOM = ("tried again", "weight", "paused", "last switch")
+
+
+@click.group()
+def provider() -> None:
+    """Who carries the messages."""
+
+
+@provider.command("list")
+@json_option
+def list_providers(*, as_json: bool) -> None:
+    """List them in order: is it called, how many of its calls fail, who paused it and why."""
+    with open_services() as services:
+        views = providers.load_providers(services)
+    if as_json:
+        print_json([tell(view) for view in views])
+        return
+    print_table([_row(view) for view in views], nothing="No provider is configured.", seldom=SELDOM)
+
+
+@provider.command("pause")
+@click.argument("name")
+@reason_option
+@by_option
+@json_option
+def pause_provider(name: str, reason: str, by: str, *, as_json: bool) -> None:
+    """Hand nothing to a provider; the next of its channel carries the messages."""
+    with open_services() as services:
+        is_new = actions.pause(services, Scope.PROVIDER, name, why(by, reason))
+    facts = {"provider": name, "by": by, "reason": reason, "wasPaused": not is_new}
+    print_json(facts) if as_json else print_facts(facts)
+
+
+@provider.command("resume")
+@click.argument("name")
+@reason_option
+@by_option
+@json_option
+def resume_provider(name: str, reason: str, by: str, *, as_json: bool) -> None:
+    """Hand messages to a provider again; one that was left alone may be tried at once."""
+    with open_services() as services:
+        if not providers.resume(services, name, why(by, reason)):
+            raise CommandRefusedError(f"{name} is neither paused nor left alone")
+    facts = {"provider": name, "by": by, "reason": reason}
+    print_json(facts) if as_json else print_facts(facts)
+
+
+@provider.command("weight")
+@click.argument("name")
+@click.argument("percent", type=click.IntRange(0, 100), required=False)
+@click.option("--clear", is_flag=True, help="Back to its place in the list.")
+@reason_option
+@by_option
+@json_option
+def weigh_provider(
+    name: str, percent: int | None, reason: str, by: str, *, clear: bool, as_json: bool
+) -> None:
+    """Give a provider so many in a hundred first attempts; the rest goes by the list."""
+    if clear == (percent is not None):
+        raise click.UsageError("give a PERCENT from 0 to 100, or --clear")
+    given = why(by, reason)
+    with open_services() as services:
+        providers.check_provider(services, name)
+        if percent is not None:
+            services.weights.set(name, percent, by=given.by, reason=given.reason)
+        elif not services.weights.clear(name, by=given.by, reason=given.reason):
+            raise CommandRefusedError(f"{name} has no weight")
+    facts = {"provider": name, "weight": percent, "by": by, "reason": reason}
+    print_json(facts) if as_json else print_facts(facts)
+
+
+@provider.command("test")
+@click.argument("name")
+@click.option("--to", "address", required=True, metavar="ADDRESS", help="Who gets the message.")
+@click.option("--language", default="en", show_default=True, help="Of the message.")
+@by_option
+@json_option
+def try_provider(name: str, address: str, language: str, by: str, *, as_json: bool) -> None:
+    """Hand one test message to a provider now, whatever its circuit, and say what came of it."""
+    recipient = read_recipient(address)
+    with open_services() as services:
+        result = providers.send_test(services, name, recipient, language=language, by=by)
+    facts = {
+        "provider": name,
+        "recipient": recipient.masked,
+        "outcome": result.outcome.value,
+        "reason": result.reason,
+        "detail": result.detail,
+        "providerMessageId": result.provider_message_id,
+        "durationMs": result.duration_ms,
+    }
+    print_json(facts) if as_json else print_facts(facts)
+    if result.outcome is not Outcome.ACCEPTED:
+        raise CommandRefusedError(f"{name} did not take it: {result.detail}")
+
+
+def tell(view: ProviderView) -> dict[str, Any]:
+    """A provider as programs read it."""
+    circuit, pause, switch = view.circuit, view.pause, view.circuit.last_switch
+    return {
+        "provider": view.name,
+        "channel": view.channel.value,
+        "order": view.place,
+        "state": circuit.state.value,
+        "reason": circuit.reason,
+        "openedAt": circuit.opened_at,
+        "waitSeconds": round(circuit.wait_seconds, 1),
+        "triesIn30Seconds": circuit.tries,
+        "errorRate": round(circuit.error_rate, 3),
+        "weight": view.weight,
+        "paused": {"by": pause.by, "reason": pause.reason, "since": pause.since} if pause else None,
+        "lastSwitch": {"to": switch.to, "reason": switch.reason, "at": switch.at}
+        if switch
+        else None,
+    }
+
+
+def _row(view: ProviderView) -> dict[str, Any]:
+    told = tell(view)
+    opened = f"{told['state']} ({told['reason']})" if told["reason"] else told["state"]
+    circuit, pause = view.circuit, view.pause
+    is_open = circuit.state is CircuitState.OPEN
+    return {
+        "channel": told["channel"],
+        "order": told["order"],
+        "provider": told["provider"],
+        "circuit": opened,
+        "tried again": f"in {circuit.wait_seconds:.0f} s" if is_open else None,
+        "errors in 30 s": f"{circuit.error_rate:.0%} of {circuit.tries}" if circuit.tries else None,
+        "weight": told["weight"],
+        "paused": f"by {pause.by}: {pause.reason}" if pause else None,
+        "last switch": _switch(circuit.last_switch),
+    }
+
+
+def _switch(switch: Switch | None) -> str | None:
+    if switch is None:
+        return None
+    return f"to {switch.to} ({SWITCHES.get(switch.reason, switch.reason)}) {at(switch.at)}"

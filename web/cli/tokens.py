@@ -1,0 +1,160 @@
+"""`keyturn token …`: personal access tokens of callers."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from typing import Any
+
+import click
+
+from shared import validation
+from shared.settings import Settings
+from shared.store import keys
+from shared.store.callers import Grants, Token
+from web.auth import unknown_roles
+from web.cli.support import CommandRefusedError, json_option, print_json, print_table
+from web.cli.users import open_people, read_value
+
+UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+LONGEST_SECONDS = 36_500 * UNIT_SECONDS["d"]
+
+
+@click.group()
+def token() -> None:
+    """Tokens of callers."""
+
+
+@token.command("add")
+@click.option("--org", "org_id", required=True, metavar="ID", help="The caller's organisation.")
+@click.option("--role", required=True, help="Its role there.")
+@click.option("--instance", is_flag=True, help="The role holds in every organisation.")
+@click.option("--member", "members", multiple=True, metavar="ORG=ROLE",
+              help="A role in another organisation; may be repeated.")  # fmt: skip
+@click.option("--user", "user_id", metavar="ID", help="The user who the caller is.")
+@click.option("--expires", metavar="90d", help="After how long it ends: s, m, h or d.")
+@json_option
+def add_token(
+    *,
+    org_id: str,
+    role: str,
+    instance: bool,
+    members: tuple[str, ...],
+    user_id: str | None,
+    expires: str | None,
+    as_json: bool,
+) -> None:
+    """Make a token and print it, this once."""
+    people = open_people()
+    grants = _read_grants(org_id, role, members, is_instance_wide=instance)
+    _refuse_unknown_roles(grants, people.settings)
+    made, record = people.callers.create_token(
+        org_id,
+        grants,
+        user_id=None if user_id is None else read_value("--user", validation.identity, user_id),
+        lifetime_seconds=None if expires is None else read_duration(expires),
+    )
+    if as_json:
+        print_json({"token": made, "tokenId": record.token_id})
+    else:
+        click.echo(made)
+        click.echo(f"This is token {record.token_id}; it is not shown again.", err=True)
+
+
+@token.command("list")
+@json_option
+def list_tokens(*, as_json: bool) -> None:
+    """List all tokens, without the tokens themselves."""
+    callers = open_people().callers
+    now, tokens = callers.now(), callers.list_tokens()
+    if as_json:
+        print_json([_facts(each) | {"state": each.state(now)} for each in tokens])
+    else:
+        rows = [_row(each) | {"state": each.state(now)} for each in tokens]
+        print_table(rows, nothing="There are no tokens; make one with `keyturn token add`.")
+
+
+@token.command("revoke")
+@click.argument("token_id", metavar="ID")
+@json_option
+def revoke_token(token_id: str, *, as_json: bool) -> None:
+    """Make a token useless from now on."""
+    if token_id.startswith(keys.TOKEN_PREFIX):
+        raise CommandRefusedError("that is a token; its id is what `keyturn token list` shows")
+    if not open_people().callers.revoke_token(token_id):
+        raise CommandRefusedError("there is no token by that id; `keyturn token list` shows them")
+    if as_json:
+        print_json({"tokenId": token_id, "revoked": True})
+    else:
+        click.echo(f"{token_id} is revoked")
+
+
+def read_duration(text: str) -> int:
+    """The seconds of `90d`, `12h`, `30m` or `45s`.
+
+    Raises:
+        RefusedError: it is none of these, or longer than a hundred years.
+    """
+    match = re.fullmatch(r"([0-9]{1,12})([smhd])", text)
+    seconds = int(match[1]) * UNIT_SECONDS[match[2]] if match else 0
+    if not 1 <= seconds <= LONGEST_SECONDS:
+        raise CommandRefusedError("--expires must look like 90d, 12h, 30m or 45s, at most 36500d")
+    return seconds
+
+
+def _read_grants(
+    org_id: str, role: str, members: tuple[str, ...], *, is_instance_wide: bool
+) -> Grants:
+    org_roles: defaultdict[str, set[str]] = defaultdict(set)
+    if not is_instance_wide:
+        org_roles[org_id].add(role)
+    for member in members:
+        member_org, equals, member_role = member.rpartition("=")
+        if not equals:
+            raise CommandRefusedError("--member must look like ORG=ROLE")
+        org_roles[member_org].add(member_role)
+    return Grants(
+        frozenset({role}) if is_instance_wide else frozenset(),
+        {each: frozenset(roles) for each, roles in org_roles.items()},
+    )
+
+
+def _refuse_unknown_roles(grants: Grants, settings: Settings) -> None:
+    unknown = unknown_roles(grants.roles, settings)
+    if unknown:
+        raise CommandRefusedError(
+            f"unknown role {', '.join(unknown)}; ZITADEL's names are known, such as ORG_OWNER or "
+            "IAM_USER_MANAGER, and those in KEYTURN_ROLE_PERMISSIONS"
+        )
+
+
+def _facts(each: Token) -> dict[str, Any]:
+    return {
+        "tokenId": each.token_id,
+        "orgId": each.org_id,
+        "userId": each.user_id,
+        "instanceRoles": sorted(each.grants.instance_roles),
+        "orgRoles": {org_id: sorted(roles) for org_id, roles in each.grants.org_roles.items()},
+        "createdAt": each.created_at,
+        "expiresAt": each.expires_at,
+        "revokedAt": each.revoked_at,
+        "lastUsedAt": each.last_used_at,
+    }
+
+
+def _row(each: Token) -> dict[str, Any]:
+    everywhere = [f"{role} everywhere" for role in sorted(each.grants.instance_roles)]
+    somewhere = [
+        f"{role} in {org_id}"
+        for org_id, roles in sorted(each.grants.org_roles.items())
+        for role in sorted(roles)
+    ]
+    return {
+        "token": each.token_id,
+        "organisation": each.org_id,
+        "user": each.user_id,
+        "roles": everywhere + somewhere,
+        "created": each.created_at,
+        "ends": each.expires_at,
+        "last used": each.last_used_at,
+    }

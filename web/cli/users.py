@@ -1,0 +1,170 @@
+"""`keyturn org …` and `keyturn user …`: organisations, and the users of the built-in directory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import IO, Any
+
+import click
+
+from shared import validation
+from shared.directories.redis import RedisDirectory
+from shared.directories.user_import import LINE_BYTES
+from shared.models import Channel, Organisation, Recipient, User
+from shared.settings import Settings, load_settings
+from shared.store.callers import CallerStore
+from shared.store.digests import Digests
+from shared.wiring import connect_store
+from web.cli.support import CommandRefusedError, json_option, print_facts, print_json, print_table
+
+NAME_CHARACTERS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """What the commands about people work on."""
+
+    settings: Settings
+    callers: CallerStore
+    directory: RedisDirectory
+
+
+def open_people() -> People:
+    """The people of the installation that the environment describes."""
+    settings = load_settings(os.environ)
+    client = connect_store(settings)
+    digests = Digests(client, settings.secret_keys)
+    return People(settings, CallerStore(client, digests), RedisDirectory(client, digests))
+
+
+def read_value(name: str, read: Callable[[str], str], text: str) -> str:
+    """A value as `read` gives it.
+
+    Raises:
+        RefusedError: `read` does not take it; exit status 1.
+    """
+    try:
+        return read(text)
+    except ValueError as error:
+        raise CommandRefusedError(f"{name} {error}") from error
+
+
+@click.group()
+def org() -> None:
+    """Organisations."""
+
+
+@org.command("add")
+@click.argument("org_id", metavar="ID")
+@click.option("--name", required=True, help="Its name, as messages show it.")
+@click.option("--language", metavar="TAG", help="Of its users without one; '' for none.")
+@click.option("--link-host", "link_hosts", multiple=True, metavar="HOST",
+              help="A host that links may lead to; may be repeated; '' for none.")  # fmt: skip
+@json_option
+def add_organisation(
+    org_id: str, name: str, language: str | None, link_hosts: tuple[str, ...], *, as_json: bool
+) -> None:
+    """Add an organisation, or update it: what is not given stays."""
+    callers = open_people().callers
+    org_id = read_value("ID", validation.identity, org_id)
+    known = callers.find_organisation(org_id) or Organisation(org_id, name)
+    organisation = Organisation(
+        org_id=org_id,
+        name=read_value("--name", _organisation_name, name),
+        language=known.language if language is None else _read_language(language),
+        link_hosts=_read_hosts(link_hosts) if link_hosts else known.link_hosts,
+    )
+    callers.save_organisation(organisation)
+    facts = _organisation_facts(organisation)
+    print_json(facts) if as_json else print_facts(facts)
+
+
+@org.command("list")
+@json_option
+def list_organisations(*, as_json: bool) -> None:
+    """List all organisations."""
+    rows = [_organisation_facts(each) for each in open_people().callers.list_organisations()]
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(rows, nothing="There are no organisations; add one with `keyturn org add`.")
+
+
+@click.group()
+def user() -> None:
+    """Users of the built-in directory."""
+
+
+@user.command("import")
+@click.argument("file", type=click.File("rb"))
+@json_option
+def import_users(file: IO[bytes], *, as_json: bool) -> None:
+    """Add or update users from JSON Lines (- for standard input): all of them, or none."""
+    lines = iter(lambda: file.readline(LINE_BYTES + 1), b"")
+    report = open_people().directory.import_users(lines)
+    if as_json:
+        print_json({"imported": report.imported, "updated": report.updated})
+    else:
+        click.echo(f"{report.imported} imported, {report.updated} updated")
+
+
+@user.command("show")
+@click.argument("user_id", metavar="ID")
+@json_option
+def show_user(user_id: str, *, as_json: bool) -> None:
+    """Show a user, addresses masked."""
+    found = open_people().directory.find_user(user_id)
+    if found is None:
+        raise CommandRefusedError("there is no user by that id")
+    facts = _user_facts(found)
+    print_json(facts) if as_json else print_facts(facts)
+
+
+def _organisation_name(text: str) -> str:
+    if not 1 <= len(text.strip()) <= NAME_CHARACTERS or not text.isprintable():
+        raise ValueError(f"must be one line of 1 to {NAME_CHARACTERS} characters")
+    return text.strip()
+
+
+def _read_language(text: str) -> str | None:
+    return read_value("--language", validation.language, text) if text else None
+
+
+def _read_hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
+    read = (read_value("--link-host", validation.link_host, host) for host in hosts if host)
+    return tuple(dict.fromkeys(read))
+
+
+def _organisation_facts(organisation: Organisation) -> dict[str, Any]:
+    return {
+        "orgId": organisation.org_id,
+        "name": organisation.name,
+        "language": organisation.language,
+        "linkHosts": list(organisation.link_hosts),
+    }
+
+
+def _user_facts(found: User) -> dict[str, Any]:
+    return {
+        "userId": found.user_id,
+        "orgId": found.org_id,
+        "state": found.state.value,
+        "kind": found.kind.value,
+        "userName": _masked_name(found.user_name),
+        "displayName": _masked_name(found.display_name),
+        "language": found.language,
+        "email": found.email and found.email.masked,
+        "emailVerified": bool(found.email and found.email.is_verified),
+        "phone": found.phone and found.phone.masked,
+        "phoneVerified": bool(found.phone and found.phone.is_verified),
+        "changeRequired": found.must_change_password,
+    }
+
+
+def _masked_name(name: str) -> str:
+    """Many a login name is an address."""
+    if "@" in name:
+        return Recipient(Channel.EMAIL, name).masked
+    return Recipient(Channel.SMS, name).masked if name.startswith("+") else name

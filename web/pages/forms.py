@@ -1,0 +1,124 @@
+"""What a person filled in, and the token that shows the form was ours.
+
+There are no cookies, so there is no session to steal or to ride on: what a foreign site could want
+is to have a visitor post a form whose code it knows itself. The token is signed, speaks of one user
+and lives for two hours. A browser that says where a form came from (`Sec-Fetch-Site`) is believed
+as well. `Origin` is not looked at: under `no-referrer` browsers send `null` even for our own form.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl
+
+from flask import request
+
+from shared.codes import CODE_CHARACTERS, CodeBook, normalise
+from shared.errors import InvalidRequestError
+from web.middleware import read_capped_body
+from web.pages.enumeration import RESET_HANDLE
+
+TOKEN_PURPOSE = "page"  # noqa: S105 - what is signed, not a secret
+TOKEN_LIFETIME_MINUTES = 120
+CLOCK_SKEW_MINUTES = 2  # between our own machines
+FORM_TYPE = "application/x-www-form-urlencoded"
+OWN_SITES = ("same-origin", "none")
+MAX_FIELDS = 20
+MAX_SHOWN_CHARACTERS = 60  # of a typed code: more is no code, and the page need not repeat it
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """The fields of the form by the names of the wire, in our words."""
+
+    handle: str = ""  # userID: a user id, or `r/` and a reset id
+    org_id: str = ""
+    code: str = field(default="", repr=False)
+    language: str = ""
+    token: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+    repeat: str = field(default="", repr=False)
+
+    @property
+    def shown_code(self) -> str:
+        """The typed code as the form repeats it."""
+        return self.code[:MAX_SHOWN_CHARACTERS]
+
+    @property
+    def has_whole_code(self) -> bool:
+        """True when the code has the length of a code."""
+        return len(normalise(self.code)) == CODE_CHARACTERS
+
+    @property
+    def user_id(self) -> str:
+        """The user id where the page knows one."""
+        return "" if self.handle.startswith(RESET_HANDLE) else self.handle
+
+
+def read_link() -> Filled:
+    """What a link carries."""
+    return _fill(request.args.to_dict())
+
+
+def read_short_link(reset_id: str, code: str) -> Filled:
+    """What a short link carries; nothing is looked up until a form comes back."""
+    return Filled(handle=RESET_HANDLE + reset_id, code=code, language=request.args.get("lang", ""))
+
+
+def read_form() -> Filled:
+    """What was posted; nothing where it is no form.
+
+    Raises:
+        BodyTooLargeError: more than 64 KiB.
+        InvalidRequestError: it is no UTF-8, or has too many fields.
+    """
+    body = read_capped_body()
+    if request.mimetype != FORM_TYPE:
+        return Filled()
+    try:
+        pairs = parse_qsl(
+            body.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS
+        )
+    except ValueError as error:
+        raise InvalidRequestError("the form cannot be read") from error
+    return _fill(dict(pairs))
+
+
+def make_token(codes: CodeBook, handle: str) -> str:
+    """A token for the form of one user, as of this minute."""
+    minute = _minute()
+    return f"{minute}.{codes.sign(TOKEN_PURPOSE, _token_text(handle, minute))}"
+
+
+def is_own_form(codes: CodeBook, filled: Filled) -> bool:
+    """True when the form was made by us, for this user, lately, and was sent from our own page."""
+    if request.headers.get("Sec-Fetch-Site", "none") not in OWN_SITES:
+        return False
+    minute, _, signature = filled.token.partition(".")
+    if not (minute.isascii() and minute.isdigit() and len(minute) <= len(str(_minute()))):
+        return False
+    age_minutes = _minute() - int(minute)
+    is_fresh = -CLOCK_SKEW_MINUTES <= age_minutes <= TOKEN_LIFETIME_MINUTES
+    text = _token_text(filled.handle, int(minute))
+    return codes.verifies(TOKEN_PURPOSE, text, signature) and is_fresh
+
+
+def _token_text(handle: str, minute: int) -> str:
+    return f"{handle}\0{minute}"
+
+
+def _minute() -> int:
+    return int(time.time() // 60)
+
+
+def _fill(fields: dict[str, str]) -> Filled:
+    return Filled(
+        handle=fields.get("userID", ""),
+        org_id=fields.get("orgID", ""),
+        code=fields.get("code", ""),
+        language=fields.get("lang", ""),
+        token=fields.get("csrfToken", ""),
+        password=fields.get("password", ""),
+        repeat=fields.get("passwordConfirm", ""),
+    )

@@ -1,0 +1,116 @@
+"""The reset page: opening it changes nothing; only the form with a new password uses a code.
+
+What a page says and how soon tells nobody whether a user, a reset or a code exists: a link is not
+looked up until its form comes back (web/page_forms.py has the anti-forgery token, web/strangers.py
+what is done for users who do not exist, web/pace.py the pace).
+"""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, current_app
+from flask.blueprints import BlueprintSetupState
+
+from shared.errors import CallerError, InvalidRequestError
+from web.http import current_services
+from web.pages.enumeration import UniformDelay, change_password, send_fresh
+from web.pages.errors import answer_refusal, show_fault
+from web.pages.forms import Filled, is_own_form, read_form, read_link, read_short_link
+from web.pages.rendering import Complaint, PageNotice, show_form, show_notice
+
+pages = Blueprint("pages", __name__, template_folder="templates")
+
+PACE = "keyturn.pace"
+INCOMPLETE = PageNotice("unknown_heading", "open_again", 200)
+INCOMPLETE_FORM = PageNotice("unknown_heading", "open_again", 400)
+DONE = PageNotice("done_heading", "done", 200, is_good=True)
+FRESH = PageNotice("fresh_heading", "fresh", 200, is_good=True)
+FRESH_AGAIN = PageNotice("fresh_label", "form_too_old_fresh", 400, has_fresh_button=True)
+TOO_OLD = Complaint("form_too_old", field="password")
+DIFFER = Complaint("differ", field="password")
+
+
+@pages.get("/ui/password/reset")
+def open_page() -> Response:
+    """The form a link leads to."""
+    return _open(read_link())
+
+
+@pages.get("/r/<reset_id>/<code>")
+def open_short_link(reset_id: str, code: str) -> Response:
+    """The form the link of an SMS leads to."""
+    return _open(read_short_link(reset_id, code))
+
+
+@pages.post("/ui/password/reset")
+def save_password() -> Response:
+    """Change the password: the only thing that uses a code."""
+    filled = read_form()
+    if not is_own_form(current_services().codes, filled):
+        return _show_form_again(filled, TOO_OLD)
+    if not filled.handle:
+        return show_notice(current_services(), filled, INCOMPLETE_FORM)
+    if filled.password != filled.repeat:
+        return show_form(current_services(), filled, DIFFER)
+    return _complete(filled)
+
+
+@pages.post("/ui/password/reset/fresh")
+def ask_for_fresh_message() -> Response:
+    """The button for a fresh message: one answer for everybody."""
+    filled = read_form()
+    if not filled.handle:
+        return show_notice(current_services(), filled, INCOMPLETE_FORM)
+    if not is_own_form(current_services().codes, filled):
+        return show_notice(current_services(), filled, FRESH_AGAIN)
+    try:
+        _pace().even(
+            lambda: send_fresh(current_services(), handle=filled.handle, typed_code=filled.code)
+        )
+    except CallerError as error:
+        return answer_refusal(current_services(), filled, error, may_show_form=False)
+    return show_notice(current_services(), filled, FRESH)
+
+
+@pages.record
+def _set_up_pages(state: BlueprintSetupState) -> None:
+    """Leave a quarter of the threads to everybody else, however many pages wait."""
+    threads = state.app.extensions["keyturn"].settings.web_threads
+    state.app.extensions[PACE] = UniformDelay(places=max(1, threads * 3 // 4))
+    state.app.jinja_env.trim_blocks = state.app.jinja_env.lstrip_blocks = True
+
+
+@pages.errorhandler(InvalidRequestError)
+def _refuse_body(error: InvalidRequestError) -> Response:
+    return show_fault(current_services(), error)
+
+
+def _open(filled: Filled) -> Response:
+    if not filled.handle:
+        return show_notice(current_services(), filled, INCOMPLETE)
+    return show_form(current_services(), filled)
+
+
+def _show_form_again(filled: Filled, complaint: Complaint) -> Response:
+    if not filled.handle:
+        return show_notice(current_services(), filled, INCOMPLETE_FORM)
+    return show_form(current_services(), filled, complaint)
+
+
+def _complete(filled: Filled) -> Response:
+    try:
+        completed = _pace().even_refusals(
+            lambda: change_password(
+                current_services(),
+                handle=filled.handle,
+                typed_code=filled.code,
+                new_password=filled.password,
+            )
+        )
+    except CallerError as error:
+        return answer_refusal(current_services(), filled, error)
+    return show_notice(current_services(), filled, DONE, language=completed.language)
+
+
+def _pace() -> UniformDelay:
+    pace: UniformDelay = current_app.extensions[PACE]
+    return pace

@@ -1,0 +1,31 @@
+"""What the web side adds to the services: who the caller is, and how providers call back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+from shared.providers.callbacks import CallbackReader
+from shared.providers.registry import open_readers
+from shared.wiring import Services
+from web.auth import Authenticator
+from web.oidc import open_issuer
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebServices(Services):
+    """The services as the faces use them."""
+
+    auth: Authenticator
+    callbacks: Mapping[str, CallbackReader]  # by the last word of their path
+
+
+def build_web_services(services: Services) -> WebServices:
+    """The services, and who may use them."""
+    parts = {part.name: getattr(services, part.name) for part in fields(Services)}
+    issuer = open_issuer(services.settings)
+    return WebServices(
+        **parts,
+        auth=Authenticator(services.callers, services.settings, issuer=issuer),
+        callbacks=open_readers(services.settings),
+    )

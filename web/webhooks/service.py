@@ -1,0 +1,123 @@
+"""The use cases of subscriptions, for the command line and the API."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from shared.errors import (
+    InvalidRequestError,
+    NotFoundError,
+    OrganisationUnknownError,
+    SubscriberUrlError,
+    TooManySubscriptionsError,
+)
+from shared.store.admin.audit import Act
+from shared.store.webhooks.subscriptions import EVENTS, Subscription
+from shared.webhooks import Reply, Subscribers, body_of_test, read_url
+from web.auth import Credentials, by_token
+from web.services import WebServices
+
+MAX_OF_AN_ORGANISATION = 20
+
+
+def add_subscription(
+    services: WebServices, org_id: str, url: str, events: Sequence[str], *, by: str
+) -> tuple[str, Subscription]:
+    """A new subscription and its secret, which is not shown again; no events means all.
+
+    Raises:
+        OrganisationUnknownError: there is no such organisation.
+        InvalidRequestError: there is no such event.
+        SubscriberUrlError: nothing may be sent to the URL.
+        TooManySubscriptionsError: the organisation has enough.
+    """
+    if not services.callers.organisation_exists(org_id):
+        raise OrganisationUnknownError(f"Organisation {org_id} doesn't exist")
+    unknown = sorted(set(events) - set(EVENTS))
+    if unknown:
+        raise InvalidRequestError(f"unknown event {unknown[0]!r}; there are {', '.join(EVENTS)}")
+    try:
+        url = read_url(url, allow_private=services.settings.webhook_allow_private)
+    except ValueError as error:
+        raise SubscriberUrlError(f"The URL {error}") from error
+    if len(list_subscriptions(services, org_id)) >= MAX_OF_AN_ORGANISATION:
+        raise TooManySubscriptionsError
+    wanted = tuple(event for event in EVENTS if event in events or not events)
+    return services.subscriptions.add(org_id, url, wanted, by=by)
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionActor:
+    """In which organisation somebody asks, and how the audit trail names them."""
+
+    org_id: str
+    by: str
+
+
+def authorize_subscriptions(
+    services: WebServices, credentials: Credentials, permission: str
+) -> SubscriptionActor:
+    """The organisation in force, when the caller has the permission there.
+
+    Raises:
+        UnauthenticatedError, OrganisationUnknownError, MembershipMissingError,
+        PermissionDeniedError.
+    """
+    caller = services.auth.authenticate(credentials.authorization)
+    org_id = services.auth.organisation_in_force(caller, credentials.org_id).org_id
+    services.auth.require(caller, org_id, permission)
+    return SubscriptionActor(org_id, by_token(caller))
+
+
+def list_subscriptions(services: WebServices, org_id: str | None = None) -> list[Subscription]:
+    """Those of an organisation, or all."""
+    every = services.subscriptions.all()
+    return [each for each in every if org_id is None or each.org_id == org_id]
+
+
+def find_subscription(
+    services: WebServices, subscription_id: str, *, org_id: str | None = None
+) -> Subscription:
+    """The subscription; `org_id` is whose it must be.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    found = services.subscriptions.find(subscription_id)
+    if found is None or org_id not in (None, found.org_id):
+        raise NotFoundError
+    return found
+
+
+def remove_subscription(services: WebServices, subscription: Subscription, *, by: str) -> int:
+    """Tell it nothing more; how many things it will not hear any more."""
+    services.subscriptions.remove(subscription, by=by)
+    return services.webhooks.forget(subscription.subscription_id)
+
+
+def enable_subscription(services: WebServices, subscription: Subscription, *, by: str) -> None:
+    """Tell it again, what waited included."""
+    services.subscriptions.switch(subscription, disabled=None, by=by)
+
+
+def replay_dead(services: WebServices, subscription: Subscription, *, by: str) -> int:
+    """Tell it again what it was told in vain; how many things."""
+    number = services.webhooks.replay(subscription.subscription_id)
+    target = subscription.subscription_id
+    services.audit.record(Act(by=by, action="webhook.replay", target=target, reason=str(number)))
+    return number
+
+
+def try_subscription(services: WebServices, subscription: Subscription) -> Reply:
+    """Call it now, from this process, and say what it answers."""
+    subscribers = Subscribers(allow_private=services.settings.webhook_allow_private)
+    now = services.dues.now()
+    reply = subscribers.call(
+        subscription.url,
+        services.subscriptions.secret(subscription),
+        webhook_id=f"msg_test_{subscription.subscription_id}_{int(now.timestamp() * 1000)}",
+        body=body_of_test(subscription.subscription_id, subscription.org_id, now),
+    )
+    subscribers.close()
+    return reply

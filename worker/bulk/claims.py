@@ -1,0 +1,54 @@
+"""The claims of one task that nothing has become of yet; none of them may be forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import structlog
+
+from shared.queue import hint_at
+from shared.store.resets import Claim, Finish
+from shared.wiring import Services
+from worker import outcomes
+from worker.outcomes import retry_until
+
+log = structlog.get_logger()
+
+End: TypeAlias = tuple[Claim, Finish]
+
+
+class OpenClaims:
+    """Claims until they end; belongs to one thread."""
+
+    def __init__(self, services: Services, claims: Sequence[Claim]) -> None:
+        """`services` notes the ends."""
+        self._services = services
+        self._open = {claim.reset.reset_id: claim for claim in claims}
+
+    @property
+    def claims(self) -> list[Claim]:
+        """Those that are left."""
+        return list(self._open.values())
+
+    def forget(self, claim: Claim) -> None:
+        """It is marked: should its outcome stay unknown, the end of the lease says so."""
+        self._open.pop(claim.reset.reset_id, None)
+
+    def end(self, ends: Sequence[End]) -> None:
+        """Note what became of some, and hint at those that go out singly.
+
+        Raises:
+            StoreUnavailableError: the store stayed away until the claims ended.
+        """
+        if not ends:
+            return
+        lease_ends = min(claim.lease_ends for claim, _ in ends)
+        noted = retry_until(lease_ends, lambda: self._services.resets.finish_many(ends))
+        if stale := noted.count(False):
+            log.warning("attempt.stale", number=stale)
+        for claim, finish in ends:
+            self.forget(claim)
+            if finish.reason in outcomes.ALONE:
+                reset = claim.reset
+                self._services.hints.publish(hint_at(reset.reset_id, reset.channel, reset.queue))
