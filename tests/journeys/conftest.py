@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from foreign import install_clients
-from services import CHECKOUT, WebServices
+from tests.journeys.foreign import install_clients
+from tests.journeys.stack import CHECKOUT, WebServices
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from services import CHECKOUT
+from tests.journeys.stack import CHECKOUT
 
 CLIENTS = Path(__file__).parent / "clients"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "keyturn-tests"

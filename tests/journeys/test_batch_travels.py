@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 import requests
-from services import wait_until
+from tests.journeys.stack import wait_until
 
 from shared.providers.outbox import read_outbox
 

@@ -9,7 +9,7 @@ import time
 import pytest
 import redis
 import requests
-from services import free_ports, wait_until
+from tests.journeys.stack import free_ports, wait_until
 
 from tests.conftest import start_server
 from tests.provider_stub import ProviderStub

@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 import requests
-from services import free_ports, wait_until
+from tests.journeys.stack import free_ports, wait_until
 
 from tests.callback_builders import TWILIO_SID, TWILIO_TOKEN, SendGridKey
 from tests.callback_poster import CallbackPoster

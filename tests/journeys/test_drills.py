@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 import pytest
 import requests
-from services import CHECKOUT, WebServices, free_ports, wait_until
+from tests.journeys.stack import CHECKOUT, WebServices, free_ports, wait_until
 
 from tests.callback_builders import SendGridKey
 from tests.callback_poster import CallbackPoster

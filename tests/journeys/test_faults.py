@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from services import CHECKOUT
+from tests.journeys.stack import CHECKOUT
 
 pytestmark = [pytest.mark.real_server, pytest.mark.timeout(300)]
 

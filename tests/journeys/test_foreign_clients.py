@@ -13,8 +13,8 @@ import warnings
 
 import grpc
 import pytest
-from foreign import needs_node, run_script
-from services import CHECKOUT
+from tests.journeys.foreign import needs_node, run_script
+from tests.journeys.stack import CHECKOUT
 
 from tests.rpc import PASSWORD_RESET
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from services import CHECKOUT, free_ports, wait_until
+from tests.journeys.stack import CHECKOUT, free_ports, wait_until
 
 from tests.builders import SECRET
 from tests.rpc import V1, Notification, RpcCaller

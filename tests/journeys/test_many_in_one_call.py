@@ -6,7 +6,7 @@ import json
 from collections import Counter
 
 import pytest
-from services import free_ports, wait_until
+from tests.journeys.stack import free_ports, wait_until
 
 from shared.models import Channel, Queue, Status
 from shared.policies import last_start_seconds

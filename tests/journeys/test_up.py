@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from services import CHECKOUT, WebServices, free_ports, wait_until
+from tests.journeys.stack import CHECKOUT, WebServices, free_ports, wait_until
 
 from web.up.valkey import EmbeddedServer
 
