@@ -1,327 +1,46 @@
-"""Who is the caller, and may they: the rules of SPEC.md 3, cached for a moment."""
+"""Who the caller is and what they may do: every permission check (SPEC.md 3) stands here."""
 
 from __future__ import annotations
 
+import functools
 import re
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
+from typing import Concatenate, ParamSpec, Protocol, TypeAlias, TypeVar
+
+from cachetools import TLRUCache, cachedmethod
 
 from shared.errors import (
     AuthHeaderInvalidError,
     AuthHeaderMissingError,
     MembershipMissingError,
+    NotFoundError,
     OrganisationUnknownError,
     PermissionDeniedError,
     StoreUnavailableError,
     TokenInvalidError,
+    UserHiddenError,
+    UserPermissionError,
 )
-from shared.models import Caller, Organisation
+from shared.models import Caller, Organisation, Reset, User
 from shared.settings import Settings
+from shared.store.batches import Batch
 from shared.store.callers import CallerStore
 from shared.store.digests import Digests
 from shared.store.limits import CallerChangedError
 from web.oidc import Issuer, looks_signed
 
-if TYPE_CHECKING:
-    from web.services import WebServices
-from collections.abc import Iterable
-
-from shared.errors import NotFoundError
-from shared.models import Reset
-from shared.store.batches import Batch
+USER_READ, USER_WRITE = "user.read", "user.write"
+SYSTEM_READ, SYSTEM_WRITE = "system.read", "system.write"
 
 CACHE_SECONDS = 2.0  # how late a revocation may be noticed where no record is written
 CACHE_ENTRIES = 4096
 ORG_ID_CHARACTERS = 200
-MAX_READINGS = 10  # of a caller, while others' rights change under its request
+MAX_TRIES = 10  # of a use case, while rights change under its request
 
-_BEARER = re.compile(r"Bearer ([\x21-\x7e]+)")
-
-Clock: TypeAlias = Callable[[], float]
-ValueT = TypeVar("ValueT")
-ResultT = TypeVar("ResultT")
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """Who asks, as the wire said it."""
-
-    authorization: str | None = field(repr=False)
-    org_id: str | None
-
-
-class _Cache(Generic[ValueT]):
-    """Values with the moment they go stale. Safe for threads: each step is one dict operation."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._entries: dict[str, tuple[float, ValueT]] = {}
-
-    def find(self, key: str) -> ValueT | None:
-        entry = self._entries.get(key)
-        return entry[1] if entry and entry[0] > self._clock() else None
-
-    def keep(self, key: str, value: ValueT, *, seconds: float, read_at: float) -> None:
-        if len(self._entries) >= CACHE_ENTRIES:
-            self._entries.clear()
-        self._entries[key] = (read_at + seconds, value)
-
-
-class Authenticator:
-    """Knows callers by their tokens. What is wrong is never cached; what is right, 2 seconds."""
-
-    def __init__(
-        self,
-        callers: CallerStore,
-        settings: Settings,
-        *,
-        issuer: Issuer | None = None,
-        clock: Clock = time.monotonic,
-    ) -> None:
-        """`issuer` knows callers by signed tokens; `clock` counts seconds and never goes back."""
-        self._callers = callers
-        self._issuer = issuer
-        self._permissions = dict(settings.role_permissions)
-        self._clock = clock
-        self.forget()
-
-    def authenticate(self, authorization_header: str | None) -> Caller:
-        """The caller of a request.
-
-        Raises:
-            AuthHeaderMissingError: there is no header.
-            AuthHeaderInvalidError: it is not exactly `Bearer <token>`.
-            TokenInvalidError: the token is unknown, expired or revoked.
-            IssuerUnavailableError: it is an identity provider's, which does not answer.
-        """
-        if not authorization_header:
-            raise AuthHeaderMissingError
-        match = _BEARER.fullmatch(authorization_header)
-        if match is None:
-            raise AuthHeaderInvalidError
-        token = match[1]
-        return self._cached_callers.find(Digests.token_digest(token)) or self._read_caller(token)
-
-    def organisation_in_force(self, caller: Caller, header: str | None) -> Organisation:
-        """The organisation a request is about: the header's, or the caller's own without one.
-
-        Raises:
-            OrganisationUnknownError: there is no such organisation.
-            MembershipMissingError: the header names one in which the caller holds no role.
-        """
-        if not header:
-            return self._find_organisation(caller.org_id)
-        organisation = self._find_organisation(header)
-        if not caller.roles_in(organisation.org_id):
-            raise MembershipMissingError
-        return organisation
-
-    def require(self, caller: Caller, org_id: str, permission: str) -> None:
-        """Nothing, when the caller may do this in that organisation.
-
-        Raises:
-            MembershipMissingError: the caller holds no role there.
-            PermissionDeniedError: none of its roles there has the permission.
-        """
-        if not caller.roles_in(org_id):
-            raise MembershipMissingError
-        if not self.may(caller, org_id, permission):
-            raise PermissionDeniedError
-
-    def may(self, caller: Caller, org_id: str, permission: str) -> bool:
-        """True when a role the caller holds in that organisation has the permission."""
-        roles = caller.roles_in(org_id)
-        return any(permission in self._permissions.get(role, ()) for role in roles)
-
-    def may_everywhere(self, caller: Caller, permission: str) -> bool:
-        """True when a role the caller holds in every organisation has the permission."""
-        held = caller.instance_roles
-        return any(permission in self._permissions.get(role, ()) for role in held)
-
-    def with_present_rights(self, ask: Callable[[], ResultT]) -> ResultT:
-        """What `ask` gives; asked again when callers or organisations changed meanwhile.
-
-        Raises:
-            StoreUnavailableError: they never stopped changing.
-        """
-        for _ in range(MAX_READINGS):
-            try:
-                return ask()
-            except CallerChangedError:
-                self.forget()
-        raise StoreUnavailableError
-
-    def forget(self) -> None:
-        """Drop what is cached: the store says that callers or organisations have changed.
-
-        A look-up under way keeps its result in the old cache, which nobody reads any more.
-        """
-        self._cached_callers: _Cache[Caller] = _Cache(self._clock)
-        self._cached_organisations: _Cache[Organisation] = _Cache(self._clock)
-
-    def _read_caller(self, token: str) -> Caller:
-        cache, read_at = self._cached_callers, self._clock()
-        source = self._issuer if self._issuer and looks_signed(token) else self._callers
-        caller = source.find_caller(token)
-        if caller is None:
-            raise TokenInvalidError
-        seconds = CACHE_SECONDS
-        if caller.seconds_left is not None:
-            seconds = min(seconds, caller.seconds_left)
-        cache.keep(Digests.token_digest(token), caller, seconds=seconds, read_at=read_at)
-        return caller
-
-    def _find_organisation(self, org_id: str) -> Organisation:
-        if len(org_id) > ORG_ID_CHARACTERS:
-            raise OrganisationUnknownError
-        return self._cached_organisations.find(org_id) or self._read_organisation(org_id)
-
-    def _read_organisation(self, org_id: str) -> Organisation:
-        cache, read_at = self._cached_organisations, self._clock()
-        organisation = self._callers.find_organisation(org_id)
-        if organisation is None:
-            raise OrganisationUnknownError
-        cache.keep(org_id, organisation, seconds=CACHE_SECONDS, read_at=read_at)
-        return organisation
-
-
-SYSTEM_READ, SYSTEM_WRITE = "system.read", "system.write"
-USER_READ, USER_WRITE = "user.read", "user.write"
-
-
-def authenticate(services: WebServices, credentials: Credentials) -> Caller:
-    """The caller; an organisation header is checked when present, and plays no other part.
-
-    Raises:
-        UnauthenticatedError, OrganisationUnknownError, MembershipMissingError.
-    """
-    caller = services.auth.authenticate(credentials.authorization)
-    if credentials.org_id:
-        services.auth.organisation_in_force(caller, credentials.org_id)
-    return caller
-
-
-def require_everywhere(services: WebServices, caller: Caller, permission: str) -> None:
-    """Nothing, when the caller may do this to the whole installation.
-
-    Raises:
-        PermissionDeniedError: no role that it holds in every organisation allows it.
-    """
-    if not services.auth.may_everywhere(caller, permission):
-        raise PermissionDeniedError
-
-
-def require_in(services: WebServices, caller: Caller, org_id: str) -> None:
-    """Nothing, when the caller may pull the levers of an organisation.
-
-    Raises:
-        MembershipMissingError, PermissionDeniedError.
-    """
-    if not services.auth.may_everywhere(caller, SYSTEM_WRITE):
-        services.auth.require(caller, org_id, USER_WRITE)
-
-
-def require_reset(services: WebServices, caller: Caller, reset_id: str) -> Reset:
-    """The reset, when the caller may write to users of its organisation.
-
-    Raises:
-        NotFoundError: none, or not theirs to see. PermissionDeniedError: only to see.
-    """
-    reset = services.resets.find(reset_id)
-    if reset is None or not services.auth.may(caller, reset.org_id, USER_READ):
-        raise NotFoundError
-    if not services.auth.may(caller, reset.org_id, USER_WRITE):
-        raise PermissionDeniedError
-    return reset
-
-
-def require_user(services: WebServices, caller: Caller, user_id: str) -> None:
-    """Nothing, when the caller may pull the levers of the organisation a user belongs to.
-
-    Raises:
-        NotFoundError: no such user, or not theirs to see. PermissionDeniedError: only to see.
-    """
-    user = services.directory.find_user(user_id)
-    if user is None:
-        raise NotFoundError
-    try:
-        require_in(services, caller, user.org_id)
-    except (MembershipMissingError, PermissionDeniedError) as error:
-        if services.auth.may(caller, user.org_id, USER_READ):
-            raise PermissionDeniedError from error
-        raise NotFoundError from error
-
-
-def by_token(caller: Caller) -> str:
-    """How the audit trail names a caller."""
-    return f"token {caller.token_id}"
-
-
-@dataclass(frozen=True, slots=True)
-class Authority:
-    """In whose name a batch is made or changed."""
-
-    by: str  # as the audit trail names it
-    caller_id: str  # "" for whoever sits at this machine
-    org_ids: frozenset[str] | None  # whose users may be written to; None: everybody's
-
-
-def at_this_machine(by: str) -> Authority:
-    """Of an operator with a shell."""
-    return Authority(by, "", None)
-
-
-def authority_of(services: WebServices, credentials: Credentials) -> Authority:
-    """Of a caller with `user.write` in the organisation in force.
-
-    Raises:
-        CallerError: the caller is not known, or may not.
-    """
-    caller = services.auth.authenticate(credentials.authorization)
-    organisation = services.auth.organisation_in_force(caller, credentials.org_id)
-    services.auth.require(caller, organisation.org_id, USER_WRITE)
-    return Authority(f"token {caller.token_id}", caller.token_id, _org_ids(services, caller))
-
-
-def require_organisation(services: WebServices, credentials: Credentials, org_id: str) -> None:
-    """Nothing, when the caller may write to the users of an organisation.
-
-    Raises:
-        OrganisationUnknownError, MembershipMissingError, PermissionDeniedError.
-    """
-    caller = services.auth.authenticate(credentials.authorization)
-    services.auth.organisation_in_force(caller, org_id)
-    services.auth.require(caller, org_id, USER_WRITE)
-
-
-def find_theirs(services: WebServices, authority: Authority, batch_id: str) -> Batch:
-    """The batch, for whoever made it and for whoever may write to all whom it may write to.
-
-    Raises:
-        NotFoundError: there is none by that id, or it is not theirs to see.
-    """
-    batch = services.batches.find(batch_id)
-    if batch is None or not _may_see(authority, batch):
-        raise NotFoundError
-    return batch
-
-
-def _may_see(authority: Authority, batch: Batch) -> bool:
-    if authority.org_ids is None or (
-        authority.caller_id and authority.caller_id == batch.caller_id
-    ):
-        return True
-    return batch.org_ids is not None and batch.org_ids <= authority.org_ids
-
-
-def _org_ids(services: WebServices, caller: Caller) -> frozenset[str] | None:
-    if services.auth.may_everywhere(caller, USER_WRITE):
-        return None
-    return frozenset(o for o in caller.org_roles if services.auth.may(caller, o, USER_WRITE))
-
-
+# ZITADEL's names; what each may do is a setting.
 ROLES = {
     "IAM_OWNER": "everything, in every organisation",
     "IAM_OWNER_VIEWER": "sees everything, in every organisation",
@@ -349,8 +68,331 @@ ROLES = {
     "PROJECT_GRANT_OWNER_VIEWER": "sees a project granted to its organisation",
 }
 
+_BEARER = re.compile(r"Bearer ([\x21-\x7e]+)")
+
+Clock: TypeAlias = Callable[[], float]
+ValueT = TypeVar("ValueT")
+_Lasting: TypeAlias = tuple[ValueT, float]  # a value, and when it is to be read again
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a request says of its caller."""
+
+    authorization: str | None = field(repr=False)
+    org_id: str | None  # the organisation header
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """In whose name batches are made, read and changed."""
+
+    by: str  # as the audit trail names it
+    caller_id: str  # "" for an operator with a shell
+    org_ids: frozenset[str] | None  # whose users may be written to; None: everybody's
+
+    def authorize(self, batch: Batch | None) -> Batch:
+        """Return a batch that the caller made, or whose users it may all write to.
+
+        Raises:
+            NotFoundError: there is no batch, or it is hidden from the caller.
+        """
+        if batch is None:
+            raise NotFoundError
+        is_own = bool(self.caller_id) and self.caller_id == batch.caller_id
+        if self.org_ids is None or is_own:
+            return batch
+        if batch.org_ids is None or not batch.org_ids <= self.org_ids:
+            raise NotFoundError
+        return batch
+
+
+class Authenticator:
+    """Knows callers by their tokens, and says what they may do.
+
+    Valid tokens and organisations are cached for CACHE_SECONDS, what is wrong never.
+    """
+
+    def __init__(
+        self,
+        callers: CallerStore,
+        settings: Settings,
+        *,
+        issuer: Issuer | None = None,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        """`issuer` knows callers by signed tokens; `clock` counts seconds and never goes back."""
+        self._callers = callers
+        self._issuer = issuer
+        self._permissions = dict(settings.role_permissions)
+        self._clock = clock
+        self._lock = threading.Lock()
+        self.forget()
+
+    # Who: the caller and the organisation.
+
+    def authenticate(self, credentials: Credentials) -> Caller:
+        """Return the caller; an organisation header is checked, and plays no other part.
+
+        Raises:
+            AuthHeaderMissingError: there is no authorization header.
+            AuthHeaderInvalidError: it is not exactly `Bearer <token>`.
+            TokenInvalidError: the token is unknown, expired or revoked.
+            IssuerUnavailableError: it is an identity provider's, which does not answer.
+            OrganisationUnknownError, MembershipMissingError: of the organisation header.
+        """
+        caller = self._find_caller(credentials.authorization)
+        if credentials.org_id:
+            self.organisation_in_force(caller, credentials.org_id)
+        return caller
+
+    def authorize_in_force(
+        self, credentials: Credentials, permission: str
+    ) -> tuple[Caller, Organisation]:
+        """Return the caller and the organisation in force, in which it has the permission.
+
+        Raises:
+            UnauthenticatedError, OrganisationUnknownError, MembershipMissingError.
+            PermissionDeniedError: none of its roles there has the permission.
+        """
+        caller = self._find_caller(credentials.authorization)
+        organisation = self.organisation_in_force(caller, credentials.org_id)
+        self.authorize_in(caller, organisation.org_id, permission)
+        return caller, organisation
+
+    def organisation_in_force(self, caller: Caller, header: str | None) -> Organisation:
+        """Return the organisation of the header, or the caller's own without one.
+
+        Raises:
+            OrganisationUnknownError: there is no such organisation.
+            MembershipMissingError: the header names one in which the caller holds no role.
+        """
+        if not header:
+            return self._find_organisation(caller.org_id)
+        organisation = self._find_organisation(header)
+        if not caller.roles_in(organisation.org_id):
+            raise MembershipMissingError
+        return organisation
+
+    # May they: in one organisation, in all.
+
+    def may(self, caller: Caller, org_id: str, permission: str) -> bool:
+        """True if a role that the caller holds in the organisation has the permission."""
+        return self._has(caller.roles_in(org_id), permission)
+
+    def may_everywhere(self, caller: Caller, permission: str) -> bool:
+        """True if a role that the caller holds in every organisation has the permission."""
+        return self._has(caller.instance_roles, permission)
+
+    def authorize_in(self, caller: Caller, org_id: str, permission: str) -> None:
+        """Check that the caller has the permission in an organisation.
+
+        Raises:
+            MembershipMissingError: the caller holds no role there.
+            PermissionDeniedError: none of its roles there has the permission.
+        """
+        if not caller.roles_in(org_id):
+            raise MembershipMissingError
+        if not self.may(caller, org_id, permission):
+            raise PermissionDeniedError
+
+    def authorize_instance(self, caller: Caller, permission: str) -> None:
+        """Check that the caller has the permission in every organisation.
+
+        Raises:
+            PermissionDeniedError: it has not.
+        """
+        if not self.may_everywhere(caller, permission):
+            raise PermissionDeniedError
+
+    # May they: about one thing. What the caller may not see looks as if it were not there.
+
+    def authorize_reset(self, caller: Caller, reset: Reset | None, permission: str) -> Reset:
+        """Return the reset if the caller has the permission in its organisation.
+
+        Raises:
+            NotFoundError: there is none, or the caller may not even see it.
+            PermissionDeniedError: the caller may only see it.
+        """
+        if reset is None or not self.may(caller, reset.org_id, USER_READ):
+            raise NotFoundError
+        if not self.may(caller, reset.org_id, permission):
+            raise PermissionDeniedError
+        return reset
+
+    def authorize_user(self, caller: Caller, user: User | None) -> None:
+        """Check that the caller may do an operator's work for the organisation of a user.
+
+        Raises:
+            NotFoundError: there is no user, or the caller may not even see it.
+            PermissionDeniedError: the caller may only see it.
+        """
+        if user is None:
+            raise NotFoundError
+        try:
+            self.authorize_operator(caller, user.org_id)
+        except (MembershipMissingError, PermissionDeniedError) as error:
+            if self.may(caller, user.org_id, USER_READ):
+                raise PermissionDeniedError from error
+            raise NotFoundError from error
+
+    def authorize_password_reset(self, caller: Caller, user: User | None) -> User:
+        """Return the user if it is the caller, or one the caller may write to.
+
+        Raises:
+            UserHiddenError, UserPermissionError.
+        """
+        if user is not None and caller.user_id == user.user_id:
+            return user
+        return self.authorize_password_change(caller, user)
+
+    def authorize_password_change(self, caller: Caller, user: User | None) -> User:
+        """Return the user if the caller may write to it.
+
+        Raises:
+            UserHiddenError: there is no user, or the caller may not even see it.
+            UserPermissionError: the caller may only see it.
+        """
+        if user is None:
+            raise UserHiddenError
+        if self.may(caller, user.org_id, USER_WRITE):
+            return user
+        if caller.user_id == user.user_id or self.may(caller, user.org_id, USER_READ):
+            raise UserPermissionError
+        raise UserHiddenError
+
+    def authorize_operator(self, caller: Caller, org_id: str | None) -> None:
+        """Check that the caller may pause an organisation or lift its limits; None: all of them.
+
+        Raises:
+            MembershipMissingError, PermissionDeniedError.
+        """
+        if self.may_everywhere(caller, SYSTEM_WRITE):
+            return
+        if org_id is None:
+            raise PermissionDeniedError
+        self.authorize_in(caller, org_id, USER_WRITE)
+
+    def may_see_pauses(self, caller: Caller, org_id: str | None) -> bool:
+        """True if the caller may see the pauses of an organisation; None: the installation's."""
+        if self.may_everywhere(caller, SYSTEM_READ):
+            return True
+        return org_id is not None and self.may(caller, org_id, USER_READ)
+
+    def authorize_batches(self, credentials: Credentials) -> Authority:
+        """Return the authority of a caller with `user.write` in the organisation in force.
+
+        Raises:
+            UnauthenticatedError, OrganisationUnknownError, MembershipMissingError,
+            PermissionDeniedError.
+        """
+        caller, _ = self.authorize_in_force(credentials, USER_WRITE)
+        org_ids = None
+        if not self.may_everywhere(caller, USER_WRITE):
+            org_ids = frozenset(o for o in caller.org_roles if self.may(caller, o, USER_WRITE))
+        return Authority(audit_name(caller), caller.token_id, org_ids)
+
+    # What is cached.
+
+    def forget(self) -> None:
+        """Drop what is cached: the store says that callers or organisations have changed.
+
+        A look-up under way puts its result into the old cache, which is not read any more.
+        """
+        self._caller_cache: TLRUCache[str, _Lasting[Caller]] = self._new_cache()
+        self._organisation_cache: TLRUCache[str, _Lasting[Organisation]] = self._new_cache()
+
+    def _new_cache(self) -> TLRUCache[str, _Lasting[ValueT]]:
+        def until(_key: str, entry: _Lasting[ValueT], _now: float) -> float:
+            return entry[1]
+
+        return TLRUCache(CACHE_ENTRIES, ttu=until, timer=self._clock)
+
+    def _find_caller(self, authorization: str | None) -> Caller:
+        if not authorization:
+            raise AuthHeaderMissingError
+        match = _BEARER.fullmatch(authorization)
+        if match is None:
+            raise AuthHeaderInvalidError
+        return self._read_caller(match[1])[0]
+
+    @cachedmethod(
+        lambda self: self._caller_cache,
+        key=lambda _, token: Digests.token_digest(token),
+        lock=lambda self: self._lock,
+    )
+    def _read_caller(self, token: str) -> _Lasting[Caller]:
+        read_at = self._clock()
+        source = self._issuer if self._issuer and looks_signed(token) else self._callers
+        caller = source.find_caller(token)
+        if caller is None:
+            raise TokenInvalidError
+        seconds_left = CACHE_SECONDS if caller.seconds_left is None else caller.seconds_left
+        return caller, read_at + min(CACHE_SECONDS, seconds_left)
+
+    def _find_organisation(self, org_id: str) -> Organisation:
+        if len(org_id) > ORG_ID_CHARACTERS:
+            raise OrganisationUnknownError
+        return self._read_organisation(org_id)[0]
+
+    @cachedmethod(
+        lambda self: self._organisation_cache,
+        key=lambda _, org_id: org_id,
+        lock=lambda self: self._lock,
+    )
+    def _read_organisation(self, org_id: str) -> _Lasting[Organisation]:
+        read_at = self._clock()
+        organisation = self._callers.find_organisation(org_id)
+        if organisation is None:
+            raise OrganisationUnknownError
+        return organisation, read_at + CACHE_SECONDS
+
+    def _has(self, roles: Iterable[str], permission: str) -> bool:
+        return any(permission in self._permissions.get(role, ()) for role in roles)
+
+
+class _HasAuth(Protocol):
+    @property
+    def auth(self) -> Authenticator: ...
+
+
+HouseT = TypeVar("HouseT", bound=_HasAuth)
+ParamsT = ParamSpec("ParamsT")
+ResultT = TypeVar("ResultT")
+UseCase: TypeAlias = Callable[Concatenate[HouseT, ParamsT], ResultT]
+
+
+def retry_when_rights_change(
+    use_case: UseCase[HouseT, ParamsT, ResultT],
+) -> UseCase[HouseT, ParamsT, ResultT]:
+    """Call the use case again if callers or organisations changed before its record was written.
+
+    It then raises StoreUnavailableError if they never stop changing.
+    """
+
+    @functools.wraps(use_case)
+    def retried(services: HouseT, /, *args: ParamsT.args, **kwargs: ParamsT.kwargs) -> ResultT:
+        for _ in range(MAX_TRIES):
+            try:
+                return use_case(services, *args, **kwargs)
+            except CallerChangedError:
+                services.auth.forget()
+        raise StoreUnavailableError
+
+    return retried
+
+
+def authority_by_hand(by: str) -> Authority:
+    """Return the authority of an operator with a shell."""
+    return Authority(by, "", None)
+
+
+def audit_name(caller: Caller) -> str:
+    """Return how the audit trail names a caller."""
+    return f"token {caller.token_id}"
+
 
 def unknown_roles(names: Iterable[str], settings: Settings) -> list[str]:
-    """Those of `names` that are neither ZITADEL's nor named in the role_permissions setting."""
+    """Return those names that are neither ZITADEL's nor in the role_permissions setting."""
     named_in_settings = {role for role, _ in settings.role_permissions}
     return sorted(set(names) - ROLES.keys() - named_in_settings)

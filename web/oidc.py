@@ -1,4 +1,4 @@
-"""Callers by tokens of an identity provider: JSON Web Tokens, verified here, never stored.
+"""Callers by tokens of an identity provider: JSON Web Tokens, verified by PyJWT, never stored.
 
 Source: docs/decisions/0007-tokens-of-an-identity-provider.md
 """
@@ -7,23 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 import threading
 import time
-from base64 import urlsafe_b64decode
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from functools import partial
+from http import HTTPStatus
+from typing import Any, TypeGuard
 from urllib.parse import urlsplit
 
+import jwt
 import structlog
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
-from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PublicKey
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from jwt import PyJWK, PyJWS
 from jwt.exceptions import PyJWTError
+from jwt.types import Options
+from jwt.utils import base64url_decode
 
 from shared.errors import IssuerUnavailableError, ProviderError, TokenInvalidError
 from shared.models import Caller
@@ -32,220 +29,241 @@ from shared.settings import Settings
 from shared.settings.types import LOOPBACK
 from shared.store import keys
 
+log = structlog.get_logger()
+
+MAX_TOKEN_CHARACTERS = 16_384
+MAX_ID_CHARACTERS = 200
+LEEWAY_SECONDS = 10.0  # by which the issuer's clock may be ahead of ours
+TOKEN_TYPES = ("jwt", "at+jwt", "application/at+jwt", "application/jwt")
+NO_VERSION = -1  # what the token says does not change with the callers in the store
+
+# ZITADEL's claims: https://zitadel.com/docs/apis/openidoauth/claims
 ROLES_CLAIM = "urn:zitadel:iam:org:project:roles"
 PROJECT_ROLES_CLAIM = "urn:zitadel:iam:org:project:{project}:roles"
 OWN_ORGANISATION_CLAIM = "urn:zitadel:iam:user:resourceowner:id"
-MAX_ORG_ID_CHARACTERS = 200
 
+# By key type or curve. Never none, never HMAC: a public key would be its secret.
+ALGORITHMS_BY_KIND = {
+    "RSA": ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
+    "P-256": ("ES256",),
+    "P-384": ("ES384",),
+    "P-521": ("ES512",),
+    "Ed25519": ("EdDSA",),
+}
+ALGORITHMS = [name for names in ALGORITHMS_BY_KIND.values() for name in names]
 
-def org_roles(
-    claims: Mapping[str, Any], *, project: str, known: Collection[str]
-) -> dict[str, frozenset[str]]:
-    """The roles held in each organisation, in the claim's order.
-
-    Roles count in the organisations they name and nowhere else, IAM roles included. The claim of
-    our own project (the audience) goes before the general one; those of other projects say nothing
-    here, for whoever owns a project names its roles. Roles we do not know are left out.
-    """
-    claim = PROJECT_ROLES_CLAIM.format(project=project)
-    told = claims[claim] if claim in claims else claims.get(ROLES_CLAIM)
-    held: dict[str, frozenset[str]] = {}
-    for role, organisations in told.items() if isinstance(told, dict) else ():
-        if role in known and isinstance(organisations, dict):
-            for org_id in filter(_is_id, organisations):
-                held[org_id] = held.get(org_id, frozenset()) | {role}
-    return held
-
-
-def own_organisation(claims: Mapping[str, Any], roles: Mapping[str, frozenset[str]]) -> str:
-    """The caller's own organisation; without a word of it, the first of its roles."""
-    told = claims.get(OWN_ORGANISATION_CLAIM)
-    return told if isinstance(told, str) and _is_id(told) else next(iter(roles), "")
-
-
-def _is_id(text: str) -> bool:
-    return 1 <= len(text) <= MAX_ORG_ID_CHARACTERS and text.isprintable()
-
-
-RSA_ALGORITHMS = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
-CURVE_ALGORITHMS = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
-ALGORITHMS = RSA_ALGORITHMS | frozenset(CURVE_ALGORITHMS.values()) | {"EdDSA"}
-MIN_RSA_BITS = 2048
-MAX_KEYS = 64
-PRIVATE_PART = "d"
-
-
-@dataclass(frozen=True, slots=True)
-class SigningKey:
-    """A public key and what may be verified with it."""
-
-    key: Any = field(repr=False)
-    algorithms: frozenset[str]
-
-
-def read_keys(document: Mapping[str, Any]) -> dict[str | None, tuple[SigningKey, ...]]:
-    """The usable keys of a JSON Web Key Set, by their ids; what cannot be used is left out.
-
-    Raises:
-        ValueError: that is no key set, or none of its keys can be used.
-    """
-    entries = document.get("keys")
-    if not isinstance(entries, list) or len(entries) > MAX_KEYS:
-        raise ValueError("the document is no key set")
-    keys: dict[str | None, tuple[SigningKey, ...]] = {}
-    for entry in entries:
-        key = _read_key(entry) if isinstance(entry, dict) else None
-        if key is not None:
-            key_id = entry.get("kid") if isinstance(entry.get("kid"), str) else None
-            keys[key_id] = (*keys.get(key_id, ()), key)
-    if not keys:
-        raise ValueError("the key set has no key that verifies signatures")
-    return keys
-
-
-def _read_key(entry: dict[str, Any]) -> SigningKey | None:
-    operations = entry.get("key_ops", ["verify"])
-    may_verify = isinstance(operations, list) and "verify" in operations
-    is_for_signatures = entry.get("use", "sig") == "sig" and may_verify
-    if not is_for_signatures or entry.get("kty") == "oct" or PRIVATE_PART in entry:
-        return None
-    try:
-        key = PyJWK.from_dict(entry).key
-    except (PyJWTError, ValueError, TypeError, KeyError, NotImplementedError):
-        return None
-    algorithms = _algorithms_of(key)
-    if "alg" in entry:
-        algorithms &= {entry["alg"]} if isinstance(entry["alg"], str) else frozenset()
-    return SigningKey(key, algorithms) if algorithms else None
-
-
-def _algorithms_of(key: Any) -> frozenset[str]:
-    if isinstance(key, RSAPublicKey) and key.key_size >= MIN_RSA_BITS:
-        return RSA_ALGORITHMS
-    if isinstance(key, EllipticCurvePublicKey):
-        return frozenset({CURVE_ALGORITHMS.get(key.curve.name, "")}) & ALGORITHMS
-    if isinstance(key, Ed25519PublicKey | Ed448PublicKey):
-        return frozenset({"EdDSA"})
-    return frozenset()
-
-
-log = structlog.get_logger()
+CHECKS: Options = {
+    "require": ["iss", "aud", "sub", "exp"],
+    "enforce_minimum_key_length": True,
+    "verify_iss": True,
+    "verify_aud": True,
+    "verify_exp": True,
+    "verify_nbf": True,
+    "verify_iat": False,  # nbf says from when on a token counts
+}
 
 FETCH_SECONDS = 5.0  # one request in whole; three of them for connecting
 MAX_DOCUMENT_BYTES = 256 * 1024
-PAUSE_SECONDS = 5.0  # between two fetches, whatever anybody asks for
+MAX_KEYS = 64
+PAUSE_SECONDS = 5.0  # between two fetches, however many key ids are unknown
 FRESH_SECONDS = 300.0  # how late a withdrawn key may be noticed
-STALE_SECONDS = 24 * 3600.0  # how long keys are believed whose issuer does not answer
+STALE_SECONDS = 24 * 3600.0  # how long keys are believed while the issuer does not answer
 WAIT_SECONDS = 1.0  # for a fetch that another thread makes
 
-Fetch: TypeAlias = Callable[[str], bytes]
+_SIGNED = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)  # five parts would be encrypted
 
 
-class IssuerKeys:
-    """Keys by their id. Safe for threads: what is held is replaced as a whole."""
+class Issuer:
+    """Knows callers by the tokens of one issuer."""
 
-    def __init__(
-        self,
-        issuer: str,
-        *,
-        fetch: Fetch | None = None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """`fetch` gives the body of a 200, tests pass their own; `clock` never goes back."""
+    def __init__(self, settings: Settings, *, issuer_keys: IssuerKeys | None = None) -> None:
+        self._name, self._audience = settings.oidc_issuer, settings.oidc_audience
+        self._known_roles = frozenset(role for role, _ in settings.role_permissions)
+        self._keys = issuer_keys or IssuerKeys(self._name)
+
+    def find_caller(self, token: str) -> Caller:
+        """Return the caller of a token.
+
+        Raises:
+            TokenInvalidError: it is not one of this issuer for this audience, at this time.
+            IssuerUnavailableError: no keys are held and none can be had.
+        """
+        try:
+            return self._caller(self._verify(token))
+        except (PyJWTError, ValueError, OverflowError, RecursionError) as error:
+            raise TokenInvalidError from error
+
+    def _verify(self, token: str) -> dict[str, Any]:
+        if len(token) > MAX_TOKEN_CHARACTERS or not _SIGNED.fullmatch(token):
+            raise ValueError("no signed token")
+        header, claims = (_read_part(part) for part in token.split(".")[:2])
+        _check_header(header)
+        if not {type(claims[name]) for name in {"exp", "nbf"} & claims.keys()} <= {int, float}:
+            raise ValueError("a moment is no number")  # PyJWT takes it in words, too
+        decode = partial(
+            jwt.decode,
+            token,
+            algorithms=ALGORITHMS,
+            audience=self._audience,
+            issuer=self._name,
+            leeway=LEEWAY_SECONDS,
+        )
+        decode(options=CHECKS | {"verify_signature": False})  # tokens for others cause no fetch
+        key = self._keys.find(header.get("kid"), header["alg"])
+        return decode(key=key, options=CHECKS)
+
+    def _caller(self, claims: dict[str, Any]) -> Caller:
+        user_id, seconds_left = claims["sub"], claims["exp"] - time.time()
+        if not _is_id(user_id) or seconds_left <= 0:  # PyJWT would give exp the leeway
+            raise ValueError("no subject, or expired")
+        roles = _org_roles(claims, project=self._audience, known=self._known_roles)
+        own_org_id = claims.get(OWN_ORGANISATION_CLAIM)
+        name = hashlib.sha256(f"{self._name}\0{user_id}".encode()).hexdigest()
+        return Caller(
+            token_id=f"jwt_{name[:24]}",
+            org_id=own_org_id if _is_id(own_org_id) else next(iter(roles), ""),
+            user_id=user_id,
+            instance_roles=frozenset(),
+            org_roles=roles,
+            version=NO_VERSION,
+            seconds_left=seconds_left,
+        )
+
+
+class IssuerKeys(jwt.PyJWKClient):
+    """PyJWT's key client, which finds the key set by the issuer's discovery document.
+
+    Its own cache and lock are not used: a held key is found without waiting, is fetched again in
+    the background, and goes on while the issuer is away. Safe for threads: what is held is
+    replaced as a whole.
+    """
+
+    def __init__(self, issuer: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` counts seconds and never goes back."""
+        url = f"{issuer.rstrip('/')}/.well-known/openid-configuration"
+        super().__init__(url, cache_jwk_set=False)
         self._issuer = issuer
-        self._fetch = fetch or fetch_document
         self._clock = clock
         self._fetching = threading.Lock()
-        self._keys: Mapping[str | None, tuple[SigningKey, ...]] = {}
-        self._fetched_at = float("-inf")
-        self._tried_at = float("-inf")
+        self._held: jwt.PyJWKSet | None = None
+        self._fetched_at = self._tried_at = float("-inf")
 
-    def find(self, key_id: str | None) -> tuple[SigningKey, ...]:
-        """The keys that have this id; with None the only key, when there is but one.
+    def find(self, key_id: str | None, algorithm: str) -> jwt.PyJWK:
+        """Return the key of an id for an algorithm; without an id the only key is meant.
+
+        Raises:
+            PyJWKClientError: the issuer has no such key.
+            IssuerUnavailableError: no keys are held and none can be had.
+        """
+        name, held = f"{algorithm} {key_id or ''}", self._find_held()
+        if held is None or (key := self.match_kid(held.keys, name)) is None:
+            key = self.match_kid(self.get_signing_keys(), name)
+        elif self._age() >= FRESH_SECONDS and self._is_rested() and not self._fetching.locked():
+            threading.Thread(target=self._refresh, name="issuer-keys", daemon=True).start()
+        if key is None:
+            raise jwt.PyJWKClientError("no key of the issuer has this id and algorithm")
+        return key
+
+    def fetch_data(self) -> jwt.PyJWKSet:
+        """Return the issuer's keys; those held if it was asked a moment ago or does not answer.
 
         Raises:
             IssuerUnavailableError: no keys are held and none can be had.
         """
-        age = self._clock() - self._fetched_at
-        if age >= STALE_SECONDS:
-            self._keys = {}
-        found = self._held(key_id)
-        if not found:
-            self._refresh()
-            found = self._held(key_id)
-        elif age >= FRESH_SECONDS and self._may_fetch():
-            threading.Thread(target=self._refresh, name="issuer-keys", daemon=True).start()
-        if not found and not self._keys:
+        self._refresh()
+        if (held := self._find_held()) is None:
             raise IssuerUnavailableError
-        return found
+        return held
 
-    def _held(self, key_id: str | None) -> tuple[SigningKey, ...]:
-        keys = self._keys
-        if key_id is not None:
-            return keys.get(key_id, ())
-        every = tuple(key for held in keys.values() for key in held)
-        return every if len(every) == 1 else ()
+    def _find_held(self) -> jwt.PyJWKSet | None:
+        return self._held if self._age() < STALE_SECONDS else None
 
-    def _may_fetch(self) -> bool:
-        """False while somebody fetches, and for a moment after."""
-        is_rested = self._clock() - self._tried_at >= PAUSE_SECONDS
-        return is_rested and not self._fetching.locked()
+    def _age(self) -> float:
+        return self._clock() - self._fetched_at
+
+    def _is_rested(self) -> bool:
+        return self._clock() - self._tried_at >= PAUSE_SECONDS
 
     def _refresh(self) -> None:
-        """Fetch the keys, unless that was done a moment ago; others wait for it, but briefly."""
+        """Fetch the keys unless they were a moment ago; wait briefly for another thread's fetch."""
         if not self._fetching.acquire(timeout=WAIT_SECONDS):
             return
         try:
-            if self._clock() - self._tried_at >= PAUSE_SECONDS:
-                self._try_to_load()
+            if self._is_rested():
+                self._load()
+        except (ProviderError, PyJWTError, ValueError, RecursionError) as error:
+            count = len(self._held.keys) if self._held else 0
+            log.warning("issuer.unavailable", why=str(error), keys=count)
         finally:
             self._fetching.release()
 
-    def _try_to_load(self) -> None:
+    def _load(self) -> None:
         try:
-            self._keys = self._load()
+            description = json.loads(_fetch(self.uri))
+            if not isinstance(description, dict) or description.get("issuer") != self._issuer:
+                raise ValueError("the document describes another issuer")
+            keys_url = str(description.get("jwks_uri"))
+            _check_keys_url(keys_url, issuer=self._issuer)
+            self._held = _read_keys(json.loads(_fetch(keys_url)))
             self._fetched_at = self._clock()
-        except (ProviderError, ValueError) as error:
-            log.warning("issuer.unavailable", why=str(error), keys=len(self._keys))
         finally:
             self._tried_at = self._clock()
 
-    def _load(self) -> Mapping[str | None, tuple[SigningKey, ...]]:
-        """The issuer's keys, by the document in which it describes itself.
 
-        Raises:
-            ProviderError, ValueError: they cannot be had, or are no such documents.
-        """
-        place = f"{self._issuer.rstrip('/')}/.well-known/openid-configuration"
-        description = _read_object(self._fetch(place))
-        if description.get("issuer") != self._issuer:
-            raise ValueError("the document describes another issuer")
-        keys_url = description.get("jwks_uri")
-        if not isinstance(keys_url, str):
-            raise ValueError("the document names no keys")  # noqa: TRY004
-        _check_place(keys_url, issuer=self._issuer)
-        return read_keys(_read_object(self._fetch(keys_url)))
+def open_issuer(settings: Settings) -> Issuer | None:
+    """Return the issuer of the settings, if they name one."""
+    return Issuer(settings) if settings.oidc_issuer else None
 
 
-def _check_place(url: str, *, issuer: str) -> None:
-    """Whether keys may come from there: encrypted, or on loopback from an issuer on loopback.
+def looks_signed(token: str) -> bool:
+    """True for what may be a token of an issuer: our own have another beginning and no dots."""
+    return token.count(".") > 1 and not token.startswith(keys.TOKEN_PREFIX)
 
-    Raises:
-        ValueError: they may not.
+
+def _read_keys(document: Any) -> jwt.PyJWKSet:
+    """Return the keys of a JSON Web Key Set that may verify signatures, for `IssuerKeys.find`.
+
+    PyJWT ties a key to one algorithm (RS256 if an RSA key names none) and finds it by its id alone,
+    so each key stands here once per algorithm, named by both; the only key also without its id.
     """
+    entries = document.get("keys") if isinstance(document, dict) else None
+    if not isinstance(entries, list) or len(entries) > MAX_KEYS:
+        raise ValueError("the document is no key set")
+    usable = [(each, algorithms) for each in entries if (algorithms := _algorithms_of(each))]
+    return jwt.PyJWKSet(
+        [
+            entry | {"alg": algorithm, "kid": f"{algorithm} {key_id}"}
+            for entry, algorithms in usable
+            for algorithm in algorithms
+            for key_id in (entry.get("kid"), "" if len(usable) == 1 else None)
+            if isinstance(key_id, str)
+        ]
+    )
+
+
+def _algorithms_of(entry: Any) -> list[str]:
+    """Return the algorithms that a key of a set may verify; none for a secret or private key."""
+    if not isinstance(entry, dict) or "d" in entry or entry.get("use", "sig") != "sig":
+        return []
+    operations = entry.get("key_ops", ["verify"])
+    if not isinstance(operations, list) or "verify" not in operations:
+        return []
+    known = ALGORITHMS_BY_KIND.get(str(entry.get("crv", entry.get("kty"))), ())
+    return [name for name in known if entry.get("alg", name) == name]
+
+
+def _check_keys_url(url: str, *, issuer: str) -> None:
+    """Raise ValueError unless the URL is https, or on loopback like the issuer."""
     parts = urlsplit(url)
     may_be_plain = urlsplit(issuer).scheme == "http" and parts.hostname in LOOPBACK
     is_sound = url.isascii() and url.isprintable() and not set(" @\\#") & set(url)
-    if (
-        not is_sound
-        or not parts.hostname
-        or not (parts.scheme == "https" or (parts.scheme == "http" and may_be_plain))
-    ):
+    is_safe = parts.scheme == "https" or (parts.scheme == "http" and may_be_plain)
+    if not is_sound or not parts.hostname or not is_safe:
         raise ValueError("keys must come from an https address")
 
 
-def fetch_document(url: str) -> bytes:
-    """The body of a 200; follows no redirect.
+def _fetch(url: str) -> bytes:
+    """Return the body of a 200; follow no redirect.
 
     Raises:
         ProviderError: there was no answer in time. ValueError: it is no whole, sound 200.
@@ -257,143 +275,27 @@ def fetch_document(url: str) -> bytes:
         answer = transport.call("GET", target, headers={"Accept": "application/json"})
     finally:
         transport.close()
-    if answer.status != 200 or not answer.is_complete:  # noqa: PLR2004
+    if answer.status != HTTPStatus.OK or not answer.is_complete:
         raise ValueError(f"the answer was {answer.status}")
     if len(answer.body) > MAX_DOCUMENT_BYTES:
         raise ValueError("the document is too large")
     return answer.body
 
 
-def _read_object(document: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(document)
-    except RecursionError as error:
-        raise ValueError("the document is nested too deeply") from error
-    if not isinstance(found, dict):
-        raise ValueError("the document is no JSON object")  # noqa: TRY004 - no programmer's mistake
-    return found
-
-
-MAX_TOKEN_CHARACTERS = 16_384
-MAX_ID_CHARACTERS = 200
-LEEWAY_SECONDS = 10.0  # by which the issuer's clock may be ahead of ours
-TOKEN_TYPES = (None, "JWT", "at+jwt", "application/at+jwt", "application/jwt")
-NO_VERSION = -1  # what the token says does not change with the callers in the store
-
-_SIGNED = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)  # five parts would be encrypted
-
-
-class Issuer:
-    """Knows callers by the tokens of one issuer."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        issuer_keys: IssuerKeys | None = None,
-        now: Callable[[], float] = time.time,
-    ) -> None:
-        """`now` gives seconds since 1970."""
-        self._name, self._audience = settings.oidc_issuer, settings.oidc_audience
-        self._known_roles = frozenset(role for role, _ in settings.role_permissions)
-        self._keys = issuer_keys or IssuerKeys(self._name)
-        self._now = now
-        self._verifier = PyJWS(algorithms=sorted(ALGORITHMS))
-
-    def find_caller(self, token: str) -> Caller:
-        """The caller of a token.
-
-        Raises:
-            TokenInvalidError: it is not one of this issuer for this audience, at this time.
-            IssuerUnavailableError: no keys are held and none can be had.
-        """
-        try:
-            claims = self._verify(token)
-            return self._caller(claims)
-        except (PyJWTError, ValueError, RecursionError) as error:
-            raise TokenInvalidError from error
-
-    def _verify(self, token: str) -> dict[str, Any]:
-        if len(token) > MAX_TOKEN_CHARACTERS or not _SIGNED.fullmatch(token):
-            raise ValueError("no signed token")
-        header_part, payload_part, _ = token.split(".")
-        header, claims = _read_part(header_part), _read_part(payload_part)
-        algorithm, key_id = _read_header(header)
-        self._check_claims(claims)
-        for key in self._keys.find(key_id):
-            if algorithm in key.algorithms:
-                self._verifier.decode_complete(token, key=key.key, algorithms=[algorithm])
-                return claims
-        raise ValueError("no key of the issuer has this id and algorithm")
-
-    def _check_claims(self, claims: dict[str, Any]) -> None:
-        """Whether the claims are for us and now; the signature is looked at last, for it costs."""
-        audience = claims.get("aud")
-        audiences = audience if isinstance(audience, list) else [audience]
-        if claims.get("iss") != self._name or self._audience not in audiences:
-            raise ValueError("another issuer or audience")
-        now = self._now()
-        if _moment(claims, "exp") <= now:
-            raise ValueError("expired")
-        if "nbf" in claims and _moment(claims, "nbf") > now + LEEWAY_SECONDS:
-            raise ValueError("not yet valid")
-
-    def _caller(self, claims: dict[str, Any]) -> Caller:
-        user_id = claims.get("sub")
-        is_id = isinstance(user_id, str) and 1 <= len(user_id) <= MAX_ID_CHARACTERS
-        if not isinstance(user_id, str) or not is_id or not user_id.isprintable():
-            raise ValueError("no subject")
-        roles = org_roles(claims, project=self._audience, known=self._known_roles)
-        name = hashlib.sha256(f"{self._name}\0{user_id}".encode()).hexdigest()
-        return Caller(
-            token_id=f"jwt_{name[:24]}",
-            org_id=own_organisation(claims, roles),
-            user_id=user_id,
-            instance_roles=frozenset(),
-            org_roles=roles,
-            version=NO_VERSION,
-            seconds_left=_moment(claims, "exp") - self._now(),
-        )
-
-
-def open_issuer(settings: Settings) -> Issuer | None:
-    """The issuer of the settings, when they name one."""
-    return Issuer(settings) if settings.oidc_issuer else None
-
-
-def looks_signed(token: str) -> bool:
-    """True for what may be a token of an issuer: our own have another beginning and no dots."""
-    return token.count(".") > 1 and not token.startswith(keys.TOKEN_PREFIX)
-
-
-def _read_header(header: dict[str, Any]) -> tuple[str, str | None]:
-    """Algorithm and key id; whatever else it says about keys is not listened to."""
-    algorithm, key_id, kind = header.get("alg"), header.get("kid"), header.get("typ")
-    if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
+def _check_header(header: dict[str, Any]) -> None:
+    """Raise ValueError for a kind of token that is not taken; keys in a header are not read."""
+    kind = header.get("typ")
+    if header.get("alg") not in ALGORITHMS:
         raise ValueError("no algorithm that is taken")
-    if key_id is not None and not isinstance(key_id, str):
-        raise ValueError("no key id")
     if {"crit", "b64", "zip", "enc"} & header.keys() or header.get("cty") is not None:
         raise ValueError("a kind of token that is not taken")
-    if kind is not None and (not isinstance(kind, str) or kind.lower() not in _LOWER_TYPES):
+    if kind is not None and str(kind).lower() not in TOKEN_TYPES:
         raise ValueError("a type of token that is not taken")
-    return algorithm, key_id
-
-
-_LOWER_TYPES = {kind.lower() for kind in TOKEN_TYPES if kind}
-
-
-def _moment(claims: dict[str, Any], name: str) -> float:
-    value = claims.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"no moment {name}")
-    return float(value)
 
 
 def _read_part(part: str) -> dict[str, Any]:
-    """A part of a token, strictly: of two claims with one name readers would take either."""
-    raw = urlsafe_b64decode(part + "=" * (-len(part) % 4))
-    found = json.loads(raw.decode("utf-8"), object_pairs_hook=_without_duplicates)
+    """Read a part of a token strictly: of two claims with one name readers would take either."""
+    found = json.loads(base64url_decode(part).decode(), object_pairs_hook=_without_duplicates)
     if not isinstance(found, dict):
         raise ValueError("no JSON object")  # noqa: TRY004 - the token's mistake
     return found
@@ -404,3 +306,25 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         raise ValueError("one name stands there twice")
     return found
+
+
+def _org_roles(
+    claims: Mapping[str, Any], *, project: str, known: Collection[str]
+) -> dict[str, frozenset[str]]:
+    """Return the roles held in each organisation, in the claim's order.
+
+    Roles count in the organisations they name and nowhere else, IAM roles included. The claim of
+    our own project (the audience) goes before the general one; those of other projects say nothing
+    here, for their owners name their roles. Roles we do not know are left out.
+    """
+    told = claims.get(PROJECT_ROLES_CLAIM.format(project=project), claims.get(ROLES_CLAIM))
+    held: dict[str, frozenset[str]] = {}
+    for role, organisations in told.items() if isinstance(told, dict) else ():
+        if role in known and isinstance(organisations, dict):
+            for org_id in filter(_is_id, organisations):
+                held[org_id] = held.get(org_id, frozenset()) | {role}
+    return held
+
+
+def _is_id(value: Any) -> TypeGuard[str]:
+    return isinstance(value, str) and 1 <= len(value) <= MAX_ID_CHARACTERS and value.isprintable()

@@ -42,7 +42,7 @@ from shared.queue import hint_at
 from shared.recording import ResetRequest, record_reset
 from shared.store.codes import CompletionNotice, KnownCode
 from web.auth import Credentials
-from web.resets import RefusalContext, authenticate, check_id_length, record_refusals, require_write
+from web.resets import RefusalContext, check_id_length, record_refusals
 from web.services import WebServices
 
 log = structlog.get_logger()
@@ -222,11 +222,11 @@ def set_password(
     Raises:
         CallerError: whatever the table of SPEC 4 (SetPassword) says; nothing was changed then.
     """
-    caller = authenticate(services, credentials)
+    caller = services.auth.authenticate(credentials)
     _check_ranges(wanted)
     user = services.directory.find_user(wanted.user_id) if wanted.user_id.isprintable() else None
     if wanted.verification_code is None and wanted.current_password is None:
-        require_write(services, caller, user)
+        services.auth.authorize_password_change(caller, user)
     with _words_of_this_call():
         person = check_may_reset(user, None)
         if wanted.verification_code is not None:

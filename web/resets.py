@@ -20,7 +20,6 @@ from shared.errors import (
     UnknownKeyError,
     UserHiddenError,
     UserNotInitialisedError,
-    UserPermissionError,
     UserUnknownError,
 )
 from shared.links import check_link_host, check_template
@@ -29,7 +28,7 @@ from shared.policies import check_may_reset
 from shared.recording import ResetRequest, record_reset
 from shared.store.admin.refusals import NewRefusal
 from shared.store.resets import Recorded
-from web.auth import Credentials
+from web.auth import USER_WRITE, Credentials, retry_when_rights_change
 from web.idempotency import record_once
 from web.services import WebServices
 
@@ -97,6 +96,7 @@ class SendNotificationRequest:
     request_id: str | None = None
 
 
+@retry_when_rights_change
 def request_reset(
     services: WebServices, credentials: Credentials, wanted: SendNotificationRequest
 ) -> Recorded:
@@ -105,15 +105,7 @@ def request_reset(
     Raises:
         CallerError: whatever SPEC's order of checks meets first; nothing was recorded then.
     """
-    return services.auth.with_present_rights(lambda: _request_reset(services, credentials, wanted))
-
-
-def _request_reset(
-    services: WebServices, credentials: Credentials, wanted: SendNotificationRequest
-) -> Recorded:
-    caller = services.auth.authenticate(credentials.authorization)
-    organisation = services.auth.organisation_in_force(caller, credentials.org_id)
-    services.auth.require(caller, organisation.org_id, "user.write")
+    caller, organisation = services.auth.authorize_in_force(credentials, USER_WRITE)
     channel = read_channel(wanted.type)
     check_user_id(wanted.user_id)
 
@@ -201,6 +193,7 @@ class PasswordResetRequest:
     request_id: str | None = None
 
 
+@retry_when_rights_change
 def request_password_reset(
     services: WebServices, credentials: Credentials, wanted: PasswordResetRequest
 ) -> tuple[Recorded, Code | None]:
@@ -209,13 +202,7 @@ def request_password_reset(
     Raises:
         CallerError: whatever SPEC's order of checks meets first; nothing was recorded then.
     """
-    return services.auth.with_present_rights(lambda: _request(services, credentials, wanted))
-
-
-def _request(
-    services: WebServices, credentials: Credentials, wanted: PasswordResetRequest
-) -> tuple[Recorded, Code | None]:
-    caller = authenticate(services, credentials)
+    caller = services.auth.authenticate(credentials)
     channel = _read_ranges(wanted)
     kind = Kind.RETURNED if wanted.returns_code else Kind.RESET
 
@@ -247,38 +234,6 @@ def _request(
     return recorded, _code_of(services, recorded) if wanted.returns_code else None
 
 
-def authenticate(services: WebServices, credentials: Credentials) -> Caller:
-    """The caller; in v2 the organisation header is checked when present, and plays no other part.
-
-    Raises:
-        UnauthenticatedError, OrganisationUnknownError, MembershipMissingError.
-    """
-    caller = services.auth.authenticate(credentials.authorization)
-    if credentials.org_id:
-        services.auth.organisation_in_force(caller, credentials.org_id)
-    return caller
-
-
-def require_write(services: WebServices, caller: Caller, user: User | None) -> User:
-    """The user, when the caller may write to it; a hidden one looks like an unknown one.
-
-    Raises:
-        UserHiddenError: unknown, or the caller may not even see it. UserPermissionError: only see.
-    """
-    if user is None:
-        raise UserHiddenError
-    if services.auth.may(caller, user.org_id, "user.write"):
-        return user
-    if is_own(caller, user) or services.auth.may(caller, user.org_id, "user.read"):
-        raise UserPermissionError
-    raise UserHiddenError
-
-
-def is_own(caller: Caller, user: User | None) -> bool:
-    """True when the caller is this user."""
-    return user is not None and caller.user_id == user.user_id
-
-
 def _read_ranges(wanted: PasswordResetRequest) -> Channel:
     check_user_id(wanted.user_id, unknown=UserHiddenError)
     if wanted.notification_type not in CHANNELS:
@@ -298,7 +253,7 @@ def _find_user(
     if wanted.url_template is not None:
         check_template(wanted.url_template)
     found = services.directory.find_user(wanted.user_id)
-    user = found if found and is_own(caller, found) else require_write(services, caller, found)
+    user = services.auth.authorize_password_reset(caller, found)
     organisation = services.callers.find_organisation(user.org_id)
     if wanted.url_template is not None:
         check_link_host(wanted.url_template, _allowed_hosts(services, organisation))

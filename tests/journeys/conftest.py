@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from tests.journeys.foreign import install_clients
 from tests.journeys.stack import CHECKOUT, WebServices
 

@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from tests.journeys.stack import CHECKOUT
 
 CLIENTS = Path(__file__).parent / "clients"

@@ -8,9 +8,9 @@ from collections import Counter
 
 import pytest
 import requests
-from tests.journeys.stack import wait_until
 
 from shared.providers.outbox import read_outbox
+from tests.journeys.stack import wait_until
 
 pytestmark = pytest.mark.real_server
 

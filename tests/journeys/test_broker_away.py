@@ -9,9 +9,9 @@ import time
 import pytest
 import redis
 import requests
-from tests.journeys.stack import free_ports, wait_until
 
 from tests.conftest import start_server
+from tests.journeys.stack import free_ports, wait_until
 from tests.provider_stub import ProviderStub
 
 pytestmark = [pytest.mark.real_server, pytest.mark.timeout(180)]

@@ -8,10 +8,10 @@ from collections import Counter
 
 import pytest
 import requests
-from tests.journeys.stack import free_ports, wait_until
 
 from tests.callback_builders import TWILIO_SID, TWILIO_TOKEN, SendGridKey
 from tests.callback_poster import CallbackPoster
+from tests.journeys.stack import free_ports, wait_until
 from tests.provider_stub import ProviderStub
 from tests.provider_stub_answers import Answer
 

@@ -14,10 +14,10 @@ from contextlib import contextmanager
 
 import pytest
 import requests
-from tests.journeys.stack import CHECKOUT, WebServices, free_ports, wait_until
 
 from tests.callback_builders import SendGridKey
 from tests.callback_poster import CallbackPoster
+from tests.journeys.stack import CHECKOUT, WebServices, free_ports, wait_until
 from tests.provider_stub import Answer, ProviderStub
 
 pytestmark = [pytest.mark.real_server, pytest.mark.timeout(180)]

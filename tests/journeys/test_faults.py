@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+
 from tests.journeys.stack import CHECKOUT
 
 pytestmark = [pytest.mark.real_server, pytest.mark.timeout(300)]

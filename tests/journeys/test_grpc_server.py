@@ -13,9 +13,9 @@ from contextlib import contextmanager
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from tests.journeys.stack import CHECKOUT, free_ports, wait_until
 
 from tests.builders import SECRET
+from tests.journeys.stack import CHECKOUT, free_ports, wait_until
 from tests.rpc import V1, Notification, RpcCaller
 from tests.wire import Wire
 

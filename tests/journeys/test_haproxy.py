@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 import grpc
 import pytest
 import requests
+
 from tests.journeys.foreign import needs_node, run_script
 from tests.journeys.stack import CHECKOUT, free_ports, wait_until
-
 from tests.rpc import PASSWORD_RESET, V1, Notification, RpcCaller
 from web.rpc.generated.user_pb2 import PasswordResetRequest
 

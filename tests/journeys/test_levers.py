@@ -6,6 +6,7 @@ import json
 
 import pytest
 import requests
+
 from tests.journeys.stack import wait_until
 
 pytestmark = [pytest.mark.real_server, pytest.mark.timeout(120)]

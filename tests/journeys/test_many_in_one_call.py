@@ -6,7 +6,6 @@ import json
 from collections import Counter
 
 import pytest
-from tests.journeys.stack import free_ports, wait_until
 
 from shared.models import Channel, Queue, Status
 from shared.policies import last_start_seconds
@@ -14,6 +13,7 @@ from shared.settings import load_settings
 from shared.store.resets import NewReset
 from shared.wiring import build_services, connect_store
 from tests.fakes import FakeHints
+from tests.journeys.stack import free_ports, wait_until
 from tests.provider_stub import ProviderStub
 from tests.provider_stub_mail import NAMED
 

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
+
 from tests.journeys.stack import wait_until
 
 pytestmark = pytest.mark.real_server

@@ -6,8 +6,8 @@ import json
 
 import pytest
 import requests
-from tests.journeys.stack import free_ports, wait_until
 
+from tests.journeys.stack import free_ports, wait_until
 from tests.provider_stub import Answer, ProviderStub
 from tests.smtp_server import SmtpServer
 

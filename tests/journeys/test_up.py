@@ -11,8 +11,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.journeys.stack import CHECKOUT, WebServices, free_ports, wait_until
 
+from tests.journeys.stack import CHECKOUT, WebServices, free_ports, wait_until
 from web.up.valkey import EmbeddedServer
 
 pytestmark = pytest.mark.real_server

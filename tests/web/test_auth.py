@@ -16,7 +16,7 @@ from shared.models import Caller, Organisation
 from shared.settings import load_settings
 from shared.store.callers import CallerStore, Grants
 from shared.store.digests import Digests
-from web.auth import CACHE_ENTRIES, CACHE_SECONDS, Authenticator
+from web.auth import CACHE_ENTRIES, CACHE_SECONDS, Authenticator, Credentials
 
 SECRET = "a secret key of more than thirty-two characters"
 WRITERS = ("IAM_OWNER", "IAM_ORG_MANAGER", "IAM_USER_MANAGER", "IAM_LOGIN_CLIENT",
@@ -74,6 +74,10 @@ def a_caller(*, instance=(), **org_roles):
     return Caller("t1", "acme", None, frozenset(instance), roles)
 
 
+def bearing(header):
+    return Credentials(header, None)
+
+
 def a_token(callers, **facts):
     return callers.create_token("acme", Grants(org_roles={"acme": {"ORG_OWNER"}}), **facts)
 
@@ -81,7 +85,7 @@ def a_token(callers, **facts):
 @pytest.mark.parametrize("header", [None, ""])
 def test_no_authorization_header_is_told_as_missing(auth, header):
     with pytest.raises(AuthHeaderMissingError):
-        auth.authenticate(header)
+        auth.authenticate(bearing(header))
 
 
 @pytest.mark.parametrize(
@@ -96,13 +100,13 @@ def test_a_header_that_is_not_exactly_bearer_and_token_is_refused(auth, callers,
     token, _ = a_token(callers)
 
     with pytest.raises(AuthHeaderInvalidError):
-        auth.authenticate(header.replace("TOKEN", token))
+        auth.authenticate(bearing(header.replace("TOKEN", token)))
 
 
 @pytest.mark.parametrize("token", ["x", "kt_pat_" + "A" * 43, "a.b.c", "kt_pat_" + "A" * 60_000])
 def test_an_unknown_token_is_refused(auth, token):
     with pytest.raises(TokenInvalidError):
-        auth.authenticate(f"Bearer {token}")
+        auth.authenticate(bearing(f"Bearer {token}"))
 
 
 def test_a_revoked_token_is_refused(auth, callers):
@@ -110,7 +114,7 @@ def test_a_revoked_token_is_refused(auth, callers):
     callers.revoke_token(record.token_id)
 
     with pytest.raises(TokenInvalidError):
-        auth.authenticate(f"Bearer {token}")
+        auth.authenticate(bearing(f"Bearer {token}"))
 
 
 def test_an_expired_token_is_refused(auth, callers):
@@ -118,13 +122,13 @@ def test_an_expired_token_is_refused(auth, callers):
     time.sleep(0.02)
 
     with pytest.raises(TokenInvalidError):
-        auth.authenticate(f"Bearer {token}")
+        auth.authenticate(bearing(f"Bearer {token}"))
 
 
 def test_a_valid_token_gives_its_caller(auth, callers):
     token, record = a_token(callers, user_id="ada")
 
-    caller = auth.authenticate(f"Bearer {token}")
+    caller = auth.authenticate(bearing(f"Bearer {token}"))
 
     assert (caller.token_id, caller.user_id) == (record.token_id, "ada")
 
@@ -161,7 +165,7 @@ def test_an_instance_wide_role_is_a_membership_everywhere(auth):
 def test_a_writing_role_may_write_and_read(auth, role):
     caller = a_caller(acme=[role])
 
-    auth.require(caller, "acme", "user.write")
+    auth.authorize_in(caller, "acme", "user.write")
 
     assert auth.may(caller, "acme", "user.read")
 
@@ -169,7 +173,7 @@ def test_a_writing_role_may_write_and_read(auth, role):
 @pytest.mark.parametrize("role", READERS + NEITHER)
 def test_every_other_role_may_not_write(auth, role):
     with pytest.raises(PermissionDeniedError):
-        auth.require(a_caller(acme=[role]), "acme", "user.write")
+        auth.authorize_in(a_caller(acme=[role]), "acme", "user.write")
 
 
 @pytest.mark.parametrize("role", READERS)
@@ -184,12 +188,12 @@ def test_a_role_without_permissions_may_not_read(auth, role):
 
 def test_a_role_in_one_organisation_is_none_in_another(auth):
     with pytest.raises(MembershipMissingError):
-        auth.require(a_caller(acme=["ORG_OWNER"]), "beta", "user.write")
+        auth.authorize_in(a_caller(acme=["ORG_OWNER"]), "beta", "user.write")
 
 
 @pytest.mark.parametrize("role", WRITERS)
 def test_an_instance_wide_writer_may_write_everywhere(auth, role):
-    auth.require(a_caller(instance=[role]), "beta", "user.write")
+    auth.authorize_in(a_caller(instance=[role]), "beta", "user.write")
 
 
 def test_what_a_role_may_is_a_setting(callers):
@@ -202,10 +206,10 @@ def test_what_a_role_may_is_a_setting(callers):
 
 def test_a_caller_is_asked_for_once_while_cached(auth, callers, clock):
     token, _ = a_token(callers)
-    first = auth.authenticate(f"Bearer {token}")
+    first = auth.authenticate(bearing(f"Bearer {token}"))
     clock.seconds += CACHE_SECONDS - 0.01
 
-    second = auth.authenticate(f"Bearer {token}")
+    second = auth.authenticate(bearing(f"Bearer {token}"))
 
     assert second is first
     assert callers.asked == 1
@@ -213,31 +217,31 @@ def test_a_caller_is_asked_for_once_while_cached(auth, callers, clock):
 
 def test_a_revocation_is_noticed_when_the_cache_ends(auth, callers, clock):
     token, record = a_token(callers)
-    auth.authenticate(f"Bearer {token}")
+    auth.authenticate(bearing(f"Bearer {token}"))
     callers.revoke_token(record.token_id)
     clock.seconds += CACHE_SECONDS
 
     with pytest.raises(TokenInvalidError):
-        auth.authenticate(f"Bearer {token}")
+        auth.authenticate(bearing(f"Bearer {token}"))
 
 
 def test_a_revocation_is_noticed_at_once_after_forgetting(auth, callers):
     token, record = a_token(callers)
-    auth.authenticate(f"Bearer {token}")
+    auth.authenticate(bearing(f"Bearer {token}"))
     callers.revoke_token(record.token_id)
 
     auth.forget()
 
     with pytest.raises(TokenInvalidError):
-        auth.authenticate(f"Bearer {token}")
+        auth.authenticate(bearing(f"Bearer {token}"))
 
 
 def test_a_cached_caller_ends_with_its_token(auth, callers, clock):
     token, _ = a_token(callers, lifetime_seconds=1)
-    auth.authenticate(f"Bearer {token}")
+    auth.authenticate(bearing(f"Bearer {token}"))
     clock.seconds += 1.01
 
-    auth.authenticate(f"Bearer {token}")
+    auth.authenticate(bearing(f"Bearer {token}"))
 
     assert callers.asked == 2
 
@@ -245,7 +249,7 @@ def test_a_cached_caller_ends_with_its_token(auth, callers, clock):
 def test_a_wrong_token_is_asked_for_every_time(auth, callers):
     for _ in range(3):
         with pytest.raises(TokenInvalidError):
-            auth.authenticate("Bearer kt_pat_" + "A" * 43)
+            auth.authenticate(bearing("Bearer kt_pat_" + "A" * 43))
 
     assert callers.asked == 3
 
@@ -283,26 +287,26 @@ def test_a_look_up_overtaken_by_forgetting_is_not_cached(callers, clock):
     auth = Authenticator(store, load_settings({}), clock=clock)
     token, _ = a_token(callers)
 
-    auth.authenticate(f"Bearer {token}")
-    auth.authenticate(f"Bearer {token}")
+    auth.authenticate(bearing(f"Bearer {token}"))
+    auth.authenticate(bearing(f"Bearer {token}"))
 
     assert store.asked == 2
 
 
-def test_the_cache_is_bounded(auth):
-    cache = auth._cached_callers
+def test_the_cache_is_bounded(auth, clock):
+    cache = auth._caller_cache
     for number in range(CACHE_ENTRIES * 2 + 1):
-        cache.keep(str(number), a_caller(), seconds=2, read_at=0)
+        cache[str(number)] = (a_caller(), clock() + CACHE_SECONDS)
 
-    assert len(cache._entries) <= CACHE_ENTRIES
+    assert len(cache) == CACHE_ENTRIES
 
 
 def test_a_cached_authentication_costs_microseconds(callers):
     auth = Authenticator(callers, load_settings({}))
-    header = f"Bearer {a_token(callers)[0]}"
-    auth.authenticate(header)
+    credentials = bearing(f"Bearer {a_token(callers)[0]}")
+    auth.authenticate(credentials)
 
-    best = min(timed(lambda: auth.authenticate(header)) for _ in range(5))
+    best = min(timed(lambda: auth.authenticate(credentials)) for _ in range(5))
 
     assert best < 50e-6  # a few µs on a machine at rest; the round trip it saves costs hundreds
 

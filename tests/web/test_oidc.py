@@ -210,6 +210,7 @@ FORGERIES = {
     "an expiry that is no number": lambda stub: signed(
         HEADER, json.dumps(stub.claims(exp=1.5)).replace("1.5", "NaN").encode()
     ),
+    "an expiry beyond all numbers": lambda stub: signed(HEADER, stub.claims(exp=10**400)),
     "not yet valid": lambda stub: stub.a_token(nbf=int(time.time()) + 60),
     "a beginning in words": lambda stub: signed(HEADER, stub.claims(nbf="0")),
     "no subject": lambda stub: stub.a_token(sub=None),

@@ -21,13 +21,12 @@ from shared.recording import ResetRequest, record_reset
 from shared.store.admin.audit import Act
 from shared.store.admin.pauses import Scope
 from shared.store.resets import Recorded
-from web.auth import Credentials, authenticate, by_token, require_reset
+from web.auth import USER_WRITE, Credentials, audit_name, retry_when_rights_change
 from web.idempotency import record_once
 from web.resets import RefusalContext, read_channel, record_refusals
 from web.services import WebServices
 
 MAX_REASON_CHARACTERS = 500
-SYSTEM_READ, SYSTEM_WRITE, USER_WRITE = "system.read", "system.write", "user.write"
 LIMITS = ("user", "organisation", "caller", "sms_budget")
 
 
@@ -233,6 +232,7 @@ class ResendRequest:
     request_id: str | None = None
 
 
+@retry_when_rights_change
 def resend(services: WebServices, credentials: Credentials, wanted: ResendRequest) -> Recorded:
     """Record a fresh reset for a caller who may write to users of the old one's organisation.
 
@@ -241,15 +241,11 @@ def resend(services: WebServices, credentials: Credentials, wanted: ResendReques
     Raises:
         CallerError: what stood in the way; nothing was recorded then.
     """
-    return services.auth.with_present_rights(lambda: _resend(services, credentials, wanted))
-
-
-def _resend(services: WebServices, credentials: Credentials, wanted: ResendRequest) -> Recorded:
-    caller = authenticate(services, credentials)
-    old = require_reset(services, caller, wanted.reset_id)
+    caller = services.auth.authenticate(credentials)
+    old = services.auth.authorize_reset(caller, services.resets.find(wanted.reset_id), USER_WRITE)
     channel = old.channel if wanted.type is None else read_channel(wanted.type)
     reason = check_reason(wanted.reason) if wanted.reason else "no reason was given"
-    why = AuditReason(by_token(caller), reason)
+    why = AuditReason(audit_name(caller), reason)
 
     def record(reset_id: str) -> Recorded:
         order = _order(services, old, channel, reset_id, wanted, caller=caller)

@@ -6,7 +6,6 @@ from flask import Blueprint, Response, request
 
 from shared.models import Caller
 from shared.store.admin.pauses import Scope
-from web import auth
 from web.admin import actions
 from web.admin.actions import AuditReason, ResendRequest, resend
 from web.admin.schemas import (
@@ -21,7 +20,7 @@ from web.admin.schemas import (
     write_status,
 )
 from web.admin.status import load_status
-from web.auth import SYSTEM_READ, SYSTEM_WRITE, USER_READ
+from web.auth import SYSTEM_READ, USER_WRITE, audit_name
 from web.explain.query import check_names, read_count
 from web.http import credentials, current_services, json_response, request_context
 from web.middleware import read_capped_body
@@ -35,11 +34,9 @@ MAX_ENTRIES = 1000
 def list_pauses() -> Response:
     """The pauses in force, and what is being let go: those of organisations the caller may see."""
     services, caller = current_services(), caller_here()
-    sees_all = services.auth.may_everywhere(caller, SYSTEM_READ)
 
     def may_see(scope: Scope, name: str) -> bool:
-        is_theirs = scope is Scope.ORGANISATION and services.auth.may(caller, name, USER_READ)
-        return sees_all or is_theirs
+        return services.auth.may_see_pauses(caller, _org_id(scope, name))
 
     pauses, releases = services.pauses.all(), services.pauses.releases()
     return json_response(
@@ -81,12 +78,10 @@ def clear_limit() -> Response:
     fields = read_body(read_capped_body(), CLEAR_LIMIT)
     limit, about = fields["limit"], fields.get("id") or ""
     if limit == "user":
-        auth.require_user(services, caller, about)
-    elif limit == "organisation":
-        auth.require_in(services, caller, about)
+        services.auth.authorize_user(caller, services.directory.find_user(about))
     else:
-        auth.require_everywhere(services, caller, SYSTEM_WRITE)
-    why = AuditReason(auth.by_token(caller), actions.check_reason(fields["reason"]))
+        services.auth.authorize_operator(caller, about if limit == "organisation" else None)
+    why = AuditReason(audit_name(caller), actions.check_reason(fields["reason"]))
     was_counted = actions.clear_limit(services, limit, about, why)
     return json_response({"limit": limit, "id": about or None, "wasCounted": was_counted})
 
@@ -131,7 +126,7 @@ def resend_reset(reset_id: str) -> Response:
 def show_status() -> Response:
     """Queues, providers, pauses and batches, and what is wrong first."""
     services, caller = current_services(), caller_here()
-    auth.require_everywhere(services, caller, SYSTEM_READ)
+    services.auth.authorize_instance(caller, SYSTEM_READ)
     return json_response(write_status(load_status(services)))
 
 
@@ -139,7 +134,7 @@ def show_status() -> Response:
 def show_audit() -> Response:
     """Who did what by hand, and why; the newest first."""
     services, caller = current_services(), caller_here()
-    auth.require_everywhere(services, caller, SYSTEM_READ)
+    services.auth.authorize_instance(caller, SYSTEM_READ)
     check_names(request.args.keys(), "limit")
     most = read_count(request.args.get("limit"), "limit", default=100, most=MAX_ENTRIES)
     entries = services.audit.newest(most=most)
@@ -152,19 +147,20 @@ def caller_here() -> Caller:
     Raises:
         UnauthenticatedError, OrganisationUnknownError, MembershipMissingError.
     """
-    return auth.authenticate(current_services(), credentials())
+    return current_services().auth.authenticate(credentials())
+
+
+def _org_id(scope: Scope, name: str) -> str | None:
+    return name if scope is Scope.ORGANISATION else None
 
 
 def _why(caller: Caller, scope: Scope, name: str, reason: str) -> AuditReason:
-    if scope is Scope.ORGANISATION:
-        auth.require_in(current_services(), caller, name)
-    else:
-        auth.require_everywhere(current_services(), caller, SYSTEM_WRITE)
-    return AuditReason(auth.by_token(caller), actions.check_reason(reason))
+    current_services().auth.authorize_operator(caller, _org_id(scope, name))
+    return AuditReason(audit_name(caller), actions.check_reason(reason))
 
 
 def _why_for_reset(reset_id: str) -> AuditReason:
     services, caller = current_services(), caller_here()
     fields = read_body(read_capped_body(), REASON)
-    auth.require_reset(services, caller, reset_id)
-    return AuditReason(auth.by_token(caller), actions.check_reason(fields["reason"]))
+    services.auth.authorize_reset(caller, services.resets.find(reset_id), USER_WRITE)
+    return AuditReason(audit_name(caller), actions.check_reason(fields["reason"]))

@@ -15,7 +15,7 @@ from shared.models import Queue
 from shared.store.batches import Batch, BatchAction, BatchState
 from shared.store.batches.lists import ListEntry
 from shared.store.history import HistoryFilter
-from web.auth import Authority, authority_of, find_theirs, require_organisation
+from web.auth import USER_WRITE, Authority, Credentials
 from web.batches.progress import Result, list_results, read_progress, write_progress
 from web.batches.schemas import BATCH, BATCH_REASON, read_filter, read_options, read_user_ids
 from web.batches.service import BatchRequest, change_batch, make_batch, start_plan
@@ -37,7 +37,7 @@ _waiting = threading.BoundedSemaphore(4)  # requests that wait so; fewer than th
 @api_batches.post("/keyturn/v1/batches")
 def make_batches() -> Response:
     """Plan a batch, or start one; JSON, or a file of a million lines."""
-    authority = authority_of(current_services(), credentials())
+    authority = current_services().auth.authorize_batches(credentials())
     options = read_options(request.args)
     if request.mimetype in UPLOAD_TYPES:
         return _make(authority, options, read_entries(read_pieces()))
@@ -48,15 +48,16 @@ def make_batches() -> Response:
         return _make(authority, fields, iter(read_user_ids(fields["user_ids"])))
     selected = read_filter(fields["select"])
     if selected.org_id is not None:
-        require_organisation(current_services(), credentials(), selected.org_id)
+        wanted = Credentials(credentials().authorization, selected.org_id)
+        current_services().auth.authorize_in_force(wanted, USER_WRITE)
     return _make(authority, fields, selected)
 
 
 @api_batches.get("/keyturn/v1/batches/<batch_id>")
 def show_batch(batch_id: str) -> Response:
     """How a batch stands."""
-    authority = authority_of(current_services(), credentials())
-    return _tell(find_theirs(current_services(), authority, batch_id))
+    authority = current_services().auth.authorize_batches(credentials())
+    return _tell(authority.authorize(current_services().batches.find(batch_id)))
 
 
 @api_batches.post("/keyturn/v1/batches/<batch_id>/_pause")
@@ -80,8 +81,10 @@ def cancel_batch(batch_id: str) -> Response:
 @api_batches.get("/keyturn/v1/batches/<batch_id>/results")
 def show_results(batch_id: str) -> Response:
     """What became of every user of a batch, a line of JSON each."""
-    authority = authority_of(current_services(), credentials())
-    results = list_results(current_services(), find_theirs(current_services(), authority, batch_id))
+    authority = current_services().auth.authorize_batches(credentials())
+    results = list_results(
+        current_services(), authority.authorize(current_services().batches.find(batch_id))
+    )
     first = next(results, [])  # a store that is away is told, not cut short
     return Response(_lines(first, results), mimetype="application/x-ndjson")
 
@@ -130,7 +133,7 @@ def _start(authority: Authority, fields: dict[str, Any]) -> Response:
 
 
 def _change(batch_id: str, verb: BatchAction) -> Response:
-    authority = authority_of(current_services(), credentials())
+    authority = current_services().auth.authorize_batches(credentials())
     fields = read_body(read_capped_body(), BATCH_REASON)
     reason = fields.get("reason") or ""
     return _tell(change_batch(current_services(), authority, batch_id, verb, reason=reason))

@@ -26,7 +26,7 @@ from shared.store.batches import Batch, BatchAction, BatchState, NewBatch
 from shared.store.batches.lists import ListEntry, WrittenLists
 from shared.store.history import HistoryFilter
 from web.admin.actions import MAX_REASON_CHARACTERS
-from web.auth import Authority, find_theirs
+from web.auth import Authority
 from web.idempotency import check_key
 from web.services import WebServices
 
@@ -234,7 +234,7 @@ def _change(
     reason: str,
     rate: float | None,
 ) -> Batch:
-    batch = find_theirs(services, authority, batch_id)
+    batch = authority.authorize(services.batches.find(batch_id))
     if verb in (BatchAction.START, BatchAction.RESUME):
         lifetime = services.batches.lifetime_seconds(batch.total, rate or batch.rate_per_second)
         services.batch_lists.keep(batch.list_id, batch.lists, lifetime)
@@ -250,4 +250,4 @@ def _change(
     if word == "changed":
         log.info(EVENTS[verb], batch_id=batch_id, by=authority.by)
     services.hints.publish(Hint(batch_id, Task.FEED_BATCH, Queue.BULK))
-    return find_theirs(services, authority, batch_id)
+    return authority.authorize(services.batches.find(batch_id))

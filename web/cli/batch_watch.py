@@ -15,7 +15,7 @@ from rich.text import Text
 
 from shared.store.batches import Batch, BatchState
 from shared.store.batches.lists import USERS_PER_LIST
-from web.auth import at_this_machine, find_theirs
+from web.auth import authority_by_hand
 from web.batches.progress import Progress, read_progress, write_progress
 from web.cli.support import json_option, open_services, print_json
 from web.services import WebServices
@@ -78,7 +78,7 @@ def _follow(services: WebServices, batch_id: str, *, is_quiet: bool) -> Progress
     console, told = Console(file=sys.stdout, quiet=not is_shown), ""
     with Live(console=console, auto_refresh=False) as live:
         while True:
-            found = find_theirs(services, at_this_machine("watch"), batch_id)
+            found = authority_by_hand("watch").authorize(services.batches.find(batch_id))
             progress = read_progress(services, found)
             rate = pace.note(_done(progress))
             live.update(draw(progress, rate), refresh=True)

@@ -15,7 +15,7 @@ from shared.models import Channel, Status
 from shared.store.batches import Batch, BatchAction
 from shared.store.batches.lists import ListEntry
 from shared.store.history import HistoryFilter
-from web.auth import at_this_machine, find_theirs
+from web.auth import authority_by_hand
 from web.batches.progress import list_results, read_progress, write_plan, write_progress
 from web.batches.schemas import PROVIDERS, STATUSES, read_moment, read_user_ids
 from web.batches.service import BatchRequest, Selection, change_batch, make_batch, start_plan
@@ -83,7 +83,7 @@ def plan(
             reason=reason,
             is_plan=True,
         )
-        planned = make_batch(services, at_this_machine(by), wanted)
+        planned = make_batch(services, authority_by_hand(by), wanted)
         planned = wait_for_plan(services, planned, is_quiet=as_json)
         _print_plan(services, planned, as_json=as_json)
 
@@ -95,7 +95,7 @@ def start(*, plan_id: str | None, rate: float | None, reason: str, by: str, type
           as_json: bool, **chosen: Any) -> None:  # fmt: skip
     """Start a batch, planned or not."""
     with open_services() as services:
-        authority = at_this_machine(by)
+        authority = authority_by_hand(by)
         if plan_id is not None:
             _refuse_selection(chosen)
             pace = None if rate is None else _rate(rate)
@@ -123,7 +123,7 @@ def _changing(verb: BatchAction, text: str) -> click.Command:
     @json_option
     def change(batch_id: str, reason: str, by: str, *, as_json: bool) -> None:
         with open_services() as services:
-            changed = change_batch(services, at_this_machine(by), batch_id, verb, reason=reason)
+            changed = change_batch(services, authority_by_hand(by), batch_id, verb, reason=reason)
             _print_progress(services, changed, as_json=as_json)
 
     return change
@@ -141,7 +141,7 @@ _changing(BatchAction.CANCEL, "End a batch: what was not handed over never will 
 def report(batch_id: str, *, users: bool, as_json: bool) -> None:
     """Say how a batch stands, or what became of everybody in it."""
     with open_services() as services:
-        found = find_theirs(services, at_this_machine("report"), batch_id)
+        found = authority_by_hand("report").authorize(services.batches.find(batch_id))
         if not users:
             _print_progress(services, found, as_json=as_json)
             return

@@ -10,7 +10,6 @@ from datetime import datetime
 from shared.errors import (
     CallerError,
     InvalidRequestError,
-    NotFoundError,
     ProviderMissingError,
     RecipientSuppressedError,
 )
@@ -36,12 +35,8 @@ def find_reset_for(
     Raises:
         NotFoundError: no such reset, or not theirs to see.
     """
-    caller = services.auth.authenticate(credentials.authorization)
-    if credentials.org_id:
-        services.auth.organisation_in_force(caller, credentials.org_id)
-    reset = services.resets.find(reset_id)
-    if reset is None or not services.auth.may(caller, reset.org_id, "user.read"):
-        raise NotFoundError
+    caller = services.auth.authenticate(credentials)
+    reset = services.auth.authorize_reset(caller, services.resets.find(reset_id), USER_READ)
     return reset, masked_recipient(services, reset)
 
 
@@ -154,10 +149,7 @@ def list_resets(services: WebServices, credentials: Credentials, wanted: PageReq
     Raises:
         UnauthenticatedError, OrganisationUnknownError, MembershipMissingError.
     """
-    caller = services.auth.authenticate(credentials.authorization)
-    org_id = None
-    if credentials.org_id:
-        org_id = services.auth.organisation_in_force(caller, credentials.org_id).org_id
+    caller, org_id = services.auth.authenticate(credentials), credentials.org_id
     if wanted.user_id is not None:
         check_user_id(wanted.user_id)
         found, token = _of_user(services, caller, wanted.user_id, org_id, wanted)

@@ -11,7 +11,7 @@ from marshmallow.validate import Length, OneOf
 from shared.store.webhooks.deliveries import Standing, Webhook
 from shared.store.webhooks.subscriptions import EVENTS, Subscription
 from shared.webhooks import MAX_URL_CHARACTERS
-from web import auth
+from web.auth import USER_READ, USER_WRITE
 from web.http import credentials, current_services, json_response
 from web.middleware import read_capped_body
 from web.schemas import WireSchema, format_timestamp, read_body
@@ -57,13 +57,12 @@ def write_dead(webhook: Webhook) -> dict[str, Any]:
 
 
 api_webhooks = Blueprint("api_webhooks", __name__)
-READ, WRITE = auth.USER_READ, auth.USER_WRITE
 
 
 @api_webhooks.get("/keyturn/v1/webhooks")
 def list_webhooks() -> Response:
     """The subscriptions, and how far each has been told."""
-    asking = _asking(READ)
+    asking = _asking(USER_READ)
     found = service.list_subscriptions(current_services(), asking.org_id)
     standings = current_services().webhooks.look([each.subscription_id for each in found])
     told = [write_subscription(each, standings[each.subscription_id]) for each in found]
@@ -73,7 +72,7 @@ def list_webhooks() -> Response:
 @api_webhooks.post("/keyturn/v1/webhooks")
 def add_webhook() -> Response:
     """Tell a URL from now on; the answer holds the secret that signs, this once."""
-    asking = _asking(WRITE)
+    asking = _asking(USER_WRITE)
     fields = read_body(read_capped_body(), SUBSCRIPTION)
     secret, made = service.add_subscription(
         current_services(), asking.org_id, fields["url"], fields.get("events") or (), by=asking.by
@@ -84,7 +83,7 @@ def add_webhook() -> Response:
 @api_webhooks.get("/keyturn/v1/webhooks/<subscription_id>")
 def show_webhook(subscription_id: str) -> Response:
     """One subscription."""
-    found = _find(_asking(READ), subscription_id)
+    found = _find(_asking(USER_READ), subscription_id)
     standing = current_services().webhooks.look([subscription_id])[subscription_id]
     return json_response(write_subscription(found, standing))
 
@@ -92,7 +91,7 @@ def show_webhook(subscription_id: str) -> Response:
 @api_webhooks.delete("/keyturn/v1/webhooks/<subscription_id>")
 def remove_webhook(subscription_id: str) -> Response:
     """Tell it nothing more."""
-    asking = _asking(WRITE)
+    asking = _asking(USER_WRITE)
     found = _find(asking, subscription_id)
     dropped = service.remove_subscription(current_services(), found, by=asking.by)
     return json_response({"subscriptionId": subscription_id, "dropped": dropped})
@@ -101,7 +100,7 @@ def remove_webhook(subscription_id: str) -> Response:
 @api_webhooks.get("/keyturn/v1/webhooks/<subscription_id>/dead")
 def list_dead(subscription_id: str) -> Response:
     """What it was told in vain, the newest first."""
-    _find(_asking(READ), subscription_id)
+    _find(_asking(USER_READ), subscription_id)
     letters = current_services().webhooks.dead(subscription_id)
     return json_response({"webhooks": [write_dead(each) for each in letters]})
 
@@ -109,7 +108,7 @@ def list_dead(subscription_id: str) -> Response:
 @api_webhooks.post("/keyturn/v1/webhooks/<subscription_id>/_replay")
 def replay_webhooks(subscription_id: str) -> Response:
     """Tell it again what it was told in vain."""
-    asking = _asking(WRITE)
+    asking = _asking(USER_WRITE)
     found = _find(asking, subscription_id)
     number = service.replay_dead(current_services(), found, by=asking.by)
     return json_response({"subscriptionId": subscription_id, "replayed": number})
@@ -118,7 +117,7 @@ def replay_webhooks(subscription_id: str) -> Response:
 @api_webhooks.post("/keyturn/v1/webhooks/<subscription_id>/_enable")
 def enable_webhook(subscription_id: str) -> Response:
     """Tell one again that had answered 410."""
-    asking = _asking(WRITE)
+    asking = _asking(USER_WRITE)
     service.enable_subscription(current_services(), _find(asking, subscription_id), by=asking.by)
     return json_response({"subscriptionId": subscription_id, "state": "active"})
 

@@ -15,7 +15,7 @@ from shared.errors import (
 from shared.store.admin.audit import Act
 from shared.store.webhooks.subscriptions import EVENTS, Subscription
 from shared.webhooks import Reply, Subscribers, body_of_test, read_url
-from web.auth import Credentials, by_token
+from web.auth import Credentials, audit_name
 from web.services import WebServices
 
 MAX_OF_AN_ORGANISATION = 20
@@ -64,10 +64,8 @@ def authorize_subscriptions(
         UnauthenticatedError, OrganisationUnknownError, MembershipMissingError,
         PermissionDeniedError.
     """
-    caller = services.auth.authenticate(credentials.authorization)
-    org_id = services.auth.organisation_in_force(caller, credentials.org_id).org_id
-    services.auth.require(caller, org_id, permission)
-    return SubscriptionActor(org_id, by_token(caller))
+    caller, organisation = services.auth.authorize_in_force(credentials, permission)
+    return SubscriptionActor(organisation.org_id, audit_name(caller))
 
 
 def list_subscriptions(services: WebServices, org_id: str | None = None) -> list[Subscription]:
