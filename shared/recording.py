@@ -8,6 +8,7 @@ import structlog
 
 from shared import tracing
 from shared.errors import ProviderMissingError, TooManyRequestsError
+from shared.log import current_request_id
 from shared.models import Caller, Channel, Kind, Organisation, Queue, Recipient, User
 from shared.policies import check_country, check_recipient, last_start_seconds
 from shared.queue import hint_at
@@ -29,7 +30,6 @@ class ResetRequest:
     channel: Channel
     reset_id: str
     caller: Caller | None = None  # None: the person asked on the page
-    request_id: str | None = None
     kind: Kind = Kind.RESET
     url_template: str | None = None
     has_cooldown: bool = True
@@ -43,7 +43,7 @@ def record_reset(services: Services, order: ResetRequest) -> Recorded:
         CallerError: what stood in the way; nothing was recorded.
     """
     facts = {"reset_id": order.reset_id, "channel": order.channel.value}
-    with tracing.span("reset.record", facts | {"request_id": order.request_id}):
+    with tracing.span("reset.record", facts | {"request_id": current_request_id()}):
         return _record(services, order)
 
 
@@ -135,5 +135,5 @@ def _new_reset(services: Services, order: ResetRequest, asked_at_us: int) -> New
 
 
 def _extra(order: ResetRequest) -> dict[str, str]:
-    facts = {"rq": order.request_id, "tp": order.url_template, "tr": tracing.traceparent()}
+    facts = {"rq": current_request_id(), "tp": order.url_template, "tr": tracing.traceparent()}
     return {name: value for name, value in facts.items() if value}

@@ -24,7 +24,7 @@ from shared.settings import PREFIX, load_settings
 from shared.tracing import set_up_tracing
 from shared.wiring import Services, build_services, check_keys, connect_store
 from web.admin.api import api_levers
-from web.api import api, api_v2
+from web.api import api
 from web.batches.api import api_batches
 from web.callbacks import callbacks, warn_of_unverifiable
 from web.http import current_services, json_response
@@ -72,7 +72,6 @@ def create_app(services: Services) -> Flask:
     set_up_requests(app)
     warn_of_unverifiable(services.settings)
     app.register_blueprint(api)
-    app.register_blueprint(api_v2)
     app.register_blueprint(callbacks)
     app.register_blueprint(api_levers)
     app.register_blueprint(api_webhooks)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from flask import Response, current_app, g, request
+from flask import Response, current_app, request
 
 from web.auth import Credentials
 from web.services import WebServices
@@ -14,46 +14,46 @@ from web.services import WebServices
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:
-    """What stood beside the message."""
+    """The headers that a use case needs."""
 
     credentials: Credentials
     idempotency_key: str | None
-    request_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class CallResponse:
-    """The message of a success, in protobuf's JSON, and the handle of what was recorded."""
+    """The response message in protobuf's JSON, and the id of the reset that was recorded."""
 
     body: dict[str, Any]
     reset_id: str | None = None
 
 
 def current_services() -> WebServices:
-    """The services this application was made with."""
+    """Return the services of this application."""
     services: WebServices = current_app.extensions["keyturn"]
     return services
 
 
 def credentials() -> Credentials:
-    """Who asks."""
+    """Return the credentials in the request's headers."""
     return Credentials(
         request.headers.get("Authorization"), request.headers.get("x-zitadel-orgid") or None
     )
 
 
 def request_context() -> RequestContext:
-    """What stands beside the body."""
-    return RequestContext(credentials(), request.headers.get("Idempotency-Key"), g.request_id)
+    """Return the headers that a use case needs."""
+    return RequestContext(credentials(), request.headers.get("Idempotency-Key"))
 
 
-def respond(told: CallResponse) -> Response:
-    """The answer to one of ZITADEL's calls."""
+def respond(response: CallResponse) -> Response:
+    """Return the response of one of ZITADEL's calls, with the header Keyturn-Reset-Id."""
     return json_response(
-        told.body, headers={"Keyturn-Reset-Id": told.reset_id} if told.reset_id else None
+        response.body,
+        headers={"Keyturn-Reset-Id": response.reset_id} if response.reset_id else None,
     )
 
 
 def json_response(body: dict[str, Any], *, headers: dict[str, str] | None = None) -> Response:
-    """A JSON answer."""
+    """Return a JSON response."""
     return Response(orjson.dumps(body), mimetype="application/json", headers=headers)

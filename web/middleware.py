@@ -11,12 +11,12 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 from urllib.parse import quote
 
-import structlog
 from flask import Flask, Response, current_app, g, request
 from werkzeug.wrappers import Request
 
 from shared import tracing
 from shared.errors import BodyTooLargeError, InvalidRequestError, TooManyRequestsError
+from shared.log import bind_request_id
 from shared.tracing import Span
 
 if TYPE_CHECKING:
@@ -273,8 +273,7 @@ def read_pieces(*, max_seconds: float = UPLOAD_SECONDS) -> Iterator[bytes]:
 def name_request(given: str | None) -> str:
     """The id of a request, which its logs bear: the caller's where it is one, else a fresh one."""
     request_id = given if given and VISIBLE_ASCII.fullmatch(given) else secrets.token_hex(8)
-    structlog.contextvars.clear_contextvars()
-    structlog.contextvars.bind_contextvars(request_id=request_id)
+    bind_request_id(request_id)
     return request_id
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,7 +41,7 @@ from shared.queue import hint_at
 from shared.recording import ResetRequest, record_reset
 from shared.store.codes import CompletionNotice, KnownCode
 from web.auth import Credentials
-from web.resets import RefusalContext, check_id_length, record_refusals
+from web.resets import check_id_length, record_refusals
 from web.services import WebServices
 
 log = structlog.get_logger()
@@ -175,18 +174,17 @@ def request_fresh(services: WebServices, *, user_id: str, typed_code: str) -> No
     Raises:
         StoreUnavailableError, DirectoryUnavailableError: nothing can be recorded for anybody now.
     """
-    channel, request_id = _channel_of_code(services, user_id, typed_code), secrets.token_hex(8)
+    channel = _channel_of_code(services, user_id, typed_code)
     try:
-        with record_refusals(services, RefusalContext(user_id, channel, request_id)):
+        with record_refusals(services, user_id, channel):
             user = check_may_reset(services.directory.find_user(user_id), None)
-            order = ResetRequest(
+            request = ResetRequest(
                 user=user,
                 organisation=services.callers.find_organisation(user.org_id),
                 channel=channel,
                 reset_id=services.digests.new_reset_id(user_id),
-                request_id=request_id,
             )
-            record_reset(services, order)
+            record_reset(services, request)
     except (StoreUnavailableError, DirectoryUnavailableError):
         raise
     except CallerError as error:

@@ -1,4 +1,4 @@
-"""The use case of asking for a reset (v1): faces call it and hold no rule of their own."""
+"""Use cases: request a reset (v1, v2). Every protocol calls them; they decide, in SPEC's order."""
 
 from __future__ import annotations
 
@@ -11,30 +11,36 @@ import structlog
 
 from shared import errors
 from shared.codes import Code
-from shared.errors import (
-    CallerError,
-    CodeExpiredError,
-    InvalidRequestError,
-    MachineUserError,
-    ResetUserNotInitialisedError,
-    UnknownKeyError,
-    UserHiddenError,
-    UserNotInitialisedError,
-    UserUnknownError,
-)
+from shared.errors import InvalidRequestError
 from shared.links import check_link_host, check_template
+from shared.log import current_request_id
 from shared.models import Caller, Channel, Kind, Organisation, User
 from shared.policies import check_may_reset
 from shared.recording import ResetRequest, record_reset
 from shared.store.admin.refusals import NewRefusal
 from shared.store.resets import Recorded
 from web.auth import USER_WRITE, Credentials, retry_when_rights_change
-from web.idempotency import record_once
+from web.idempotency import idempotent
 from web.services import WebServices
 
 log = structlog.get_logger()
 
-# Only what is met after the user was found: ids that nobody has must fill no memory.
+MAX_USER_ID_CHARACTERS = 200
+MAX_TEMPLATE_CHARACTERS = 200
+
+CHANNELS_BY_NAME = {"TYPE_EMAIL": Channel.EMAIL, "TYPE_SMS": Channel.SMS}  # of v1
+CHANNELS_BY_NUMBER = {0: Channel.EMAIL, 1: Channel.SMS}
+CHANNELS: dict[str | int | None, Channel] = {
+    None: Channel.EMAIL,
+    "NOTIFICATION_TYPE_Unspecified": Channel.EMAIL,
+    "NOTIFICATION_TYPE_Email": Channel.EMAIL,
+    "NOTIFICATION_TYPE_SMS": Channel.SMS,
+    0: Channel.EMAIL,
+    1: Channel.EMAIL,
+    2: Channel.SMS,
+}
+
+# Only errors raised after the user was found: unknown ids must not fill the store.
 RECORDED_ERRORS = (
     errors.TooManyRequestsError,
     errors.RecipientMissingError,
@@ -50,95 +56,178 @@ RECORDED_ERRORS = (
 
 
 @dataclass(frozen=True, slots=True)
-class RefusalContext:
-    """For whom, on which channel, under which request id, and by whom it is asked."""
+class SendNotificationRequest:
+    """Send Reset Password Notification (v1), decoded but not checked."""
 
     user_id: str
-    channel: Channel
-    request_id: str | None = None
-    caller: Caller | None = None
+    type: str | int | None = None  # the enum's name or number
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordResetRequest:
+    """PasswordReset (v2), decoded but not checked."""
+
+    user_id: str
+    returns_code: bool = False
+    notification_type: str | int | None = None  # the enum's name or number
+    url_template: str | None = None
+    idempotency_key: str | None = None
+
+
+@retry_when_rights_change
+def request_reset(
+    services: WebServices, credentials: Credentials, request: SendNotificationRequest
+) -> Recorded:
+    """Record a reset for a user of the organisation in force (v1).
+
+    Raises:
+        CallerError: the first check of SPEC's order that fails; nothing was recorded.
+    """
+    caller, organisation = services.auth.authorize_in_force(credentials, USER_WRITE)
+    channel = read_channel(request.type)
+    check_user_id(request.user_id)
+    with (
+        record_refusals(services, request.user_id, channel, caller),
+        idempotent(
+            services,
+            caller,
+            request.idempotency_key,
+            user_id=request.user_id,
+            meaning=("v1", organisation.org_id, channel),
+        ) as slot,
+    ):
+        if slot.known:
+            return slot.known
+        user = services.directory.find_user(request.user_id)
+        new = ResetRequest(
+            user=check_may_reset(user, organisation.org_id),
+            organisation=organisation,
+            channel=channel,
+            reset_id=slot.reset_id,
+            caller=caller,
+            is_repeatable=request.idempotency_key is not None,
+        )
+        return record_reset(services, new)
+
+
+@retry_when_rights_change
+def request_password_reset(
+    services: WebServices, credentials: Credentials, request: PasswordResetRequest
+) -> tuple[Recorded, Code | None]:
+    """Record a reset for a user the caller may write to (v2); return its code if asked for.
+
+    Raises:
+        CallerError: the first check of SPEC's order that fails; nothing was recorded.
+    """
+    caller = services.auth.authenticate(credentials)
+    channel = _read_ranges(request)
+    kind = Kind.RETURNED if request.returns_code else Kind.RESET
+    with (
+        record_refusals(services, request.user_id, channel, caller),
+        idempotent(
+            services,
+            caller,
+            request.idempotency_key,
+            user_id=request.user_id,
+            meaning=("v2", kind, channel, request.url_template or ""),
+        ) as slot,
+    ):
+        recorded = slot.known
+        if recorded is None:
+            user, organisation = _find_user(services, caller, request)
+            new = ResetRequest(
+                user=user,
+                organisation=organisation,
+                channel=channel,
+                reset_id=slot.reset_id,
+                caller=caller,
+                is_repeatable=request.idempotency_key is not None,
+                kind=kind,
+                url_template=request.url_template,
+            )
+            recorded = record_reset(services, new)
+    return recorded, _code_of(services, recorded) if request.returns_code else None
+
+
+def _read_ranges(request: PasswordResetRequest) -> Channel:
+    check_user_id(request.user_id, unknown=errors.UserHiddenError)
+    if request.notification_type not in CHANNELS:
+        raise InvalidRequestError(
+            "notificationType must be NOTIFICATION_TYPE_Unspecified (0), "
+            "NOTIFICATION_TYPE_Email (1) or NOTIFICATION_TYPE_SMS (2)"
+        )
+    template = request.url_template
+    if template is not None and not 1 <= len(template) <= MAX_TEMPLATE_CHARACTERS:
+        raise InvalidRequestError("urlTemplate must have 1 to 200 characters")
+    return CHANNELS[request.notification_type]
+
+
+def _find_user(
+    services: WebServices, caller: Caller, request: PasswordResetRequest
+) -> tuple[User, Organisation | None]:
+    """Return the user and its organisation, in the words of v2's errors."""
+    if request.url_template is not None:
+        check_template(request.url_template)
+    found = services.directory.find_user(request.user_id)
+    user = services.auth.authorize_password_reset(caller, found)
+    organisation = services.callers.find_organisation(user.org_id)
+    if request.url_template is not None:
+        own = organisation.link_hosts if organisation else ()
+        base = urlsplit(services.settings.link_base).hostname or ""
+        allowed = frozenset((base, *services.settings.link_hosts, *own))
+        check_link_host(request.url_template, allowed)
+    try:
+        return check_may_reset(user, None), organisation
+    except errors.UserNotInitialisedError as error:
+        raise errors.ResetUserNotInitialisedError from error
+    except (errors.MachineUserError, errors.UserUnknownError) as error:
+        raise errors.UserHiddenError from error
+
+
+def _code_of(services: WebServices, recorded: Recorded) -> Code:
+    """Derive the code of a reset, whether it was recorded now or by an earlier call.
+
+    Raises:
+        CodeExpiredError: its key is no longer in the settings, so it would open nothing.
+    """
+    reset = services.resets.find(recorded.reset_id)
+    key_id = reset.key_id if reset else services.codes.signing_key_id
+    try:
+        return services.codes.code(recorded.reset_id, key_id)
+    except errors.UnknownKeyError as error:
+        raise errors.CodeExpiredError from error
 
 
 @contextmanager
-def record_refusals(services: WebServices, asked: RefusalContext) -> Iterator[None]:
-    """Whatever refuses the request inside is noted for the user, and raised on."""
+def record_refusals(
+    services: WebServices, user_id: str, channel: Channel, caller: Caller | None = None
+) -> Iterator[None]:
+    """Record what refuses the request inside, for `explain`, and raise it again."""
     try:
         yield
     except RECORDED_ERRORS as error:
         limited = error if isinstance(error, errors.TooManyRequestsError) else None
         refusal = NewRefusal(
             word=type(error).__name__.removesuffix("Error"),
-            channel=asked.channel,
+            channel=channel,
             limit=limited.limit if limited else "",
             wait_seconds=limited.retry_after_seconds if limited else 0,
-            request_id=asked.request_id or "",
-            caller_id=asked.caller.token_id if asked.caller else "",
+            request_id=current_request_id() or "",
+            caller_id=caller.token_id if caller else "",
         )
         try:
-            services.refusals.note(asked.user_id, refusal)
+            services.refusals.note(user_id, refusal)
         except errors.StoreUnavailableError:
             log.warning("store.unavailable", during="refusing")
         raise
 
 
-MAX_USER_ID_CHARACTERS = 200
-CHANNELS_BY_NAME = {"TYPE_EMAIL": Channel.EMAIL, "TYPE_SMS": Channel.SMS}
-CHANNELS_BY_NUMBER = {0: Channel.EMAIL, 1: Channel.SMS}
-
-
-@dataclass(frozen=True, slots=True)
-class SendNotificationRequest:
-    """What is asked for, decoded but not yet judged."""
-
-    user_id: str
-    type: str | int | None = None  # the enum's name or number
-    idempotency_key: str | None = None
-    request_id: str | None = None
-
-
-@retry_when_rights_change
-def request_reset(
-    services: WebServices, credentials: Credentials, wanted: SendNotificationRequest
-) -> Recorded:
-    """Record a reset for a user of the organisation in force, and hint a worker at it.
-
-    Raises:
-        CallerError: whatever SPEC's order of checks meets first; nothing was recorded then.
-    """
-    caller, organisation = services.auth.authorize_in_force(credentials, USER_WRITE)
-    channel = read_channel(wanted.type)
-    check_user_id(wanted.user_id)
-
-    def record(reset_id: str) -> Recorded:
-        found = services.directory.find_user(wanted.user_id)
-        order = ResetRequest(
-            user=check_may_reset(found, organisation.org_id),
-            organisation=organisation,
-            channel=channel,
-            reset_id=reset_id,
-            caller=caller,
-            request_id=wanted.request_id,
-            is_repeatable=wanted.idempotency_key is not None,
-        )
-        return record_reset(services, order)
-
-    asked = RefusalContext(wanted.user_id, channel, wanted.request_id, caller)
-    with record_refusals(services, asked):
-        return record_once(
-            services,
-            caller,
-            wanted.idempotency_key,
-            user_id=wanted.user_id,
-            meaning=("v1", organisation.org_id, channel),
-            record=record,
-        )
-
-
 def read_channel(value: str | int | None) -> Channel:
-    """The channel of v1's `type`; nothing means e-mail.
+    """Return the channel of v1's `type`; without one, e-mail.
 
     Raises:
-        InvalidRequestError: it names none.
+        InvalidRequestError: there is no such type.
     """
     if value is None:
         return Channel.EMAIL
@@ -148,11 +237,14 @@ def read_channel(value: str | int | None) -> Channel:
     return known
 
 
-def check_user_id(user_id: str, *, unknown: type[CallerError] = UserUnknownError) -> None:
-    """Whether this can be a user's id.
+def check_user_id(
+    user_id: str, *, unknown: type[errors.CallerError] = errors.UserUnknownError
+) -> None:
+    """Check that a user can have this id.
 
     Raises:
-        InvalidRequestError: empty or too long. `unknown`: nobody can have it.
+        InvalidRequestError: it is empty or too long.
+        `unknown`: it is not printable.
     """
     check_id_length(user_id)
     if not user_id.isprintable():
@@ -160,126 +252,6 @@ def check_user_id(user_id: str, *, unknown: type[CallerError] = UserUnknownError
 
 
 def check_id_length(user_id: str) -> None:
-    """Whether a user's id can be this long.
-
-    Raises:
-        InvalidRequestError: it cannot.
-    """
+    """Raise InvalidRequestError unless an id has 1 to 200 characters."""
     if not 1 <= len(user_id) <= MAX_USER_ID_CHARACTERS:
         raise InvalidRequestError("userId must have 1 to 200 characters")
-
-
-MAX_TEMPLATE_CHARACTERS = 200
-CHANNELS: dict[str | int | None, Channel] = {
-    None: Channel.EMAIL,
-    "NOTIFICATION_TYPE_Unspecified": Channel.EMAIL,
-    "NOTIFICATION_TYPE_Email": Channel.EMAIL,
-    "NOTIFICATION_TYPE_SMS": Channel.SMS,
-    0: Channel.EMAIL,
-    1: Channel.EMAIL,
-    2: Channel.SMS,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class PasswordResetRequest:
-    """What is asked for, decoded but not yet judged."""
-
-    user_id: str
-    returns_code: bool = False
-    notification_type: str | int | None = None  # the enum's name or number
-    url_template: str | None = None
-    idempotency_key: str | None = None
-    request_id: str | None = None
-
-
-@retry_when_rights_change
-def request_password_reset(
-    services: WebServices, credentials: Credentials, wanted: PasswordResetRequest
-) -> tuple[Recorded, Code | None]:
-    """Record a reset for a user the caller may write to; the code when it was asked for.
-
-    Raises:
-        CallerError: whatever SPEC's order of checks meets first; nothing was recorded then.
-    """
-    caller = services.auth.authenticate(credentials)
-    channel = _read_ranges(wanted)
-    kind = Kind.RETURNED if wanted.returns_code else Kind.RESET
-
-    def record(reset_id: str) -> Recorded:
-        user, organisation = _find_user(services, caller, wanted)
-        order = ResetRequest(
-            user=user,
-            organisation=organisation,
-            channel=channel,
-            reset_id=reset_id,
-            caller=caller,
-            request_id=wanted.request_id,
-            is_repeatable=wanted.idempotency_key is not None,
-            kind=kind,
-            url_template=wanted.url_template,
-        )
-        return record_reset(services, order)
-
-    asked = RefusalContext(wanted.user_id, channel, wanted.request_id, caller)
-    with record_refusals(services, asked):
-        recorded = record_once(
-            services,
-            caller,
-            wanted.idempotency_key,
-            user_id=wanted.user_id,
-            meaning=("v2", kind, channel, wanted.url_template or ""),
-            record=record,
-        )
-    return recorded, _code_of(services, recorded) if wanted.returns_code else None
-
-
-def _read_ranges(wanted: PasswordResetRequest) -> Channel:
-    check_user_id(wanted.user_id, unknown=UserHiddenError)
-    if wanted.notification_type not in CHANNELS:
-        raise InvalidRequestError(
-            "notificationType must be NOTIFICATION_TYPE_Unspecified (0), "
-            "NOTIFICATION_TYPE_Email (1) or NOTIFICATION_TYPE_SMS (2)"
-        )
-    template = wanted.url_template
-    if template is not None and not 1 <= len(template) <= MAX_TEMPLATE_CHARACTERS:
-        raise InvalidRequestError("urlTemplate must have 1 to 200 characters")
-    return CHANNELS[wanted.notification_type]
-
-
-def _find_user(
-    services: WebServices, caller: Caller, wanted: PasswordResetRequest
-) -> tuple[User, Organisation | None]:
-    if wanted.url_template is not None:
-        check_template(wanted.url_template)
-    found = services.directory.find_user(wanted.user_id)
-    user = services.auth.authorize_password_reset(caller, found)
-    organisation = services.callers.find_organisation(user.org_id)
-    if wanted.url_template is not None:
-        check_link_host(wanted.url_template, _allowed_hosts(services, organisation))
-    try:
-        return check_may_reset(user, None), organisation
-    except UserNotInitialisedError as error:
-        raise ResetUserNotInitialisedError from error
-    except (MachineUserError, UserUnknownError) as error:
-        raise UserHiddenError from error
-
-
-def _allowed_hosts(services: WebServices, organisation: Organisation | None) -> frozenset[str]:
-    own = organisation.link_hosts if organisation else ()
-    base = urlsplit(services.settings.link_base).hostname or ""
-    return frozenset((base, *services.settings.link_hosts, *own))
-
-
-def _code_of(services: WebServices, recorded: Recorded) -> Code:
-    """The code of a reset, again or for the first time: it is derived, so it needs no keeping.
-
-    Raises:
-        CodeExpiredError: it was made with a key that is no longer held, so it opens nothing.
-    """
-    reset = services.resets.find(recorded.reset_id)
-    key_id = reset.key_id if reset else services.codes.signing_key_id
-    try:
-        return services.codes.code(recorded.reset_id, key_id)
-    except UnknownKeyError as error:
-        raise CodeExpiredError from error

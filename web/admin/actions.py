@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,8 +21,8 @@ from shared.store.admin.audit import Act
 from shared.store.admin.pauses import Scope
 from shared.store.resets import Recorded
 from web.auth import USER_WRITE, Credentials, audit_name, retry_when_rights_change
-from web.idempotency import record_once
-from web.resets import RefusalContext, read_channel, record_refusals
+from web.idempotency import idempotent
+from web.resets import read_channel, record_refusals
 from web.services import WebServices
 
 MAX_REASON_CHARACTERS = 500
@@ -205,7 +204,6 @@ def _resend_to(services: WebServices, user: User, recipient: Recipient) -> Resen
             organisation=services.callers.find_organisation(user.org_id),
             channel=recipient.channel,
             reset_id=reset_id,
-            request_id=secrets.token_hex(8),
             has_cooldown=False,
         )
         record_reset(services, order)
@@ -229,7 +227,6 @@ class ResendRequest:
     type: str | int | None = None  # the enum's name or number; None: the channel of before
     reason: str | None = None
     idempotency_key: str | None = None
-    request_id: str | None = None
 
 
 @retry_when_rights_change
@@ -247,19 +244,20 @@ def resend(services: WebServices, credentials: Credentials, wanted: ResendReques
     reason = check_reason(wanted.reason) if wanted.reason else "no reason was given"
     why = AuditReason(audit_name(caller), reason)
 
-    def record(reset_id: str) -> Recorded:
-        order = _order(services, old, channel, reset_id, wanted, caller=caller)
-        return _record(services, old, order, why)
-
-    with record_refusals(services, RefusalContext(old.user_id, channel, wanted.request_id, caller)):
-        return record_once(
+    with (
+        record_refusals(services, old.user_id, channel, caller),
+        idempotent(
             services,
             caller,
             wanted.idempotency_key,
             user_id=old.user_id,
             meaning=("resend", old.reset_id, channel),
-            record=record,
-        )
+        ) as slot,
+    ):
+        if slot.known:
+            return slot.known
+        order = _order(services, old, channel, slot.reset_id, wanted, caller=caller)
+        return _record(services, old, order, why)
 
 
 def resend_by_hand(
@@ -273,9 +271,9 @@ def resend_by_hand(
     old = services.resets.find(reset_id)
     if old is None:
         raise NotFoundError
-    wanted = ResendRequest(reset_id, request_id=secrets.token_hex(8))
+    wanted = ResendRequest(reset_id)
     new_id, channel = services.digests.new_reset_id(old.user_id), channel or old.channel
-    with record_refusals(services, RefusalContext(old.user_id, channel, wanted.request_id)):
+    with record_refusals(services, old.user_id, channel):
         return _record(services, old, _order(services, old, channel, new_id, wanted), why)
 
 
@@ -297,7 +295,6 @@ def _order(
         channel=channel,
         reset_id=reset_id,
         caller=caller,
-        request_id=wanted.request_id,
         url_template=old.url_template,
         is_repeatable=wanted.idempotency_key is not None,
         has_cooldown=False,

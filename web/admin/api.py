@@ -111,7 +111,6 @@ def resend_reset(reset_id: str) -> Response:
         type=fields.get("type"),
         reason=fields.get("reason"),
         idempotency_key=beside.idempotency_key,
-        request_id=beside.request_id,
     )
     recorded = resend(current_services(), beside.credentials, wanted)
     told = {

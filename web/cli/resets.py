@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import Any
 
 import click
@@ -25,7 +24,7 @@ from web.cli.support import (
 from web.cli.suppressions import by_option
 from web.explain.model import Explanation
 from web.explain.query import explain_reset, explain_user
-from web.resets import RefusalContext, record_refusals
+from web.resets import record_refusals
 from web.schemas import format_timestamp, write_explanation, write_reset
 from web.services import WebServices
 
@@ -42,17 +41,15 @@ def reset() -> None:
 @json_option
 def send_reset(user_id: str, channel: str, *, as_json: bool) -> None:
     """Ask for a reset, under the same limits as everybody."""
-    asked = RefusalContext(user_id, Channel(channel), secrets.token_hex(8))
-    with open_services() as services, record_refusals(services, asked):
+    with open_services() as services, record_refusals(services, user_id, Channel(channel)):
         user = check_may_reset(services.directory.find_user(user_id), None)
-        order = ResetRequest(
+        request = ResetRequest(
             user=user,
             organisation=services.callers.find_organisation(user.org_id),
-            channel=asked.channel,
+            channel=Channel(channel),
             reset_id=services.digests.new_reset_id(user_id),
-            request_id=asked.request_id,
         )
-        recorded = record_reset(services, order)
+        recorded = record_reset(services, request)
     facts = {"resetId": recorded.reset_id, "expiresAt": format_timestamp(recorded.deadline_at)}
     print_json(facts) if as_json else print_facts(facts)
 

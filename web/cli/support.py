@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from shared.errors import (
     SettingsError,
     StoreUnavailableError,
 )
-from shared.log import set_up_logging
+from shared.log import bind_request_id, set_up_logging
 from shared.queue import HintPublisher, make_celery
 from shared.settings import load_settings
 from shared.wiring import build_services, check_server, connect_store
@@ -143,6 +144,7 @@ def open_services() -> Iterator[WebServices]:
     """The services; on leaving, its hints are published."""
     settings = load_settings(os.environ)
     set_up_logging("warning", service="keyturn", stream=sys.stderr)
+    bind_request_id(secrets.token_hex(8))
     check_server(settings)
     hints = HintPublisher(make_celery(settings))
     services = build_services(settings, client=connect_store(settings), hints=hints)

@@ -92,18 +92,18 @@ def answer_call(
 
     `read` gives the decoded message; it may raise ProblemError too.
     """
-    asked = read_context(header)
-    headers = (("x-request-id", asked.request_id), *standing_headers(services, call))
+    request_id = name_request(header("x-request-id"))
+    headers = (("x-request-id", request_id), *standing_headers(services, call))
     try:
         with tracing.span(call.path[1:], parent=header("traceparent"), kind="server"):
-            answer = call.run(services, asked, read())
+            answer = call.run(services, read_context(header), read())
     except ProblemError as error:
         return RpcResponse(error.problem, headers)
     except CallerError as error:
         language = services.languages.choose_for_header(header("accept-language"))
         return RpcResponse(describe(error, services.languages, language), headers)
     except Exception as error:  # the outermost loop of a call
-        log.error("request.failed", request_id=asked.request_id, exc_info=error)
+        log.error("request.failed", request_id=request_id, exc_info=error)
         return RpcResponse(UNEXPECTED, headers)
     if answer.reset_id:
         headers = (*headers, ("keyturn-reset-id", answer.reset_id))
@@ -115,7 +115,6 @@ def read_context(header: Header) -> RequestContext:
     return RequestContext(
         Credentials(header("authorization"), header("x-zitadel-orgid") or None),
         header("idempotency-key"),
-        name_request(header("x-request-id")),
     )
 
 
