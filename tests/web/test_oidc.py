@@ -345,6 +345,17 @@ def test_a_flood_of_invented_key_ids_asks_once(stub, issuer, clock):
     assert stub.asked.count("/keys") == 2
 
 
+def test_a_steady_flood_does_not_put_off_the_next_fetch(stub, issuer, clock):
+    issuer.find_caller(stub.a_token())
+    stub.serve_keys(public_jwk("RSA", "one"), public_jwk("RSA", "second"))
+    for number in range(6):
+        clock.seconds += PAUSE_SECONDS / 5
+        is_refused(issuer, stub.a_token(header={"kid": f"invented-{number}"}))
+
+    assert issuer.find_caller(stub.a_token(kid="second")).user_id == "ada"
+    assert stub.asked.count("/keys") == 2
+
+
 def test_a_flood_at_once_asks_once_too(stub, issuer):
     tokens = [stub.a_token(header={"kid": f"invented-{number}"}) for number in range(16)]
     threads = [threading.Thread(target=is_refused, args=(issuer, token)) for token in tokens]
