@@ -113,7 +113,7 @@ def _settle(services: Services, users: int) -> str:
     services.callers.save_organisation(Organisation(ORG, "Bench", "en"))
     for first in range(0, users, WRITTEN_TOGETHER):
         numbers = range(first, min(users, first + WRITTEN_TOGETHER))
-        services.directory.save_facts(({}, _person(number)) for number in numbers)
+        services.directory.save_fields(({}, _person(number)) for number in numbers)
     grants = Grants(org_roles={ORG: frozenset({"ORG_USER_MANAGER"})})
     return services.callers.create_token(ORG, grants)[0]
 

@@ -1,6 +1,6 @@
-"""The addresses that carry a code: the default link, the short one, and a caller's own template.
+"""Links with a code: the default one, the short one, and a caller's own url template.
 
-A template is an address with `{{.UserID}}`, `{{.Code}}` and `{{.OrgID}}` in it, in the spelling of
+A template is a URL with `{{.UserID}}`, `{{.Code}}` and `{{.OrgID}}` in it, in the spelling of
 Go's text/template; anything else between double braces is refused when the call is read.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from ipaddress import AddressValueError, IPv6Address
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from shared.errors import UrlNotAllowedError, UrlTemplateError, UrlTemplateFieldError
@@ -23,11 +23,18 @@ _URL_SIGNS = ":/?#[]@!$&'()*+,;=-._~%"
 _ACTION = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _FIELD = re.compile(r"[ \t\r\n]*\.([^\W\d]\w*(?:\.[^\W\d]\w*)*)[ \t\r\n]*")
 
+DEFAULT_PORTS = {"http": 80, "https": 443}
+# Only letters, digits and . - _ in the host: no user information, no escapes, no field, no sign
+# that is a letter elsewhere. International names are written in their xn-- form.
+_HOST = r"(?P<host>[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{0,5}))?"
+_ORIGIN = re.compile(rf"(?P<scheme>https?)://{_HOST}(?=[/?#]|\Z)", re.ASCII | re.IGNORECASE)
+_HOST_ENTRY = re.compile(_HOST, re.ASCII | re.IGNORECASE)
+
 
 def default_link(
     base: str, *, user_id: str, code: Code, org_id: str, language: str | None = None
 ) -> str:
-    """The link of a mail: Keyturn's own page.
+    """Return the link of a mail: Keyturn's own page.
 
     The language stands in the link because the page looks nothing up before its form comes back.
     """
@@ -37,48 +44,48 @@ def default_link(
 
 
 def _quote(text: str) -> str:
-    """The text percent-encoded; most ids need none of it, and ten times the time to learn so."""
+    """Percent-encode; `quote` takes ten times as long for ids that need no encoding."""
     return text if text.isascii() and text.isalnum() else quote(text, safe="")
 
 
 def short_link(base: str, *, reset_id: str, code: Code) -> str:
-    """The link of an SMS: of the same meaning, in few signs."""
+    """Return the link of an SMS: the same meaning in few characters."""
     return f"{base}/r/{reset_id}/{code.signs}"
 
 
 def check_template(template: str) -> None:
-    """Give nothing when links can be made of a caller's template.
+    """Raise an error unless links can be made of a caller's template.
 
     Raises:
         UrlTemplateError: it does not parse, holds another action or an unprintable sign.
         UrlTemplateFieldError: it asks for a field we do not have.
     """
-    _take_apart(template)
+    _split_template(template)
 
 
 def expand_template(template: str, *, user_id: str, code: Code, org_id: str) -> str:
-    """A caller's template as a link; values are percent-encoded and never read again.
+    """Return the link of a caller's template; values are percent-encoded and never parsed.
 
     Raises:
         UrlTemplateError, UrlTemplateFieldError: as `check_template`.
     """
     values = {"UserID": user_id, "Code": code.signs, "OrgID": org_id}
-    pieces = _take_apart(template)
-    pieces[::2] = [quote(words, safe=_URL_SIGNS) for words in pieces[::2]]
+    pieces = _split_template(template)
+    pieces[::2] = [quote(text, safe=_URL_SIGNS) for text in pieces[::2]]
     pieces[1::2] = [quote(values[field], safe="") for field in pieces[1::2]]
     return "".join(pieces)
 
 
-def _take_apart(template: str) -> list[str]:
-    """Words, field, words, field, …, words."""
+def _split_template(template: str) -> list[str]:
+    """Return text, field, text, field, …, text."""
     pieces = _ACTION.split(template)
-    if any("{{" in words or not words.isprintable() for words in pieces[::2]):
+    if any("{{" in text or not text.isprintable() for text in pieces[::2]):
         raise UrlTemplateError
-    pieces[1::2] = [_field_of(action) for action in pieces[1::2]]
+    pieces[1::2] = [_parse_field(action) for action in pieces[1::2]]
     return pieces
 
 
-def _field_of(action: str) -> str:
+def _parse_field(action: str) -> str:
     field = _FIELD.fullmatch(action)
     if field is None:
         raise UrlTemplateError
@@ -87,44 +94,33 @@ def _field_of(action: str) -> str:
     return field[1]
 
 
-DEFAULT_PORTS = {"http": 80, "https": 443}
-
-# Nothing but letters, digits and . - _ in the host: no user information, no escapes, no field, no
-# sign that is a letter elsewhere. International names are written in their xn-- form.
-_HOST = r"(?P<host>[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{0,5}))?"
-_TEMPLATE = re.compile(rf"(?P<scheme>https?)://{_HOST}(?=[/?#]|\Z)", re.ASCII | re.IGNORECASE)
-_ENTRY = re.compile(_HOST, re.ASCII | re.IGNORECASE)
-
-_Place: TypeAlias = tuple[str, int | None]
-
-
 def check_link_host(template: str, allowed_hosts: Iterable[str]) -> None:
-    """Give nothing when a template leads to an allowed host (`host`: any port, or `host:port`).
+    """Raise unless a template leads to an allowed host (`host`: any port, or `host:port`).
 
     Raises:
-        UrlNotAllowedError: it does not, or readers could differ on where it leads.
+        UrlNotAllowedError: it does not, or URL parsers could disagree on where it leads.
     """
-    match = _TEMPLATE.match(template)
+    match = _ORIGIN.match(template)
     if match is None or "\\" in template:
         raise UrlNotAllowedError
-    host = _comparable(match["host"])
+    host = _normalise_host(match["host"])
     port = int(match["port"] or DEFAULT_PORTS[match["scheme"].lower()])
-    places = {place for entry in allowed_hosts if (place := _place(entry))}
-    if (host, None) not in places and (host, port) not in places:
+    allowed = {parsed for entry in allowed_hosts if (parsed := _parse_host_entry(entry))}
+    if (host, None) not in allowed and (host, port) not in allowed:
         raise UrlNotAllowedError
 
 
-def _place(entry: str) -> _Place | None:
-    """An entry of an allow-list as host and port; None when it is none."""
+def _parse_host_entry(entry: str) -> tuple[str, int | None] | None:
+    """Return host and port of an allow-list entry, or None if it is malformed."""
     is_bare_ipv6 = entry.count(":") > 1 and not entry.startswith("[")
-    match = _ENTRY.fullmatch(f"[{entry}]" if is_bare_ipv6 else entry)
+    match = _HOST_ENTRY.fullmatch(f"[{entry}]" if is_bare_ipv6 else entry)
     if match is None:
         return None
-    return _comparable(match["host"]), int(match["port"]) if match["port"] else None
+    return _normalise_host(match["host"]), int(match["port"]) if match["port"] else None
 
 
-def _comparable(host: str) -> str:
-    """A host as it is compared: lower case, IPv6 in its shortest spelling."""
+def _normalise_host(host: str) -> str:
+    """Return the host in lower case, IPv6 in its shortest spelling."""
     if not host.startswith("["):
         return host.lower()
     try:

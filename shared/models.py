@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import TypeAlias
 
 ResetId: TypeAlias = str
+NONCE_BYTES = 8
 
 
 class Channel(StrEnum):
@@ -247,6 +248,47 @@ class Receipt:
     provider_message_id: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class BulkRecipient:
+    """One recipient of a bulk e-mail, with the values that stand in place of its markers."""
+
+    reset_id: ResetId
+    recipient: Recipient
+    message_id: str  # with angle brackets; the same on every attempt
+    values: Mapping[str, str] = field(repr=False)  # marker → value
+
+
+@dataclass(frozen=True, slots=True)
+class BulkEmail:
+    """One rendered mail for many recipients, in memory only.
+
+    Subject and parts hold a marker wherever recipients differ, and the provider replaces it. A
+    provider may scan what it inserted again, so markers contain a random nonce, new for each mail.
+    """
+
+    from_address: str
+    from_name: str
+    subject: str
+    text: str = field(repr=False)
+    html: str = field(repr=False)
+    language: str
+    recipients: tuple[BulkRecipient, ...]
+
+    def with_recipients(self, recipients: tuple[BulkRecipient, ...]) -> BulkEmail:
+        """Return the same mail for these recipients only."""
+        return replace(self, recipients=recipients)
+
+
+def make_nonce() -> str:
+    """Return the random part of a bulk e-mail's markers."""
+    return secrets.token_hex(NONCE_BYTES)
+
+
+def format_marker(nonce: str, name: str) -> str:
+    """Return a marker; HTML escaping leaves its characters as they are."""
+    return f"-{nonce}.{name}-"
+
+
 class EventType(StrEnum):
     """What a provider reported about a message; as it stands in a reset's timeline."""
 
@@ -259,8 +301,8 @@ class EventType(StrEnum):
     OPTED_OUT = "opted_out"  # the recipient wants no more
 
 
-# What a report makes of a reset, where it may still become that.
-STATUS_OF = {
+# The status a report leads to, where the reset may still move there.
+STATUS_OF_EVENT = {
     EventType.ACCEPTED: Status.ACCEPTED,
     EventType.DEFERRED: Status.ACCEPTED,
     EventType.DELIVERED: Status.DELIVERED,
@@ -285,52 +327,12 @@ class CallbackEvent:
 
     @property
     def status(self) -> Status | None:
-        """What the reset becomes, where it may still become that."""
+        """The status this event leads to, where the reset may still move there."""
         if self.type is EventType.FAILED and self.suppression == "opt_out":
             return Status.SUPPRESSED
-        return STATUS_OF.get(self.type)
+        return STATUS_OF_EVENT.get(self.type)
 
     @property
     def is_failure(self) -> bool:
         """True when the message did not arrive."""
         return self.type in (EventType.UNDELIVERED, EventType.FAILED)
-
-
-NONCE_BYTES = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Copy:
-    """What one recipient of a circular gets of their own."""
-
-    reset_id: ResetId
-    recipient: Recipient
-    message_id: str  # with angle brackets; the same on every attempt
-    values: Mapping[str, str] = field(repr=False)  # marker → what stands in its place
-
-
-@dataclass(frozen=True, slots=True)
-class Circular:
-    """A rendered mail with markers, and its copies."""
-
-    from_address: str
-    from_name: str
-    subject: str
-    text: str = field(repr=False)
-    html: str = field(repr=False)
-    language: str
-    copies: tuple[Copy, ...]
-
-    def of(self, copies: tuple[Copy, ...]) -> Circular:
-        """The same mail for these alone."""
-        return replace(self, copies=copies)
-
-
-def make_nonce() -> str:
-    """The part of a circular's markers that nobody can guess."""
-    return secrets.token_hex(NONCE_BYTES)
-
-
-def format_marker(nonce: str, name: str) -> str:
-    """A marker; its signs mean nothing in HTML and stay as they are when they are escaped."""
-    return f"-{nonce}.{name}-"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import phonenumbers
@@ -87,13 +87,12 @@ def choose_provider(
     channel: Channel,
     attempts: Sequence[Attempt],
     *,
-    first: str | None = None,
     moves_on: bool = False,
 ) -> str:
-    """The provider of the next attempt.
+    """Return the provider of the next attempt.
 
     An attempt in doubt is never failed over; our account's trouble, or `moves_on`, goes to the
-    next at once. The order begins with who had the first attempt; `first` is who gets it.
+    next at once. The order begins with the provider of the first attempt.
     """
     last = attempts[-1] if attempts else None
     if last and last.provider in names:
@@ -101,30 +100,13 @@ def choose_provider(
             return last.provider
         if last.outcome is Outcome.ACCOUNT or moves_on:
             return names[(names.index(last.provider) + 1) % len(names)]
-    begin = attempts[0].provider if attempts else first
-    start = names.index(begin) if begin in names else 0
+    first = attempts[0].provider if attempts else names[0]
+    start = names.index(first) if first in names else 0
     order = PROVIDER_ORDER[channel]
     number = len(attempts)
     if number >= len(order):
         number = len(order) - 2 + (number - len(order)) % 2
     return names[(start + order[number]) % len(names)]
-
-
-def draw_first(names: Sequence[str], weights: Mapping[str, int], lot: float) -> str:
-    """Who gets a first attempt: so many in a hundred for each weight, the rest in the list's order.
-
-    `lot` is drawn evenly from 0 up to 1. Where every provider has a weight, or the weights exceed
-    a hundred, they count in proportion.
-    """
-    held = {name: weights[name] for name in names if name in weights}
-    rest = next((name for name in names if name not in held), None)
-    total = sum(held.values())
-    point = lot * (max(100, total) if rest else total)
-    for name, weight in held.items():
-        if point < weight:
-            return name
-        point -= weight
-    return rest or names[0]
 
 
 def check_may_reset(user: User | None, org_id: str | None) -> User:

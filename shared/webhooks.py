@@ -1,6 +1,6 @@
-"""Telling a subscriber: the signed message and the one call that carries it.
+"""Sign and send one webhook; check where a subscriber's URL may lead.
 
-The worker tells what happened, `keyturn webhook test` tries whether a subscriber would hear it.
+Called by the worker and by `keyturn webhook test`. Private addresses are refused by default.
 Source: the Standard Webhooks specification, https://www.standardwebhooks.com
 """
 
@@ -27,51 +27,20 @@ from shared.providers.http import Transport
 from shared.store.webhooks.deliveries import Webhook
 from shared.store.webhooks.subscriptions import SECRET_PREFIX
 
-Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
-
-NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: an IPv4 address in its last 32 bits
-SITE_LOCAL = ipaddress.IPv6Network("fec0::/10")  # RFC 3879: out of use, and routed by some
-
-
-def is_public(text: str) -> bool:
-    """True for an address anybody on the Internet reaches; False for what is no address."""
-    try:
-        address: Address = ipaddress.ip_address(text.partition("%")[0])
-    except ValueError:
-        return False
-    return all(_is_global(each) for each in (address, *_carried(address)))
-
-
-def _is_global(address: Address) -> bool:
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None or address in NAT64:
-            return True  # judged by what it carries
-        if address in SITE_LOCAL:
-            return False
-    is_odd = address.is_multicast or address.is_reserved or address.is_unspecified
-    return address.is_global and not is_odd
-
-
-def _carried(address: Address) -> list[Address]:
-    """The IPv4 addresses inside an IPv6 one, which a gateway would connect to."""
-    if isinstance(address, ipaddress.IPv4Address):
-        return []
-    carried = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
-    if address in NAT64:
-        carried.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
-    return [each for each in carried if each is not None]
-
-
 TIMEOUT_SECONDS = 10.0
-LONGEST_RETRY_AFTER_SECONDS = 86_400.0
+MAX_RETRY_AFTER_SECONDS = 86_400.0
 MAX_TRANSPORTS = 500
 MAX_URL_CHARACTERS = 500
 USER_AGENT = "Keyturn-Webhooks/1"
+NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: an IPv4 address in its last 32 bits
+SITE_LOCAL = ipaddress.IPv6Network("fec0::/10")  # RFC 3879: out of use, and routed by some
+
+Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came of one call."""
+    """The outcome of one call."""
 
     status: int | None  # None: there was no answer
     reason: str
@@ -79,14 +48,14 @@ class Reply:
 
     @property
     def is_taken(self) -> bool:
-        """The subscriber has it."""
+        """True for a 2xx."""
         return (
             self.status is not None and HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
         )
 
     @property
     def is_gone(self) -> bool:
-        """The subscriber wants nothing more."""
+        """True for 410: the subscriber wants no more webhooks."""
         return self.status == HTTPStatus.GONE
 
 
@@ -107,7 +76,7 @@ class Subscribers:
         self._lock = threading.Lock()
 
     def call(self, url: str, secret: str, *, webhook_id: str, body: bytes) -> Reply:
-        """One signed call. Redirects are not followed: they could lead anywhere."""
+        """Send one signed POST. Redirects are not followed: they could lead anywhere."""
         parts = urlsplit(url)
         at = int(self._clock())
         headers = {
@@ -126,7 +95,7 @@ class Subscribers:
         return Reply(answer.status, f"http_{answer.status}", _retry_after(answer.headers))
 
     def close(self) -> None:
-        """Drop the idle connections."""
+        """Close the idle connections."""
         with self._lock:
             for transport in self._transports.values():
                 transport.close()
@@ -134,7 +103,7 @@ class Subscribers:
     def _transport(self, base_url: str) -> Transport:
         with self._lock:
             if base_url not in self._transports:
-                if len(self._transports) >= MAX_TRANSPORTS:  # who uses one still has it
+                if len(self._transports) >= MAX_TRANSPORTS:  # calls under way keep theirs
                     self._transports.clear()
                 self._transports[base_url] = Transport(
                     base_url, timeout_seconds=self._timeout_seconds, may_reach=self._may_reach
@@ -143,15 +112,15 @@ class Subscribers:
 
 
 def sign(secret: str, webhook_id: str, at: int, body: bytes) -> str:
-    """The value of `webhook-signature`."""
+    """Return the value of `webhook-signature`."""
     key = base64.b64decode(secret.removeprefix(SECRET_PREFIX))
     signed = b".".join((webhook_id.encode(), str(at).encode(), body))
     return "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
 
 
 def body_of(webhook: Webhook) -> bytes:
-    """What a subscriber reads: ids, words and a moment; no address, no code."""
-    at = _format(webhook.at)
+    """Return the JSON a subscriber gets: ids, words and a time; no address, no code."""
+    at = _format_time(webhook.at)
     return orjson.dumps(
         {
             "type": webhook.event,
@@ -170,13 +139,13 @@ def body_of(webhook: Webhook) -> bytes:
 
 
 def body_of_test(subscription_id: str, org_id: str, at: datetime) -> bytes:
-    """What `keyturn webhook test` sends."""
+    """Return the JSON that `keyturn webhook test` sends."""
     data = {"subscriptionId": subscription_id, "orgId": org_id}
-    return orjson.dumps({"type": "webhook.test", "timestamp": _format(at), "data": data})
+    return orjson.dumps({"type": "webhook.test", "timestamp": _format_time(at), "data": data})
 
 
 def read_url(text: str, *, allow_private: bool) -> str:
-    """A subscriber's URL as it is kept.
+    """Return a subscriber's URL as it is stored.
 
     Raises:
         ValueError: nothing may be sent there; the text says why.
@@ -208,11 +177,40 @@ def _is_number(host: str) -> bool:
     return ":" in host or host.replace(".", "").isdigit()
 
 
-def _format(moment: datetime) -> str:
+def _format_time(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _retry_after(headers: Message) -> float:
     text = headers.get("Retry-After", "").strip()
     seconds = float(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0.0  # noqa: PLR2004
-    return min(seconds, LONGEST_RETRY_AFTER_SECONDS)
+    return min(seconds, MAX_RETRY_AFTER_SECONDS)
+
+
+def is_public(text: str) -> bool:
+    """Return True for an address of the public Internet, False for text that is no address."""
+    try:
+        address: Address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return False
+    return all(_is_global(each) for each in (address, *_embedded_ipv4(address)))
+
+
+def _is_global(address: Address) -> bool:
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is not None or address in NAT64:
+            return True  # judged by the address inside
+        if address in SITE_LOCAL:
+            return False
+    is_odd = address.is_multicast or address.is_reserved or address.is_unspecified
+    return address.is_global and not is_odd
+
+
+def _embedded_ipv4(address: Address) -> list[Address]:
+    """Return the IPv4 addresses inside an IPv6 one, which a gateway would connect to."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return []
+    embedded = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
+    if address in NAT64:
+        embedded.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+    return [each for each in embedded if each is not None]

@@ -9,7 +9,7 @@ import structlog
 
 from shared.codes import CodeBook
 from shared.directories import Directory
-from shared.directories.redis import RedisDirectory
+from shared.directories.registry import build_directory
 from shared.errors import SettingsError, StoreUnavailableError
 from shared.languages import Languages
 from shared.models import Channel, Queue
@@ -17,7 +17,7 @@ from shared.policies import allowed_regions
 from shared.settings import Settings
 from shared.store.admin.audit import AuditStore
 from shared.store.admin.circuits import CircuitStore
-from shared.store.admin.pauses import PauseStore, WeightStore
+from shared.store.admin.pauses import PauseStore
 from shared.store.admin.refusals import RefusalStore
 from shared.store.admin.statistics import CounterStore, SampleStore, ServerStore
 from shared.store.batches import BatchStore
@@ -95,7 +95,6 @@ class Services:
     waiting: WaitingStore
     refusals: RefusalStore
     circuits: CircuitStore
-    weights: WeightStore
     subscriptions: SubscriptionStore
     webhooks: WebhookStore
     server: ServerStore
@@ -136,7 +135,7 @@ def build_services(settings: Settings, *, client: Client, hints: Hints) -> Servi
         languages=Languages(),
         codes=CodeBook(settings.secret_keys),
         digests=digests,
-        directory=RedisDirectory(client, digests),
+        directory=build_directory(settings, client, digests),
         callers=CallerStore(client, digests),
         resets=resets,
         receipts=ReceiptStore(client, settings),
@@ -156,7 +155,6 @@ def build_services(settings: Settings, *, client: Client, hints: Hints) -> Servi
         waiting=WaitingStore(client),
         refusals=RefusalStore(client, digests, settings),
         circuits=CircuitStore(client, alone=_alone(settings)),
-        weights=WeightStore(client),
         subscriptions=SubscriptionStore(client, digests),
         webhooks=WebhookStore(client),
         server=ServerStore(client),
@@ -177,7 +175,7 @@ def _alone(settings: Settings) -> frozenset[str]:
 
 def _regions(settings: Settings) -> frozenset[str] | None:
     providers, accounts = settings.sms_providers, settings.twilio_accounts
-    senders = [each.sender_number for each in accounts if each.provider in providers]
+    senders = [each.from_ for each in accounts if each.provider in providers]
     regions = allowed_regions(settings.sms_countries, senders, providers)
     if regions is not None and not regions:
         log.warning("settings.doubtful", why="no SMS may go anywhere: set KEYTURN_SMS_COUNTRIES")

@@ -5,8 +5,17 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from shared.models import Channel, Circular, Copy, Email, Receipt, Recipient, Sms, format_marker
-from shared.settings import Settings
+from shared.models import (
+    BulkEmail,
+    BulkRecipient,
+    Channel,
+    Email,
+    Receipt,
+    Recipient,
+    Sms,
+    format_marker,
+)
+from shared.settings import Settings, TwilioAccount
 
 CODE = "ABCD-EFGH"
 NONCE = "5eed5eed5eed5eed"
@@ -50,18 +59,30 @@ def an_sms(number: str = NUMBER, **changes) -> Sms:
 
 
 def some_settings(**changes) -> Settings:
+    """Settings with every provider; `twilio_2_api_url` is a fact of the second account."""
+    second = _taken_out(changes, "twilio_2_")
+    first = _taken_out(changes, "twilio_")
+    accounts = (a_twilio_account(**first), a_twilio_account("twilio-2", **second))
     facts = {
         "data_dir": Path("/nonexistent"),
         "sendgrid_api_key": API_KEY,
-        "twilio_account_sid": ACCOUNT_SID,
-        "twilio_auth_token": AUTH_TOKEN,
-        "twilio_from": "+15005550006",
-        "twilio2_account_sid": SECOND_ACCOUNT_SID,
-        "twilio2_auth_token": AUTH_TOKEN,
-        "twilio2_from": "+15005550007",
         "provider_timeout_seconds": AMPLE_SECONDS,
     }
-    return Settings(**(facts | changes))
+    return Settings(**(facts | changes), twilio_accounts=accounts)
+
+
+def _taken_out(changes, start):
+    return {n.removeprefix(start): changes.pop(n) for n in [*changes] if n.startswith(start)}
+
+
+def a_twilio_account(provider: str = "twilio", **changes) -> TwilioAccount:
+    is_first = provider == "twilio"
+    facts = {
+        "account_sid": ACCOUNT_SID if is_first else SECOND_ACCOUNT_SID,
+        "auth_token": AUTH_TOKEN,
+        "from_": "+15005550006" if is_first else "+15005550007",
+    }
+    return TwilioAccount(provider=provider, **(facts | changes))
 
 
 def outcome_of(action) -> tuple[Receipt | Exception, float]:
@@ -74,10 +95,10 @@ def outcome_of(action) -> tuple[Receipt | Exception, float]:
     return result, time.monotonic() - started
 
 
-def a_copy(number: int = 1, address: str | None = None, **values: str) -> Copy:
-    """A copy of `a_circular`, with a name and a code of its own."""
+def a_bulk_recipient(number: int = 1, address: str | None = None, **values: str) -> BulkRecipient:
+    """A recipient of `a_bulk_email`, with a name and a code of their own."""
     facts = {"name.text": f"Ada {number}", "name.html": f"Ada {number}", "code.text": CODE}
-    return Copy(
+    return BulkRecipient(
         reset_id=f"7c0ffee{number}",
         recipient=Recipient(Channel.EMAIL, address or f"ada.lovelace{number}@example.com"),
         message_id=f"<7c0ffee{number}@keyturn.example>",
@@ -85,7 +106,7 @@ def a_copy(number: int = 1, address: str | None = None, **values: str) -> Copy:
     )
 
 
-def a_circular(*copies: Copy, **changes) -> Circular:
+def a_bulk_email(*recipients: BulkRecipient, **changes) -> BulkEmail:
     """A mail that greets by name."""
     name, page_name, code = (
         format_marker(NONCE, each) for each in ("name.text", "name.html", "code.text")
@@ -97,6 +118,6 @@ def a_circular(*copies: Copy, **changes) -> Circular:
         "text": f"Grüezi {name}\n.\nYour code: {code}\n",
         "html": f"<p>Grüezi {page_name}</p>\n<p>{code}</p>",
         "language": "fr",
-        "copies": copies or (a_copy(1), a_copy(2), a_copy(3)),
+        "recipients": recipients or (a_bulk_recipient(1), a_bulk_recipient(2), a_bulk_recipient(3)),
     }
-    return Circular(**(facts | changes))
+    return BulkEmail(**(facts | changes))

@@ -15,6 +15,7 @@ from shared.errors import (
     TransientProviderError,
 )
 from shared.models import Channel, Recipient, Status
+from shared.settings import TwilioAccount
 from shared.store.admin.pauses import Scope
 from tests.builders import a_user
 from tests.callback_builders import (
@@ -62,8 +63,7 @@ class Story(WireV2):
     def __init__(self, client, *providers, **settings):
         facts = {
             "sendgrid_webhook_public_key": KEY.public,
-            "twilio_account_sid": TWILIO_SID,
-            "twilio_auth_token": TWILIO_TOKEN,
+            "twilio_accounts": (TwilioAccount(account_sid=TWILIO_SID, auth_token=TWILIO_TOKEN),),
             "email_providers": ("sendgrid",),
             "sms_providers": ("twilio",),
             "sms_countries": ("CH",),

@@ -36,7 +36,7 @@ def receive_callback(services: WebServices, provider: str, callback: Callback) -
         _note_refused(services, provider, error.reason)
         raise CallbackRefusedError from error
     shards = services.receipts.receive(provider, told.events)
-    services.receipts.count(provider, told.passed_over)
+    services.receipts.count(provider, told.skipped)
     for shard in shards:
         services.hints.publish(hint_at_receipts(shard))
 
@@ -67,7 +67,7 @@ def warn_of_unverifiable(settings: Settings) -> None:
         if account.provider in settings.sms_providers and not account.auth_token:
             log.warning(
                 "settings.doubtful",
-                why=f"Twilio's callbacks are refused: set {account.prefix}_AUTH_TOKEN",
+                why=f"Twilio's callbacks are refused: set {account.prefix}AUTH_TOKEN",
             )
 
 

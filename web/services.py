@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from shared.providers.callbacks import CallbackReader
-from shared.providers.registry import open_readers
+from shared.providers.registry import build_callback_readers
 from shared.wiring import Services
 from web.auth import Authenticator
 from web.oidc import open_issuer
@@ -27,5 +27,5 @@ def build_web_services(services: Services) -> WebServices:
     return WebServices(
         **parts,
         auth=Authenticator(services.callers, services.settings, issuer=issuer),
-        callbacks=open_readers(services.settings),
+        callbacks=build_callback_readers(services.settings),
     )

@@ -16,7 +16,7 @@ from shared.errors import SettingsError
 from shared.languages import Languages
 from shared.log import set_up_logging
 from shared.models import DUE_QUEUES, Channel, Queue
-from shared.providers import ManyProvider
+from shared.providers import BulkProvider
 from shared.providers.registry import build_providers
 from shared.queue import Hint, HintPublisher, make_celery
 from shared.settings import Settings, load_settings
@@ -128,7 +128,7 @@ class WorkerProcess:
         self._desk.feeder = BatchFeeder(services, Estimate(services, renderer))
         self._desk.delivery = Delivery(services, providers, renderer)
         self._desk.bulk = self._desk.delivery.many(renderer.circulars)
-        self._gathers = isinstance(next(iter(providers[Channel.EMAIL]), None), ManyProvider)
+        self._gathers = isinstance(next(iter(providers[Channel.EMAIL]), None), BulkProvider)
         self._desk.receipts = ReceiptProcessor(services)
         subscribers = Subscribers(allow_private=settings.webhook_allow_private)
         self._desk.herald = WebhookSender(services, subscribers)

@@ -81,7 +81,6 @@ class Delivery:
             {provider.name for channel in providers.values() for provider in channel},
             circuits=services.circuits,
             pauses=PauseView(services.pauses),
-            weights=services.weights,
             probe_seconds=services.settings.provider_timeout_seconds + LEASE_SLACK_SECONDS,
         )
         self.lost_claims = LostClaims(services.waiting.recall)

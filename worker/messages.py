@@ -26,8 +26,8 @@ from shared.gsm7 import segments
 from shared.languages import format_clock_time, format_moment
 from shared.links import default_link, expand_template, short_link
 from shared.models import (
+    BulkEmail,
     Channel,
-    Circular,
     Email,
     Message,
     Organisation,
@@ -343,5 +343,5 @@ class Circulars(Protocol):
 
     def render(
         self, language: str, organisation: Organisation | None, drafts: Sequence[BulkItem]
-    ) -> Circular:
+    ) -> BulkEmail:
         """The mail, with a copy for each draft in their order."""

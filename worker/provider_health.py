@@ -1,4 +1,4 @@
-"""What this worker process knows of the providers: circuits, pauses, weights; and what it tells.
+"""What this worker process knows of the providers: circuits and pauses; and what it tells.
 
 In good times an attempt costs no trip to Redis: good outcomes are gathered here and told about
 once a second by the sweeper, which reads everything back. Bad ones are told at once, with the good
@@ -25,7 +25,7 @@ from shared.errors import (
     UnsendableError,
 )
 from shared.store.admin.circuits import CallTally, Circuit, CircuitState, CircuitStore
-from shared.store.admin.pauses import Scope, WeightStore
+from shared.store.admin.pauses import Scope
 from worker.pauses import PauseView
 
 log = structlog.get_logger()
@@ -52,16 +52,14 @@ class ProviderHealth:
         *,
         circuits: CircuitStore,
         pauses: PauseView,
-        weights: WeightStore,
         probe_seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`probe_seconds` is how long a probe may take before another is let through."""
         self._names = tuple(names)
-        self._circuits, self._pauses, self._weights = circuits, pauses, weights
+        self._circuits, self._pauses = circuits, pauses
         self._probe_seconds, self._clock = probe_seconds, clock
         self._seen: dict[str, _Seen] = {}
-        self.weights: dict[str, int] = {}
         self._lock = threading.Lock()
         self._good: Counter[str] = Counter()
         self._switches: dict[str, tuple[str, str]] = {}
@@ -92,7 +90,6 @@ class ProviderHealth:
             self._take_note(circuit)
         for circuit in self._circuits.look(n for n in self._names if n not in told).values():
             self._take_note(circuit)
-        self.weights = self._weights.all()
 
     def is_paused(self, name: str) -> bool:
         """True when an operator has stopped this provider.

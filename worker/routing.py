@@ -11,7 +11,7 @@ import structlog
 
 from shared.errors import StoreUnavailableError
 from shared.models import Channel, Message, Outcome, Queue, Reset, Status
-from shared.policies import choose_provider, draw_first
+from shared.policies import choose_provider
 from shared.providers import Provider
 from shared.store.due_sets import NO_PROVIDER
 from shared.store.resets import Claim, Finish
@@ -97,12 +97,7 @@ class ProviderRouter:
             return False
 
     def _wanted(self, reset: Reset, names: tuple[str, ...]) -> str:
-        first, weights = names[0], self._watch.weights
-        if weights and not reset.attempts:
-            first = draw_first(names, weights, random.random())
-        return choose_provider(
-            names, reset.channel, reset.attempts, first=first, moves_on=reset.reason == ASKED
-        )
+        return choose_provider(names, reset.channel, reset.attempts, moves_on=reset.reason == ASKED)
 
     def _available(self, claim: Claim, wanted: str, names: tuple[str, ...]) -> str:
         """The wanted provider, else the next that is neither paused nor left alone."""

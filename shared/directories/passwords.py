@@ -16,13 +16,13 @@ HASHES_AT_ONCE = 2  # hashing releases the GIL: unbounded, it would take every c
 
 
 class Hasher(Protocol):
-    """Turns passwords into what may be stored."""
+    """Hashes and compares passwords."""
 
     def hash(self, password: str) -> str:
-        """A fresh hash, with its salt and parameters."""
+        """Return a new hash, with its salt and parameters."""
 
     def matches(self, password_hash: str, password: str) -> bool:
-        """True when the hash was made of this password."""
+        """Return True if the hash was made of this password."""
 
 
 class Argon2Hasher:
@@ -36,12 +36,12 @@ class Argon2Hasher:
         self._places = BoundedSemaphore(HASHES_AT_ONCE)
 
     def hash(self, password: str) -> str:
-        """A fresh hash; waits while two others are being made."""
+        """Return a new hash; waits while two others are being made."""
         with self._places:
             return self._argon2.hash(password)
 
     def matches(self, password_hash: str, password: str) -> bool:
-        """True when the hash was made of this password; waits like `hash`."""
+        """Return True if the hash was made of this password; waits like `hash`."""
         with self._places:
             try:
                 return self._argon2.verify(password_hash, password)

@@ -10,7 +10,7 @@ import redis
 
 from shared import validation
 from shared.directories.passwords import Argon2Hasher, Hasher
-from shared.directories.user_import import Facts, ImportReport, import_users
+from shared.directories.user_import import ImportReport, UserFields, import_users
 from shared.errors import DirectoryUnavailableError, StoreUnavailableError
 from shared.models import Channel, Recipient, User, UserKind, UserState
 from shared.store import keys
@@ -20,7 +20,7 @@ from shared.store.digests import Digests
 # All but the password: it is read where it is compared, and nowhere else.
 FIELDS = ("orgId", "state", "kind", "userName", "displayName", "language",
           "email", "emailVerified", "phone", "phoneVerified", "changeRequired")  # fmt: skip
-MAX_PER_TRIP = 100  # users; the server answers nobody else meanwhile
+MAX_PER_TRIP = 100  # users; the server serves no other client meanwhile
 
 
 class RedisDirectory:
@@ -33,13 +33,13 @@ class RedisDirectory:
         self._hasher = hasher or Argon2Hasher()
 
     def find_user(self, user_id: str) -> User | None:
-        """The user, or None when there is nobody by that id. One round trip."""
+        """Return the user, or None if the id is unknown. One round trip."""
         with directory_errors():
             values = self._client.hmget(keys.directory_user(user_id), FIELDS)
         return _user(user_id, cast("list[str | None]", values))
 
     def find_users(self, user_ids: Sequence[str]) -> list[User | None]:
-        """What `find_user` gives for each id; one round trip for many."""
+        """Return what `find_user` returns for each id; one round trip per hundred."""
         found: list[User | None] = []
         with directory_errors():
             for first in range(0, len(user_ids), MAX_PER_TRIP):
@@ -50,7 +50,7 @@ class RedisDirectory:
         return found
 
     def find_users_by_address(self, address: str) -> list[User]:
-        """Everybody who has this e-mail address or phone number, verified or not, by id."""
+        """Return all users with this e-mail address or phone number, verified or not, by id."""
         wanted = validation.comparable(address)
         with directory_errors():
             index = keys.directory_address(self._digests.address_digest(wanted))
@@ -59,14 +59,14 @@ class RedisDirectory:
         return [user for user in found if user is not None and wanted in _addresses(user)]
 
     def set_password(self, user: User, password: str, *, change_required: bool = False) -> None:
-        """Make `password` the user's password from now on."""
+        """Hash and store the user's new password."""
         required = "1" if change_required else ""
-        facts = {"password": self._hasher.hash(password), "changeRequired": required}
+        fields = {"password": self._hasher.hash(password), "changeRequired": required}
         with directory_errors():
-            self._client.hset(keys.directory_user(user.user_id), mapping=dict[Any, Any](facts))
+            self._client.hset(keys.directory_user(user.user_id), mapping=dict[Any, Any](fields))
 
     def has_password(self, user: User, password: str) -> bool:
-        """True when `password` is the user's present one; never when there is none."""
+        """Return True if `password` is the user's present one; False if there is none."""
         with directory_errors():
             found = self._client.hget(keys.directory_user(user.user_id), "password")
         password_hash = cast("str | None", found)
@@ -80,22 +80,22 @@ class RedisDirectory:
         """
         return import_users(self, lines)
 
-    # What importing needs of the store; each is one round trip for many users.
+    # Used by the import; each is one round trip for many users.
 
     def organisation_exists(self, org_id: str) -> bool:
-        """True when there is such an organisation."""
+        """Return True if the organisation exists."""
         with directory_errors():
             return bool(self._client.sismember(keys.ORGANISATIONS, org_id))
 
-    def load_facts(self, user_ids: Sequence[str]) -> list[Facts]:
-        """What is stored of each user; empty for those who are new."""
+    def load_fields(self, user_ids: Sequence[str]) -> list[UserFields]:
+        """Return the stored fields of each user; empty for new ones."""
         with directory_errors():
             pipe = self._client.pipeline(transaction=False)
             for user_id in user_ids:
                 pipe.hgetall(keys.directory_user(user_id))
-            return cast("list[Facts]", pipe.execute())
+            return cast("list[UserFields]", pipe.execute())
 
-    def save_facts(self, changes: Iterable[tuple[Facts, Facts]]) -> None:
+    def save_fields(self, changes: Iterable[tuple[UserFields, UserFields]]) -> None:
         """Write users, each given as it was and as it is to be, with their address index.
 
         An address is indexed before its user has it: a search may find a user who does not have
@@ -113,11 +113,11 @@ class RedisDirectory:
             pipe.execute()
 
     def hash_password(self, password: str) -> str:
-        """The hash of a password."""
+        """Hash a password."""
         return self._hasher.hash(password)
 
-    def _indexes(self, facts: Facts) -> set[str]:
-        given = filter(None, (facts.get("email"), facts.get("phone")))
+    def _indexes(self, fields: UserFields) -> set[str]:
+        given = filter(None, (fields.get("email"), fields.get("phone")))
         return {keys.directory_address(self._digests.address_digest(each)) for each in given}
 
 
@@ -133,8 +133,8 @@ def directory_errors() -> Iterator[None]:
 def _user(user_id: str, values: Sequence[str | None]) -> User | None:
     if not values[0]:
         return None
-    told = (value or "" for value in values)  # in the order of FIELDS
-    org_id, state, kind, name, display, language, email, email_ok, phone, phone_ok, change = told
+    texts = (value or "" for value in values)  # in the order of FIELDS
+    org_id, state, kind, name, display, language, email, email_ok, phone, phone_ok, change = texts
     return User(
         user_id=user_id,
         org_id=org_id,

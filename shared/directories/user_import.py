@@ -1,31 +1,150 @@
-"""Importing users: every line is checked before the first user is written."""
+"""Import users from JSON Lines: every line is checked before the first user is written."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from tempfile import SpooledTemporaryFile
-from typing import IO, Any, Protocol, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 from shared import validation
 from shared.directories.passwords import HASHES_AT_ONCE
 from shared.errors import DirectoryUnavailableError, ImportLineError
 from shared.models import UserKind, UserState
 
+if TYPE_CHECKING:
+    from shared.directories.redis import RedisDirectory
+
+USERS_PER_WRITE = 1000
+SPOOL_BYTES_IN_MEMORY = 16 * 1024 * 1024
+BYTE_ORDER_MARK = "\ufeff"
 LINE_BYTES = 65_536
 NAME_CHARACTERS = 200
 PASSWORD_CHARACTERS = 200
 
-# Field → its value as the directory stores it. Only fields that were given are there; an empty
-# text says that there is none.
-Facts: TypeAlias = dict[str, str]
+# Field → its value as the directory stores it. Only given fields are present; an empty text says
+# that the user has none.
+UserFields: TypeAlias = dict[str, str]
 
 
-def read_line(raw: str | bytes) -> Facts | None:
-    """The facts of one line, None when it is blank.
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """How many users an import added (`imported`) and updated."""
+
+    imported: int
+    updated: int
+
+    def __add__(self, other: ImportReport) -> ImportReport:
+        return ImportReport(self.imported + other.imported, self.updated + other.updated)
+
+
+def import_users(directory: RedisDirectory, lines: Iterable[str | bytes]) -> ImportReport:
+    """Add or update users from JSON Lines: all of them, or none when any line is bad.
+
+    Checked lines are spooled to a temporary file, so memory does not grow with the input. Passwords
+    are hashed while writing, because hashing takes most of the time.
+
+    Raises:
+        ImportLineError: the first bad line, and what is wrong with it.
+        DirectoryUnavailableError: the server failed; importing the same file again is safe.
+    """
+    with SpooledTemporaryFile(SPOOL_BYTES_IN_MEMORY, "w+", encoding="utf-8") as spool:
+        for fields in _parse_lines(directory, lines):
+            spool.write(json.dumps(fields) + "\n")
+        spool.seek(0)
+        return _write_all(directory, spool)
+
+
+def _parse_lines(directory: RedisDirectory, lines: Iterable[str | bytes]) -> Iterator[UserFields]:
+    known_organisations: set[str] = set()
+    for number, line in enumerate(lines, start=1):
+        try:
+            fields = parse_line(_without_mark(line) if number == 1 else line)
+        except ValueError as error:
+            raise ImportLineError(number, str(error)) from None  # its cause may hold an address
+        if fields is None:
+            continue
+        if fields["orgId"] not in known_organisations:
+            _refuse_unknown_organisation(directory, number, fields["orgId"])
+            known_organisations.add(fields["orgId"])
+        yield fields
+
+
+def _refuse_unknown_organisation(directory: RedisDirectory, number: int, org_id: str) -> None:
+    if directory.organisation_exists(org_id):
+        return
+    may_be_address = "@" in org_id or org_id.startswith("+")  # in the wrong column
+    shown = "" if may_be_address else f" {org_id}"
+    problem = f"the organisation{shown} does not exist; add it with `keyturn org add`"
+    raise ImportLineError(number, problem)
+
+
+def _without_mark(line: str | bytes) -> str | bytes:
+    if isinstance(line, bytes):
+        return line.removeprefix(BYTE_ORDER_MARK.encode())
+    return line.removeprefix(BYTE_ORDER_MARK)
+
+
+def _write_all(directory: RedisDirectory, spool: IO[str]) -> ImportReport:
+    report = ImportReport(imported=0, updated=0)
+    try:
+        with ThreadPoolExecutor(HASHES_AT_ONCE) as hashers:
+            while batch := [json.loads(line) for line in islice(spool, USERS_PER_WRITE)]:
+                report += _write(directory, batch, hashers)
+    except DirectoryUnavailableError as error:
+        written = report.imported + report.updated
+        raise DirectoryUnavailableError(
+            f"the server failed after {written} users were written; "
+            "import the same file again, that is safe"
+        ) from error
+    return report
+
+
+def _write(
+    directory: RedisDirectory, batch: list[UserFields], hashers: ThreadPoolExecutor
+) -> ImportReport:
+    user_ids = list({fields["userId"]: None for fields in batch})
+    present = dict(zip(user_ids, directory.load_fields(user_ids), strict=True))
+    changes, imported = [], 0
+    for fields in _with_hashes(directory, batch, hashers):
+        old = present[fields["userId"]]
+        imported += not old.get("orgId")
+        new = merge_fields(old, fields)
+        changes.append((old, new))
+        present[fields["userId"]] = new
+    directory.save_fields(changes)
+    return ImportReport(imported, len(batch) - imported)
+
+
+def _with_hashes(
+    directory: RedisDirectory, batch: list[UserFields], hashers: ThreadPoolExecutor
+) -> Iterator[UserFields]:
+    passwords = [fields["password"] for fields in batch if "password" in fields]
+    hashes = hashers.map(directory.hash_password, passwords)
+    for fields in batch:
+        yield fields | {"password": next(hashes)} if "password" in fields else fields
+
+
+def merge_fields(old: UserFields, given: UserFields) -> UserFields:
+    """Return a user's fields after an update: given ones replace, absent ones stay.
+
+    A changed address is unverified unless the update says otherwise: the flag belonged to the
+    former address.
+    """
+    new = old | given
+    for address, flag in (("email", "emailVerified"), ("phone", "phoneVerified")):
+        if new.get(address, "") != old.get(address, "") and flag not in given:
+            new[flag] = ""
+    if "password" in given and old.get("changeRequired"):
+        new["changeRequired"] = ""
+    return new
+
+
+def parse_line(raw: str | bytes) -> UserFields | None:
+    """Parse and check one line; return None if it is blank.
 
     Raises:
         ValueError: what is wrong, without repeating an address or a password.
@@ -33,11 +152,11 @@ def read_line(raw: str | bytes) -> Facts | None:
     text = _as_text(raw)
     if not text.strip():
         return None
-    facts = {name: _read_field(name, value) for name, value in _parse_object(text).items()}
+    fields = {name: _parse_field(name, value) for name, value in _parse_object(text).items()}
     for name in ("userId", "orgId"):
-        if name not in facts:
+        if name not in fields:
             raise ValueError(f"{name} is missing")
-    return facts
+    return fields
 
 
 def _as_text(raw: str | bytes) -> str:
@@ -65,18 +184,18 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def _read_field(name: str, value: Any) -> str:
-    reader = _READERS.get(name)
-    if reader is None:
-        raise ValueError(f"unknown field {_shown(name)}; known are {', '.join(_READERS)}")
+def _parse_field(name: str, value: Any) -> str:
+    parse = _PARSERS.get(name)
+    if parse is None:
+        raise ValueError(f"unknown field {_shown(name)}; known are {', '.join(_PARSERS)}")
     try:
-        return reader(value)
+        return parse(value)
     except ValueError as error:
         raise ValueError(f"{name} {error}") from None
 
 
 def _shown(name: str) -> str:
-    """A field's name as it may be shown: somebody may have written an address in its place."""
+    """Return a field's name for an error text, unless it may be an address in the wrong place."""
     return name if len(name) <= 40 and name.isidentifier() else "(not a name)"  # noqa: PLR2004
 
 
@@ -121,156 +240,26 @@ def _word(words: type[UserState | UserKind]) -> Callable[[Any], str]:
     return read
 
 
-def _checked_by(reader: Callable[[str], str]) -> Callable[[Any], str]:
-    return lambda value: reader(_text(value))
+def _text_of(parse: Callable[[str], str]) -> Callable[[Any], str]:
+    return lambda value: parse(_text(value))
 
 
-def _optional(reader: Callable[[Any], str]) -> Callable[[Any], str]:
-    """`null` and the empty text both say that there is none."""
-    return lambda value: "" if value is None or value == "" else reader(value)
+def _optional(parse: Callable[[Any], str]) -> Callable[[Any], str]:
+    """Accept `null` and the empty text as "none"."""
+    return lambda value: "" if value is None or value == "" else parse(value)
 
 
-_READERS: dict[str, Callable[[Any], str]] = {
-    "userId": _checked_by(validation.identity),
-    "orgId": _checked_by(validation.identity),
+_PARSERS: dict[str, Callable[[Any], str]] = {
+    "userId": _text_of(validation.identity),
+    "orgId": _text_of(validation.identity),
     "userName": _optional(_name),
     "displayName": _optional(_name),
-    "language": _optional(_checked_by(validation.language)),
-    "email": _optional(_checked_by(validation.email)),
+    "language": _optional(_text_of(validation.language)),
+    "email": _optional(_text_of(validation.email)),
     "emailVerified": _flag,
-    "phone": _optional(_checked_by(validation.phone)),
+    "phone": _optional(_text_of(validation.phone)),
     "phoneVerified": _flag,
     "state": _word(UserState),
     "kind": _word(UserKind),
     "password": _password,
 }
-
-USERS_PER_WRITE = 1000
-SPOOL_BYTES_IN_MEMORY = 16 * 1024 * 1024
-BYTE_ORDER_MARK = "\ufeff"
-
-
-@dataclass(frozen=True, slots=True)
-class ImportReport:
-    """What an import did; `imported` users are new."""
-
-    imported: int
-    updated: int
-
-    def __add__(self, other: ImportReport) -> ImportReport:
-        return ImportReport(self.imported + other.imported, self.updated + other.updated)
-
-
-class UserStore(Protocol):
-    """Where the users go: the built-in directory."""
-
-    def organisation_exists(self, org_id: str) -> bool:
-        """True when there is such an organisation."""
-
-    def load_facts(self, user_ids: Sequence[str]) -> list[Facts]:
-        """What is stored of each user; empty for those who are new."""
-
-    def save_facts(self, changes: Iterable[tuple[Facts, Facts]]) -> None:
-        """Write users, each given as it was and as it is to be."""
-
-    def hash_password(self, password: str) -> str:
-        """The hash of a password."""
-
-
-def import_users(store: UserStore, lines: Iterable[str | bytes]) -> ImportReport:
-    """Add or update users from JSON Lines: all of them, or none when any line is bad.
-
-    The checked lines wait in a nameless temporary file, so memory does not grow with the file.
-    Passwords are hashed while writing, for that takes most of the time.
-
-    Raises:
-        ImportLineError: the first bad line, and what is wrong with it.
-        DirectoryUnavailableError: the server failed; importing the same file again is safe.
-    """
-    with SpooledTemporaryFile(SPOOL_BYTES_IN_MEMORY, "w+", encoding="utf-8") as spool:
-        for facts in _checked(store, lines):
-            spool.write(json.dumps(facts) + "\n")
-        spool.seek(0)
-        return _write_all(store, spool)
-
-
-def _checked(store: UserStore, lines: Iterable[str | bytes]) -> Iterator[Facts]:
-    known_organisations: set[str] = set()
-    for number, line in enumerate(lines, start=1):
-        try:
-            facts = read_line(_without_mark(line) if number == 1 else line)
-        except ValueError as error:
-            raise ImportLineError(number, str(error)) from None  # its cause may hold an address
-        if facts is None:
-            continue
-        if facts["orgId"] not in known_organisations:
-            _refuse_unknown_organisation(store, number, facts["orgId"])
-            known_organisations.add(facts["orgId"])
-        yield facts
-
-
-def _refuse_unknown_organisation(store: UserStore, number: int, org_id: str) -> None:
-    if store.organisation_exists(org_id):
-        return
-    shown = "" if "@" in org_id or org_id.startswith("+") else f" {org_id}"  # columns get mixed up
-    problem = f"the organisation{shown} does not exist; add it with `keyturn org add`"
-    raise ImportLineError(number, problem)
-
-
-def _without_mark(line: str | bytes) -> str | bytes:
-    if isinstance(line, bytes):
-        return line.removeprefix(BYTE_ORDER_MARK.encode())
-    return line.removeprefix(BYTE_ORDER_MARK)
-
-
-def _write_all(store: UserStore, spool: IO[str]) -> ImportReport:
-    report = ImportReport(imported=0, updated=0)
-    try:
-        with ThreadPoolExecutor(HASHES_AT_ONCE) as hashers:
-            while batch := [json.loads(line) for line in islice(spool, USERS_PER_WRITE)]:
-                report += _write(store, batch, hashers)
-    except DirectoryUnavailableError as error:
-        written = report.imported + report.updated
-        raise DirectoryUnavailableError(
-            f"the server failed after {written} users were written; "
-            "import the same file again, that is safe"
-        ) from error
-    return report
-
-
-def _write(store: UserStore, batch: list[Facts], hashers: ThreadPoolExecutor) -> ImportReport:
-    user_ids = list({facts["userId"]: None for facts in batch})
-    present = dict(zip(user_ids, store.load_facts(user_ids), strict=True))
-    changes, imported = [], 0
-    for facts in _with_hashes(store, batch, hashers):
-        old = present[facts["userId"]]
-        imported += not old.get("orgId")
-        new = merge(old, facts)
-        changes.append((old, new))
-        present[facts["userId"]] = new
-    store.save_facts(changes)
-    return ImportReport(imported, len(batch) - imported)
-
-
-def _with_hashes(
-    store: UserStore, batch: list[Facts], hashers: ThreadPoolExecutor
-) -> Iterator[Facts]:
-    passwords = [facts["password"] for facts in batch if "password" in facts]
-    hashes = hashers.map(store.hash_password, passwords)
-    for facts in batch:
-        yield facts | {"password": next(hashes)} if "password" in facts else facts
-
-
-def merge(old: Facts, given: Facts) -> Facts:
-    """What is known after an update: given fields replace, absent ones stay.
-
-    A changed address is unverified unless the update says otherwise: the flag belonged to the
-    address that is gone.
-    """
-    new = old | given
-    for address, flag in (("email", "emailVerified"), ("phone", "phoneVerified")):
-        if new.get(address, "") != old.get(address, "") and flag not in given:
-            new[flag] = ""
-    if "password" in given and old.get("changeRequired"):
-        new["changeRequired"] = ""
-    return new

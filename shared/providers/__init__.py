@@ -1,4 +1,4 @@
-"""The companies that carry messages: one file each, one verb."""
+"""The companies that carry messages, one file each."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from collections.abc import Sequence
 from typing import Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from shared.errors import ProviderError
-from shared.models import Channel, Circular, Message, Receipt
+from shared.models import BulkEmail, Channel, Message, Receipt
 
 MessageT_contra = TypeVar("MessageT_contra", bound=Message, contravariant=True)
-CopyOutcome: TypeAlias = Receipt | ProviderError
+BulkOutcome: TypeAlias = Receipt | ProviderError
 
 
 class Provider(Protocol[MessageT_contra]):
-    """Hands one message over."""
+    """Sends one message."""
 
     name: str
     channel: Channel
 
     def send(self, message: MessageT_contra) -> Receipt:
-        """Hand the message over, once, within the provider timeout; never repeats by itself.
+        """Send the message once, within the provider timeout, without retries.
 
         Raises:
             TransientProviderError: surely not taken (AccountProviderError: our account's trouble).
@@ -33,7 +33,7 @@ class SearchableProvider(Protocol[MessageT_contra]):
     """A provider that can be asked whether it has a message."""
 
     def find(self, message: MessageT_contra) -> Receipt | None:
-        """The receipt of this very message, if the provider took it.
+        """Return the receipt of this very message, or None if the provider did not take it.
 
         Raises:
             TransientProviderError: the provider could not be asked.
@@ -41,15 +41,15 @@ class SearchableProvider(Protocol[MessageT_contra]):
 
 
 @runtime_checkable
-class ManyProvider(Protocol):
+class BulkProvider(Protocol):
     """A provider that takes one mail for many recipients in one request."""
 
-    max_copies: int  # in one request
+    max_recipients: int  # in one request
 
-    def send_many(self, circular: Circular) -> Sequence[CopyOutcome]:
-        """Hand a circular over in one request, within the provider timeout.
+    def send_bulk(self, email: BulkEmail) -> Sequence[BulkOutcome]:
+        """Send a bulk e-mail in one request, within the provider timeout, without retries.
 
-        What became of each copy, in their order; nothing is raised and nothing repeated. A
-        RefusedTogetherError says of a copy that it was surely not taken, but may be without the
-        others: a copy beside it was refused, or it cannot stand in one request with them.
+        Returns one outcome per recipient, in their order; raises nothing. RefusedTogetherError
+        means: surely not taken, but the recipient may succeed alone, for another one in the
+        request was refused, or the two cannot stand in one request.
         """

@@ -1,4 +1,4 @@
-"""Providers' calls back: what each reader promises, and which of them can be verified."""
+"""Callbacks from providers: what a reader of each provider takes and returns."""
 
 from __future__ import annotations
 
@@ -10,26 +10,31 @@ from typing import Protocol
 from shared.errors import KeyturnError
 from shared.models import CallbackEvent
 
+# Why a part of a genuine callback is skipped.
+FOREIGN = "foreign"  # about a message that carries no id of ours
+IGNORED = "ignored"  # known events that say nothing about delivery
+UNREAD = "unread"  # unknown events
+
 
 @dataclass(frozen=True, slots=True)
 class Callback:
-    """A provider's call as it arrived."""
+    """A provider's request as it arrived."""
 
     headers: Mapping[str, str]  # names in lower case
-    query: str  # as it stood behind the question mark
+    query: str  # without the question mark
     body: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What a genuine callback says: events about our resets, and how much else, by why."""
+class ParsedCallback:
+    """A genuine callback: events about our resets, and how many others were skipped, by reason."""
 
     events: tuple[CallbackEvent, ...] = ()
-    passed_over: Counter[str] = field(default_factory=Counter)  # foreign, ignored, unread
+    skipped: Counter[str] = field(default_factory=Counter)  # foreign, ignored, unread
 
 
 class CallbackForgedError(KeyturnError):
-    """Nothing proves that the provider made this call; `reason` says what is missing."""
+    """The callback's signature is missing or wrong; `reason` says which."""
 
     def __init__(self, reason: str) -> None:
         """`reason` is a word of ours."""
@@ -38,16 +43,17 @@ class CallbackForgedError(KeyturnError):
 
 
 class CallbackReader(Protocol):
-    """Verifies and reads the callbacks of one provider."""
+    """Verifies and parses the callbacks of one provider."""
 
-    def read(self, callback: Callback) -> Told:
-        """What it says.
+    def read(self, callback: Callback) -> ParsedCallback:
+        """Verify and parse a callback.
 
         Raises:
             CallbackForgedError: its signature is missing or wrong, or no key was configured.
         """
 
 
-FOREIGN = "foreign"  # about a message that carries no id of ours
-IGNORED = "ignored"  # known words that say nothing of a message's way
-UNREAD = "unread"  # words we do not know
+def safe_word(word: object) -> str:
+    """Return a provider's word if it may stand in a log (letters and underscores), else `?`."""
+    is_word = isinstance(word, str) and word.replace("_", "").isalpha() and word.isascii()
+    return word[:40] if is_word else "?"  # type: ignore[index]

@@ -1,4 +1,4 @@
-"""How a provider's No becomes one of our errors; each provider's file holds its own table."""
+"""Turn a provider's failure into one of our errors; each provider's file has its own table."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from email.message import Message
 
-MAX_RETRY_AFTER_SECONDS = 3600.0  # no code waits longer; a larger wish is a mistake or an attack
+MAX_RETRY_AFTER_SECONDS = 3600.0  # no code lives longer; a larger value is a mistake or an attack
 MAX_ID_CHARACTERS = 200
 LONG_WAIT_SECONDS = 5.0  # a 500 or 503 so late may hide an acceptance
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """One row of a provider's table: what a word of theirs means to us."""
+class Failure:
+    """One row of a provider's table: what a status or error code of theirs means."""
 
     outcome: Outcome
     detail: str  # for the operator
@@ -35,7 +35,7 @@ class Refusal:
     is_one_route: bool = False  # other recipients may well be reached
 
     def error(self, reason: str, *, retry_after_seconds: float | None = None) -> ProviderError:
-        """The error to raise; `reason` is the stable word for it."""
+        """Return the error to raise; `reason` is the stable word for it."""
         match self.outcome:
             case Outcome.PERMANENT:
                 return PermanentProviderError(reason, self.detail, suppression=self.suppression)
@@ -55,52 +55,52 @@ class Refusal:
 # What a status means when a provider's table has no row for it. A 4xx says it was not taken; as
 # we do not know why, the reset is kept and tried again until its deadline. A 5xx we do not know
 # may come from an edge that hides an acceptance, and so may anything that is no status at all.
-_REDIRECT = Refusal(Outcome.ACCOUNT, "the provider sends us elsewhere; check its …_API_URL")
-_UNKNOWN_4XX = Refusal(Outcome.TRANSIENT, "the provider refused for a reason we do not know")
-_UNKNOWN = Refusal(Outcome.DOUBT, "the provider's answer says neither yes nor no")
+_REDIRECT = Failure(Outcome.ACCOUNT, "the provider sends us elsewhere; check its …_API_URL")
+_UNKNOWN_4XX = Failure(Outcome.TRANSIENT, "the provider refused for a reason we do not know")
+_UNKNOWN = Failure(Outcome.DOUBT, "the provider's answer says neither yes nor no")
 
 
-def refusal_of_status(status: int, table: Mapping[int, Refusal]) -> Refusal:
-    """What a status other than 2xx means; unknown ones by their hundred."""
-    by_hundred = {3: _REDIRECT, 4: _UNKNOWN_4XX}
-    return table.get(status) or by_hundred.get(status // 100, _UNKNOWN)
+def failure_of_status(status: int, table: Mapping[int, Failure]) -> Failure:
+    """Return the meaning of a status other than 2xx; an unknown one by its class."""
+    by_class = {3: _REDIRECT, 4: _UNKNOWN_4XX}
+    return table.get(status) or by_class.get(status // 100, _UNKNOWN)
 
 
 def retry_after_seconds(headers: Message, *, now: float) -> float | None:
-    """How long the provider asks us to wait; the longer of its two ways to say so.
+    """Return how long the provider asks us to wait: the longer of its two headers.
 
     `now` is the wall clock in epoch seconds. Retry-After is seconds or a date; X-RateLimit-Reset
-    is SendGrid's, in epoch seconds. Nonsense counts as not said.
+    is SendGrid's, in epoch seconds. An unreadable value counts as absent.
     """
-    wishes = (
-        _wish(headers.get("Retry-After"), now=now, is_moment=False),
-        _wish(headers.get("X-RateLimit-Reset"), now=now, is_moment=True),
+    waits = (
+        _parse_wait(headers.get("Retry-After"), now=now, is_epoch=False),
+        _parse_wait(headers.get("X-RateLimit-Reset"), now=now, is_epoch=True),
     )
-    told = [wish for wish in wishes if wish is not None and wish > 0]
-    return min(max(told), MAX_RETRY_AFTER_SECONDS) if told else None
+    found = [wait for wait in waits if wait is not None and wait > 0]
+    return min(max(found), MAX_RETRY_AFTER_SECONDS) if found else None
 
 
-def _wish(text: str | None, *, now: float, is_moment: bool) -> float | None:
+def _parse_wait(text: str | None, *, now: float, is_epoch: bool) -> float | None:
     if text is None:
         return None
     try:
         number = float(text)
     except ValueError:
-        return _moment(text, now=now)
+        return _parse_date(text, now=now)
     if not math.isfinite(number):
         return None
-    return number - now if is_moment else number
+    return number - now if is_epoch else number
 
 
-def _moment(text: str, *, now: float) -> float | None:
+def _parse_date(text: str, *, now: float) -> float | None:
     try:
         return parsedate_to_datetime(text).timestamp() - now
     except (ValueError, OverflowError):
         return None
 
 
-def message_id(told: object) -> str | None:
-    """A provider's id of a message, if it is one we care to keep."""
-    if isinstance(told, str) and told.isprintable() and 0 < len(told) <= MAX_ID_CHARACTERS:
-        return told
+def message_id(value: object) -> str | None:
+    """Return a provider's message id, or None if it is not printable or too long."""
+    if isinstance(value, str) and value.isprintable() and 0 < len(value) <= MAX_ID_CHARACTERS:
+        return value
     return None

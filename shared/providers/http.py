@@ -1,9 +1,8 @@
-"""HTTP to the providers: kept-alive connections, one deadline per call, no repeats.
+"""HTTP to the providers: keep-alive connections, one deadline per call, no retries.
 
-`http.client` parses the answers and nothing else stands between us and the socket: at 64 threads
-over TLS it costs a third to half of the processor time of urllib3 and a sixth of requests (see
-bench/). Connections go back to a pool and the one used last is taken first, so that spare ones
-grow old and are dropped.
+`http.client` parses the answers over our own sockets: at 64 threads with TLS this costs a third
+to half of the CPU time of urllib3 and a sixth of requests (see bench/). The pool hands out the
+connection used last, so that surplus ones grow old and are dropped.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from shared.errors import DoubtfulProviderError, TransientProviderError
-from shared.providers.sockets import Deadline, Line, dial, tls_context
+from shared.providers.sockets import Connection, Deadline, connect, tls_context
 
 if TYPE_CHECKING:
     import ssl
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 FINAL_STATUS = 200
 MAX_ANSWER_BYTES = 1024 * 1024
-# Load balancers close idle connections after 60 s or more; we let go first.
+# Load balancers close idle connections after 60 s or more; we close first.
 MAX_IDLE_SECONDS = 50.0
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -64,74 +63,76 @@ class Transport:
         self._tls = (tls or tls_context()) if parts.scheme == "https" else None
         self._timeout_seconds = timeout_seconds
         self._prefix = f" HTTP/1.1\r\nHost: {parts.netloc.rpartition('@')[2]}\r\n"
-        self._idle: deque[tuple[Line, float]] = deque()
+        self._idle: deque[tuple[Connection, float]] = deque()
         self._lock = threading.Lock()
 
     def call(
         self, method: str, target: str, *, headers: Mapping[str, str], body: bytes = b""
     ) -> HttpAnswer:
-        """One request, written once; follows no redirect.
+        """Send one request, once; follow no redirect.
 
         Raises:
             TransientProviderError: the request was not written in full.
             DoubtfulProviderError: it was, and no status with its headers came back in time.
         """
-        request = self._format(method, target, headers, body)
-        line = self._take(Deadline(self._timeout_seconds))
+        request = self._format_request(method, target, headers, body)
+        connection = self._acquire(Deadline(self._timeout_seconds))
         try:
-            _write(line, request)
-            answer, may_be_kept = _read(line, method)
+            _write(connection, request)
+            answer, is_reusable = _read(connection, method)
         except BaseException:
-            line.close()
+            connection.close()
             raise
-        if may_be_kept:
-            self._keep(line)
+        if is_reusable:
+            self._release(connection)
         else:
-            line.close()
+            connection.close()
         return answer
 
     def close(self) -> None:
-        """Drop the idle connections."""
+        """Close the idle connections."""
         with self._lock:
             while self._idle:
                 self._idle.pop()[0].close()
 
-    def _format(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> bytes:
+    def _format_request(
+        self, method: str, target: str, headers: Mapping[str, str], body: bytes
+    ) -> bytes:
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         if lines.count("\n") != len(headers) or lines.count("\r") != len(headers):
             raise ValueError("a header's value must be one line")
         head = f"{method} {target}{self._prefix}{lines}Content-Length: {len(body)}\r\n\r\n"
         return head.encode("ascii") + body
 
-    def _take(self, deadline: Deadline) -> Line:
-        """An idle line the peer has not closed, else a new one."""
+    def _acquire(self, deadline: Deadline) -> Connection:
+        """Return an idle connection the peer has not closed, else a new one."""
         while True:
             with self._lock:
-                line, idle_since = self._idle.pop() if self._idle else (None, 0.0)
-            if line is None:
-                return dial(
+                connection, idle_since = self._idle.pop() if self._idle else (None, 0.0)
+            if connection is None:
+                return connect(
                     self._host,
                     self._port,
                     deadline=deadline,
                     tls=self._tls,
                     may_reach=self._may_reach,
                 )
-            if monotonic() - idle_since < MAX_IDLE_SECONDS and line.is_quiet():
-                line.deadline = deadline
-                return line
-            line.close()
+            if monotonic() - idle_since < MAX_IDLE_SECONDS and connection.is_reusable():
+                connection.deadline = deadline
+                return connection
+            connection.close()
 
-    def _keep(self, line: Line) -> None:
+    def _release(self, connection: Connection) -> None:
         now = monotonic()
         with self._lock:
-            self._idle.append((line, now))
+            self._idle.append((connection, now))
             while now - self._idle[0][1] > MAX_IDLE_SECONDS:
                 self._idle.popleft()[0].close()
 
 
-def _write(line: Line, request: bytes) -> None:
+def _write(connection: Connection, request: bytes) -> None:
     try:
-        line.sendall(request)
+        connection.sendall(request)
     except OSError as error:
         reason = "write_timeout" if isinstance(error, TimeoutError) else "write_cut"
         raise TransientProviderError(
@@ -139,11 +140,11 @@ def _write(line: Line, request: bytes) -> None:
         ) from error
 
 
-def _read(line: Line, method: str) -> tuple[HttpAnswer, bool]:
-    """The answer, and whether the line may be used again."""
+def _read(connection: Connection, method: str) -> tuple[HttpAnswer, bool]:
+    """Return the answer, and whether the connection may be used again."""
     written_at = monotonic()
-    # http.client asks its socket for makefile() alone.
-    response = HTTPResponse(cast("Any", line), method=method)
+    # http.client calls only makefile() of its socket.
+    response = HTTPResponse(cast("Any", connection), method=method)
     try:
         response.begin()
     except OSError as error:
@@ -159,9 +160,9 @@ def _read(line: Line, method: str) -> tuple[HttpAnswer, bool]:
     waited_seconds = monotonic() - written_at
     body, is_complete = _read_body(response)
     answer = HttpAnswer(response.status, response.headers, body, is_complete, waited_seconds)
-    # After an interim status (103, say) the real answer is still to come, on the same line.
-    may_be_kept = is_complete and not response.will_close and response.status >= FINAL_STATUS
-    return answer, may_be_kept
+    # After an interim status (103, say) the final answer is still to come on this connection.
+    is_reusable = is_complete and not response.will_close and response.status >= FINAL_STATUS
+    return answer, is_reusable
 
 
 def _read_body(response: HTTPResponse) -> tuple[bytes, bool]:
@@ -169,6 +170,6 @@ def _read_body(response: HTTPResponse) -> tuple[bytes, bool]:
         body = response.read(MAX_ANSWER_BYTES + 1)
     except (OSError, HTTPException):
         return b"", False
-    ends_with_the_line = response.length is None and not response.chunked
-    is_whole = len(body) <= MAX_ANSWER_BYTES and (response.isclosed() or ends_with_the_line)
+    ends_with_connection = response.length is None and not response.chunked
+    is_whole = len(body) <= MAX_ANSWER_BYTES and (response.isclosed() or ends_with_connection)
     return body, is_whole

@@ -1,4 +1,4 @@
-"""What no message may have in it, whoever carries it: line breaks in headers, two recipients."""
+"""Checks and headers of every message: no line break in a header, one recipient, valid UTF-8."""
 
 from __future__ import annotations
 
@@ -7,36 +7,36 @@ from typing import TYPE_CHECKING
 from shared.errors import UnsendableError
 
 if TYPE_CHECKING:
-    from shared.models import Copy, Email, Sms
+    from shared.models import BulkRecipient, Email, Sms
 
 MAX_ADDRESS_CHARACTERS = 320  # 64 + "@" + 255; source: RFC 5321 4.5.3.1
 
 
 def one_line(text: str) -> str:
-    """The text without line breaks and other control characters: it stands in a header."""
+    """Return the text without line breaks and other control characters, for a header."""
     if text.isprintable():
         return text.strip()
     return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
 
 
-def sound_text(text: str) -> str:
-    """The text as UTF-8 can write it: half a surrogate pair becomes a question mark."""
+def clean_text(text: str) -> str:
+    """Return the text as UTF-8 can encode it: a lone surrogate becomes a question mark."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
-def checked_address(email: Email | Copy) -> str:
-    """The address to write to.
+def checked_address(email: Email | BulkRecipient) -> str:
+    """Return the address to write to.
 
     Raises:
-        UnsendableError: it could mean more than one recipient, or smuggle in a header.
+        UnsendableError: it could mean more than one recipient, or inject a header.
     """
     address = email.recipient.address
-    is_sound = (
+    is_plain = (
         address.isprintable()
         and 0 < address.rfind("@") < len(address) - 1 <= MAX_ADDRESS_CHARACTERS
         and not any(sign in address for sign in ' ,;<>"()')
     )
-    if not is_sound:
+    if not is_plain:
         raise UnsendableError(
             "bad_address", "the address is not one plain address", suppression=None
         )
@@ -44,10 +44,10 @@ def checked_address(email: Email | Copy) -> str:
 
 
 def checked_number(sms: Sms) -> str:
-    """The number to write to; whether somebody has it, the provider knows better.
+    """Return the number to write to; whether it is in use, the provider knows better.
 
     Raises:
-        UnsendableError: it is not even text that a number could be.
+        UnsendableError: it is empty or not printable ASCII.
     """
     number = sms.recipient.address
     if not (number and number.isascii() and number.isprintable()):
@@ -55,10 +55,10 @@ def checked_number(sms: Sms) -> str:
     return number
 
 
-def own_headers(email: Email | Copy) -> dict[str, str]:
-    """Our id, the Message-ID that is the same on every attempt, and that no person wrote this.
+def message_headers(email: Email | BulkRecipient) -> dict[str, str]:
+    """Return the headers every mail has: our id, a stable Message-ID, Auto-Submitted.
 
-    Source of Auto-Submitted: RFC 3834 5; it keeps holiday replies away.
+    Source of Auto-Submitted: RFC 3834 5; it prevents out-of-office replies.
     """
     headers = {
         "Keyturn-Reset-Id": one_line(email.reset_id),
@@ -69,10 +69,10 @@ def own_headers(email: Email | Copy) -> dict[str, str]:
 
 
 def ascii_domain(address: str) -> str:
-    """The address with its domain in the letters SMTP knows everywhere.
+    """Return the address with its domain in IDNA (punycode).
 
     Raises:
-        UnsendableError: there is no such domain name.
+        UnsendableError: the domain cannot be encoded.
     """
     name, _, domain = address.rpartition("@")
     try:

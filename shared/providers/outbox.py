@@ -1,15 +1,15 @@
-"""The provider without an account: writes each message to a file, which /dev/inbox shows.
+"""The provider for development: writes each message to a file, which /dev/inbox shows.
 
-It obeys simulated recipients, so that every outcome can be watched without a provider. By mail the
-part before the @ counts (a tag behind a plus sign is ignored); the domain does not:
+Magic recipients simulate every outcome. For e-mail the part before the @ counts (a tag behind a
+plus sign is ignored), not the domain:
 
-    delivered@  +15005550005   taken, as anybody else's
-    bounces@    +15005550001   refused for good, and suppressed from then on
+    delivered@  +15005550005   accepted, like any other
+    bounces@    +15005550001   refused for good, and suppressed
     refused@    +15005550002   refused for good
-    fails-twice@ +15005550003  two transient failures for each reset, then taken
-    times-out@  +15005550004   taken, but the answer is lost: doubt
+    fails-twice@ +15005550003  two transient failures per reset, then accepted
+    times-out@  +15005550004   accepted, but the answer is lost: doubt
 
-`bounces` is told at once and not, as real providers do, by a later event: the outbox sends none.
+`bounces` fails at once, not by a later event as with real providers: the outbox sends no events.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from shared.models import Channel, Email, Message, Receipt, Sms
 from shared.providers.message_checks import (
     checked_address,
     checked_number,
+    clean_text,
+    message_headers,
     one_line,
-    own_headers,
-    sound_text,
 )
 
 if TYPE_CHECKING:
@@ -46,9 +46,9 @@ MAGIC_NUMBERS = {
     "+15005550005": "delivered",
 }
 FAILURES = 2  # of `fails-twice`
-MAX_KEPT = 1000
+MAX_FILES = 1000
 PRUNE_EVERY = 25  # messages; listing a thousand names costs more than writing one file
-LITTER_SECONDS = 86400.0  # what a killed process left, or a reset nobody tries any more
+STALE_SECONDS = 86400.0  # of a temporary file that a killed process or an old reset left
 
 
 class Outbox:
@@ -67,36 +67,38 @@ class Outbox:
 
     def send(self, message: Message) -> Receipt:
         """See Provider."""
-        wish = _wish(message)
-        if wish in ("bounces", "refused"):
-            raise _refusal(wish, message)
+        outcome = _simulated_outcome(message)
+        if outcome in ("bounces", "refused"):
+            raise _refusal(outcome, message)
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if wish == "fails-twice":
+            if outcome == "fails-twice":
                 self._fail_at_first(message.reset_id)
             receipt = Receipt(self._write(message))
         except OSError as error:
             raise TransientProviderError(
                 "outbox_unwritable", "the data directory cannot be written; nothing was kept"
             ) from error
-        if wish == "times-out":
+        if outcome == "times-out":
             raise DoubtfulProviderError(
                 "answer_timeout", "simulated: taken, and the answer was lost", is_one_route=True
             )
         return receipt
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: no connection stays open."""
 
     def _write(self, message: Message) -> str:
         now = self._clock()
         content = orjson.dumps(self._entry(message, now), option=orjson.OPT_INDENT_2)
-        draft = self._directory / f".{uuid4().hex}.tmp"
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        temporary = self._directory / f".{uuid4().hex}.tmp"
+        with os.fdopen(
+            os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb"
+        ) as file:
             file.write(content)
-        name = _publish(draft, f"{int(now * 1000):013}-{quote(message.reset_id, safe='')}")
+        name = _publish(temporary, f"{int(now * 1000):013}-{quote(message.reset_id, safe='')}")
         if self._written % PRUNE_EVERY == 0:
-            _prune(self._directory, keep=MAX_KEPT - PRUNE_EVERY, older_than=now - LITTER_SECONDS)
+            _prune(self._directory, keep=MAX_FILES - PRUNE_EVERY, older_than=now - STALE_SECONDS)
         self._written += 1
         return name
 
@@ -109,7 +111,7 @@ class Outbox:
             "provider": self.name,
         }
         return entry | (
-            _email_facts(message) if isinstance(message, Email) else _sms_facts(message)
+            _email_fields(message) if isinstance(message, Email) else _sms_fields(message)
         )
 
     def _fail_at_first(self, reset_id: str) -> None:
@@ -125,9 +127,9 @@ class Outbox:
             )
 
 
-def read_outbox(data_dir: Path, *, most: int = 100) -> list[dict[str, Any]]:
-    """The last messages of all channels, newest first."""
-    names = _names(data_dir / "outbox")[-most:] if most > 0 else []
+def read_outbox(data_dir: Path, *, limit: int = 100) -> list[dict[str, Any]]:
+    """Return the last messages of all channels, newest first."""
+    names = _names(data_dir / "outbox")[-limit:] if limit > 0 else []
     entries = (_read(data_dir / "outbox" / name) for name in reversed(names))
     return [entry for entry in entries if entry is not None]
 
@@ -141,24 +143,24 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _names(directory: Path) -> list[str]:
-    """Names of messages, oldest first: they begin with the moment."""
+    """Return the names of message files, oldest first: they begin with the time."""
     try:
         return sorted(path.name for path in directory.iterdir() if path.suffix == ".json")
     except FileNotFoundError:
         return []
 
 
-def _publish(draft: Path, stem: str) -> str:
-    """Give a finished file its name; a second message of the same millisecond gets the next."""
+def _publish(temporary: Path, stem: str) -> str:
+    """Give a complete file its final name, numbered within the same millisecond; return it."""
     number = 1
     while True:
         name = f"{stem}-{number}"
         try:
-            draft.with_name(f"{name}.json").hardlink_to(draft)
+            temporary.with_name(f"{name}.json").hardlink_to(temporary)
         except FileExistsError:
             number += 1
             continue
-        draft.unlink()
+        temporary.unlink()
         return name
 
 
@@ -173,19 +175,19 @@ def _prune(directory: Path, *, keep: int, older_than: float) -> None:
             continue  # another process was first
 
 
-def _email_facts(email: Email) -> dict[str, Any]:
+def _email_fields(email: Email) -> dict[str, Any]:
     sender = f"{one_line(email.from_name)} <{email.from_address}>".lstrip()
     return {
         "language": email.language,
         "subject": one_line(email.subject),
-        "text": sound_text(email.text),
-        "html": sound_text(email.html),
-        "headers": {"From": sender, **own_headers(email)},
+        "text": clean_text(email.text),
+        "html": clean_text(email.html),
+        "headers": {"From": sender, **message_headers(email)},
     }
 
 
-def _sms_facts(sms: Sms) -> dict[str, Any]:
-    body = sound_text(sms.body)
+def _sms_fields(sms: Sms) -> dict[str, Any]:
+    body = clean_text(sms.body)
     count, encoding = segments(body)
     return {
         "body": body,
@@ -196,15 +198,15 @@ def _sms_facts(sms: Sms) -> dict[str, Any]:
     }
 
 
-def _wish(message: Message) -> str:
-    """Which outcome the recipient simulates; any word that is none means delivered."""
+def _simulated_outcome(message: Message) -> str:
+    """Return the outcome the recipient simulates; any other address means delivered."""
     if isinstance(message, Email):
         return checked_address(message).rpartition("@")[0].partition("+")[0].lower()
     return MAGIC_NUMBERS.get(checked_number(message), "delivered")
 
 
-def _refusal(wish: str, message: Message) -> PermanentProviderError:
-    if wish == "refused":
+def _refusal(outcome: str, message: Message) -> PermanentProviderError:
+    if outcome == "refused":
         return PermanentProviderError("refused", "simulated: the provider refused the message")
     suppression = "bounce" if isinstance(message, Email) else "bad_number"
     return PermanentProviderError(

@@ -1,4 +1,4 @@
-"""Which providers there are: one line each. `build_providers` makes those the settings name."""
+"""Which providers there are: one line each, in PROVIDERS and, if they call back, in READERS."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from shared.models import Channel
 from shared.providers.outbox import Outbox
 from shared.providers.sendgrid import SendGrid
-from shared.providers.sendgrid_webhook import SendGridEvents
+from shared.providers.sendgrid_webhook import SendGridWebhook
 from shared.providers.smtp import Smtp
 from shared.providers.twilio import Twilio
-from shared.providers.twilio_webhook import TwilioEvents
+from shared.providers.twilio_webhook import TwilioWebhook
+from shared.settings import TWILIO_PROVIDERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,23 +22,29 @@ if TYPE_CHECKING:
 
 AnyProvider: TypeAlias = "Provider[Any]"
 
+
+def _twilio(name: str) -> Callable[[Settings], AnyProvider]:
+    """Return the builder of one Twilio account."""
+    return lambda settings: Twilio(
+        settings.twilio_account(name), timeout_seconds=settings.provider_timeout_seconds
+    )
+
+
 PROVIDERS: dict[tuple[Channel, str], Callable[[Settings], AnyProvider]] = {
     (Channel.EMAIL, "sendgrid"): SendGrid,
     (Channel.EMAIL, "smtp"): Smtp,
     (Channel.EMAIL, "outbox"): lambda settings: Outbox(Channel.EMAIL, settings.data_dir),
-    (Channel.SMS, "twilio"): lambda settings: _twilio(settings, "twilio"),
-    (Channel.SMS, "twilio2"): lambda settings: _twilio(settings, "twilio2"),
+    **{(Channel.SMS, name): _twilio(name) for name in TWILIO_PROVIDERS},
     (Channel.SMS, "outbox"): lambda settings: Outbox(Channel.SMS, settings.data_dir),
+}
+READERS: dict[str, Callable[[Settings], CallbackReader]] = {
+    "sendgrid": SendGridWebhook,
+    "twilio": TwilioWebhook,
 }
 
 
-def _twilio(settings: Settings, name: str) -> Twilio:
-    account = settings.twilio_account(name)
-    return Twilio(account, timeout_seconds=settings.provider_timeout_seconds)
-
-
 def build_providers(settings: Settings) -> dict[Channel, list[AnyProvider]]:
-    """The providers of each channel in the order the settings give."""
+    """Return the providers of each channel in the order of the settings."""
     chosen = {Channel.EMAIL: settings.email_providers, Channel.SMS: settings.sms_providers}
     return {
         channel: [PROVIDERS[channel, name](settings) for name in names]
@@ -45,6 +52,6 @@ def build_providers(settings: Settings) -> dict[Channel, list[AnyProvider]]:
     }
 
 
-def open_readers(settings: Settings) -> dict[str, CallbackReader]:
-    """A reader for each path behind /callbacks/."""
-    return {"sendgrid": SendGridEvents(settings), "twilio": TwilioEvents(settings)}
+def build_callback_readers(settings: Settings) -> dict[str, CallbackReader]:
+    """Return a reader for each path below /callbacks/."""
+    return {path: build(settings) for path, build in READERS.items()}

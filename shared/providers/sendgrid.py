@@ -1,7 +1,7 @@
-"""Hands mails to SendGrid: the official package builds the payload, our transport carries it.
+"""Send mails through SendGrid: the official package builds the payload, our transport carries it.
 
 The package's own client opens a connection and a TLS context for every mail, which costs a
-hundred times the processor time (bench/).
+hundred times the CPU time (bench/).
 """
 
 from __future__ import annotations
@@ -25,60 +25,48 @@ from sendgrid.helpers.mail import (
 )
 
 from shared.errors import ProviderError, SettingsError
-from shared.models import Channel, Email, Outcome, Receipt
-from shared.providers import failures, sendgrid_bulk
-from shared.providers.failures import Refusal, message_id, refusal_of_status, retry_after_seconds
+from shared.models import BulkEmail, Channel, Email, Outcome, Receipt
+from shared.providers import failures
+from shared.providers.failures import Failure, failure_of_status, message_id, retry_after_seconds
 from shared.providers.http import Transport
-from shared.providers.message_checks import checked_address, one_line, own_headers, sound_text
-from shared.providers.sendgrid_bulk import RESET_ID_ARG, CircularRequest
+from shared.providers.message_checks import checked_address, clean_text, message_headers, one_line
+from shared.providers.sendgrid_bulk import MAX_RECIPIENTS, RESET_ID_ARG, BulkRequest
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
 
-    from shared.models import Circular
-    from shared.providers import CopyOutcome
+    from shared.providers import BulkOutcome
     from shared.providers.http import HttpAnswer
     from shared.settings import Settings
 
-_THEIRS = Refusal(Outcome.TRANSIENT, "SendGrid has trouble")
-_OUT = Refusal(Outcome.TRANSIENT, "SendGrid is out of service")
-_LATE = Refusal(Outcome.DOUBT, "SendGrid failed after a long wait; it may have taken the mail")
-# Any 2xx is accepted: 202, and 200 in sandbox mode. Other statuses: shared/providers/refusals.py.
+PATH = "/v3/mail/send"
+
+_BROKEN = Failure(Outcome.TRANSIENT, "SendGrid has trouble")
+_UNAVAILABLE = Failure(Outcome.TRANSIENT, "SendGrid is out of service")
+_LATE = Failure(Outcome.DOUBT, "SendGrid failed after a long wait; it may have taken the mail")
+# Any 2xx is accepted: 202, and 200 in sandbox mode. Other statuses: shared/providers/failures.py.
 # Source: https://www.twilio.com/docs/sendgrid/api-reference/mail-send/mail-send and …/rate-limits
 STATUSES = {
-    400: Refusal(Outcome.PERMANENT, "SendGrid found the mail malformed"),
-    401: Refusal(Outcome.ACCOUNT, "SendGrid does not take our API key, or our credits are used up"),
-    403: Refusal(Outcome.ACCOUNT, "SendGrid does not let us send: sender not verified, key scope"),
-    404: Refusal(Outcome.ACCOUNT, "this is not SendGrid's API; check KEYTURN_SENDGRID_API_URL"),
-    405: Refusal(Outcome.ACCOUNT, "this is not SendGrid's API; check KEYTURN_SENDGRID_API_URL"),
-    406: Refusal(Outcome.ACCOUNT, "SendGrid does not understand our client"),
-    413: Refusal(Outcome.PERMANENT, "the mail is too large for SendGrid"),
-    415: Refusal(Outcome.ACCOUNT, "SendGrid does not understand our client"),
-    429: Refusal(Outcome.TRANSIENT, "SendGrid asks for fewer requests"),
-    451: Refusal(Outcome.ACCOUNT, "SendGrid may not send this from this region (data residency)"),
-    500: _THEIRS,
-    502: Refusal(Outcome.DOUBT, "SendGrid's edge answered; the mail may have been taken behind it"),
-    503: _OUT,
-    504: Refusal(Outcome.DOUBT, "SendGrid's edge answered; the mail may have been taken behind it"),
+    400: Failure(Outcome.PERMANENT, "SendGrid found the mail malformed"),
+    401: Failure(Outcome.ACCOUNT, "SendGrid does not take our API key, or our credits are used up"),
+    403: Failure(Outcome.ACCOUNT, "SendGrid does not let us send: sender not verified, key scope"),
+    404: Failure(Outcome.ACCOUNT, "this is not SendGrid's API; check KEYTURN_SENDGRID_API_URL"),
+    405: Failure(Outcome.ACCOUNT, "this is not SendGrid's API; check KEYTURN_SENDGRID_API_URL"),
+    406: Failure(Outcome.ACCOUNT, "SendGrid does not understand our client"),
+    413: Failure(Outcome.PERMANENT, "the mail is too large for SendGrid"),
+    415: Failure(Outcome.ACCOUNT, "SendGrid does not understand our client"),
+    429: Failure(Outcome.TRANSIENT, "SendGrid asks for fewer requests"),
+    451: Failure(Outcome.ACCOUNT, "SendGrid may not send this from this region (data residency)"),
+    500: _BROKEN,
+    502: Failure(Outcome.DOUBT, "SendGrid's edge answered; the mail may have been taken behind it"),
+    503: _UNAVAILABLE,
+    504: Failure(Outcome.DOUBT, "SendGrid's edge answered; the mail may have been taken behind it"),
 }
-# A 401, or a 403, that is not about the key but about money says so in words, not by number.
-_NO_CREDITS = Refusal(Outcome.ACCOUNT, "our credits at SendGrid are used up")
+# A 401 or 403 about used-up credits, not the key, says so in words alone.
+_NO_CREDITS = Failure(Outcome.ACCOUNT, "our credits at SendGrid are used up")
 _NO_CREDITS_WORDS = b"credits exceeded"
 _NO_CREDITS_STATUSES = (401, 403)
-
-
-def refusal_of(answer: HttpAnswer) -> tuple[str, Refusal]:
-    """The reason's word and what it means."""
-    if answer.status in _NO_CREDITS_STATUSES and _NO_CREDITS_WORDS in answer.body.lower():
-        return "credits_used_up", _NO_CREDITS
-    refusal = refusal_of_status(answer.status, STATUSES)
-    if refusal in (_THEIRS, _OUT) and answer.waited_seconds > failures.LONG_WAIT_SECONDS:
-        refusal = _LATE
-    return f"http_{answer.status}", refusal
-
-
-PATH = "/v3/mail/send"
 
 
 class SendGrid:
@@ -86,7 +74,7 @@ class SendGrid:
 
     name = "sendgrid"
     channel = Channel.EMAIL
-    max_copies = sendgrid_bulk.MAX_COPIES
+    max_recipients = MAX_RECIPIENTS
 
     def __init__(
         self,
@@ -108,13 +96,13 @@ class SendGrid:
     def send(self, message: Email) -> Receipt:
         """See Provider."""
         answer = self._call(build_payload(message))
-        if answer.status // 100 == 2:  # noqa: PLR2004 - accepted, whatever became of the body
+        if answer.status // 100 == 2:  # noqa: PLR2004 - accepted, even if the body is cut
             return Receipt(message_id(answer.headers.get("X-Message-Id")))
         raise self._error(answer)
 
-    def send_many(self, circular: Circular) -> list[CopyOutcome]:
-        """See ManyProvider."""
-        request = CircularRequest(circular, shared_payload(circular))
+    def send_bulk(self, email: BulkEmail) -> list[BulkOutcome]:
+        """See BulkProvider."""
+        request = BulkRequest(email, shared_payload(email))
         if not request.payload["personalizations"]:
             return request.outcomes()
         try:
@@ -129,37 +117,37 @@ class SendGrid:
         return self._transport.call("POST", PATH, headers=self._headers, body=orjson.dumps(payload))
 
     def _error(self, answer: HttpAnswer) -> ProviderError:
-        reason, refusal = refusal_of(answer)
+        reason, failure = failure_of(answer)
         wait = retry_after_seconds(answer.headers, now=self._clock())
-        return refusal.error(reason, retry_after_seconds=wait)
+        return failure.error(reason, retry_after_seconds=wait)
 
     def close(self) -> None:
-        """Drop the idle connections."""
+        """Close the idle connections."""
         self._transport.close()
 
 
 def build_payload(email: Email) -> dict[str, Any]:
-    """The request's JSON, by the official helpers (20 µs)."""
+    """Return the request's JSON, built by the official helpers (20 µs)."""
     mail = _begin(email)
     mail.add_personalization(_personalization(email))
-    for name, value in own_headers(email).items():
+    for name, value in message_headers(email).items():
         mail.add_header(Header(name, value))
     payload: dict[str, Any] = mail.get()
     return payload
 
 
-def shared_payload(circular: Circular) -> dict[str, Any]:
-    """What all copies of a circular share, by the official helpers."""
-    payload: dict[str, Any] = _begin(circular).get()
+def shared_payload(email: BulkEmail) -> dict[str, Any]:
+    """Return the JSON without recipients, built by the official helpers."""
+    payload: dict[str, Any] = _begin(email).get()
     return payload
 
 
-def _begin(letter: Email | Circular) -> Mail:
+def _begin(email: Email | BulkEmail) -> Mail:
     mail = Mail()
-    mail.from_email = From(letter.from_address, one_line(letter.from_name))
-    mail.subject = Subject(one_line(letter.subject))
-    mail.add_content(Content("text/plain", sound_text(letter.text)))
-    mail.add_content(Content("text/html", sound_text(letter.html)))
+    mail.from_email = From(email.from_address, one_line(email.from_name))
+    mail.subject = Subject(one_line(email.subject))
+    mail.add_content(Content("text/plain", clean_text(email.text)))
+    mail.add_content(Content("text/html", clean_text(email.html)))
     mail.tracking_settings = _no_tracking()
     return mail
 
@@ -174,8 +162,18 @@ def _personalization(email: Email) -> Personalization:
 
 
 def _no_tracking() -> TrackingSettings:
-    """Rewritten links would tell the code to others and be opened before the reader does."""
+    """Turn tracking off: rewritten links would pass the code to SendGrid's redirect servers."""
     tracking = TrackingSettings()
     tracking.click_tracking = ClickTracking(enable=False, enable_text=False)
     tracking.open_tracking = OpenTracking(enable=False)
     return tracking
+
+
+def failure_of(answer: HttpAnswer) -> tuple[str, Failure]:
+    """Return the reason's word and what it means."""
+    if answer.status in _NO_CREDITS_STATUSES and _NO_CREDITS_WORDS in answer.body.lower():
+        return "credits_used_up", _NO_CREDITS
+    failure = failure_of_status(answer.status, STATUSES)
+    if failure in (_BROKEN, _UNAVAILABLE) and answer.waited_seconds > failures.LONG_WAIT_SECONDS:
+        failure = _LATE
+    return f"http_{answer.status}", failure

@@ -1,4 +1,4 @@
-"""SendGrid's Event Webhook: the official package checks signatures, the tables read words."""
+"""SendGrid's Event Webhook: the official package checks signatures, tables map the events."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from shared.providers.callbacks import (
     UNREAD,
     Callback,
     CallbackForgedError,
-    Told,
+    ParsedCallback,
+    safe_word,
 )
 from shared.providers.failures import message_id
 from shared.providers.sendgrid import SendGrid
@@ -29,7 +30,7 @@ log = structlog.get_logger()
 
 
 class Meaning(NamedTuple):
-    """What one of their words means to us."""
+    """What one of their events means."""
 
     reason: str
     detail: str
@@ -48,7 +49,7 @@ EVENTS = {
     "unsubscribe": EventType.OPTED_OUT,
     "group_unsubscribe": EventType.OPTED_OUT,
 }
-# Who opens a mail may be a scanner, and tracking is off in every mail of ours.
+# Scanners open mails too, and tracking is off in all of ours.
 IGNORED_EVENTS = {"open", "click", "group_resubscribe"}
 MEANINGS = {
     EventType.DEFERRED: Meaning(
@@ -81,21 +82,21 @@ DROPS = {
 UNKNOWN_DROP = Meaning("dropped", "SendGrid did not send it, for a reason we do not know")
 
 
-class SendGridEvents:
-    """Reads SendGrid's callbacks."""
+class SendGridWebhook:
+    """Verifies and parses SendGrid's callbacks."""
 
     def __init__(self, settings: Settings) -> None:
         """Without a key every callback is refused."""
         key = settings.sendgrid_webhook_public_key
         self._webhook = EventWebhook(key) if key else None
 
-    def read(self, callback: Callback) -> Told:
+    def read(self, callback: Callback) -> ParsedCallback:
         """See CallbackReader."""
         self._verify(callback)
         try:
             listed = orjson.loads(callback.body)
         except orjson.JSONDecodeError:
-            return Told(passed_over=Counter({UNREAD: 1}))
+            return ParsedCallback(skipped=Counter({UNREAD: 1}))
         return parse_events(listed if isinstance(listed, list) else [listed])
 
     def _verify(self, callback: Callback) -> None:
@@ -115,64 +116,58 @@ class SendGridEvents:
             raise CallbackForgedError("signature")
 
 
-def parse_events(listed: list[Any]) -> Told:
-    """Their events as ours; what is not about a message of ours is only counted."""
+def parse_events(listed: list[Any]) -> ParsedCallback:
+    """Return their events as ours; count those that are not about a message of ours."""
     events: list[CallbackEvent] = []
-    passed_over: Counter[str] = Counter()
+    skipped: Counter[str] = Counter()
     for each in listed:
         found = _parse(each) if isinstance(each, dict) else UNREAD
         if isinstance(found, CallbackEvent):
             events.append(found)
         else:
-            passed_over[found] += 1
-    return Told(tuple(events), passed_over)
+            skipped[found] += 1
+    return ParsedCallback(tuple(events), skipped)
 
 
-def _parse(told: dict[str, Any]) -> CallbackEvent | str:
-    """One event, or why it is passed over."""
-    reset_id = told.get(RESET_ID_ARG)
+def _parse(fields: dict[str, Any]) -> CallbackEvent | str:
+    """Return the event, or why it is skipped."""
+    reset_id = fields.get(RESET_ID_ARG)
     if not isinstance(reset_id, str):
         return FOREIGN
-    word = str(told.get("event"))
+    word = str(fields.get("event"))
     kind = EVENTS.get(word)
-    event_id = message_id(told.get("sg_event_id"))
+    event_id = message_id(fields.get("sg_event_id"))
     if word in IGNORED_EVENTS:
         return IGNORED
     if kind is None or event_id is None:
         log.warning("callback.unread", provider=SendGrid.name, word=safe_word(word))
         return UNREAD
-    meaning = _meaning(kind, told)
+    meaning = _meaning(kind, fields)
     return CallbackEvent(
         reset_id=reset_id,
         provider=SendGrid.name,
         event_id=event_id,
         type=kind,
-        at_ms=_moment_ms(told.get("timestamp")),
+        at_ms=_epoch_ms(fields.get("timestamp")),
         # sg_message_id begins with what the receipt gave: X-Message-Id, then a dot.
-        message_id=(message_id(told.get("sg_message_id")) or "").partition(".")[0],
+        message_id=(message_id(fields.get("sg_message_id")) or "").partition(".")[0],
         reason=meaning.reason,
         detail=meaning.detail,
         suppression=meaning.suppression,
     )
 
 
-def _meaning(kind: EventType, told: dict[str, Any]) -> Meaning:
+def _meaning(kind: EventType, fields: dict[str, Any]) -> Meaning:
     if kind is EventType.UNDELIVERED:
-        word = "blocked" if told["event"] == "blocked" else told.get("type")
+        word = "blocked" if fields["event"] == "blocked" else fields.get("type")
         return BOUNCES.get(word, UNKNOWN_BOUNCE) if isinstance(word, str) else UNKNOWN_BOUNCE
     if kind is EventType.FAILED:
-        reason = told.get("reason")
+        reason = fields.get("reason")
         return DROPS.get(reason.lower(), UNKNOWN_DROP) if isinstance(reason, str) else UNKNOWN_DROP
     return MEANINGS.get(kind, Meaning("", ""))
 
 
-def _moment_ms(timestamp: object) -> int | None:
-    """Their epoch seconds; nonsense counts as not said."""
-    is_moment = isinstance(timestamp, int | float) and 0 < timestamp < 1e11  # noqa: PLR2004
-    return int(timestamp * 1000) if is_moment else None  # type: ignore[operator]
-
-
-def safe_word(word: object) -> str:
-    """A word of theirs that may stand in a log: letters and underscores, no address."""
-    is_word = isinstance(word, str) and word.replace("_", "").isalpha() and word.isascii()
-    return word[:40] if is_word else "?"  # type: ignore[index]
+def _epoch_ms(timestamp: object) -> int | None:
+    """Return their epoch seconds as milliseconds; an unreadable value counts as absent."""
+    is_epoch = isinstance(timestamp, int | float) and 0 < timestamp < 1e11  # noqa: PLR2004
+    return int(timestamp * 1000) if is_epoch else None  # type: ignore[operator]

@@ -1,6 +1,6 @@
-"""Hands mails to an SMTP relay; one connection for each mail.
+"""Send mails through an SMTP relay, one connection for each mail.
 
-`smtplib` speaks; the line under it ends every wait at the call's one deadline.
+`smtplib` speaks the protocol over a connection whose every wait ends at the call's one deadline.
 """
 
 from __future__ import annotations
@@ -20,106 +20,33 @@ from shared.models import Channel, Email, Receipt
 from shared.providers.message_checks import (
     ascii_domain,
     checked_address,
+    clean_text,
+    message_headers,
     one_line,
-    own_headers,
-    sound_text,
 )
-from shared.providers.smtp_session import Conversation
-from shared.providers.sockets import Deadline, dial, tls_context
+from shared.providers.smtp_session import SmtpSession
+from shared.providers.sockets import Deadline, connect, tls_context
 from shared.settings.types import LOOPBACK
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
 
-    from shared.models import Email
     from shared.settings import Settings
 
 RELAY_PORT, SUBMISSION_PORT, TLS_PORT = 25, 587, 465
-SHAPE = (
+URL_HELP = (
     "KEYTURN_SMTP_URL must look like smtp://user:password@host:port, with ?starttls=required where "
     "needed, or smtps://…; write special characters of the password as %XX, ASCII only"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Relay:
-    """Where the relay is and how to get in."""
-
-    host: str
-    port: int
-    user: str
-    password: str = field(repr=False)
-    is_tls: bool  # from the first byte
-    needs_starttls: bool
-
-    @property
-    def is_loopback(self) -> bool:
-        """True when nobody between us and the relay can listen."""
-        return self.host in LOOPBACK or self.host.startswith("127.")
-
-
-def parse_relay(url: str) -> Relay:
-    """The relay of a URL.
-
-    Raises:
-        SettingsError: the URL is none of the two shapes; it is not repeated, for it has a password.
-    """
-    try:
-        parts = urlsplit(url)
-        port, options = parts.port, dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
-    except ValueError:
-        raise SettingsError(SHAPE) from None
-    user, password = unquote(parts.username or ""), unquote(parts.password or "")
-    is_sound = (
-        parts.scheme in ("smtp", "smtps")
-        and parts.hostname
-        and parts.path in ("", "/")
-        and options in ({}, {"starttls": "required"})
-        and (user + password).isascii()
-        and bool(user) == bool(password)
-    )
-    if not is_sound:
-        raise SettingsError(SHAPE)
-    is_tls = parts.scheme == "smtps"
-    usual_port = TLS_PORT if is_tls else SUBMISSION_PORT if user else RELAY_PORT
-    return Relay(
-        host=parts.hostname or "",
-        port=port or usual_port,
-        user=user,
-        password=password,
-        is_tls=is_tls,
-        needs_starttls=not is_tls and bool(options),
-    )
-
-
-# Folding at 78 would break a long Message-ID into an encoded word, which no reader knows again.
-HEADERS = SMTP.clone(max_line_length=998)
-HEADERS_UTF8 = HEADERS.clone(utf8=True)
-PART_ENCODING = "quoted-printable"  # readable in a log of the wire, and never 8 bit
-
-
-def format_mime(email: Email, *, recipient: str, at: datetime, is_utf8: bool = False) -> bytes:
-    """The mail with CRLF line ends.
-
-    `recipient` is the address as the server was told it; `is_utf8` when it agreed to SMTPUTF8.
-    """
-    message = EmailMessage(policy=SMTP)
-    name, _, domain = ascii_domain(email.from_address).rpartition("@")
-    message["From"] = Address(one_line(email.from_name), username=name, domain=domain)
-    name, _, domain = recipient.rpartition("@")
-    message["To"] = Address(username=name, domain=domain)
-    message["Subject"] = one_line(email.subject)
-    message["Date"] = format_datetime(at)
-    for header, value in own_headers(email).items():
-        message[header] = value
-    message.set_content(sound_text(email.text), cte=PART_ENCODING)
-    message.add_alternative(sound_text(email.html), subtype="html", cte=PART_ENCODING)
-    return message.as_bytes(policy=HEADERS_UTF8 if is_utf8 else HEADERS)
+# Folding at 78 would turn a long Message-ID into an encoded word, which breaks threading.
+POLICY = SMTP.clone(max_line_length=998)
+POLICY_UTF8 = POLICY.clone(utf8=True)
+PART_ENCODING = "quoted-printable"  # never 8 bit, and readable in a packet dump
 
 
 class Smtp:
-    """One SMTP relay; a connection for each mail."""
+    """One SMTP relay; one connection for each mail."""
 
     name = "smtp"
     channel = Channel.EMAIL
@@ -142,42 +69,112 @@ class Smtp:
         address = ascii_domain(checked_address(message))
         sender = ascii_domain(message.from_address)
         relay = self._relay
-        line = dial(
+        connection = connect(
             relay.host,
             relay.port,
             deadline=Deadline(self._timeout_seconds),
             tls=self._tls if relay.is_tls else None,
         )
-        conversation = Conversation(line, relay.host)
+        session = SmtpSession(connection, relay.host)
         try:
-            conversation.greet()
-            is_tls = relay.is_tls or self._encrypt(conversation)
-            self._log_in(conversation, is_tls=is_tls)
-            is_utf8 = conversation.address(sender, address)
+            session.greet()
+            is_tls = relay.is_tls or self._encrypt(session)
+            self._log_in(session, is_tls=is_tls)
+            is_utf8 = session.set_envelope(sender, address)
             at = datetime.fromtimestamp(self._clock(), UTC)
             content = format_mime(message, recipient=address, at=at, is_utf8=is_utf8)
-            queued_as = conversation.hand_over(content)
+            queued_as = session.send_data(content)
         finally:
-            conversation.close()
+            session.close()
         return Receipt(queued_as)
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: no connection stays open."""
 
-    def _encrypt(self, conversation: Conversation) -> bool:
-        """STARTTLS when it is offered."""
-        if conversation.offers("starttls"):
-            conversation.start_tls(self._tls)
+    def _encrypt(self, session: SmtpSession) -> bool:
+        """Start TLS if the relay offers it; return whether it does."""
+        if session.supports("starttls"):
+            session.start_tls(self._tls)
             return True
         if self._relay.needs_starttls:
             raise AccountProviderError("smtp_no_tls", "the relay does not offer STARTTLS")
         return False
 
-    def _log_in(self, conversation: Conversation, *, is_tls: bool) -> None:
+    def _log_in(self, session: SmtpSession, *, is_tls: bool) -> None:
         if not self._relay.user:
             return
         if not is_tls and not self._relay.is_loopback:
             raise AccountProviderError(
-                "smtp_no_tls", "the relay offers no TLS, and the password is not told without"
+                "smtp_no_tls", "the relay offers no TLS, and the password is not sent without"
             )
-        conversation.log_in(self._relay.user, self._relay.password)
+        session.log_in(self._relay.user, self._relay.password)
+
+
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """The relay of KEYTURN_SMTP_URL."""
+
+    host: str
+    port: int
+    user: str
+    password: str = field(repr=False)
+    is_tls: bool  # from the first byte
+    needs_starttls: bool
+
+    @property
+    def is_loopback(self) -> bool:
+        """True when the relay is on this machine, so that no network carries the password."""
+        return self.host in LOOPBACK or self.host.startswith("127.")
+
+
+def parse_relay(url: str) -> Relay:
+    """Parse KEYTURN_SMTP_URL.
+
+    Raises:
+        SettingsError: the URL is malformed; the text does not repeat it, for it has a password.
+    """
+    try:
+        parts = urlsplit(url)
+        port, options = parts.port, dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
+    except ValueError:
+        raise SettingsError(URL_HELP) from None
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    is_valid = (
+        parts.scheme in ("smtp", "smtps")
+        and parts.hostname
+        and parts.path in ("", "/")
+        and options in ({}, {"starttls": "required"})
+        and (user + password).isascii()
+        and bool(user) == bool(password)
+    )
+    if not is_valid:
+        raise SettingsError(URL_HELP)
+    is_tls = parts.scheme == "smtps"
+    default_port = TLS_PORT if is_tls else SUBMISSION_PORT if user else RELAY_PORT
+    return Relay(
+        host=parts.hostname or "",
+        port=port or default_port,
+        user=user,
+        password=password,
+        is_tls=is_tls,
+        needs_starttls=not is_tls and bool(options),
+    )
+
+
+def format_mime(email: Email, *, recipient: str, at: datetime, is_utf8: bool = False) -> bytes:
+    """Return the mail as text and HTML alternatives, with CRLF line ends.
+
+    `recipient` is the address of RCPT TO; `is_utf8` when the server agreed to SMTPUTF8.
+    """
+    message = EmailMessage(policy=SMTP)
+    name, _, domain = ascii_domain(email.from_address).rpartition("@")
+    message["From"] = Address(one_line(email.from_name), username=name, domain=domain)
+    name, _, domain = recipient.rpartition("@")
+    message["To"] = Address(username=name, domain=domain)
+    message["Subject"] = one_line(email.subject)
+    message["Date"] = format_datetime(at)
+    for header, value in message_headers(email).items():
+        message[header] = value
+    message.set_content(clean_text(email.text), cte=PART_ENCODING)
+    message.add_alternative(clean_text(email.html), subtype="html", cte=PART_ENCODING)
+    return message.as_bytes(policy=POLICY_UTF8 if is_utf8 else POLICY)

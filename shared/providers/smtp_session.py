@@ -1,4 +1,4 @@
-"""One mail's talk with an SMTP relay, step by step, so that doubt is told from a mail not sent."""
+"""One SMTP session for one mail, step by step, to tell doubt from a mail surely not taken."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ from shared.errors import (
     TransientProviderError,
 )
 from shared.models import Outcome
-from shared.providers.failures import Refusal
+from shared.providers.failures import Failure
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
 
-    from shared.providers.sockets import Line
+    from shared.providers.sockets import Connection
 
 _TRANSIENT, _ACCOUNT, _PERMANENT = Outcome.TRANSIENT, Outcome.ACCOUNT, Outcome.PERMANENT
 
 # (step, first digit or whole code) → meaning; the whole code counts first.
 # Source: RFC 5321 4.2.3 and 4.3.2, RFC 4954 6.
-_BUSY = Refusal(_TRANSIENT, "the relay asks us to come again")
-_NO_LOGIN = Refusal(_ACCOUNT, "the relay does not let us in; check KEYTURN_SMTP_URL")
-_NO_SENDER = Refusal(_ACCOUNT, "the relay does not take KEYTURN_EMAIL_FROM as the sender")
+_BUSY = Failure(_TRANSIENT, "the relay asks us to come again")
+_NO_LOGIN = Failure(_ACCOUNT, "the relay does not let us in; check KEYTURN_SMTP_URL")
+_NO_SENDER = Failure(_ACCOUNT, "the relay does not take KEYTURN_EMAIL_FROM as the sender")
 REPLIES = {
-    ("greeting", 5): Refusal(_ACCOUNT, "the relay does not talk to us"),
-    ("ehlo", 5): Refusal(_ACCOUNT, "the relay does not take our host's name"),
-    ("starttls", 5): Refusal(_ACCOUNT, "the relay refused TLS although it offered it"),
+    ("greeting", 5): Failure(_ACCOUNT, "the relay does not talk to us"),
+    ("ehlo", 5): Failure(_ACCOUNT, "the relay does not take our host's name"),
+    ("starttls", 5): Failure(_ACCOUNT, "the relay refused TLS although it offered it"),
     ("auth", 5): _NO_LOGIN,
     ("mail", 5): _NO_SENDER,
     ("rcpt", 530): _NO_LOGIN,
     ("rcpt", 535): _NO_LOGIN,
-    ("rcpt", 5): Refusal(_PERMANENT, "the relay refused the recipient"),
-    ("data", 5): Refusal(_PERMANENT, "the relay refused the mail"),
-    ("end", 5): Refusal(_PERMANENT, "the relay refused the mail after reading it"),
+    ("rcpt", 5): Failure(_PERMANENT, "the relay refused the recipient"),
+    ("data", 5): Failure(_PERMANENT, "the relay refused the mail"),
+    ("end", 5): Failure(_PERMANENT, "the relay refused the mail after reading it"),
 }
-# Nobody is there, says the enhanced code. Source: RFC 3463 3.2, RFC 7505 (5.1.10).
-UNKNOWN_USER = Refusal(_PERMANENT, "there is nobody at that address", suppression="bounce")
-# A mailbox that is full or busy, a recipient's server that greylists: no trouble of the relay's.
-BUSY_MAILBOX = Refusal(_TRANSIENT, "the recipient's mailbox takes nothing now", is_one_route=True)
+# The enhanced code says that there is no such mailbox. Source: RFC 3463 3.2, RFC 7505 (5.1.10).
+UNKNOWN_USER = Failure(_PERMANENT, "there is nobody at that address", suppression="bounce")
+# A full or busy mailbox, or greylisting: no fault of the relay.
+BUSY_MAILBOX = Failure(_TRANSIENT, "the recipient's mailbox takes nothing now", is_one_route=True)
 BUSY_MAILBOX_WORDS = re.compile(rb"4\.[12]\.\d{1,3}(?!\S)|.*gr[ae]y-?list", re.IGNORECASE)
-# The relay is not ours to send by; some say so with the code of a bad recipient.
-NO_RELAY = Refusal(_ACCOUNT, "the relay does not relay for us; check the login in KEYTURN_SMTP_URL")
+# The relay does not accept our mail; some say so with the code of a bad recipient.
+NO_RELAY = Failure(_ACCOUNT, "the relay does not relay for us; check the login in KEYTURN_SMTP_URL")
 NO_RELAY_WORDS = re.compile(
     rb"relay(ing)? (access )?(denied|not permitted|prohibited)|(unable|not permitted) to relay",
     re.IGNORECASE,
@@ -57,24 +57,24 @@ UNKNOWN_USER_CODES = ("5.1.1", "5.1.6", "5.1.10")
 ENHANCED = re.compile(rb"\d\.\d{1,3}\.\d{1,3}(?!\S)")
 QUEUED_AS = re.compile(rb"queued as ([A-Za-z0-9._-]{1,100})")
 GO_AHEAD = 354
-GOODBYE_SECONDS = 1.0
+QUIT_SECONDS = 1.0
 
 
-class Conversation:
-    """One mail's talk with the relay; each step raises ProviderError."""
+class SmtpSession:
+    """One SMTP session; each step raises ProviderError."""
 
-    def __init__(self, line: Line, host: str) -> None:
-        self._line = line
+    def __init__(self, connection: Connection, host: str) -> None:
+        self._connection = connection
         self._host = host
-        self._client = smtplib.SMTP(local_hostname=_own_name(line.sock))
-        self._client.sock = cast("socket.socket", line)  # it calls makefile, sendall, close
+        self._client = smtplib.SMTP(local_hostname=_own_name(connection.sock))
+        self._client.sock = cast("socket.socket", connection)  # it calls makefile, sendall, close
 
-    def offers(self, extension: str) -> bool:
-        """True when the relay named this extension."""
+    def supports(self, extension: str) -> bool:
+        """Return True if the relay announced this extension."""
         return bool(self._client.has_extn(extension))
 
     def greet(self) -> None:
-        """Wait for its greeting and say who we are."""
+        """Wait for the greeting, then send EHLO."""
         self._step("greeting", self._client.getreply)
         self._hello()
 
@@ -82,10 +82,10 @@ class Conversation:
         self._step("ehlo", self._client.ehlo)
 
     def start_tls(self, context: ssl.SSLContext) -> None:
-        """Whatever was said before does not count: it came unencrypted."""
+        """Start TLS and forget what the relay announced before, unencrypted."""
         self._step("starttls", lambda: self._client.docmd("STARTTLS"))
         try:
-            self._line.start_tls(context, self._host)
+            self._connection.start_tls(context, self._host)
         except OSError as error:
             raise TransientProviderError(
                 "connect_tls", "no verified TLS with the relay; nothing was sent"
@@ -95,21 +95,21 @@ class Conversation:
         self._hello()
 
     def log_in(self, user: str, password: str) -> None:
-        """By whichever mechanism both know."""
+        """Log in by a mechanism both sides support."""
         try:
             self._step("auth", lambda: self._client.login(user, password))
         except smtplib.SMTPAuthenticationError as error:
             code = error.smtp_code
         except smtplib.SMTPException:
-            code = 504  # no way to log in that both know
+            code = 504  # no mechanism in common
         else:
             return
-        raise _refusal("auth", code, b"")
+        raise _failure("auth", code, b"")
 
-    def address(self, sender: str, recipient: str) -> bool:
-        """Name both ends; True when the mail may have UTF-8 in its headers."""
+    def set_envelope(self, sender: str, recipient: str) -> bool:
+        """Send MAIL FROM and RCPT TO; return True if headers may have UTF-8 (SMTPUTF8)."""
         is_utf8 = not (sender + recipient).isascii()
-        if is_utf8 and not self.offers("smtputf8"):
+        if is_utf8 and not self.supports("smtputf8"):
             raise PermanentProviderError("smtp_no_utf8", "the relay takes ASCII addresses only")
         if is_utf8:
             self._client.command_encoding = "utf-8"
@@ -118,18 +118,18 @@ class Conversation:
         self._step("rcpt", lambda: self._client.rcpt(recipient))
         return is_utf8
 
-    def hand_over(self, content: bytes) -> str | None:
-        """The mail itself; what the relay calls it, if it says so.
+    def send_data(self, content: bytes) -> str | None:
+        """Send the mail; return the relay's queue id, if it gives one.
 
-        From the moment the final dot is written until the reply is read there is doubt.
+        From the final dot until the reply is read, the mail is in doubt.
         """
         self._step("data", lambda: self._client.docmd("DATA"), expected=GO_AHEAD // 100)
         dotted = re.sub(rb"(?m)^\.", b"..", content)
         ending = b".\r\n" if dotted.endswith(b"\r\n") else b"\r\n.\r\n"
         try:
-            self._line.sendall(dotted + ending)
+            self._connection.sendall(dotted + ending)
         except OSError as error:
-            self._client.close()  # a goodbye would be read as a part of the mail
+            self._client.close()  # a QUIT would be read as a part of the mail
             raise _cut(error) from error
         try:
             code, text = self._client.getreply()
@@ -139,65 +139,67 @@ class Conversation:
                 "the mail was written in full and the relay did not answer",
             ) from error
         if code // 100 != 2:  # noqa: PLR2004
-            raise _refusal("end", code, text)
+            raise _failure("end", code, text)
         queued_as = QUEUED_AS.search(text)
         return queued_as[1].decode() if queued_as else None
 
     def close(self) -> None:
-        """Say goodbye, if there is somebody left to say it to; changes nothing."""
-        self._line.deadline = self._line.deadline.capped(GOODBYE_SECONDS)
+        """Send QUIT if still connected, and close; never raises."""
+        self._connection.deadline = self._connection.deadline.capped(QUIT_SECONDS)
         try:
             if self._client.sock is not None:
                 self._client.docmd("QUIT")
         except smtplib.SMTPException:
-            return  # the mail's fate was told before
+            return  # the mail's outcome is known already
         finally:
             self._client.close()
-            self._line.close()
+            self._connection.close()
 
-    def _step(self, step: str, talk: Callable[[], tuple[int, bytes]], *, expected: int = 2) -> None:
-        """One command before the mail is complete: whatever goes wrong, nothing was taken."""
+    def _step(
+        self, step: str, command: Callable[[], tuple[int, bytes]], *, expected: int = 2
+    ) -> None:
+        """Run one command before the mail is complete: if it fails, nothing was taken."""
         try:
-            code, text = talk()
+            code, text = command()
         except (smtplib.SMTPServerDisconnected, smtplib.SMTPResponseException) as error:
             if isinstance(error, smtplib.SMTPAuthenticationError):
                 raise
             raise _cut(error) from None
         if code // 100 != expected:
-            raise _refusal(step, code, text)
+            raise _failure(step, code, text)
 
 
-def _refusal(step: str, code: int, text: bytes) -> ProviderError:
-    """The error of a reply; its text is looked into for the enhanced code and never repeated."""
+def _failure(step: str, code: int, text: bytes) -> ProviderError:
+    """Return the error of a reply; its text is searched for the enhanced code, never repeated."""
     enhanced = ENHANCED.match(text)
     reason = f"smtp_{code}" if code > 0 else "smtp_garbage"
     if step == "rcpt" and enhanced and enhanced[0].decode() in UNKNOWN_USER_CODES:
         return UNKNOWN_USER.error(reason)
-    hundred = code // 100
-    if step == "rcpt" and hundred == 4 and BUSY_MAILBOX_WORDS.match(text):  # noqa: PLR2004
+    reply_class = code // 100
+    if step == "rcpt" and reply_class == 4 and BUSY_MAILBOX_WORDS.match(text):  # noqa: PLR2004
         return BUSY_MAILBOX.error(reason)
-    if step == "rcpt" and hundred == 5 and NO_RELAY_WORDS.search(text):  # noqa: PLR2004
+    if step == "rcpt" and reply_class == 5 and NO_RELAY_WORDS.search(text):  # noqa: PLR2004
         return NO_RELAY.error(reason)
-    row = REPLIES.get((step, code)) or REPLIES.get((step, hundred))
-    if row is None and step == "end" and hundred != 4:  # noqa: PLR2004
-        row = Refusal(Outcome.DOUBT, "the relay's answer says neither yes nor no")
+    row = REPLIES.get((step, code)) or REPLIES.get((step, reply_class))
+    if row is None and step == "end" and reply_class != 4:  # noqa: PLR2004
+        row = Failure(Outcome.DOUBT, "the relay's answer says neither yes nor no")
     return (row or _BUSY).error(reason)
 
 
 def _cut(error: Exception) -> TransientProviderError:
     return TransientProviderError(
         "write_timeout" if _is_late(error) else "write_cut",
-        "the line to the relay was lost before the mail was complete, so it was not taken",
+        "the connection was lost before the mail was complete, so it was not taken",
     )
 
 
 def _is_late(error: Exception) -> bool:
-    """True when the deadline ended it; smtplib hides the cause in the context."""
+    """Return True if the deadline was the cause; smtplib hides it in the context."""
     return isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError)
 
 
 def _own_name(sock: socket.socket) -> str:
-    """How we introduce ourselves; smtplib would ask the name server, for as long as that takes."""
+    """Return our EHLO name; smtplib would ask the name server, without a timeout."""
     name = socket.gethostname()
     if "." in name:
         return name

@@ -1,7 +1,7 @@
-"""Connections whose every wait ends at one deadline; the transports of all providers stand on it.
+"""Sockets with one deadline for the whole call; HTTP and SMTP to providers use them.
 
-A plain socket timeout starts anew with each byte, so a server that drips keeps a thread for hours.
-Here every connect, write and read gets only what is left of the call, which needs no watchdog.
+A plain socket timeout starts anew with each byte, so a slow server could keep a thread for hours.
+Here every connect, write and read gets only the time left of the call.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _Address = tuple[Any, ...]
 
 
 class Deadline:
-    """The moment a call must have ended, on the monotonic clock."""
+    """When a call must have ended, on the monotonic clock."""
 
     __slots__ = ("_at",)
 
@@ -36,50 +36,50 @@ class Deadline:
         """`timeout_seconds` from now."""
         self._at = monotonic() + timeout_seconds
 
-    def left_seconds(self) -> float:
-        """What is left; always above 0, as a socket timeout must be.
+    def remaining_seconds(self) -> float:
+        """Return the time left, always above 0, as a socket timeout must be.
 
         Raises:
-            TimeoutError: nothing is left.
+            TimeoutError: no time is left.
         """
-        left = self._at - monotonic()
-        if left <= 0:
+        remaining = self._at - monotonic()
+        if remaining <= 0:
             raise TimeoutError
-        return left
+        return remaining
 
     def capped(self, max_seconds: float) -> Deadline:
-        """A deadline for one part of the call: in `max_seconds`, or with the call if sooner."""
+        """Return a deadline for one part of the call: in `max_seconds`, or the call's if sooner."""
         return Deadline(min(max_seconds, max(0.0, self._at - monotonic())))
 
 
 class _DeadlineReader(io.RawIOBase):
-    """Reads a line's socket; what http.client and smtplib call a file."""
+    """The file object http.client and smtplib read from."""
 
-    def __init__(self, line: Line) -> None:
-        self._line = line
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        sock = self._line.sock
-        sock.settimeout(self._line.deadline.left_seconds())
+        sock = self._connection.sock
+        sock.settimeout(self._connection.deadline.remaining_seconds())
         return sock.recv_into(buffer)
 
 
-class Line:
+class Connection:
     """A connected socket and the deadline of the call that uses it now.
 
     Has the three methods http.client and smtplib call on a socket: makefile, sendall, close.
     """
 
     def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
-        """Owns `sock` from now on."""
+        """Take over `sock`."""
         self.sock = sock
         self.deadline = deadline
 
     def makefile(self, *_args: Any, **_kwargs: Any) -> io.BufferedReader:
-        """What reads from the peer; closing it leaves the line open."""
+        """Return a reader; closing it leaves the connection open."""
         return io.BufferedReader(_DeadlineReader(self), READ_BUFFER_BYTES)
 
     def sendall(self, data: bytes) -> None:
@@ -90,26 +90,26 @@ class Line:
         """
         view = memoryview(data)
         while view:
-            self.sock.settimeout(self.deadline.left_seconds())
+            self.sock.settimeout(self.deadline.remaining_seconds())
             view = view[self.sock.send(view) :]
 
     def start_tls(self, context: ssl.SSLContext, host: str) -> None:
-        """Go on encrypted; `host` is whom the certificate must name.
+        """Encrypt from now on; the certificate must name `host`.
 
         Raises:
-            OSError: no TLS with that peer (ssl.SSLError), or not in time.
+            OSError: the handshake failed (ssl.SSLError), or took too long.
         """
-        self.sock.settimeout(self.deadline.left_seconds())
+        self.sock.settimeout(self.deadline.remaining_seconds())
         self.sock = context.wrap_socket(self.sock, server_hostname=host)
 
-    def is_quiet(self) -> bool:
-        """True while the peer has neither closed an idle line nor said anything unasked."""
+    def is_reusable(self) -> bool:
+        """Return True if the peer has neither closed nor sent anything while this was idle."""
         poll = select.poll()
         poll.register(self.sock, select.POLLIN)
         return not poll.poll(0)
 
     def close(self) -> None:
-        """End the line; may be called again."""
+        """Close the socket; may be called twice."""
         self.sock.close()
 
     def __del__(self) -> None:
@@ -118,25 +118,25 @@ class Line:
 
 @lru_cache(maxsize=8)
 def tls_context(ca_file: str | None = None) -> ssl.SSLContext:
-    """The one context of this process (building one costs 20 ms); it verifies, always.
+    """Return the context of this process, which verifies; building one costs 20 ms.
 
     `ca_file` replaces the system's authorities.
     """
     return ssl.create_default_context(cafile=ca_file)
 
 
-def dial(
+def connect(
     host: str,
     port: int,
     *,
     deadline: Deadline,
     tls: ssl.SSLContext | None,
     may_reach: Callable[[str], bool] | None = None,
-) -> Line:
-    """A new line to a provider; encrypted and verified when `tls` is given.
+) -> Connection:
+    """Connect to a provider; encrypted and verified when `tls` is given.
 
-    `may_reach` judges each address the name has now; what it refuses is not connected to, and the
-    name is not looked up again, so that it cannot mean something else a moment later.
+    `may_reach` judges each address the name has now. The name is not resolved a second time, so
+    that it cannot lead to another address after the check (DNS rebinding).
 
     Raises:
         TransientProviderError: nothing was sent: connect_dns, _refused, _timeout, _tls, _failed,
@@ -151,17 +151,17 @@ def dial(
                 raise TransientProviderError(
                     "connect_forbidden", "the name leads to no address that may be connected to"
                 )
-        line = _connect(addresses, connecting)
+        connection = _connect_any(addresses, connecting)
         try:
             if tls is not None:
-                line.start_tls(tls, host)
+                connection.start_tls(tls, host)
         except BaseException:
-            line.close()
+            connection.close()
             raise
     except OSError as error:
         raise TransientProviderError(*_explain(error)) from error
-    line.deadline = deadline
-    return line
+    connection.deadline = deadline
+    return connection
 
 
 def _explain(error: OSError) -> tuple[str, str]:
@@ -176,49 +176,53 @@ def _explain(error: OSError) -> tuple[str, str]:
     return "connect_failed", "the provider cannot be reached; nothing was sent"
 
 
-def _connect(addresses: list[_Address], deadline: Deadline) -> Line:
-    """A line to the first address that answers; each gets its share of the time."""
+def _connect_any(addresses: list[_Address], deadline: Deadline) -> Connection:
+    """Connect to the first address that answers; each gets its share of the time."""
     failure: OSError = socket.gaierror("no address")
     for number, (family, kind, protocol, _, address) in enumerate(addresses):
         sock = socket.socket(family, kind, protocol)
         try:
-            sock.settimeout(deadline.left_seconds() / (len(addresses) - number))
+            sock.settimeout(deadline.remaining_seconds() / (len(addresses) - number))
             sock.connect(address)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError as error:
             sock.close()
             failure = error
         else:
-            return Line(sock, deadline)
+            return Connection(sock, deadline)
     raise failure
 
 
 class Resolver:
-    """Looks names up in threads of their own, for getaddrinfo knows no timeout.
+    """Resolves names in threads of their own, because getaddrinfo has no timeout.
 
-    Everybody who asks for the same name while it is being looked up waits for the same thread, so
-    a dead name server holds one thread per name and not one per message.
+    All callers that want the same name at the same time wait for one thread, so a name server
+    that is down holds one thread per name, not one per message.
     """
 
     def __init__(self, look_up: Callable[..., list[_Address]]) -> None:
         """`look_up(host, port, flags)` may take as long as it likes."""
         self._look_up = look_up
         self._lock = threading.Lock()
-        self._under_way: dict[tuple[str, int], Future[list[_Address]]] = {}
+        self._pending: dict[tuple[str, int], Future[list[_Address]]] = {}
 
     def addresses(self, host: str, port: int, deadline: Deadline) -> list[_Address]:
-        """Raises OSError: unknown, or not known in time."""
+        """Resolve a name.
+
+        Raises:
+            OSError: unknown, or not resolved in time.
+        """
         try:
             return self._look_up(host, port, socket.AI_NUMERICHOST)
         except socket.gaierror:
-            return self._answer(host, port).result(timeout=deadline.left_seconds())
+            return self._answer(host, port).result(timeout=deadline.remaining_seconds())
 
     def _answer(self, host: str, port: int) -> Future[list[_Address]]:
         with self._lock:
-            known = self._under_way.get((host, port))
-            if known is not None:
-                return known
-            answer = self._under_way[host, port] = Future()
+            pending = self._pending.get((host, port))
+            if pending is not None:
+                return pending
+            answer = self._pending[host, port] = Future()
         threading.Thread(target=self._resolve, args=(host, port, answer), daemon=True).start()
         return answer
 
@@ -230,7 +234,7 @@ class Resolver:
         except UnicodeError:
             answer.set_exception(socket.gaierror("not a host name"))
         with self._lock:
-            del self._under_way[host, port]
+            del self._pending[host, port]
 
 
 def _look_up(host: str, port: int, flags: int) -> list[_Address]:

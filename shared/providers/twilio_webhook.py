@@ -1,4 +1,4 @@
-"""Twilio's status callbacks: the official package checks signatures, the tables read words."""
+"""Twilio's status callbacks: the official package checks signatures, tables map the statuses."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from shared.providers.callbacks import (
     UNREAD,
     Callback,
     CallbackForgedError,
-    Told,
+    ParsedCallback,
+    safe_word,
 )
 from shared.providers.failures import message_id
-from shared.providers.sendgrid_webhook import safe_word
 from shared.providers.twilio import CODES
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 PATH = "/callbacks/twilio"
-MAX_FIELDS = 200  # theirs have twenty; who sends more is not them, and costs us time
+MAX_FIELDS = 200  # Twilio sends twenty; parsing more would only cost time
 # Source: https://www.twilio.com/docs/messaging/api/message-resource#message-status-values
 STATUSES = {
     "accepted": EventType.ACCEPTED,
@@ -62,17 +62,17 @@ class Form(dict[str, list[str]]):
         return next((self[name][0] for name in names if self.get(name)), "")
 
 
-class TwilioEvents:
-    """Reads Twilio's callbacks, whichever of our accounts they come from."""
+class TwilioWebhook:
+    """Verifies and parses the callbacks of all our Twilio accounts; AccountSid says which."""
 
     def __init__(self, settings: Settings) -> None:
-        """Without a token every callback is refused."""
+        """Callbacks of an account without an auth token are refused."""
         self._url = settings.link_base + PATH
         self._accounts = {
             each.account_sid: each for each in settings.twilio_accounts if each.auth_token
         }
 
-    def read(self, callback: Callback) -> Told:
+    def read(self, callback: Callback) -> ParsedCallback:
         """See CallbackReader."""
         if not self._accounts:
             raise CallbackForgedError("no_key")
@@ -94,20 +94,20 @@ class TwilioEvents:
             raise CallbackForgedError("signature")
 
 
-def parse_status(form: Form, query: str, *, provider: str) -> Told:
-    """Their status as our event."""
+def parse_status(form: Form, query: str, *, provider: str) -> ParsedCallback:
+    """Return their status as our event."""
     reset_id = Form(parse_qs(query)).first("resetId")
     word = form.first("MessageStatus", "SmsStatus")
     sid = message_id(form.first("MessageSid", "SmsSid"))
     kind = STATUSES.get(word)
     if not reset_id:
-        return _passed_over(FOREIGN)
+        return _skipped(FOREIGN)
     if word in IGNORED_STATUSES:
-        return _passed_over(IGNORED)
+        return _skipped(IGNORED)
     if kind is None or sid is None:
         log.warning("callback.unread", provider=provider, word=safe_word(word))
-        return _passed_over(UNREAD)
-    reason, detail, suppression = _why(kind, form.first("ErrorCode"))
+        return _skipped(UNREAD)
+    reason, detail, suppression = _explain_failure(kind, form.first("ErrorCode"))
     event = CallbackEvent(
         reset_id=reset_id,
         provider=provider,
@@ -118,11 +118,11 @@ def parse_status(form: Form, query: str, *, provider: str) -> Told:
         detail=detail,
         suppression=suppression,
     )
-    return Told((event,))
+    return ParsedCallback((event,))
 
 
-def _why(kind: EventType, code: str) -> tuple[str, str, str]:
-    """Reason, detail and suppression of a status that says it did not arrive."""
+def _explain_failure(kind: EventType, code: str) -> tuple[str, str, str]:
+    """Return reason, detail and suppression of a message that did not arrive."""
     if kind not in WITHOUT_CODE:
         return "", "", ""
     if not code.isdecimal() or not code.isascii() or int(code) == 0:
@@ -134,21 +134,21 @@ def _why(kind: EventType, code: str) -> tuple[str, str, str]:
     return reason, known.detail, known.suppression or ""
 
 
-def _passed_over(why: str) -> Told:
-    return Told(passed_over=Counter({why: 1}))
+def _skipped(why: str) -> ParsedCallback:
+    return ParsedCallback(skipped=Counter({why: 1}))
 
 
 def _is_json(callback: Callback) -> bool:
-    """True where Twilio posted JSON: the signed query then holds the body's hash."""
+    """Return True for JSON: then the signed query holds the body's hash."""
     kind = callback.headers.get("content-type", "")
     return kind.partition(";")[0].strip().lower() == "application/json"
 
 
 def _read_form(callback: Callback) -> Form:
-    """The posted facts.
+    """Parse the posted form or JSON.
 
     Raises:
-        CallbackForgedError: there are none that anybody could have signed.
+        CallbackForgedError: it is unreadable, or JSON whose hash is not signed.
     """
     try:
         text = callback.body.decode()
@@ -156,9 +156,9 @@ def _read_form(callback: Callback) -> Form:
             return Form(
                 parse_qs(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
             )
-        told = orjson.loads(text)
+        content = orjson.loads(text)
     except ValueError as error:
         raise CallbackForgedError("unreadable") from error
-    if not isinstance(told, dict) or "bodySHA256" not in parse_qs(callback.query):
+    if not isinstance(content, dict) or "bodySHA256" not in parse_qs(callback.query):
         raise CallbackForgedError("unsigned")
-    return Form({name: [str(value)] for name, value in told.items() if value is not None})
+    return Form({name: [str(value)] for name, value in content.items() if value is not None})

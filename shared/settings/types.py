@@ -1,4 +1,4 @@
-"""How the text of a setting becomes a value; each function raises ValueError with what to write."""
+"""Parsers of settings: each turns text into a value, or raises ValueError with what to write."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ FALSE = ("false", "0", "no", "off", "")
 
 
 def text(raw: str) -> str:
-    """The text without blanks at its ends."""
+    """Strip blanks at both ends."""
     return raw.strip()
 
 
 def line(raw: str) -> str:
-    """One line of printable characters: it stands in mail headers."""
+    """Parse one line of printable characters, for a mail header."""
     if not raw.isprintable():
         raise ValueError("must be one line of printable characters")
     return raw.strip()
 
 
 def path(raw: str) -> Path:
-    """A path; `~` is the home directory."""
+    """Parse a path; `~` is the home directory."""
     if not raw.strip():
         raise ValueError("must name a directory")
     return Path(raw.strip()).expanduser()
 
 
 def number(raw: str) -> float:
-    """A finite number, 0 or more."""
+    """Parse a finite number, 0 or more."""
     try:
         value = float(raw)
     except ValueError:
@@ -54,28 +54,28 @@ def number(raw: str) -> float:
 
 
 def positive_number(raw: str) -> float:
-    """A number above 0."""
+    """Parse a number above 0."""
     if (value := number(raw)) <= 0:
         raise ValueError("must be a number above 0")
     return value
 
 
 def count(raw: str) -> int:
-    """A whole number, 0 or more."""
+    """Parse a whole number, 0 or more."""
     if not raw.strip().isdecimal():
         raise ValueError("must be a whole number, 0 or more")
     return int(raw)
 
 
 def positive(raw: str) -> int:
-    """A whole number above 0."""
+    """Parse a whole number above 0."""
     if (value := count(raw)) < 1:
         raise ValueError("must be a whole number above 0")
     return value
 
 
 def port(raw: str) -> int:
-    """A TCP port."""
+    """Parse a TCP port."""
     value = count(raw)
     if not 1 <= value <= 65535:  # noqa: PLR2004
         raise ValueError("must be a port, 1 to 65535")
@@ -83,7 +83,7 @@ def port(raw: str) -> int:
 
 
 def boolean(raw: str) -> bool:
-    """True or false."""
+    """Parse true or false."""
     if raw.strip().lower() in TRUE:
         return True
     if raw.strip().lower() in FALSE:
@@ -92,17 +92,17 @@ def boolean(raw: str) -> bool:
 
 
 def words(raw: str) -> tuple[str, ...]:
-    """Words between commas, in lower case; none when empty."""
+    """Parse words between commas, in lower case."""
     return tuple(word.strip().lower() for word in raw.split(",") if word.strip())
 
 
 def hosts(raw: str) -> tuple[str, ...]:
-    """Hosts between commas, each with its port where it has one."""
+    """Parse hosts between commas, each with or without a port."""
     return tuple(validation.link_host(word) for word in words(raw))
 
 
 def names(known: tuple[str, ...]) -> Callable[[str], tuple[str, ...]]:
-    """A reader of ordered lists of known names."""
+    """Return a parser of ordered lists of known names."""
 
     def parse(raw: str) -> tuple[str, ...]:
         chosen = words(raw)
@@ -115,7 +115,7 @@ def names(known: tuple[str, ...]) -> Callable[[str], tuple[str, ...]]:
 
 
 def one_of(*known: str) -> Callable[[str], str]:
-    """A reader of one known word."""
+    """Return a parser of one known word."""
 
     def parse(raw: str) -> str:
         if raw.strip().lower() not in known:
@@ -126,12 +126,12 @@ def one_of(*known: str) -> Callable[[str], str]:
 
 
 def numbers(raw: str) -> tuple[float, ...]:
-    """Numbers between commas."""
+    """Parse numbers between commas."""
     return tuple(number(part) for part in raw.split(",") if part.strip())
 
 
 def secret_keys(raw: str) -> tuple[str, ...]:
-    """Signing keys between commas."""
+    """Parse signing keys between commas."""
     keys = tuple(part.strip() for part in raw.split(",") if part.strip())
     if not keys:
         raise ValueError("must hold at least one key; make one with `openssl rand -hex 32`")
@@ -145,7 +145,7 @@ def secret_keys(raw: str) -> tuple[str, ...]:
 
 
 def url(raw: str) -> str:
-    """An http or https URL without query and fragment."""
+    """Parse an http or https URL without query and fragment."""
     parts = urlsplit(raw.strip())
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise ValueError("must look like https://reset.example.com")
@@ -153,7 +153,7 @@ def url(raw: str) -> str:
 
 
 def provider_url(raw: str) -> str:
-    """Scheme, host and port of a provider; http only on loopback, for it carries a secret."""
+    """Parse scheme, host and port of a provider; http only on loopback, as calls carry a secret."""
     base = url(raw)
     parts = urlsplit(base)
     if parts.scheme == "http" and parts.hostname not in LOOPBACK:
@@ -164,7 +164,7 @@ def provider_url(raw: str) -> str:
 
 
 def issuer(raw: str) -> str:
-    """The name of an OpenID Connect issuer, to the letter; http only on loopback."""
+    """Parse an OpenID Connect issuer, kept to the letter; http only on loopback."""
     name = raw.strip()
     parts = urlsplit(url(name))
     if parts.scheme == "http" and parts.hostname not in LOOPBACK:
@@ -175,12 +175,12 @@ def issuer(raw: str) -> str:
 
 
 def email(raw: str) -> str:
-    """An e-mail address."""
+    """Parse an e-mail address."""
     return validation.email(raw.strip())
 
 
 def phone(raw: str) -> str:
-    """A phone number in E.164, a short code or an alphanumeric sender; empty is none."""
+    """Parse a sender: a phone number (E.164), a short code or a name; empty is none."""
     sender = raw.strip()
     if sender.startswith("+"):
         try:
@@ -192,7 +192,7 @@ def phone(raw: str) -> str:
 
 
 def webhook_public_key(raw: str) -> str:
-    """SendGrid's verification key, as its console shows it; with or without PEM's first line."""
+    """Parse SendGrid's verification key (base64), with or without PEM header lines."""
     lines = [line.strip() for line in raw.splitlines() if not line.startswith("-----")]
     key = "".join(lines)
     try:
@@ -205,7 +205,7 @@ def webhook_public_key(raw: str) -> str:
 
 
 def countries(raw: str) -> tuple[str, ...]:
-    """Two-letter regions between commas."""
+    """Parse two-letter regions between commas."""
     regions = tuple(word.upper() for word in words(raw))
     unknown = sorted(set(regions) - set(phonenumbers.SUPPORTED_REGIONS))
     if unknown:
@@ -213,33 +213,8 @@ def countries(raw: str) -> tuple[str, ...]:
     return regions
 
 
-def role_permissions(raw: str) -> tuple[tuple[str, frozenset[str]], ...]:
-    """`ROLE=permission+permission` between commas."""
-    pairs: list[tuple[str, frozenset[str]]] = []
-    for part in filter(None, (entry.strip() for entry in raw.split(","))):
-        role, equals, permissions = part.partition("=")
-        if not equals:
-            raise ValueError("must look like ORG_OWNER=user.read+user.write,ORG_OWNER_VIEWER=…")
-        pairs.append((role.strip(), frozenset(filter(None, permissions.strip().split("+")))))
-    return tuple(pairs)
-
-
-def time_zone(raw: str) -> str:
-    """The name of a time zone."""
-    try:
-        return ZoneInfo(raw.strip()).key
-    except (KeyError, ValueError, OSError) as error:
-        raise ValueError("must be a time zone such as Europe/Zurich") from error
-
-
-def short_socket_path(long_path: Path) -> Path:
-    """A path for a unix socket that fits where the given one does not; unique to it."""
-    name = hashlib.sha256(str(long_path).encode()).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"keyturn-{name}" / "valkey.sock"
-
-
 def prices(raw: str) -> tuple[tuple[str, float], ...]:
-    """`REGION=price` between commas; `*` is every other region."""
+    """Parse `REGION=price` between commas; `*` is every other region."""
     found: dict[str, float] = {}
     for part in filter(None, (entry.strip() for entry in raw.split(","))):
         region, _, price = part.partition("=")
@@ -253,3 +228,28 @@ def prices(raw: str) -> tuple[tuple[str, float], ...]:
         except ValueError:
             raise ValueError("must look like CH=0.07,DE=0.08,*=0.10") from None
     return tuple(found.items())
+
+
+def role_permissions(raw: str) -> tuple[tuple[str, frozenset[str]], ...]:
+    """Parse `ROLE=permission+permission` between commas."""
+    pairs: list[tuple[str, frozenset[str]]] = []
+    for part in filter(None, (entry.strip() for entry in raw.split(","))):
+        role, equals, permissions = part.partition("=")
+        if not equals:
+            raise ValueError("must look like ORG_OWNER=user.read+user.write,ORG_OWNER_VIEWER=…")
+        pairs.append((role.strip(), frozenset(filter(None, permissions.strip().split("+")))))
+    return tuple(pairs)
+
+
+def time_zone(raw: str) -> str:
+    """Parse the name of a time zone."""
+    try:
+        return ZoneInfo(raw.strip()).key
+    except (KeyError, ValueError, OSError) as error:
+        raise ValueError("must be a time zone such as Europe/Zurich") from error
+
+
+def short_socket_path(long_path: Path) -> Path:
+    """Return a shorter path for a unix socket, unique to the given one."""
+    name = hashlib.sha256(str(long_path).encode()).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"keyturn-{name}" / "valkey.sock"

@@ -170,7 +170,6 @@ RELEASES = f"{GATE}:releases"  # HASH, scope:name → what is let go after a pau
 SAMPLES = f"{GATE}:samples"  # LIST, the counters at moments of the last six minutes; as long
 SAMPLED = f"{GATE}:sampled"  # STRING, a sample was taken just now; seconds
 RELEASER = f"{GATE}:releaser"  # STRING, the worker that lets go now; seconds
-WEIGHTS = f"{GATE}:weights"  # HASH, provider → percent of first attempts; until cleared
 SUBSCRIPTIONS = f"{GATE}:hooks"  # HASH, subscription id → what is known of it; until removed
 SUBSCRIPTIONS_VERSION = f"{GATE}:hooks:version"  # STRING, counts their changes; for ever
 WORKERS = f"{GATE}:workers"  # ZSET, worker → moment last seen in ms; trimmed on each sighting

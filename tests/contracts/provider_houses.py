@@ -88,7 +88,7 @@ def _twilio_error(status, code, **headers):
 def _twilio_cases(name):
     return _http_cases(
         (Channel.SMS, name),
-        f"{name}_api_url",
+        f"{name.replace('-', '_')}_api_url",
         an_sms(),
         {
             "transient": _twilio_error(429, 20429),
@@ -168,7 +168,7 @@ def houses(tmp_path):
             },
         ),
         (Channel.SMS, "twilio"): _twilio_cases("twilio"),
-        (Channel.SMS, "twilio2"): _twilio_cases("twilio2"),
+        (Channel.SMS, "twilio-2"): _twilio_cases("twilio-2"),
         (Channel.EMAIL, "smtp"): _smtp_cases(),
         (Channel.EMAIL, "outbox"): _outbox_cases(tmp_path, Channel.EMAIL),
         (Channel.SMS, "outbox"): _outbox_cases(tmp_path, Channel.SMS),

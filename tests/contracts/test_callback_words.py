@@ -94,7 +94,7 @@ def test_what_is_not_about_our_messages_is_only_counted(told, why):
 
     read = parse_events([told, good])
 
-    assert read.passed_over == {why: 1}
+    assert read.skipped == {why: 1}
     assert len(read.events) == 1
 
 
@@ -140,13 +140,13 @@ def test_no_text_of_twilio_goes_further(status):
     ],
 )
 def test_what_twilio_says_in_words_we_do_not_know_is_only_counted(status, facts, why):
-    assert read_sms(status, **facts).passed_over == {why: 1}
+    assert read_sms(status, **facts).skipped == {why: 1}
 
 
 def test_a_status_of_a_message_without_our_id_is_foreign():
     form = Form({name: [value] for name, value in a_status("sent").items()})
 
-    assert parse_status(form, "", provider="twilio").passed_over == {"foreign": 1}
+    assert parse_status(form, "", provider="twilio").skipped == {"foreign": 1}
 
 
 def test_every_failure_of_twilio_is_told_apart_from_its_acceptance():

@@ -6,9 +6,11 @@ import json
 
 import pytest
 
+from shared import settings
 from shared.directories import Directory
 from shared.directories.passwords import Argon2Hasher
 from shared.directories.redis import RedisDirectory
+from shared.directories.registry import DIRECTORIES
 from shared.models import Channel, Organisation, Recipient, User, UserKind, UserState
 from shared.store.callers import CallerStore
 from shared.store.digests import Digests
@@ -38,6 +40,10 @@ def a_redis_directory(client) -> Directory:
 
 
 BUILDERS = {"redis": a_redis_directory}
+
+
+def test_the_settings_know_the_registered_directories():
+    assert set(DIRECTORIES) == set(settings.DIRECTORIES) == set(BUILDERS)
 
 
 @pytest.fixture(params=BUILDERS)

@@ -124,7 +124,7 @@ def test_our_mail_schema_sees_tracked_links():
 
 SENDERS = pytest.mark.parametrize(
     "sender",
-    [{"twilio_from": "+15005550006"}, {"twilio_messaging_service_sid": SERVICE_SID}],
+    [{"twilio_from_": "+15005550006"}, {"twilio_messaging_service_sid": SERVICE_SID}],
     ids=["number", "service"],
 )
 

@@ -19,7 +19,7 @@ from shared.errors import (
 )
 from shared.models import Channel, Outcome, Receipt
 from shared.providers.registry import build_providers
-from shared.providers.twilio import CODES, Twilio, refusal_of
+from shared.providers.twilio import CODES, Twilio, failure_of
 from tests.provider_builders import (
     ACCOUNT_SID,
     AMPLE_SECONDS,
@@ -112,9 +112,9 @@ def test_a_wish_to_wait_is_handed_on(stub, twilio):
 
 
 def test_a_failure_after_a_long_wait_is_doubt():
-    assert refusal_of(500, 20500, waited_seconds=0.1)[1].outcome is Outcome.TRANSIENT
-    assert refusal_of(500, 20500, waited_seconds=8)[1].outcome is Outcome.DOUBT
-    assert refusal_of(400, 21211, waited_seconds=8)[1].outcome is Outcome.PERMANENT
+    assert failure_of(500, 20500, waited_seconds=0.1)[1].outcome is Outcome.TRANSIENT
+    assert failure_of(500, 20500, waited_seconds=8)[1].outcome is Outcome.DOUBT
+    assert failure_of(400, 21211, waited_seconds=8)[1].outcome is Outcome.PERMANENT
 
 
 def test_every_suppression_is_one_we_know():
@@ -157,7 +157,7 @@ def test_the_api_key_logs_in_where_there_is_one(stub, settings, login):
 
 
 def test_the_second_account_sends_as_itself(stub):
-    settings = some_settings(sms_providers=("twilio", "twilio2"), twilio2_api_url=stub.url)
+    settings = some_settings(sms_providers=("twilio", "twilio-2"), twilio_2_api_url=stub.url)
     _, second = build_providers(settings)[Channel.SMS]
 
     second.send(an_sms())

@@ -56,7 +56,7 @@ def results(services, batch_id: str) -> list[dict[str, str]]:
 
 def copies(services) -> Counter[str]:
     """How many messages each user of the batch got."""
-    sent = read_outbox(services.data_dir, most=1000)
+    sent = read_outbox(services.data_dir, limit=1000)
     return Counter(entry["to"] for entry in sent)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from shared.errors import DoubtfulProviderError, PermanentProviderError, TransientProviderError
 from shared.models import Channel
-from shared.providers.outbox import MAX_KEPT, Outbox, read_outbox
+from shared.providers.outbox import MAX_FILES, Outbox, read_outbox
 from tests.provider_builders import a_mail, an_sms
 
 NOW = 1_780_000_000.5
@@ -71,7 +71,7 @@ def test_the_newest_message_comes_first(tmp_path):
         mail_outbox(tmp_path, now=float(second)).send(a_mail(subject=str(second)))
 
     assert [entry["subject"] for entry in read_outbox(tmp_path)] == ["3", "2", "1"]
-    assert [entry["subject"] for entry in read_outbox(tmp_path, most=1)] == ["3"]
+    assert [entry["subject"] for entry in read_outbox(tmp_path, limit=1)] == ["3"]
 
 
 def test_an_outbox_nobody_wrote_to_is_empty(tmp_path):
@@ -89,14 +89,14 @@ def test_two_messages_of_one_moment_are_both_kept(tmp_path):
 
 
 def test_only_the_last_messages_are_kept(tmp_path):
-    for number in range(MAX_KEPT + 60):
+    for number in range(MAX_FILES + 60):
         mail_outbox_at = Outbox(Channel.EMAIL, tmp_path, clock=lambda at=number: float(at))
         mail_outbox_at._written = number
         mail_outbox_at.send(a_mail(text="", html="", subject=str(number)))
 
-    kept = read_outbox(tmp_path, most=5000)
-    assert MAX_KEPT - 60 <= len(kept) <= MAX_KEPT
-    assert kept[0]["subject"] == str(MAX_KEPT + 59)
+    kept = read_outbox(tmp_path, limit=5000)
+    assert MAX_FILES - 60 <= len(kept) <= MAX_FILES
+    assert kept[0]["subject"] == str(MAX_FILES + 59)
 
 
 def test_fails_twice_fails_twice_for_each_reset(tmp_path):

@@ -294,7 +294,7 @@ def test_a_server_that_is_gone_is_told_as_unavailable():
 
 def test_an_import_that_is_cut_off_says_how_far_it_came(directory):
     users = [{"userId": f"u{n}", "orgId": "acme"} for n in range(1500)]
-    save = directory.save_facts
+    save = directory.save_fields
     calls = []
 
     def save_once(changes):
@@ -303,7 +303,7 @@ def test_an_import_that_is_cut_off_says_how_far_it_came(directory):
             raise DirectoryUnavailableError
         save(changes)
 
-    directory.save_facts = save_once
+    directory.save_fields = save_once
 
     with pytest.raises(KeyturnError, match="after 1000 users were written"):
         directory.import_users(lines(*users))

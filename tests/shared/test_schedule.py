@@ -13,7 +13,6 @@ from shared.policies import (
     Jitter,
     choose_provider,
     doubt_delay_seconds,
-    draw_first,
     last_start_seconds,
     retry_delay_seconds,
 )
@@ -145,36 +144,14 @@ def test_a_single_provider_always_has_its_turn():
 
 @pytest.mark.parametrize(
     ("history", "expected"),
-    [([], "b"), ([("b", Outcome.TRANSIENT)], "b"), ([("b", Outcome.TRANSIENT)] * 2, "a")],
+    [([], "a"), ([("b", Outcome.TRANSIENT)], "b"), ([("b", Outcome.TRANSIENT)] * 2, "a")],
     ids=str,
 )
 def test_the_order_begins_with_who_had_the_first_attempt(history, expected):
-    assert choose_provider(("a", "b"), Channel.EMAIL, attempts(*history), first="b") == expected
+    assert choose_provider(("a", "b"), Channel.EMAIL, attempts(*history)) == expected
 
 
 def test_a_provider_that_asks_for_patience_is_passed_by_where_the_caller_wants_it():
     history = attempts(("a", Outcome.TRANSIENT))
 
     assert choose_provider(("a", "b"), Channel.EMAIL, history, moves_on=True) == "b"
-
-
-@pytest.mark.parametrize(
-    ("weights", "lot", "expected"),
-    [
-        ({}, 0.99, "a"),
-        ({"b": 4}, 0.039, "b"),
-        ({"b": 4}, 0.041, "a"),
-        ({"a": 0}, 0.0, "b"),
-        ({"a": 51, "b": 49}, 0.50, "a"),
-        ({"a": 51, "b": 49}, 0.52, "b"),
-        ({"a": 1, "b": 3, "c": 0}, 0.24, "a"),
-        ({"a": 1, "b": 3, "c": 0}, 0.26, "b"),
-        ({"a": 80, "b": 80}, 0.49, "a"),
-        ({"a": 80, "b": 80}, 0.999, "b"),
-        ({"a": 0, "b": 0, "c": 0}, 0.5, "a"),
-        ({"gone": 100}, 0.5, "a"),
-    ],
-    ids=str,
-)
-def test_a_first_attempt_is_drawn_by_weight_and_the_rest_goes_by_the_list(weights, lot, expected):
-    assert draw_first(("a", "b", "c"), weights, lot) == expected

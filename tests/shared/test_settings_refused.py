@@ -48,10 +48,24 @@ def test_the_short_lives_of_tests_are_taken():
         ({"KEYTURN_EMAIL_PROVIDERS": "sendgrid"}, "KEYTURN_SENDGRID_API_KEY"),
         ({"KEYTURN_EMAIL_PROVIDERS": "outbox,smtp"}, "KEYTURN_SMTP_URL"),
         ({"KEYTURN_SMS_PROVIDERS": "twilio"}, "KEYTURN_TWILIO_ACCOUNT_SID"),
-        ({"KEYTURN_SMS_PROVIDERS": "twilio2"}, "KEYTURN_TWILIO2_ACCOUNT_SID"),
+        ({"KEYTURN_SMS_PROVIDERS": "twilio-2"}, "KEYTURN_TWILIO_2_ACCOUNT_SID"),
         (
-            {"KEYTURN_SMS_PROVIDERS": "twilio2", "KEYTURN_TWILIO2_ACCOUNT_SID": "AC2"},
-            "KEYTURN_TWILIO2_API_KEY_SID and _SECRET, or _AUTH_TOKEN",
+            {"KEYTURN_SMS_PROVIDERS": "twilio-2", "KEYTURN_TWILIO_2_ACCOUNT_SID": "AC2"},
+            "KEYTURN_TWILIO_2_API_KEY_SID and _SECRET, or _AUTH_TOKEN",
+        ),
+        ({"KEYTURN_SMS_PROVIDERS": "twilio,twilio-1"}, "must list each of twilio, twilio-2"),
+        ({"KEYTURN_TWILIO_3_FROM": "+999x"}, "KEYTURN_TWILIO_3_FROM: must be a phone number"),
+        (
+            {"KEYTURN_SMS_PROVIDERS": "twilio,twilio2"},
+            "twilio2 is now called twilio-2; its settings begin with KEYTURN_TWILIO_2_",
+        ),
+        (
+            {"KEYTURN_TWILIO2_AUTH_TOKEN": "x"},
+            "KEYTURN_TWILIO2_AUTH_TOKEN is now called KEYTURN_TWILIO_2_AUTH_TOKEN",
+        ),
+        (
+            {"KEYTURN_TWILIO2_AUTH_TOKEN_FILE": "/x"},
+            "KEYTURN_TWILIO2_AUTH_TOKEN_FILE is now called KEYTURN_TWILIO_2_AUTH_TOKEN_FILE",
         ),
         ({"KEYTURN_EMAIL_PROVIDERS": "pigeon"}, "must list each of sendgrid, smtp, outbox"),
         ({"KEYTURN_SECRET_KEYS": "short"}, "at least 32 printable characters"),
@@ -91,20 +105,55 @@ def test_a_secret_stands_in_no_repr(tmp_path):
     assert "very-secret" not in repr(settings)
 
 
-def test_each_twilio_account_is_known_by_its_provider():
+def test_each_twilio_account_is_known_by_its_provider(tmp_path):
+    (tmp_path / "token").write_text("second-secret\n")
     settings = load_settings(
         {
             "KEYTURN_TWILIO_ACCOUNT_SID": "AC1",
             "KEYTURN_TWILIO_AUTH_TOKEN": "first-secret",
-            "KEYTURN_TWILIO2_ACCOUNT_SID": "AC2",
-            "KEYTURN_TWILIO2_AUTH_TOKEN": "second-secret",
+            "KEYTURN_TWILIO_2_ACCOUNT_SID": "AC2",
+            "KEYTURN_TWILIO_2_AUTH_TOKEN_FILE": str(tmp_path / "token"),
+            "KEYTURN_TWILIO_9_ACCOUNT_SID": "AC9",
+            "KEYTURN_TWILIO_9_API_KEY_SECRET": "ninth-secret",
         }
     )
 
     told = {each.provider: (each.account_sid, each.auth_token) for each in settings.twilio_accounts}
 
-    assert told == {"twilio": ("AC1", "first-secret"), "twilio2": ("AC2", "second-secret")}
-    assert "secret" not in repr(settings.twilio_accounts)
+    assert told == {
+        "twilio": ("AC1", "first-secret"),
+        "twilio-2": ("AC2", "second-secret"),
+        "twilio-9": ("AC9", ""),
+    }
+    assert "-secret" not in repr(settings)
+    assert settings.twilio_account("twilio-9").api_key_secret == "ninth-secret"
+
+
+def test_the_order_of_accounts_is_the_order_of_the_providers():
+    facts = {"ACCOUNT_SID": "AC1", "AUTH_TOKEN": "x", "FROM": "+41790000000"}
+    accounts = {
+        f"KEYTURN_TWILIO_{number}{fact}": value
+        for number in ("", "2_", "3_")
+        for fact, value in facts.items()
+    }
+
+    settings = load_settings(accounts | {"KEYTURN_SMS_PROVIDERS": "twilio-3, twilio"})
+
+    assert settings.sms_providers == ("twilio-3", "twilio")
+    assert [each.provider for each in settings.twilio_accounts] == [
+        "twilio", "twilio-2", "twilio-3",
+    ]  # fmt: skip
+
+
+def test_a_refusal_repeats_no_secret():
+    environ = {"KEYTURN_TWILIO2_AUTH_TOKEN": "former-secret", "KEYTURN_SMS_PROVIDERS": "twilio-2"}
+
+    with pytest.raises(SettingsError) as former:
+        load_settings(environ)
+    with pytest.raises(SettingsError) as incomplete:
+        load_settings({"KEYTURN_TWILIO_2_AUTH_TOKEN": "a-secret", **dict([*environ.items()][1:])})
+
+    assert "-secret" not in f"{former.value}{incomplete.value}"
 
 
 def test_an_account_without_an_id_is_none():

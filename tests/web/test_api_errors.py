@@ -5,6 +5,7 @@ from urllib.parse import quote
 import pytest
 
 from shared.models import Channel, Recipient
+from shared.settings import TwilioAccount
 from shared.store.admin.audit import Act
 from tests.builders import a_user
 from tests.wire import BARE, V1, Wire, problem
@@ -107,9 +108,9 @@ def test_an_sms_goes_to_allowed_regions_alone(fake_client, phone, countries, exp
 @pytest.mark.parametrize(
     ("providers", "phone", "expected"),
     [
-        (("twilio", "twilio2"), "+41791234567", None),
-        (("twilio", "twilio2"), "+4915112345678", None),
-        (("twilio", "twilio2"), "+12025550123", COUNTRY),
+        (("twilio", "twilio-2"), "+41791234567", None),
+        (("twilio", "twilio-2"), "+4915112345678", None),
+        (("twilio", "twilio-2"), "+12025550123", COUNTRY),
         (("twilio",), "+4915112345678", COUNTRY),
     ],
 )
@@ -117,10 +118,10 @@ def test_an_sms_goes_to_the_regions_of_the_senders_in_use(fake_client, providers
     wire = Wire(
         fake_client,
         sms_providers=providers,
-        twilio_account_sid="AC1",
-        twilio_from="+41791111111",
-        twilio2_account_sid="AC2",
-        twilio2_from="+4915111111111",
+        twilio_accounts=(
+            TwilioAccount(account_sid="AC1", from_="+41791111111"),
+            TwilioAccount(provider="twilio-2", account_sid="AC2", from_="+4915111111111"),
+        ),
     )
     a_user(wire.services, "eve", phone=phone)
 

@@ -10,8 +10,9 @@ from twilio.request_validator import RequestValidator
 
 from shared.errors import StoreUnavailableError
 from shared.models import Outcome, Queue, Status
-from shared.providers.registry import open_readers
+from shared.providers.registry import build_callback_readers
 from shared.queue import Task
+from shared.settings import TwilioAccount
 from shared.store.resets import Finish
 from tests.builders import PUBLIC_URL, a_settings
 from tests.callback_builders import (
@@ -75,10 +76,10 @@ def wire(client):
     return CallbackWire(
         client,
         sendgrid_webhook_public_key=KEY.public,
-        twilio_account_sid=TWILIO_SID,
-        twilio_auth_token=TWILIO_TOKEN,
-        twilio2_account_sid="AC2",
-        twilio2_auth_token="another token",
+        twilio_accounts=(
+            TwilioAccount(account_sid=TWILIO_SID, auth_token=TWILIO_TOKEN),
+            TwilioAccount(provider="twilio-2", account_sid="AC2", auth_token="another token"),
+        ),
     )
 
 
@@ -227,7 +228,7 @@ def test_a_second_account_signs_with_its_own_token(wire):
     assert wire.call(f"{SMS}?{query}", data=form_body(form), headers=theirs).status_code == 204
     receipts = wire.services.receipts
     (shard,) = receipts.shards_waiting()
-    assert receipts.head(shard, most=1)[0].event.provider == "twilio2"
+    assert receipts.head(shard, most=1)[0].event.provider == "twilio-2"
 
 
 @pytest.mark.parametrize(
@@ -359,7 +360,7 @@ def test_a_refusal_is_told_in_the_language_asked_for(wire):
 def test_every_callback_route_has_a_reader(wire):
     routes = {r.rule for r in wire.app.url_map.iter_rules() if r.rule.startswith("/callbacks/")}
 
-    assert routes == {f"/callbacks/{name}" for name in open_readers(a_settings())}
+    assert routes == {f"/callbacks/{name}" for name in build_callback_readers(a_settings())}
 
 
 def test_what_came_is_told_by_metrics(wire):

@@ -89,18 +89,6 @@ def test_one_that_was_left_alone_may_be_tried_at_once(run, services, on_stub):
 
 
 @real
-def test_a_weight_is_set_and_cleared(run, services, on_stub):
-    printed(run("provider", "weight", "smtp", "4", "--reason", "keep it warm", "--json", **on_stub))
-    weighed = listed(run, "smtp", on_stub)["weight"]
-
-    printed(run("provider", "weight", "smtp", "--clear", "--reason", "enough", "--json", **on_stub))
-
-    assert (weighed, listed(run, "smtp", on_stub)["weight"]) == (4, None)
-    acts = [(entry.act.action, entry.act.target) for entry in services.audit.newest()]
-    assert acts == [("provider.weight none", "smtp"), ("provider.weight 4", "smtp")]
-
-
-@real
 def test_a_test_message_really_goes_out(run, services, stub, on_stub):
     told = printed(
         run("provider", "test", "sendgrid", "--to", "eve@example.com", "--language", "de", "--json",
@@ -130,15 +118,15 @@ def test_a_test_message_that_is_refused_says_why_and_ends_with_1(run, stub, on_s
 @real
 def test_a_test_sms_goes_out_in_one_segment(run, stub):
     environ = {
-        "KEYTURN_SMS_PROVIDERS": "twilio2",
-        "KEYTURN_TWILIO2_ACCOUNT_SID": "AC2",
-        "KEYTURN_TWILIO2_AUTH_TOKEN": "x",
-        "KEYTURN_TWILIO2_FROM": "+41791111111",
-        "KEYTURN_TWILIO2_API_URL": stub.url,
+        "KEYTURN_SMS_PROVIDERS": "twilio-2",
+        "KEYTURN_TWILIO_2_ACCOUNT_SID": "AC2",
+        "KEYTURN_TWILIO_2_AUTH_TOKEN": "x",
+        "KEYTURN_TWILIO_2_FROM": "+41791111111",
+        "KEYTURN_TWILIO_2_API_URL": stub.url,
     }
 
-    told = printed(run("provider", "test", "twilio2", "--to", "+41791234567", "--json", **environ))
-    abroad = run("provider", "test", "twilio2", "--to", "+12025550123", **environ)
+    told = printed(run("provider", "test", "twilio-2", "--to", "+41791234567", "--json", **environ))
+    abroad = run("provider", "test", "twilio-2", "--to", "+12025550123", **environ)
 
     assert told["providerMessageId"] == stub.taken[0]["id"]
     assert stub.taken[0]["form"]["Body"] == "Test by the operator: nothing to do."
@@ -166,12 +154,6 @@ def test_nobody_suppressed_is_written_to_not_even_for_a_test(run, services, stub
         (("pause", "pigeon", "--reason", "x"), 1, "there is no provider 'pigeon'"),
         (("resume", "smtp", "--reason", "x"), 1, "neither paused nor left alone"),
         (("resume", "pigeon", "--reason", "x"), 1, "there are sendgrid, smtp, outbox"),
-        (("weight", "pigeon", "5", "--reason", "x"), 1, "there is no provider 'pigeon'"),
-        (("weight", "smtp", "101", "--reason", "x"), 2, "101"),
-        (("weight", "smtp", "--reason", "x"), 2, "--clear"),
-        (("weight", "smtp", "5", "--clear", "--reason", "x"), 2, "--clear"),
-        (("weight", "smtp", "--clear", "--reason", "x"), 1, "has no weight"),
-        (("weight", "smtp", "5"), 2, "--reason"),
         (("test", "smtp", "--to", "+41791234567"), 1, "does not carry sms"),
         (("test", "smtp", "--to", "banana"), 1, "must be a phone number"),
         (("test", "smtp", "--to", "eve@example.com"), 1, "did not take it"),

@@ -156,7 +156,7 @@ def test_languages_and_organisations_do_not_mix(services, stub):
 
 def test_a_circular_is_no_larger_than_the_provider_takes(build_web_services, stub):
     class Narrow(SendGrid):
-        max_copies = 4
+        max_recipients = 4
 
     services = build_web_services(kind=Narrow)
     ids = people(services, 10)
@@ -371,9 +371,9 @@ def test_an_error_of_ours_parts_those_it_befell(services, stub, logs):
 
 def test_a_provider_that_breaks_leaves_doubt(services, stub):
     class Breaking(ScriptedProvider):
-        max_copies = 1000
+        max_recipients = 1000
 
-        def send_many(self, circular):
+        def send_bulk(self, circular):
             raise ZeroDivisionError
 
     ids = people(services, 2)
@@ -423,10 +423,10 @@ def test_a_store_that_fails_before_the_call_costs_nothing(services, stub):
 )
 def test_an_error_means_what_it_means_for_one(services, error):
     class Refusing(ScriptedProvider):
-        max_copies = 1000
+        max_recipients = 1000
 
-        def send_many(self, circular):
-            return [error("r", "d")] * len(circular.copies)
+        def send_bulk(self, circular):
+            return [error("r", "d")] * len(circular.recipients)
 
     refusing = replace(services, providers={Channel.EMAIL: [Refusing(error("r", "d"))]})
     together, alone = people(services, 2)

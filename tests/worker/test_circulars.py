@@ -19,7 +19,7 @@ from message_builders import (
 from shared.codes import Code
 from shared.models import User
 from shared.providers.sendgrid import build_payload, shared_payload
-from shared.providers.sendgrid_bulk import CircularRequest
+from shared.providers.sendgrid_bulk import BulkRequest
 from shared.store.resets import Claim
 from tests.provider_stub_mail import complaints_about, mail_of
 from worker.messages import BulkItem
@@ -55,8 +55,8 @@ def together(renderer, drafts, organisation):
     language = drafts[0].claim.reset.language
     circular = renderer.circulars.render(language, organisation, drafts)
     found = []
-    for copy in circular.copies:  # one address stands in all drafts, so one request each
-        request = CircularRequest(circular.of((copy,)), shared_payload(circular)).payload
+    for copy in circular.recipients:  # one address stands in all drafts, so one request each
+        request = BulkRequest(circular.with_recipients((copy,)), shared_payload(circular)).payload
         assert complaints_about(request) == []
         mail = mail_of(request, request["personalizations"][0])
         for part in ("substitutions", "headers"):
@@ -93,7 +93,7 @@ def test_a_strange_name_stands_in_its_own_copy_alone(organisation):
 def test_a_name_with_the_markers_of_another_circular_changes_nothing():
     renderer = a_renderer()
     seen = renderer.circulars.render("en", None, [a_draft()])
-    spying = a_draft(" ".join(seen.copies[0].values)[:55])
+    spying = a_draft(" ".join(seen.recipients[0].values)[:55])
 
     (found,) = together(renderer, [spying], None)
 
@@ -105,13 +105,13 @@ def test_no_two_circulars_share_a_marker():
 
     first, second = (renderer.circulars.render("en", None, [a_draft()]) for _ in range(2))
 
-    assert not set(first.copies[0].values) & set(second.copies[0].values)
+    assert not set(first.recipients[0].values) & set(second.recipients[0].values)
 
 
 def test_every_marker_is_asked_for_where_it_belongs():
     circular = a_renderer().circulars.render("en", an_organisation(), [a_draft()])
 
-    for marker in circular.copies[0].values:
+    for marker in circular.recipients[0].values:
         is_text = ".text-" in marker
         assert (marker in circular.text) == is_text
         assert (marker in circular.html) == (not is_text)

@@ -11,7 +11,7 @@ from shared.errors import (
     TransientProviderError,
 )
 from shared.models import Receipt
-from tests.provider_builders import a_circular, a_copy
+from tests.provider_builders import a_bulk_email, a_bulk_recipient
 from worker.bulk.bisection import MAX_CALLS, MAX_IN_A_ROW, send_splitting
 
 TAKEN = Receipt("m1")
@@ -23,14 +23,14 @@ NUMBER = 1000
 class Picky:
     """Refuses a request with somebody bad in it; names so many of them, or nobody."""
 
-    max_copies = NUMBER
+    max_recipients = NUMBER
 
     def __init__(self, *bad, names=1000):
         self._bad, self._names = {f"7c0ffee{number}" for number in bad}, names
         self.calls, self.taken = [], []
 
-    def send_many(self, circular):
-        ids = [copy.reset_id for copy in circular.copies]
+    def send_bulk(self, circular):
+        ids = [copy.reset_id for copy in circular.recipients]
         self.calls.append(ids)
         bad = [each for each in ids if each in self._bad]
         if not bad:
@@ -41,7 +41,7 @@ class Picky:
 
 
 def many(number=NUMBER):
-    return a_circular(*(a_copy(each) for each in range(number)))
+    return a_bulk_email(*(a_bulk_recipient(each) for each in range(number)))
 
 
 def bad_places(outcomes):
@@ -121,9 +121,9 @@ def test_no_call_is_repeated_when_time_is_up():
 
 def test_who_is_refused_with_nobody_beside_them_is_not_tried_again():
     class Narrow(Picky):
-        def send_many(self, circular):
-            super().send_many(circular)
-            return [TOGETHER] * len(circular.copies)
+        def send_bulk(self, circular):
+            super().send_bulk(circular)
+            return [TOGETHER] * len(circular.recipients)
 
     provider = Narrow()
 
@@ -134,8 +134,8 @@ def test_who_is_refused_with_nobody_beside_them_is_not_tried_again():
 @pytest.mark.parametrize("error", [TransientProviderError, DoubtfulProviderError])
 def test_trouble_in_a_later_call_concerns_those_in_it_alone(error):
     class Failing(Picky):
-        def send_many(self, circular):
-            told = super().send_many(circular)
+        def send_bulk(self, circular):
+            told = super().send_bulk(circular)
             return told if len(self.calls) == 1 else [error("r", "d")] * len(told)
 
     outcomes = send(Failing(3), many(5))

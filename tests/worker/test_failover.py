@@ -418,17 +418,6 @@ def test_a_paused_provider_is_not_sent_a_doubtful_message_again(fake_client):
     assert (len(first.messages), len(second.messages)) == (1, 0)
 
 
-def test_a_weight_draws_first_attempts(fake_client):
-    street = Street(fake_client, *two())
-    street.services.services.weights.set("p2", 100, by="eve", reason="try it")
-    street.see()
-
-    reset_id = street.send()
-
-    assert street.services.carriers(reset_id) == ["p2"]
-    assert street.services.look(reset_id).events == ()
-
-
 def test_a_circuit_read_long_ago_is_no_advice(fake_client, monkeypatch):
     street = Street(fake_client, *two())
     street.circuits.tell("p1", OUTAGE)

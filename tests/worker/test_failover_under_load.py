@@ -152,9 +152,9 @@ def test_sms_go_by_the_second_account_while_the_first_has_trouble(real_client):
         town = Town(
             real_client,
             Channel.SMS,
-            sms_providers=("twilio", "twilio2"),
+            sms_providers=("twilio", "twilio-2"),
             twilio_api_url=first.url,
-            twilio2_api_url=second.url,
+            twilio_2_api_url=second.url,
         )
 
         with town:

@@ -32,7 +32,6 @@ class ProviderView:
     channel: Channel
     place: int  # in the operator's order, from 1
     circuit: Circuit
-    weight: int | None
     pause: Pause | None
 
 
@@ -53,14 +52,12 @@ def load_providers(services: WebServices) -> list[ProviderView]:
     """Every provider of every channel, in the operator's order."""
     circuits = services.circuits.look(known_providers(services))
     pauses = {each.name: each for each in services.pauses.all() if each.scope is Scope.PROVIDER}
-    weights = services.weights.all()
     return [
         ProviderView(
             name=name,
             channel=channel,
             place=place,
             circuit=circuits[name],
-            weight=weights.get(name),
             pause=pauses.get(name),
         )
         for channel, names in services.provider_names.items()

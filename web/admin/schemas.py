@@ -162,7 +162,6 @@ def _write_provider(each: ProviderFigures) -> dict[str, Any]:
         "callbacks": each.callbacks,
         "refusedCallbacks": each.refused_callbacks,
         "lastCallbackAt": format_timestamp(each.last_callback_at),
-        "weight": view.weight,
         "isPaused": view.pause is not None,
         "lastSwitch": {"at": format_timestamp(switch.at), "to": switch.to, "reason": switch.reason}
         if switch

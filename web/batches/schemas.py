@@ -14,14 +14,15 @@ from marshmallow.validate import Length
 from shared import validation
 from shared.errors import SelectionError
 from shared.models import Channel, Status
-from shared.settings import EMAIL_PROVIDERS, SMS_PROVIDERS
+from shared.settings import EMAIL_PROVIDERS, RENAMED_PROVIDERS, SMS_PROVIDERS
 from shared.store.batches.lists import ListEntry
 from shared.store.history import HistoryFilter
 from web.admin.actions import MAX_REASON_CHARACTERS
 from web.schemas import EnumValue, StrictBoolean, WireSchema, check_oneof, read_body
 
 STATUSES = (Status.FAILED, Status.EXPIRED, Status.UNDELIVERED, Status.UNKNOWN)
-PROVIDERS = tuple(dict.fromkeys((*EMAIL_PROVIDERS, *SMS_PROVIDERS)))
+# Records may still hold a former name.
+PROVIDERS = tuple(dict.fromkeys((*EMAIL_PROVIDERS, *SMS_PROVIDERS, *RENAMED_PROVIDERS)))
 
 
 class RateField(fields.Field[float]):

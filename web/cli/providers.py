@@ -23,7 +23,7 @@ from web.cli.support import (
 from web.cli.suppressions import by_option, read_recipient
 from web.explain.wording import SWITCHES, at
 
-SELDOM = ("tried again", "weight", "paused", "last switch")
+SELDOM = ("tried again", "paused", "last switch")
 
 
 @click.group()
@@ -70,30 +70,6 @@ def resume_provider(name: str, reason: str, by: str, *, as_json: bool) -> None:
     print_json(facts) if as_json else print_facts(facts)
 
 
-@provider.command("weight")
-@click.argument("name")
-@click.argument("percent", type=click.IntRange(0, 100), required=False)
-@click.option("--clear", is_flag=True, help="Back to its place in the list.")
-@reason_option
-@by_option
-@json_option
-def weigh_provider(
-    name: str, percent: int | None, reason: str, by: str, *, clear: bool, as_json: bool
-) -> None:
-    """Give a provider so many in a hundred first attempts; the rest goes by the list."""
-    if clear == (percent is not None):
-        raise click.UsageError("give a PERCENT from 0 to 100, or --clear")
-    given = why(by, reason)
-    with open_services() as services:
-        providers.check_provider(services, name)
-        if percent is not None:
-            services.weights.set(name, percent, by=given.by, reason=given.reason)
-        elif not services.weights.clear(name, by=given.by, reason=given.reason):
-            raise CommandRefusedError(f"{name} has no weight")
-    facts = {"provider": name, "weight": percent, "by": by, "reason": reason}
-    print_json(facts) if as_json else print_facts(facts)
-
-
 @provider.command("test")
 @click.argument("name")
 @click.option("--to", "address", required=True, metavar="ADDRESS", help="Who gets the message.")
@@ -132,7 +108,6 @@ def tell(view: ProviderView) -> dict[str, Any]:
         "waitSeconds": round(circuit.wait_seconds, 1),
         "triesIn30Seconds": circuit.tries,
         "errorRate": round(circuit.error_rate, 3),
-        "weight": view.weight,
         "paused": {"by": pause.by, "reason": pause.reason, "since": pause.since} if pause else None,
         "lastSwitch": {"to": switch.to, "reason": switch.reason, "at": switch.at}
         if switch
@@ -152,7 +127,6 @@ def _row(view: ProviderView) -> dict[str, Any]:
         "circuit": opened,
         "tried again": f"in {circuit.wait_seconds:.0f} s" if is_open else None,
         "errors in 30 s": f"{circuit.error_rate:.0%} of {circuit.tries}" if circuit.tries else None,
-        "weight": told["weight"],
         "paused": f"by {pause.by}: {pause.reason}" if pause else None,
         "last switch": _switch(circuit.last_switch),
     }

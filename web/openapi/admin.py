@@ -50,7 +50,7 @@ PROVIDER = {
     "provider": "sendgrid", "channel": "email", "circuit": "closed", "reason": None, "calls": 305,
     "errorRate": 0.003, "p95Ms": 250, "callbacks": 301,
     "refusedCallbacks": 0, "lastCallbackAt": MOMENT_QUERY,
-    "weight": None, "isPaused": False, "lastSwitch": None,
+    "isPaused": False, "lastSwitch": None,
 }  # fmt: skip
 STATUS = {
     "troubles": [], "due": {"urgent": 3, "bulk": 0}, "dueNow": {"urgent": 1, "bulk": 0},
@@ -369,7 +369,6 @@ OPERATOR_SHAPES: dict[str, Shape] = {
         callbacks=COUNT,
         refusedCallbacks=COUNT,
         lastCallbackAt=MOMENT_OR_NULL,
-        weight=COUNT_OR_NULL,
         isPaused=YES_OR_NO,
         lastSwitch={"type": ["object", "null"]},
     ),

@@ -9,7 +9,7 @@ import os
 import secrets
 import socket
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from shared.directories.redis import RedisDirectory
 from shared.errors import DirectoryUnavailableError, StoreUnavailableError
@@ -43,29 +43,10 @@ USER = {
 }
 
 
-class Registry(Protocol):
-    """Where organisations, users and tokens are made; the command line uses the same."""
-
-    def has_organisation(self, org_id: str) -> bool:
-        """True when there is such an organisation."""
-
-    def has_user(self, user_id: str) -> bool:
-        """True when there is such a user."""
-
-    def save_organisation(self, organisation: Organisation) -> None:
-        """Add or replace an organisation."""
-
-    def import_users(self, lines: list[str]) -> object:
-        """Take users as JSON Lines."""
-
-    def create_owner_token(self, org_id: str) -> str:
-        """A new token with the role ORG_OWNER."""
-
-
 class FirstStart:
     """Seeds the demo as soon as the store answers."""
 
-    def __init__(self, settings: Settings, registry: Registry) -> None:
+    def __init__(self, settings: Settings, registry: StoreRegistry) -> None:
         """Does nothing yet."""
         self._data_dir = settings.data_dir
         self._registry = registry
@@ -103,7 +84,7 @@ def write_private(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def seed_demo(registry: Registry, data_dir: Path) -> None:
+def seed_demo(registry: StoreRegistry, data_dir: Path) -> None:
     """Make the demo organisation, its user and a token, each unless it is there.
 
     A token that was revoked is not made again; one of a server that was emptied is.
@@ -127,7 +108,7 @@ def demo_token(data_dir: Path) -> str:
 
 
 class StoreRegistry:
-    """The registry of a store and its built-in directory."""
+    """Organisations, users and tokens of a store and its built-in directory."""
 
     def __init__(self, callers: CallerStore, users: RedisDirectory) -> None:
         """Connects to nothing yet."""
@@ -156,8 +137,8 @@ class StoreRegistry:
         return self._callers.create_token(org_id, grants)[0]
 
 
-def open_registry(settings: Settings) -> Registry:
-    """The registry these settings lead to."""
+def open_registry(settings: Settings) -> StoreRegistry:
+    """Return the registry of these settings."""
     client = connect_store(settings)
     digests = Digests(client, settings.secret_keys)
     return StoreRegistry(CallerStore(client, digests), RedisDirectory(client, digests))

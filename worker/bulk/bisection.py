@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from shared.errors import RefusedTogetherError
-from shared.models import Circular, Copy
-from shared.providers import CopyOutcome, ManyProvider
+from shared.models import BulkEmail, BulkRecipient
+from shared.providers import BulkOutcome, BulkProvider
 
 MAX_CALLS = 40  # for one circular; then the rest goes out singly
 MAX_IN_A_ROW = 8  # that each find somebody; then the rest is parted, which finds them sooner
@@ -15,15 +15,15 @@ NOT_CALLED = RefusedTogetherError("refused_together", "others in the same reques
 
 
 def send_splitting(
-    provider: ManyProvider, circular: Circular, *, may_call: Callable[[], bool]
-) -> list[CopyOutcome]:
+    provider: BulkProvider, circular: BulkEmail, *, may_call: Callable[[], bool]
+) -> list[BulkOutcome]:
     """What became of each copy, in their order; `may_call` is asked before every repeated call.
 
     A RefusedTogetherError is left to those for whom there was no call any more, or who were
     refused without a word while they stood alone: they go out as single mails.
     """
-    found: dict[int, CopyOutcome] = {}
-    places = list(range(len(circular.copies)))
+    found: dict[int, BulkOutcome] = {}
+    places = list(range(len(circular.recipients)))
     waiting = [(places, 0)]
     calls = 0
     while waiting:
@@ -44,11 +44,11 @@ def send_splitting(
 
 
 def _call(
-    provider: ManyProvider, circular: Circular, places: list[int], found: dict[int, CopyOutcome]
+    provider: BulkProvider, circular: BulkEmail, places: list[int], found: dict[int, BulkOutcome]
 ) -> list[int]:
     """One request; gives those who may go out with others, or without them, at once."""
-    copies: tuple[Copy, ...] = tuple(circular.copies[place] for place in places)
-    told = provider.send_many(circular.of(copies))
+    copies: tuple[BulkRecipient, ...] = tuple(circular.recipients[place] for place in places)
+    told = provider.send_bulk(circular.with_recipients(copies))
     found.update(zip(places, told, strict=True))
     return [
         place

@@ -20,8 +20,8 @@ from shared.errors import (
     RenderError,
     StoreUnavailableError,
 )
-from shared.models import Copy, Outcome, Receipt
-from shared.providers import CopyOutcome, ManyProvider
+from shared.models import BulkRecipient, Outcome, Receipt
+from shared.providers import BulkOutcome, BulkProvider
 from shared.store.resets import Finish
 from shared.wiring import Services
 from worker import outcomes
@@ -90,7 +90,7 @@ class BulkDelivery:
             key = (draft.provider.name, reset.org_id, self._circulars.language(reset))
             groups[key].append(draft)
         for group in groups.values():
-            most = cast("ManyProvider", group[0].provider).max_copies
+            most = cast("BulkProvider", group[0].provider).max_recipients
             for first in range(0, len(group), most):
                 yield group[first : first + most]
 
@@ -103,13 +103,13 @@ class BulkDelivery:
             finish = cannot_render(error)
             waiting.end([(draft.claim, finish) for draft in drafts])
             return
-        going = self._mark(drafts, circular.copies, waiting)
+        going = self._mark(drafts, circular.recipients, waiting)
         if not going:
             return
         began = time.monotonic()
         results = send_splitting(
-            cast("ManyProvider", provider),
-            circular.of(tuple(copy for _, copy in going)),
+            cast("BulkProvider", provider),
+            circular.with_recipients(tuple(copy for _, copy in going)),
             may_call=lambda: outcomes.may_begin(going[0][0].claim, self._services.settings),
         )
         took_ms = round((time.monotonic() - began) * 1000)
@@ -117,8 +117,8 @@ class BulkDelivery:
         waiting.end(self._judge([draft for draft, _ in going], results, took_ms))
 
     def _mark(
-        self, drafts: Sequence[BulkItem], copies: Sequence[Copy], waiting: OpenClaims
-    ) -> list[tuple[BulkItem, Copy]]:
+        self, drafts: Sequence[BulkItem], copies: Sequence[BulkRecipient], waiting: OpenClaims
+    ) -> list[tuple[BulkItem, BulkRecipient]]:
         """Those whose attempt is marked, as the last step before the call."""
         settings, provider = self._services.settings, drafts[0].provider.name
         if not all(outcomes.may_begin(draft.claim, settings) for draft in drafts):
@@ -138,7 +138,7 @@ class BulkDelivery:
         waiting.end(refused)
         return going
 
-    def _tell_watch(self, draft: BulkItem, results: Sequence[CopyOutcome]) -> None:
+    def _tell_watch(self, draft: BulkItem, results: Sequence[BulkOutcome]) -> None:
         """One call, one outcome for the circuit; where it is half open the draft stands alone."""
         name, reset_id = draft.provider.name, draft.claim.reset.reset_id
         errors = [each for each in results if isinstance(each, ProviderError)]
@@ -151,7 +151,7 @@ class BulkDelivery:
             self._watch.note_failure(name, reset_id, errors[0])
 
     def _judge(
-        self, drafts: Sequence[BulkItem], results: Sequence[CopyOutcome], took_ms: int
+        self, drafts: Sequence[BulkItem], results: Sequence[BulkOutcome], took_ms: int
     ) -> list[End]:
         """What each outcome means for its reset."""
         accepted: dict[Receipt, Finish] = {}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import escape
 
-from shared.models import Circular, Copy, format_marker, make_nonce
+from shared.models import BulkEmail, BulkRecipient, format_marker, make_nonce
 from worker.messages import fill
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class BulkMessageRenderer:
 
     def render(
         self, language: str, organisation: Organisation | None, drafts: Sequence[BulkItem]
-    ) -> Circular:
+    ) -> BulkEmail:
         """The mail and a copy for each draft, in their order.
 
         Raises:
@@ -53,17 +53,19 @@ class BulkMessageRenderer:
             "language": language,
             "organisation": self._words.name_of(organisation),
         }
-        return Circular(
+        return BulkEmail(
             from_address=self._settings.email_from,
             from_name=self._settings.email_from_name,
             subject=" ".join(fill(self._mail.subject, common).split()),
             text=fill(self._mail.text, common | text),
             html=fill(self._mail.html, common | html),
             language=language,
-            copies=tuple(self._copy(language, draft, markers) for draft in drafts),
+            recipients=tuple(self._copy(language, draft, markers) for draft in drafts),
         )
 
-    def _copy(self, language: str, draft: BulkItem, markers: list[tuple[str, str]]) -> Copy:
+    def _copy(
+        self, language: str, draft: BulkItem, markers: list[tuple[str, str]]
+    ) -> BulkRecipient:
         words, reset = self._words, draft.claim.reset
         own = (
             words.greeting(language, draft.user),
@@ -75,4 +77,6 @@ class BulkMessageRenderer:
         for (in_text, in_html), value in zip(markers, own, strict=True):
             values[in_text] = value
             values[in_html] = str(escape(value)) if _SPECIAL.search(value) else value
-        return Copy(reset.reset_id, draft.recipient, words.message_id(reset.reset_id), values)
+        return BulkRecipient(
+            reset.reset_id, draft.recipient, words.message_id(reset.reset_id), values
+        )

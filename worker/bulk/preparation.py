@@ -10,7 +10,7 @@ import structlog
 from shared.directories import Directory
 from shared.errors import DirectoryUnavailableError
 from shared.models import Channel, Kind, Message, Recipient, User
-from shared.providers import ManyProvider, Provider
+from shared.providers import BulkProvider, Provider
 from shared.store.resets import Claim
 from shared.store.suppressions import Suppression, SuppressionStore
 from worker import outcomes
@@ -53,7 +53,7 @@ class BulkPreparation:
     def _takes_many(self, provider: Provider[Message]) -> bool:
         """Remembered, for the question costs as much as a copy (Python 3.11)."""
         if provider.name not in self._many:
-            self._many[provider.name] = isinstance(provider, ManyProvider)
+            self._many[provider.name] = isinstance(provider, BulkProvider)
         return self._many[provider.name]
 
     def _admit(self, claim: Claim) -> Claim:

@@ -17,16 +17,22 @@ from shared.errors import (
     UnsendableError,
 )
 from shared.models import Receipt
-from shared.providers import ManyProvider
+from shared.providers import BulkProvider
 from shared.providers.sendgrid import SendGrid, build_payload, shared_payload
-from shared.providers.sendgrid_bulk import CircularRequest
+from shared.providers.sendgrid_bulk import BulkRequest
 from tests.contracts.test_provider_requests import (
     SENDGRID,
     as_werkzeug,
     complaints,
     official,
 )
-from tests.provider_builders import TIMEOUT_SECONDS, a_circular, a_copy, a_mail, some_settings
+from tests.provider_builders import (
+    TIMEOUT_SECONDS,
+    a_bulk_email,
+    a_bulk_recipient,
+    a_mail,
+    some_settings,
+)
 from tests.provider_stub import Answer, ProviderStub
 
 ONES_SCHEMA = "sendgrid_mail_send.schema.json"
@@ -56,13 +62,13 @@ def refusing(*fields):
 
 
 def test_it_is_a_provider_of_many(sendgrid):
-    assert isinstance(sendgrid, ManyProvider)
+    assert isinstance(sendgrid, BulkProvider)
 
 
 def test_sendgrid_itself_would_understand_a_thousand(stub, sendgrid):
-    copies = [a_copy(number) for number in range(MANY)]
+    copies = [a_bulk_recipient(number) for number in range(MANY)]
 
-    outcomes = sendgrid.send_many(a_circular(*copies))
+    outcomes = sendgrid.send_bulk(a_bulk_email(*copies))
 
     official(SENDGRID, stub.url).validate_request(as_werkzeug(stub.requests[0], stub.url))
     assert len(stub.requests) == 1
@@ -71,7 +77,7 @@ def test_sendgrid_itself_would_understand_a_thousand(stub, sendgrid):
 
 
 def test_what_each_gets_is_what_our_schema_says_of_one(stub, sendgrid):
-    sendgrid.send_many(a_circular())
+    sendgrid.send_bulk(a_bulk_email())
 
     for entry in stub.taken:
         mail = entry["mail"]
@@ -83,7 +89,7 @@ def test_what_each_gets_is_what_our_schema_says_of_one(stub, sendgrid):
 
 
 def test_our_dictionaries_are_what_the_official_helpers_make():
-    copy = a_copy(1)
+    copy = a_bulk_recipient(1)
     official_one = Personalization()
     to = To()
     to.email = copy.recipient.address
@@ -98,15 +104,15 @@ def test_our_dictionaries_are_what_the_official_helpers_make():
     ):
         official_one.add_header(Header(name, value))
 
-    circular = a_circular(copy)
-    payload = CircularRequest(circular, shared_payload(circular)).payload
+    circular = a_bulk_email(copy)
+    payload = BulkRequest(circular, shared_payload(circular)).payload
 
     assert payload["personalizations"] == [official_one.get()]
 
 
 def test_what_all_share_is_what_one_mail_says():
-    circular, mail = a_circular(), a_mail()
-    same = a_circular(text=mail.text, html=mail.html)
+    circular, mail = a_bulk_email(), a_mail()
+    same = a_bulk_email(text=mail.text, html=mail.html)
     one = build_payload(mail)
 
     assert shared_payload(same) == {
@@ -116,10 +122,10 @@ def test_what_all_share_is_what_one_mail_says():
 
 
 def test_one_that_is_named_costs_only_itself(stub, sendgrid):
-    copies = [a_copy(number) for number in range(MANY)]
-    copies[617] = a_copy(617, "ada@malformed.example")
+    copies = [a_bulk_recipient(number) for number in range(MANY)]
+    copies[617] = a_bulk_recipient(617, "ada@malformed.example")
 
-    outcomes = sendgrid.send_many(a_circular(*copies))
+    outcomes = sendgrid.send_bulk(a_bulk_email(*copies))
 
     assert Counter(kinds(outcomes)) == {PermanentProviderError: 1, RefusedTogetherError: MANY - 1}
     assert outcomes[617].reason == "http_400"
@@ -130,20 +136,20 @@ def test_a_refusal_that_names_nobody_is_about_any_of_them(stub, sendgrid):
     for answer in (refusing(None), refusing("null"), refusing("personalizations"), Answer(400)):
         stub.answers(answer)
 
-        assert kinds(sendgrid.send_many(a_circular())) == [RefusedTogetherError] * 3
+        assert kinds(sendgrid.send_bulk(a_bulk_email())) == [RefusedTogetherError] * 3
 
 
 @pytest.mark.parametrize("field", ["from.email", "subject", "content.0.value", "template_id"])
 def test_a_refusal_of_what_all_share_is_about_all_of_them(stub, sendgrid, field):
     stub.answers(refusing(field))
 
-    assert kinds(sendgrid.send_many(a_circular())) == [PermanentProviderError] * 3
+    assert kinds(sendgrid.send_bulk(a_bulk_email())) == [PermanentProviderError] * 3
 
 
 def test_several_may_be_named(stub, sendgrid):
     stub.answers(refusing("personalizations.0.to", "personalizations.2.to.0.email"))
 
-    assert kinds(sendgrid.send_many(a_circular())) == [
+    assert kinds(sendgrid.send_bulk(a_bulk_email())) == [
         PermanentProviderError,
         RefusedTogetherError,
         PermanentProviderError,
@@ -153,14 +159,14 @@ def test_several_may_be_named(stub, sendgrid):
 def test_a_place_that_was_not_in_the_request_names_nobody(stub, sendgrid):
     stub.answers(refusing("personalizations.3.to.0.email"))
 
-    assert kinds(sendgrid.send_many(a_circular())) == [RefusedTogetherError] * 3
+    assert kinds(sendgrid.send_bulk(a_bulk_email())) == [RefusedTogetherError] * 3
 
 
 @pytest.mark.parametrize("field", [None, "personalizations.0.to.0.email", "subject"])
 def test_one_alone_is_refused_for_good(stub, sendgrid, field):
     stub.answers(refusing(field))
 
-    assert kinds(sendgrid.send_many(a_circular(a_copy()))) == [PermanentProviderError]
+    assert kinds(sendgrid.send_bulk(a_bulk_email(a_bulk_recipient()))) == [PermanentProviderError]
 
 
 @pytest.mark.parametrize(
@@ -173,20 +179,20 @@ def test_one_alone_is_refused_for_good(stub, sendgrid, field):
 def test_a_status_holds_for_all(stub, sendgrid, status, expected):
     stub.answers(Answer(status, {"Retry-After": "7"}))
 
-    assert kinds(sendgrid.send_many(a_circular())) == [expected] * 3
+    assert kinds(sendgrid.send_bulk(a_bulk_email())) == [expected] * 3
 
 
 def test_an_answer_that_does_not_come_leaves_all_in_doubt(stub):
     stub.answers(Answer(how="hang"))
     settings = some_settings(sendgrid_api_url=stub.url, provider_timeout_seconds=TIMEOUT_SECONDS)
 
-    assert kinds(SendGrid(settings).send_many(a_circular())) == [DoubtfulProviderError] * 3
+    assert kinds(SendGrid(settings).send_bulk(a_bulk_email())) == [DoubtfulProviderError] * 3
 
 
 def test_an_address_that_is_none_is_left_out(stub, sendgrid):
-    bad = a_copy(2, "a@x.example,b@x.example")
+    bad = a_bulk_recipient(2, "a@x.example,b@x.example")
 
-    outcomes = sendgrid.send_many(a_circular(a_copy(1), bad, a_copy(3)))
+    outcomes = sendgrid.send_bulk(a_bulk_email(a_bulk_recipient(1), bad, a_bulk_recipient(3)))
 
     assert kinds(outcomes) == [Receipt, UnsendableError, Receipt]
     assert outcomes[1].reason == "bad_address"
@@ -194,16 +200,16 @@ def test_an_address_that_is_none_is_left_out(stub, sendgrid):
 
 
 def test_nothing_is_called_for_nobody(stub, sendgrid):
-    outcomes = sendgrid.send_many(a_circular(a_copy(1, "nobody")))
+    outcomes = sendgrid.send_bulk(a_bulk_email(a_bulk_recipient(1, "nobody")))
 
     assert kinds(outcomes) == [UnsendableError]
     assert stub.requests == []
 
 
 def test_an_address_stands_once_in_a_request(stub, sendgrid):
-    twice = a_copy(2, "Ada.Lovelace1@Example.com")
+    twice = a_bulk_recipient(2, "Ada.Lovelace1@Example.com")
 
-    outcomes = sendgrid.send_many(a_circular(a_copy(1), twice, a_copy(3)))
+    outcomes = sendgrid.send_bulk(a_bulk_email(a_bulk_recipient(1), twice, a_bulk_recipient(3)))
 
     assert kinds(outcomes) == [Receipt, RefusedTogetherError, Receipt]
     assert [entry["resetId"] for entry in stub.taken] == ["7c0ffee1", "7c0ffee3"]
@@ -211,18 +217,20 @@ def test_an_address_stands_once_in_a_request(stub, sendgrid):
 
 @pytest.mark.parametrize("sign", ["x", "ü", "🙂"])
 def test_values_too_large_for_a_personalization_are_left_out(stub, sendgrid, sign):
-    large = a_copy(2, **{"name.text": sign * (10_000 // len(sign.encode()))})
+    large = a_bulk_recipient(2, **{"name.text": sign * (10_000 // len(sign.encode()))})
 
-    outcomes = sendgrid.send_many(a_circular(a_copy(1), large))
+    outcomes = sendgrid.send_bulk(a_bulk_email(a_bulk_recipient(1), large))
 
     assert kinds(outcomes) == [Receipt, RefusedTogetherError]
     assert len(stub.taken) == 1
 
 
 def test_values_just_small_enough_go_out(stub, sendgrid):
-    room = 10_000 - sum(len(k + v) for k, v in a_copy(2, **{"name.text": ""}).values.items())
+    nameless = a_bulk_recipient(2, **{"name.text": ""})
+    room = 10_000 - sum(len(k + v) for k, v in nameless.values.items())
+    full = a_bulk_recipient(2, **{"name.text": "x" * room})
 
-    outcomes = sendgrid.send_many(a_circular(a_copy(1), a_copy(2, **{"name.text": "x" * room})))
+    outcomes = sendgrid.send_bulk(a_bulk_email(a_bulk_recipient(1), full))
 
     assert kinds(outcomes) == [Receipt, Receipt]
 
@@ -235,9 +243,9 @@ def test_values_just_small_enough_go_out(stub, sendgrid):
     ],
 )  # fmt: skip
 def test_a_strange_name_stands_in_its_own_copy_alone(stub, sendgrid, name):
-    strange = a_copy(2, **{"name.text": name})
+    strange = a_bulk_recipient(2, **{"name.text": name})
 
-    sendgrid.send_many(a_circular(a_copy(1), strange, a_copy(3)))
+    sendgrid.send_bulk(a_bulk_email(a_bulk_recipient(1), strange, a_bulk_recipient(3)))
 
     texts = [entry["mail"]["content"][0]["value"] for entry in stub.taken]
     told = name.encode("utf-8", "replace").decode()
@@ -249,6 +257,6 @@ def test_a_strange_name_stands_in_its_own_copy_alone(stub, sendgrid, name):
 def test_no_error_tells_what_sendgrid_wrote(stub, sendgrid):
     stub.answers(refusing("personalizations.0.to.0.email"))
 
-    outcomes = sendgrid.send_many(a_circular())
+    outcomes = sendgrid.send_bulk(a_bulk_email())
 
     assert "ada" not in json.dumps([f"{each!r} {each}" for each in outcomes]).lower()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.directories.user_import import read_line
+from shared.directories.user_import import parse_line
 
 ADA = {"userId": "ada", "orgId": "acme"}
 anything = st.recursive(
@@ -23,7 +23,7 @@ def a_line(**facts):
 
 
 def test_a_line_with_every_field_is_read():
-    facts = read_line(
+    facts = parse_line(
         a_line(
             userName="ada", displayName="Ada Lovelace", language="EN-gb",
             email="Ada@Example.COM", emailVerified=True, phone="+41 79 123 45 67",
@@ -39,18 +39,18 @@ def test_a_line_with_every_field_is_read():
 
 
 def test_fields_that_are_not_given_are_not_there():
-    assert read_line(a_line()) == ADA
+    assert parse_line(a_line()) == ADA
 
 
 @pytest.mark.parametrize("blank", ["", " ", "\n", "\r\n", b"", b" \t\n"])
 def test_a_blank_line_says_nothing(blank):
-    assert read_line(blank) is None
+    assert parse_line(blank) is None
 
 
 @pytest.mark.parametrize("name", ["userName", "displayName", "language", "email", "phone"])
 @pytest.mark.parametrize("nothing", [None, ""])
 def test_null_or_an_empty_text_says_that_there_is_none(name, nothing):
-    assert read_line(a_line(**{name: nothing})) == ADA | {name: ""}
+    assert parse_line(a_line(**{name: nothing})) == ADA | {name: ""}
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_null_or_an_empty_text_says_that_there_is_none(name, nothing):
      "user@mail.local"],
 )  # fmt: skip
 def test_an_address_of_any_whole_domain_is_taken(email):
-    assert read_line(a_line(email=email))["email"] == email
+    assert parse_line(a_line(email=email))["email"] == email
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_an_address_of_any_whole_domain_is_taken(email):
 )  # fmt: skip
 def test_what_is_no_address_is_refused(email):
     with pytest.raises(ValueError, match=r"^email must be an e-mail address"):
-        read_line(a_line(email=email))
+        parse_line(a_line(email=email))
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_what_is_no_address_is_refused(email):
      ("+1-202-555-0123", "+12025550123"), ("+49 151/23456789", "+4915123456789")],
 )  # fmt: skip
 def test_a_phone_number_is_stored_as_e164(given, stored):
-    assert read_line(a_line(phone=given))["phone"] == stored
+    assert parse_line(a_line(phone=given))["phone"] == stored
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_a_phone_number_is_stored_as_e164(given, stored):
 )  # fmt: skip
 def test_what_is_no_phone_number_is_refused(phone):
     with pytest.raises(ValueError, match=r"^phone must be a phone number"):
-        read_line(a_line(phone=phone))
+        parse_line(a_line(phone=phone))
 
 
 @pytest.mark.parametrize(
@@ -98,38 +98,38 @@ def test_what_is_no_phone_number_is_refused(phone):
      ("gsw", "gsw"), ("sl-rozaj", "sl-rozaj")],
 )  # fmt: skip
 def test_a_language_is_stored_in_its_usual_spelling(given, stored):
-    assert read_line(a_line(language=given))["language"] == stored
+    assert parse_line(a_line(language=given))["language"] == stored
 
 
 @pytest.mark.parametrize("language", ["d", "deutsch", "de_CH", "de-", "-", "de CH", "12", "de-CHE"])
 def test_what_is_no_language_tag_is_refused(language):
     with pytest.raises(ValueError, match=r"^language must be a language tag"):
-        read_line(a_line(language=language))
+        parse_line(a_line(language=language))
 
 
 @pytest.mark.parametrize("name", ["userId", "orgId"])
 @pytest.mark.parametrize("bad", ["", "a/b", "a\nb", "a" * 201, "a\x00", "\ud800", "\u200b"])
 def test_an_id_that_cannot_stand_in_a_path_is_refused(name, bad):
     with pytest.raises(ValueError, match=rf"^{name} "):
-        read_line(a_line(**{name: bad}))
+        parse_line(a_line(**{name: bad}))
 
 
 @pytest.mark.parametrize("good", ["a", "a" * 200, "with blank", "ünï", "🙂", "a:b{c}", "69629"])
 def test_an_id_of_printable_characters_is_taken(good):
-    assert read_line(a_line(userId=good))["userId"] == good
+    assert parse_line(a_line(userId=good))["userId"] == good
 
 
 @pytest.mark.parametrize("name", ["userName", "displayName"])
 def test_a_name_has_at_most_200_characters(name):
-    assert read_line(a_line(**{name: "x" * 200}))
+    assert parse_line(a_line(**{name: "x" * 200}))
 
     with pytest.raises(ValueError, match=rf"^{name} has at most 200"):
-        read_line(a_line(**{name: "x" * 201}))
+        parse_line(a_line(**{name: "x" * 201}))
 
 
 @pytest.mark.parametrize("display_name", ["<b>Ada</b>", "{code}", "a\nb", "https://evil.example"])
 def test_a_display_name_may_be_anything_a_person_is_called(display_name):
-    assert read_line(a_line(displayName=display_name))["displayName"] == display_name
+    assert parse_line(a_line(displayName=display_name))["displayName"] == display_name
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_a_display_name_may_be_anything_a_person_is_called(display_name):
 )  # fmt: skip
 def test_a_wrong_type_or_word_is_refused_by_the_name_of_its_field(name, bad):
     with pytest.raises(ValueError, match=rf"^{name} "):
-        read_line(a_line(**{name: bad}))
+        parse_line(a_line(**{name: bad}))
 
 
 @pytest.mark.parametrize("missing", ["userId", "orgId"])
@@ -149,18 +149,18 @@ def test_a_missing_id_is_named(missing):
     line = json.dumps({key: value for key, value in ADA.items() if key != missing})
 
     with pytest.raises(ValueError, match=rf"^{missing} is missing"):
-        read_line(line)
+        parse_line(line)
 
 
 def test_an_unknown_field_is_named():
     with pytest.raises(ValueError, match=r"^unknown field nickname; known are userId, orgId"):
-        read_line(a_line(nickname="Ada"))
+        parse_line(a_line(nickname="Ada"))
 
 
 @pytest.mark.parametrize("field", ["ada@example.com", "+41791234567", "x" * 41])
 def test_an_address_in_place_of_a_field_is_not_repeated(field):
     with pytest.raises(ValueError, match="unknown field") as caught:
-        read_line(a_line(**{field: 1}))
+        parse_line(a_line(**{field: 1}))
 
     assert field not in str(caught.value)
 
@@ -179,7 +179,7 @@ def test_an_address_in_place_of_a_field_is_not_repeated(field):
 )  # fmt: skip
 def test_what_is_no_line_is_refused(line, problem):
     with pytest.raises(ValueError, match=problem):
-        read_line(line)
+        parse_line(line)
 
 
 @given(st.dictionaries(st.sampled_from(FIELDS) | st.text(), anything, max_size=6))
@@ -201,7 +201,7 @@ def check_any_line(line):
 
 def read_or_refuse(line):
     try:
-        return read_line(line) or {}, ""
+        return parse_line(line) or {}, ""
     except ValueError as error:
         return {}, str(error)
 

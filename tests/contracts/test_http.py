@@ -191,4 +191,4 @@ def test_a_deadline_that_passed_says_so():
     deadline = Deadline(0)
 
     with pytest.raises(TimeoutError):
-        deadline.left_seconds()
+        deadline.remaining_seconds()
