@@ -1,72 +1,76 @@
-"""How full the broker is: asked without patience, and not again for a while when it is away."""
+"""Ask the broker how full it is and whether it answers, with a short timeout."""
 
 from __future__ import annotations
 
 from threading import Lock
 from time import monotonic
-from typing import Any
-
-from kombu.exceptions import KombuError
-from kombu.exceptions import OperationalError as BrokerError
+from typing import TYPE_CHECKING, Any
 
 from shared.errors import BrokerAwayError
 from shared.models import Queue
 
-AT_ONCE: dict[str, Any] = {"max_retries": 1, "interval_start": 0}  # or not at all
-IMPATIENT = {"socket_timeout": 0.7, "socket_connect_timeout": 0.7}  # a frozen broker is none
-REST_SECONDS = 2.0  # after a failure: whoever asks may have better things to do than wait
+if TYPE_CHECKING:
+    from celery import Celery
+
+CONNECT_ONCE: dict[str, Any] = {"max_retries": 1, "interval_start": 0}
+SHORT_TIMEOUT = {"socket_timeout": 0.7, "socket_connect_timeout": 0.7}  # frozen counts as away
+REST_SECONDS = 2.0  # after a failure: a caller may have better things to do than wait
 
 
-class BrokerDepth:
-    """Asks over one connection, one after the other."""
+class Broker:
+    """Asks over one connection, one question at a time; any number of threads may share it."""
 
-    def __init__(self, app: Any) -> None:
-        """`app` is a Celery application; connects when it is first asked."""
+    def __init__(self, app: Celery) -> None:
+        """Connect with the first question."""
         self._app = app
         self._connection: Any = None
         self._rests_until = 0.0
         self._lock = Lock()
 
-    def waiting(self, queue: Queue) -> int:
-        """How many hints the broker holds for a queue; 0 where it cannot be asked so.
+    def queue_depth(self, queue: Queue) -> int:
+        """Return how many messages wait in a queue.
 
         Raises:
-            BrokerAwayError: it does not answer, or did not a moment ago.
+            BrokerAwayError: the broker does not answer, or did not a moment ago.
         """
         with self._lock:
             if monotonic() < self._rests_until:
                 raise BrokerAwayError
             try:
-                return self._ask(queue)
-            except broker_errors(self._app.connection()) as error:
+                if self._connection is None:
+                    self._connection = self._connect()
+                self._connection.ensure_connection(**CONNECT_ONCE)
+                return declare(self._connection.default_channel, queue)
+            except self._errors() as error:
                 self._rests_until = monotonic() + REST_SECONDS
                 raise BrokerAwayError from error
 
-    def _ask(self, queue: Queue) -> int:
-        if self._connection is None:
-            self._connection = connect_impatiently(self._app)
-        self._connection.ensure_connection(**AT_ONCE)
-        channel = self._connection.default_channel
-        return int(channel.client.llen(queue.value)) if is_redis(channel) else 0
+    def is_connected(self) -> bool:
+        """Return True if the broker accepts a new connection now."""
+        try:
+            with self._connect() as connection:
+                connection.ensure_connection(**CONNECT_ONCE)
+                return True
+        except self._errors():
+            return False
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Release the connection."""
         if self._connection is not None:
             self._connection.release()
 
+    def _connect(self) -> Any:
+        options = {**self._app.conf.broker_transport_options, **SHORT_TIMEOUT}
+        return self._app.connection_for_write(transport_options=options)
 
-def connect_impatiently(app: Any) -> Any:
-    """A connection that soon gives up on a broker that is frozen."""
-    patient = app.conf.broker_transport_options
-    return app.connection_for_write(transport_options={**patient, **IMPATIENT})
+    def _errors(self) -> tuple[type[Exception], ...]:
+        """Return what the client of this kind of broker fails with."""
+        from kombu.exceptions import KombuError  # noqa: PLC0415  # commands start without kombu
+
+        connection = self._app.connection()
+        return (KombuError, OSError, *connection.connection_errors, *connection.channel_errors)
 
 
-def is_redis(channel: Any) -> bool:
-    """True for a channel of kombu's Redis transport."""
-    return hasattr(channel, "_q_for_pri") and hasattr(channel, "client")
-
-
-def broker_errors(connection: Any) -> tuple[type[Exception], ...]:
-    """Whatever this broker's client fails with."""
-    own = connection.connection_errors + connection.channel_errors
-    return (BrokerError, KombuError, OSError, *own)
+def declare(channel: Any, queue: Queue) -> int:
+    """Create a queue unless it exists; return how many messages wait in it."""
+    return int(channel.queue_declare(queue.value, durable=True, auto_delete=False).message_count)

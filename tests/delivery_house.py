@@ -13,6 +13,8 @@ from shared.settings import Settings
 from shared.wiring import Services
 from tests.builders import a_user, an_organisation, some_services
 from tests.store_builders import Stores
+from worker.bulk.delivery import BulkDelivery
+from worker.bulk.messages import BulkMessageRenderer
 from worker.delivery import Delivery
 from worker.messages import MessageRenderer
 
@@ -59,6 +61,11 @@ def a_renderer(settings: Settings) -> MessageRenderer:
     return MessageRenderer(settings, Languages())
 
 
+@cache
+def a_circular_renderer(settings: Settings) -> BulkMessageRenderer:
+    return BulkMessageRenderer(settings, Languages())
+
+
 @dataclass(frozen=True)
 class DeliveryServices:
     """What a test of deliveries holds in its hands."""
@@ -73,9 +80,10 @@ class DeliveryServices:
         renderer = self.renderer or a_renderer(self.services.settings)
         return Delivery(self.services, self.providers, renderer)
 
-    @property
-    def circulars(self) -> Any:
-        return a_renderer(self.services.settings).circulars
+    def bulk_delivery(self, renderer: Any = None) -> BulkDelivery:
+        one = self.delivery
+        renderer = renderer or a_circular_renderer(self.services.settings)
+        return BulkDelivery(self.services, one.preparation, one.choice, one.watch, renderer)
 
     def with_services(self, **parts: Any) -> DeliveryServices:
         return replace(self, services=replace(self.services, **parts))

@@ -1,7 +1,7 @@
-"""Hints that this process follows by itself while the broker carries none.
+"""Run the tasks of hints in this process while the broker carries none.
 
-A broker that is away, frozen or full, or that holds hints which this worker never hears of, costs
-the pace of a sweeper and no message. Claims make what is done twice harmless.
+A broker that is away, frozen or full, or that holds hints which never reach this worker, costs the
+pace of a sweeper and no message. Claims make it harmless to do the same twice.
 """
 
 from __future__ import annotations
@@ -20,102 +20,89 @@ from shared.models import Queue
 from shared.queue import Hint
 from shared.wiring import Hints
 
-
-class ConsumerProbe:
-    """What is known of the consumer."""
-
-    def __init__(self) -> None:
-        """The consumer has not been connected yet."""
-        self.is_open: bool | None = None  # None until the broker is there for the first time
-        self.heard_at = monotonic()  # when a task last came by the broker
-
-    def hear(self, **_: Any) -> None:
-        """A task came by the broker."""
-        self.heard_at = monotonic()
-
-
-def listen(app: Celery, ears: ConsumerProbe) -> None:
-    """Have the workers of this application say what they hear."""
-
-    class Listen(bootsteps.StartStopStep):  # type: ignore[misc]
-        """Part of the worker's connection: started once it consumes, each time anew."""
-
-        requires = ("celery.worker.consumer.tasks:Tasks",)
-
-        def start(self, _parent: Any) -> None:
-            ears.is_open, ears.heard_at = True, monotonic()
-
-        def stop(self, _parent: Any) -> None:
-            ears.is_open = False
-
-    app.steps["consumer"].add(Listen)
-    signals.task_prerun.connect(ears.hear, weak=False)
-
-
 log = structlog.get_logger()
 
 MAX_THREADS = 32
 MAX_WAITING = 256  # hints taken at a time, begun or not: the rest is for the next sweep
-DEAF_SECONDS = 10.0  # the broker holds hints for so long, and this worker hears of none
+SILENT_SECONDS = 10.0  # the broker holds hints for so long, and none reaches this worker
+
+
+class ConsumerProbe:
+    """Track whether this worker's consumer is connected, and when it last got a task."""
+
+    def __init__(self) -> None:
+        """Begin before the consumer has been connected."""
+        self.is_connected: bool | None = None  # None until the first connection
+        self.last_task_at = monotonic()
+
+    def watch(self, app: Celery) -> None:
+        """Follow the consumer of the worker that runs this application."""
+        probe = self
+
+        class Watch(bootsteps.StartStopStep):  # type: ignore[misc]
+            """Part of the worker's connection: started once it consumes, each time anew."""
+
+            requires = ("celery.worker.consumer.tasks:Tasks",)
+
+            def start(self, _parent: Any) -> None:
+                probe.is_connected, probe.last_task_at = True, monotonic()
+
+            def stop(self, _parent: Any) -> None:
+                probe.is_connected = False
+
+        app.steps["consumer"].add(Watch)
+        signals.task_prerun.connect(self.note_task, weak=False)
+
+    def note_task(self, **_: Any) -> None:
+        """Note that the broker delivered a task."""
+        self.last_task_at = monotonic()
 
 
 class LocalFallback:
-    """The hints of a worker process: published, and followed here while nobody would hear."""
+    """The hints of a worker process: published, and run here while the broker carries none."""
 
     def __init__(
         self,
         hints: Hints,
-        follow: Callable[[Hint], object],
+        run: Callable[[Hint], object],
         queues: Collection[Queue],
         *,
-        ears: ConsumerProbe,
+        probe: ConsumerProbe,
         threads: int = MAX_THREADS,
     ) -> None:
-        """`follow` does what a hint's task does; `ears` are those of this process."""
-        self._hints, self._follow, self._queues = hints, follow, frozenset(queues)
-        self._ears = ears
+        """`run` does what a hint's task does; `queues` are those this process serves."""
+        self._hints, self._run, self._queues = hints, run, frozenset(queues)
+        self._probe = probe
         self._empty_at: dict[Queue, float] = {}
         self._trouble = ""
-        self._threads = ThreadPoolExecutor(min(threads, MAX_THREADS), thread_name_prefix="direct")
+        self._threads = ThreadPoolExecutor(min(threads, MAX_THREADS), thread_name_prefix="local")
         self._taken: set[Hint] = set()
         self._lock = threading.Lock()
         self._is_closed = False
 
     def publish(self, hint: Hint) -> None:
-        """Publish it, for the first that gets through ends the trouble; and follow it meanwhile."""
+        """Publish a hint, for the first that gets through ends the trouble; until then run it."""
         self._hints.publish(hint)
         if hint.queue in self._queues and (self._trouble or self._hints.is_failing()):
             self._take(hint)
 
     def is_failing(self) -> bool:
-        """True while hints cannot be published."""
+        """Return True while hints cannot be published."""
         return self._hints.is_failing()
 
     def is_connected(self) -> bool:
-        """True when the broker answers now."""
+        """Return True if the broker answers now."""
         return self._hints.is_connected()
 
     def waiting(self, queue: Queue) -> int:
-        """How many hints wait in the broker; none when there is nobody else to follow them."""
+        """Return how many hints wait in the broker; 0 while they are run here."""
         try:
-            number = self._hints.waiting(queue)
+            count = self._hints.waiting(queue)
         except BrokerAwayError:
             self._note_trouble("the broker does not answer")
             return 0
-        self._note_trouble(self._what_is_wrong(queue, number))
-        return 0 if self._trouble else number
-
-    def _what_is_wrong(self, queue: Queue, number: int) -> str:
-        """Why a hint would not be heard of though the broker answers; empty when it would."""
-        if not number or queue not in self._empty_at:
-            self._empty_at[queue] = monotonic()
-        if self._hints.is_failing():
-            return "the broker takes no hints"
-        if self._ears.is_open is False or (self._trouble and not self._ears.is_open):
-            return "this worker is not connected to the broker"
-        if monotonic() - max(self._empty_at[queue], self._ears.heard_at) > DEAF_SECONDS:
-            return "hints wait in the broker and none arrives"
-        return ""
+        self._note_trouble(self._find_trouble(queue, count))
+        return 0 if self._trouble else count
 
     def close(self) -> None:
         """Finish what has been begun, and pass on what is waiting."""
@@ -124,10 +111,26 @@ class LocalFallback:
         self._hints.close()
 
     def stop(self) -> None:
-        """Begin nothing any more."""
+        """Begin no further task."""
         with self._lock:
             self._is_closed = True
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _find_trouble(self, queue: Queue, count: int) -> str:
+        """Return why a hint would not reach a worker though the broker answers; empty if it would.
+
+        A consumer that was never connected is no trouble as long as there is no other.
+        """
+        if not count or queue not in self._empty_at:
+            self._empty_at[queue] = monotonic()
+        if self._hints.is_failing():
+            return "the broker takes no hints"
+        is_connected = self._probe.is_connected
+        if is_connected is False or (self._trouble and not is_connected):
+            return "this worker is not connected to the broker"
+        if monotonic() - max(self._empty_at[queue], self._probe.last_task_at) > SILENT_SECONDS:
+            return "hints wait in the broker and none arrives"
+        return ""
 
     def _note_trouble(self, trouble: str) -> None:
         if trouble and trouble != self._trouble:
@@ -141,11 +144,11 @@ class LocalFallback:
             if self._is_closed or hint in self._taken or len(self._taken) >= MAX_WAITING:
                 return
             self._taken.add(hint)
-            self._threads.submit(self._follow_here, hint)
+            self._threads.submit(self._run_here, hint)
 
-    def _follow_here(self, hint: Hint) -> None:
+    def _run_here(self, hint: Hint) -> None:
         try:
-            self._follow(hint)
+            self._run(hint)
         except Exception as error:  # as Celery does: a task that fails must not end its thread
             log.warning("task.failed", task=hint.task.value, about=hint.about, exc_info=error)
         finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import structlog
 
@@ -17,9 +18,8 @@ from shared.settings import LEASE_SLACK_SECONDS
 from shared.store.resets import Claim, ClaimOverError, Finish, TooLateError
 from shared.wiring import Services
 from worker import outcomes
-from worker.bulk.delivery import BulkDelivery
-from worker.messages import Circulars, OutgoingMessage, Renderer
-from worker.outcomes import NotSentError, retry_until
+from worker.messages import OutgoingMessage, Renderer
+from worker.outcomes import NotSentError
 from worker.pauses import PauseView
 from worker.preparation import Preparation
 from worker.provider_health import ProviderHealth
@@ -46,7 +46,7 @@ class LostClaims:
                 self._noted.update(reset_ids)
 
     def recall(self) -> int:
-        """Give back what was noted; gives how many resets are due again. A sweeper's chore.
+        """Give back what was noted; return how many resets are due again. A periodic job.
 
         Raises:
             StoreUnavailableError: Redis still does not answer; the rest is tried again.
@@ -67,6 +67,25 @@ class LostClaims:
             return self._noted.pop() if self._noted else None
 
 
+STORE_RETRY_SECONDS = 0.25
+ResultT = TypeVar("ResultT")
+
+
+def retry_until(lease_ends: float, write: Callable[[], ResultT]) -> ResultT:
+    """Retry a store write until the lease ends, at a moment of the monotonic clock.
+
+    Raises:
+        StoreUnavailableError: the store stayed away until then.
+    """
+    while True:
+        try:
+            return write()
+        except StoreUnavailableError:
+            if time.monotonic() + STORE_RETRY_SECONDS > lease_ends:
+                raise
+            time.sleep(STORE_RETRY_SECONDS)
+
+
 class Delivery:
     """Delivers one reset per call; any number of threads may share it."""
 
@@ -84,12 +103,9 @@ class Delivery:
             probe_seconds=services.settings.provider_timeout_seconds + LEASE_SLACK_SECONDS,
         )
         self.lost_claims = LostClaims(services.waiting.recall)
-        self._services, self._choice = services, ProviderRouter(providers, self.watch)
-        self._preparation = Preparation(services, self._choice, renderer)
-
-    def many(self, circulars: Circulars) -> BulkDelivery:
-        """The delivery of many at once, by the same providers and rules."""
-        return BulkDelivery(self._services, self._preparation, self._choice, self.watch, circulars)
+        self.choice = ProviderRouter(providers, self.watch)
+        self.preparation = Preparation(services, self.choice, renderer)
+        self._services = services
 
     def deliver(self, reset_id: str) -> str:
         """Do what is due for a reset now; the answer is a word for the logs."""
@@ -119,10 +135,10 @@ class Delivery:
 
     def _work(self, claim: Claim) -> Finish:
         try:
-            letter = self._preparation.prepare(claim)
+            letter = self.preparation.prepare(claim)
             found = self._find(claim, letter)
             if found is None and claim.is_doubtful:
-                self._choice.admit(claim, letter.provider.name)
+                self.choice.admit(claim, letter.provider.name)
             return found or self._hand_over(claim, letter)
         except NotSentError as settled:
             finish = settled.finish
@@ -195,7 +211,7 @@ class Delivery:
             error,
             self._services.settings,
             provider=name,
-            has_another=self._choice.has_another(reset, name),
+            has_another=self.choice.has_another(reset, name),
             duration_ms=duration_ms,
         )
         event = {Status.UNKNOWN: "attempt.doubtful", Status.RETRYING: "attempt.deferred"}

@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from shared.languages import Languages
     from shared.models import Message, Organisation, Recipient, Reset, User
     from shared.settings import Settings
-    from worker.bulk.messages import BulkMessageRenderer
 
 MAX_CHARACTERS = 60
 _JOINERS = "\u200c\u200d"  # invisible, yet part of how Persian and Indic names are written
@@ -183,13 +182,6 @@ class MessageRenderer:
         self._reset = load_mail(environment, "reset")
         self._notice = load_mail(environment, "password-changed")
         self._sms = environment.get_template("reset.sms.txt")
-
-    @property
-    def circulars(self) -> BulkMessageRenderer:
-        """The renderer of one mail for many."""
-        from worker.bulk.messages import BulkMessageRenderer  # noqa: PLC0415  # it imports this module
-
-        return BulkMessageRenderer(self._settings, self._words, self._reset)
 
     def render_reset(
         self,

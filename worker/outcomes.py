@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import TypeVar
 
 from shared.errors import (
     AccountProviderError,
@@ -169,22 +167,3 @@ def alone(claim: Claim) -> Finish:
 def ended(status: Status, reason: str) -> Finish:
     """No attempt was made, and none will be."""
     return Finish(status=status, reason=reason)
-
-
-STORE_RETRY_SECONDS = 0.25
-NoteT = TypeVar("NoteT")
-
-
-def retry_until(lease_ends: float, note: Callable[[], NoteT]) -> NoteT:
-    """Note something as long as the claim holds: until a moment of the monotonic clock.
-
-    Raises:
-        StoreUnavailableError: the store stayed away until then.
-    """
-    while True:
-        try:
-            return note()
-        except StoreUnavailableError:
-            if time.monotonic() + STORE_RETRY_SECONDS > lease_ends:
-                raise
-            time.sleep(STORE_RETRY_SECONDS)

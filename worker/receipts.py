@@ -1,4 +1,4 @@
-"""What providers told of resets, applied in its order: suppression first, then status."""
+"""Apply receipts of providers to resets in their order: suppression first, then status."""
 
 from __future__ import annotations
 
@@ -133,14 +133,14 @@ MAX_PER_TASK = 1000  # then a new hint: other shards wait too
 
 
 class ReceiptProcessor:
-    """Applies reports; any number of threads and processes may do so at once."""
+    """Applies receipts; any number of threads and processes may do so at once."""
 
     def __init__(self, services: Services) -> None:
         """`services` may hold fakes."""
         self._services, self._other_channel = services, OtherChannel(services)
 
     def apply(self, shard: int) -> int:
-        """Apply what waits in a shard; gives how many reports that were.
+        """Apply what waits in a shard; return how many receipts that were.
 
         Raises:
             StoreUnavailableError: what was not applied still waits.
@@ -184,12 +184,12 @@ class ReceiptProcessor:
         return True
 
     def _find(self, event: CallbackEvent) -> Reset | None:
-        """The reset, where more than its status may follow from the report."""
+        """Return the reset if more than its status may follow from the receipt."""
         is_needed = event.suppression or event.is_failure or tracing.is_tracing()
         return self._services.resets.find(event.reset_id) if is_needed else None
 
     def _suppress(self, event: CallbackEvent, reset: Reset) -> None:
-        """Before the report leaves its list: doing it twice changes nothing."""
+        """Suppress the recipient before the receipt leaves its list; harmless when repeated."""
         if reset.recipient_digest is None:
             return
         is_new = self._services.suppressions.add_digest(
@@ -202,21 +202,21 @@ class ReceiptProcessor:
             log.warning("suppression.added", reason=event.suppression, provider=event.provider)
 
 
-class ReceiptChore:
-    """The sweepers' part: what waits is hinted at, and applied here where a hint did not help."""
+class ReceiptJob:
+    """A periodic job: hint at shards with receipts; apply them here where a hint did not help."""
 
     __name__ = "receipts"  # in the logs
 
-    def __init__(self, services: Services, desk: ReceiptProcessor) -> None:
+    def __init__(self, services: Services, processor: ReceiptProcessor) -> None:
         """One per process."""
-        self._services, self._desk = services, desk
+        self._services, self._processor = services, processor
         self._hinted: set[int] = set()
 
     def __call__(self) -> None:
         """Look once at every shard."""
         waiting = set(self._services.receipts.shards_waiting())
         for shard in waiting & self._hinted:
-            self._desk.apply(shard)
+            self._processor.apply(shard)
         for shard in waiting - self._hinted:
             self._services.hints.publish(hint_at_receipts(shard))
         self._hinted = waiting - self._hinted

@@ -1,4 +1,4 @@
-"""The sweeper inside every worker process: what is due is hinted again, whoever lost the hint."""
+"""The sweeper inside every worker process: hints again at what is due, and runs periodic jobs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ MAX_IN_A_HINT = 1000
 MAX_GATHERED_PER_SHARD = 250
 SHORT_GATHERED_LIST = 2
 GATHERED_AGAIN_SECONDS = 5.0  # a reset that still waits then: its hint is lost, or far behind
-SEEN_EVERY_SECONDS = 1.0
 DueReset: TypeAlias = tuple[str, Channel]
 PeriodicJob: TypeAlias = Callable[[], object]  # quick: the next sweep waits for it
 
@@ -42,15 +41,15 @@ class Sweeper:
         *,
         worker: str,
         pace_seconds: float,
-        chores: Sequence[PeriodicJob] = (),
+        jobs: Sequence[PeriodicJob] = (),
         gathered: Sequence[Queue] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`worker` is how this process is known; `chores` are done at every sweep, after it.
+        """`worker` is this process's name; `jobs` run after every sweep.
 
         Resets by e-mail of the `gathered` queues are hinted at together, the others one by one.
         """
-        self._dues, self._hints, self._queues, self._chores = dues, hints, queues, chores
+        self._dues, self._hints, self._queues, self._jobs = dues, hints, queues, jobs
         self._worker, self._pace_seconds = worker, pace_seconds
         self._gathered, self._clock = frozenset(gathered), clock
         self._gathered_at: dict[str, float] = {}  # of those still due at the last look
@@ -62,7 +61,7 @@ class Sweeper:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop sweeping and say goodbye."""
+        """Stop sweeping and deregister."""
         self._stop.set()
         self._thread.join(timeout=5)
         try:
@@ -71,7 +70,7 @@ class Sweeper:
             log.info("store.unavailable", during="goodbye")
 
     def sweep(self) -> int:
-        """Hint once at what is due; gives how many hints were published."""
+        """Hint once at what is due; return how many hints were published."""
         return sum(self._sweep(queue) for queue in self._queues)
 
     def _sweep(self, queue: Queue) -> int:
@@ -83,13 +82,13 @@ class Sweeper:
         if is_gathered:
             hints = list(_gather(self._not_just_hinted(view.resets), queue))
         else:
-            hints = list(_name(view.resets, queue))
+            hints = list(_hint_singly(view.resets, queue))
         for hint in hints:
             self._hints.publish(hint)
         return len(hints)
 
     def _not_just_hinted(self, resets: Sequence[DueReset]) -> list[DueReset]:
-        """Those nobody is about to claim: a claim in vain costs as much as one that is had."""
+        """Return those without a recent hint: a claim in vain costs as much as a won one."""
         now, before = self._clock(), self._gathered_at
         again = now - GATHERED_AGAIN_SECONDS
         fresh = [each for each in resets if before.get(each[0], again) <= again]
@@ -99,30 +98,30 @@ class Sweeper:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            for chore in (self._say_seen, self.sweep, *self._chores):
-                self._do(chore)
+            for job in (self._heartbeat, self.sweep, *self._jobs):
+                self._do(job)
             self._stop.wait(self._pace_seconds)
 
-    def _say_seen(self) -> None:
+    def _heartbeat(self) -> None:
         self._dues.heartbeat(self._worker)
 
-    def _do(self, chore: PeriodicJob) -> None:
+    def _do(self, job: PeriodicJob) -> None:
         try:
-            chore()
+            job()
         except Exception as error:  # one that fails must not end the others
-            log.warning("sweep.failed", chore=chore.__name__, exc_info=error)
+            log.warning("sweep.failed", job=job.__name__, exc_info=error)
 
 
-def _name(resets: Sequence[DueReset], queue: Queue) -> Iterator[Hint]:
-    """A hint at each."""
+def _hint_singly(resets: Sequence[DueReset], queue: Queue) -> Iterator[Hint]:
+    """Yield a hint at each."""
     for reset_id, channel in resets:
         yield hint_at(reset_id, channel, queue)
 
 
 def _gather(resets: Sequence[DueReset], queue: Queue) -> Iterator[Hint]:
-    """Few hints at all by e-mail, one at each by SMS."""
+    """Yield few hints at all by e-mail, one at each by SMS."""
     by_email = [reset_id for reset_id, channel in resets if channel is Channel.EMAIL]
     for first in range(0, len(by_email), MAX_IN_A_HINT):
         yield hint_at_many(by_email[first : first + MAX_IN_A_HINT], queue)
     others = [each for each in resets if each[1] is not Channel.EMAIL]
-    yield from _name(others[: MAX_PER_SHARD * SHARDS], queue)
+    yield from _hint_singly(others[: MAX_PER_SHARD * SHARDS], queue)

@@ -1,14 +1,18 @@
-"""The tasks: a name, a policy, one call each. Only an id crosses the queue.
+"""The tasks: a name and one call each; only an id crosses the queue. And their events for Flower.
 
-What a task returns is kept nowhere; Flower shows it: a word of how it ended, or how many.
+What a task returns is stored nowhere; Flower shows it: a word of how it ended, or a count.
 """
 
 from __future__ import annotations
 
-import structlog
-from celery import Celery
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeAlias
 
-from shared.queue import SENDING, Task
+import structlog
+from celery import Celery, bootsteps
+
+from shared.queue import Task
 from worker.batches.feeder import BatchFeeder
 from worker.bulk.delivery import BulkDelivery
 from worker.delivery import Delivery
@@ -17,76 +21,96 @@ from worker.webhooks import WebhookSender
 
 log = structlog.get_logger()
 
+FLUSH_SECONDS = 0.25  # how much later Flower sees what happens
+MAX_GATHERED = 1000  # events; beyond, they are sent at once
+
+
+Call: TypeAlias = Callable[[str], object]
+
 
 class DeliveryFailedError(Exception):
-    """An error of ours, by its name alone: its own text may hold what nobody may read."""
+    """An error of ours, by its name alone: its own text may hold personal data."""
 
 
 class TaskDependencies:
-    """What the tasks work with, there once the worker process is set up."""
+    """What the tasks work with, set once the worker process is set up."""
 
     delivery: Delivery
+    bulk: BulkDelivery
     receipts: ReceiptProcessor
     feeder: BatchFeeder
-    herald: WebhookSender
-    bulk: BulkDelivery
+    webhooks: WebhookSender
 
 
-def register_tasks(app: Celery, desk: TaskDependencies) -> None:
-    """Give the application its tasks, one per channel, so that Flower tells them apart."""
-    for task in SENDING.values():
-        _register_delivery(app, desk, task.value)
-    _register_receipts(app, desk)
-    _register_feeding(app, desk)
-    _register_webhooks(app, desk)
-    _register_bulk(app, desk)
+def register_tasks(app: Celery, needs: TaskDependencies) -> None:
+    """Add the tasks to the application, one per channel, so that Flower tells them apart."""
 
+    def task(name: Task, event: str, field: str | None) -> Callable[[Call], Call]:
+        """`event` is what a failure is logged as, `field` the argument's name in it."""
+        return partial(_register, app, name, event, field)
 
-def _register_delivery(app: Celery, desk: TaskDependencies, name: str) -> None:
-    @app.task(name=name, ignore_result=True, shared=False)  # type: ignore[untyped-decorator]
+    @task(Task.SEND_EMAIL, "delivery.failed", "reset_id")
+    @task(Task.SEND_SMS, "delivery.failed", "reset_id")
     def deliver(reset_id: str) -> str:
-        try:
-            return desk.delivery.deliver(reset_id)
-        except Exception as error:
-            log.exception("delivery.failed", reset_id=reset_id, exc_info=error)
-            raise DeliveryFailedError(type(error).__name__) from None
+        return needs.delivery.deliver(reset_id)
 
-
-def _register_receipts(app: Celery, desk: TaskDependencies) -> None:
-    @app.task(name=Task.APPLY_RECEIPTS.value, ignore_result=True, shared=False)  # type: ignore[untyped-decorator]
-    def apply_receipts(shard: str) -> int:
-        try:
-            return desk.receipts.apply(int(shard))
-        except Exception as error:
-            log.exception("receipt.failed", shard=shard, exc_info=error)
-            raise DeliveryFailedError(type(error).__name__) from None
-
-
-def _register_feeding(app: Celery, desk: TaskDependencies) -> None:
-    @app.task(name=Task.FEED_BATCH.value, ignore_result=True, shared=False)  # type: ignore[untyped-decorator]
-    def feed(batch_id: str) -> str:
-        try:
-            return desk.feeder.feed(batch_id)
-        except Exception as error:
-            log.exception("batch.failed", batch_id=batch_id, exc_info=error)
-            raise DeliveryFailedError(type(error).__name__) from None
-
-
-def _register_webhooks(app: Celery, desk: TaskDependencies) -> None:
-    @app.task(name=Task.SEND_WEBHOOK.value, ignore_result=True, shared=False)  # type: ignore[untyped-decorator]
-    def send_webhook(subscription_id: str) -> int:
-        try:
-            return desk.herald.deliver_due(subscription_id)
-        except Exception as error:
-            log.exception("webhook.failed", subscription=subscription_id, exc_info=error)
-            raise DeliveryFailedError(type(error).__name__) from None
-
-
-def _register_bulk(app: Celery, desk: TaskDependencies) -> None:
-    @app.task(name=Task.SEND_EMAILS.value, ignore_result=True, shared=False)  # type: ignore[untyped-decorator]
+    @task(Task.SEND_EMAILS, "delivery.failed", None)  # too many ids for a line
     def deliver_many(reset_ids: str) -> int:
+        return needs.bulk.deliver(reset_ids.split(","))
+
+    @task(Task.APPLY_RECEIPTS, "receipt.failed", "shard")
+    def apply_receipts(shard: str) -> int:
+        return needs.receipts.apply(int(shard))
+
+    @task(Task.FEED_BATCH, "batch.failed", "batch_id")
+    def feed(batch_id: str) -> str:
+        return needs.feeder.feed(batch_id)
+
+    @task(Task.SEND_WEBHOOK, "webhook.failed", "subscription")
+    def send_webhooks(subscription_id: str) -> int:
+        return needs.webhooks.deliver_due(subscription_id)
+
+
+def _register(app: Celery, name: Task, event: str, field: str | None, call: Call) -> Call:
+    """Make a function a task; of an exception only the type reaches the logs and Flower."""
+
+    @app.task(name=name.value, ignore_result=True, shared=False)  # type: ignore[untyped-decorator]
+    def run(about: str) -> object:
         try:
-            return desk.bulk.deliver(reset_ids.split(","))
+            return call(about)
         except Exception as error:
-            log.exception("delivery.failed", exc_info=error)
+            log.exception(event, exc_info=error, **({field: about} if field else {}))
             raise DeliveryFailedError(type(error).__name__) from None
+
+    return call
+
+
+class GatherEvents(bootsteps.StartStopStep):  # type: ignore[misc]
+    """Send task events in a few large messages: one by one they cost as much as delivery.
+
+    Part of the worker's connection: started after its event dispatcher, each time anew.
+    """
+
+    requires = ("celery.worker.consumer.events:Events",)
+
+    def __init__(self, parent: Any, **options: Any) -> None:
+        self._flushing: Any = None
+        super().__init__(parent, **options)
+
+    def start(self, parent: Any) -> None:
+        """Take over the flushing, which Celery does after every single event."""
+        dispatcher = parent.event_dispatcher
+        dispatcher.on_send_buffered = None
+        dispatcher.buffer_limit = MAX_GATHERED
+        self._flushing = parent.timer.call_repeatedly(FLUSH_SECONDS, dispatcher.flush)
+
+    def stop(self, parent: Any) -> None:
+        """Send what is left; what cannot be sent is kept for the next connection."""
+        if self._flushing is not None:
+            self._flushing.cancel()
+            parent.event_dispatcher.flush()
+
+
+def gather_events(app: Celery) -> None:
+    """Have the workers of this application gather their events."""
+    app.steps["consumer"].add(GatherEvents)

@@ -1,7 +1,7 @@
-"""Telling subscribers: what is due is hinted at, and told in turns, one subscription each.
+"""Deliver webhooks, a bounded number per subscription at a time.
 
-A subscription has a few turns at a time in a process, and one while it does not answer well, so
-that a slow subscriber holds up nobody else.
+A subscription gets one call at a time while it does not answer well, so that a slow subscriber
+does not hold up the others.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ JITTER = 0.2
 
 
 class WebhookSender:
-    """Tells subscribers; any number of threads and processes may."""
+    """Delivers what is due; any number of threads and processes may."""
 
     def __init__(self, services: Services, subscribers: Subscribers) -> None:
         """Both may be fakes."""
@@ -47,7 +47,7 @@ class WebhookSender:
         self._spread_at = 0.0
 
     def hint_due(self) -> int:
-        """A sweeper's chore: hints at every subscription that has something due; how many."""
+        """Hint at every subscription that has something due; return how many hints. Periodic."""
         subscriptions, hints = self._services.subscriptions, self._services.hints
         active = [each.subscription_id for each in subscriptions.all() if not each.disabled]
         if not active or hints.waiting(Queue.WEBHOOKS) > SHORT_LIST:
@@ -61,13 +61,13 @@ class WebhookSender:
         return number
 
     def spread(self) -> None:
-        """A sweeper's chore: a change that did not reach every shard reaches it now."""
+        """Bring changes to every shard that missed one. A periodic job."""
         if time.monotonic() >= self._spread_at:
             self._spread_at = time.monotonic() + SPREAD_EVERY_SECONDS
             self._services.subscriptions.spread()
 
     def deliver_due(self, subscription_id: str) -> int:
-        """Tell a subscription what is due, until it does not take something; how many it took."""
+        """Send a subscription what is due until it refuses something; return how many it took."""
         number = 0
         with self._turn(subscription_id) as is_free:
             subscription = self._services.subscriptions.find(subscription_id) if is_free else None
@@ -89,7 +89,7 @@ class WebhookSender:
                 yield webhook
 
     def _tell(self, subscription: Subscription, secret: str, webhook: Webhook) -> bool:
-        """True when the subscriber took it."""
+        """Send one webhook; return True if the subscriber took it."""
         facts = {
             "subscription": subscription.subscription_id,
             "reset_id": webhook.reset_id,
@@ -131,7 +131,7 @@ class WebhookSender:
 
     @contextmanager
     def _turn(self, subscription_id: str) -> Iterator[bool]:
-        """Whether there is a turn to be had now; it is given back at the end."""
+        """Take a turn for as long as the context lasts; yield False if none is free."""
         with self._lock:
             is_free = self._turns.total() < MAX_TURNS and self._turns[
                 subscription_id

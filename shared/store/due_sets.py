@@ -67,7 +67,7 @@ class DueStore:
         return moment(self.now_ms())
 
     def heartbeat(self, worker: str) -> None:
-        """A worker is there and sweeping."""
+        """Note that a worker is sweeping."""
         self._scripts.run("seen", (keys.WORKERS,), (worker, int(WORKER_SEEN_SECONDS * 12000)))
 
     def workers_seen(self, queue: Queue) -> list[str]:
@@ -78,7 +78,7 @@ class DueStore:
         return [name for name in names if queue in name.partition(" ")[0].split(",")]
 
     def deregister(self, worker: str) -> None:
-        """A worker ended in order."""
+        """Remove a worker that ended in order."""
         with store_errors():
             self._client.zrem(keys.WORKERS, worker)
 

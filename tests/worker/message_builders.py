@@ -31,9 +31,9 @@ PHONE = Recipient(Channel.SMS, "+41790000000")
 every_language = pytest.mark.parametrize("language", LANGUAGES.tags)
 
 
-def a_renderer(**settings):
+def a_renderer(kind=MessageRenderer, **settings):
     facts = {"public_url": "https://id.example", "email_from": "no-reply@mail.example"}
-    return MessageRenderer(Settings(**facts | settings), LANGUAGES)
+    return kind(Settings(**facts | settings), LANGUAGES)
 
 
 def a_reset(channel=Channel.EMAIL, **facts):

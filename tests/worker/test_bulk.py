@@ -69,8 +69,7 @@ def people(services, number, *, domain="@example.com", **facts):
 
 
 def deliver(services, ids):
-    delivery = services.delivery
-    return delivery.many(services.circulars).deliver(ids)
+    return services.bulk_delivery().deliver(ids)
 
 
 def again(services, ids):
@@ -361,7 +360,7 @@ def test_an_error_of_ours_parts_those_it_befell(services, stub, logs):
 
     ids = people(services, 3)
     with pytest.raises(ZeroDivisionError):
-        services.delivery.many(Broken()).deliver(ids)
+        services.bulk_delivery(Broken()).deliver(ids)
 
     assert [about for about, _ in hinted(services)] == ids
     for reset_id in ids:

@@ -22,6 +22,7 @@ from shared.providers.sendgrid import build_payload, shared_payload
 from shared.providers.sendgrid_bulk import BulkRequest
 from shared.store.resets import Claim
 from tests.provider_stub_mail import complaints_about, mail_of
+from worker.bulk.messages import BulkMessageRenderer
 from worker.messages import BulkItem
 
 HOSTILE_NAMES = (
@@ -50,10 +51,11 @@ def alone(renderer, draft, organisation):
     )  # fmt: skip
 
 
-def together(renderer, drafts, organisation):
+def together(drafts, organisation, **settings):
     """What each would find in their mailbox, the provider having put their values in."""
     language = drafts[0].claim.reset.language
-    circular = renderer.circulars.render(language, organisation, drafts)
+    renderer = a_renderer(BulkMessageRenderer, **settings)
+    circular = renderer.render(language, organisation, drafts)
     found = []
     for copy in circular.recipients:  # one address stands in all drafts, so one request each
         request = BulkRequest(circular.with_recipients((copy,)), shared_payload(circular)).payload
@@ -67,7 +69,8 @@ def together(renderer, drafts, organisation):
 
 @every_language
 def test_a_copy_is_the_mail_one_would_get_alone(language):
-    renderer, organisation = a_renderer(time_zone="Europe/Zurich"), an_organisation()
+    place = {"time_zone": "Europe/Zurich"}
+    renderer, organisation = a_renderer(**place), an_organisation()
     drafts = [
         a_draft("Ada Lovelace", language=language),
         a_draft("Zoë", code=Code("22223333"), user_id="ö/ä?&", language=language),
@@ -75,7 +78,7 @@ def test_a_copy_is_the_mail_one_would_get_alone(language):
         a_draft(language=language, url_template="https://id.example/r?u={{.UserID}}&c={{.Code}}"),
     ]
 
-    found = together(renderer, drafts, organisation)
+    found = together(drafts, organisation, **place)
 
     assert found == [alone(renderer, draft, organisation) for draft in drafts]
 
@@ -85,31 +88,30 @@ def test_a_strange_name_stands_in_its_own_copy_alone(organisation):
     renderer, organisation = a_renderer(), an_organisation(organisation)
     drafts = [a_draft(name) for name in HOSTILE_NAMES]
 
-    found = together(renderer, drafts, organisation)
+    found = together(drafts, organisation)
 
     assert found == [alone(renderer, draft, organisation) for draft in drafts]
 
 
 def test_a_name_with_the_markers_of_another_circular_changes_nothing():
-    renderer = a_renderer()
-    seen = renderer.circulars.render("en", None, [a_draft()])
+    seen = a_renderer(BulkMessageRenderer).render("en", None, [a_draft()])
     spying = a_draft(" ".join(seen.recipients[0].values)[:55])
 
-    (found,) = together(renderer, [spying], None)
+    (found,) = together([spying], None)
 
-    assert found == alone(renderer, spying, None)
+    assert found == alone(a_renderer(), spying, None)
 
 
 def test_no_two_circulars_share_a_marker():
-    renderer = a_renderer()
+    renderer = a_renderer(BulkMessageRenderer)
 
-    first, second = (renderer.circulars.render("en", None, [a_draft()]) for _ in range(2))
+    first, second = (renderer.render("en", None, [a_draft()]) for _ in range(2))
 
     assert not set(first.recipients[0].values) & set(second.recipients[0].values)
 
 
 def test_every_marker_is_asked_for_where_it_belongs():
-    circular = a_renderer().circulars.render("en", an_organisation(), [a_draft()])
+    circular = a_renderer(BulkMessageRenderer).render("en", an_organisation(), [a_draft()])
 
     for marker in circular.recipients[0].values:
         is_text = ".text-" in marker
@@ -119,7 +121,7 @@ def test_every_marker_is_asked_for_where_it_belongs():
 
 
 def test_nothing_of_a_person_stands_in_what_all_share():
-    circular = a_renderer().circulars.render("en", None, [a_draft("Ada"), a_draft("Bob")])
+    circular = a_renderer(BulkMessageRenderer).render("en", None, [a_draft("Ada"), a_draft("Bob")])
 
     shared = circular.subject + circular.text + circular.html
     assert not any(word in shared for word in ("Ada", "Bob", CODE.spelled, "userID"))

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from celery import Celery
 from celery.events.dispatcher import EventDispatcher
 
-from worker.app import FLUSH_SECONDS, GatherEvents, gather_events
+from worker.tasks import FLUSH_SECONDS, GatherEvents, gather_events
 
 
 class Timer:

@@ -13,7 +13,7 @@ from shared.store import keys
 from tests.builders import a_user
 from tests.delivery_house import ScriptedProvider, a_delivery_house
 from worker import receipts
-from worker.receipts import ReceiptChore, ReceiptProcessor
+from worker.receipts import ReceiptJob, ReceiptProcessor
 
 DOUBT = DoubtfulProviderError("read_timeout", "no answer")
 _numbers = count(1)
@@ -162,7 +162,7 @@ def test_a_long_list_is_left_to_a_new_hint(services, monkeypatch):
 
 def test_a_sweep_hints_first_and_helps_itself_next(services):
     reset_id = a_delivered_one(services)
-    chore = ReceiptChore(services.services, desk_of(services))
+    chore = ReceiptJob(services.services, desk_of(services))
     services.services.hints.close()
     shard = tell(services, reset_id)
 
@@ -181,7 +181,7 @@ def test_every_shard_is_swept(services):
     for number in range(40):
         a_user(services.services, f"u{number}")
         tell(services, a_delivered_one(services, f"u{number}"))
-    chore = ReceiptChore(services.services, desk_of(services))
+    chore = ReceiptJob(services.services, desk_of(services))
 
     chore()
     chore()

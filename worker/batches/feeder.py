@@ -39,7 +39,7 @@ class BatchFeeder:
         self._selection = BatchSelection(services)
 
     def hint(self) -> int:
-        """Hint at every batch that has work and that nobody is at; a chore of the bulk sweepers."""
+        """Hint at every batch that has work and no feeder; a periodic job of bulk sweepers."""
         batch_ids = self._services.batches.to_feed()
         for batch_id in batch_ids:
             self._services.hints.publish(Hint(batch_id, Task.FEED_BATCH, Queue.BULK))

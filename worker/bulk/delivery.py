@@ -28,8 +28,8 @@ from worker import outcomes
 from worker.bulk.bisection import send_splitting
 from worker.bulk.claims import End, OpenClaims
 from worker.bulk.preparation import BulkPreparation
+from worker.delivery import retry_until
 from worker.messages import BulkItem, Circulars
-from worker.outcomes import retry_until
 from worker.preparation import Preparation, cannot_render
 from worker.provider_health import ProviderHealth
 from worker.routing import ProviderRouter

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING
 from markupsafe import escape
 
 from shared.models import BulkEmail, BulkRecipient, format_marker, make_nonce
-from worker.messages import fill
+from worker.messages import TEMPLATES, Wording, fill, load_mail, make_environment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
+    from shared.languages import Languages
     from shared.models import Organisation, Reset
     from shared.settings import Settings
-    from worker.messages import BulkItem, MailTemplate, Wording
+    from worker.messages import BulkItem
 
 _SPECIAL = re.compile("[&<>\"']")  # what HTML needs to be escaped
 OWN = ("greeting", "code", "link", "moment")  # what differs from copy to copy
@@ -27,9 +29,12 @@ OWN = ("greeting", "code", "link", "moment")  # what differs from copy to copy
 class BulkMessageRenderer:
     """Renders the reset mail for those who share language and organisation."""
 
-    def __init__(self, settings: Settings, words: Wording, mail: MailTemplate) -> None:
-        """`mail` holds the templates of the reset mail."""
-        self._settings, self._words, self._mail = settings, words, mail
+    def __init__(
+        self, settings: Settings, languages: Languages, *, templates: Path = TEMPLATES
+    ) -> None:
+        """`templates` is the folder with the files named by message and part."""
+        self._settings, self._words = settings, Wording(settings, languages)
+        self._mail = load_mail(make_environment(templates), "reset")
 
     def language(self, reset: Reset) -> str:
         """The language a reset's mail is written in."""

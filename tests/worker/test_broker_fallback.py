@@ -55,21 +55,21 @@ class Followed:
         assert self.go.wait(WAIT_SECONDS)
 
 
-def some_ears(*, is_open=True, heard_at=None):
-    ears = ConsumerProbe()
-    ears.is_open = is_open
-    ears.heard_at = time.monotonic() if heard_at is None else heard_at
-    return ears
+def a_probe(*, is_connected=True, last_task_at=None):
+    probe = ConsumerProbe()
+    probe.is_connected = is_connected
+    probe.last_task_at = time.monotonic() if last_task_at is None else last_task_at
+    return probe
 
 
 @pytest.fixture
-def direct_hints():
-    """Makes direct hints and closes them."""
+def fallback():
+    """Makes fallbacks and closes them."""
     made = []
 
-    def make(broker, follow, *queues, ears=None):
+    def make(broker, follow, *queues, probe=None):
         served = queues or (Queue.URGENT,)
-        made.append(LocalFallback(broker, follow, served, ears=ears or some_ears()))
+        made.append(LocalFallback(broker, follow, served, probe=probe or a_probe()))
         return made[-1]
 
     yield make
@@ -84,9 +84,9 @@ def wait_until(is_true):
         time.sleep(0.01)
 
 
-def test_a_hint_the_broker_takes_is_left_to_the_broker(direct_hints):
+def test_a_hint_the_broker_takes_is_left_to_the_broker(fallback):
     followed, broker = Followed(), Broker()
-    hints = direct_hints(broker, followed)
+    hints = fallback(broker, followed)
 
     hints.waiting(Queue.URGENT)
     hints.publish(HINT)
@@ -96,9 +96,9 @@ def test_a_hint_the_broker_takes_is_left_to_the_broker(direct_hints):
 
 
 @pytest.mark.parametrize("trouble", [{"is_away": True}, {"is_full": True}], ids=["away", "full"])
-def test_a_hint_nobody_would_hear_is_followed_here(direct_hints, trouble):
+def test_a_hint_nobody_would_hear_is_followed_here(fallback, trouble):
     followed, broker = Followed(), Broker(**trouble)
-    hints = direct_hints(broker, followed)
+    hints = fallback(broker, followed)
 
     assert hints.waiting(Queue.URGENT) == 0
     hints.publish(HINT)
@@ -107,9 +107,9 @@ def test_a_hint_nobody_would_hear_is_followed_here(direct_hints, trouble):
     assert broker.published == [HINT]  # for the first that gets through ends the trouble
 
 
-def test_a_broker_that_is_back_gets_the_hints_again(direct_hints):
+def test_a_broker_that_is_back_gets_the_hints_again(fallback):
     followed, broker = Followed(), Broker(is_away=True)
-    hints = direct_hints(broker, followed)
+    hints = fallback(broker, followed)
     hints.waiting(Queue.URGENT)
     broker.is_away = False
 
@@ -120,32 +120,32 @@ def test_a_broker_that_is_back_gets_the_hints_again(direct_hints):
     assert followed.hints == []
 
 
-def test_a_worker_that_lost_its_connection_follows_hints_until_it_has_one_again(direct_hints):
-    followed, ears = Followed(), some_ears(is_open=False)
-    hints = direct_hints(Broker(holds=500), followed, ears=ears)
+def test_a_worker_that_lost_its_connection_follows_hints_until_it_has_one_again(fallback):
+    followed, probe = Followed(), a_probe(is_connected=False)
+    hints = fallback(Broker(holds=500), followed, probe=probe)
 
     assert hints.waiting(Queue.URGENT) == 0
     hints.publish(HINT)
     wait_until(lambda: followed.hints == [HINT])
-    ears.is_open = True
+    probe.is_connected = True
 
     assert hints.waiting(Queue.URGENT) == 500
 
 
-def test_a_worker_that_never_had_a_connection_follows_hints_until_it_has_one(direct_hints):
-    broker, ears = Broker(is_away=True, holds=500), some_ears(is_open=None)
-    hints = direct_hints(broker, Followed(), ears=ears)
+def test_a_worker_that_never_had_a_connection_follows_hints_until_it_has_one(fallback):
+    broker, probe = Broker(is_away=True, holds=500), a_probe(is_connected=None)
+    hints = fallback(broker, Followed(), probe=probe)
     hints.waiting(Queue.URGENT)
     broker.is_away = False
 
     assert hints.waiting(Queue.URGENT) == 0
-    ears.is_open = True
+    probe.is_connected = True
     assert hints.waiting(Queue.URGENT) == 500
 
 
-def test_hints_of_other_queues_are_left_to_other_workers(direct_hints):
+def test_hints_of_other_queues_are_left_to_other_workers(fallback):
     followed = Followed()
-    hints = direct_hints(Broker(is_away=True), followed, Queue.BULK)
+    hints = fallback(Broker(is_away=True), followed, Queue.BULK)
     hints.waiting(Queue.BULK)
 
     hints.publish(HINT)
@@ -154,10 +154,10 @@ def test_hints_of_other_queues_are_left_to_other_workers(direct_hints):
     assert followed.hints == []
 
 
-def test_a_worker_that_hears_of_none_follows_what_the_broker_holds(direct_hints, monkeypatch):
-    monkeypatch.setattr(broker_fallback, "DEAF_SECONDS", 0.05)
+def test_a_worker_that_hears_of_none_follows_what_the_broker_holds(fallback, monkeypatch):
+    monkeypatch.setattr(broker_fallback, "SILENT_SECONDS", 0.05)
     followed, broker = Followed(), Broker(holds=500)
-    hints = direct_hints(broker, followed, ears=some_ears(heard_at=0.0))
+    hints = fallback(broker, followed, probe=a_probe(last_task_at=0.0))
 
     assert hints.waiting(Queue.URGENT) == 500
     time.sleep(0.06)
@@ -167,21 +167,21 @@ def test_a_worker_that_hears_of_none_follows_what_the_broker_holds(direct_hints,
     wait_until(lambda: followed.hints == [HINT])
 
 
-def test_a_worker_that_is_busy_with_a_long_list_is_not_deaf(direct_hints, monkeypatch):
-    monkeypatch.setattr(broker_fallback, "DEAF_SECONDS", 0.05)
-    ears = some_ears()
-    hints = direct_hints(Broker(holds=500), Followed(), ears=ears)
+def test_a_worker_that_is_busy_with_a_long_list_is_not_deaf(fallback, monkeypatch):
+    monkeypatch.setattr(broker_fallback, "SILENT_SECONDS", 0.05)
+    probe = a_probe()
+    hints = fallback(Broker(holds=500), Followed(), probe=probe)
 
     hints.waiting(Queue.URGENT)
     time.sleep(0.06)
-    ears.hear()
+    probe.note_task()
 
     assert hints.waiting(Queue.URGENT) == 500
 
 
-def test_a_hint_that_is_being_followed_is_not_taken_twice(direct_hints):
+def test_a_hint_that_is_being_followed_is_not_taken_twice(fallback):
     followed = Followed(waits=True)
-    hints = direct_hints(Broker(is_away=True), followed)
+    hints = fallback(Broker(is_away=True), followed)
     hints.waiting(Queue.URGENT)
 
     for _ in range(5):
@@ -192,9 +192,9 @@ def test_a_hint_that_is_being_followed_is_not_taken_twice(direct_hints):
     assert followed.hints == [HINT]
 
 
-def test_what_is_taken_at_a_time_has_an_end(direct_hints):
+def test_what_is_taken_at_a_time_has_an_end(fallback):
     followed = Followed(waits=True)
-    hints = direct_hints(Broker(is_away=True), followed)
+    hints = fallback(Broker(is_away=True), followed)
     hints.waiting(Queue.URGENT)
 
     for number in range(2 * MAX_WAITING):
@@ -205,9 +205,9 @@ def test_what_is_taken_at_a_time_has_an_end(direct_hints):
     wait_until(lambda: len(followed.hints) == MAX_WAITING)
 
 
-def test_stopping_finishes_what_was_begun_and_begins_nothing_more(direct_hints):
+def test_stopping_finishes_what_was_begun_and_begins_nothing_more(fallback):
     followed = Followed(waits=True)
-    hints = direct_hints(Broker(is_away=True), followed)
+    hints = fallback(Broker(is_away=True), followed)
     hints.waiting(Queue.URGENT)
     for number in range(2 * MAX_THREADS):
         hints.publish(hint_at(f"0{number}", Channel.EMAIL, Queue.URGENT))
@@ -221,14 +221,14 @@ def test_stopping_finishes_what_was_begun_and_begins_nothing_more(direct_hints):
     assert len(followed.hints) == MAX_THREADS
 
 
-def test_a_task_that_fails_ends_no_thread(direct_hints):
+def test_a_task_that_fails_ends_no_thread(fallback):
     followed = []
 
     def fail(hint):
         followed.append(hint)
         raise RuntimeError
 
-    hints = direct_hints(Broker(is_away=True), fail)
+    hints = fallback(Broker(is_away=True), fail)
     hints.waiting(Queue.URGENT)
 
     for _ in range(2):
@@ -240,13 +240,13 @@ def test_a_task_that_fails_ends_no_thread(direct_hints):
 
 @pytest.mark.real_server
 @pytest.mark.parametrize("state", ["gone", "frozen", "full"])
-def test_a_sweep_delivers_without_its_broker(client, direct_hints, tmp_path, own_server, state):
+def test_a_sweep_delivers_without_its_broker(client, fallback, tmp_path, own_server, state):
     provider = ScriptedProvider()
     services = a_delivery_house(client, provider)
     socket = tmp_path / "own.sock"
     server = own_server()
     app = make_celery(Settings(redis_url=f"unix://{socket}", data_dir=Path("/nonexistent")))
-    hints = direct_hints(HintPublisher(app), lambda hint: services.deliver(hint.about))
+    hints = fallback(HintPublisher(app), lambda hint: services.deliver(hint.about))
     assert hints.waiting(Queue.URGENT) == 0
     hurt(server, app, state)
     reset_id = services.record()
