@@ -27,7 +27,7 @@ ROOT = Path(__file__).parent.parent
 ROOMS = ("web", "worker", "shared")
 MAX_ENTERED = 36
 MAX_DECIDING = 21
-BRANCHES = (ast.If, ast.IfExp, ast.Match, ast.Raise, ast.Try, ast.BoolOp)
+BRANCHES = (ast.If, ast.Match)
 
 
 class Trace:

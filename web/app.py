@@ -28,29 +28,20 @@ from web.api import api
 from web.batches.api import api_batches
 from web.callbacks import callbacks, warn_of_unverifiable
 from web.http import current_services, json_response
-from web.middleware import BodyReaders, bodies_that_end, set_up_requests, traced
+from web.middleware import V1_PATH, BodyReaders, bodies_that_end, set_up_requests, traced
 from web.monitoring.health import health
 from web.openapi.document import docs
 from web.pages.dev_inbox import inbox
 from web.pages.errors import is_page, show_fault
 from web.pages.routes import pages
 from web.problems import UNEXPECTED, Problem, describe
-from web.rpc.http import RpcApplication, is_rpc
+from web.rpc.calls import SERVICES
+from web.rpc.http import RpcApplication
 from web.services import build_web_services
 from web.webhooks.api import api_webhooks
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
-
-
-def dispatch_by_path(flask_app: WSGIApplication, rpc_app: RpcApplication) -> WSGIApplication:
-    """One application of the two."""
-
-    def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        face = rpc_app if is_rpc(environ) else flask_app
-        return face(environ, start_response)
-
-    return application
 
 
 log = structlog.get_logger()
@@ -86,6 +77,25 @@ def create_app(services: Services) -> Flask:
     rpc = RpcApplication(app.extensions["keyturn"])
     app.wsgi_app = traced(dispatch_by_path(app.wsgi_app, rpc))  # type: ignore[assignment, method-assign]  # Flask's way
     return app
+
+
+def dispatch_by_path(flask_app: WSGIApplication, rpc_app: RpcApplication) -> WSGIApplication:
+    """Return one application that gives RPC requests to `rpc_app` and all others to Flask."""
+
+    def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        return (rpc_app if is_rpc(environ) else flask_app)(environ, start_response)
+
+    return application
+
+
+def is_rpc(environ: WSGIEnvironment) -> bool:
+    """True for a path of RPC, and for gRPC or its preflight on the REST path of the v1 call."""
+    path: str = environ.get("PATH_INFO", "")
+    is_grpc = str(environ.get("CONTENT_TYPE", "")).lower().startswith("application/grpc")
+    is_preflight = "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ
+    return path.removeprefix("/").partition("/")[0] in SERVICES or (
+        (is_grpc or is_preflight) and V1_PATH.fullmatch(path) is not None
+    )
 
 
 def _tell_caller(error: CallerError) -> Response:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from email.message import Message
 
 MAX_RETRY_AFTER_SECONDS = 3600.0  # no code lives longer; a larger value is a mistake or an attack
-MAX_ID_CHARACTERS = 200
 LONG_WAIT_SECONDS = 5.0  # a 500 or 503 so late may hide an acceptance
 
 
@@ -97,10 +96,3 @@ def _parse_date(text: str, *, now: float) -> float | None:
         return parsedate_to_datetime(text).timestamp() - now
     except (ValueError, OverflowError):
         return None
-
-
-def message_id(value: object) -> str | None:
-    """Return a provider's message id, or None if it is not printable or too long."""
-    if isinstance(value, str) and value.isprintable() and 0 < len(value) <= MAX_ID_CHARACTERS:
-        return value
-    return None

@@ -9,6 +9,7 @@ from shared.errors import UnsendableError
 if TYPE_CHECKING:
     from shared.models import BulkRecipient, Email, Sms
 
+MAX_ID_CHARACTERS = 200
 MAX_ADDRESS_CHARACTERS = 320  # 64 + "@" + 255; source: RFC 5321 4.5.3.1
 
 
@@ -80,3 +81,10 @@ def ascii_domain(address: str) -> str:
     except UnicodeError:
         # The cause holds the domain.
         raise UnsendableError("bad_address", "the address's domain is no name") from None
+
+
+def message_id(value: object) -> str | None:
+    """Return a provider's message id, or None if it is not printable or too long."""
+    if isinstance(value, str) and value.isprintable() and 0 < len(value) <= MAX_ID_CHARACTERS:
+        return value
+    return None

@@ -27,9 +27,15 @@ from sendgrid.helpers.mail import (
 from shared.errors import ProviderError, SettingsError
 from shared.models import BulkEmail, Channel, Email, Outcome, Receipt
 from shared.providers import failures
-from shared.providers.failures import Failure, failure_of_status, message_id, retry_after_seconds
+from shared.providers.failures import Failure, failure_of_status, retry_after_seconds
 from shared.providers.http import Transport
-from shared.providers.message_checks import checked_address, clean_text, message_headers, one_line
+from shared.providers.message_checks import (
+    checked_address,
+    clean_text,
+    message_headers,
+    message_id,
+    one_line,
+)
 from shared.providers.sendgrid_bulk import MAX_RECIPIENTS, RESET_ID_ARG, BulkRequest
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from shared.providers.callbacks import (
     ParsedCallback,
     safe_word,
 )
-from shared.providers.failures import message_id
+from shared.providers.message_checks import message_id
 from shared.providers.sendgrid import SendGrid
 from shared.providers.sendgrid_bulk import RESET_ID_ARG
 

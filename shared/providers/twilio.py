@@ -22,9 +22,9 @@ from twilio.rest import Client
 from shared.errors import DoubtfulProviderError, SettingsError, TransientProviderError
 from shared.models import Channel, Outcome, Receipt, Sms
 from shared.providers import failures
-from shared.providers.failures import Failure, failure_of_status, message_id, retry_after_seconds
+from shared.providers.failures import Failure, failure_of_status, retry_after_seconds
 from shared.providers.http import HttpAnswer, Transport
-from shared.providers.message_checks import checked_number, clean_text
+from shared.providers.message_checks import checked_number, clean_text, message_id
 from shared.settings import TwilioAccount
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from shared.providers.callbacks import (
     ParsedCallback,
     safe_word,
 )
-from shared.providers.failures import message_id
+from shared.providers.message_checks import message_id
 from shared.providers.twilio import CODES
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ from web.middleware import V1_PATH, name_request
 from web.problems import LATE, NO_SUCH_CALL, Problem, ProblemError, describe
 from web.rpc.calls import (
     CALLS,
-    SERVICES,
     V1_CALL,
     Fields,
     RpcCall,
@@ -81,16 +80,6 @@ PREFLIGHT = {
     "Idempotency-Key, X-Grpc-Web, X-Request-Id, X-User-Agent, X-Zitadel-Orgid",
     "Access-Control-Max-Age": "7200",
 }
-
-
-def is_rpc(environ: WSGIEnvironment) -> bool:
-    """True when a request is for RPC: by its path, or as gRPC to the v1 call's REST path."""
-    path: str = environ.get("PATH_INFO", "")
-    if path.removeprefix("/").partition("/")[0] in SERVICES:
-        return True
-    is_grpc = str(environ.get("CONTENT_TYPE", "")).lower().startswith("application/grpc")
-    is_preflight = "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ
-    return (is_grpc or is_preflight) and V1_PATH.fullmatch(path) is not None
 
 
 class RpcApplication:
