@@ -14,7 +14,7 @@ from shared.directories.user_import import ImportReport, UserFields, import_user
 from shared.errors import DirectoryUnavailableError, StoreUnavailableError
 from shared.models import Channel, Recipient, User, UserKind, UserState
 from shared.store import keys
-from shared.store.connection import Client, run_all
+from shared.store.connection import Client
 from shared.store.digests import Digests
 
 # All but the password: it is read where it is compared, and nowhere else.
@@ -44,8 +44,10 @@ class RedisDirectory:
         with directory_errors():
             for first in range(0, len(user_ids), MAX_PER_TRIP):
                 some = user_ids[first : first + MAX_PER_TRIP]
-                commands = [("HMGET", keys.directory_user(each), *FIELDS) for each in some]
-                answers = run_all(self._client, commands)
+                pipe = self._client.pipeline(transaction=False)
+                for user_id in some:
+                    pipe.hmget(keys.directory_user(user_id), FIELDS)
+                answers = pipe.execute()
                 found += [_user(each, values) for each, values in zip(some, answers, strict=True)]
         return found
 

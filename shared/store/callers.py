@@ -1,4 +1,4 @@
-"""Callers, their tokens, and the organisations they act in."""
+"""Store callers, their tokens, and the organisations they act in."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Grants:
 
     @property
     def roles(self) -> frozenset[str]:
-        """Every role that is named anywhere."""
+        """All roles, of every organisation."""
         return self.instance_roles.union(*self.org_roles.values())
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token as operators see it: everything but the token."""
+    """What is stored of a token; the token itself is not."""
 
     token_id: str
     org_id: str
@@ -44,34 +44,34 @@ class Token:
     last_used_at: datetime | None
 
     def state(self, now: datetime) -> str:
-        """`revoked`, `expired` or `valid`."""
+        """Return `revoked`, `expired` or `valid`."""
         if self.revoked_at:
             return "revoked"
         return "expired" if self.expires_at and self.expires_at <= now else "valid"
 
 
 def grants_as_hash(grants: Grants) -> dict[str, str]:
-    """The fields `instance` and `orgs` of a token."""
+    """Return the fields `instance` and `orgs` of a token."""
     orgs = {org_id: sorted(roles) for org_id, roles in grants.org_roles.items()}
     return {"instance": json.dumps(sorted(grants.instance_roles)), "orgs": json.dumps(orgs)}
 
 
-def token_from_hash(facts: Mapping[str, str]) -> Token:
-    """A token's record as it was stored."""
+def token_from_hash(fields: Mapping[str, str]) -> Token:
+    """Return the token of a stored hash."""
     return Token(
-        token_id=facts["id"],
-        org_id=facts["org"],
-        user_id=facts.get("user") or None,
-        grants=Grants(_roles(facts["instance"]), _org_roles(facts["orgs"])),
-        created_at=moment(facts["created"]),
-        expires_at=_moment_or_none(facts, "expires"),
-        revoked_at=_moment_or_none(facts, "revoked"),
-        last_used_at=_moment_or_none(facts, "used"),
+        token_id=fields["id"],
+        org_id=fields["org"],
+        user_id=fields.get("user") or None,
+        grants=Grants(_roles(fields["instance"]), _org_roles(fields["orgs"])),
+        created_at=moment(fields["created"]),
+        expires_at=_moment_or_none(fields, "expires"),
+        revoked_at=_moment_or_none(fields, "revoked"),
+        last_used_at=_moment_or_none(fields, "used"),
     )
 
 
 def caller_from_reply(reply: Iterable[str], *, version: int) -> Caller:
-    """What find_caller.lua gives, as a Caller."""
+    """Return the Caller of what find_caller.lua returned."""
     token_id, org_id, user_id, instance, orgs, left_ms = reply
     return Caller(
         token_id=token_id,
@@ -85,7 +85,7 @@ def caller_from_reply(reply: Iterable[str], *, version: int) -> Caller:
 
 
 def organisation_as_hash(organisation: Organisation) -> dict[str, str]:
-    """An organisation's fields."""
+    """Return an organisation's fields."""
     return {
         "name": organisation.name,
         "language": organisation.language or "",
@@ -93,23 +93,23 @@ def organisation_as_hash(organisation: Organisation) -> dict[str, str]:
     }
 
 
-def organisation_from_hash(org_id: str, facts: Mapping[str, str]) -> Organisation:
-    """An organisation as it was stored."""
+def organisation_from_hash(org_id: str, fields: Mapping[str, str]) -> Organisation:
+    """Return the organisation of a stored hash."""
     return Organisation(
         org_id=org_id,
-        name=facts["name"],
-        language=facts.get("language") or None,
-        link_hosts=tuple(facts.get("hosts", "").split()),
+        name=fields["name"],
+        language=fields.get("language") or None,
+        link_hosts=tuple(fields.get("hosts", "").split()),
     )
 
 
 def moment(milliseconds: str) -> datetime:
-    """A moment as it is stored."""
+    """Return the moment of stored milliseconds."""
     return datetime.fromtimestamp(int(milliseconds) / 1000, UTC)
 
 
-def _moment_or_none(facts: Mapping[str, str], name: str) -> datetime | None:
-    return moment(facts[name]) if facts.get(name) else None
+def _moment_or_none(fields: Mapping[str, str], name: str) -> datetime | None:
+    return moment(fields[name]) if fields.get(name) else None
 
 
 def _roles(text: str) -> frozenset[str]:
@@ -129,19 +129,19 @@ _FIND_CALLER = (Path(__file__).parent / "lua" / "find_caller.lua").read_text()
 
 
 class CallerStore:
-    """Who may call. Every method may raise StoreUnavailableError.
+    """Read and change callers. Every method may raise StoreUnavailableError.
 
-    Each change counts keys.VERSION up *after* it was made, and `find_caller` reads the version
-    *before* the token: whoever holds a caller of the present version holds the present caller.
+    Each change increments keys.VERSION *after* it was made, and `find_caller` reads the version
+    *before* the token: a cached caller is current if its version is.
     """
 
     def __init__(self, client: Client, digests: Digests) -> None:
-        """Tokens are stored under their digest alone."""
+        """Build the store. Tokens are stored under their digest alone."""
         self._client = client
         self._digests = digests
 
     def find_caller(self, token: str) -> Caller | None:
-        """The caller of a token; None when it is unknown, expired or revoked. One round trip."""
+        """Return a token's caller; None if it is unknown, expired or revoked. One round trip."""
         if len(token) != TOKEN_CHARACTERS or not token.startswith(keys.TOKEN_PREFIX):
             return None
         key = keys.token(self._digests.token_digest(token))
@@ -153,12 +153,12 @@ class CallerStore:
         return caller_from_reply(reply, version=int(version or 0)) if reply else None
 
     def caller_version(self) -> int:
-        """How often a token, an organisation or a membership has changed."""
+        """Return how often a token, an organisation or a membership has changed."""
         with store_errors():
             return int(cast("str | None", self._client.get(keys.VERSION)) or 0)
 
     def now(self) -> datetime:
-        """The moment by the store's clock, in whole milliseconds."""
+        """Return the time by Redis's clock, in whole milliseconds."""
         return moment(str(self._now_ms()))
 
     def create_token(
@@ -169,33 +169,33 @@ class CallerStore:
         user_id: str | None = None,
         lifetime_seconds: float | None = None,
     ) -> tuple[str, Token]:
-        """A new token and its record. The token is not stored: this is the only time it is seen.
+        """Create a token; return it and its record. The token itself is not stored.
 
         Raises:
-            OrganisationUnknownError: the caller's, or one of the memberships', does not exist.
+            OrganisationUnknownError: an organisation of the caller or a membership does not exist.
         """
         self._refuse_unknown_organisations({org_id, *grants.org_roles})
         token = keys.TOKEN_PREFIX + secrets.token_urlsafe(TOKEN_BYTES)
         now_ms = self._now_ms()
-        facts = {
+        fields = {
             "id": secrets.token_hex(TOKEN_ID_BYTES),
             "org": org_id,
             "user": user_id or "",
             "created": str(now_ms),
             "expires": str(now_ms + int(lifetime_seconds * 1000)) if lifetime_seconds else "",
         } | grants_as_hash(grants)
-        self._save_token(self._digests.token_digest(token), facts)
-        return token, token_from_hash(facts)
+        self._save_token(self._digests.token_digest(token), fields)
+        return token, token_from_hash(fields)
 
     def list_tokens(self) -> list[Token]:
-        """Every token that was made, the oldest first."""
+        """Return all tokens, oldest first."""
         with store_errors():
             digests = cast("list[str]", self._client.hvals(keys.TOKENS))
             found = self._load_hashes(keys.token(digest) for digest in digests)
         return sorted(map(token_from_hash, filter(None, found)), key=lambda each: each.created_at)
 
     def revoke_token(self, token_id: str) -> bool:
-        """Make a token useless from now on; False when there is none by that id."""
+        """Revoke a token; return False if the id is unknown."""
         with store_errors():
             digest = cast("str | None", self._client.hget(keys.TOKENS, token_id))
             if digest is None:
@@ -205,7 +205,7 @@ class CallerStore:
         return True
 
     def save_organisation(self, organisation: Organisation) -> None:
-        """Add an organisation, or replace what is known of it."""
+        """Add an organisation, or replace it."""
         key = keys.organisation(organisation.org_id)
         with store_errors():
             self._client.hset(key, mapping=dict[Any, Any](organisation_as_hash(organisation)))
@@ -213,33 +213,33 @@ class CallerStore:
             self._client.incr(keys.VERSION)
 
     def find_organisation(self, org_id: str) -> Organisation | None:
-        """The organisation, or None when it does not exist."""
+        """Return the organisation, or None if it does not exist."""
         with store_errors():
-            facts = cast("dict[str, str]", self._client.hgetall(keys.organisation(org_id)))
-        return organisation_from_hash(org_id, facts) if facts else None
+            fields = cast("dict[str, str]", self._client.hgetall(keys.organisation(org_id)))
+        return organisation_from_hash(org_id, fields) if fields else None
 
     def organisation_exists(self, org_id: str) -> bool:
-        """True when there is such an organisation."""
+        """Return True if the organisation exists."""
         with store_errors():
             return bool(self._client.exists(keys.organisation(org_id)))
 
     def list_organisations(self) -> list[Organisation]:
-        """All organisations, by id."""
+        """Return all organisations, by id."""
         with store_errors():
             org_ids = sorted(cast("set[str]", self._client.smembers(keys.ORGANISATIONS)))
             found = self._load_hashes(keys.organisation(org_id) for org_id in org_ids)
         pairs = zip(org_ids, found, strict=True)
-        return [organisation_from_hash(org_id, facts) for org_id, facts in pairs if facts]
+        return [organisation_from_hash(org_id, fields) for org_id, fields in pairs if fields]
 
     def _refuse_unknown_organisations(self, org_ids: Iterable[str]) -> None:
         for org_id in sorted(org_ids):
             if not self.organisation_exists(org_id):
                 raise OrganisationUnknownError(f"Organisation {org_id} doesn't exist")
 
-    def _save_token(self, token_digest: str, facts: dict[str, str]) -> None:
+    def _save_token(self, token_digest: str, fields: dict[str, str]) -> None:
         with store_errors():
-            self._client.hset(keys.token(token_digest), mapping=dict[Any, Any](facts))
-            self._client.hset(keys.TOKENS, facts["id"], token_digest)
+            self._client.hset(keys.token(token_digest), mapping=dict[Any, Any](fields))
+            self._client.hset(keys.TOKENS, fields["id"], token_digest)
             self._client.incr(keys.VERSION)
 
     def _load_hashes(self, names: Iterable[str]) -> list[dict[str, str]]:

@@ -1,4 +1,4 @@
-"""Tries, uses and the end of codes; the codes themselves are derived and stand nowhere."""
+"""Store tries and uses of codes; the codes themselves are derived and never stored."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ FIELDS = 7
 
 @dataclass(frozen=True, slots=True)
 class KnownCode:
-    """What is known of one of a user's last codes, without the code."""
+    """What is stored of one of a user's last codes, without the code."""
 
     reset_id: str
     key_id: str
     deadline_at: datetime
-    end: str | None  # used, voided, displaced, replaced; None while nothing of the kind happened
+    end: str | None  # used, voided, displaced, replaced; None while it has not ended
     language: str
     channel: Channel
     is_live: bool
@@ -40,7 +40,7 @@ class KnownCode:
 
 @dataclass(frozen=True, slots=True)
 class CompletionNotice:
-    """The record of "your password was changed" that completing a reset leaves."""
+    """The notice "your password was changed", recorded when a reset is completed."""
 
     reset_id: str
     lifetime_seconds: float
@@ -48,7 +48,7 @@ class CompletionNotice:
 
 
 class CodeStore:
-    """Counts tries before anything is compared, so that parallel guesses gain nothing."""
+    """Count tries before a code is compared, so that parallel guesses gain nothing."""
 
     def __init__(self, client: Client, digests: Digests, settings: Settings) -> None:
         """`client` may be a fake one."""
@@ -57,15 +57,15 @@ class CodeStore:
         self._keep_ms = int(settings.record_lifetime_seconds * 1000)
 
     def begin_try(self, user_id: str) -> list[KnownCode]:
-        """Reserve one try and give what the typed code may be compared with, newest first.
+        """Reserve one try; return the codes to compare with, newest first.
 
         Raises:
             TooManyRequestsError: too many wrong codes today.
-            CodeMismatchError: every try that is left is being made right now.
+            CodeMismatchError: all remaining tries are reserved now.
         """
         tag, user = self._digests.user_place(user_id)
         answer = self._scripts.run(
-            "try_code",
+            "code/begin_try",
             (keys.user(tag, user), keys.live(tag, user), keys.recent(tag, user)),
             (MAX_WRONG_TRIES, MAX_WRONG_TRIES_PER_DAY, tag, int(RESERVE_SECONDS * 1000)),
         )
@@ -76,34 +76,34 @@ class CodeStore:
         return [_known(answer[i : i + FIELDS]) for i in range(1, len(answer), FIELDS)]
 
     def list_known(self, user_id: str) -> list[KnownCode]:
-        """What is known of a user's last codes, without a try."""
+        """Return a user's last codes, without a try."""
         tag, user = self._digests.user_place(user_id)
         answer = self._scripts.run(
-            "known_codes", (keys.live(tag, user), keys.recent(tag, user)), (tag,)
+            "code/list_known", (keys.live(tag, user), keys.recent(tag, user)), (tag,)
         )
         return [_known(answer[i : i + FIELDS]) for i in range(0, len(answer), FIELDS)]
 
     def refund_try(self, user_id: str) -> None:
-        """The code was right, or one that worked once: no guess."""
+        """Return a reserved try: the code was right, or an old one."""
         self._settle(user_id, "refund", "", "")
 
     def note_opened(self, user_id: str, reset_id: str) -> None:
-        """The code was right but is not used yet."""
+        """Settle a try: the code was right but is not used yet."""
         self._settle(user_id, "opened", reset_id, "")
 
     def note_wrong(self, user_id: str) -> str:
-        """The code was wrong: `ok`, `voided` if that was the last try, `none` if none is live."""
+        """Count a wrong code; return `ok`, `voided` (the last try) or `none` (no live code)."""
         return self._settle(user_id, "wrong", "", "")
 
     def take(self, user_id: str, reset_id: str) -> str | None:
-        """A token that holds the code while the password is changed; None when somebody has it."""
+        """Hold a code while the password is changed; return a token, or None if it is held."""
         token = secrets.token_hex(8)
         return token if self._settle(user_id, "take", reset_id, token) == "ok" else None
 
     def _settle(self, user_id: str, what: str, reset_id: str, token: str) -> str:
         tag, user = self._digests.user_place(user_id)
         answer = self._scripts.run(
-            "settle_try",
+            "code/settle_try",
             (keys.user(tag, user), keys.live(tag, user)),
             (what, reset_id, MAX_WRONG_TRIES, tag, token, int(HOLD_SECONDS * 1000)),
         )
@@ -112,18 +112,18 @@ class CodeStore:
     def complete(
         self, user_id: str, *, reset_id: str, token: str, notice: CompletionNotice | None
     ) -> tuple[int, datetime] | None:
-        """The password was changed: use up every live code, record the notice.
+        """Use up every live code and record the notice, because the password was changed.
 
-        `reset_id` and `token` are empty where no code was used. Gives the user's sequence and
-        the moment; None when the hold was lost meanwhile. With a code it may be repeated when the
-        answer was lost.
+        `reset_id` and `token` are empty where no code was used. Return the user's sequence and
+        the time; None if the hold was lost. With a code, the call may be repeated if its answer
+        was lost.
         """
         tag, user = self._digests.user_place(user_id)
         notice_id = notice.reset_id if notice else ""
         lifetime_ms = int(notice.lifetime_seconds * 1000) if notice else 0
         fields = [part for pair in notice.fields.items() for part in pair] if notice else []
         answer = self._scripts.run_durably(
-            "complete",
+            "code/complete",
             (
                 keys.user(tag, user),
                 keys.live(tag, user),
@@ -143,20 +143,22 @@ class CodeStore:
         """
         tag, user = self._digests.user_place(user_id)
         arguments = (MAX_WRONG_PASSWORDS, int(WRONG_PASSWORD_SECONDS * 1000))
-        wait_ms = int(self._scripts.run("try_password", (keys.user(tag, user),), arguments))
+        wait_ms = int(
+            self._scripts.run("code/begin_password_try", (keys.user(tag, user),), arguments)
+        )
         if wait_ms:
             raise TooManyRequestsError("passwords", retry_after_seconds=-(-wait_ms // 1000))
 
     def forget_password_tries(self, user_id: str) -> None:
-        """The current password was right."""
+        """Reset the count of wrong passwords: the current one was right."""
         tag, user = self._digests.user_place(user_id)
         with store_errors():
             self._client.hdel(keys.user(tag, user), "pw", "pwx")
 
     def release(self, user_id: str, token: str) -> None:
-        """The password was not changed after all: the code works again at once."""
+        """Release the hold on a code, because the password was not changed."""
         tag, user = self._digests.user_place(user_id)
-        self._scripts.run("release", (keys.user(tag, user),), (token,))
+        self._scripts.run("code/release", (keys.user(tag, user),), (token,))
 
 
 def _known(values: list[str]) -> KnownCode:

@@ -1,213 +1,33 @@
-"""The connection to Redis and the one translation of its failures."""
+"""Connect to Redis, and translate its failures."""
 
 from __future__ import annotations
 
+import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
-from time import monotonic
 from typing import Any, TypeAlias
 
-import hiredis
 import redis
 from redis.backoff import NoBackoff
+from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
 from shared.errors import StoreUnavailableError
 
-TRUSTED_IDLE_SECONDS = 0.5  # a connection that rested longer may have been closed by the server
-
-
-class FailFastPool(redis.ConnectionPool):
-    """Connections; while the server keeps people waiting, one asks whether it is back.
-
-    The others are refused at once: they may have queued already, and waits must not add up.
-    """
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        """As redis.ConnectionPool."""
-        super().__init__(*args, **options)
-        self.is_doubtful = False
-        self._asking = Lock()
-
-    def get_connection(self, *args: Any, **options: Any) -> Any:
-        """A connection that is ready.
-
-        Raises:
-            redis.ConnectionError: the server does not answer, or somebody else is asking it.
-        """
-        if not self.is_doubtful:
-            try:
-                return super().get_connection(*args, **options)
-            except redis.TimeoutError:
-                self.doubt()
-                raise
-        if not self._asking.acquire(blocking=False):
-            raise redis.ConnectionError("the server did not answer a moment ago")
-        try:
-            connection = super().get_connection(*args, **options)
-            self._ask(connection)
-        finally:
-            self._asking.release()
-        return connection
-
-    def _ask(self, connection: Any) -> None:
-        try:
-            connection.send_command("PING")
-            connection.read_response()
-        except redis.RedisError:
-            connection.disconnect()
-            self.release(connection)
-            raise
-        self.is_doubtful = False
-
-    def doubt(self) -> None:
-        """The server kept somebody waiting for too long."""
-        self.is_doubtful = True
-
-
-class Packer:
-    """Spells commands; the library's own looks at every argument first, which costs as much."""
-
-    def pack(self, *args: Any) -> list[bytes]:
-        """The bytes of a command whose arguments are texts, bytes and numbers."""
-        if " " in args[0]:
-            args = (*args[0].split(), *args[1:])
-        try:
-            return [hiredis.pack_command(args)]
-        except TypeError as error:
-            raise redis.DataError("a command takes texts, bytes and numbers") from error
-
-
-def noticing(kind: Any, pool: FailFastPool) -> Any:
-    """A kind of connection that tells the pool when a reply does not come in time."""
-
-    class NoticingConnection(kind):  # type: ignore[misc]
-        def read_response(self, *args: Any, **options: Any) -> Any:
-            try:
-                return super().read_response(*args, **options)
-            except redis.TimeoutError:
-                pool.doubt()
-                raise
-
-    return NoticingConnection
-
-
-class LeanRedis(redis.Redis):
-    """A redis.Redis whose single commands pass by the pool's bookkeeping and the retry machinery.
-
-    Each costs half as much (bench/accept.py). Pipelines, and everything while the server is in
-    doubt, are the library's own.
-    """
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        """As redis.Redis; the pool is a FailFastPool."""
-        super().__init__(*args, **options)
-        self._idle: deque[tuple[Any, float]] = deque()
-
-    def execute_command(self, *args: Any, **options: Any) -> Any:
-        """What the server answers; a connection that failed is not used again."""
-        pool: Any = self.connection_pool
-        if pool.is_doubtful:
-            return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
-        connection = self._take_connection(pool)
-        try:
-            _send(connection, args)
-            answer = self.parse_response(connection, args[0], **options)  # type: ignore[no-untyped-call]
-        except redis.ResponseError:
-            self._idle.append((connection, monotonic()))
-            raise
-        except BaseException as error:
-            connection.disconnect()
-            if isinstance(error, redis.TimeoutError):
-                pool.doubt()
-            raise
-        self._idle.append((connection, monotonic()))
-        return answer
-
-    def execute_all(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """What the server answers to each of several commands, in one trip.
-
-        Raises:
-            redis.RedisError: one of them failed, or the server does not answer.
-        """
-        pool: Any = self.connection_pool
-        if pool.is_doubtful:
-            return _run_pipeline(self, commands)
-        connection = self._take_connection(pool)
-        try:
-            connection.send_packed_command(connection.pack_commands(commands), check_health=False)
-            answers = [connection.read_response() for _ in commands]
-        except BaseException:
-            connection.disconnect()
-            raise
-        self._idle.append((connection, monotonic()))
-        return answers
-
-    def close(self) -> None:
-        """Let go of every connection."""
-        while self._idle:
-            self._idle.pop()[0].disconnect()
-        super().close()
-
-    def _take_connection(self, pool: Any) -> Any:
-        """The connection used last, for its turn came a moment ago; else a new one."""
-        try:
-            connection, since = self._idle.pop()
-        except IndexError:
-            return pool.connection_class(**pool.connection_kwargs)
-        if monotonic() - since > TRUSTED_IDLE_SECONDS and _has_news(connection):
-            connection.disconnect()
-        return connection
-
-
-def run_all(client: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-    """What the server answers to each command, in one trip; `client` may be a fake one."""
-    if isinstance(client, LeanRedis):
-        return client.execute_all(commands)
-    return _run_pipeline(client, commands)
-
-
-def _run_pipeline(client: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-    pipeline = client.pipeline(transaction=False)
-    for command in commands:
-        pipeline.execute_command(*command)
-    answers: list[Any] = pipeline.execute()
-    return answers
-
-
-def _send(connection: Any, command: tuple[Any, ...]) -> None:
-    """Write a command. What a closed connection did not take was not run: it goes to a new one."""
-    was_open = connection.is_connected
-    try:
-        connection.send_command(*command, check_health=False)
-    except redis.TimeoutError:
-        raise
-    except redis.ConnectionError:
-        if not was_open:
-            raise
-        connection.send_command(*command, check_health=False)
-
-
-def _has_news(connection: Any) -> bool:
-    """True when the server closed the connection, or said what nobody asked for."""
-    try:
-        return bool(connection.can_read())
-    except (redis.RedisError, OSError):
-        return True
-
-
 # A redis.Redis that decodes replies; its own types do not know that they are str then.
 Client: TypeAlias = Any
-TIMEOUT_SECONDS = 1.5  # a frozen server costs a caller this much, then 503
+TIMEOUT_SECONDS = 1.5  # the longest a caller waits for a frozen server before it answers 503
+MAX_CONNECTIONS = 10_000  # each thread uses one, so the settings of threads are the real bound
 
 
 def connect(url: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Client:
-    """A client that never waits longer than its timeout and never repeats a command by itself.
+    """Return a client that fails within the timeout and sends each command at most once.
 
-    A command whose reply was lost may have run; only the caller of the store knows whether to
-    ask again (RECORD may be repeated, CLAIM may not).
+    redis-py repeats commands by default. A command whose reply was lost may have run; only the
+    caller of the store knows whether it may run again (recording a reset may, a claim may not).
+    The pool replaces connections that the server closed while idle, before a command is written.
     """
     pool = FailFastPool.from_url(
         url,
@@ -215,16 +35,117 @@ def connect(url: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Client:
         socket_timeout=timeout_seconds,
         socket_connect_timeout=timeout_seconds,
         retry=Retry(NoBackoff(), 0),
-        health_check_interval=0,
-        command_packer=Packer(),
+        max_connections=MAX_CONNECTIONS,
+        # While these are on, the pool does not check connections for unread replies.
+        maint_notifications_config=MaintNotificationsConfig(enabled=False),
     )
-    pool.connection_class = noticing(pool.connection_class, pool)
-    return LeanRedis.from_pool(pool)
+    return redis.Redis.from_pool(pool)
+
+
+class FailFastPool(redis.ConnectionPool):
+    """A pool that refuses callers at once while the server does not answer.
+
+    A reply that does not come in time trips the pool. Until the server answers again, one caller
+    at a time probes it with a PING; the others are refused, so that their waits do not add up.
+
+    Connections at rest stay in a stack of our own; for redis-py they are in use. Its bookkeeping
+    around each command costs a request a tenth of its processor time (docs/performance.md).
+    """
+
+    def __init__(
+        self, connection_class: type[Any] = redis.Connection, *args: Any, **options: Any
+    ) -> None:
+        """Take what redis.ConnectionPool takes."""
+        reporting = _reporting_timeouts(connection_class, self._trip)
+        super().__init__(reporting, *args, **options)
+        self._is_tripped = False
+        self._probing = Lock()
+
+    def get_connection(self, *args: Any, **options: Any) -> Any:
+        """Return a connection that is ready.
+
+        Raises:
+            redis.ConnectionError: the server does not answer, or another caller is probing it.
+        """
+        if not self._is_tripped:
+            try:
+                return self._take_resting() or super().get_connection(*args, **options)
+            except redis.TimeoutError:
+                self._trip()
+                raise
+        if not self._probing.acquire(blocking=False):
+            raise redis.ConnectionError("the server did not answer a moment ago")
+        try:
+            connection = super().get_connection(*args, **options)
+            self._probe(connection)
+        finally:
+            self._probing.release()
+        return connection
+
+    def release(self, connection: Any) -> None:
+        """Let a connection rest until its next use."""
+        if connection.is_connected and not connection.should_reconnect():
+            self._resting.append(connection)
+        else:
+            super().release(connection)
+
+    def reset(self) -> None:
+        """Start without connections, as after a fork."""
+        self._resting: deque[Any] = deque()
+        super().reset()
+
+    def _take_resting(self) -> Any:
+        """Return the connection used last, or None; give one that was closed back to redis-py."""
+        try:
+            connection = self._resting.pop()
+        except IndexError:
+            return None
+        try:
+            if connection.pid == os.getpid() and not connection.can_read():
+                return connection
+        except redis.RedisError:
+            connection.disconnect()
+        super().release(connection)
+        return None
+
+    def _probe(self, connection: Any) -> None:
+        try:
+            connection.send_command("PING")
+            connection.read_response()
+        except redis.RedisError:
+            connection.disconnect()
+            self.release(connection)
+            raise
+        self._is_tripped = False
+
+    def _trip(self) -> None:
+        self._is_tripped = True
+
+
+def _reporting_timeouts(connection_class: type[Any], report: Callable[[], None]) -> type[Any]:
+    """Return a kind of connection that reports when the server does not take or answer in time."""
+
+    class ReportingConnection(connection_class):  # type: ignore[misc]
+        def send_packed_command(self, *args: Any, **options: Any) -> Any:
+            try:
+                return super().send_packed_command(*args, **options)
+            except redis.TimeoutError:
+                report()
+                raise
+
+        def read_response(self, *args: Any, **options: Any) -> Any:
+            try:
+                return super().read_response(*args, **options)
+            except redis.TimeoutError:
+                report()
+                raise
+
+    return ReportingConnection
 
 
 @contextmanager
 def store_errors() -> Iterator[None]:
-    """Turn whatever Redis fails with into StoreUnavailableError."""
+    """Turn redis-py's errors into StoreUnavailableError."""
     try:
         yield
     except redis.RedisError as error:

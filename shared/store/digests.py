@@ -1,4 +1,4 @@
-"""Keyed hashes: all that is stored of an address or a user outside the directory.
+"""Make keyed hashes: all that is stored of an address or a user outside the directory.
 
 The key of these hashes is made once and kept in Redis, sealed with the secret keys.
 Source: docs/decisions/0003-sealed-digest-key.md
@@ -26,7 +26,7 @@ DIGEST_BYTES = 16
 PEPPER_BYTES = 32
 SEAL_LABEL = b"keyturn digest key seal"
 
-# The first process to come seals its own key; whoever is later reads that one.
+# The first process seals its own key; later ones read it.
 SEAL_ONCE = """
 if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('HSET', KEYS[1], unpack(ARGV)) end
 return redis.call('HGETALL', KEYS[1])
@@ -34,7 +34,7 @@ return redis.call('HGETALL', KEYS[1])
 
 
 class Digests:
-    """Makes keyed hashes and the ids that follow from them; loads its key at the first use.
+    """Make keyed hashes and the ids that follow from them; load the key at the first use.
 
     Every method that needs the key may raise StoreUnavailableError at its first use, and
     SettingsError when none of our secret keys opens what this store has sealed.
@@ -53,33 +53,33 @@ class Digests:
         self._lock = Lock()
 
     def digest(self, kind: str, text: str) -> str:
-        """The keyed hash of a text, in hex; another `kind` (at most 16 bytes) gives another."""
+        """Return the keyed hash of a text, in hex; it depends on `kind` (at most 16 bytes)."""
         return self._hash(kind, text).hex()
 
     def address_digest(self, address: str) -> str:
-        """The digest of a recipient's address, as directories give it; case does not matter."""
+        """Return the digest of a recipient's address; case does not matter."""
         return self.digest("address", address.casefold())
 
     def user_place(self, user_id: str) -> tuple[str, str]:
-        """Where a user's records stand: the hash tag of the shard, and the user's digest."""
-        place = self._hash("user", user_id)
-        return keys.TAGS[place[0] % keys.SHARDS], place.hex()
+        """Return the hash tag of a user's shard, and the user's digest."""
+        user = self._hash("user", user_id)
+        return keys.TAGS[user[0] % keys.SHARDS], user.hex()
 
     def new_reset_id(self, user_id: str) -> str:
-        """A fresh id in the user's shard, with 128 random bits."""
+        """Return a new id in the user's shard, with 128 random bits."""
         return self._reset_id(user_id, secrets.token_bytes(DIGEST_BYTES))
 
     def derived_reset_id(self, user_id: str, *parts: str) -> str:
-        """An id that looks like a fresh one but follows from its parts: same parts, same id."""
+        """Return an id that looks like a new one but is derived: same parts, same id."""
         text = "".join(f"{len(part)}:{part}" for part in (user_id, *parts))
         return self._reset_id(user_id, self._hash("reset id", text))
 
     def seal(self, kind: str, text: str) -> str:
-        """A text that only our secret keys open; another `kind` opens nothing."""
+        """Encrypt a text with our secret keys; only the same `kind` decrypts it."""
         return self._box(kind).encrypt(text.encode()).decode()
 
     def unseal(self, kind: str, sealed: str) -> str:
-        """What was sealed.
+        """Return the text that was sealed.
 
         Raises:
             InvalidToken: it was sealed in another store, or changed.
@@ -93,7 +93,7 @@ class Digests:
 
     @staticmethod
     def token_digest(token: str) -> str:
-        """The digest of a token; its 256 random bits need no key."""
+        """Return the digest of a token; its 256 random bits need no key."""
         return hashlib.sha256(token.encode(errors="replace")).hexdigest()
 
     def _reset_id(self, user_id: str, bits: bytes) -> str:

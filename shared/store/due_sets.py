@@ -1,4 +1,4 @@
-"""What is due: the sweepers' and the operators' view of the due sets, and who sweeps them."""
+"""Read the due sets, and the workers that sweep them."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ MAX_IN_ONE_TRIP = 50  # resets of each shard
 
 @dataclass(frozen=True, slots=True)
 class DueView:
-    """One queue over all shards."""
+    """The due sets of one queue, over all shards."""
 
-    due: int  # should be looked at now
+    due: int  # should be processed now
     waiting: int  # all that are not final
     oldest_age_seconds: float  # how long the longest waiting has been due; 0 when none is
     resets: tuple[tuple[str, Channel], ...]  # some of those due, each shard's oldest first
 
 
 class DueStore:
-    """Reads the due sets."""
+    """Read the due sets."""
 
     def __init__(self, client: Client) -> None:
         """`client` may be a fake one."""
         self._client, self._scripts = client, Scripts(client)
 
     def look(self, queue: Queue, *, grace_seconds: float = 0, most: int = 0) -> DueView:
-        """What has been due for longer than the grace; `most` counts ids per shard."""
+        """Return what has been due for longer than the grace; `most` counts ids per shard."""
         grace_ms = int(grace_seconds * 1000)
         calls = [((keys.due(tag, queue),), (grace_ms, most, tag)) for tag in keys.TAGS]
-        if most > MAX_IN_ONE_TRIP:  # others are served between shards
-            answers = [self._scripts.run("due", *call) for call in calls]
+        if most > MAX_IN_ONE_TRIP:  # Redis serves other clients between shards
+            answers = [self._scripts.run("reset/list_due", *call) for call in calls]
         else:
-            answers = self._scripts.run_many("due", calls)
+            answers = self._scripts.run_many("reset/list_due", calls)
         now = self.now_ms()
         oldest = min((float(a[2]) for a in answers if a[2] != ""), default=now)
         return DueView(
@@ -57,35 +57,35 @@ class DueStore:
         )
 
     def now_ms(self) -> float:
-        """Redis's clock, the only one."""
+        """Return the time by Redis's clock, the only one that counts."""
         with store_errors():
             seconds, microseconds = self._client.time()
         return float(seconds * 1000 + microseconds / 1000)
 
     def now(self) -> datetime:
-        """Redis's clock as a moment."""
+        """Return the time by Redis's clock."""
         return moment(self.now_ms())
 
     def heartbeat(self, worker: str) -> None:
-        """Note that a worker is sweeping."""
-        self._scripts.run("seen", (keys.WORKERS,), (worker, int(WORKER_SEEN_SECONDS * 12000)))
+        """Note that a worker is alive."""
+        self._scripts.run("heartbeat", (keys.WORKERS,), (worker, int(WORKER_SEEN_SECONDS * 12000)))
 
     def workers_seen(self, queue: Queue) -> list[str]:
-        """The workers of a queue that said so lately; a name begins with the queues it serves."""
+        """Return a queue's workers seen lately; a name begins with the queues it serves."""
         since = self.now_ms() - WORKER_SEEN_SECONDS * 1000
         with store_errors():
             names = self._client.zrangebyscore(keys.WORKERS, since, "+inf")
         return [name for name in names if queue in name.partition(" ")[0].split(",")]
 
     def deregister(self, worker: str) -> None:
-        """Remove a worker that ended in order."""
+        """Deregister a worker that stopped in order."""
         with store_errors():
             self._client.zrem(keys.WORKERS, worker)
 
 
-PARKED_SECONDS = 600.0  # paused ones are looked at so seldom that a hundred thousand cost little
+PARKED_SECONDS = 600.0  # how long paused ones are postponed; so a hundred thousand cost little
 PARKED_SPREAD_SECONDS = 1200.0
-MAX_PER_STEP = 25  # due ones that one script looks at; Redis serves nobody else meanwhile
+MAX_PER_STEP = 25  # due ones that one script reads; Redis serves no other client meanwhile
 RELEASER_SECONDS = 10
 NO_PROVIDER = "provider_paused"  # why a reset waits whose providers are all paused
 FIELDS = {Scope.QUEUE: "q", Scope.CHANNEL: "ch", Scope.ORGANISATION: "o", Scope.PROVIDER: ""}
@@ -93,22 +93,22 @@ FIELDS = {Scope.QUEUE: "q", Scope.CHANNEL: "ch", Scope.ORGANISATION: "o", Scope.
 
 @dataclass(frozen=True, slots=True)
 class WalkCursor:
-    """Where a walk over the due sets has come to."""
+    """A cursor of a scan over the due sets."""
 
     number: int = 0  # of the due set
     cursor: str = "0"
 
     def where(self, release: Release) -> tuple[str, Queue]:
-        """The due set: its hash tag and queue."""
+        """Return the hash tag and queue of the due set."""
         shard, queue = divmod(self.number, len(_queues(release)))
         return keys.TAGS[shard], _queues(release)[queue]
 
     def after(self, cursor: str) -> WalkCursor:
-        """The next place, when the scan of this one says `cursor`."""
+        """Return the next cursor, after Redis returned `cursor`."""
         return WalkCursor(self.number + 1) if cursor == "0" else replace(self, cursor=cursor)
 
     def is_over(self, release: Release) -> bool:
-        """True behind the last due set."""
+        """Return True after the last due set."""
         return self.number >= len(keys.TAGS) * len(_queues(release))
 
 
@@ -121,51 +121,51 @@ def _queues(release: Release) -> tuple[Queue, ...]:
 
 
 class WaitingStore:
-    """Parks what is paused, and makes it due again."""
+    """Park what is paused, and make it due again."""
 
     def __init__(self, client: Client) -> None:
         """`client` may be a fake one."""
         self._client, self._scripts = client, Scripts(client)
 
     def park(self, queue: Queue, pauses: Sequence[Pause]) -> int:
-        """Let what is due and paused wait long; gives how many of this step were."""
-        facts: list[Argument] = [MAX_PER_STEP]
-        facts += [int(PARKED_SECONDS * 1000), int(PARKED_SPREAD_SECONDS * 1000)]
+        """Postpone what is due and paused; return how many this step postponed."""
+        arguments: list[Argument] = [MAX_PER_STEP]
+        arguments += [int(PARKED_SECONDS * 1000), int(PARKED_SPREAD_SECONDS * 1000)]
         for pause in pauses:
-            facts += [pause.scope.value, pause.name]
-        calls = [((keys.due(tag, queue),), (tag, *facts)) for tag in keys.TAGS]
+            arguments += [pause.scope.value, pause.name]
+        calls = [((keys.due(tag, queue),), (tag, *arguments)) for tag in keys.TAGS]
         return sum(self._park(*call) for call in calls)
 
-    def _park(self, where: tuple[str], facts: Sequence[Argument]) -> int:
-        """One command, and as long a rest for whoever else needs Redis."""
+    def _park(self, names: tuple[str], arguments: Sequence[Argument]) -> int:
+        """Run one script, then rest as long as it took, so that Redis serves other clients."""
         began = time.monotonic()
-        parked: int = self._scripts.run("park", where, facts)
+        parked: int = self._scripts.run("admin/park", names, arguments)
         if parked:
             time.sleep(time.monotonic() - began)
         return parked
 
-    def let_go(self, release: Release, place: WalkCursor) -> tuple[WalkCursor, Release]:
-        """One step of a walk over all due sets; a step may meet nothing that waits."""
-        tag, queue = place.where(release)
+    def let_go(self, release: Release, position: WalkCursor) -> tuple[WalkCursor, Release]:
+        """Release one step of a scan over all due sets; a step may find nothing."""
+        tag, queue = position.where(release)
         since_ms = round(release.since.timestamp() * 1000)
         cursor, moved, late = self._scripts.run(
-            "unpark",
+            "admin/unpark",
             (keys.due(tag, queue),),
             (
-                *(tag, place.cursor, MAX_PER_STEP, _reason(release.scope)),
+                *(tag, position.cursor, MAX_PER_STEP, _reason(release.scope)),
                 *(FIELDS[release.scope], release.name, release.release_id, since_ms),
                 *(release.moved, release.per_second),
             ),
         )
-        told = replace(
+        progress = replace(
             release, moved=release.moved + int(moved), too_late=release.too_late + int(late)
         )
         if moved:
-            self._note(release, told)
-        return place.after(str(cursor)), told
+            self._note(release, progress)
+        return position.after(str(cursor)), progress
 
     def may_let_go(self, worker: str) -> bool:
-        """True for one worker at a time: two would keep no pace together."""
+        """Return True for one worker at a time: two together would exceed the rate."""
         with store_errors():
             if self._client.set(keys.RELEASER, worker, nx=True, ex=RELEASER_SECONDS):
                 return True
@@ -174,28 +174,28 @@ class WaitingStore:
             return bool(self._client.expire(keys.RELEASER, RELEASER_SECONDS))
 
     def end(self, release: Release) -> None:
-        """All of it was let go."""
+        """Delete a release that is complete."""
         self._note(release, None)
 
     def hold(self, reset_id: str, *, by: str, reason: str) -> str:
-        """Keep one reset from going out; `held`, or the word that says why that is impossible."""
-        told = f"by {by}: {reason}"
-        answer: str = self._scripts.run("hold", (keys.reset(reset_id),), (told,))
+        """Hold a reset; return `held`, or the reason why that is impossible."""
+        detail = f"by {by}: {reason}"
+        answer: str = self._scripts.run("reset/hold", (keys.reset(reset_id),), (detail,))
         return answer
 
     def release(self, reset_id: str, *, by: str, reason: str) -> str:
-        """Let a held reset go out at once; `released`, or why that is impossible."""
+        """Release a held reset; return `released`, or the reason why that is impossible."""
         tag = keys.tag_of(reset_id)
-        where = (keys.reset(reset_id), *(keys.due(tag, queue) for queue in DUE_QUEUES))
-        answer: str = self._scripts.run("let_go", where, (reset_id, f"by {by}: {reason}"))
+        names = (keys.reset(reset_id), *(keys.due(tag, queue) for queue in DUE_QUEUES))
+        answer: str = self._scripts.run("reset/release", names, (reset_id, f"by {by}: {reason}"))
         return answer
 
     def recall(self, reset_id: str) -> bool:
-        """Give back a claim whose answer was lost; False when there is none, or it is at work."""
+        """Requeue a reset whose claim's answer was lost; return False if an attempt is running."""
         tag = keys.tag_of(reset_id)
-        where = (keys.reset(reset_id), *(keys.due(tag, queue) for queue in DUE_QUEUES))
-        return bool(self._scripts.run("recall", where, (reset_id,)))
+        names = (keys.reset(reset_id), *(keys.due(tag, queue) for queue in DUE_QUEUES))
+        return bool(self._scripts.run("reset/requeue", names, (reset_id,)))
 
     def _note(self, before: Release, now: Release | None) -> None:
-        texts = (before.key, before.told, now.told if now else "")
-        self._scripts.run("note_release", (keys.RELEASES,), texts)
+        texts = (before.key, before.serialised, now.serialised if now else "")
+        self._scripts.run("admin/update_release", (keys.RELEASES,), texts)

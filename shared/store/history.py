@@ -1,4 +1,4 @@
-"""Past resets by the time they were recorded: for filters, and for lists that people read."""
+"""Read past resets by the time they were recorded: filtered, or page by page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BUCKET_MS = 600_000  # as in prelude.lua
 BUCKETS_AT_ONCE = 36
 LONGEST_LIFE_DAYS = 7  # of a reset until it has ended
 LINES_AT_ONCE = 500  # what is in memory, and what one round trip asks for
-MAX_SCANNED = 10_000  # lines that one page looks at
+MAX_SCANNED = 10_000  # lines that one page reads
 FIELDS = ("u", "o", "ch", "st", "c", "k")
 
 
@@ -47,7 +47,7 @@ class HistoryFilter:
 
 @dataclass(frozen=True, slots=True)
 class HistoryCursor:
-    """Where a page ends and the next begins, newest first: what is added later moves nothing."""
+    """A cursor between two pages, newest first; resets added later do not move it."""
 
     bucket: int
     shard: int = 0
@@ -55,16 +55,16 @@ class HistoryCursor:
 
 
 class HistoryStore:
-    """Reads the index of resets by time; the record script writes it."""
+    """Read the index of resets by time; reset/record writes it."""
 
     def __init__(self, client: Client, *, keep_seconds: float) -> None:
         """`keep_seconds`: how long a finished reset can be found."""
         self._client, self._keep_seconds = client, keep_seconds
 
     def walk(self, wanted: HistoryFilter, *, newest_first: bool = False) -> Iterator[HistoryEntry]:
-        """The resets that match: ten minutes after ten minutes, shard by shard in each.
+        """Yield the resets that match, in buckets of ten minutes, shard by shard.
 
-        A few hundred are in memory at a time, however many there are.
+        Hold a few hundred in memory at a time.
 
         Raises:
             StoreUnavailableError: Redis does not answer.
@@ -79,23 +79,23 @@ class HistoryStore:
     def page(
         self,
         wanted: HistoryFilter,
-        place: HistoryCursor | None,
+        cursor: HistoryCursor | None,
         *,
         most: int,
         may_see: Callable[[HistoryEntry], bool],
     ) -> tuple[list[HistoryEntry], HistoryCursor | None]:
-        """The next lines, newest first, and where to go on; None behind the last.
+        """Return the next lines, newest first, and the next cursor; None after the last page.
 
-        A page may be short, or empty, where few match: no call looks at more than MAX_SCANNED.
+        A page may be short or empty if few match: one call reads at most MAX_SCANNED.
         """
         now = self._now()
         oldest = now - timedelta(seconds=self._keep_seconds, days=1)
         first = _bucket(max(wanted.since or oldest, oldest))
-        place = place if place and place.bucket <= _bucket(now) else HistoryCursor(_bucket(now))
+        cursor = cursor if cursor and cursor.bucket <= _bucket(now) else HistoryCursor(_bucket(now))
         lines: list[HistoryEntry] = []
         scanned = 0
-        while place.bucket >= first and scanned < MAX_SCANNED:
-            reset_ids, start, place = self._step(place)
+        while cursor.bucket >= first and scanned < MAX_SCANNED:
+            reset_ids, start, cursor = self._step(cursor)
             scanned += len(reset_ids)
             known = {line.reset_id: line for line in self._load(reset_ids)}
             for number in range(len(reset_ids) - 1, -1, -1):
@@ -104,29 +104,29 @@ class HistoryStore:
                     lines.append(line)
                     if len(lines) == most:
                         return lines, replace(start, end=(start.end or 0) + number)
-        return lines, place if place.bucket >= first else None
+        return lines, cursor if cursor.bucket >= first else None
 
-    def _step(self, place: HistoryCursor) -> tuple[list[str], HistoryCursor, HistoryCursor]:
-        """Some ids before a place, where they begin, and the place to go on from."""
-        if place.end is None:
-            lengths = self._lengths(place.bucket)
-            filled = [shard for shard in range(place.shard, len(lengths)) if lengths[shard]]
+    def _step(self, cursor: HistoryCursor) -> tuple[list[str], HistoryCursor, HistoryCursor]:
+        """Return some ids before a cursor, the cursor of the first, and the next cursor."""
+        if cursor.end is None:
+            lengths = self._lengths(cursor.bucket)
+            filled = [shard for shard in range(cursor.shard, len(lengths)) if lengths[shard]]
             if not filled:
-                return [], place, HistoryCursor(place.bucket - 1)
-            place = HistoryCursor(place.bucket, filled[0], lengths[filled[0]])
-        end = place.end or 0
+                return [], cursor, HistoryCursor(cursor.bucket - 1)
+            cursor = HistoryCursor(cursor.bucket, filled[0], lengths[filled[0]])
+        end = cursor.end or 0
         start = max(0, end - LINES_AT_ONCE)
-        key = keys.made(keys.TAGS[place.shard], place.bucket)
+        key = keys.made(keys.TAGS[cursor.shard], cursor.bucket)
         with store_errors():
             reset_ids = self._client.lrange(key, start, end - 1) if end else []
-        begun = replace(place, end=start)
-        after = begun if start else self._beside(place)
+        begun = replace(cursor, end=start)
+        after = begun if start else self._next_shard(cursor)
         return reset_ids, begun, after
 
-    def _beside(self, place: HistoryCursor) -> HistoryCursor:
-        if place.shard + 1 < keys.SHARDS:
-            return HistoryCursor(place.bucket, place.shard + 1)
-        return HistoryCursor(place.bucket - 1)
+    def _next_shard(self, cursor: HistoryCursor) -> HistoryCursor:
+        if cursor.shard + 1 < keys.SHARDS:
+            return HistoryCursor(cursor.bucket, cursor.shard + 1)
+        return HistoryCursor(cursor.bucket - 1)
 
     def _pages(self, wanted: HistoryFilter, *, newest_first: bool) -> Iterator[list[str]]:
         now = self._now()
@@ -142,7 +142,7 @@ class HistoryStore:
                 yield reset_ids[::-1] if newest_first else reset_ids
 
     def _lists(self, buckets: range) -> Iterator[tuple[str, int]]:
-        """The lists that are not empty, with their lengths."""
+        """Yield the lists that are not empty, with their lengths."""
         for start in range(0, len(buckets), BUCKETS_AT_ONCE):
             asked = buckets[start : start + BUCKETS_AT_ONCE]
             names = [keys.made(tag, bucket) for bucket in asked for tag in keys.TAGS]
@@ -150,7 +150,7 @@ class HistoryStore:
             yield from ((n, length) for n, length in zip(names, lengths, strict=True) if length)
 
     def _lengths(self, *buckets: int) -> list[int]:
-        """Of each shard's list, bucket after bucket, in one trip."""
+        """Return the length of each shard's list, bucket by bucket, in one round trip."""
         with store_errors():
             pipeline = self._client.pipeline(transaction=False)
             for bucket in buckets:
@@ -165,7 +165,7 @@ class HistoryStore:
             return found
 
     def _load(self, reset_ids: list[str]) -> list[HistoryEntry]:
-        """Those that are still kept."""
+        """Return those that have not expired."""
         with store_errors():
             pipeline = self._client.pipeline(transaction=False)
             for reset_id in reset_ids:
@@ -179,7 +179,7 @@ class HistoryStore:
 
     def _last_providers(self, lines: list[HistoryEntry]) -> dict[str, str | None]:
         numbers = self._ask(lines, lambda _: "at")
-        attempts = self._ask(lines, lambda place: f"a{numbers[place] or 0}")
+        attempts = self._ask(lines, lambda index: f"a{numbers[index] or 0}")
         return {
             line.reset_id: orjson.loads(attempt)[0] if attempt else None
             for line, attempt in zip(lines, attempts, strict=True)
@@ -188,8 +188,8 @@ class HistoryStore:
     def _ask(self, lines: list[HistoryEntry], field_at: Callable[[int], str]) -> list[str | None]:
         with store_errors():
             pipeline = self._client.pipeline(transaction=False)
-            for place, line in enumerate(lines):
-                pipeline.hget(keys.reset(line.reset_id), field_at(place))
+            for index, line in enumerate(lines):
+                pipeline.hget(keys.reset(line.reset_id), field_at(index))
             answers: list[str | None] = pipeline.execute()
             return answers
 

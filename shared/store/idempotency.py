@@ -1,4 +1,4 @@
-"""What a caller's Idempotency-Key stands for."""
+"""Store what a caller's Idempotency-Key is bound to."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LIFETIME_SECONDS = 24 * 3600
 
 @dataclass(frozen=True, slots=True)
 class KeyedRequest:
-    """A request under a caller's key; `meaning` is equal for requests that ask for the same."""
+    """A request under a caller's key; `meaning` is equal for equal requests."""
 
     caller_id: str
     key: str
@@ -23,10 +23,10 @@ class KeyedRequest:
 
 
 class IdempotencyStore:
-    """Remembers which request a key was used for, and since when.
+    """Bind keys to requests, and remember since when.
 
-    The id of a reset follows from the request and that moment, so of many who ask at once all
-    record the same one, and none of them is the first.
+    The id of a reset is derived from the request and that time, so concurrent calls with one key
+    all record the same reset.
     """
 
     def __init__(self, client: Client, digests: Digests) -> None:
@@ -34,36 +34,36 @@ class IdempotencyStore:
         self._client, self._digests, self._scripts = client, digests, Scripts(client)
 
     def find(self, request: KeyedRequest) -> str | None:
-        """Since when the key stands for this request; None when it is free. Writes nothing.
+        """Return since when the key is bound to this request; None if it is free. Write nothing.
 
         Raises:
-            IdempotencyMismatchError: it stands for another request.
+            IdempotencyMismatchError: it is bound to another request.
         """
         with store_errors():
-            mark, since = self._client.hmget(self._place(request), "mark", "since")
+            mark, since = self._client.hmget(self._key(request), "mark", "since")
         if mark is not None and mark != self._mark(request):
             raise IdempotencyMismatchError
         return since if isinstance(since, str) else None
 
     def begin(self, request: KeyedRequest) -> str:
-        """Let the key stand for this request for 24 hours; gives since when it does.
+        """Bind the key to this request for 24 hours; return since when it is.
 
         Raises:
-            IdempotencyMismatchError: it stands for another request.
+            IdempotencyMismatchError: it is bound to another request.
         """
         arguments = (self._mark(request), LIFETIME_SECONDS * 1000)
-        since: str = self._scripts.run("idempotency_begin", (self._place(request),), arguments)
+        since: str = self._scripts.run("reset/begin_idempotent", (self._key(request),), arguments)
         if not since:
             raise IdempotencyMismatchError
         return since
 
     def give_up(self, request: KeyedRequest, since: str) -> None:
-        """Nothing was recorded: the key is free again, unless somebody else still tries."""
-        self._scripts.run("idempotency_give_up", (self._place(request),), (since,))
+        """Free the key, because no reset was recorded; unless another call still uses it."""
+        self._scripts.run("reset/give_up_idempotent", (self._key(request),), (since,))
 
     def _mark(self, request: KeyedRequest) -> str:
         return self._digests.digest("request", request.meaning)
 
-    def _place(self, request: KeyedRequest) -> str:
-        who = f"{request.caller_id}\0{request.key}"
-        return keys.idempotency(self._digests.digest("idempotency", who))
+    def _key(self, request: KeyedRequest) -> str:
+        name = f"{request.caller_id}\0{request.key}"
+        return keys.idempotency(self._digests.digest("idempotency", name))

@@ -1,4 +1,4 @@
-"""Every key name, with its lifetime. One shard is one hash tag, so one cluster slot.
+"""Name every key, with its lifetime. One shard is one hash tag, so one cluster slot.
 
 A reset's id begins with its shard, so every key of a reset follows from its id alone.
 """
@@ -14,7 +14,7 @@ TOKEN_PREFIX = "kt_pat_"  # noqa: S105 - what a token begins with, not a token
 
 
 def shard_tag(shard: int) -> str:
-    """The hash tag of a shard, braces included."""
+    """Return the hash tag of a shard, braces included."""
     return f"{{kt:{shard:02}}}"
 
 
@@ -22,10 +22,10 @@ TAGS = tuple(shard_tag(shard) for shard in range(SHARDS))
 
 
 def tag_of(reset_id: str) -> str:
-    """The hash tag of a reset.
+    """Return the hash tag of a reset.
 
     Raises:
-        ValueError: that is no reset's id.
+        ValueError: the id is malformed.
     """
     return TAGS[ID_SIGNS.index(reset_id[:1] or "?")]
 
@@ -37,7 +37,7 @@ def reset(reset_id: str) -> str:
 
 @cache
 def due(tag: str, queue: str) -> str:
-    """ZSET, id → next look in ms. An id stands here exactly while its reset is not final."""
+    """ZSET, id → next look in ms. An id is here exactly while its reset is not final."""
     return f"{tag}:due:{queue}"
 
 
@@ -88,27 +88,27 @@ def batch_ends(tag: str, batch_id: str) -> str:
 
 
 def receipts(tag: str) -> str:
-    """LIST, what providers told of resets and no worker has applied yet; until applied."""
+    """LIST, providers' reports that no worker has applied yet; until applied."""
     return f"{tag}:receipts"
 
 
 def subscribed(tag: str) -> str:
-    """HASH, organisation → who is told of its resets; '' → the version of that. For ever."""
+    """HASH, organisation → its subscriptions; '' → the version of the list. For ever."""
     return f"{tag}:subscribed"
 
 
 def webhook(tag: str, subscription_id: str, member: str) -> str:
-    """HASH, one thing told to one subscription, by `<reset id>:<word>`; 14 days, or until told."""
+    """HASH, one webhook, by subscription and `<reset id>:<word>`; 14 days, or until delivered."""
     return f"{tag}:wh:{subscription_id}:{member}"
 
 
 def webhooks_due(tag: str, subscription_id: str) -> str:
-    """ZSET, member → next try in ms: what a subscription has not been told yet; 14 days."""
+    """ZSET, member → next try in ms: a subscription's pending webhooks; 14 days."""
     return f"{tag}:whd:{subscription_id}"
 
 
 def webhooks_dead(tag: str, subscription_id: str) -> str:
-    """ZSET, member → moment in ms: what it was told in vain, until replayed; 14 days."""
+    """ZSET, member → moment in ms: a subscription's dead webhooks, until replayed; 14 days."""
     return f"{tag}:whx:{subscription_id}"
 
 
@@ -121,7 +121,7 @@ def window(kind: str, digest: str) -> str:
 
 
 def counted(reset_id: str) -> str:
-    """STRING, the gate has counted this reset, which many may ask for at once; a minute."""
+    """STRING, the gate has counted this reset of an Idempotency-Key; a minute."""
     return f"{GATE}:once:{reset_id}"
 
 
@@ -131,7 +131,7 @@ def suppression(recipient_digest: str) -> str:
 
 
 def batch(batch_id: str) -> str:
-    """HASH, one batch: what was asked for, how far it is; as long as its list."""
+    """HASH, one batch: what was requested, its progress; as long as its list."""
     return f"{GATE}:batch:{batch_id}"
 
 
@@ -141,7 +141,7 @@ def batch_list(list_id: str, number: int) -> str:
 
 
 def batch_skips(batch_id: str, number: int) -> str:
-    """HASH, place in that list → why the user got nothing; as long as the list."""
+    """HASH, index in that list → why the user was skipped; as long as the list."""
     return f"kt:skips:{batch_id}:{number}"
 
 
@@ -154,7 +154,7 @@ ACTIVE_BATCHES = f"{GATE}:batches"  # SET, batches that are worked on; until the
 
 
 def circuit(provider: str) -> str:
-    """HASH, a provider's calls of the last half minute and whether it is left alone; a day."""
+    """HASH, a provider's calls of the last half minute and whether its circuit is open; a day."""
     return f"{GATE}:circuit:{provider}"
 
 
@@ -189,7 +189,7 @@ def organisation(org_id: str) -> str:
 
 
 def directory_user(user_id: str) -> str:
-    """HASH, one user of the built-in directory: the only place where addresses stand."""
+    """HASH, one user of the built-in directory: the only key with addresses."""
     return f"kt:user:{user_id}"
 
 

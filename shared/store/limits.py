@@ -1,4 +1,4 @@
-"""The gate: suppression and the limits of organisation, caller and installation, in one step."""
+"""Check suppression and the limits of organisation, caller and installation, in one step."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from shared.store.admin.audit import Act, append
 from shared.store.connection import Client, store_errors
 from shared.store.scripts import Argument, Scripts
 
-ONCE_SECONDS = 60  # calls under one Idempotency-Key that are further apart find the reset itself
+ONCE_SECONDS = 60  # later calls with the same Idempotency-Key find the reset itself
 
 
 class CallerChangedError(Exception):
-    """Callers or organisations changed since this caller was read: read it again."""
+    """Callers or organisations changed since this caller was read; it must be read again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """At most `most` within a window that begins with its first call."""
+    """At most `most` calls in a window that begins with its first call."""
 
     name: str  # organisation, caller, sms_budget: named to the caller
     about: str  # whose: an id
@@ -29,12 +29,12 @@ class Limit:
 
     @property
     def key(self) -> str:
-        """Where it is counted."""
+        """The key of its counter."""
         return keys.window(self.name, self.about)
 
 
 class LimitStore:
-    """Passes, or says why not."""
+    """Check and clear limits."""
 
     def __init__(self, client: Client) -> None:
         """`client` may be a fake one."""
@@ -50,23 +50,23 @@ class LimitStore:
         is_repeatable: bool = False,
         may_count: bool = True,
     ) -> int:
-        """Count one call toward every limit, when all of them allow it; gives Redis's time in µs.
+        """Count one call toward every limit if all of them allow it; return Redis's time in µs.
 
-        `is_repeatable`: others may ask for the same reset now; all of them count as one.
-        `may_count=False` looks at the suppression alone.
+        `is_repeatable`: concurrent calls for the same reset count as one.
+        `may_count=False` checks the suppression alone.
 
         Raises:
-            CallerChangedError: `version` is no longer the present one.
+            CallerChangedError: `version` is no longer the current one.
             RecipientSuppressedError: the recipient must not be written to.
             TooManyRequestsError: a limit is reached.
         """
-        where = [keys.VERSION, keys.suppression(recipient_digest), keys.counted(reset_id)]
-        where += [each.key for each in limits]
+        names = [keys.VERSION, keys.suppression(recipient_digest), keys.counted(reset_id)]
+        names += [each.key for each in limits]
         once_ms = ONCE_SECONDS * 1000 if is_repeatable else 0
-        facts: list[Argument] = [version, int(may_count), once_ms]
+        arguments: list[Argument] = [version, int(may_count), once_ms]
         for each in limits:
-            facts += (each.name, each.most, each.window_seconds * 1000)
-        answer = self._scripts.run("gate", where, facts)
+            arguments += (each.name, each.most, each.window_seconds * 1000)
+        answer = self._scripts.run("reset/pass_gate", names, arguments)
         if answer[0] == "stale":
             raise CallerChangedError
         if answer[0] == "suppressed":
@@ -79,24 +79,24 @@ class LimitStore:
     def give_back(
         self, limits: Sequence[Limit], *, reset_id: str, is_repeatable: bool = False
     ) -> None:
-        """Nothing was recorded after all."""
+        """Subtract one call from every limit, because no reset was recorded."""
         if limits:
-            where = [keys.counted(reset_id), *(each.key for each in limits)]
-            self._scripts.run("give_back", where, (int(is_repeatable),))
+            names = [keys.counted(reset_id), *(each.key for each in limits)]
+            self._scripts.run("reset/undo_gate", names, (int(is_repeatable),))
 
     def clear(self, name: str, about: str, act: Act) -> bool:
-        """Let a limit's window begin anew; False when nothing was counted in it."""
+        """Restart a limit's window; return False if it was empty."""
         with store_errors():
             pipeline = self._client.pipeline(transaction=True)
             pipeline.delete(keys.window(name, about))
             append(pipeline, act)
             return bool(pipeline.execute()[0])
 
-    def clear_user(self, place: tuple[str, str], act: Act) -> bool:
-        """Forget a user's cool-down, hour and day; the act is noted first: it is another shard."""
+    def clear_user(self, user_place: tuple[str, str], act: Act) -> bool:
+        """Clear a user's cool-down, hour and day; append the act first: it is in another shard."""
         with store_errors():
             append(self._client, act)
             pipeline = self._client.pipeline(transaction=True)
-            pipeline.hdel(keys.user(*place), "cd", "cdid")
-            pipeline.delete(keys.requests(*place))
+            pipeline.hdel(keys.user(*user_place), "cd", "cdid")
+            pipeline.delete(keys.requests(*user_place))
             return any(pipeline.execute())

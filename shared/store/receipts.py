@@ -1,4 +1,4 @@
-"""What providers told of resets: received once, kept in order, applied by a worker."""
+"""Store providers' reports: received once, kept in order, applied by a worker."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from shared.store import keys
 from shared.store.connection import Client, store_errors
 from shared.store.scripts import Argument, Scripts
 
-MAX_WAITING = 50_000  # of one shard; beyond, providers are asked to say it again later
+MAX_WAITING = 50_000  # of one shard; when full, providers must send it again later
 MARK_BYTES = 8
 # Upper bounds of the histogram from the record to the recipient, in ms; the last is open.
 DELIVERED_BUCKETS_MS = (
@@ -27,7 +27,7 @@ DELIVERED_BUCKETS_MS = (
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A report that waits to be applied, and as it stands in the list."""
+    """A report that waits to be applied, and its item in the list."""
 
     event: CallbackEvent
     item: str
@@ -35,14 +35,14 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What a report did to its reset."""
+    """The effect of a report on its reset."""
 
     before: Status | None  # None: the record is gone
     after: Status | None  # None: it changed no status
 
 
 class ReceiptStore:
-    """Receives, lists and settles."""
+    """Receive, list and apply reports."""
 
     def __init__(self, client: Client, settings: Settings) -> None:
         """`client` may be a fake one."""
@@ -50,12 +50,12 @@ class ReceiptStore:
         self._keep_ms = int(settings.record_lifetime_seconds * 1000)
 
     def receive(self, provider: str, events: Iterable[CallbackEvent]) -> set[int]:
-        """Note each report once, however often it comes; gives the shards that have something new.
+        """Store each report once, however often it comes; return the shards with new ones.
 
-        What is about no reset that we know is only counted.
+        Reports of unknown resets are only counted.
 
         Raises:
-            StoreUnavailableError: not everything is noted; all of it may be said again.
+            StoreUnavailableError: some were not stored; all of them may be sent again.
         """
         by_shard: defaultdict[int, list[Argument]] = defaultdict(list)
         passed_over: Counter[str] = Counter()
@@ -65,36 +65,38 @@ class ReceiptStore:
                 passed_over["unknown"] += 1
                 continue
             by_shard[shard] += _arguments(event)
-        fresh = {s for s, facts in by_shard.items() if self._receive(provider, s, facts)}
+        fresh = {s for s, reports in by_shard.items() if self._receive(provider, s, reports)}
         self.count(provider, passed_over)
         return fresh
 
-    def _receive(self, provider: str, shard: int, facts: list[Argument]) -> bool:
+    def _receive(self, provider: str, shard: int, reports: list[Argument]) -> bool:
         tag = keys.TAGS[shard]
         answer = self._scripts.run(
-            "receive",
+            "receipt/receive",
             (keys.receipts(tag), keys.counters(tag)),
-            (tag, provider, MAX_WAITING, *facts),
+            (tag, provider, MAX_WAITING, *reports),
         )
         if answer[0] == "full":
             raise StoreUnavailableError
         return int(answer[0]) > 0
 
     def count(self, provider: str, outcomes: Counter[str]) -> None:
-        """Count what came and was not noted: refused, foreign, ignored, unread."""
+        """Count reports that were not stored: refused, foreign, ignored, unread."""
         if outcomes:
             with store_errors():
                 pipeline = self._client.pipeline(transaction=False)
-                for word, number in outcomes.items():
-                    pipeline.hincrby(keys.counters(keys.TAGS[0]), f"cb:{provider}:{word}", number)
+                for outcome, number in outcomes.items():
+                    pipeline.hincrby(
+                        keys.counters(keys.TAGS[0]), f"cb:{provider}:{outcome}", number
+                    )
                 pipeline.execute()
 
     def shards_waiting(self) -> list[int]:
-        """The shards that have reports to be applied."""
+        """Return the shards that have reports to be applied."""
         return [shard for shard, length in enumerate(self._lengths()) if length]
 
     def depth(self) -> int:
-        """How many reports are to be applied."""
+        """Return how many reports wait to be applied."""
         return sum(self._lengths())
 
     def _lengths(self) -> list[int]:
@@ -106,21 +108,21 @@ class ReceiptStore:
             return lengths
 
     def head(self, shard: int, *, most: int) -> Sequence[Waiting]:
-        """The reports that have waited longest, in order."""
+        """Return the reports that have waited longest, in order."""
         with store_errors():
             items = self._client.lrange(keys.receipts(keys.TAGS[shard]), 0, most - 1)
         return [Waiting(_parse(item), item) for item in items]
 
     def settle(self, waiting: Waiting, *, offered_id: str | None = None) -> Settled | None:
-        """Apply the first of a list and take it off; None: another worker was first.
+        """Apply the first report of a list and remove it; return None if another worker did.
 
         `offered_id`: the reset on the other channel that was recorded because of this report.
-        The status only moves forward; whatever a worker says later of the attempt is noted beside.
+        The status only moves forward; what a worker stores later of the attempt does not change it.
         """
         event = waiting.event
         tag = keys.tag_of(event.reset_id)
         answer = self._scripts.run(
-            "settle_receipt",
+            "receipt/apply",
             (
                 keys.reset(event.reset_id),
                 keys.receipts(tag),
@@ -144,9 +146,9 @@ class ReceiptStore:
 
 
 def _arguments(event: CallbackEvent) -> list[Argument]:
-    """Id, mark, moment and the rest: what the script takes of one report."""
-    told = f"{event.provider}:{event.event_id}".encode()
-    mark = hashlib.blake2b(told, digest_size=MARK_BYTES).hexdigest()
+    """Return id, mark, time and the rest: the script's arguments for one report."""
+    identity = f"{event.provider}:{event.event_id}".encode()
+    mark = hashlib.blake2b(identity, digest_size=MARK_BYTES).hexdigest()
     rest = orjson.dumps(
         [
             *(mark, event.provider, event.type.value, event.message_id),

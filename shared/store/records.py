@@ -1,4 +1,4 @@
-"""A reset as Redis keeps it: short field names in, a Reset out, and back."""
+"""Convert a reset's Redis hash, with its short field names, to a Reset."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import orjson
 
 from shared.models import Attempt, Channel, DeliveryEvent, Kind, Outcome, Queue, Reset, Status
 
-# Optional facts a record may begin with: Reset's name → the record's.
+# Optional fields of a new record: Reset's name → the record's.
 OPTIONAL_FIELDS = {"request_id": "rq", "url_template": "tp", "batch_id": "b", "trace": "tr"}
 
 _EPOCH = datetime.fromtimestamp(0, tz=UTC)
-# Asking an enum for a member by its value takes four times as long.
+# Looking up an enum member by its value takes four times as long.
 _KINDS = {each.value: each for each in Kind}
 _CHANNELS = {each.value: each for each in Channel}
 _QUEUES = {each.value: each for each in Queue}
@@ -22,17 +22,17 @@ _STATUSES = {each.value: each for each in Status}
 
 
 def moment(ms: str | float) -> datetime:
-    """A moment from the milliseconds Redis counted."""
+    """Return the moment of Redis's milliseconds."""
     return datetime.fromtimestamp(float(ms) / 1000, tz=UTC)
 
 
 def moment_from_us(us: str | int) -> datetime:
-    """A moment from the microseconds Redis counted, exactly."""
+    """Return the exact moment of Redis's microseconds."""
     return _EPOCH + timedelta(0, 0, int(us))
 
 
 def parse_reset(reset_id: str, h: Mapping[str, str]) -> Reset:
-    """The reset of a record."""
+    """Return the reset of a stored hash."""
     return Reset(
         reset_id=reset_id,
         kind=_KINDS[h["k"]],
@@ -88,5 +88,5 @@ def _events(h: Mapping[str, str]) -> Iterator[DeliveryEvent]:
 
 
 def pairs(flat: list[Any]) -> dict[str, str]:
-    """A mapping from field, value, field, value …."""
+    """Return the mapping of field, value, field, value …."""
     return dict(zip(flat[::2], flat[1::2], strict=True))

@@ -1,4 +1,4 @@
-"""Resets in Redis: recorded, claimed, marked sending, finished, read; each step one script."""
+"""Record, claim, start, finish and read resets in Redis; each step is one script."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from shared.store.digests import Digests
 from shared.store.records import moment, moment_from_us, pairs, parse_reset
 from shared.store.scripts import Argument, Scripts, SharingCall
 
-MAX_CLAIMS = 5  # claims in a row that came to nothing: the record is poison
-# How many keys and arguments of a script are a reset's own, where many are asked together.
-OWN = {"claim": (1, 1), "sending": (1, 2), "finish": (3, 3)}
+MAX_CLAIMS = 5  # claims in a row without an outcome: the record is poison
+# How many keys and arguments of a script are a reset's own, where one call is for many resets.
+OWN = {"reset/claim": (1, 1), "reset/start_attempt": (1, 2), "reset/finish": (3, 3)}
 # Upper bounds of the provider call histogram, in ms; the last is open.
 DURATION_BUCKETS_MS = (25, 50, 100, 250, 500, 1000, 2500, 5000, 10000)
-# Upper bounds of the time from the record to a provider's yes, in ms.
+# Upper bounds of the time from the record to a provider's acceptance, in ms.
 ACCEPTED_BUCKETS_MS = (
     *(25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000, 60000),
     *(300000, 900000, 3600000),
@@ -32,7 +32,7 @@ ACCEPTED_BUCKETS_MS = (
 
 
 class ClaimOverError(Exception):
-    """The claim ended, or the code was voided or overtaken meanwhile."""
+    """The claim ended, or the code was voided or superseded meanwhile."""
 
 
 class TooLateError(Exception):
@@ -52,7 +52,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finish:
-    """What came of a claim."""
+    """The outcome of a claim."""
 
     status: Status
     reason: str = ""
@@ -65,10 +65,10 @@ class Finish:
 
 
 class ResetCalls:
-    """Keys and arguments of the scripts that claim, mark and finish, asked singly or together."""
+    """Build keys and arguments of the scripts that claim, start an attempt and finish."""
 
     def __init__(self, digests: Digests, settings: Settings) -> None:
-        """Nothing is asked yet."""
+        """Take what the arguments need of the settings."""
         self._digests = digests
         self._keep_ms = int(settings.record_lifetime_seconds * 1000)
         self._lease_seconds = settings.lease_seconds
@@ -79,19 +79,19 @@ class ResetCalls:
         ]
 
     def claim(self, reset_id: str) -> SharingCall:
-        """For CLAIM."""
+        """Return the call of reset/claim."""
         tag = keys.tag_of(reset_id)
-        places = (
+        names = (
             keys.reset(reset_id),
             keys.due(tag, Queue.URGENT),
             keys.due(tag, Queue.BULK),
             keys.counters(tag),
         )
-        facts = (reset_id, self._lease_ms, MAX_CLAIMS, self._keep_ms, tag)
-        return places, (*facts, *self._doubts_ms)
+        arguments = (reset_id, self._lease_ms, MAX_CLAIMS, self._keep_ms, tag)
+        return names, (*arguments, *self._doubts_ms)
 
     def read_claim(self, reset_id: str, answer: list[Any], began: float) -> Claim | None:
-        """What CLAIM answered; `began` is the monotonic moment just before it was asked."""
+        """Return the claim of an answer; `began` is the monotonic time just before the call."""
         if answer[0] != "claimed":
             return None
         reset = parse_reset(reset_id, pairs(answer[4:]))
@@ -106,18 +106,18 @@ class ResetCalls:
         recipient_digest: str,
         switch: tuple[str, str] | None = None,
     ) -> SharingCall:
-        """For SENDING; `switch`: instead of which provider, and why."""
+        """Return the call of reset/start_attempt; `switch`: instead of which provider, and why."""
         reset_id = claim.reset.reset_id
-        places = keys.reset(reset_id), keys.counters(keys.tag_of(reset_id))
-        return places, (claim.fence, recipient_digest, provider, *(switch or ()))
+        names = keys.reset(reset_id), keys.counters(keys.tag_of(reset_id))
+        return names, (claim.fence, recipient_digest, provider, *(switch or ()))
 
     def finish(
         self, claim: Claim, finish: Finish, outcome: tuple[Argument, ...] | None = None
     ) -> SharingCall:
-        """For FINISH; `outcome` is that of the finish, where it is known already."""
+        """Return the call of reset/finish; `outcome`: its last arguments, if built already."""
         reset = claim.reset
         tag, user = self._digests.user_place(reset.user_id)
-        places = (
+        names = (
             keys.reset(reset.reset_id),
             keys.user(tag, user),
             keys.live(tag, user),
@@ -125,16 +125,16 @@ class ResetCalls:
             keys.counters(tag),
         )
         own = (reset.reset_id, claim.fence, int(finish.delay_seconds * 1000))
-        return places, own + (outcome or self._outcome(finish))
+        return names, own + (outcome or self._outcome(finish))
 
     def finish_all(self, ends: Sequence[tuple[Claim, Finish]]) -> list[SharingCall]:
-        """The same for many; one finish may be that of many claims."""
+        """Return the calls for many; several claims may share one finish."""
         outcomes = {id(finish): self._outcome(finish) for finish in _each(ends)}
         return [self.finish(claim, finish, outcomes[id(finish)]) for claim, finish in ends]
 
     def _outcome(self, finish: Finish) -> tuple[Argument, ...]:
-        place = bisect_left(DURATION_BUCKETS_MS, finish.duration_ms)
-        bucket = DURATION_BUCKETS_MS[place] if place < len(DURATION_BUCKETS_MS) else "inf"
+        index = bisect_left(DURATION_BUCKETS_MS, finish.duration_ms)
+        bucket = DURATION_BUCKETS_MS[index] if index < len(DURATION_BUCKETS_MS) else "inf"
         return (
             *(finish.status.value, finish.reason, self._keep_ms),
             *(finish.outcome.value if finish.outcome else "", finish.provider_message_id),
@@ -144,7 +144,7 @@ class ResetCalls:
 
 
 def _each(ends: Sequence[tuple[Claim, Finish]]) -> Iterable[Finish]:
-    """Every finish once."""
+    """Return every finish once."""
     return {id(finish): finish for _, finish in ends}.values()
 
 
@@ -164,7 +164,7 @@ PATIENCE_US = int(TIMEOUT_SECONDS * 800_000)  # less than the caller's, so 503 m
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewReset:
-    """What is to be recorded."""
+    """A reset to be recorded."""
 
     reset_id: str
     user_id: str
@@ -179,14 +179,14 @@ class NewReset:
     cooldown_seconds: float = 0
     limit_per_hour: int = 0
     limit_per_day: int = 0
-    asked_at_us: int = 0  # by Redis's clock; what reaches it too late after is not recorded; 0: is
-    since_ms: int = 0  # of a batch: not for a user who moved on since this moment; 0: no batch
+    asked_at_us: int = 0  # by Redis's clock; refused if it arrives too late after this; 0: never
+    since_ms: int = 0  # of a batch: skip users with newer resets; 0: no batch
     extra: Mapping[str, str] = field(default_factory=dict)  # rq, tp, b: see records.py
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A reset that stands in Redis; `is_new` is False when it stood there before."""
+    """A recorded reset; `is_new` is False if it existed before."""
 
     reset_id: str
     created_at: datetime
@@ -207,16 +207,16 @@ class ResetStore:
         self._calls = ResetCalls(digests, settings)
 
     def record(self, new: NewReset) -> Recorded:
-        """Record a reset and its place in the due set, within the user's limits; one step.
+        """Record a reset and its entry in the due set, within the user's limits, in one step.
 
-        Repeating it with the same id changes nothing and gives the first record again.
+        Repeating it with the same id changes nothing and returns the first record.
 
         Raises:
             TooManyRequestsError: a limit of the user.
-            StoreUnavailableError: nothing can be recorded now; or, where KEYTURN_DURABILITY asks
-                for more than memory, it stands but was not confirmed in time.
+            StoreUnavailableError: it was not recorded; or, where KEYTURN_DURABILITY asks for more
+                than memory, it was recorded but not confirmed in time.
         """
-        answer = self._scripts.run_durably("record", *self.record_call(new))
+        answer = self._scripts.run_durably("reset/record", *self.record_call(new))
         if answer[0] == "limited":
             seconds = -(-int(answer[2]) // 1000)
             raise TooManyRequestsError(answer[1], retry_after_seconds=max(1, seconds))
@@ -234,7 +234,7 @@ class ResetStore:
         )
 
     def confirm(self, reset_id: str) -> None:
-        """Come back once a record that was found is as durable as a new one would be.
+        """Return once an existing record is as durable as a new one would be.
 
         Raises:
             StoreUnavailableError: it was not confirmed in time.
@@ -242,7 +242,7 @@ class ResetStore:
         self._scripts.confirm(keys.tag_of(reset_id))
 
     def record_call(self, new: NewReset) -> tuple[tuple[str, ...], list[Argument]]:
-        """The keys and arguments of the record script."""
+        """Return the keys and arguments of reset/record."""
         tag, user = self._digests.user_place(new.user_id)
         return _record_keys(tag, user, new), self._arguments(tag, new)
 
@@ -258,7 +258,7 @@ class ResetStore:
         return arguments
 
     def find(self, reset_id: str) -> Reset | None:
-        """The reset with its attempts and events, or None when there is none by that id."""
+        """Return the reset with its attempts and events, or None if the id is unknown."""
         try:
             key = keys.reset(reset_id)
         except ValueError:
@@ -268,27 +268,27 @@ class ResetStore:
         return parse_reset(reset_id, record) if record else None
 
     def find_of_user(self, user_id: str) -> list[Reset]:
-        """The last resets of a user, newest first."""
+        """Return a user's last resets, newest first."""
         tag, user = self._digests.user_place(user_id)
         with store_errors():
             ids = self._client.zrevrange(keys.recent(tag, user), 0, -1)
         return [reset for reset_id in ids if (reset := self.find(reset_id))]
 
     def claim(self, reset_id: str) -> Claim | None:
-        """The right to work on a reset, or None: somebody has it, it is not due, or it is over."""
+        """Claim a reset; return None if it is claimed, not due, or final."""
         began = time.monotonic()
-        answer = self._scripts.run("claim", *self._calls.claim(reset_id))
+        answer = self._scripts.run("reset/claim", *self._calls.claim(reset_id))
         return self._calls.read_claim(reset_id, answer, began)
 
     def claim_many(self, reset_ids: Sequence[str]) -> list[Claim]:
-        """The claims that were to be had, in one trip for many.
+        """Claim many resets, in few round trips; return the claims that succeeded.
 
         Raises:
-            StoreUnavailableError: none was to be had, for Redis did not answer.
+            StoreUnavailableError: none succeeded, because Redis did not answer.
         """
         calls = [self._calls.claim(reset_id) for reset_id in reset_ids]
         began = time.monotonic()
-        answers = self._scripts.run_together("claim", calls, own=OWN["claim"])
+        answers = self._scripts.run_together("reset/claim", calls, own=OWN["reset/claim"])
         claims = [
             claim
             for reset_id, answer in zip(reset_ids, answers, strict=True)
@@ -307,40 +307,42 @@ class ResetStore:
         recipient_digest: str,
         switch: tuple[str, str] | None = None,
     ) -> int:
-        """The attempt's number; nothing may be handed over without it.
+        """Start an attempt and return its number; call no provider without it.
 
-        `switch`: instead of which provider, and why; it stands in the timeline and is counted.
+        `switch`: instead of which provider, and why; it is counted and added to the timeline.
 
         Raises:
-            ClaimOverError: somebody else has the reset, or its code must not go out any more.
+            ClaimOverError: another worker has the reset, or its code must not be sent any more.
             TooLateError: the code is about to expire.
         """
         call = self._calls.sending(claim, provider, recipient_digest, switch)
-        return _number(self._scripts.run("sending", *call))
+        return _number(self._scripts.run("reset/start_attempt", *call))
 
     def mark_sending_many(
         self, marks: Sequence[tuple[Claim, str, tuple[str, str] | None]], *, provider: str
     ) -> list[int | Exception]:
-        """For each claim, recipient's digest and switch what `mark_sending` gives or raises."""
+        """Return for each (claim, digest, switch) what `mark_sending` returns or raises."""
         calls = [self._calls.sending(c, provider, digest, switch) for c, digest, switch in marks]
-        answers = self._scripts.run_together("sending", calls, own=OWN["sending"])
+        answers = self._scripts.run_together(
+            "reset/start_attempt", calls, own=OWN["reset/start_attempt"]
+        )
         return [_number_or_error(each) for each in answers]
 
     def finish(self, claim: Claim, finish: Finish) -> bool:
-        """Note what came of a claim; False when the claim was somebody else's by now.
+        """Store the outcome of a claim; return False if another worker has the claim by now.
 
-        Safe to repeat when the answer was lost.
+        Safe to repeat if the answer was lost.
         """
-        return bool(self._scripts.run("finish", *self._calls.finish(claim, finish)))
+        return bool(self._scripts.run("reset/finish", *self._calls.finish(claim, finish)))
 
     def finish_many(self, ends: Sequence[tuple[Claim, Finish]]) -> list[bool]:
-        """For each claim what `finish` gives. Safe to repeat.
+        """Return for each claim what `finish` returns. Safe to repeat.
 
         Raises:
-            StoreUnavailableError: some were not noted.
+            StoreUnavailableError: some were not stored.
         """
         calls = self._calls.finish_all(ends)
-        answers = self._scripts.run_together("finish", calls, own=OWN["finish"])
+        answers = self._scripts.run_together("reset/finish", calls, own=OWN["reset/finish"])
         _raise_first(answers)
         return [bool(answer) for answer in answers]
 

@@ -1,4 +1,4 @@
-"""The Lua beside this file, sent once and called by digest afterwards."""
+"""Run the Lua scripts of shared/store/lua: sent once, called by digest afterwards."""
 
 from __future__ import annotations
 
@@ -27,32 +27,32 @@ WAITS: dict[str, tuple[tuple[str, ...], int]] = {
     "replica": (("WAIT", "1"), 1000),
     "disk": (("WAITAOF", "1", "0"), 1500),
 }
-SLACK_SECONDS = 0.5  # how much later than it should a server's answer may come
+SLACK_SECONDS = 0.5  # how late the server's answer may be
 
 
 class UnconfirmedError(redis.RedisError):
-    """What was written stands on one server alone, or was not even tried."""
+    """The write was not confirmed in time, or was not tried."""
 
 
 class Durability:
-    """Runs writes that count only once they are confirmed.
+    """Run writes that count only once they are confirmed.
 
     While they are not, one caller at a time tries; the others are refused before they write, so
-    that waits do not add up.
+    that their waits do not add up.
     """
 
     def __init__(self, level: str) -> None:
-        """`level` is one of the setting's words; `memory` asks for nothing."""
+        """`level` is a value of KEYTURN_DURABILITY; `memory` waits for nothing."""
         self.is_asked = level in WAITS
         self._wait, self._wait_ms = WAITS.get(level, ((), 0))
-        self._is_doubtful = False
+        self._is_failing = False
         self._trying = Lock()
 
     def run(self, client: Client, command: tuple[Any, ...]) -> Any:
-        """What the server answers to a command, when all it wrote is confirmed; one round trip.
+        """Run a command; return its answer once all it wrote is confirmed. One round trip.
 
         Raises:
-            redis.RedisError: it failed, or was not confirmed in time; then it may stand.
+            redis.RedisError: it failed, or was not confirmed in time, though perhaps written.
         """
         with self._turn():
             answer, confirmed = self._ask(client, command)
@@ -63,7 +63,7 @@ class Durability:
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        if not self._is_doubtful:
+        if not self._is_failing:
             yield
         elif self._trying.acquire(blocking=False):
             try:
@@ -71,18 +71,18 @@ class Durability:
             finally:
                 self._trying.release()
         else:
-            raise UnconfirmedError("nothing was confirmed a moment ago")
+            raise UnconfirmedError("a write was not confirmed a moment ago")
 
     def _judge(self, confirmed: Any) -> None:
         if isinstance(confirmed, redis.RedisError):
             raise confirmed
-        number = confirmed[0] if isinstance(confirmed, list) else confirmed  # WAITAOF tells two
-        self._is_doubtful = number < 1
-        if self._is_doubtful:
+        number = confirmed[0] if isinstance(confirmed, list) else confirmed  # WAITAOF returns two
+        self._is_failing = number < 1
+        if self._is_failing:
             raise UnconfirmedError("not confirmed in time")
 
     def _ask(self, client: Client, command: tuple[Any, ...]) -> tuple[Any, Any]:
-        """Both answers; they come from one connection, for that is what the server goes by."""
+        """Return both answers; WAIT confirms only the writes of its own connection."""
         connection = client.connection_pool.get_connection()
         try:
             both = (command, (*self._wait, self._wait_ms))
@@ -97,7 +97,7 @@ class Durability:
 
 
 def _read(connection: Any, timeout_seconds: float) -> Any:
-    """The next answer; an error among them is an answer too, for another follows it."""
+    """Return the next answer; an error reply is returned, because another reply follows it."""
     try:
         return connection.read_response(timeout=timeout_seconds)
     except redis.ResponseError as error:
@@ -105,7 +105,7 @@ def _read(connection: Any, timeout_seconds: float) -> Any:
 
 
 def check_durability(client: Client, level: str) -> None:
-    """Refuse to start where the server can never confirm; one that is away is no reason.
+    """Raise SettingsError if the server can never confirm; do not if it is away.
 
     Raises:
         SettingsError: the server lacks what KEYTURN_DURABILITY asks for.
@@ -148,7 +148,7 @@ def _check_disk(client: Client) -> None:
 
 
 def _appendfsync(client: Client) -> str:
-    """How the server says it writes; empty where it does not let everybody ask."""
+    """Return the server's appendfsync; empty if CONFIG GET is not allowed."""
     try:
         return str(client.config_get("appendfsync").get("appendfsync", ""))
     except redis.ResponseError:
@@ -159,18 +159,20 @@ Argument: TypeAlias = str | int | float
 Call: TypeAlias = tuple[Sequence[str], Sequence[Argument]]  # keys and arguments
 SharingCall: TypeAlias = tuple[tuple[str, ...], tuple[Argument, ...]]
 
-# How many calls one script makes in the place of many: Redis serves nobody else meanwhile.
+# How many calls one script makes: Redis serves no other client meanwhile.
 MAX_TOGETHER = 20
-MAX_REST_SECONDS = 0.005  # after each, as long as it took: Redis is never ours for more than half
+MAX_REST_SECONDS = (
+    0.005  # rest after each as long as it took, so that Redis is free half of the time
+)
 
-# A script whose first line begins so may write on a full server, and says why; the others are
-# refused there before their first write. The flag must stand in the first line of all.
+# A script whose first line begins so may write on a full server, and gives the reason; the others
+# are refused there before their first write. Redis reads the flags from the very first line.
 WHEN_FULL = "-- allow-oom:"
 ALLOW_OOM = "#!lua flags=allow-oom\n"
 
 
-# The same script for many calls of one slot. KEYS and ARGV hold what is each call's own, one call
-# after the other, then what all share; ARGV begins with their number, and what of either is own.
+# Runs a script for many calls of one slot. KEYS and ARGV hold each call's own values, call by call,
+# then the shared ones; ARGV begins with the numbers of calls, of own keys and of own arguments.
 TOGETHER = """
 local function one(KEYS, ARGV)
 {script}
@@ -201,15 +203,15 @@ def _source(name: str, *, together: bool = False) -> tuple[str, str]:
 
 
 class Scripts:
-    """Calls scripts by name."""
+    """Run scripts by their path below lua/, such as "reset/record"."""
 
     def __init__(self, client: Client, durability: str = "memory") -> None:
-        """`client` may be a fake one as long as `durability` asks for nothing."""
+        """`client` may be a fake one as long as `durability` is `memory`."""
         self._client, self._durability = client, Durability(durability)
-        self._turn = Lock()  # many calls one after the other: whoever sends one mail comes between
+        self._turn = Lock()  # one run_together at a time, so that single calls come between
 
     def run(self, name: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
-        """What the script answers.
+        """Run a script; return its answer.
 
         Raises:
             StoreUnavailableError: Redis did not answer, or refused to write.
@@ -228,12 +230,12 @@ class Scripts:
     def run_durably(
         self, name: str, keys: Sequence[str], arguments: Sequence[Argument] = ()
     ) -> Any:
-        """As `run`; and what the script wrote is as durable as KEYTURN_DURABILITY asks for.
+        """Run a script; return once its writes are as durable as KEYTURN_DURABILITY asks for.
 
-        A script that is repeated must write again, or nobody waits: see `confirm`.
+        Only writes of this very call are waited for; for earlier ones see `confirm`.
 
         Raises:
-            StoreUnavailableError: also when it was not confirmed in time; then it may stand.
+            StoreUnavailableError: as `run`; or not confirmed in time, though perhaps written.
         """
         if not self._durability.is_asked:
             return self.run(name, keys, arguments)
@@ -246,7 +248,7 @@ class Scripts:
                 return self._durability.run(self._client, ("EVAL", text, *rest))
 
     def confirm(self, tag: str) -> None:
-        """Come back once all that was written to a shard so far is as durable as asked for.
+        """Return once all earlier writes to a shard are as durable as asked for.
 
         Raises:
             StoreUnavailableError: it was not confirmed in time.
@@ -255,7 +257,7 @@ class Scripts:
             self.run_durably("touch", (confirmed(tag),))
 
     def run_many(self, name: str, calls: Sequence[Call]) -> list[Any]:
-        """What the script answers to each (keys, arguments), in one round trip."""
+        """Run a script for each (keys, arguments) in one round trip; return the answers."""
         text, digest = _source(name)
         with store_errors():
             pipeline = self._client.pipeline(transaction=False)
@@ -268,25 +270,25 @@ class Scripts:
     def run_together(
         self, name: str, calls: Sequence[SharingCall], *, own: tuple[int, int]
     ) -> list[Any]:
-        """What the script answers to each call; those that share a slot share their commands.
+        """Run a script for each call; calls of one slot share commands. Return the answers.
 
-        `own`: so many keys and arguments of a call, from the first, are its own; the others are
-        said once for all calls whose others are the same.
+        `own`: how many of a call's first keys and arguments are its own; the others are sent once
+        for all calls that have the same others.
 
         Where Redis did not answer, or refused to write, the answer is the StoreUnavailableError:
-        those calls may have been made or not.
+        those calls may have run or not.
         """
         answers: list[Any] = [None] * len(calls)
-        trouble: StoreUnavailableError | None = None
+        failure: StoreUnavailableError | None = None
         with self._turn:
-            for places in _chunks(calls, own):
-                if trouble is None:
+            for chunk in _chunks(calls, own):
+                if failure is None:
                     try:
-                        told = self._run_chunk(name, [calls[place] for place in places], own)
+                        found = self._run_chunk(name, [calls[index] for index in chunk], own)
                     except StoreUnavailableError as error:
-                        trouble = error  # and nobody else waits for a server that is away
-                for number, place in enumerate(places):
-                    answers[place] = trouble or told[number]
+                        failure = error  # do not wait again for a server that is away
+                for number, index in enumerate(chunk):
+                    answers[index] = failure or found[number]
         return answers
 
     def _run_chunk(
@@ -307,14 +309,14 @@ class Scripts:
 
 
 def _chunks(calls: Sequence[SharingCall], own: tuple[int, int]) -> Iterator[list[int]]:
-    """Places of calls that share all but what is their own, a few at a time."""
+    """Yield the indexes of calls that differ only in their own values, a few at a time."""
     own_keys, own_arguments = own
     sharing: dict[tuple[Any, ...], list[int]] = defaultdict(list)
-    for place, (keys, arguments) in enumerate(calls):
+    for index, (keys, arguments) in enumerate(calls):
         slot = keys[0].partition("}")[0]
-        sharing[slot, keys[own_keys:], arguments[own_arguments:]].append(place)
-    for places in sharing.values():
-        number = -(-len(places) // MAX_TOGETHER)
-        size = -(-len(places) // number)  # all about as large: a small one costs a trip, too
-        for first in range(0, len(places), size):
-            yield places[first : first + size]
+        sharing[slot, keys[own_keys:], arguments[own_arguments:]].append(index)
+    for indexes in sharing.values():
+        number = -(-len(indexes) // MAX_TOGETHER)
+        size = -(-len(indexes) // number)  # of similar size: a small chunk costs a trip, too
+        for first in range(0, len(indexes), size):
+            yield indexes[first : first + size]

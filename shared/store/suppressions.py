@@ -1,4 +1,4 @@
-"""Recorded reasons never to write to a recipient; keyed by digest, so no address stands here."""
+"""Store reasons never to write to a recipient; keyed by digest, so no address is stored."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LIFTED_SECONDS = 30 * 86400  # longer than providers report late, and than recor
 
 @dataclass(frozen=True, slots=True)
 class Suppression:
-    """Why, since when, by whom."""
+    """Why a recipient is suppressed, since when, and by what source."""
 
     reason: str  # bounce, complaint, opt_out, bad_number, or an operator's word
     source: str  # a provider's name, or who did it by hand
@@ -29,18 +29,18 @@ class Suppression:
 
 
 class SuppressionStore:
-    """Adds, finds and lifts."""
+    """Add, find and lift suppressions."""
 
     def __init__(self, client: Client, digests: Digests) -> None:
         """`client` may be a fake one."""
         self._client, self._digests, self._scripts = client, digests, Scripts(client)
 
     def digest(self, recipient: Recipient) -> str:
-        """What stands for a recipient outside the directory."""
+        """Return the digest of a recipient."""
         return self._digests.digest("recipient", f"{recipient.channel}:{recipient.address.lower()}")
 
     def find(self, recipient: Recipient) -> Suppression | None:
-        """The reason, or None when the recipient may be written to."""
+        """Return the suppression, or None if the recipient may be written to."""
         with store_errors():
             found = self._client.hgetall(keys.suppression(self.digest(recipient)))
         if not found:
@@ -48,7 +48,7 @@ class SuppressionStore:
         return Suppression(found["reason"], found["source"], moment(found["since"]))
 
     def are_suppressed(self, recipients: Sequence[Recipient]) -> list[bool]:
-        """For each, whether it must not be written to; one round trip."""
+        """Return for each whether it is suppressed; one round trip."""
         with store_errors():
             pipeline = self._client.pipeline(transaction=False)
             for recipient in recipients:
@@ -56,42 +56,44 @@ class SuppressionStore:
             return [bool(found) for found in pipeline.execute()]
 
     def find_many(self, recipients: Sequence[Recipient]) -> list[Suppression | None]:
-        """What `find` gives for each; one trip for many, as long as none is suppressed."""
+        """Return what `find` returns for each; few round trips as long as none is suppressed."""
         found: list[Suppression | None] = []
         for first in range(0, len(recipients), MAX_PER_TRIP):
             some = recipients[first : first + MAX_PER_TRIP]
-            places = [keys.suppression(self.digest(recipient)) for recipient in some]
+            names = [keys.suppression(self.digest(recipient)) for recipient in some]
             with store_errors():
-                number = self._client.exists(*places)
+                number = self._client.exists(*names)
             found += [self.find(each) if number else None for each in some]
         return found
 
     def list_all(self) -> Iterator[tuple[str, Suppression]]:
-        """Every suppression by the digest of its recipient, in no order."""
+        """Yield every suppression with the digest of its recipient, in no order."""
         prefix = keys.suppression("")
         with store_errors():
             for key in self._client.scan_iter(match=f"{prefix}*", count=1000):
                 found = self._client.hgetall(key)
                 if found:  # else lifted meanwhile
-                    told = Suppression(found["reason"], found["source"], moment(found["since"]))
-                    yield key.removeprefix(prefix), told
+                    suppression = Suppression(
+                        found["reason"], found["source"], moment(found["since"])
+                    )
+                    yield key.removeprefix(prefix), suppression
 
     def add(self, recipient: Recipient, *, reason: str, source: str) -> None:
-        """From now on the recipient is not written to; a reason that stands there stays."""
+        """Suppress a recipient; an existing reason stays."""
         self.add_digest(self.digest(recipient), reason=reason, source=source)
 
     def add_digest(
         self, recipient_digest: str, *, reason: str, source: str, at_ms: int = 0
     ) -> bool:
-        """The same, for a recipient of whom nothing but the digest is known; True when it is new.
+        """Suppress a recipient by its digest; return True if it is new.
 
-        `at_ms`: when it happened; what was lifted since stays lifted. 0: now.
+        `at_ms`: when it happened; ignored if the suppression was lifted since. 0: now.
         """
-        where = (keys.suppression(recipient_digest), keys.lifted(recipient_digest))
-        return bool(self._scripts.run("suppress", where, (reason, source, at_ms)))
+        names = (keys.suppression(recipient_digest), keys.lifted(recipient_digest))
+        return bool(self._scripts.run("admin/suppress", names, (reason, source, at_ms)))
 
     def add_by_hand(self, recipient: Recipient, act: Act) -> bool:
-        """The same for an operator, with the act in the audit trail; False when one stood there."""
+        """Suppress a recipient for an operator, with audit; return False if it was suppressed."""
         key = keys.suppression(self.digest(recipient))
         with store_errors():
             pipeline = self._client.pipeline(transaction=True)
@@ -102,7 +104,7 @@ class SuppressionStore:
             return bool(pipeline.execute()[0])
 
     def lift(self, recipient: Recipient, act: Act) -> bool:
-        """True when there was a suppression; now there is none, and the audit trail says why."""
+        """Lift a suppression, with audit; return False if there was none."""
         digest = self.digest(recipient)
         if self.find(recipient) is None:
             return False

@@ -180,7 +180,7 @@ def test_who_read_an_older_list_does_not_overwrite_a_newer_one(
     subscription_id = subscribe()
 
     subscriptions._scripts.run_many(
-        "subscribe", [((keys.subscribed(tag),), (version,)) for tag in keys.TAGS]
+        "webhook/subscribe", [((keys.subscribed(tag),), (version,)) for tag in keys.TAGS]
     )
     stores.attempt(stores.record())
 

@@ -1,4 +1,4 @@
-"""The circuits of the providers, shared by all workers: who fails is left alone for a while."""
+"""Store the providers' circuit breakers, shared by all workers."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ KEEP_SECONDS = 86400.0
 
 
 class CircuitState(StrEnum):
-    """Whether a provider is called."""
+    """The state of a circuit breaker."""
 
-    CLOSED = "closed"  # it is
-    HALF_OPEN = "half_open"  # one message at a time tries whether it is well again
-    OPEN = "open"  # it is left alone
+    CLOSED = "closed"  # the provider is called
+    HALF_OPEN = "half_open"  # one message at a time probes it
+    OPEN = "open"  # the provider is not called
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,17 +31,17 @@ class CircuitRules:
     """When a circuit opens and closes. Source: the reliability note, section 3.2."""
 
     window_seconds: float = 30.0
-    fewest_tries: int = 20  # in the window, before more than half of them bad opens it
+    min_tries: int = 20  # in the window, before more than half of them bad opens it
     max_in_a_row: int = 5  # account failures that concern one route each
     open_seconds: float = 15.0  # doubles with each probe that fails …
     max_open_seconds: float = 120.0  # … up to this
-    max_alone_seconds: float = 15.0  # where no other provider could carry: people wait for this one
-    probes: int = 3  # good ones in a row that close it
+    max_alone_seconds: float = 15.0  # up to this, where no other provider serves the channel
+    probes: int = 3  # successful ones in a row that close it
 
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """A message that another provider carried in place of this one."""
+    """A message that another provider carried instead of this one."""
 
     at: datetime
     to: str
@@ -54,23 +54,23 @@ class Circuit:
 
     provider: str
     state: CircuitState = CircuitState.CLOSED
-    wait_seconds: float = 0.0  # until it may be tried, as far as is known now
+    wait_seconds: float = 0.0  # until it may be probed, as far as is known now
     tries: int = 0  # in the window
     failures: int = 0
     opened_at: datetime | None = None
     reason: str | None = None  # the failure that opened it, or the last probe's
     last_switch: Switch | None = None
-    has_changed: bool = False  # by the very call that gave this
+    has_changed: bool = False  # by the call that returned this
 
     @property
     def error_rate(self) -> float:
-        """The share of calls in the window that were bad, 0 to 1."""
+        """The share of failed calls in the window, 0 to 1."""
         return self.failures / self.tries if self.tries else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallTally:
-    """What came of calls to a provider since the last time."""
+    """The outcomes of calls to a provider since the last report."""
 
     good: int = 0
     bad: int = 0
@@ -78,11 +78,11 @@ class CallTally:
     is_outage: bool = False  # trouble of the whole account: opens at once
     holder: str = ""  # who held the probe, when this is its outcome
     reason: str = ""
-    switch: tuple[str, str] = ("", "")  # to whom a message went instead, and why
+    switch: tuple[str, str] = ("", "")  # which provider carried a message instead, and why
 
 
 class CircuitStore:
-    """Reads and moves the circuits; each move is one step of one script."""
+    """Read and update circuits; each change is one atomic script."""
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ class CircuitStore:
         longest = rules.max_alone_seconds if is_alone else rules.max_open_seconds
         return (
             int(rules.window_seconds * 1000),
-            rules.fewest_tries,
+            rules.min_tries,
             rules.max_in_a_row,
             int(min(rules.open_seconds, longest) * 1000),
             int(longest * 1000),
@@ -110,49 +110,50 @@ class CircuitStore:
         )
 
     def look(self, providers: Iterable[str]) -> dict[str, Circuit]:
-        """The circuits as they stand, in one trip; changes nothing."""
+        """Return the circuits, in one round trip; change nothing."""
         names = tuple(providers)
         calls = [((keys.circuit(name),), (*self._arguments(name), "look")) for name in names]
-        answers = self._scripts.run_many("circuit", calls) if calls else []
-        return {name: _parse(name, told) for name, told in zip(names, answers, strict=True)}
+        answers = self._scripts.run_many("admin/circuit", calls) if calls else []
+        return {name: _parse(name, answer) for name, answer in zip(names, answers, strict=True)}
 
-    def tell(self, provider: str, told: CallTally) -> Circuit:
-        """Note what came of calls; gives the circuit as it stands then."""
-        return _parse(provider, self._run(provider, *_tell(told)))
+    def tell(self, provider: str, outcomes: CallTally) -> Circuit:
+        """Report outcomes; return the circuit after them."""
+        return _parse(provider, self._run(provider, *_report(outcomes)))
 
-    def tell_all(self, told: Mapping[str, CallTally]) -> dict[str, Circuit]:
-        """The same for several providers, in one trip."""
+    def tell_all(self, outcomes: Mapping[str, CallTally]) -> dict[str, Circuit]:
+        """Report outcomes of several providers, in one round trip."""
         calls = [
-            ((keys.circuit(n),), (*self._arguments(n), *_tell(each))) for n, each in told.items()
+            ((keys.circuit(n),), (*self._arguments(n), *_report(each)))
+            for n, each in outcomes.items()
         ]
-        answers = self._scripts.run_many("circuit", calls) if calls else []
-        return {name: _parse(name, answer) for name, answer in zip(told, answers, strict=True)}
+        answers = self._scripts.run_many("admin/circuit", calls) if calls else []
+        return {name: _parse(name, answer) for name, answer in zip(outcomes, answers, strict=True)}
 
     def take_probe(
         self, provider: str, holder: str, *, lease_seconds: float
     ) -> tuple[bool, Circuit]:
-        """Whether `holder` may try a half-open provider now; a lease, so that it may die."""
+        """Lease the probe of a half-open circuit; return if `holder` got it, and the circuit."""
         answer = self._run(provider, "probe", holder, int(lease_seconds * 1000))
         return bool(answer[2]), _parse(provider, answer)
 
     def release_probe(self, provider: str, holder: str) -> None:
-        """The try did not take place; somebody else may."""
+        """Release the probe: it was not made."""
         self._run(provider, "release", holder)
 
     def let_try(self, provider: str) -> Circuit:
-        """An operator's wish: an open circuit may be tried at once."""
+        """Allow a probe of an open circuit at once."""
         return _parse(provider, self._run(provider, "try_now"))
 
     def _run(self, provider: str, *arguments: Argument) -> list[Any]:
         answer: list[Any] = self._scripts.run(
-            "circuit", (keys.circuit(provider),), (*self._arguments(provider), *arguments)
+            "admin/circuit", (keys.circuit(provider),), (*self._arguments(provider), *arguments)
         )
         return answer
 
 
-def _tell(told: CallTally) -> tuple[Argument, ...]:
-    counts = (told.good, told.bad, told.account, int(told.is_outage))
-    return ("tell", *counts, told.holder, told.reason, *told.switch)
+def _report(outcomes: CallTally) -> tuple[Argument, ...]:
+    counts = (outcomes.good, outcomes.bad, outcomes.account, int(outcomes.is_outage))
+    return ("tell", *counts, outcomes.holder, outcomes.reason, *outcomes.switch)
 
 
 def _parse(provider: str, answer: list[Any]) -> Circuit:
@@ -170,6 +171,6 @@ def _parse(provider: str, answer: list[Any]) -> Circuit:
     )
 
 
-def _parse_switch(told: str) -> Switch:
-    at_ms, to, reason = orjson.loads(told)
+def _parse_switch(text: str) -> Switch:
+    at_ms, to, reason = orjson.loads(text)
     return Switch(moment(at_ms), to, reason)

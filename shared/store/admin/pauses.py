@@ -1,4 +1,4 @@
-"""What operators have stopped for a while: a queue, a channel, a provider, an organisation."""
+"""Store what operators have paused: a queue, a channel, a provider, an organisation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Nothing is sent for this until it is resumed; what is recorded meanwhile waits."""
+    """A pause: recorded resets wait until it is resumed."""
 
     scope: Scope
     name: str
@@ -37,7 +37,7 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """What a pause made wait is let go: at once, or so many a second; workers do it."""
+    """The release of what a pause made wait: at once, or at a rate; workers carry it out."""
 
     scope: Scope
     name: str
@@ -46,7 +46,7 @@ class Release:
     since: datetime
     per_second: float = 0  # 0: all at once
     moved: int = 0
-    too_late: int = 0  # of them, those whose code's life ends before their turn
+    too_late: int = 0  # of them, those whose code expires before their turn
 
     @property
     def key(self) -> str:
@@ -55,57 +55,57 @@ class Release:
 
     @property
     def release_id(self) -> str:
-        """A name of its own, which begins with what is released."""
+        """A unique name that begins with what is released."""
         return f"{self.key}@{self.since.timestamp():.3f}"
 
     @property
-    def told(self) -> str:
-        """As it stands in Redis."""
+    def serialised(self) -> str:
+        """The record as stored in Redis."""
         since_ms = round(self.since.timestamp() * 1000)
-        facts = [self.by, self.reason, since_ms, self.per_second, self.moved, self.too_late]
-        return orjson.dumps(facts).decode()
+        fields = [self.by, self.reason, since_ms, self.per_second, self.moved, self.too_late]
+        return orjson.dumps(fields).decode()
 
 
 class PauseStore:
-    """Pauses and resumes; each change stands in the audit trail, in the same step."""
+    """Pause and resume; each change is in the audit trail, in the same step."""
 
     def __init__(self, client: Client) -> None:
         """`client` may be a fake one."""
         self._client, self._scripts = client, Scripts(client)
 
     def pause(self, scope: Scope, name: str, *, by: str, reason: str) -> bool:
-        """False when it was paused already: the first pause and its reason stay."""
-        told = orjson.dumps([by, reason, self._now_ms()]).decode()
-        return self._change("pause", scope, name, told, by=by, reason=reason)
+        """Pause; return False if it was paused already: the first pause and its reason stay."""
+        record = orjson.dumps([by, reason, self._now_ms()]).decode()
+        return self._change("pause", scope, name, record, by=by, reason=reason)
 
     def resume(
         self, scope: Scope, name: str, *, by: str, reason: str, per_second: float = 0
     ) -> bool:
-        """False when it was not paused; what waits is let go either way, by the workers.
+        """Resume; return False if it was not paused. Workers release what waits in either case.
 
         `per_second` 0: all at once.
         """
         release = Release(scope, name, by, reason, moment(self._now_ms()), per_second)
-        return self._change("resume", scope, name, release.told, by=by, reason=reason)
+        return self._change("resume", scope, name, release.serialised, by=by, reason=reason)
 
     def _change(
-        self, verb: str, scope: Scope, name: str, told: str, *, by: str, reason: str
+        self, verb: str, scope: Scope, name: str, record: str, *, by: str, reason: str
     ) -> bool:
-        where = (keys.PAUSES, keys.RELEASES, keys.AUDIT)
-        facts = (verb, f"{scope}:{name}", told, by, f"{scope}.{verb}", name, reason, MAX_KEPT)
-        return bool(self._scripts.run("pause", where, facts))
+        names = (keys.PAUSES, keys.RELEASES, keys.AUDIT)
+        arguments = (verb, f"{scope}:{name}", record, by, f"{scope}.{verb}", name, reason, MAX_KEPT)
+        return bool(self._scripts.run("admin/pause", names, arguments))
 
     def all(self) -> list[Pause]:
-        """Every pause in force."""
+        """Return every pause in force."""
         with store_errors():
             found = self._client.hgetall(keys.PAUSES)
-        return [_parse(key, told) for key, told in sorted(found.items())]
+        return [_parse(key, record) for key, record in sorted(found.items())]
 
     def releases(self) -> list[Release]:
-        """What is being let go now."""
+        """Return the releases under way."""
         with store_errors():
             found = self._client.hgetall(keys.RELEASES)
-        return [_parse_release(key, told) for key, told in sorted(found.items())]
+        return [_parse_release(key, record) for key, record in sorted(found.items())]
 
     def _now_ms(self) -> int:
         with store_errors():
@@ -113,13 +113,13 @@ class PauseStore:
         return int(seconds * 1000 + microseconds // 1000)
 
 
-def _parse(key: str, told: str) -> Pause:
+def _parse(key: str, record: str) -> Pause:
     scope, _, name = key.partition(":")
-    by, reason, since_ms = orjson.loads(told)
+    by, reason, since_ms = orjson.loads(record)
     return Pause(Scope(scope), name, by, reason, moment(since_ms))
 
 
-def _parse_release(key: str, told: str) -> Release:
+def _parse_release(key: str, record: str) -> Release:
     scope, _, name = key.partition(":")
-    by, reason, since_ms, *figures = orjson.loads(told)
+    by, reason, since_ms, *figures = orjson.loads(record)
     return Release(Scope(scope), name, by, reason, moment(since_ms), *figures)

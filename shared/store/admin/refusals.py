@@ -1,4 +1,4 @@
-"""The last refusals of a user: why nothing was recorded, for whoever asks later; no addresses."""
+"""Store a user's last refused requests and the reasons, without addresses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_KEPT = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewRefusal:
-    """Why nothing was recorded just now."""
+    """A refused request, to be stored."""
 
     word: str  # the name of the error
     channel: Channel | None
@@ -32,13 +32,13 @@ class NewRefusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """Why nothing was recorded, and when."""
+    """A refused request as stored."""
 
     word: str
     channel: Channel | None
     limit: str
     at: datetime  # the last time
-    until: datetime  # `at`, where no time mends it
+    until: datetime  # equals `at` where waiting does not help
     request_id: str
     caller_id: str
     times: int  # in a row
@@ -46,7 +46,7 @@ class Refusal:
 
 
 class RefusalStore:
-    """Remembers and tells."""
+    """Record and read refusals."""
 
     def __init__(self, client: Client, digests: Digests, settings: Settings) -> None:
         """`client` may be a fake one."""
@@ -54,9 +54,9 @@ class RefusalStore:
         self._keep_ms = int(settings.record_lifetime_seconds * 1000)
 
     def note(self, user_id: str, new: NewRefusal) -> None:
-        """Remember it; as long as a finished reset."""
+        """Record a refusal; it is kept as long as a finished reset."""
         self._scripts.run(
-            "refuse",
+            "reset/record_refusal",
             (keys.refusals(*self._digests.user_place(user_id)),),
             (
                 *(new.word, new.channel.value if new.channel else "", new.limit),
@@ -66,7 +66,7 @@ class RefusalStore:
         )
 
     def find_of_user(self, user_id: str) -> list[Refusal]:
-        """The last ones, newest first."""
+        """Return a user's last refusals, newest first."""
         with store_errors():
             found = self._client.lrange(keys.refusals(*self._digests.user_place(user_id)), 0, -1)
         return [_parse(item) for item in found]

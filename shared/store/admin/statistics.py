@@ -1,4 +1,4 @@
-"""What was counted by the scripts, over all shards: the truth behind /metrics and `status`."""
+"""Read the counters behind /metrics and `status`, over all shards."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ LAST = "last:"
 
 
 class CounterStore:
-    """Reads the counters; the scripts write them, in the same step as what they count."""
+    """Read the counters; the scripts write them, in the same step as what they count."""
 
     def __init__(self, client: Client) -> None:
         """`client` may be a fake one."""
         self._client = client
 
     def totals(self) -> Counter[str]:
-        """Every counter by its name in the scripts, summed over the shards.
+        """Return every counter by its name in the scripts, summed over the shards.
 
         `in:<queue>`, `out:<queue>` (recorded, final), `now:<status>`,
         `to:<channel>:<status>`, `completed`,
         `p:<provider>:<outcome>:n|ms|b<upper bound in ms>`, `cb:<provider>:<outcome>` (callbacks),
         `d:<channel>:<provider>:ms|b<upper bound in ms>` (from the record to the recipient),
-        `s:<channel>:<queue>:ms|b<upper bound in ms>` (from the record to a provider's yes),
+        `s:<channel>:<queue>:ms|b<upper bound in ms>` (from the record to a provider's acceptance),
         `w:<outcome>` (webhooks), `poison`,
         and, the newest of all shards, `last:<provider>`: when its last callback came, in ms.
         """
@@ -54,25 +54,25 @@ KINDS = ("in", "out", "p", "cb")  # counters that are sampled, by the first part
 
 @dataclass(frozen=True, slots=True)
 class Lately:
-    """What was counted within so many seconds, up to now."""
+    """The counts of the last so many seconds."""
 
     seconds: float
     counted: Mapping[str, int]
 
     def per_minute(self, name: str) -> float:
-        """How often in a minute."""
+        """Return the rate per minute."""
         return self.counted.get(name, 0) * 60 / self.seconds
 
 
 class SampleStore:
-    """Takes samples, and tells the difference to now."""
+    """Take samples, and compare them with now."""
 
     def __init__(self, client: Client, counters: CounterStore) -> None:
         """`client` may be a fake one."""
         self._client, self._counters = client, counters
 
     def take(self) -> bool:
-        """A sample, when none was taken lately; whoever comes first takes it."""
+        """Take a sample unless another process took one lately; return whether it did."""
         with store_errors():
             if not self._client.set(keys.SAMPLED, 1, nx=True, ex=PACE_SECONDS):
                 return False
@@ -86,9 +86,9 @@ class SampleStore:
         return True
 
     def lately(self, *spans_seconds: float) -> list[Lately | None]:
-        """What was counted in each of these spans; the youngest sample that is old enough serves.
+        """Return the counts of each span, since the youngest sample that is old enough.
 
-        Where none is, the oldest one does; None where there is none at all.
+        If none is old enough, use the oldest; return None if there is no sample.
         """
         with store_errors():
             samples = [orjson.loads(each) for each in self._client.lrange(keys.SAMPLES, 0, -1)]
@@ -122,7 +122,7 @@ def _since(
 
 @dataclass(frozen=True, slots=True)
 class ServerHealth:
-    """What INFO tells that somebody may have to act on."""
+    """What INFO says that an operator may have to act on."""
 
     memory_ratio: float  # of `maxmemory`, or of the machine's memory where there is no limit
     has_append_only_file: bool
@@ -131,27 +131,27 @@ class ServerHealth:
 
 
 class ServerStore:
-    """Asks the server about itself."""
+    """Read the server's health."""
 
     def __init__(self, client: Client) -> None:
         """`client` may be a fake one."""
         self._client = client
 
     def health(self) -> ServerHealth | None:
-        """None where the server does not let us ask.
+        """Return the health; None if INFO is not allowed.
 
         Raises:
             StoreUnavailableError: it does not answer.
         """
         with store_errors():
             try:
-                facts: dict[str, Any] = self._client.info()
+                info: dict[str, Any] = self._client.info()
             except redis.ResponseError:
                 return None
-        limit = facts.get("maxmemory") or facts.get("total_system_memory") or 0
+        limit = info.get("maxmemory") or info.get("total_system_memory") or 0
         return ServerHealth(
-            facts.get("used_memory", 0) / limit if limit else 0.0,
-            facts.get("aof_enabled") == 1,
-            facts.get("aof_last_write_status", "ok") == "ok",
-            facts.get("connected_slaves", 0),
+            info.get("used_memory", 0) / limit if limit else 0.0,
+            info.get("aof_enabled") == 1,
+            info.get("aof_last_write_status", "ok") == "ok",
+            info.get("connected_slaves", 0),
         )

@@ -1,4 +1,4 @@
-"""Batches: what was asked for, how far each is, who works on it; the lists stand beside."""
+"""Store batches: what was requested, the progress, the lease; the lists are stored apart."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from shared.store.scripts import Argument, Scripts
 
 
 class BatchState(StrEnum):
-    """Where a batch stands."""
+    """The state of a batch."""
 
     PLANNING = "planning"  # its users are looked up; nothing is sent
     PLANNED = "planned"  # counted, waiting for its start
@@ -31,7 +31,7 @@ class BatchState(StrEnum):
 
 
 class BatchAction(StrEnum):
-    """What people do to a batch."""
+    """What operators do to a batch."""
 
     START = "start"
     PAUSE = "pause"
@@ -41,16 +41,16 @@ class BatchAction(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewBatch:
-    """What is to be begun."""
+    """A batch to be created."""
 
     batch_id: str
-    mark: str  # equal for those who ask for the same
+    mark: str  # equal for equal requests
     state: BatchState  # PLANNING or RUNNING
     channel: Channel
     reason: str
     by: str
     caller_id: str
-    org_ids: frozenset[str] | None  # whose users may be written to; None: everybody's
+    org_ids: frozenset[str] | None  # whose users may be written to; None: all organisations
     list_id: str
     lists: int
     total: int
@@ -60,7 +60,7 @@ class NewBatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """A batch as it stands; counts of resets that ended stand apart."""
+    """A batch as stored; counts of resets that ended are stored apart."""
 
     batch_id: str
     state: BatchState
@@ -79,28 +79,28 @@ class Batch:
     started_at: datetime | None
     changed_at: datetime | None  # started, paused, resumed or cancelled last
     finished_at: datetime | None
-    next_list: int  # where the next user stands
+    next_list: int  # the position of the next user
     next_place: int
-    recorded: int  # resets that stand in Redis
+    recorded: int  # resets that were recorded
     skipped: Mapping[str, int]  # by reason
     plan: Mapping[str, int]  # what planning counted, by name; empty when it was not planned
 
     @property
     def is_fed(self) -> bool:
-        """True when every user of it was looked at."""
+        """True if every user has been processed."""
         return self.next_list >= self.lists
 
 
 @dataclass(frozen=True, slots=True)
 class BatchCursor:
-    """A user's place in the lists of a batch."""
+    """A position in the lists of a batch."""
 
     list_number: int
     place: int
 
 
 def batch_as_hash(new: NewBatch) -> dict[str, str | int | float]:
-    """The fields a batch begins with."""
+    """Return the fields of a new batch."""
     return {
         "st": new.state.value,
         "ch": new.channel.value,
@@ -114,7 +114,7 @@ def batch_as_hash(new: NewBatch) -> dict[str, str | int | float]:
 
 
 def batch_from_hash(batch_id: str, h: Mapping[str, str]) -> Batch:
-    """A batch as it was stored."""
+    """Return the batch of a stored hash."""
     return Batch(
         batch_id=batch_id,
         state=BatchState(h["st"]),
@@ -145,7 +145,7 @@ LEASE_SECONDS = 15.0
 
 
 class BatchStore:
-    """The batches' own records; every change of state stands in the audit trail."""
+    """Change and read batches; every change of state is in the audit trail."""
 
     def __init__(self, client: Client, settings: Settings) -> None:
         """`client` may be a fake one."""
@@ -153,29 +153,29 @@ class BatchStore:
         self._keep_seconds = settings.record_lifetime_seconds
 
     def lifetime_seconds(self, total: int, rate_per_second: float) -> float:
-        """How long a batch and its lists are kept: its own length, a week of pauses, a record."""
+        """Return how long a batch is kept: its duration, a week of pauses, a record's lifetime."""
         own = total / rate_per_second if rate_per_second else 0
         return own + self._keep_seconds + 7 * 86_400
 
     def begin(self, new: NewBatch, *, action: str) -> str:
-        """`begun`, `known` (the same stands there), or `other` (the id stands for another)."""
+        """Create a batch; return `begun`, `known` (it exists), or `other` (the id is taken)."""
         arguments: list[Argument] = [new.batch_id, new.mark, new.by, action, new.reason]
         arguments += [int(new.lifetime_seconds * 1000), MAX_KEPT]
-        told: str = self._scripts.run_durably(
-            "batch_begin", _gate_keys(new.batch_id), arguments + _flat(batch_as_hash(new))
+        answer: str = self._scripts.run_durably(
+            "batch/begin", _gate_keys(new.batch_id), arguments + _flat(batch_as_hash(new))
         )
-        if told == "known":
+        if answer == "known":
             self._scripts.confirm(keys.GATE)
-        return told
+        return answer
 
     def find(self, batch_id: str) -> Batch | None:
-        """The batch, or None when there is none by that id."""
+        """Return the batch, or None if the id is unknown."""
         with store_errors():
             h = self._client.hgetall(keys.batch(batch_id))
         return batch_from_hash(batch_id, h) if h else None
 
     def state(self, batch_id: str) -> tuple[BatchState, datetime | None] | None:
-        """The state and its last change; None when the batch is no longer kept."""
+        """Return the state and its last change; None if the batch has expired."""
         with store_errors():
             state, changed = self._client.hmget(keys.batch(batch_id), "st", "ca")
         return (BatchState(state), moment(changed) if changed else None) if state else None
@@ -189,29 +189,29 @@ class BatchStore:
         reason: str,
         rate_per_second: float | None = None,
     ) -> tuple[str, str]:
-        """(`changed`, `same`, `refused` or `absent`, the state before).
+        """Change a batch; return `changed`, `same`, `refused` or `absent`, and the state before.
 
-        `rate_per_second` is taken at the start alone; None leaves the plan's.
+        `rate_per_second` counts only when the batch starts; None keeps the planned rate.
         """
         rate = batch.rate_per_second if rate_per_second is None else rate_per_second
         lifetime_ms = int(self.lifetime_seconds(batch.total, rate) * 1000)
         arguments: list[Argument] = [batch.batch_id, verb.value, by, reason, lifetime_ms, MAX_KEPT]
         answer: Sequence[str] = self._scripts.run_durably(
-            "batch_change", _gate_keys(batch.batch_id), [*arguments, "rt", rate]
+            "batch/change", _gate_keys(batch.batch_id), [*arguments, "rt", rate]
         )
         return answer[0], answer[1]
 
     def to_feed(self) -> list[str]:
-        """The batches that have work and that nobody is at; forgets those that ended."""
+        """Return the batches that have work and no lease; drop ended ones from the active set."""
         with store_errors():
             batch_ids = sorted(self._client.smembers(keys.ACTIVE_BATCHES))
             pipeline = self._client.pipeline(transaction=False)
             for batch_id in batch_ids:
                 pipeline.hmget(keys.batch(batch_id), "st", "lu")
             pipeline.time()
-            *facts, (seconds, microseconds) = pipeline.execute()
+            *states, (seconds, microseconds) = pipeline.execute()
             now_ms = seconds * 1000 + microseconds // 1000
-            found = dict(zip(batch_ids, facts, strict=True))
+            found = dict(zip(batch_ids, states, strict=True))
             ended = [b for b, (state, _) in found.items() if state in (None, BatchState.CANCELLED)]
             if ended:
                 self._client.srem(keys.ACTIVE_BATCHES, *ended)
@@ -219,20 +219,20 @@ class BatchStore:
         return [b for b, (st, lease) in found.items() if st in works and int(lease) <= now_ms]
 
     def active(self) -> list[Batch]:
-        """The batches that have not ended, paused ones too."""
+        """Return the batches that have not ended, including paused ones."""
         with store_errors():
             batch_ids = sorted(self._client.smembers(keys.ACTIVE_BATCHES))
         return [found for batch_id in batch_ids if (found := self.find(batch_id))]
 
     def take(self, batch_id: str) -> int:
-        """The fence of a lease on a batch; 0: somebody has it, or there is nothing to do."""
+        """Lease a batch; return the fence, or 0 if another worker has it or there is no work."""
         lease_ms = int(LEASE_SECONDS * 1000)
-        return int(self._scripts.run("batch_take", (keys.batch(batch_id),), (lease_ms,)))
+        return int(self._scripts.run("batch/lease", (keys.batch(batch_id),), (lease_ms,)))
 
     def grant(self, batch_id: str, fence: int, wanted: int) -> int:
-        """How many users may be taken at the batch's pace; -1: the lease or the batch is over."""
+        """Return how many users the batch's rate allows now; -1: the lease or the batch is over."""
         arguments = (fence, wanted, int(LEASE_SECONDS * 1000))
-        return int(self._scripts.run("batch_grant", (keys.batch(batch_id),), arguments))
+        return int(self._scripts.run("batch/take_tokens", (keys.batch(batch_id),), arguments))
 
     def advance(
         self,
@@ -244,23 +244,23 @@ class BatchStore:
         refund: int = 0,
         is_end: bool = False,
     ) -> bool:
-        """Move on to the next user and count, in one step; False when the lease was lost.
+        """Move the cursor and count, in one step; return False if the lease was lost.
 
-        `refund`: users taken at the batch's pace to whom nothing is sent.
+        `refund`: users that `grant` allowed and that are not written to.
         """
         arguments: list[Argument] = [batch_id, fence, next_place.list_number, next_place.place]
         arguments += [refund, int(is_end), *_flat(counts)]
         names = (keys.batch(batch_id), keys.ACTIVE_BATCHES)
-        return bool(self._scripts.run("batch_advance", names, arguments))
+        return bool(self._scripts.run("batch/advance", names, arguments))
 
     def let_go(self, batch_id: str, fence: int, *, is_finished: bool = False) -> bool:
-        """End a lease; True when this made the batch finished."""
+        """End a lease; return True if this finished the batch."""
         names = (keys.batch(batch_id), keys.ACTIVE_BATCHES)
-        answer = self._scripts.run("batch_end", names, (batch_id, fence, int(is_finished)))
+        answer = self._scripts.run("batch/end_lease", names, (batch_id, fence, int(is_finished)))
         return bool(answer)
 
     def ends(self, batch_id: str) -> Counter[tuple[Status, str]]:
-        """How many resets of a batch ended how and why, over all shards."""
+        """Return how many resets of a batch ended with each status and reason, over all shards."""
         with store_errors():
             pipeline = self._client.pipeline(transaction=False)
             for tag in keys.TAGS:
@@ -278,5 +278,5 @@ def _gate_keys(batch_id: str) -> tuple[str, ...]:
     return keys.batch(batch_id), keys.ACTIVE_BATCHES, keys.AUDIT
 
 
-def _flat(facts: Mapping[str, Argument]) -> list[Argument]:
-    return [part for pair in facts.items() for part in pair]
+def _flat(fields: Mapping[str, Argument]) -> list[Argument]:
+    return [part for pair in fields.items() for part in pair]

@@ -1,4 +1,4 @@
-"""Whom a batch is for: its users in lists of five hundred, and those it left out."""
+"""Store the users of a batch in lists of five hundred, and those it skipped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from shared.store.connection import Client, store_errors
 from shared.store.digests import Digests
 from shared.store.scripts import Scripts
 
-USERS_PER_LIST = 500  # fewer than hash-max-listpack-entries: what is noted of them stays compact
+USERS_PER_LIST = (
+    500  # fewer than hash-max-listpack-entries, so that the hash of skips stays compact
+)
 LISTS_PER_TRIP = 20
 NUMBER_SIGNS = 15  # hex digits of a user's number: it fits the integers that Redis packs
 SEEN_KEYS = 4096  # a million users make 244 a key
@@ -30,7 +32,7 @@ class ListEntry:
 
 @dataclass(frozen=True, slots=True)
 class WrittenLists:
-    """Lists that stand in Redis and belong to no batch yet."""
+    """Lists that were written and belong to no batch yet."""
 
     list_id: str
     lists: int
@@ -38,16 +40,16 @@ class WrittenLists:
 
 
 class BatchLists:
-    """Writes, reads and drops lists; a few thousand users are in memory at a time."""
+    """Write, read and delete lists; hold a few thousand users in memory at a time."""
 
     def __init__(self, client: Client, digests: Digests) -> None:
         """`client` may be a fake one."""
         self._client, self._digests, self._scripts = client, digests, Scripts(client)
 
     def write(self, entries: Iterable[ListEntry]) -> WrittenLists:
-        """Put users into new lists, for an hour; `keep` keeps them longer.
+        """Write users to new lists that last an hour; `keep` keeps them longer.
 
-        Whatever `entries` raises is passed on, and nothing is left behind then.
+        Delete the lists and re-raise if `entries` raises.
         """
         list_id, lists, total = secrets.token_hex(8), 0, 0
         try:
@@ -66,14 +68,14 @@ class BatchLists:
         return WrittenLists(list_id, lists, total)
 
     def drop(self, list_id: str, lists: int) -> None:
-        """Forget lists."""
+        """Delete lists."""
         names = (keys.batch_list(list_id, number) for number in range(lists))
         for trip in _in_groups(names, 500):
             with store_errors():
                 self._client.unlink(*trip)
 
     def keep(self, list_id: str, lists: int, seconds: float) -> None:
-        """Keep lists so long from now."""
+        """Keep lists for so many seconds from now."""
         names = (keys.batch_list(list_id, number) for number in range(lists))
         for trip in _in_groups(names, 500):
             with store_errors():
@@ -83,13 +85,13 @@ class BatchLists:
                 pipeline.execute()
 
     def read(self, list_id: str, number: int) -> list[ListEntry]:
-        """The users of one list; none when it is no longer kept."""
+        """Return the users of one list; an empty list if it has expired."""
         with store_errors():
             text: str | None = self._client.get(keys.batch_list(list_id, number))
         return [_read(line) for line in text.split("\n")] if text else []
 
     def note_skips(self, batch_id: str, number: int, skips: dict[int, str], seconds: float) -> None:
-        """Note why users of a list got nothing, by place; saying it twice changes nothing."""
+        """Store why users of a list were skipped, by index; safe to repeat."""
         if skips:
             key = keys.batch_skips(batch_id, number)
             with store_errors():
@@ -99,24 +101,24 @@ class BatchLists:
                 pipeline.execute()
 
     def skips(self, batch_id: str, number: int) -> dict[int, str]:
-        """Why users of a list got nothing, by place."""
+        """Return why users of a list were skipped, by index."""
         with store_errors():
             found = self._client.hgetall(keys.batch_skips(batch_id, number))
-        return {int(place): why for place, why in found.items()}
+        return {int(index): why for index, why in found.items()}
 
     def repeated(
         self, batch_id: str, number: int, users: Sequence[tuple[int, str]], seconds: float
     ) -> set[int]:
-        """The places of those users (place, id) whom the lists name before; remembers the rest."""
+        """Return the indexes of users (index, id) seen before; remember the others."""
         calls, mine = [], []
-        for place, user_id in users:
+        for index, user_id in users:
             key, field = self._seen_at(batch_id, user_id)
-            mine.append(number * USERS_PER_LIST + place)
+            mine.append(number * USERS_PER_LIST + index)
             calls.append(((key,), (field, mine[-1], int(seconds * 1000))))
-        firsts = self._scripts.run_many("batch_seen", calls)
+        firsts = self._scripts.run_many("batch/mark_seen", calls)
         return {
-            place
-            for (place, _), own, first in zip(users, mine, firsts, strict=True)
+            index
+            for (index, _), own, first in zip(users, mine, firsts, strict=True)
             if int(first) != own
         }
 

@@ -1,5 +1,5 @@
--- The caller of a token, or nothing when it is unknown, revoked or expired; notes the use.
--- KEYS: token. ARGV: the least pause between two notes of use, in ms.
+-- Return the caller of a token, or {} when it is unknown, revoked or expired; note the use.
+-- KEYS token   ARGV the shortest time between two notes of use, in ms
 local facts = redis.call('HMGET', KEYS[1], 'id', 'org', 'user', 'instance', 'orgs', 'expires', 'revoked', 'used')
 if not facts[1] or facts[7] then return {} end
 local time = redis.call('TIME')

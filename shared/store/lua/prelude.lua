@@ -1,4 +1,4 @@
--- Said before every script: the clock, and the one way a reset changes its status.
+-- Prepended to every script: the clock, and the one way a reset changes its status.
 local FINAL = {accepted = true, delivered = true, undelivered = true, failed = true,
                suppressed = true, expired = true, cancelled = true}
 
@@ -9,7 +9,7 @@ end
 
 local function int(n) return string.format('%.0f', n) end
 
--- The counters of a shard. Where many calls go together, each sum is written once, after the last.
+-- Add to a shard's counters. Where one script makes many calls, each sum is written once, at the end.
 local sums
 local function add(m, field, n)
   if not sums then return redis.call('HINCRBY', m, field, int(n)) end
@@ -30,8 +30,8 @@ local function count(m, from, to, channel)
   add(m, 'to:' .. channel .. ':' .. to, 1)
 end
 
--- A time in a histogram; its upper bounds begin at bounds[first]. The caller hands its ARGV over:
--- where many calls go together, each has its own.
+-- Add a time to a histogram; its upper bounds begin at bounds[first]. The caller passes its ARGV:
+-- where one script makes many calls, each has its own.
 local function took(m, name, ms, bounds, first)
   ms = math.max(0, ms)
   local bucket = 'inf'
@@ -42,13 +42,13 @@ local function took(m, name, ms, bounds, first)
   add(m, name .. 'ms', ms)
 end
 
--- Keep a key at least so long from now; what stands there may have to last longer.
+-- Keep a key at least so long from now; never shorten its lifetime.
 local function keep_for(key, ms)
   redis.call('PEXPIRE', key, int(math.max(ms, redis.call('PTTL', key))))
 end
 
--- A batch counts how its resets ended; what a provider reports later moves one to another end.
--- Called before the record's own reason changes.
+-- Count how a reset of a batch ended; a later report moves it to another count.
+-- Call it before the record's own reason changes.
 local function count_batch(r, from, to, reason, keep_ms)
   local h = redis.call('HMGET', r, 'b', 'rs')
   if not h[1] then return end
@@ -58,9 +58,9 @@ local function count_batch(r, from, to, reason, keep_ms)
   keep_for(ends, keep_ms + 604800000)
 end
 
--- What subscribers of the organisation are told, noted in the same step; one look where there are
--- none. A subscription that is too far behind loses the newest: resets need the memory more.
-local MOST_WEBHOOKS, WEBHOOK_MS = 20000, 1209600000
+-- Create the webhooks of an event, in the same step. A subscription with too large a backlog loses
+-- the newest: resets need the memory more.
+local MAX_WEBHOOKS, WEBHOOK_MS = 20000, 1209600000
 local function tell(r, id, word, now)
   local tag = string.sub(r, 1, 7)
   if redis.call('EXISTS', tag .. ':subscribed') == 0 then return end
@@ -68,15 +68,15 @@ local function tell(r, id, word, now)
   if not h[1] or h[1] == 'notice' or (h[1] == 'returned' and word ~= 'completed') then return end
   local subscriptions = redis.call('HGET', tag .. ':subscribed', h[2])
   if not subscriptions then return end
-  local told = cjson.encode({int(now), h[3], h[2], h[4], h[5], h[6] or ''})
+  local payload = cjson.encode({int(now), h[3], h[2], h[4], h[5], h[6] or ''})
   for sub, words in string.gmatch(subscriptions, '([^= ]+)=([^ ]*)') do
     local webhook, due = tag .. ':wh:' .. sub .. ':' .. id .. ':' .. word, tag .. ':whd:' .. sub
     if string.find(',' .. words .. ',', ',' .. word .. ',', 1, true)
         and redis.call('EXISTS', webhook) == 0 then
-      if redis.call('ZCARD', due) >= MOST_WEBHOOKS then
+      if redis.call('ZCARD', due) >= MAX_WEBHOOKS then
         redis.call('HINCRBY', tag .. ':m', 'w:dropped', 1)
       else
-        redis.call('HSET', webhook, 'd', told, 'n', 0, 'f', 0)
+        redis.call('HSET', webhook, 'd', payload, 'n', 0, 'f', 0)
         redis.call('PEXPIRE', webhook, WEBHOOK_MS)
         redis.call('ZADD', due, int(now), id .. ':' .. word)
         redis.call('PEXPIRE', due, WEBHOOK_MS)
@@ -85,7 +85,7 @@ local function tell(r, id, word, now)
   end
 end
 
--- The end of a reset for the workers: out of the due set, and from now on its record may expire.
+-- End a reset: remove it from the due set, and let its record expire.
 local function settle(r, due, m, id, from, to, channel, reason, now, keep_ms)
   count_batch(r, from, to, reason, keep_ms)
   redis.call('HSET', r, 'st', to, 'rs', reason, 'dn', int(now))
@@ -100,34 +100,34 @@ local function settle(r, due, m, id, from, to, channel, reason, now, keep_ms)
   tell(r, id, to, now)
 end
 
--- A line in the reset's timeline; `kind` is a DeliveryEvent's type.
-local MOST_EVENTS = 50
+-- Add an event to the reset's timeline; `kind` is a DeliveryEvent's type.
+local MAX_EVENTS = 50
 local function add_event(r, at, kind, provider, detail)
   local number = redis.call('HINCRBY', r, 'en', 1)
-  if number > MOST_EVENTS then return redis.call('HSET', r, 'en', MOST_EVENTS) end
+  if number > MAX_EVENTS then return redis.call('HSET', r, 'en', MAX_EVENTS) end
   redis.call('HSET', r, 'e' .. number, cjson.encode({int(at), kind, provider or '', detail or ''}))
 end
 
--- It came to nothing: the user may ask again at once, and a code that surely nobody got is none.
+-- Undo a reset that was not sent: end the cool-down, and the code unless it may have been received.
 local function give_back(u, live, id, doubts)
   if redis.call('HGET', u, 'cdid') == id then redis.call('HDEL', u, 'cd', 'cdid') end
   if doubts == 0 then redis.call('ZREM', live, id) end
 end
 
--- The index of resets by time: a list for every ten minutes, which lasts as long as its records.
+-- Index resets by time: a list for every ten minutes, which lasts as long as its records.
 local function note_made(tag, id, now, life, keep_ms)
   local made = tag .. ':made:' .. int(math.floor(now / 600000))
   redis.call('RPUSH', made, id)
   keep_for(made, math.max(life, 86400000) + keep_ms + 600000)
 end
 
--- Look again at `at` (ms), the deadline at the latest.
+-- Set the next due time (ms); the deadline at the latest.
 local function look_again(r, due, id, at)
   redis.call('HSET', r, 'n', int(at))
   redis.call('ZADD', due, int(at), id)
 end
 
--- id, key_id, deadline_ms, end, language, channel, is_live of a user's last codes, newest first.
+-- Return id, key_id, deadline_ms, end, language, channel, is_live of a user's last codes, newest first.
 local function known_codes(live, recent, tag, now)
   redis.call('ZREMRANGEBYSCORE', live, '-inf', int(now))
   local answer = {}
@@ -143,7 +143,7 @@ local function known_codes(live, recent, tag, now)
   return answer
 end
 
--- Why a batch leaves a user alone: completed since (ms), or a newer reset that is alive; or ''.
+-- Return why a batch skips a user: completed since (ms), or a newer live reset; or ''.
 local function in_the_way(recent, tag, id, channel, since, now)
   local answer = ''
   for _, other in ipairs(redis.call('ZREVRANGE', recent, 0, -1)) do

@@ -1,5 +1,5 @@
 -- allow-oom: one key a shard.
--- TOUCH: a write for its own sake: once it is confirmed, all that was written before it is.
+-- Write for the sake of writing: once this is confirmed, all earlier writes are.
 -- KEYS confirmed
 redis.call('SET', KEYS[1], 1)
 return 1

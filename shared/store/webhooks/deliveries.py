@@ -1,6 +1,6 @@
-"""What subscriptions have to be told: noted by the scripts that change a reset, claimed, finished.
+"""Store webhooks to be delivered: created by the scripts that change a reset, claimed, finished.
 
-A webhook stands in the shard of its reset, as `<reset id>:<word>`, once for each subscription.
+A webhook is in the shard of its reset, as `<reset id>:<word>`, once for each subscription.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ FORGOTTEN_AT_ONCE = 1000
 
 
 class WebhookOutcome(StrEnum):
-    """What came of one try."""
+    """The outcome of one try."""
 
     TOLD = "told"  # the subscriber said 2xx
     AGAIN = "again"  # another try is due
-    DEAD = "dead"  # told in vain; kept until replayed
+    DEAD = "dead"  # all tries failed; kept until replayed
 
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """One thing about one reset, for one subscription."""
+    """One event of one reset, for one subscription."""
 
     subscription_id: str
     reset_id: ResetId
@@ -45,7 +45,7 @@ class Webhook:
     reason: str | None
     tries: int = 1  # this one included
     fence: int = 0
-    answer: str | None = None  # what the last try came to
+    answer: str | None = None  # the outcome of the last try
 
     @property
     def webhook_id(self) -> str:
@@ -54,18 +54,18 @@ class Webhook:
 
     @property
     def event(self) -> str:
-        """What happened, as subscribers know it."""
+        """The name of the event, as subscribers know it."""
         return f"reset.{self.word}"
 
     @property
     def member(self) -> str:
-        """Its name in its shard."""
+        """Its name in the shard."""
         return f"{self.reset_id}:{self.word}"
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How far a subscription has been told."""
+    """The backlog of a subscription."""
 
     due: int
     waiting: int
@@ -74,21 +74,21 @@ class Standing:
 
 
 class WebhookStore:
-    """Claims and finishes tries, and looks after what was told in vain."""
+    """Claim and finish tries, and replay dead webhooks."""
 
     def __init__(self, client: Client) -> None:
         """`client` may be a fake one."""
         self._client, self._scripts = client, Scripts(client)
 
     def look(self, subscription_ids: Sequence[str]) -> dict[str, Standing]:
-        """How each of these stands, over all shards."""
+        """Return the backlog of each subscription, over all shards."""
         if not subscription_ids:
             return {}
         calls = [
-            ([name for each in subscription_ids for name in _places(tag, each)], ())
+            ([name for each in subscription_ids for name in _names(tag, each)], ())
             for tag in keys.TAGS
         ]
-        shards = self._scripts.run_many("webhook_look", calls)
+        shards = self._scripts.run_many("webhook/count", calls)
         with store_errors():
             seconds, microseconds = self._client.time()
         now_ms = seconds * 1000 + microseconds / 1000
@@ -98,70 +98,70 @@ class WebhookStore:
         }
 
     def claim(self, subscription_id: str, tag: str) -> Webhook | None:
-        """The right to tell what has been due longest in a shard; None when nothing is."""
+        """Claim the webhook that has been due longest in a shard; None if none is due."""
         answer = self._scripts.run(
-            "webhook_claim",
+            "webhook/claim",
             (keys.webhooks_due(tag, subscription_id),),
             (keys.webhook(tag, subscription_id, ""), int(LEASE_SECONDS * 1000)),
         )
         if not answer:
             return None
-        member, fence, tries, told, _ = answer
-        return _parse(subscription_id, member, told, tries=int(tries), fence=int(fence))
+        member, fence, tries, payload, _ = answer
+        return _parse(subscription_id, member, payload, tries=int(tries), fence=int(fence))
 
     def finish(
         self, webhook: Webhook, what: WebhookOutcome, *, delay_seconds: float = 0, answer: str = ""
     ) -> bool:
-        """Note what came of a try; False when somebody else has the webhook by now."""
+        """Store the outcome of a try; return False if another worker has the webhook by now."""
         tag = keys.tag_of(webhook.reset_id)
-        due, dead = _places(tag, webhook.subscription_id)
+        due, dead = _names(tag, webhook.subscription_id)
         record = keys.webhook(tag, webhook.subscription_id, webhook.member)
         done = self._scripts.run(
-            "webhook_finish",
+            "webhook/finish",
             (record, due, dead, keys.counters(tag)),
             (webhook.member, webhook.fence, what.value, int(delay_seconds * 1000), answer),
         )
         return bool(done)
 
     def dead(self, subscription_id: str, *, most: int = 100) -> list[Webhook]:
-        """What was told in vain, the newest first."""
+        """Return dead webhooks, newest first."""
         found: list[tuple[float, Webhook]] = []
         with store_errors():
             for tag in keys.TAGS:
-                place = keys.webhooks_dead(tag, subscription_id)
-                for member, score in self._client.zrevrange(place, 0, most - 1, withscores=True):
+                dead = keys.webhooks_dead(tag, subscription_id)
+                for member, score in self._client.zrevrange(dead, 0, most - 1, withscores=True):
                     record = keys.webhook(tag, subscription_id, member)
-                    told, tries, answer = self._client.hmget(record, "d", "n", "e")
-                    if told:  # else its time was over
-                        facts = {"tries": int(tries), "answer": answer}
-                        found.append((score, _parse(subscription_id, member, told, **facts)))
+                    payload, tries, answer = self._client.hmget(record, "d", "n", "e")
+                    if payload:  # else it has expired
+                        outcome = {"tries": int(tries), "answer": answer}
+                        found.append((score, _parse(subscription_id, member, payload, **outcome)))
         found.sort(key=lambda pair: (-pair[0], pair[1].member))
         return [webhook for _, webhook in found[:most]]
 
     def replay(self, subscription_id: str) -> int:
-        """Everything told in vain is due again, with all its tries; how many."""
+        """Make all dead webhooks due again, with all their tries; return how many."""
         return sum(self._replay_shard(subscription_id, tag) for tag in keys.TAGS)
 
     def forget(self, subscription_id: str) -> int:
-        """Drop what a subscription that is gone was to be told; how many."""
+        """Delete the webhooks of a removed subscription; return how many."""
         return sum(self._forget_shard(subscription_id, tag) for tag in keys.TAGS)
 
     def _replay_shard(self, subscription_id: str, tag: str) -> int:
-        due, dead = _places(tag, subscription_id)
+        due, dead = _names(tag, subscription_id)
         prefix, number = keys.webhook(tag, subscription_id, ""), 0
-        while some := self._scripts.run("webhook_replay", (dead, due), (prefix, FORGOTTEN_AT_ONCE)):
+        while some := self._scripts.run("webhook/replay", (dead, due), (prefix, FORGOTTEN_AT_ONCE)):
             number += int(some)
         return number
 
     def _forget_shard(self, subscription_id: str, tag: str) -> int:
-        places = _places(tag, subscription_id)
+        names = _names(tag, subscription_id)
         prefix, number = keys.webhook(tag, subscription_id, ""), 0
-        while some := self._scripts.run("webhook_forget", places, (prefix, FORGOTTEN_AT_ONCE)):
+        while some := self._scripts.run("webhook/forget", names, (prefix, FORGOTTEN_AT_ONCE)):
             number += int(some)
         return number
 
 
-def _places(tag: str, subscription_id: str) -> tuple[str, str]:
+def _names(tag: str, subscription_id: str) -> tuple[str, str]:
     return keys.webhooks_due(tag, subscription_id), keys.webhooks_dead(tag, subscription_id)
 
 
@@ -174,14 +174,14 @@ def _standing(shards: list[list[int | str]], now_ms: float) -> Standing:
 def _parse(
     subscription_id: str,
     member: str,
-    told: str,
+    payload: str,
     *,
     tries: int,
     fence: int = 0,
     answer: str | None = None,
 ) -> Webhook:
     reset_id, _, word = member.partition(":")
-    at, user_id, org_id, channel, status, reason = orjson.loads(told)
+    at, user_id, org_id, channel, status, reason = orjson.loads(payload)
     return Webhook(
         subscription_id,
         reset_id,

@@ -1,7 +1,0 @@
--- TAKE: one worker at a time feeds a batch.   KEYS batch   ARGV lease_ms
--- the fence, or 0: somebody has it, or nothing is to be done
-local h = redis.call('HMGET', KEYS[1], 'st', 'lu')
-local now = math.floor(now_us() / 1000)
-if (h[1] ~= 'planning' and h[1] ~= 'running') or tonumber(h[2]) > now then return 0 end
-redis.call('HSET', KEYS[1], 'lu', int(now + tonumber(ARGV[1])))
-return redis.call('HINCRBY', KEYS[1], 'fe', 1)

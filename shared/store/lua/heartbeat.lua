@@ -1,0 +1,6 @@
+-- allow-oom: workers report on a full server too; a line per worker.
+-- Note that a worker is alive. KEYS workers   ARGV name keep_ms
+local now = math.floor(now_us() / 1000)
+redis.call('ZADD', KEYS[1], int(now), ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', int(now - tonumber(ARGV[2])))
+return 1

@@ -1,6 +1,0 @@
--- allow-oom: a worker on a full server is there; a line per worker.
--- SEEN: a worker says that it is there. KEYS workers   ARGV name keep_ms
-local now = math.floor(now_us() / 1000)
-redis.call('ZADD', KEYS[1], int(now), ARGV[1])
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', int(now - tonumber(ARGV[2])))
-return 1

@@ -1,0 +1,160 @@
+"""What the client of the store guarantees, judged on a real server."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from contextlib import contextmanager
+
+import pytest
+import redis
+
+from shared.errors import StoreUnavailableError
+from shared.store.connection import connect, store_errors
+
+pytestmark = pytest.mark.real_server
+
+TIMEOUT_SECONDS = 0.3
+AT_ONCE_SECONDS = 0.1
+SLOW_INCREMENT = """
+local number = redis.call('INCR', KEYS[1])
+local started = os.clock()
+while os.clock() - started < 0.6 do end
+return number
+"""
+
+
+class Server:
+    """A server of the test's own, with a client of ours and one to look at it with."""
+
+    def __init__(self, start, socket):
+        self._start = start
+        self.process = start()
+        self.url = f"unix://{socket}"
+        self.client = connect(self.url, timeout_seconds=TIMEOUT_SECONDS)
+        self.admin = redis.Redis(unix_socket_path=str(socket), decode_responses=True)
+
+    def close_connections(self):
+        """As `timeout 1` on the server, or a proxy between, does with idle ones."""
+        self.admin.client_kill_filter(_type="normal", skipme=True)
+
+    def restart(self):
+        self.process.kill()
+        self.process.wait(10)
+        self.process = self._start()
+
+    @contextmanager
+    def frozen(self):
+        os.kill(self.process.pid, signal.SIGSTOP)
+        yield
+        os.kill(self.process.pid, signal.SIGCONT)
+
+
+@pytest.fixture
+def server(own_server, tmp_path):
+    made = Server(own_server, tmp_path / "own.sock")
+    yield made
+    made.client.close()
+    made.admin.close()
+
+
+def wait_until(is_true):
+    give_up_at = time.monotonic() + 10
+    while not is_true():
+        assert time.monotonic() < give_up_at, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def seconds_until_refused(client):
+    began = time.monotonic()
+    with pytest.raises(StoreUnavailableError), store_errors():
+        client.get("a")
+    return time.monotonic() - began
+
+
+def ways_to_run(command):
+    """A command alone, in a pipeline, and in a transaction."""
+
+    def pipelined(client, *, transaction):
+        pipeline = client.pipeline(transaction=transaction)
+        pipeline.execute_command(*command)
+        return pipeline.execute()[0]
+
+    return [
+        pytest.param(lambda client: client.execute_command(*command), id="alone"),
+        pytest.param(lambda client: pipelined(client, transaction=False), id="pipeline"),
+        pytest.param(lambda client: pipelined(client, transaction=True), id="transaction"),
+    ]
+
+
+@pytest.mark.parametrize("run", ways_to_run(("EVAL", SLOW_INCREMENT, 1, "n")))
+def test_a_command_whose_reply_is_late_is_sent_once(server, run):
+    with pytest.raises(redis.TimeoutError):
+        run(server.client)
+    time.sleep(2 * TIMEOUT_SECONDS)  # a second one would run now
+
+    assert server.admin.get("n") == "1"
+
+
+@pytest.mark.parametrize("run", ways_to_run(("BLPOP", "list", 5))[:2])
+def test_a_command_whose_connection_is_lost_is_sent_once(server, run):
+    with connect(server.url) as client:
+        errors = []
+
+        def wait_for_an_element():
+            try:
+                run(client)
+            except redis.ConnectionError as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=wait_for_an_element)
+        thread.start()
+        wait_until(lambda: server.admin.info("clients")["blocked_clients"] == 1)
+        server.close_connections()
+        thread.join(5)
+
+    assert len(errors) == 1
+    assert server.admin.info("clients")["blocked_clients"] == 0
+
+
+@pytest.mark.parametrize("run", ways_to_run(("INCR", "n")))
+def test_a_connection_closed_while_idle_is_replaced(server, run):
+    assert run(server.client) == 1
+    server.close_connections()
+
+    assert run(server.client) == 2
+
+
+@pytest.mark.parametrize("run", ways_to_run(("GET", "a")))
+def test_a_server_that_is_away_is_an_error_and_one_that_is_back_answers(server, run):
+    server.client.set("a", "1")
+    server.process.kill()
+    server.process.wait(10)
+    with pytest.raises(redis.ConnectionError):
+        run(server.client)
+
+    server.restart()
+
+    assert run(server.client) is None
+
+
+def test_a_frozen_server_costs_a_caller_the_timeout(server):
+    with server.frozen():
+        took = seconds_until_refused(server.client)
+
+    assert TIMEOUT_SECONDS <= took < 3 * TIMEOUT_SECONDS
+
+
+def test_while_one_caller_probes_a_frozen_server_the_others_are_refused_at_once(server):
+    with server.frozen():
+        seconds_until_refused(server.client)
+        prober = threading.Thread(target=seconds_until_refused, args=(server.client,))
+        prober.start()
+        time.sleep(TIMEOUT_SECONDS / 3)
+        took = max(seconds_until_refused(server.client) for _ in range(10))
+        prober.join()
+
+    assert took < AT_ONCE_SECONDS
+    assert server.client.get("a") is None
