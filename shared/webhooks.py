@@ -26,6 +26,7 @@ from shared.errors import ProviderError
 from shared.providers.http import Transport
 from shared.store.webhooks.deliveries import Webhook
 from shared.store.webhooks.subscriptions import SECRET_PREFIX
+from shared.validation import format_timestamp
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -151,7 +152,7 @@ def sign(secret: str, webhook_id: str, at: int, body: bytes) -> str:
 
 def body_of(webhook: Webhook) -> bytes:
     """What a subscriber reads: ids, words and a moment; no address, no code."""
-    at = _format(webhook.at)
+    at = format_timestamp(webhook.at, precision="milliseconds")
     return orjson.dumps(
         {
             "type": webhook.event,
@@ -172,7 +173,8 @@ def body_of(webhook: Webhook) -> bytes:
 def body_of_test(subscription_id: str, org_id: str, at: datetime) -> bytes:
     """What `keyturn webhook test` sends."""
     data = {"subscriptionId": subscription_id, "orgId": org_id}
-    return orjson.dumps({"type": "webhook.test", "timestamp": _format(at), "data": data})
+    timestamp = format_timestamp(at, precision="milliseconds")
+    return orjson.dumps({"type": "webhook.test", "timestamp": timestamp, "data": data})
 
 
 def read_url(text: str, *, allow_private: bool) -> str:
@@ -206,10 +208,6 @@ def read_url(text: str, *, allow_private: bool) -> str:
 
 def _is_number(host: str) -> bool:
     return ":" in host or host.replace(".", "").isdigit()
-
-
-def _format(moment: datetime) -> str:
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _retry_after(headers: Message) -> float:

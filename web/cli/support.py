@@ -22,9 +22,9 @@ from shared.errors import (
     SettingsError,
     StoreUnavailableError,
 )
-from shared.log import set_up_logging
 from shared.queue import HintPublisher, make_celery
 from shared.settings import load_settings
+from shared.validation import format_timestamp
 from shared.wiring import build_services, check_server, connect_store
 from web.services import WebServices, build_web_services
 
@@ -95,9 +95,9 @@ def _as_words(value: Any) -> str:
             return str(value)
 
 
-def _as_json(value: Any) -> str:
+def _as_json(value: Any) -> str | None:
     if isinstance(value, datetime):
-        return value.isoformat().replace("+00:00", "Z")
+        return format_timestamp(value)
     raise TypeError(f"{type(value).__name__} has no JSON form here")
 
 
@@ -142,7 +142,6 @@ def _root_cause(error: BaseException) -> str:
 def open_services() -> Iterator[WebServices]:
     """The services; on leaving, its hints are published."""
     settings = load_settings(os.environ)
-    set_up_logging("warning", service="keyturn", stream=sys.stderr)
     check_server(settings)
     hints = HintPublisher(make_celery(settings))
     services = build_services(settings, client=connect_store(settings), hints=hints)
