@@ -1,4 +1,4 @@
-"""How what is known of people is read; each function raises ValueError with what to write.
+"""How ids, addresses, languages and moments are read; each function raises ValueError with the fix.
 
 No error repeats what was given: it may be an address.
 """
@@ -6,6 +6,7 @@ No error repeats what was given: it may be an address.
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 import email_validator
 import phonenumbers
@@ -25,6 +26,11 @@ _LANGUAGE = re.compile(
     r"(?P<language>[a-z]{2,3})(-(?P<script>[a-z]{4}))?(-(?P<region>[a-z]{2}|[0-9]{3}))?"
     r"(?P<variants>(-([a-z0-9]{5,8}|[0-9][a-z0-9]{3}))*)",
     re.IGNORECASE,
+)
+# RFC 3339, 5.6: the grammar of `date-time`, and the blank that people write for its T
+_TIMESTAMP = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}:[0-9]{2}:)([0-9]{2})(\.[0-9]+)?"
+    r"([Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
 )
 
 
@@ -83,6 +89,31 @@ def comparable(address: str) -> str:
         return email(text).casefold() if "@" in text else phone(text)
     except ValueError:
         return text.casefold()
+
+
+def parse_timestamp(text: str) -> datetime:
+    """Return the moment of an RFC 3339 timestamp, in UTC; what is finer than a microsecond is cut.
+
+    A leap second (`:60`) counts as the last microsecond before it: Python's clocks have none.
+    """
+    problem = "must be a moment such as 2026-11-23T12:00:00Z, with its time zone"
+    if not (match := _TIMESTAMP.fullmatch(text)):
+        raise ValueError(problem)
+    day, minute, second, fraction, zone = match.groups(default="")
+    if second == "60":
+        second, fraction = "59", ".999999"
+    spelled = f"{day}T{minute}{second}{fraction}{zone.upper()}"
+    try:
+        return datetime.fromisoformat(spelled).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError(problem) from None
+
+
+def format_timestamp(moment: datetime | None, *, precision: str = "microseconds") -> str | None:
+    """Return the moment as RFC 3339 in UTC: `2026-11-23T12:00:00.123456Z`; None for None."""
+    if moment is None:
+        return None
+    return moment.astimezone(UTC).isoformat(timespec=precision).replace("+00:00", "Z")
 
 
 def logins(raw: str) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from shared.errors import ProviderError
 from shared.providers.http import Transport
 from shared.store.webhooks.deliveries import Webhook
 from shared.store.webhooks.subscriptions import SECRET_PREFIX
+from shared.validation import format_timestamp
 
 TIMEOUT_SECONDS = 10.0
 MAX_RETRY_AFTER_SECONDS = 86_400.0
@@ -120,7 +121,7 @@ def sign(secret: str, webhook_id: str, at: int, body: bytes) -> str:
 
 def body_of(webhook: Webhook) -> bytes:
     """Return the JSON a subscriber gets: ids, words and a time; no address, no code."""
-    at = _format_time(webhook.at)
+    at = format_timestamp(webhook.at, precision="milliseconds")
     return orjson.dumps(
         {
             "type": webhook.event,
@@ -141,7 +142,8 @@ def body_of(webhook: Webhook) -> bytes:
 def body_of_test(subscription_id: str, org_id: str, at: datetime) -> bytes:
     """Return the JSON that `keyturn webhook test` sends."""
     data = {"subscriptionId": subscription_id, "orgId": org_id}
-    return orjson.dumps({"type": "webhook.test", "timestamp": _format_time(at), "data": data})
+    timestamp = format_timestamp(at, precision="milliseconds")
+    return orjson.dumps({"type": "webhook.test", "timestamp": timestamp, "data": data})
 
 
 def read_url(text: str, *, allow_private: bool) -> str:
@@ -175,10 +177,6 @@ def read_url(text: str, *, allow_private: bool) -> str:
 
 def _is_number(host: str) -> bool:
     return ":" in host or host.replace(".", "").isdigit()
-
-
-def _format_time(moment: datetime) -> str:
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _retry_after(headers: Message) -> float:

@@ -137,7 +137,9 @@ def test_off_nothing_of_it_stands_in_the_record(services):
     reset_id = ask(services, traceparent=CALLER)
 
     assert services.look(reset_id).trace is None
-    assert tracing.span("x") is tracing.NO_SPAN
+    with tracing.span("x", parent=CALLER) as nothing:
+        assert not nothing.is_recording()
+        assert tracing.traceparent() is None
     assert not tracing.set_up_tracing("web", {})
 
 

@@ -34,7 +34,7 @@ from web.openapi.document import docs
 from web.pages.dev_inbox import inbox
 from web.pages.errors import is_page, show_fault
 from web.pages.routes import pages
-from web.problems import UNEXPECTED, Problem, describe
+from web.problems import UNEXPECTED, Problem, choose_language, describe
 from web.rpc.calls import SERVICES
 from web.rpc.http import RpcApplication
 from web.services import build_web_services
@@ -100,7 +100,7 @@ def is_rpc(environ: WSGIEnvironment) -> bool:
 
 def _tell_caller(error: CallerError) -> Response:
     services = current_services()
-    language = services.languages.choose_for_header(request.headers.get("Accept-Language"))
+    language = choose_language(services.languages, request.headers.get("Accept-Language"))
     problem = describe(error, services.languages, language)
     response = _problem_answer(problem)
     if isinstance(error, UnauthenticatedError):

@@ -37,12 +37,16 @@ def traced(app: WSGIApplication) -> WSGIApplication:
             return app(environ, start_response)
         method = environ.get("REQUEST_METHOD", "")
         name = method if method in METHODS else "HTTP"
-        with tracing.span(name, parent=environ.get("HTTP_TRACEPARENT"), kind="server") as here:
+        with tracing.span(
+            name, parent=environ.get("HTTP_TRACEPARENT"), kind=tracing.SpanKind.SERVER
+        ) as here:
             environ[PLACE] = here
 
             def start(status: str, *more: Any) -> Any:
                 code = int(status[:3])
-                here.note({"http.request.method": name, "http.response.status_code": code})
+                here.set_attributes(
+                    {"http.request.method": name, "http.response.status_code": code}
+                )
                 return start_response(status, *more)
 
             return app(environ, start)
@@ -54,8 +58,8 @@ def name_by_route() -> None:
     """Name the span of Flask's request by its route."""
     here: Span | None = request.environ.get(PLACE)
     if here is not None and request.url_rule is not None:
-        here.rename(f"{request.method} {request.url_rule.rule}")
-        here.note({"http.route": request.url_rule.rule})
+        here.update_name(f"{request.method} {request.url_rule.rule}")
+        here.set_attribute("http.route", request.url_rule.rule)
 
 
 BODY_SECONDS = 10.0

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from werkzeug.datastructures import LanguageAccept
+from werkzeug.http import parse_accept_header
+
 from shared import errors
 from shared.languages import Languages
 
@@ -12,6 +15,8 @@ HTTP_STATUS = {
     1: 499, 2: 500, 3: 400, 4: 504, 5: 404, 6: 409, 7: 403, 8: 429, 9: 400,
     10: 409, 11: 400, 12: 501, 13: 500, 14: 503, 16: 401,
 }  # fmt: skip
+
+MAX_LANGUAGE_CHARACTERS = 500  # of an Accept-Language header; the rest is not read
 
 INVALID, DEADLINE, NOT_FOUND, DENIED, EXHAUSTED, PRECONDITION = 3, 4, 5, 7, 8, 9
 UNIMPLEMENTED, INTERNAL, UNAVAILABLE, UNAUTHENTICATED = 12, 13, 14, 16
@@ -121,6 +126,13 @@ class ProblemError(Exception):
         """`problem` is told as it is."""
         super().__init__(problem.message)
         self.problem = problem
+
+
+def choose_language(languages: Languages, accept_language: str | None) -> str:
+    """Return the language that an Accept-Language header ranks highest among ours; else English."""
+    header = (accept_language or "")[:MAX_LANGUAGE_CHARACTERS]
+    ranges = parse_accept_header(header, LanguageAccept)
+    return languages.choose(*(tag for tag, quality in ranges if quality > 0))
 
 
 def describe(error: errors.CallerError, languages: Languages, language: str = "en") -> Problem:

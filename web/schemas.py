@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from typing import Any, NoReturn
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, pre_load, validates_schema
@@ -13,6 +12,7 @@ from shared.codes import Code
 from shared.errors import InvalidRequestError
 from shared.models import Attempt, DeliveryEvent, Reset
 from shared.store.resets import Recorded
+from shared.validation import format_timestamp
 from web.explain.model import Explanation
 from web.passwords import Completed
 
@@ -181,11 +181,6 @@ class SetPasswordSchema(WireSchema):
 SEND_NOTIFICATION = SendNotificationSchema()
 PASSWORD_RESET = PasswordResetSchema()
 SET_PASSWORD = SetPasswordSchema()
-
-
-def format_timestamp(moment: datetime | None) -> str | None:
-    """RFC 3339 in UTC, to the microsecond."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ") if moment else None
 
 
 def write_details(recorded: Recorded) -> dict[str, Any]:

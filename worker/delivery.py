@@ -117,13 +117,15 @@ class Delivery:
         facts["channel"] = reset.channel.value
         with (
             structlog.contextvars.bound_contextvars(**facts),
-            tracing.span("reset.deliver", facts, parent=reset.trace, kind="consumer") as here,
+            tracing.span(
+                "reset.deliver", facts, parent=reset.trace, kind=tracing.SpanKind.CONSUMER
+            ) as here,
         ):
             try:
                 word = self._conclude(claim, self._work(claim))
             finally:
                 self.watch.conclude(reset_id)
-            here.note({"status": word})
+            here.set_attribute("keyturn.status", word)
             return word
 
     def _claim(self, reset_id: str) -> Claim | None:
@@ -176,7 +178,7 @@ class Delivery:
         began = time.monotonic()
         facts: tracing.Facts = {"provider": provider.name, "attempt": number}
         try:
-            with tracing.span("provider.send", facts, kind="client"):
+            with tracing.span("provider.send", facts, kind=tracing.SpanKind.CLIENT):
                 receipt = provider.send(letter.message)
         except ProviderError as error:
             return self._note_failure(claim, letter, error, _since_ms(began))

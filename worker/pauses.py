@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from threading import Lock
 
 import structlog
+from cachetools import TTLCache, cached
 
-from shared.models import Queue, Reset
-from shared.store.admin.pauses import Pause, PauseStore, Release, Scope
+from shared.models import Queue
+from shared.store.admin.pauses import Pause, PauseStore, Release
 from shared.store.due_sets import (
     MAX_PER_STEP,
     PARKED_SECONDS,
@@ -33,29 +35,19 @@ class PauseView:
 
     def __init__(self, pauses: PauseStore, clock: Callable[[], float] = time.monotonic) -> None:
         """`clock` counts seconds and never goes back."""
-        self._pauses, self._clock = pauses, clock
-        self._seen: tuple[float, tuple[Pause, ...]] | None = None
-
-    def all(self) -> tuple[Pause, ...]:
-        """The pauses.
-
-        Raises:
-            StoreUnavailableError: they cannot be read.
-        """
-        seen = self._seen
-        if seen is None or self._clock() - seen[0] > VIEW_SECONDS:
-            seen = self._seen = (self._clock(), tuple(self._pauses.all()))
-        return seen[1]
+        cache: TTLCache[Hashable, tuple[Pause, ...]] = TTLCache(1, VIEW_SECONDS, timer=clock)
+        # Raises StoreUnavailableError where they cannot be read.
+        self.all = cached(cache, lock=Lock())(lambda: tuple(pauses.all()))
 
     def check(self, claim: Claim) -> None:
-        """Nothing, when the reset may go out.
+        """Raise NotSentError if the queue, channel or organisation of the reset is paused.
 
         Raises:
-            NotSentError: its queue, channel or organisation is paused; it waits.
+            NotSentError: the reset waits.
             StoreUnavailableError: nobody can say.
         """
         for pause in self.all():
-            if covers(pause, claim.reset):
+            if pause.covers(claim.reset):
                 raise NotSentError(parked(claim, f"paused_{pause.scope}"))
 
 
@@ -63,19 +55,6 @@ def parked(claim: Claim, reason: str) -> Finish:
     """Another look so much later that many cost little; whoever resumes makes it due at once."""
     delay = PARKED_SECONDS + random.uniform(0, PARKED_SPREAD_SECONDS)
     return outcomes.later(claim, reason, delay)
-
-
-def covers(pause: Pause, reset: Reset) -> bool:
-    """True when a pause concerns a reset; which provider will carry it is chosen elsewhere."""
-    match pause.scope:
-        case Scope.QUEUE:
-            return pause.name == reset.queue
-        case Scope.CHANNEL:
-            return pause.name == reset.channel
-        case Scope.ORGANISATION:
-            return pause.name == reset.org_id
-        case Scope.PROVIDER:
-            return False
 
 
 class PauseKeeper:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from datetime import datetime
+from threading import Lock
 from time import monotonic
+from typing import TypeAlias
 
 import structlog
+from cachetools import TTLCache, cached
 
 from shared.codes import Code
 from shared.errors import (
@@ -33,20 +37,23 @@ MAX_KNOWN = 1024
 LEAST_WAIT_SECONDS = 3.0  # of a reset whose batch was just paused
 MAX_WAIT_SECONDS = 60.0
 
+State: TypeAlias = tuple[BatchState, datetime | None]
+
 
 class BatchStates:
-    """Checks claims. Safe for threads: dict operations alone."""
+    """Checks claims; threads may share it."""
 
     def __init__(self, services: Services, clock: Callable[[], float] = time.monotonic) -> None:
         """`clock` counts seconds and never goes back."""
-        self._services, self._clock = services, clock
-        self._known: dict[str, tuple[float, tuple[BatchState, float] | None]] = {}
+        self._services = services
+        cache: TTLCache[str, State | None] = TTLCache(MAX_KNOWN, KNOWN_SECONDS, timer=clock)
+        self._state = cached(cache, key=str, lock=Lock())(services.batches.state)
 
     def check(self, claim: Claim) -> None:
-        """Nothing, when the reset may go out.
+        """Raise NotSentError if the batch of the reset is paused or cancelled.
 
         Raises:
-            NotSentError: its batch is paused or cancelled.
+            NotSentError: the reset waits, or is over.
             StoreUnavailableError: nobody can say.
         """
         batch_id = claim.reset.batch_id
@@ -56,7 +63,8 @@ class BatchStates:
         state, changed_at = found
         if state is BatchState.PAUSED:
             self._refresh(claim)
-            raise NotSentError(outcomes.later(claim, "batch_paused", _wait(claim, changed_at)))
+            paused_at = changed_at.timestamp() if changed_at else 0.0
+            raise NotSentError(outcomes.later(claim, "batch_paused", _wait(claim, paused_at)))
         if state is BatchState.CANCELLED:
             raise NotSentError(_cancelled(claim))
 
@@ -66,18 +74,6 @@ class BatchStates:
         if not reset.attempts:
             lifetime = self._services.settings.lifetime_seconds(reset.channel)
             self._services.batch_resets.refresh(reset.user_id, reset.reset_id, lifetime)
-
-    def _state(self, batch_id: str) -> tuple[BatchState, float] | None:
-        now = self._clock()
-        known = self._known.get(batch_id)
-        if known is not None and now - known[0] < KNOWN_SECONDS:
-            return known[1]
-        if len(self._known) >= MAX_KNOWN:
-            self._known.clear()
-        found = self._services.batches.state(batch_id)
-        told = (found[0], found[1].timestamp() if found[1] else 0.0) if found else None
-        self._known[batch_id] = (now, told)
-        return told
 
 
 def _wait(claim: Claim, paused_at: float) -> float:
@@ -99,35 +95,15 @@ def _cancelled(claim: Claim) -> Finish:
 REMEMBERED_SECONDS = 2.0  # how late a changed name or language is noticed
 MAX_REMEMBERED = 4096
 
+Find: TypeAlias = Callable[[str], Organisation | None]
 
-class Organisations:
-    """Remembers what was found, and that nothing was. Safe for threads: dict operations alone."""
 
-    def __init__(
-        self,
-        find: Callable[[str], Organisation | None],
-        *,
-        clock: Callable[[], float] = monotonic,
-    ) -> None:
-        """`find` asks the store; `clock` counts seconds."""
-        self._find, self._clock = find, clock
-        self._known: dict[str, tuple[float, Organisation | None]] = {}
-
-    def find(self, org_id: str) -> Organisation | None:
-        """The organisation, or None when it does not exist.
-
-        Raises:
-            StoreUnavailableError: the store does not answer.
-        """
-        now = self._clock()
-        known = self._known.get(org_id)
-        if known is not None and now - known[0] < REMEMBERED_SECONDS:
-            return known[1]
-        if len(self._known) >= MAX_REMEMBERED:
-            self._known.clear()
-        organisation = self._find(org_id)
-        self._known[org_id] = (now, organisation)
-        return organisation
+def remembering(find: Find, *, clock: Callable[[], float] = monotonic) -> Find:
+    """Return `find` with what it returned remembered, None included; threads may share it."""
+    cache: TTLCache[str, Organisation | None] = TTLCache(
+        MAX_REMEMBERED, REMEMBERED_SECONDS, timer=clock
+    )
+    return cached(cache, key=str, lock=Lock())(find)
 
 
 log = structlog.get_logger()
@@ -142,7 +118,7 @@ class Preparation:
         """All parts may be fakes."""
         self._services, self._choice, self._renderer = services, choice, renderer
         self._pauses, self._batches = PauseView(services.pauses), BatchStates(services)
-        self._organisations = Organisations(services.callers.find_organisation)
+        self._find_organisation = remembering(services.callers.find_organisation)
 
     def prepare(self, claim: Claim) -> OutgoingMessage:
         """The message as it goes out now.
@@ -249,7 +225,7 @@ class Preparation:
         Raises:
             StoreUnavailableError: Redis does not answer.
         """
-        return self._organisations.find(org_id)
+        return self._find_organisation(org_id)
 
     def _render(self, claim: Claim, user: User, recipient: Recipient) -> Message:
         reset, organisation = claim.reset, self.organisation(claim.reset.org_id)

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from babel import Locale
+from babel import Locale, negotiate_locale
 from babel.dates import format_date, format_time, get_timezone
 
 from shared.errors import RenderError
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 ENGLISH = "en"
-MAX_HEADER_CHARACTERS = 500
+# The resets of one minute share their words; a worker meets few minutes, zones and languages.
+MAX_REMEMBERED = 2048
+MAX_ZONE_CHARACTERS = 5  # CEST; longer names are spelled as an offset
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 
 
@@ -58,21 +60,10 @@ class Languages:
         self.tags = tuple(self._books)
 
     def choose(self, *tags: str | None) -> str:
-        """The first language we have, `de-CH` counting as `de`; else English.
-
-        Source: RFC 4647, 3.4 (lookup)
-        """
-        for tag in filter(None, tags):
-            if (found := self._look_up(tag)) is not None:
-                return found
-        return ENGLISH
-
-    def choose_for_header(self, accept_language: str | None) -> str:
-        """The language an Accept-Language header likes best among ours; else English."""
-        ranges = (accept_language or "")[:MAX_HEADER_CHARACTERS].split(",")
-        liked = [(_quality(each), each.partition(";")[0].strip()) for each in ranges]
-        liked.sort(key=lambda pair: -pair[0])
-        return self.choose(*(tag for quality, tag in liked if quality > 0))
+        """Return the first language we have, `de-CH` counting as `de`; else English."""
+        wanted = (tag.replace("_", "-") for tag in tags if tag)
+        found = negotiate_locale(wanted, self.tags, sep="-", aliases={})
+        return self._by_lower_tag[found.lower()] if found else ENGLISH
 
     def say(self, language: str, key: str, /, **values: object) -> str:
         """A sentence as plain text: `say("de", "reset.subject", organisation="Keyturn")`.
@@ -97,23 +88,6 @@ class Languages:
         """All of a language by key, for those who check that nothing lacks."""
         return dict(self._books[language])
 
-    def _look_up(self, tag: str) -> str | None:
-        wanted = tag.lower().replace("_", "-")
-        while wanted:
-            if wanted in self._by_lower_tag:
-                return self._by_lower_tag[wanted]
-            wanted = wanted.rpartition("-")[0]
-        return None
-
-
-def _quality(language_range: str) -> float:
-    """How much a part of an Accept-Language header is liked: 1 unless it says otherwise."""
-    _, _, parameter = language_range.partition(";")
-    name, _, value = parameter.strip().partition("=")
-    if name.strip().lower() != "q":
-        return 1.0
-    return float(value) if re.fullmatch(r"[01](\.[0-9]{0,3})?", value.strip()) else 0.0
-
 
 def _read(file: Path) -> dict[str, Sentence]:
     sections = tomllib.loads(file.read_text(encoding="utf-8"))
@@ -122,11 +96,6 @@ def _read(file: Path) -> dict[str, Sentence]:
         for section, sentences in sections.items()
         for name, text in sentences.items()
     }
-
-
-# The resets of one minute share their words; a worker meets few minutes, zones and languages.
-MAX_REMEMBERED = 2048
-MAX_ZONE_CHARACTERS = 5  # CEST; longer names are spelled as an offset
 
 
 def format_moment(language: str, at: datetime, time_zone: str) -> str:
@@ -165,6 +134,3 @@ def _zone(here: datetime, locale: Locale) -> str:
         return name
     hours, rest = divmod(abs(minutes), 60)
     return f"UTC{'+' if minutes > 0 else '-'}{hours}" + (f":{rest:02}" if rest else "")
-
-
-__all__ = ["Languages", "format_clock_time", "format_moment"]

@@ -27,6 +27,9 @@ class Provider(Protocol[MessageT_contra]):
             DoubtfulProviderError: written in full, and no clear answer came back.
         """
 
+    def close(self) -> None:
+        """Close the connections it keeps for the next message."""
+
 
 @runtime_checkable
 class SearchableProvider(Protocol[MessageT_contra]):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from shared.store.admin.audit import MAX_KEPT, Act, AuditStore
-from shared.store.admin.pauses import PauseStore, Scope
+from shared.store.admin.pauses import Pause, PauseStore, Scope
+from tests.worker.message_builders import NOW, a_reset
 
 ACT = Act(by="eve", action="limit.clear", target="ada", reason="she is on the phone")
 
@@ -49,6 +50,26 @@ def test_what_is_paused_says_by_whom_and_why(pauses):
         *(Scope.ORGANISATION, "acme:eu"),
         *("eve", "they asked"),
     )
+
+
+@pytest.mark.parametrize(
+    ("scope", "name", "providers", "is_covered"),
+    [
+        (Scope.QUEUE, "urgent", (), True),
+        (Scope.QUEUE, "bulk", (), False),
+        (Scope.CHANNEL, "email", (), True),
+        (Scope.CHANNEL, "sms", (), False),
+        (Scope.ORGANISATION, "o1", (), True),
+        (Scope.ORGANISATION, "urgent", (), False),
+        (Scope.PROVIDER, "sendgrid", (), False),
+        (Scope.PROVIDER, "sendgrid", ("smtp", "sendgrid"), True),
+        (Scope.PROVIDER, "sendgrid", ("smtp",), False),
+    ],
+)
+def test_a_pause_covers_what_is_of_its_scope_and_name(scope, name, providers, is_covered):
+    pause = Pause(scope, name, "eve", "they asked", NOW)
+
+    assert pause.covers(a_reset(), providers) is is_covered
 
 
 def test_a_second_pause_leaves_the_first_reason(pauses):

@@ -123,26 +123,6 @@ def test_the_first_language_we_have_is_chosen(tags, chosen):
     assert LANGUAGES.choose(*tags) == chosen
 
 
-@pytest.mark.parametrize(
-    ("header", "chosen"),
-    [
-        (None, "en"),
-        ("", "en"),
-        ("de-AT, en;q=0.5", "de"),
-        ("en;q=0.5, pl;q=0.8", "pl"),
-        ("tlh, nl;q=0.3", "nl"),
-        ("de;q=0, fr;q=0.1", "fr"),
-        ("de;q=nan, fr;q=0.1", "fr"),
-        ("de;q=7", "en"),
-        ("*", "en"),
-        (";;;,,,", "en"),
-        ("x," * 100_000 + "de", "en"),
-    ],
-)
-def test_the_language_a_header_likes_best_is_chosen(header, chosen):
-    assert LANGUAGES.choose_for_header(header) == chosen
-
-
 def test_a_value_is_put_in_once_and_never_read_again():
     said = LANGUAGES.say("en", "mail.greeting", name="{name} {0.__class__} {{7*7}}")
 

@@ -53,10 +53,12 @@ def message(response):
         ({"select": {"status": ["failed", 5]}}, "select.status: must be one of failed, expired"),
         ({"select": {"since": "yesterday"}}, "select.since: must be a moment such as"),
         ({"select": {"since": "2026-11-23T12:00:00"}}, "select.since: must be a moment such as"),
+        ({"select": {"since": "2026-W48-1T12:00Z"}}, "select.since: must be a moment such as"),
+        ({"select": {"since": 5}}, "select.since: must be a moment such as"),
         ({"select": {"channel": "pigeon"}}, "select.channel: must be one of email, sms"),
         ({"select": {"provider": "pigeon"}}, "select.provider: must be one of sendgrid"),
         (
-            {"select": {"since": "2026-11-23T12:00:00Z", "until": "2026-11-23T11:00:00Z"}},
+            {"select": {"since": "2026-11-23T12:00:60Z", "until": "2026-11-23t11:00:60z"}},
             "select.until lies before select.since",
         ),
         ({"select": []}, "select"),

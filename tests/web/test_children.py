@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from web.up.supervisor import Child, stop_together
+from web.up.supervisor import Child, StartRefusedError, build_children, stop_together
 
 SLEEP = "import time; time.sleep(60)"
 DEAF = (
@@ -155,3 +155,29 @@ def test_a_child_whose_parent_has_gone_does_not_start(tmp_path):
 
     assert ended.returncode == -signal.SIGKILL
     assert ended.stdout == b""
+
+
+def test_up_looks_after_what_the_procfile_names(tmp_path):
+    (tmp_path / "Procfile").write_text(
+        "web: python -m web\n\nmore: python -m worker --queues bulk\n"
+        "flower: celery --app worker.app flower --conf=deploy/flowerconfig.py\n"
+    )
+
+    children = build_children({}, tmp_path)
+
+    assert [(each.name, each._command[1:], each.stop_seconds) for each in children] == [
+        ("web", ("-m", "web"), 35),
+        ("more", ("-m", "worker", "--queues", "bulk"), 45),
+        (
+            "flower",
+            ("-m", "celery", "--app", "worker.app", "flower",
+             f"--conf={tmp_path}/deploy/flowerconfig.py"),
+            5,
+        ),
+    ]  # fmt: skip
+    assert {each._command[0] for each in children} == {sys.executable}
+
+
+def test_up_says_what_to_do_where_there_is_no_procfile(tmp_path):
+    with pytest.raises(StartRefusedError, match=r"no Procfile in .*runs from a checkout"):
+        build_children({}, tmp_path)

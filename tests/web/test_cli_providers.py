@@ -9,6 +9,7 @@ import pytest
 
 from shared.models import Channel, Recipient
 from shared.store.admin.circuits import CallTally
+from shared.store.admin.pauses import Scope
 from tests.builders import some_services
 from tests.provider_stub import Answer, ProviderStub
 from web.app import create_app
@@ -53,12 +54,25 @@ def test_the_list_tells_how_each_provider_stands(run, services, on_stub):
 
     first = rows[0]
     assert [row["provider"] for row in rows] == ["sendgrid", "smtp", "outbox"]
-    assert (first["channel"], first["order"], first["state"]) == ("email", 1, "open")
-    assert (first["reason"], first["errorRate"], first["triesIn30Seconds"]) == ("http_401", 0.25, 4)
+    assert (first["channel"], first["order"], first["circuit"]) == ("email", 1, "open")
+    assert first["reason"] == "http_401"
+    assert (first["errorRateIn30Seconds"], first["triesIn30Seconds"]) == (0.25, 4)
     assert first["openedAt"] is not None
     assert first["lastSwitch"]["to"] == "smtp"
     assert "open (http_401)" in words
     assert "25% of 4" in words
+
+
+@real
+def test_the_list_and_the_status_tell_the_same_of_a_provider(run, services, on_stub):
+    services.circuits.tell("sendgrid", CallTally(good=3))
+    services.pauses.pause(Scope.PROVIDER, "smtp", by="eve", reason="moving")
+
+    rows = printed(run("provider", "list", "--json", **on_stub))
+
+    assert rows == printed(run("status", "--json", **on_stub))["providers"]
+    assert [row["paused"] is not None for row in rows] == [row["isPaused"] for row in rows]
+    assert [row["isPaused"] for row in rows] == [False, True, False]
 
 
 @real
@@ -84,7 +98,7 @@ def test_one_that_was_left_alone_may_be_tried_at_once(run, services, on_stub):
 
     printed(run("provider", "resume", "sendgrid", "--reason", "new key", "--json", **on_stub))
 
-    assert listed(run, "sendgrid", on_stub)["state"] == "half_open"
+    assert listed(run, "sendgrid", on_stub)["circuit"] == "half_open"
     assert services.audit.newest()[0].act.action == "provider.try"
 
 

@@ -110,6 +110,7 @@ def test_resets_are_chosen_by_their_moment(wire):
     assert wire.ids(f"?since={told}") == [last]
     assert set(wire.ids("?since=2020-01-01T00:00:00Z")) == {first, last}
     assert wire.ids(f"?since={later}") == []
+    assert set(wire.ids("?since=2016-12-31t23:59:60z")) == {first, last}
     assert wire.ids(f"?userId=ada&since={told}") == []
 
 
@@ -138,6 +139,7 @@ def test_only_what_the_caller_may_see_is_listed(wire):
         "status=lost",
         "since=yesterday",
         "since=2026-11-23T12:00:00",
+        "since=2026-W48-1T12:00:00Z",
         "pageToken=x",
         "pageToken=1-2",
         f"userId={'u' * 201}",

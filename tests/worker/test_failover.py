@@ -50,7 +50,7 @@ class Street:
     def see(self):
         """As a second later."""
         self.worker.watch._refreshed_at = float("-inf")
-        self.worker.watch._pauses._seen = None
+        self.worker.watch._pauses.all.cache.clear()
         self.worker.watch.refresh()
 
     def send(self, **facts):

@@ -56,7 +56,7 @@ def _urgent(status: StatusView) -> Iterator[str]:
 
 def _channels(status: StatusView) -> Iterator[str]:
     for channel in _lost_channels(status):
-        views = [each.view for each in status.providers if each.view.channel is channel]
+        views = [each for each in status.providers if each.channel is channel]
         told = "; ".join(f"{view.name} {_standing(view)}" for view in views)
         yield f"Nothing goes out by {channel}: {told}. What waits goes by itself once one works."
 
@@ -65,7 +65,7 @@ def _lost_channels(status: StatusView) -> list[Channel]:
     """Those with providers, none of which may be called."""
     found = []
     for channel in Channel:
-        views = [each.view for each in status.providers if each.view.channel is channel]
+        views = [each for each in status.providers if each.channel is channel]
         if views and all(v.pause or v.circuit.state is CircuitState.OPEN for v in views):
             found.append(channel)
     return found
@@ -90,8 +90,8 @@ def _broker(status: StatusView) -> Iterator[str]:
 
 def _providers(status: StatusView) -> Iterator[str]:
     lost = _lost_channels(status)
-    for each in status.providers:
-        view, circuit = each.view, each.view.circuit
+    for view in status.providers:
+        circuit = view.circuit
         if circuit.state is CircuitState.OPEN:
             if view.channel not in lost:
                 yield f"{view.name} {_standing(view)}; others carry its messages meanwhile."
@@ -100,23 +100,23 @@ def _providers(status: StatusView) -> Iterator[str]:
                 f"{view.name} failed since {at(circuit.opened_at)} ({trouble(circuit.reason)}); "
                 "one message at a time tries whether it works again."
             )
-        elif (each.calls or 0) >= FEWEST_CALLS and (each.error_rate or 0) > MAX_ERRORS:
+        elif (view.calls or 0) >= FEWEST_CALLS and (view.error_rate or 0) > MAX_ERRORS:
             if circuit.tries >= FEW_CALLS and circuit.error_rate < MAX_ERRORS:
                 continue  # it was so, and has not been for half a minute
             yield (
-                f"{each.error_rate:.0%} of {each.calls} calls to {view.name} failed in the last "
+                f"{view.error_rate:.0%} of {view.calls} calls to {view.name} failed in the last "
                 "five minutes."
             )
-        if (each.calls or 0) >= FEWEST_CALLS and (each.refusal_rate or 0) > MAX_ERRORS:
+        if (view.calls or 0) >= FEWEST_CALLS and (view.refusal_rate or 0) > MAX_ERRORS:
             yield (
-                f"{view.name} refused {each.refusal_rate:.0%} of {each.calls} messages for good in "
+                f"{view.name} refused {view.refusal_rate:.0%} of {view.calls} messages for good in "
                 "the last five minutes: is it our sender, our texts? `keyturn explain` one of them."
             )
 
 
 def _callbacks(status: StatusView) -> Iterator[str]:
     for each in status.providers:
-        name = each.view.name
+        name = each.name
         if each.refused_callbacks:
             yield (
                 f"{each.refused_callbacks} callbacks in {name}'s name were refused in the last "
@@ -142,9 +142,9 @@ def _others(status: StatusView) -> Iterator[str]:
 
 def _pauses(status: StatusView) -> Iterator[str]:
     told = {(Scope.QUEUE, Queue.URGENT.value)} | {
-        (Scope.PROVIDER, each.view.name)
+        (Scope.PROVIDER, each.name)
         for each in status.providers
-        if each.view.channel in _lost_channels(status)
+        if each.channel in _lost_channels(status)
     }
     for pause in status.pauses:
         if (pause.scope, pause.name) not in told:

@@ -6,6 +6,7 @@ from flask import Blueprint, Response, request
 
 from shared.models import Caller
 from shared.store.admin.pauses import Scope
+from shared.validation import format_timestamp
 from web.admin import actions
 from web.admin.actions import AuditReason, ResendRequest, resend
 from web.admin.schemas import (
@@ -24,7 +25,7 @@ from web.auth import SYSTEM_READ, USER_WRITE, audit_name
 from web.explain.query import check_names, read_count
 from web.http import credentials, current_services, json_response, request_context
 from web.middleware import read_capped_body
-from web.schemas import format_timestamp, read_body, write_details
+from web.schemas import read_body, write_details
 
 api_levers = Blueprint("api_levers", __name__)
 MAX_ENTRIES = 1000

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 from shared.errors import (
     AccountProviderError,
@@ -20,19 +23,45 @@ from shared.providers.registry import PROVIDERS
 from shared.store.admin.audit import Act
 from shared.store.admin.circuits import Circuit, CircuitState
 from shared.store.admin.pauses import Pause, Scope
+from shared.store.admin.statistics import LAST, Lately
+from shared.store.records import moment
+from shared.store.resets import DURATION_BUCKETS_MS
 from web.admin.actions import AuditReason
+from web.callbacks import is_heard
 from web.services import WebServices
+
+MINUTE_SECONDS, WINDOW_SECONDS = 60, 300
+# Whose trouble it is: a refusal for good is about the recipient, and none of the provider's.
+BAD = (Outcome.TRANSIENT, Outcome.ACCOUNT, Outcome.DOUBT)
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """What was counted in the last minute, in the last five, and since the beginning."""
+
+    minute: Lately | None  # None: nobody has counted yet
+    window: Lately | None
+    totals: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderView:
-    """A provider as it stands on a channel."""
+    """A provider as it stands on a channel, and how its calls went in the last five minutes."""
 
     name: str
     channel: Channel
     place: int  # in the operator's order, from 1
     circuit: Circuit
     pause: Pause | None
+    calls: int | None = None
+    error_rate: float | None = None  # 0 to 1
+    refusal_rate: float | None = None  # 0 to 1: for good, which is nobody's trouble while seldom
+    p95_ms: int | None = None  # an upper bound
+    ripe: int = 0  # messages it took at least a minute ago: something should have been reported
+    callbacks: int = 0
+    refused_callbacks: int = 0
+    last_callback_at: datetime | None = None  # a genuine one, however long ago
+    is_heard: bool = False  # it calls back and can prove that it does
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +77,18 @@ class Trial:
     duration_ms: int
 
 
-def load_providers(services: WebServices) -> list[ProviderView]:
-    """Every provider of every channel, in the operator's order."""
+def read_activity(services: WebServices) -> Activity:
+    """Return what was counted lately.
+
+    Raises:
+        StoreUnavailableError: Redis does not answer.
+    """
+    minute, window = services.samples.lately(MINUTE_SECONDS, WINDOW_SECONDS)
+    return Activity(minute, window, services.counters.totals())
+
+
+def load_providers(services: WebServices, activity: Activity) -> list[ProviderView]:
+    """Return every provider of every channel, in the operator's order."""
     circuits = services.circuits.look(known_providers(services))
     pauses = {each.name: each for each in services.pauses.all() if each.scope is Scope.PROVIDER}
     return [
@@ -59,10 +98,51 @@ def load_providers(services: WebServices) -> list[ProviderView]:
             place=place,
             circuit=circuits[name],
             pause=pauses.get(name),
+            is_heard=is_heard(services.settings, name),
+            **_figures(services, name, activity),
         )
         for channel, names in services.provider_names.items()
         for place, name in enumerate(names, start=1)
     ]
+
+
+def _figures(services: WebServices, name: str, activity: Activity) -> dict[str, Any]:
+    """The fields of a view that are counted."""
+    last_ms = activity.totals.get(f"{LAST}{name}")
+    figures: dict[str, Any] = {"last_callback_at": moment(last_ms) if last_ms else None}
+    if activity.window is None or activity.minute is None:
+        return figures
+    counted, before = activity.window.counted, f"p:{name}:"
+    told = {n.removeprefix(before): v for n, v in counted.items() if n.startswith(before)}
+    by_outcome = {outcome: told.get(f"{outcome}:n", 0) for outcome in Outcome}
+    just_taken = activity.minute.counted.get(f"{before}accepted:n", 0)
+    calls, bad = sum(by_outcome.values()), sum(by_outcome[outcome] for outcome in BAD)
+    return figures | {
+        "calls": calls,
+        "error_rate": bad / calls if calls else None,
+        "refusal_rate": by_outcome[Outcome.PERMANENT] / calls if calls else None,
+        "p95_ms": _p95_ms(
+            told, slowest_ms=round(services.settings.provider_timeout_seconds * 1000)
+        ),
+        "ripe": by_outcome[Outcome.ACCEPTED] - just_taken,
+        "callbacks": counted.get(f"cb:{name}:received", 0),
+        "refused_callbacks": counted.get(f"cb:{name}:refused", 0),
+    }
+
+
+def _p95_ms(told: Mapping[str, int], *, slowest_ms: int) -> int | None:
+    """Of nineteen calls in twenty none took longer; the bound of a histogram's bucket."""
+    buckets = [
+        (bound, sum(told.get(f"{outcome}:b{bound}", 0) for outcome in Outcome))
+        for bound in DURATION_BUCKETS_MS
+    ]
+    buckets.append((slowest_ms, sum(told.get(f"{outcome}:binf", 0) for outcome in Outcome)))
+    total, running = sum(number for _, number in buckets), 0
+    for bound, number in buckets:
+        running += number
+        if total and running >= total * 0.95:
+            return min(bound, slowest_ms)
+    return None
 
 
 def known_providers(services: WebServices) -> list[str]:
@@ -105,6 +185,8 @@ def send_test(
         outcome, error = Outcome.ACCEPTED, None
     except ProviderError as failure:
         facts, outcome, error = {}, _outcome(failure), failure
+    finally:
+        provider.close()
     took_ms = round((time.monotonic() - began) * 1000)
     act = Act(by=by, action="provider.test", target=name, reason=outcome.value)
     services.audit.record(act)

@@ -11,8 +11,8 @@ from shared.models import Channel, Status
 from shared.settings import Settings
 from shared.store.batches import Batch, BatchState
 from shared.store.batches.lists import USERS_PER_LIST, ListEntry
+from shared.validation import format_timestamp
 from web.resets import CHANNELS_BY_NAME
-from web.schemas import format_timestamp
 from web.services import WebServices
 
 WELL = (Status.ACCEPTED, Status.DELIVERED)

@@ -40,7 +40,7 @@ class TimestampField(fields.Field[datetime]):
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> datetime:
         try:
-            return read_moment(value)
+            return validation.parse_timestamp(str(value))
         except ValueError as error:
             raise ValidationError(str(error)) from error
 
@@ -112,24 +112,6 @@ class BatchReasonSchema(WireSchema):
 BATCH = BatchSchema()
 OPTIONS = OptionsSchema()
 BATCH_REASON = BatchReasonSchema()
-
-
-def read_moment(value: Any) -> datetime:
-    """A moment of RFC 3339.
-
-    Raises:
-        ValueError: it is none, or has no zone.
-    """
-    problem = "must be a moment such as 2026-11-23T12:00:00Z"
-    if not isinstance(value, str):
-        raise ValueError(problem)  # noqa: TRY004 - the caller's data, not ours
-    try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
-        raise ValueError(problem) from None
-    if moment.tzinfo is None:
-        raise ValueError(problem)
-    return moment
 
 
 def read_filter(found: Mapping[str, Any]) -> HistoryFilter:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
+from shared.log import set_up_logging
 from web import up
 from web.cli import admin, batches, providers, resets, suppressions, tokens, users, webhooks
 from web.cli import admin as cli_admin
@@ -53,6 +56,7 @@ for command in cli_resets.COMMANDS:
 
 def main() -> None:
     """The console entry."""
+    set_up_logging("warning", service="keyturn", stream=sys.stderr)
     keyturn(prog_name="keyturn")
 
 

@@ -10,8 +10,9 @@ from shared.store.admin.pauses import Scope
 from web.admin import actions
 from web.admin.actions import AuditReason
 from web.admin.alerts import find_alerts
+from web.admin.providers import ProviderView
 from web.admin.schemas import write_status
-from web.admin.status import ProviderFigures, QueueView, StatusView, load_status
+from web.admin.status import QueueView, StatusView, load_status
 from web.cli.support import (
     CommandRefusedError,
     json_option,
@@ -179,18 +180,17 @@ def _queue(each: QueueView) -> dict[str, Any]:
     }
 
 
-def _provider(each: ProviderFigures) -> dict[str, Any]:
-    view, circuit = each.view, each.view.circuit
-    switch = circuit.last_switch
+def _provider(each: ProviderView) -> dict[str, Any]:
+    circuit, switch = each.circuit, each.circuit.last_switch
     return {
-        "provider": view.name,
-        "channel": view.channel.value,
+        "provider": each.name,
+        "channel": each.channel.value,
         "circuit": f"{circuit.state} ({circuit.reason})" if circuit.reason else circuit.state,
         "calls/5 min": _number(each.calls),
         "errors": None if each.error_rate is None else f"{each.error_rate:.1%}",
         "p95": None if each.p95_ms is None else f"≤ {each.p95_ms} ms",
         "callbacks": each.callbacks if each.is_heard else None,
-        "paused": f"by {view.pause.by}" if view.pause else None,
+        "paused": f"by {each.pause.by}" if each.pause else None,
         "last switch": f"to {switch.to} at {switch.at:%H:%M:%S}" if switch else None,
     }
 

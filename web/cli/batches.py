@@ -15,9 +15,10 @@ from shared.models import Channel, Status
 from shared.store.batches import Batch, BatchAction
 from shared.store.batches.lists import ListEntry
 from shared.store.history import HistoryFilter
+from shared.validation import parse_timestamp
 from web.auth import authority_by_hand
 from web.batches.progress import list_results, read_progress, write_plan, write_progress
-from web.batches.schemas import PROVIDERS, STATUSES, read_moment, read_user_ids
+from web.batches.schemas import PROVIDERS, STATUSES, read_user_ids
 from web.batches.service import BatchRequest, Selection, change_batch, make_batch, start_plan
 from web.batches.uploads import read_entries
 from web.cli.batch_watch import wait_for_plan, watch
@@ -28,6 +29,7 @@ from web.services import WebServices
 PIECE_BYTES = 64 * 1024
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 AGO = re.compile(r"([0-9]{1,6})([smhd])")
+LONGEST_AGO = timedelta(days=36_500)  # before any reset; more would leave the calendar
 
 reason_option = click.option("--reason", default="", help="Why; it stands in the audit trail.")
 id_argument = click.argument("batch_id", metavar="ID")
@@ -224,9 +226,9 @@ def _moment(name: str, text: str | None, now: datetime) -> datetime | None:
     if text is None:
         return None
     if ago := AGO.fullmatch(text):
-        return now - timedelta(**{UNITS[ago[2]]: int(ago[1])})
+        return now - min(timedelta(**{UNITS[ago[2]]: int(ago[1])}), LONGEST_AGO)
     try:
-        return read_moment(text)
+        return parse_timestamp(text)
     except ValueError as error:
         raise CommandRefusedError(f"--{name} {error}, or 90m, 6h, 2d") from error
 

@@ -11,6 +11,7 @@ from shared.store.admin.circuits import CircuitState, Switch
 from shared.store.admin.pauses import Scope
 from web.admin import actions, providers
 from web.admin.providers import ProviderView
+from web.admin.schemas import write_provider
 from web.cli.admin import reason_option, why
 from web.cli.support import (
     CommandRefusedError,
@@ -36,9 +37,9 @@ def provider() -> None:
 def list_providers(*, as_json: bool) -> None:
     """List them in order: is it called, how many of its calls fail, who paused it and why."""
     with open_services() as services:
-        views = providers.load_providers(services)
+        views = providers.load_providers(services, providers.read_activity(services))
     if as_json:
-        print_json([tell(view) for view in views])
+        print_json([write_provider(view) for view in views])
         return
     print_table([_row(view) for view in views], nothing="No provider is configured.", seldom=SELDOM)
 
@@ -95,36 +96,14 @@ def try_provider(name: str, address: str, language: str, by: str, *, as_json: bo
         raise CommandRefusedError(f"{name} did not take it: {result.detail}")
 
 
-def tell(view: ProviderView) -> dict[str, Any]:
-    """A provider as programs read it."""
-    circuit, pause, switch = view.circuit, view.pause, view.circuit.last_switch
-    return {
-        "provider": view.name,
-        "channel": view.channel.value,
-        "order": view.place,
-        "state": circuit.state.value,
-        "reason": circuit.reason,
-        "openedAt": circuit.opened_at,
-        "waitSeconds": round(circuit.wait_seconds, 1),
-        "triesIn30Seconds": circuit.tries,
-        "errorRate": round(circuit.error_rate, 3),
-        "paused": {"by": pause.by, "reason": pause.reason, "since": pause.since} if pause else None,
-        "lastSwitch": {"to": switch.to, "reason": switch.reason, "at": switch.at}
-        if switch
-        else None,
-    }
-
-
 def _row(view: ProviderView) -> dict[str, Any]:
-    told = tell(view)
-    opened = f"{told['state']} ({told['reason']})" if told["reason"] else told["state"]
     circuit, pause = view.circuit, view.pause
     is_open = circuit.state is CircuitState.OPEN
     return {
-        "channel": told["channel"],
-        "order": told["order"],
-        "provider": told["provider"],
-        "circuit": opened,
+        "channel": view.channel.value,
+        "order": view.place,
+        "provider": view.name,
+        "circuit": f"{circuit.state} ({circuit.reason})" if circuit.reason else circuit.state,
         "tried again": f"in {circuit.wait_seconds:.0f} s" if is_open else None,
         "errors in 30 s": f"{circuit.error_rate:.0%} of {circuit.tries}" if circuit.tries else None,
         "paused": f"by {pause.by}: {pause.reason}" if pause else None,

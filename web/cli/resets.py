@@ -10,6 +10,7 @@ from shared.errors import UserUnknownError
 from shared.models import Channel
 from shared.policies import check_may_reset
 from shared.recording import ResetRequest, record_reset
+from shared.validation import format_timestamp
 from web.admin import actions
 from web.admin.actions import resend_by_hand
 from web.cli.admin import reason_option, why
@@ -25,7 +26,7 @@ from web.cli.suppressions import by_option
 from web.explain.model import Explanation
 from web.explain.query import explain_reset, explain_user
 from web.resets import record_refusals
-from web.schemas import format_timestamp, write_explanation, write_reset
+from web.schemas import write_explanation, write_reset
 from web.services import WebServices
 
 

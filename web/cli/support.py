@@ -23,9 +23,10 @@ from shared.errors import (
     SettingsError,
     StoreUnavailableError,
 )
-from shared.log import bind_request_id, set_up_logging
+from shared.log import bind_request_id
 from shared.queue import HintPublisher, make_celery
 from shared.settings import load_settings
+from shared.validation import format_timestamp
 from shared.wiring import build_services, check_server, connect_store
 from web.services import WebServices, build_web_services
 
@@ -96,9 +97,9 @@ def _as_words(value: Any) -> str:
             return str(value)
 
 
-def _as_json(value: Any) -> str:
+def _as_json(value: Any) -> str | None:
     if isinstance(value, datetime):
-        return value.isoformat().replace("+00:00", "Z")
+        return format_timestamp(value)
     raise TypeError(f"{type(value).__name__} has no JSON form here")
 
 
@@ -143,7 +144,6 @@ def _root_cause(error: BaseException) -> str:
 def open_services() -> Iterator[WebServices]:
     """The services; on leaving, its hints are published."""
     settings = load_settings(os.environ)
-    set_up_logging("warning", service="keyturn", stream=sys.stderr)
     bind_request_id(secrets.token_hex(8))
     check_server(settings)
     hints = HintPublisher(make_celery(settings))

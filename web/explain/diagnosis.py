@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from shared.models import Channel, EventType, Kind, Outcome, Queue, Reset, Status
-from shared.store.admin.pauses import Pause, Scope
+from shared.store.admin.pauses import Pause
 from shared.store.admin.refusals import Refusal
 from shared.store.due_sets import NO_PROVIDER
 from web.explain.model import Evidence, Verdict, VerdictKind
@@ -24,7 +24,8 @@ def diagnose_waiting(facts: Evidence, reset: Reset) -> Verdict:
         return Verdict(VerdictKind.WAITING, words, "Look again in a moment.")
     if reset.is_held:
         return _held(facts, reset)
-    pause = next((each for each in facts.pauses if _covers(each, facts, reset)), None)
+    candidates = facts.providers if reset.reason == NO_PROVIDER else ()
+    pause = next((each for each in facts.pauses if each.covers(reset, candidates)), None)
     if pause:
         return _paused(facts, reset, pause)
     if reset.reason == "paced":
@@ -32,18 +33,6 @@ def diagnose_waiting(facts: Evidence, reset: Reset) -> Verdict:
     if reset.reason == "batch_paused":
         return _batch_paused(facts, reset)
     return _retrying(reset) if reset.status is Status.RETRYING else _queued(facts, reset)
-
-
-def _covers(pause: Pause, facts: Evidence, reset: Reset) -> bool:
-    match pause.scope:
-        case Scope.QUEUE:
-            return pause.name == reset.queue
-        case Scope.CHANNEL:
-            return pause.name == reset.channel
-        case Scope.ORGANISATION:
-            return pause.name == reset.org_id
-        case Scope.PROVIDER:
-            return reset.reason == NO_PROVIDER and pause.name in facts.providers
 
 
 def _where(facts: Evidence, reset: Reset) -> str:

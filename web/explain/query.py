@@ -18,6 +18,7 @@ from shared.policies import check_country, check_may_reset, check_recipient
 from shared.store.history import HistoryCursor, HistoryEntry, HistoryFilter
 from shared.store.keys import SHARDS
 from shared.store.suppressions import Suppression
+from shared.validation import parse_timestamp
 from web.auth import USER_READ, Credentials
 from web.callbacks import is_heard
 from web.explain.diagnosis import diagnose
@@ -223,7 +224,7 @@ def read_page(query: Mapping[str, str]) -> PageRequest:
     return PageRequest(
         user_id=query.get("userId"),
         status=_read_status(query.get("status")),
-        since=_read_moment(query.get("since")),
+        since=_read_since(query.get("since")),
         limit=read_count(query.get("limit"), "limit", default=50, most=MAX_ON_A_PAGE),
         token=_read_token(query.get("pageToken")),
     )
@@ -249,16 +250,11 @@ def _read_status(text: str | None) -> Status | None:
         raise InvalidRequestError(f"status must be one of {', '.join(Status)}") from error
 
 
-def _read_moment(text: str | None) -> datetime | None:
-    if text is None:
-        return None
+def _read_since(text: str | None) -> datetime | None:
     try:
-        found = datetime.fromisoformat(re.sub(r":60(?=[.Zz+-])", ":59", text.upper()))
+        return parse_timestamp(text) if text is not None else None
     except ValueError as error:
-        raise InvalidRequestError("since must be a moment such as 2026-11-23T12:00:00Z") from error
-    if found.tzinfo is None:
-        raise InvalidRequestError("since must name its time zone, as in 2026-11-23T12:00:00Z")
-    return found
+        raise InvalidRequestError(f"since {error}") from error
 
 
 def _read_token(text: str | None) -> tuple[int, int, int] | None:

@@ -47,10 +47,11 @@ QUEUE = {
     "outPerMinute": 60.0, "workers": 2, "hints": 0, "isPaused": False,
 }  # fmt: skip
 PROVIDER = {
-    "provider": "sendgrid", "channel": "email", "circuit": "closed", "reason": None, "calls": 305,
-    "errorRate": 0.003, "p95Ms": 250, "callbacks": 301,
+    "provider": "sendgrid", "channel": "email", "order": 1, "circuit": "closed", "reason": None,
+    "openedAt": None, "waitSeconds": 0.0, "triesIn30Seconds": 30, "errorRateIn30Seconds": 0.0,
+    "calls": 305, "errorRate": 0.003, "p95Ms": 250, "callbacks": 301,
     "refusedCallbacks": 0, "lastCallbackAt": MOMENT_QUERY,
-    "isPaused": False, "lastSwitch": None,
+    "isPaused": False, "paused": None, "lastSwitch": None,
 }  # fmt: skip
 STATUS = {
     "troubles": [], "due": {"urgent": 3, "bulk": 0}, "dueNow": {"urgent": 1, "bulk": 0},
@@ -361,8 +362,13 @@ OPERATOR_SHAPES: dict[str, Shape] = {
         required=("provider", "channel", "circuit", "isPaused"),
         provider=TEXT,
         channel={"enum": [each.value for each in Channel]},
+        order=COUNT | {"description": "Its place on the channel, from 1"},
         circuit={"enum": [each.value for each in CircuitState]},
         reason=TEXT_OR_NULL,
+        openedAt=MOMENT_OR_NULL,
+        waitSeconds=AMOUNT | {"description": "Until an open circuit may be tried"},
+        triesIn30Seconds=COUNT | {"description": "Calls in the circuit's window"},
+        errorRateIn30Seconds=AMOUNT | {"description": "Of them, 0 to 1"},
         calls=COUNT_OR_NULL | {"description": "In the last five minutes"},
         errorRate=AMOUNT_OR_NULL | {"description": "Of them, 0 to 1"},
         p95Ms=COUNT_OR_NULL,
@@ -370,6 +376,7 @@ OPERATOR_SHAPES: dict[str, Shape] = {
         refusedCallbacks=COUNT,
         lastCallbackAt=MOMENT_OR_NULL,
         isPaused=YES_OR_NO,
+        paused={"type": ["object", "null"], "description": "By, reason and since"},
         lastSwitch={"type": ["object", "null"]},
     ),
     "BatchStatus": an_object(

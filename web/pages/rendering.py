@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from shared.policies import MAX_PASSWORD_CHARACTERS
 from web.pages.forms import Filled, make_token
+from web.problems import choose_language
 from web.services import WebServices
 
 STYLE = (Path(__file__).parent.parent / "templates" / "page.css").read_text(encoding="utf-8")
@@ -117,7 +118,7 @@ def _language(services: WebServices, filled: Filled) -> str:
     """The language the link names, else the one the browser likes best."""
     if filled.language in services.languages.tags:
         return filled.language
-    return services.languages.choose_for_header(request.headers.get("Accept-Language"))
+    return choose_language(services.languages, request.headers.get("Accept-Language"))
 
 
 def _characters(services: WebServices, complaint: Complaint | None) -> int:

@@ -17,7 +17,7 @@ from web.api import change_password, reset_password, send_notification
 from web.auth import Credentials
 from web.http import CallResponse, RequestContext
 from web.middleware import DEPRECATED_SINCE, name_request
-from web.problems import UNEXPECTED, Problem, ProblemError, describe
+from web.problems import UNEXPECTED, Problem, ProblemError, choose_language, describe
 from web.rpc.generated import management_pb2, user_pb2, zitadel_pb2
 from web.schemas import PASSWORD_RESET, SEND_NOTIFICATION, SET_PASSWORD, WireSchema
 from web.services import WebServices
@@ -95,12 +95,13 @@ def answer_call(
     request_id = name_request(header("x-request-id"))
     headers = (("x-request-id", request_id), *standing_headers(services, call))
     try:
-        with tracing.span(call.path[1:], parent=header("traceparent"), kind="server"):
+        parent, kind = header("traceparent"), tracing.SpanKind.SERVER
+        with tracing.span(call.path[1:], parent=parent, kind=kind):
             answer = call.run(services, read_context(header), read())
     except ProblemError as error:
         return RpcResponse(error.problem, headers)
     except CallerError as error:
-        language = services.languages.choose_for_header(header("accept-language"))
+        language = choose_language(services.languages, header("accept-language"))
         return RpcResponse(describe(error, services.languages, language), headers)
     except Exception as error:  # the outermost loop of a call
         log.error("request.failed", request_id=request_id, exc_info=error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,7 +18,6 @@ import structlog
 
 from shared.errors import SettingsError
 from shared.log import set_up_logging
-from shared.models import Queue
 from shared.settings import Settings, load_settings
 from shared.wiring import check_server
 from web.__main__ import taken_port
@@ -135,6 +135,8 @@ def stop_together(children: Sequence[Child], *, is_forced: Callable[[], bool]) -
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 TURN_SECONDS = 0.05
+STOP_SECONDS = {"web": 35.0, "grpc": 35.0, "flower": 5.0}
+WORKER_STOP_SECONDS = 45.0  # a worker finishes what it is sending
 SERVER_START_SECONDS = 120.0  # a large append-only file takes its time
 PORT_PATIENCE_SECONDS = 3.0  # children of an `up` that was just killed let go of their ports
 
@@ -275,9 +277,10 @@ class Processes:
 
     def stop(self, is_forced: Callable[[], bool]) -> None:
         """Stop the faces first, then Flower, then the workers, and the server when all are gone."""
-        by_name = {child.name: child for child in self._children}
-        for names in (("web", "grpc"), ("flower",), ("worker", "bulk")):
-            stop_together([by_name[name] for name in names], is_forced=is_forced)
+        workers = {child.name for child in self._children} - STOP_SECONDS.keys()
+        for names in ({"web", "grpc"}, {"flower"}, workers):
+            children = [child for child in self._children if child.name in names]
+            stop_together(children, is_forced=is_forced)
         if self._server is not None and self._server_child is not None:
             self._server.stop()
             stop_together([self._server_child], is_forced=is_forced)
@@ -306,23 +309,27 @@ class Processes:
             self._server_child.watch()
 
 
-def build_children(environ: Mapping[str, str]) -> list[Child]:
-    """The processes of the Procfile, as this Python runs them."""
-    python = (sys.executable, "-m")
-    flower = ("celery", "--quiet", "--app", "worker.app", "flower")
-    conf = f"--conf={CHECKOUT / 'deploy' / 'flowerconfig.py'}"
+def build_children(environ: Mapping[str, str], checkout: Path = CHECKOUT) -> list[Child]:
+    """Return the processes of the Procfile, as this Python runs them, wherever `up` was called.
 
-    def worker(name: str, *queues: Queue) -> Child:
-        command = (*python, "worker", "--queues", ",".join(queues))
-        return Child(name, command, environ=environ, stop_seconds=45)
-
-    return [
-        worker("worker", Queue.URGENT, Queue.RECEIPTS),
-        worker("bulk", Queue.BULK, Queue.WEBHOOKS),
-        Child("web", (*python, "web"), environ=environ, stop_seconds=35),
-        Child("grpc", (*python, "web.rpc"), environ=environ, stop_seconds=35),
-        Child("flower", (*python, *flower, conf), environ=environ, stop_seconds=5),
-    ]
+    Raises:
+        RefusedError: there is no Procfile.
+    """
+    try:
+        lines = (checkout / "Procfile").read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError as error:
+        raise StartRefusedError(
+            f"there is no Procfile in {checkout}: `up` runs from a checkout; an installed Keyturn "
+            "is started process by process (README, Processes)"
+        ) from error
+    programs = {"python": (sys.executable,), "celery": (sys.executable, "-m", "celery")}
+    children = []
+    for name, _, command in (line.partition(": ") for line in lines if line.strip()):
+        program, *arguments = shlex.split(command.replace("--conf=", f"--conf={checkout}/"))
+        words = (*programs.get(program, (program,)), *arguments)
+        seconds = STOP_SECONDS.get(name, WORKER_STOP_SECONDS)
+        children.append(Child(name, words, environ=environ, stop_seconds=seconds))
+    return children
 
 
 def main() -> int:

@@ -10,11 +10,12 @@ from marshmallow.validate import Length, OneOf
 
 from shared.store.webhooks.deliveries import Standing, Webhook
 from shared.store.webhooks.subscriptions import EVENTS, Subscription
+from shared.validation import format_timestamp
 from shared.webhooks import MAX_URL_CHARACTERS
 from web.auth import USER_READ, USER_WRITE
 from web.http import credentials, current_services, json_response
 from web.middleware import read_capped_body
-from web.schemas import WireSchema, format_timestamp, read_body
+from web.schemas import WireSchema, read_body
 from web.webhooks import service
 from web.webhooks.service import SubscriptionActor
 

@@ -12,7 +12,7 @@ from shared.policies import dial_region
 from shared.wiring import Services
 from worker.batches.selection import Chosen
 from worker.messages import Renderer
-from worker.preparation import Organisations
+from worker.preparation import remembering
 
 ANY_REGION = "*"
 MICROS = 1_000_000  # a price of 1, as it is counted
@@ -26,13 +26,13 @@ class Estimate:
     def __init__(self, services: Services, renderer: Renderer) -> None:
         """`renderer` writes the SMS whose segments are counted."""
         self._services, self._renderer = services, renderer
-        self._organisations = Organisations(services.callers.find_organisation)
+        self._find_organisation = remembering(services.callers.find_organisation)
         self._prices = dict(services.settings.sms_prices)
         self._segments: dict[tuple[str, str], int] = {}
 
     def language(self, user: User) -> str:
         """The language a user is written to in."""
-        organisation = self._organisations.find(user.org_id)
+        organisation = self._find_organisation(user.org_id)
         return self._services.languages.choose(
             user.language, organisation.language if organisation else None
         )
@@ -65,7 +65,7 @@ class Estimate:
         if known is None:
             if len(self._segments) >= MAX_REMEMBERED:
                 self._segments.clear()
-            known = self._render_sample(self._organisations.find(org_id), org_id, language)
+            known = self._render_sample(self._find_organisation(org_id), org_id, language)
             self._segments[org_id, language] = known
         return known
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 import orjson
 
+from shared.models import Reset
 from shared.store import keys
 from shared.store.admin.audit import MAX_KEPT
 from shared.store.connection import Client, store_errors
@@ -33,6 +35,18 @@ class Pause:
     by: str
     reason: str
     since: datetime
+
+    def covers(self, reset: Reset, providers: Collection[str] = ()) -> bool:
+        """Return whether it keeps a reset from going out; `providers` are those it waits for."""
+        match self.scope:
+            case Scope.QUEUE:
+                return self.name == reset.queue
+            case Scope.CHANNEL:
+                return self.name == reset.channel
+            case Scope.ORGANISATION:
+                return self.name == reset.org_id
+            case Scope.PROVIDER:
+                return self.name in providers
 
 
 @dataclass(frozen=True, slots=True)
