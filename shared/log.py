@@ -103,18 +103,6 @@ def set_up_logging(level: str, *, service: str, stream: TextIO = sys.stdout) -> 
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
-def current_request_id() -> str | None:
-    """Return the id of the request being answered, bound by bind_request_id."""
-    request_id: str | None = structlog.contextvars.get_contextvars().get("request_id")
-    return request_id
-
-
-def bind_request_id(request_id: str) -> None:
-    """Give every log line and record from here on this request id, and no other context."""
-    structlog.contextvars.clear_contextvars()
-    structlog.contextvars.bind_contextvars(request_id=request_id)
-
-
 def _name_service(service: str) -> Any:
     def add(
         _logger: Any, _method: str, event: MutableMapping[str, Any]

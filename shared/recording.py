@@ -8,12 +8,12 @@ import structlog
 
 from shared import tracing
 from shared.errors import ProviderMissingError, TooManyRequestsError
-from shared.log import current_request_id
 from shared.models import Caller, Channel, Kind, Organisation, Queue, Recipient, User
 from shared.policies import check_country, check_recipient, last_start_seconds
 from shared.queue import hint_at
 from shared.store.limits import Limit
 from shared.store.resets import NewReset, Recorded
+from shared.tracing import current_request_id
 from shared.wiring import Services
 
 log = structlog.get_logger()

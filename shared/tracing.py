@@ -1,4 +1,4 @@
-"""Traces: one from the call through the queue to the provider, where OpenTelemetry is switched on.
+"""Request ids, and traces from the call to the provider where OpenTelemetry is switched on.
 
 On is `pip install 'keyturn[otel]'` and the standard OTEL_EXPORTER_OTLP_ENDPOINT. The place in a
 trace travels in the reset's record, never in a task.
@@ -17,7 +17,17 @@ from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-__all__ = ["Facts", "Span", "SpanKind", "is_tracing", "set_up_tracing", "span", "traceparent"]
+__all__ = [
+    "Facts",
+    "Span",
+    "SpanKind",
+    "bind_request_id",
+    "current_request_id",
+    "is_tracing",
+    "set_up_tracing",
+    "span",
+    "traceparent",
+]
 
 log = structlog.get_logger()
 
@@ -102,3 +112,15 @@ def traceparent() -> str | None:
     carrier: dict[str, str] = {}
     _propagator.inject(carrier)
     return carrier.get("traceparent")
+
+
+def current_request_id() -> str | None:
+    """Return the id of the request being answered, bound by bind_request_id."""
+    request_id: str | None = structlog.contextvars.get_contextvars().get("request_id")
+    return request_id
+
+
+def bind_request_id(request_id: str) -> None:
+    """Give every log line and record from here on this request id, and no other context."""
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(request_id=request_id)

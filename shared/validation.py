@@ -6,11 +6,12 @@ No error repeats what was given: it may be an address.
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import email_validator
 import phonenumbers
 
+_EPOCH = datetime.fromtimestamp(0, tz=UTC)
 ID_CHARACTERS = 200
 MIN_PASSWORD_CHARACTERS = 12  # of a login for operators
 
@@ -107,6 +108,16 @@ def parse_timestamp(text: str) -> datetime:
         return datetime.fromisoformat(spelled).astimezone(UTC)
     except (ValueError, OverflowError):
         raise ValueError(problem) from None
+
+
+def moment(ms: str | float) -> datetime:
+    """Return the moment of milliseconds since 1970, as Redis's clock and scripts give them."""
+    return datetime.fromtimestamp(float(ms) / 1000, tz=UTC)
+
+
+def moment_from_us(us: str | int) -> datetime:
+    """Return the exact moment of microseconds since 1970."""
+    return _EPOCH + timedelta(0, 0, int(us))
 
 
 def format_timestamp(moment: datetime | None, *, precision: str = "microseconds") -> str | None:

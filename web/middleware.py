@@ -16,8 +16,7 @@ from werkzeug.wrappers import Request
 
 from shared import tracing
 from shared.errors import BodyTooLargeError, InvalidRequestError, TooManyRequestsError
-from shared.log import bind_request_id
-from shared.tracing import Span
+from shared.tracing import Span, bind_request_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -13,12 +13,12 @@ from shared import errors
 from shared.codes import Code
 from shared.errors import InvalidRequestError
 from shared.links import check_link_host, check_template
-from shared.log import current_request_id
 from shared.models import Caller, Channel, Kind, Organisation, User
 from shared.policies import check_may_reset
 from shared.recording import ResetRequest, record_reset
 from shared.store.admin.refusals import NewRefusal
 from shared.store.resets import Recorded
+from shared.tracing import current_request_id
 from web.auth import USER_WRITE, Credentials, retry_when_rights_change
 from web.idempotency import idempotent
 from web.services import WebServices

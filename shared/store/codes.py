@@ -13,8 +13,8 @@ from shared.settings import Settings
 from shared.store import keys
 from shared.store.connection import Client, store_errors
 from shared.store.digests import Digests
-from shared.store.records import moment, moment_from_us
 from shared.store.scripts import Scripts
+from shared.validation import moment, moment_from_us
 
 MAX_WRONG_TRIES = 5
 MAX_WRONG_TRIES_PER_DAY = 20

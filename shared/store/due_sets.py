@@ -11,8 +11,8 @@ from shared.models import DUE_QUEUES, Channel, Queue
 from shared.store import keys
 from shared.store.admin.pauses import Pause, Release, Scope
 from shared.store.connection import Client, store_errors
-from shared.store.records import moment
 from shared.store.scripts import Argument, Scripts
+from shared.validation import moment
 
 WORKER_SEEN_SECONDS = 5.0
 MAX_IN_ONE_TRIP = 50  # resets of each shard

@@ -11,7 +11,7 @@ import orjson
 from shared.models import Channel, Kind, Status
 from shared.store import keys
 from shared.store.connection import Client, store_errors
-from shared.store.records import moment, moment_from_us
+from shared.validation import moment, moment_from_us
 
 BUCKET_MS = 600_000  # as in prelude.lua
 BUCKETS_AT_ONCE = 36

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import orjson
+
 from shared.errors import StoreUnavailableError, TooManyRequestsError
-from shared.models import Channel, Kind, Outcome, Queue, Reset, Status
+from shared.models import Attempt, Channel, DeliveryEvent, Kind, Outcome, Queue, Reset, Status
 from shared.policies import doubt_delay_seconds
 from shared.settings import Settings
 from shared.store import keys
 from shared.store.connection import TIMEOUT_SECONDS, Client, store_errors
 from shared.store.digests import Digests
-from shared.store.records import moment, moment_from_us, pairs, parse_reset
 from shared.store.scripts import Argument, Scripts, SharingCall
+from shared.validation import moment, moment_from_us
 
 MAX_CLAIMS = 5  # claims in a row without an outcome: the record is poison
 # How many keys and arguments of a script are a reset's own, where one call is for many resets.
@@ -29,6 +31,14 @@ ACCEPTED_BUCKETS_MS = (
     *(25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000, 60000),
     *(300000, 900000, 3600000),
 )
+
+# Optional fields of a new record: Reset's name → the record's.
+OPTIONAL_FIELDS = {"request_id": "rq", "url_template": "tp", "batch_id": "b", "trace": "tr"}
+# Looking up an enum member by its value takes four times as long.
+_KINDS = {each.value: each for each in Kind}
+_CHANNELS = {each.value: each for each in Channel}
+_QUEUES = {each.value: each for each in Queue}
+_STATUSES = {each.value: each for each in Status}
 
 
 class ClaimOverError(Exception):
@@ -94,7 +104,7 @@ class ResetCalls:
         """Return the claim of an answer; `began` is the monotonic time just before the call."""
         if answer[0] != "claimed":
             return None
-        reset = parse_reset(reset_id, pairs(answer[4:]))
+        reset = parse_reset(reset_id, _pairs(answer[4:]))
         return Claim(
             reset, int(answer[2]), answer[3] == 1, moment(answer[1]), began + self._lease_seconds
         )
@@ -380,3 +390,64 @@ def _raise_first(answers: Sequence[Any]) -> None:
     for answer in answers:
         if isinstance(answer, StoreUnavailableError):
             raise answer
+
+
+def parse_reset(reset_id: str, h: Mapping[str, str]) -> Reset:
+    """Return the reset of a stored hash."""
+    return Reset(
+        reset_id=reset_id,
+        kind=_KINDS[h["k"]],
+        user_id=h["u"],
+        org_id=h["o"],
+        channel=_CHANNELS[h["ch"]],
+        queue=_QUEUES[h["q"]],
+        status=_STATUSES[h["st"]],
+        reason=h.get("rs") or None,
+        language=h["lg"],
+        key_id=h["kid"],
+        sequence=int(h["sq"]),
+        created_at=moment_from_us(h["c"]),
+        deadline_at=moment(h["x"]),
+        request_id=h.get("rq"),
+        url_template=h.get("tp"),
+        batch_id=h.get("b"),
+        trace=h.get("tr"),
+        recipient_digest=h.get("to"),
+        next_look_at=_moment_or_none(h.get("n")),
+        opened_at=_moment_or_none(h.get("op")),
+        completed_at=_moment_or_none(h.get("co")),
+        is_superseded="su" in h,
+        is_held="hd" in h,
+        attempts=tuple(_attempts(h)) if h.get("at", "0") != "0" else (),
+        events=tuple(_events(h)) if "en" in h else (),
+    )
+
+
+def _moment_or_none(ms: str | None) -> datetime | None:
+    return moment(ms) if ms else None
+
+
+def _attempts(h: Mapping[str, str]) -> Iterator[Attempt]:
+    for number in range(1, int(h.get("at", "0")) + 1):
+        provider, started, *rest = orjson.loads(h[f"a{number}"])
+        finished, outcome, message_id, detail = rest or (None, None, None, None)
+        yield Attempt(
+            number=number,
+            provider=provider,
+            started_at=moment(started),
+            finished_at=moment(finished) if finished else None,
+            outcome=Outcome(outcome) if outcome else None,
+            provider_message_id=message_id or None,
+            detail=detail or None,
+        )
+
+
+def _events(h: Mapping[str, str]) -> Iterator[DeliveryEvent]:
+    for number in range(1, int(h.get("en", "0")) + 1):
+        at, kind, provider, detail = orjson.loads(h[f"e{number}"])
+        yield DeliveryEvent(moment(at), kind, provider or None, detail or None)
+
+
+def _pairs(flat: list[Any]) -> dict[str, str]:
+    """Return the mapping of field, value, field, value …."""
+    return dict(zip(flat[::2], flat[1::2], strict=True))

@@ -11,8 +11,8 @@ from shared.store import keys
 from shared.store.admin.audit import Act, append
 from shared.store.connection import Client, store_errors
 from shared.store.digests import Digests
-from shared.store.records import moment
 from shared.store.scripts import Scripts
+from shared.validation import moment
 
 MAX_PER_TRIP = 100
 

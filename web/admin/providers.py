@@ -24,8 +24,8 @@ from shared.store.admin.audit import Act
 from shared.store.admin.circuits import Circuit, CircuitState
 from shared.store.admin.pauses import Pause, Scope
 from shared.store.admin.statistics import LAST, Lately
-from shared.store.records import moment
 from shared.store.resets import DURATION_BUCKETS_MS
+from shared.validation import moment
 from web.admin.actions import AuditReason
 from web.callbacks import is_heard
 from web.services import WebServices

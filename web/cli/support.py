@@ -23,9 +23,9 @@ from shared.errors import (
     SettingsError,
     StoreUnavailableError,
 )
-from shared.log import bind_request_id
 from shared.queue import HintPublisher, make_celery
 from shared.settings import load_settings
+from shared.tracing import bind_request_id
 from shared.validation import format_timestamp
 from shared.wiring import build_services, check_server, connect_store
 from web.services import WebServices, build_web_services

@@ -8,7 +8,7 @@ from typing import Any
 
 from shared.store import keys
 from shared.store.connection import Client, store_errors
-from shared.store.records import moment
+from shared.validation import moment
 
 MAX_KEPT = 100_000
 

@@ -12,8 +12,8 @@ import orjson
 
 from shared.store import keys
 from shared.store.connection import Client
-from shared.store.records import moment
 from shared.store.scripts import Argument, Scripts
+from shared.validation import moment
 
 KEEP_SECONDS = 86400.0
 

@@ -13,8 +13,8 @@ from shared.models import Reset
 from shared.store import keys
 from shared.store.admin.audit import MAX_KEPT
 from shared.store.connection import Client, store_errors
-from shared.store.records import moment
 from shared.store.scripts import Scripts
+from shared.validation import moment
 
 
 class Scope(StrEnum):

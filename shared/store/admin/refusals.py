@@ -12,8 +12,8 @@ from shared.settings import Settings
 from shared.store import keys
 from shared.store.connection import Client, store_errors
 from shared.store.digests import Digests
-from shared.store.records import moment
 from shared.store.scripts import Scripts
+from shared.validation import moment
 
 MAX_KEPT = 5
 

@@ -15,8 +15,8 @@ from shared.settings import Settings
 from shared.store import keys
 from shared.store.admin.audit import MAX_KEPT
 from shared.store.connection import Client, store_errors
-from shared.store.records import moment
 from shared.store.scripts import Argument, Scripts
+from shared.validation import moment
 
 
 class BatchState(StrEnum):

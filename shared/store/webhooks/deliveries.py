@@ -15,8 +15,8 @@ import orjson
 from shared.models import ResetId
 from shared.store import keys
 from shared.store.connection import Client, store_errors
-from shared.store.records import moment
 from shared.store.scripts import Scripts
+from shared.validation import moment
 
 LEASE_SECONDS = 20.0  # a call takes at most half of it
 FORGOTTEN_AT_ONCE = 1000

@@ -21,8 +21,8 @@ from shared.store import keys
 from shared.store.admin.audit import MAX_KEPT, Act, append
 from shared.store.connection import Client, store_errors
 from shared.store.digests import Digests
-from shared.store.records import moment
 from shared.store.scripts import Argument, Scripts
+from shared.validation import moment
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 - the prefix of a secret, not a secret
 SECRET_BYTES = 32
