@@ -68,7 +68,7 @@ def record_refusals(services: WebServices, asked: RefusalContext) -> Iterator[No
     except RECORDED_ERRORS as error:
         limited = error if isinstance(error, errors.TooManyRequestsError) else None
         refusal = NewRefusal(
-            word=type(error).__name__.removesuffix("Error"),
+            error=type(error).__name__.removesuffix("Error"),
             channel=asked.channel,
             limit=limited.limit if limited else "",
             wait_seconds=limited.retry_after_seconds if limited else 0,
@@ -76,7 +76,7 @@ def record_refusals(services: WebServices, asked: RefusalContext) -> Iterator[No
             caller_id=asked.caller.token_id if asked.caller else "",
         )
         try:
-            services.refusals.note(asked.user_id, refusal)
+            services.refusals.record(asked.user_id, refusal)
         except errors.StoreUnavailableError:
             log.warning("store.unavailable", during="refusing")
         raise

@@ -197,5 +197,5 @@ class WaitingStore:
         return bool(self._scripts.run("recall", where, (reset_id,)))
 
     def _note(self, before: Release, now: Release | None) -> None:
-        texts = (before.key, before.told, now.told if now else "")
+        texts = (before.key, before.serialised, now.serialised if now else "")
         self._scripts.run("note_release", (keys.RELEASES,), texts)

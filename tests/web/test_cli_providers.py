@@ -44,9 +44,9 @@ def listed(run, name, environ):
 
 @real
 def test_the_list_tells_how_each_provider_stands(run, services, on_stub):
-    services.circuits.tell("sendgrid", CallTally(good=3))
-    services.circuits.tell("sendgrid", OUTAGE)
-    services.circuits.tell("sendgrid", CallTally(switch=("smtp", "circuit_open")))
+    services.circuits.record("sendgrid", CallTally(good=3))
+    services.circuits.record("sendgrid", OUTAGE)
+    services.circuits.record("sendgrid", CallTally(switch=("smtp", "circuit_open")))
 
     rows = printed(run("provider", "list", "--json", **on_stub))
     words = run("provider", "list", **on_stub).stdout
@@ -80,7 +80,7 @@ def test_a_pause_says_who_and_why_until_it_is_resumed(run, services, on_stub):
 
 @real
 def test_one_that_was_left_alone_may_be_tried_at_once(run, services, on_stub):
-    services.circuits.tell("sendgrid", OUTAGE)
+    services.circuits.record("sendgrid", OUTAGE)
 
     printed(run("provider", "resume", "sendgrid", "--reason", "new key", "--json", **on_stub))
 
@@ -164,7 +164,7 @@ def test_nobody_suppressed_is_written_to_not_even_for_a_test(run, services, stub
     ("arguments", "status", "reason"),
     [
         (("pause", "pigeon", "--reason", "x"), 1, "there is no provider 'pigeon'"),
-        (("resume", "smtp", "--reason", "x"), 1, "neither paused nor left alone"),
+        (("resume", "smtp", "--reason", "x"), 1, "is not paused, and its circuit is not open"),
         (("resume", "pigeon", "--reason", "x"), 1, "there are sendgrid, smtp, outbox"),
         (("weight", "pigeon", "5", "--reason", "x"), 1, "there is no provider 'pigeon'"),
         (("weight", "smtp", "101", "--reason", "x"), 2, "101"),
@@ -191,9 +191,9 @@ def test_what_cannot_be_done_is_said(run, on_stub, arguments, status, reason):
 )
 def test_metrics_tell_the_state_of_each_circuit(fake_client, wait_seconds, told, state):
     services = some_services(fake_client)
-    services.circuits.tell("outbox", told)
+    services.circuits.record("outbox", told)
     if wait_seconds:
-        services.circuits.let_try("outbox")
+        services.circuits.allow_probe("outbox")
         time.sleep(wait_seconds)
 
     text = create_app(services).test_client().get("/metrics").text

@@ -1,4 +1,4 @@
-"""What an operator sees of the providers, and a test message by one of them."""
+"""The providers as an operator sees them, and a test message by one of them."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from web.services import WebServices
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderView:
-    """A provider as it stands on a channel."""
+    """A provider of a channel."""
 
     name: str
     channel: Channel
-    place: int  # in the operator's order, from 1
+    place: int  # in the configured order, from 1
     circuit: Circuit
     weight: int | None
     pause: Pause | None
@@ -38,7 +38,7 @@ class ProviderView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """What came of a test message."""
+    """The result of a test message."""
 
     provider: str
     recipient: Recipient
@@ -50,8 +50,8 @@ class Trial:
 
 
 def load_providers(services: WebServices) -> list[ProviderView]:
-    """Every provider of every channel, in the operator's order."""
-    circuits = services.circuits.look(known_providers(services))
+    """Return every provider of every channel, in the configured order."""
+    circuits = services.circuits.read(known_providers(services))
     pauses = {each.name: each for each in services.pauses.all() if each.scope is Scope.PROVIDER}
     weights = services.weights.all()
     return [
@@ -69,16 +69,12 @@ def load_providers(services: WebServices) -> list[ProviderView]:
 
 
 def known_providers(services: WebServices) -> list[str]:
-    """The names of those the settings list."""
+    """Return the names of the configured providers."""
     return list(dict.fromkeys(n for names in services.provider_names.values() for n in names))
 
 
 def check_provider(services: WebServices, name: str) -> None:
-    """Nothing, when the settings list it.
-
-    Raises:
-        InvalidRequestError: they do not.
-    """
+    """Raise InvalidRequestError if the settings do not list it."""
     known = known_providers(services)
     if name not in known:
         raise InvalidRequestError(f"there is no provider {name!r}; there are {', '.join(known)}")
@@ -87,7 +83,7 @@ def check_provider(services: WebServices, name: str) -> None:
 def send_test(
     services: WebServices, name: str, recipient: Recipient, *, language: str, by: str
 ) -> Trial:
-    """Hand one test message over, now and once; it stands in the audit trail.
+    """Send one test message now, once; it is audited.
 
     Raises:
         InvalidRequestError, RecipientSuppressedError, CountryNotAllowedError: nothing was sent.
@@ -123,18 +119,18 @@ def send_test(
 
 
 def resume(services: WebServices, name: str, why: AuditReason) -> bool:
-    """Call a provider again: its pause is lifted, an open circuit may be tried at once.
+    """Lift a provider's pause, and half-open its circuit at once.
 
-    False when it was neither paused nor left alone.
+    Return False if it is neither paused nor its circuit open.
     """
     check_provider(services, name)
     is_paused = any(p.scope is Scope.PROVIDER and p.name == name for p in services.pauses.all())
-    is_open = services.circuits.look([name])[name].state is CircuitState.OPEN
+    is_open = services.circuits.read([name])[name].state is CircuitState.OPEN
     if is_paused:
         services.pauses.resume(Scope.PROVIDER, name, by=why.by, reason=why.reason)
     if is_open:
         services.audit.record(Act(by=why.by, action="provider.try", target=name, reason=why.reason))
-        services.circuits.let_try(name)
+        services.circuits.allow_probe(name)
     return is_paused or is_open
 
 

@@ -21,9 +21,9 @@ from web.cli.support import (
     print_table,
 )
 from web.cli.suppressions import by_option, read_recipient
-from web.explain.wording import SWITCHES, at
+from web.explain.wording import SWITCH_REASONS, format_time
 
-SELDOM = ("tried again", "weight", "paused", "last switch")
+SELDOM = ("retry in", "weight", "paused", "last switch")
 
 
 @click.group()
@@ -62,10 +62,10 @@ def pause_provider(name: str, reason: str, by: str, *, as_json: bool) -> None:
 @by_option
 @json_option
 def resume_provider(name: str, reason: str, by: str, *, as_json: bool) -> None:
-    """Hand messages to a provider again; one that was left alone may be tried at once."""
+    """Hand messages to a provider again; an open circuit is half-opened at once."""
     with open_services() as services:
         if not providers.resume(services, name, why(by, reason)):
-            raise CommandRefusedError(f"{name} is neither paused nor left alone")
+            raise CommandRefusedError(f"{name} is not paused, and its circuit is not open")
     facts = {"provider": name, "by": by, "reason": reason}
     print_json(facts) if as_json else print_facts(facts)
 
@@ -130,7 +130,7 @@ def tell(view: ProviderView) -> dict[str, Any]:
         "reason": circuit.reason,
         "openedAt": circuit.opened_at,
         "waitSeconds": round(circuit.wait_seconds, 1),
-        "triesIn30Seconds": circuit.tries,
+        "triesIn30Seconds": circuit.calls,
         "errorRate": round(circuit.error_rate, 3),
         "weight": view.weight,
         "paused": {"by": pause.by, "reason": pause.reason, "since": pause.since} if pause else None,
@@ -150,8 +150,8 @@ def _row(view: ProviderView) -> dict[str, Any]:
         "order": told["order"],
         "provider": told["provider"],
         "circuit": opened,
-        "tried again": f"in {circuit.wait_seconds:.0f} s" if is_open else None,
-        "errors in 30 s": f"{circuit.error_rate:.0%} of {circuit.tries}" if circuit.tries else None,
+        "retry in": f"{circuit.wait_seconds:.0f} s" if is_open else None,
+        "errors in 30 s": f"{circuit.error_rate:.0%} of {circuit.calls}" if circuit.calls else None,
         "weight": told["weight"],
         "paused": f"by {pause.by}: {pause.reason}" if pause else None,
         "last switch": _switch(circuit.last_switch),
@@ -161,4 +161,5 @@ def _row(view: ProviderView) -> dict[str, Any]:
 def _switch(switch: Switch | None) -> str | None:
     if switch is None:
         return None
-    return f"to {switch.to} ({SWITCHES.get(switch.reason, switch.reason)}) {at(switch.at)}"
+    reason = SWITCH_REASONS.get(switch.reason, switch.reason)
+    return f"to {switch.to} ({reason}) {format_time(switch.at)}"

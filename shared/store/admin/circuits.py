@@ -1,4 +1,4 @@
-"""The circuits of the providers, shared by all workers: who fails is left alone for a while."""
+"""The circuit breakers of the providers, shared by all workers."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class CircuitState(StrEnum):
     """Whether a provider is called."""
 
     CLOSED = "closed"  # it is
-    HALF_OPEN = "half_open"  # one message at a time tries whether it is well again
-    OPEN = "open"  # it is left alone
+    HALF_OPEN = "half_open"  # one message at a time probes whether it works again
+    OPEN = "open"  # it is not
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,12 +31,12 @@ class CircuitRules:
     """When a circuit opens and closes. Source: the reliability note, section 3.2."""
 
     window_seconds: float = 30.0
-    fewest_tries: int = 20  # in the window, before more than half of them bad opens it
-    max_in_a_row: int = 5  # account failures that concern one route each
+    min_calls: int = 20  # in the window, before more than half of them failing opens it
+    max_consecutive: int = 5  # account failures in a row, each about one route
     open_seconds: float = 15.0  # doubles with each probe that fails …
     max_open_seconds: float = 120.0  # … up to this
-    max_alone_seconds: float = 15.0  # where no other provider could carry: people wait for this one
-    probes: int = 3  # good ones in a row that close it
+    max_sole_seconds: float = 15.0  # of a channel's only provider: people wait for it
+    probes: int = 3  # successful ones in a row close it
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Switch:
 
     at: datetime
     to: str
-    reason: str  # a word of worker/choice.py
+    reason: str  # of worker/routing.py
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,122 +54,117 @@ class Circuit:
 
     provider: str
     state: CircuitState = CircuitState.CLOSED
-    wait_seconds: float = 0.0  # until it may be tried, as far as is known now
-    tries: int = 0  # in the window
+    wait_seconds: float = 0.0  # until the next probe, as far as is known now
+    calls: int = 0  # in the window
     failures: int = 0
     opened_at: datetime | None = None
     reason: str | None = None  # the failure that opened it, or the last probe's
     last_switch: Switch | None = None
-    has_changed: bool = False  # by the very call that gave this
+    has_changed: bool = False  # its state, by the call that returned this
 
     @property
     def error_rate(self) -> float:
-        """The share of calls in the window that were bad, 0 to 1."""
-        return self.failures / self.tries if self.tries else 0.0
+        """Return the share of calls in the window that failed, 0 to 1."""
+        return self.failures / self.calls if self.calls else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallTally:
-    """What came of calls to a provider since the last time."""
+    """The outcomes of calls to a provider since the last tally."""
 
     good: int = 0
     bad: int = 0
-    account: int = 0  # of the bad, our account's trouble
-    is_outage: bool = False  # trouble of the whole account: opens at once
-    holder: str = ""  # who held the probe, when this is its outcome
+    account: int = 0  # of the bad, failures of our account
+    is_outage: bool = False  # a failure of the whole account: opens at once
+    holder: str = ""  # of the probe, if this is its outcome
     reason: str = ""
-    switch: tuple[str, str] = ("", "")  # to whom a message went instead, and why
+    switch: tuple[str, str] = ("", "")  # the provider that carried instead, and why
 
 
 class CircuitStore:
-    """Reads and moves the circuits; each move is one step of one script."""
+    """Read and move the circuits; each move is one step of one script."""
 
     def __init__(
         self,
         client: Client,
         rules: CircuitRules | None = None,
         *,
-        alone: frozenset[str] = frozenset(),
+        sole_providers: frozenset[str] = frozenset(),
     ) -> None:
-        """`client` may be a fake one; `alone` are the providers whose channel has no other."""
-        self._scripts, self._alone = Scripts(client), alone
+        """`client` may be a fake one; `sole_providers` are those whose channel has no other."""
+        self._scripts, self._sole_providers = Scripts(client), sole_providers
         self._rules = rules or CircuitRules()
 
-    def _arguments(self, provider: str) -> tuple[Argument, ...]:
+    def read(self, providers: Iterable[str]) -> dict[str, Circuit]:
+        """Return the circuits as they are, in one trip; change nothing."""
+        return self._run_all(dict.fromkeys(providers, ("look",)))
+
+    def record(self, provider: str, tally: CallTally) -> Circuit:
+        """Record the outcomes of calls; return the circuit after them."""
+        return _parse(provider, self._run(provider, *_tally_arguments(tally)))
+
+    def record_all(self, tallies: Mapping[str, CallTally]) -> dict[str, Circuit]:
+        """Record the outcomes of several providers' calls, in one trip."""
+        return self._run_all({name: _tally_arguments(tally) for name, tally in tallies.items()})
+
+    def take_probe(
+        self, provider: str, holder: str, *, lease_seconds: float
+    ) -> tuple[bool, Circuit]:
+        """Return whether `holder` may probe a half-open provider now; a lease, as it may die."""
+        answer = self._run(provider, "probe", holder, int(lease_seconds * 1000))
+        return bool(answer[2]), _parse(provider, answer)
+
+    def release_probe(self, provider: str, holder: str) -> None:
+        """Give back a probe that did not take place."""
+        self._run(provider, "release", holder)
+
+    def allow_probe(self, provider: str) -> Circuit:
+        """Half-open an open circuit at once, as an operator asks."""
+        return _parse(provider, self._run(provider, "try_now"))
+
+    def _run(self, provider: str, *arguments: Argument) -> list[Any]:
+        answer: list[Any] = self._scripts.run("circuit", *self._call(provider, arguments))
+        return answer
+
+    def _run_all(self, arguments: Mapping[str, tuple[Argument, ...]]) -> dict[str, Circuit]:
+        calls = [self._call(provider, each) for provider, each in arguments.items()]
+        answers = self._scripts.run_many("circuit", calls) if calls else []
+        return {n: _parse(n, answer) for n, answer in zip(arguments, answers, strict=True)}
+
+    def _call(
+        self, provider: str, arguments: tuple[Argument, ...]
+    ) -> tuple[tuple[str], tuple[Argument, ...]]:
         rules = self._rules
-        is_alone = provider in self._alone
-        longest = rules.max_alone_seconds if is_alone else rules.max_open_seconds
-        return (
+        is_sole = provider in self._sole_providers
+        longest = rules.max_sole_seconds if is_sole else rules.max_open_seconds
+        limits = (
             int(rules.window_seconds * 1000),
-            rules.fewest_tries,
-            rules.max_in_a_row,
+            rules.min_calls,
+            rules.max_consecutive,
             int(min(rules.open_seconds, longest) * 1000),
             int(longest * 1000),
             rules.probes,
             int(KEEP_SECONDS * 1000),
         )
-
-    def look(self, providers: Iterable[str]) -> dict[str, Circuit]:
-        """The circuits as they stand, in one trip; changes nothing."""
-        names = tuple(providers)
-        calls = [((keys.circuit(name),), (*self._arguments(name), "look")) for name in names]
-        answers = self._scripts.run_many("circuit", calls) if calls else []
-        return {name: _parse(name, told) for name, told in zip(names, answers, strict=True)}
-
-    def tell(self, provider: str, told: CallTally) -> Circuit:
-        """Note what came of calls; gives the circuit as it stands then."""
-        return _parse(provider, self._run(provider, *_tell(told)))
-
-    def tell_all(self, told: Mapping[str, CallTally]) -> dict[str, Circuit]:
-        """The same for several providers, in one trip."""
-        calls = [
-            ((keys.circuit(n),), (*self._arguments(n), *_tell(each))) for n, each in told.items()
-        ]
-        answers = self._scripts.run_many("circuit", calls) if calls else []
-        return {name: _parse(name, answer) for name, answer in zip(told, answers, strict=True)}
-
-    def take_probe(
-        self, provider: str, holder: str, *, lease_seconds: float
-    ) -> tuple[bool, Circuit]:
-        """Whether `holder` may try a half-open provider now; a lease, so that it may die."""
-        answer = self._run(provider, "probe", holder, int(lease_seconds * 1000))
-        return bool(answer[2]), _parse(provider, answer)
-
-    def release_probe(self, provider: str, holder: str) -> None:
-        """The try did not take place; somebody else may."""
-        self._run(provider, "release", holder)
-
-    def let_try(self, provider: str) -> Circuit:
-        """An operator's wish: an open circuit may be tried at once."""
-        return _parse(provider, self._run(provider, "try_now"))
-
-    def _run(self, provider: str, *arguments: Argument) -> list[Any]:
-        answer: list[Any] = self._scripts.run(
-            "circuit", (keys.circuit(provider),), (*self._arguments(provider), *arguments)
-        )
-        return answer
+        return (keys.circuit(provider),), (*limits, *arguments)
 
 
-def _tell(told: CallTally) -> tuple[Argument, ...]:
-    counts = (told.good, told.bad, told.account, int(told.is_outage))
-    return ("tell", *counts, told.holder, told.reason, *told.switch)
+def _tally_arguments(tally: CallTally) -> tuple[Argument, ...]:
+    counts = (tally.good, tally.bad, tally.account, int(tally.is_outage))
+    return ("tell", *counts, tally.holder, tally.reason, *tally.switch)
 
 
 def _parse(provider: str, answer: list[Any]) -> Circuit:
-    state, changed, _, wait_ms, tries, failures, opened_at, reason, switch = answer
+    state, changed, _, wait_ms, calls, failures, opened_at, reason, switch = answer
+    switched = orjson.loads(switch) if switch else None  # [at_ms, to, reason]
     return Circuit(
         provider=provider,
         state=CircuitState(state),
         wait_seconds=int(wait_ms) / 1000,
-        tries=int(tries),
+        calls=int(calls),
         failures=int(failures),
         opened_at=moment(opened_at) if opened_at else None,
         reason=reason or None,
-        last_switch=_parse_switch(switch) if switch else None,
+        last_switch=Switch(moment(switched[0]), *switched[1:]) if switched else None,
         has_changed=bool(changed),
     )
-
-
-def _parse_switch(told: str) -> Switch:
-    at_ms, to, reason = orjson.loads(told)
-    return Switch(moment(at_ms), to, reason)

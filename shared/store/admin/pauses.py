@@ -1,4 +1,4 @@
-"""What operators have stopped for a while: a queue, a channel, a provider, an organisation."""
+"""Pauses of a queue, a channel, a provider or an organisation, and their releases."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Nothing is sent for this until it is resumed; what is recorded meanwhile waits."""
+    """Sending is stopped until it is resumed; what is recorded meanwhile waits."""
 
     scope: Scope
     name: str
@@ -37,7 +37,7 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """What a pause made wait is let go: at once, or so many a second; workers do it."""
+    """Workers make what waited for a pause due again: at once, or at a rate."""
 
     scope: Scope
     name: str
@@ -46,66 +46,66 @@ class Release:
     since: datetime
     per_second: float = 0  # 0: all at once
     moved: int = 0
-    too_late: int = 0  # of them, those whose code's life ends before their turn
+    too_late: int = 0  # of them, those whose code expires before their turn
 
     @property
     def key(self) -> str:
-        """What is released."""
+        """Return what is released, as `scope:name`."""
         return f"{self.scope}:{self.name}"
 
     @property
     def release_id(self) -> str:
-        """A name of its own, which begins with what is released."""
+        """Return a unique id that begins with what is released."""
         return f"{self.key}@{self.since.timestamp():.3f}"
 
     @property
-    def told(self) -> str:
-        """As it stands in Redis."""
+    def serialised(self) -> str:
+        """Return it as Redis holds it."""
         since_ms = round(self.since.timestamp() * 1000)
-        facts = [self.by, self.reason, since_ms, self.per_second, self.moved, self.too_late]
-        return orjson.dumps(facts).decode()
+        values = [self.by, self.reason, since_ms, self.per_second, self.moved, self.too_late]
+        return orjson.dumps(values).decode()
 
 
 class PauseStore:
-    """Pauses and resumes; each change stands in the audit trail, in the same step."""
+    """Pause and resume; each change is audited in the same step."""
 
     def __init__(self, client: Client) -> None:
         """`client` may be a fake one."""
         self._client, self._scripts = client, Scripts(client)
 
     def pause(self, scope: Scope, name: str, *, by: str, reason: str) -> bool:
-        """False when it was paused already: the first pause and its reason stay."""
-        told = orjson.dumps([by, reason, self._now_ms()]).decode()
-        return self._change("pause", scope, name, told, by=by, reason=reason)
+        """Pause; return False if it is paused already, by the first pause and its reason."""
+        value = orjson.dumps([by, reason, self._now_ms()]).decode()
+        return self._change("pause", scope, name, value, by=by, reason=reason)
 
     def resume(
         self, scope: Scope, name: str, *, by: str, reason: str, per_second: float = 0
     ) -> bool:
-        """False when it was not paused; what waits is let go either way, by the workers.
+        """Resume, and release what waits, all at once if `per_second` is 0.
 
-        `per_second` 0: all at once.
+        Return False if it was not paused; what waits is released either way.
         """
         release = Release(scope, name, by, reason, moment(self._now_ms()), per_second)
-        return self._change("resume", scope, name, release.told, by=by, reason=reason)
+        return self._change("resume", scope, name, release.serialised, by=by, reason=reason)
 
     def _change(
-        self, verb: str, scope: Scope, name: str, told: str, *, by: str, reason: str
+        self, verb: str, scope: Scope, name: str, value: str, *, by: str, reason: str
     ) -> bool:
         where = (keys.PAUSES, keys.RELEASES, keys.AUDIT)
-        facts = (verb, f"{scope}:{name}", told, by, f"{scope}.{verb}", name, reason, MAX_KEPT)
-        return bool(self._scripts.run("pause", where, facts))
+        values = (verb, f"{scope}:{name}", value, by, f"{scope}.{verb}", name, reason, MAX_KEPT)
+        return bool(self._scripts.run("pause", where, values))
 
     def all(self) -> list[Pause]:
-        """Every pause in force."""
+        """Return every pause in force."""
         with store_errors():
             found = self._client.hgetall(keys.PAUSES)
-        return [_parse(key, told) for key, told in sorted(found.items())]
+        return [_parse(key, value) for key, value in sorted(found.items())]
 
     def releases(self) -> list[Release]:
-        """What is being let go now."""
+        """Return what is being released now."""
         with store_errors():
             found = self._client.hgetall(keys.RELEASES)
-        return [_parse_release(key, told) for key, told in sorted(found.items())]
+        return [_parse_release(key, value) for key, value in sorted(found.items())]
 
     def _now_ms(self) -> int:
         with store_errors():
@@ -113,15 +113,15 @@ class PauseStore:
         return int(seconds * 1000 + microseconds // 1000)
 
 
-def _parse(key: str, told: str) -> Pause:
+def _parse(key: str, value: str) -> Pause:
     scope, _, name = key.partition(":")
-    by, reason, since_ms = orjson.loads(told)
+    by, reason, since_ms = orjson.loads(value)
     return Pause(Scope(scope), name, by, reason, moment(since_ms))
 
 
-def _parse_release(key: str, told: str) -> Release:
+def _parse_release(key: str, value: str) -> Release:
     scope, _, name = key.partition(":")
-    by, reason, since_ms, *figures = orjson.loads(told)
+    by, reason, since_ms, *figures = orjson.loads(value)
     return Release(Scope(scope), name, by, reason, moment(since_ms), *figures)
 
 

@@ -1,6 +1,6 @@
-"""What subscriptions have to be told: noted by the scripts that change a reset, claimed, finished.
+"""Webhooks: recorded by the scripts that change a reset, claimed and finished by workers.
 
-A webhook stands in the shard of its reset, as `<reset id>:<word>`, once for each subscription.
+A webhook is kept in the shard of its reset, as `<reset id>:<event name>`, once a subscription.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from shared.store.records import moment
 from shared.store.scripts import Scripts
 
 LEASE_SECONDS = 20.0  # a call takes at most half of it
-FORGOTTEN_AT_ONCE = 1000
+MAX_AT_ONCE = 1000  # in one run of a script
 
 
 class WebhookOutcome(StrEnum):
-    """What came of one try."""
+    """How a try ended; the values are labels of a metric."""
 
-    TOLD = "told"  # the subscriber said 2xx
-    AGAIN = "again"  # another try is due
-    DEAD = "dead"  # told in vain; kept until replayed
+    DELIVERED = "told"  # the subscriber answered 2xx
+    RETRY = "again"  # another try is due
+    DEAD = "dead"  # the last try failed; kept until replayed
 
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """One thing about one reset, for one subscription."""
+    """An event of a reset, for one subscription."""
 
     subscription_id: str
     reset_id: ResetId
-    word: str  # the event without `reset.`
+    event_name: str  # without `reset.`
     at: datetime
     user_id: str
     org_id: str
@@ -45,47 +45,47 @@ class Webhook:
     reason: str | None
     tries: int = 1  # this one included
     fence: int = 0
-    answer: str | None = None  # what the last try came to
+    answer: str | None = None  # to the last try
 
     @property
     def webhook_id(self) -> str:
-        """The same at every try."""
-        return f"msg_{self.reset_id}_{self.word}"
+        """Return its id, the same at every try."""
+        return f"msg_{self.reset_id}_{self.event_name}"
 
     @property
     def event(self) -> str:
-        """What happened, as subscribers know it."""
-        return f"reset.{self.word}"
+        """Return the event's type, as subscribers know it."""
+        return f"reset.{self.event_name}"
 
     @property
     def member(self) -> str:
-        """Its name in its shard."""
-        return f"{self.reset_id}:{self.word}"
+        """Return its name in its shard."""
+        return f"{self.reset_id}:{self.event_name}"
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """How far a subscription has been told."""
+class Backlog:
+    """The webhooks of a subscription that were not delivered."""
 
     due: int
     waiting: int
     dead: int
-    oldest_age_seconds: float  # how long the longest waiting has been due; 0 when none is
+    oldest_age_seconds: float  # since the oldest was due; 0 if none is
 
 
 class WebhookStore:
-    """Claims and finishes tries, and looks after what was told in vain."""
+    """Claim and finish tries; list, replay and forget webhooks."""
 
     def __init__(self, client: Client) -> None:
         """`client` may be a fake one."""
         self._client, self._scripts = client, Scripts(client)
 
-    def look(self, subscription_ids: Sequence[str]) -> dict[str, Standing]:
-        """How each of these stands, over all shards."""
+    def read_backlogs(self, subscription_ids: Sequence[str]) -> dict[str, Backlog]:
+        """Return the backlog of each subscription, over all shards."""
         if not subscription_ids:
             return {}
         calls = [
-            ([name for each in subscription_ids for name in _places(tag, each)], ())
+            ([name for each in subscription_ids for name in _keys(tag, each)], ())
             for tag in keys.TAGS
         ]
         shards = self._scripts.run_many("webhook_look", calls)
@@ -93,12 +93,12 @@ class WebhookStore:
             seconds, microseconds = self._client.time()
         now_ms = seconds * 1000 + microseconds / 1000
         return {
-            each: _standing([shard[4 * i : 4 * i + 4] for shard in shards], now_ms)
+            each: _parse_backlog([shard[4 * i : 4 * i + 4] for shard in shards], now_ms)
             for i, each in enumerate(subscription_ids)
         }
 
     def claim(self, subscription_id: str, tag: str) -> Webhook | None:
-        """The right to tell what has been due longest in a shard; None when nothing is."""
+        """Claim the webhook that has been due longest in a shard; None if none is due."""
         answer = self._scripts.run(
             "webhook_claim",
             (keys.webhooks_due(tag, subscription_id),),
@@ -106,86 +106,88 @@ class WebhookStore:
         )
         if not answer:
             return None
-        member, fence, tries, told, _ = answer
-        return _parse(subscription_id, member, told, tries=int(tries), fence=int(fence))
+        member, fence, tries, record, _ = answer
+        return _parse(subscription_id, member, record, tries=int(tries), fence=int(fence))
 
     def finish(
-        self, webhook: Webhook, what: WebhookOutcome, *, delay_seconds: float = 0, answer: str = ""
+        self,
+        webhook: Webhook,
+        outcome: WebhookOutcome,
+        *,
+        delay_seconds: float = 0,
+        answer: str = "",
     ) -> bool:
-        """Note what came of a try; False when somebody else has the webhook by now."""
+        """Record how a try ended; return False if another worker has claimed the webhook."""
         tag = keys.tag_of(webhook.reset_id)
-        due, dead = _places(tag, webhook.subscription_id)
+        due, dead = _keys(tag, webhook.subscription_id)
         record = keys.webhook(tag, webhook.subscription_id, webhook.member)
-        done = self._scripts.run(
+        is_done = self._scripts.run(
             "webhook_finish",
             (record, due, dead, keys.counters(tag)),
-            (webhook.member, webhook.fence, what.value, int(delay_seconds * 1000), answer),
+            (webhook.member, webhook.fence, outcome.value, int(delay_seconds * 1000), answer),
         )
-        return bool(done)
+        return bool(is_done)
 
     def dead(self, subscription_id: str, *, most: int = 100) -> list[Webhook]:
-        """What was told in vain, the newest first."""
+        """Return the dead webhooks, the newest first."""
         found: list[tuple[float, Webhook]] = []
         with store_errors():
             for tag in keys.TAGS:
-                place = keys.webhooks_dead(tag, subscription_id)
-                for member, score in self._client.zrevrange(place, 0, most - 1, withscores=True):
-                    record = keys.webhook(tag, subscription_id, member)
-                    told, tries, answer = self._client.hmget(record, "d", "n", "e")
-                    if told:  # else its time was over
-                        facts = {"tries": int(tries), "answer": answer}
-                        found.append((score, _parse(subscription_id, member, told, **facts)))
+                dead = keys.webhooks_dead(tag, subscription_id)
+                for member, score in self._client.zrevrange(dead, 0, most - 1, withscores=True):
+                    key = keys.webhook(tag, subscription_id, member)
+                    record, tries, answer = self._client.hmget(key, "d", "n", "e")
+                    if record:  # else it has expired
+                        webhook = _parse(
+                            subscription_id, member, record, tries=int(tries), answer=answer
+                        )
+                        found.append((score, webhook))
         found.sort(key=lambda pair: (-pair[0], pair[1].member))
         return [webhook for _, webhook in found[:most]]
 
     def replay(self, subscription_id: str) -> int:
-        """Everything told in vain is due again, with all its tries; how many."""
-        return sum(self._replay_shard(subscription_id, tag) for tag in keys.TAGS)
+        """Make every dead webhook due again, with all its tries; return how many."""
+        return self._run_everywhere("webhook_replay", subscription_id)
 
     def forget(self, subscription_id: str) -> int:
-        """Drop what a subscription that is gone was to be told; how many."""
-        return sum(self._forget_shard(subscription_id, tag) for tag in keys.TAGS)
+        """Drop every webhook of a subscription that was removed; return how many."""
+        return self._run_everywhere("webhook_forget", subscription_id)
 
-    def _replay_shard(self, subscription_id: str, tag: str) -> int:
-        due, dead = _places(tag, subscription_id)
-        prefix, number = keys.webhook(tag, subscription_id, ""), 0
-        while some := self._scripts.run("webhook_replay", (dead, due), (prefix, FORGOTTEN_AT_ONCE)):
-            number += int(some)
-        return number
-
-    def _forget_shard(self, subscription_id: str, tag: str) -> int:
-        places = _places(tag, subscription_id)
-        prefix, number = keys.webhook(tag, subscription_id, ""), 0
-        while some := self._scripts.run("webhook_forget", places, (prefix, FORGOTTEN_AT_ONCE)):
-            number += int(some)
+    def _run_everywhere(self, script: str, subscription_id: str) -> int:
+        number = 0
+        for tag in keys.TAGS:
+            due, dead = _keys(tag, subscription_id)
+            prefix = keys.webhook(tag, subscription_id, "")
+            while some := self._scripts.run(script, (dead, due), (prefix, MAX_AT_ONCE)):
+                number += int(some)
         return number
 
 
-def _places(tag: str, subscription_id: str) -> tuple[str, str]:
+def _keys(tag: str, subscription_id: str) -> tuple[str, str]:
     return keys.webhooks_due(tag, subscription_id), keys.webhooks_dead(tag, subscription_id)
 
 
-def _standing(shards: list[list[int | str]], now_ms: float) -> Standing:
+def _parse_backlog(shards: list[list[int | str]], now_ms: float) -> Backlog:
     oldest = min((float(shard[3]) for shard in shards if shard[3] != ""), default=now_ms)
     due, waiting, dead = (sum(int(shard[i]) for shard in shards) for i in range(3))
-    return Standing(due, waiting, dead, max(0.0, (now_ms - oldest) / 1000))
+    return Backlog(due, waiting, dead, max(0.0, (now_ms - oldest) / 1000))
 
 
 def _parse(
     subscription_id: str,
     member: str,
-    told: str,
+    record: str,
     *,
     tries: int,
     fence: int = 0,
     answer: str | None = None,
 ) -> Webhook:
-    reset_id, _, word = member.partition(":")
-    at, user_id, org_id, channel, status, reason = orjson.loads(told)
+    reset_id, _, event_name = member.partition(":")
+    at, user_id, org_id, channel, status, reason = orjson.loads(record)
     return Webhook(
         subscription_id,
         reset_id,
-        word,
+        event_name,
         moment(at),
         user_id,
         org_id,

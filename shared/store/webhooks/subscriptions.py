@@ -1,7 +1,7 @@
-"""Who is told of an organisation's resets, where, and of what; the secrets stand here sealed.
+"""The webhook subscriptions of organisations, with their sealed secrets.
 
-The list stands in one place and is spread to every shard, so that a script that changes a
-reset's status finds it beside the reset. Who reads an older list never overwrites a newer one.
+The list is kept in one place and copied to every shard, so that a script that changes a reset's
+status finds it beside the reset. A version keeps an older copy from overwriting a newer one.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from shared.store.scripts import Argument, Scripts
 SECRET_PREFIX = "whsec_"  # noqa: S105 - what a secret begins with
 SECRET_BYTES = 32
 SEAL_KIND = "webhook secret"
-# What a subscriber can be told of a reset: the ends of its way, and that its code was used.
+# A reset reached a final status, or its code was used.
 EVENTS = (*(f"reset.{status}" for status in Status if status.is_final), "reset.completed")
 
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """One URL that is told."""
+    """A URL and the events it receives."""
 
     subscription_id: str
     org_id: str
@@ -41,11 +41,11 @@ class Subscription:
     events: tuple[str, ...]
     created_at: datetime
     sealed_secret: str = field(repr=False)
-    disabled: str | None = None  # why, while nothing is told
+    disabled: str | None = None  # why, while nothing is sent
 
 
 class SubscriptionStore:
-    """Adds, lists, switches and removes; each change stands in the audit trail."""
+    """Add, list, switch and remove subscriptions; each change is audited."""
 
     def __init__(self, client: Client, digests: Digests) -> None:
         """`client` may be a fake one."""
@@ -54,7 +54,7 @@ class SubscriptionStore:
     def add(
         self, org_id: str, url: str, events: tuple[str, ...], *, by: str
     ) -> tuple[str, Subscription]:
-        """A new subscription and its secret, which is not shown again."""
+        """Add a subscription; return its secret, which is not shown again, and the subscription."""
         secret = SECRET_PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
         with store_errors():
             seconds, microseconds = self._client.time()
@@ -66,43 +66,46 @@ class SubscriptionStore:
             created_at=moment(seconds * 1000 + microseconds // 1000),
             sealed_secret=self._digests.seal(SEAL_KIND, secret),
         )
-        name, facts = made.subscription_id, _facts(made)
+        name, value = made.subscription_id, _serialise(made)
         self._change(
-            lambda pipeline: pipeline.hset(keys.SUBSCRIPTIONS, name, facts),
+            lambda pipeline: pipeline.hset(keys.SUBSCRIPTIONS, name, value),
             Act(by=by, action="webhook.add", target=name, reason=""),
         )
         return secret, made
 
     def secret(self, subscription: Subscription) -> str:
-        """What signs."""
+        """Return the secret that signs."""
         return self._digests.unseal(SEAL_KIND, subscription.sealed_secret)
 
     def find(self, subscription_id: str) -> Subscription | None:
-        """The subscription, or None when there is none."""
+        """Return the subscription, or None."""
         with store_errors():
             found = self._client.hget(keys.SUBSCRIPTIONS, subscription_id)
         return _parse(subscription_id, found) if found else None
 
     def all(self) -> list[Subscription]:
-        """Every subscription, the oldest first."""
+        """Return every subscription, the oldest first."""
         with store_errors():
             found = self._client.hgetall(keys.SUBSCRIPTIONS)
         return _parse_all(found)
 
     def switch(self, subscription: Subscription, *, disabled: str | None, by: str) -> bool:
-        """Tell it nothing more and why, or (None) tell it again; False when it was removed."""
+        """Disable it for a reason, or enable it (None); return False if it was removed."""
         action = "webhook.enable" if disabled is None else "webhook.disable"
-        name, facts = subscription.subscription_id, _facts(replace(subscription, disabled=disabled))
+        switched = replace(subscription, disabled=disabled)
         is_there = self._scripts.run(
             "subscription_switch",
             (keys.SUBSCRIPTIONS, keys.SUBSCRIPTIONS_VERSION, keys.AUDIT),
-            (name, facts, by, action, disabled or "", MAX_KEPT),
+            (
+                *(switched.subscription_id, _serialise(switched)),
+                *(by, action, disabled or "", MAX_KEPT),
+            ),
         )
         self.spread()
         return bool(is_there)
 
     def remove(self, subscription: Subscription, *, by: str) -> None:
-        """Tell it nothing more, and forget it."""
+        """Remove it."""
         gone = subscription.subscription_id
         self._change(
             lambda pipeline: pipeline.hdel(keys.SUBSCRIPTIONS, gone),
@@ -110,21 +113,22 @@ class SubscriptionStore:
         )
 
     def spread(self) -> None:
-        """Say in every shard who is told there; again and again is harmless."""
+        """Copy the list to every shard; may be repeated."""
         with store_errors():
             pipeline = self._client.pipeline(transaction=True)
             pipeline.get(keys.SUBSCRIPTIONS_VERSION)
             pipeline.hgetall(keys.SUBSCRIPTIONS)
             version, found = pipeline.execute()
         if version is None:
-            return  # there never was one
+            return  # there never was a subscription
         by_org: defaultdict[str, list[str]] = defaultdict(list)
         for each in _parse_all(found):
             if each.disabled is None:
-                words = ",".join(event.removeprefix("reset.") for event in each.events)
-                by_org[each.org_id].append(f"{each.subscription_id}={words}")
-        told = [part for org_id, them in by_org.items() for part in (org_id, " ".join(them))]
-        arguments: list[Argument] = [int(version), *told]
+                names = ",".join(event.removeprefix("reset.") for event in each.events)
+                by_org[each.org_id].append(f"{each.subscription_id}={names}")
+        arguments: list[Argument] = [int(version)]
+        for org_id, subscribed in by_org.items():
+            arguments += [org_id, " ".join(subscribed)]
         calls = [((keys.subscribed(tag),), arguments) for tag in keys.TAGS]
         self._scripts.run_many("subscribe", calls)
 
@@ -138,7 +142,7 @@ class SubscriptionStore:
         self.spread()
 
 
-def _facts(subscription: Subscription) -> str:
+def _serialise(subscription: Subscription) -> str:
     return orjson.dumps(
         {
             "org": subscription.org_id,
@@ -157,13 +161,13 @@ def _parse_all(found: dict[str, str]) -> list[Subscription]:
 
 
 def _parse(subscription_id: str, text: str) -> Subscription:
-    facts = cast("dict[str, Any]", orjson.loads(text))
+    fields = cast("dict[str, Any]", orjson.loads(text))
     return Subscription(
         subscription_id,
-        facts["org"],
-        facts["url"],
-        tuple(facts["events"]),
-        moment(facts["created"]),
-        facts["secret"],
-        facts["disabled"],
+        fields["org"],
+        fields["url"],
+        tuple(fields["events"]),
+        moment(fields["created"]),
+        fields["secret"],
+        fields["disabled"],
     )
