@@ -154,7 +154,7 @@ def build_services(settings: Settings, *, client: Client, hints: Hints) -> Servi
         pauses=PauseStore(client),
         waiting=WaitingStore(client),
         refusals=RefusalStore(client, digests, settings),
-        circuits=CircuitStore(client, alone=_alone(settings)),
+        circuits=CircuitStore(client, sole_providers=_sole_providers(settings)),
         subscriptions=SubscriptionStore(client, digests),
         webhooks=WebhookStore(client),
         server=ServerStore(client),
@@ -167,7 +167,7 @@ def build_services(settings: Settings, *, client: Client, hints: Hints) -> Servi
     )
 
 
-def _alone(settings: Settings) -> frozenset[str]:
+def _sole_providers(settings: Settings) -> frozenset[str]:
     """The providers that no other could stand in for."""
     channels = (settings.email_providers, settings.sms_providers)
     return frozenset(names[0] for names in channels if len(names) == 1)

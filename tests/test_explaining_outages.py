@@ -11,7 +11,7 @@ from shared.models import Receipt
 from shared.store.admin.circuits import CallTally
 from tests.delivery_house import ScriptedProvider
 from tests.test_explanations import Story
-from web.explain.model import VerdictKind
+from web.explain.model import DiagnosisKind
 from web.explain.query import explain_user
 
 CUT = DoubtfulProviderError("answer_cut", "no answer came back")
@@ -24,23 +24,23 @@ def story(client):
     return Story(client)
 
 
-def chain_words(story):
-    return [(step.step, step.words) for step in explain_user(story._services(None), "ada").chain]
+def timeline(story):
+    return [(step.step, step.text) for step in explain_user(story._services(None), "ada").timeline]
 
 
-def test_it_waits_for_a_provider_that_is_left_alone(story):
-    story.services.circuits.tell("sendgrid", OUTAGE)
+def test_it_waits_while_the_circuit_is_open(story):
+    story.services.circuits.record("sendgrid", OUTAGE)
     reset_id = story.ask()
     worker = story.worker.delivery
     worker.watch.refresh()
     worker.deliver(reset_id)
 
-    verdict = story.explain()
+    diagnosis = story.explain()
 
-    assert verdict.kind is VerdictKind.WAITING
-    assert "every provider of its channel fails" in verdict.words
-    assert "(sendgrid)" in verdict.words
-    assert "goes out by itself once one works again, until" in verdict.next_step
+    assert diagnosis.kind is DiagnosisKind.WAITING
+    assert "the circuit of every provider of its channel is open" in diagnosis.text
+    assert "(sendgrid)" in diagnosis.text
+    assert "goes out by itself once one works again, until" in diagnosis.next_step
 
 
 def test_it_is_tried_again_no_later_than_a_code_is_of_use(client):
@@ -49,17 +49,17 @@ def test_it_is_tried_again_no_later_than_a_code_is_of_use(client):
 
     reset = story.services.resets.find(reset_id)
     until = reset.deadline_at - timedelta(minutes=10)
-    assert f"It is tried again until {until:%Y-%m-%d %H:%M:%S} UTC." in story.explain().words
+    assert f"It is retried until {until:%Y-%m-%d %H:%M:%S} UTC." in story.explain().text
 
 
 def test_it_waits_in_a_queue_that_is_behind(story):
     story.ask()
 
-    verdict = story.explain(later=timedelta(seconds=40))
+    diagnosis = story.explain(later=timedelta(seconds=40))
 
-    assert verdict.kind is VerdictKind.WAITING
-    assert "no worker has come to it yet" in verdict.words
-    assert verdict.next_step.startswith("The queue is behind: `keyturn status`")
+    assert diagnosis.kind is DiagnosisKind.WAITING
+    assert "no worker has come to it yet" in diagnosis.text
+    assert diagnosis.next_step.startswith("The queue is behind: `keyturn status`")
 
 
 def test_another_provider_is_named_before_the_attempt_it_made(client):
@@ -70,7 +70,7 @@ def test_another_provider_is_named_before_the_attempt_it_made(client):
         story.worker.stores.make_due(reset_id)
         story.worker.deliver(reset_id)
 
-    assert [each for each in chain_words(story) if each[0] in ("attempt", "provider")][-2:] == [
+    assert [each for each in timeline(story) if each[0] in ("attempt", "provider")][-2:] == [
         ("provider", "smtp instead of sendgrid (not taken)"),
         ("attempt", "3. smtp: taken, message id m1"),
     ]
@@ -82,11 +82,11 @@ def test_a_second_copy_is_explained(client):
     story.worker.stores.make_due(reset_id)
     story.worker.deliver(reset_id)
 
-    verdict = story.explain()
+    diagnosis = story.explain()
 
-    assert verdict.kind is VerdictKind.ACCEPTED
-    assert "It may have come twice" in verdict.words
-    assert "both copies carry the same code" in verdict.words
+    assert diagnosis.kind is DiagnosisKind.ACCEPTED
+    assert "It may have come twice" in diagnosis.text
+    assert "both copies carry the same code" in diagnosis.text
 
 
 def test_a_doubt_that_is_held_is_not_said_to_be_sent_again(client):
@@ -95,8 +95,8 @@ def test_a_doubt_that_is_held_is_not_said_to_be_sent_again(client):
     story.worker.stores.make_due(reset_id)
     story.worker.deliver(reset_id)
 
-    verdict = story.explain()
+    diagnosis = story.explain()
 
-    assert verdict.kind is VerdictKind.RETRYING
-    assert "No further copy goes out by itself" in verdict.next_step
-    assert f"keyturn reset resend {reset_id}" in verdict.next_step
+    assert diagnosis.kind is DiagnosisKind.RETRYING
+    assert "No further copy goes out by itself" in diagnosis.next_step
+    assert f"keyturn reset resend {reset_id}" in diagnosis.next_step

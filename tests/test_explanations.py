@@ -1,4 +1,4 @@
-"""Every verdict of `keyturn explain`, made by letting it happen: calls, deliveries, callbacks."""
+"""Every diagnosis of `keyturn explain`, made by letting it happen: calls, deliveries, callbacks."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from tests.callback_builders import (
 from tests.delivery_house import DeliveryServices, ScriptedProvider
 from tests.store_builders import Stores
 from tests.wire_v2 import WireV2
-from web.explain.diagnosis import VERDICTS
-from web.explain.model import VerdictKind
+from web.explain.diagnosis import BY_STATUS
+from web.explain.model import DiagnosisKind
 from web.explain.query import explain_reset, explain_user
 from web.services import build_web_services
 from worker.receipts import ReceiptProcessor
@@ -120,14 +120,14 @@ class Story(WireV2):
 
     def explain(self, *, later=None):
         """Why ada stands as she does."""
-        return explain_user(self._services(later), "ada").verdict
+        return explain_user(self._services(later), "ada").diagnosis
 
     def explain_one(self, reset_id):
         services = self._services(None)
-        return explain_reset(services, services.resets.find(reset_id)).verdict
+        return explain_reset(services, services.resets.find(reset_id)).diagnosis
 
-    def chain(self):
-        return [step.step for step in explain_user(self._services(None), "ada").chain]
+    def steps(self):
+        return [step.step for step in explain_user(self._services(None), "ada").timeline]
 
     def _services(self, later):
         services = build_web_services(self.services)
@@ -140,17 +140,17 @@ def story(client):
 
 
 def test_no_request_reached_us(story):
-    verdict = story.explain()
+    diagnosis = story.explain()
 
-    assert verdict.kind is VerdictKind.NO_REQUEST
-    assert "No request for this user reached Keyturn" in verdict.words
-    assert "calling system" in verdict.next_step
+    assert diagnosis.kind is DiagnosisKind.NO_REQUEST
+    assert "No request for this user reached Keyturn" in diagnosis.text
+    assert "calling system" in diagnosis.next_step
 
 
 def test_no_request_reached_us_and_one_would_be_refused(story):
     a_user(story.services, email=None)
 
-    assert "one would be refused now: the user has no verified address" in story.explain().words
+    assert "one would be refused now: the user has no verified address" in story.explain().text
 
 
 @pytest.mark.parametrize(
@@ -171,15 +171,15 @@ def test_a_limit_refused_it(client, setting, words, lever):
     assert story.ask("sms", X_Request_Id="r-17") is None
     assert story.ask("sms", X_Request_Id="r-18") is None
 
-    verdict = story.explain()
+    diagnosis = story.explain()
 
-    assert verdict.kind is VerdictKind.LIMITED
-    assert words in verdict.words
-    assert "by SMS" in verdict.words
-    assert "(2 times since" in verdict.words
-    assert "request r-18" in verdict.words
-    assert re.search(f"until {MOMENT}", verdict.words)
-    assert f"keyturn limit clear {lever}" in verdict.next_step
+    assert diagnosis.kind is DiagnosisKind.LIMITED
+    assert words in diagnosis.text
+    assert "by SMS" in diagnosis.text
+    assert "(2 times since" in diagnosis.text
+    assert "request r-18" in diagnosis.text
+    assert re.search(f"until {MOMENT}", diagnosis.text)
+    assert f"keyturn limit clear {lever}" in diagnosis.next_step
 
 
 def test_a_limit_that_is_over_says_so(client):
@@ -196,19 +196,19 @@ def test_a_refusal_says_nothing_while_the_reset_before_it_still_helps(client):
     story.send()
     assert story.ask() is None
 
-    assert story.explain().kind is VerdictKind.ACCEPTED
-    assert "refused" in story.chain()
+    assert story.explain().kind is DiagnosisKind.ACCEPTED
+    assert "refused" in story.steps()
 
 
 def test_no_usable_address_at_the_call(story):
     a_user(story.services, phone=None)
     assert story.ask("sms") is None
 
-    verdict = story.explain()
+    diagnosis = story.explain()
 
-    assert verdict.kind is VerdictKind.NO_ADDRESS
-    assert "no verified address" in verdict.words
-    assert "in the directory" in verdict.next_step
+    assert diagnosis.kind is DiagnosisKind.NO_ADDRESS
+    assert "no verified address" in diagnosis.text
+    assert "in the directory" in diagnosis.next_step
 
 
 def test_no_usable_address_any_more(story):
@@ -216,10 +216,10 @@ def test_no_usable_address_any_more(story):
     a_user(story.services, email=None)
     story.worker.deliver(reset_id)
 
-    verdict = story.explain()
+    diagnosis = story.explain()
 
-    assert verdict.kind is VerdictKind.NO_ADDRESS
-    assert f"keyturn reset resend {reset_id} --channel sms" in verdict.next_step
+    assert diagnosis.kind is DiagnosisKind.NO_ADDRESS
+    assert f"keyturn reset resend {reset_id} --channel sms" in diagnosis.next_step
 
 
 def test_a_refusal_that_was_mended_says_so(story):
@@ -242,36 +242,36 @@ def test_a_user_who_may_have_no_reset(story, facts, words):
     a_user(story.services, **facts)
     assert story.ask() is None
 
-    verdict = story.explain()
+    diagnosis = story.explain()
 
-    assert verdict.kind is VerdictKind.REFUSED
-    assert words in verdict.words
+    assert diagnosis.kind is DiagnosisKind.REFUSED
+    assert words in diagnosis.text
 
 
 def test_no_provider_is_there(client):
     story = Story(client, email_providers=())
     assert story.ask() is None
 
-    verdict = story.explain()
+    diagnosis = story.explain()
 
-    assert verdict.kind is VerdictKind.REFUSED
-    assert "KEYTURN_EMAIL_PROVIDERS" in verdict.next_step
+    assert diagnosis.kind is DiagnosisKind.REFUSED
+    assert "KEYTURN_EMAIL_PROVIDERS" in diagnosis.next_step
 
 
 def test_a_link_that_leads_elsewhere(story):
     story.reset_v2(body={"sendLink": {"urlTemplate": "https://evil.example/{{.Code}}"}})
 
-    assert "host that is not allowed" in story.explain().words
+    assert "host that is not allowed" in story.explain().text
 
 
 def test_it_waits_in_a_queue(story):
     story.ask()
 
-    verdict = story.explain(later=timedelta(seconds=42))
+    diagnosis = story.explain(later=timedelta(seconds=42))
 
-    assert verdict.kind is VerdictKind.WAITING
-    assert "waiting in the urgent queue for 42 s" in verdict.words
-    assert "keyturn status" in verdict.next_step
+    assert diagnosis.kind is DiagnosisKind.WAITING
+    assert "waiting in the urgent queue for 42 s" in diagnosis.text
+    assert "keyturn status" in diagnosis.next_step
 
 
 def test_it_waits_and_nobody_works(client):
@@ -279,10 +279,10 @@ def test_it_waits_and_nobody_works(client):
     story.services.dues.deregister("urgent,receipts w1")
     story.ask()
 
-    verdict = story.explain()
+    diagnosis = story.explain()
 
-    assert "no worker of that queue was seen" in verdict.words
-    assert "python -m worker --queues urgent" in verdict.next_step
+    assert "no worker of that queue was seen" in diagnosis.text
+    assert "python -m worker --queues urgent" in diagnosis.next_step
 
 
 @pytest.mark.parametrize(
@@ -293,19 +293,19 @@ def test_it_waits_because_somebody_paused_it(story, scope, name):
     story.services.pauses.pause(scope, name, by="eve", reason="they asked")
     story.send()
 
-    verdict = story.explain()
+    diagnosis = story.explain()
 
-    assert verdict.kind is VerdictKind.WAITING
-    assert f"the {scope} {name} has been paused by eve since" in verdict.words
-    assert "(they asked)" in verdict.words
-    assert f"keyturn resume {scope} {name}" in verdict.next_step
+    assert diagnosis.kind is DiagnosisKind.WAITING
+    assert f"the {scope} {name} has been paused by eve since" in diagnosis.text
+    assert "(they asked)" in diagnosis.text
+    assert f"keyturn resume {scope} {name}" in diagnosis.next_step
 
 
 def test_it_waits_because_its_only_provider_is_paused(story):
     story.services.pauses.pause(Scope.PROVIDER, "sendgrid", by="eve", reason="an outage")
     story.send()
 
-    assert "the provider sendgrid has been paused by eve" in story.explain().words
+    assert "the provider sendgrid has been paused by eve" in story.explain().text
 
 
 def test_it_waits_because_somebody_holds_it(story):
@@ -313,107 +313,107 @@ def test_it_waits_because_somebody_holds_it(story):
     story.services.waiting.hold(reset_id, by="eve", reason="a suspicion")
     story.worker.deliver(reset_id)
 
-    verdict = story.explain()
+    diagnosis = story.explain()
 
-    assert verdict.kind is VerdictKind.WAITING
-    assert "by eve: a suspicion" in verdict.words
-    assert f"keyturn reset release {reset_id}" in verdict.next_step
+    assert diagnosis.kind is DiagnosisKind.WAITING
+    assert "by eve: a suspicion" in diagnosis.text
+    assert f"keyturn reset release {reset_id}" in diagnosis.next_step
 
 
 def test_it_is_tried_again(client):
     story = Story(client, ScriptedProvider(TransientProviderError("http_503", "out of service")))
     story.send()
 
-    verdict = story.explain()
+    diagnosis = story.explain()
 
-    assert verdict.kind is VerdictKind.RETRYING
-    assert "Attempt 1 at p1: not taken (out of service)" in verdict.words
-    assert re.search(f"tried again until {MOMENT}", verdict.words)
-    assert re.search(f"next attempt is due at {MOMENT}", verdict.next_step)
+    assert diagnosis.kind is DiagnosisKind.RETRYING
+    assert "Attempt 1 at p1: not taken (out of service)" in diagnosis.text
+    assert re.search(f"retried until {MOMENT}", diagnosis.text)
+    assert re.search(f"retry at {MOMENT}", diagnosis.next_step)
 
 
 def test_it_is_in_doubt(client):
     story = Story(client, ScriptedProvider(DoubtfulProviderError("timeout", "no answer")))
     story.send()
 
-    verdict = story.explain()
+    diagnosis = story.explain()
 
-    assert verdict.kind is VerdictKind.RETRYING
-    assert "in doubt, it may have been taken" in verdict.words
-    assert "the same code" in verdict.next_step
+    assert diagnosis.kind is DiagnosisKind.RETRYING
+    assert "in doubt, it may have been taken" in diagnosis.text
+    assert "the same code" in diagnosis.next_step
 
 
 def test_it_failed_for_good(client):
     story = Story(client, ScriptedProvider(PermanentProviderError("http_400", "no such box")))
     reset_id = story.send()
 
-    verdict = story.explain()
+    diagnosis = story.explain()
 
-    assert verdict.kind is VerdictKind.FAILED
-    assert "It failed for good: no such box" in verdict.words
-    assert f"keyturn reset resend {reset_id}" in verdict.next_step
+    assert diagnosis.kind is DiagnosisKind.FAILED
+    assert "It failed for good: no such box" in diagnosis.text
+    assert f"keyturn reset resend {reset_id}" in diagnosis.next_step
 
 
 def test_it_was_taken_and_no_receipt_is_normal_so_early(story):
     story.send()
 
-    verdict = story.explain()
+    diagnosis = story.explain()
 
-    assert verdict.kind is VerdictKind.ACCEPTED
-    assert "sendgrid took it at" in verdict.words
-    assert "its message id: m1" in verdict.words
-    assert "normal so early" in verdict.words
+    assert diagnosis.kind is DiagnosisKind.ACCEPTED
+    assert "sendgrid took it at" in diagnosis.text
+    assert "its message id: m1" in diagnosis.text
+    assert "normal so early" in diagnosis.text
 
 
 @pytest.mark.parametrize(("channel", "minutes"), [("email", 6), ("sms", 3)])
 def test_it_was_taken_and_the_receipt_is_late(story, channel, minutes):
     story.send(channel)
 
-    verdict = story.explain(later=timedelta(minutes=minutes))
+    diagnosis = story.explain(later=timedelta(minutes=minutes))
 
-    assert verdict.kind is VerdictKind.ACCEPTED
-    assert "that is late" in verdict.words
-    assert "are callbacks coming in" in verdict.next_step
+    assert diagnosis.kind is DiagnosisKind.ACCEPTED
+    assert "that is late" in diagnosis.text
+    assert "are callbacks coming in" in diagnosis.next_step
 
 
 def test_it_was_taken_by_a_provider_that_tells_no_more(client):
     story = Story(client, ScriptedProvider(name="smtp"))
     story.send()
 
-    assert "it tells us no more" in story.explain(later=timedelta(minutes=30)).words
+    assert "it reports no more" in story.explain(later=timedelta(minutes=30)).text
 
 
 def test_its_code_was_returned(story):
     story.a_code()
 
-    verdict = story.explain()
+    diagnosis = story.explain()
 
-    assert verdict.kind is VerdictKind.ACCEPTED
-    assert "returned to the caller" in verdict.words
+    assert diagnosis.kind is DiagnosisKind.ACCEPTED
+    assert "returned to the caller" in diagnosis.text
 
 
 def test_it_is_deferred(story):
     reset_id = story.send()
     story.tell_mail("deferred", reset_id)
 
-    verdict = story.explain()
+    diagnosis = story.explain()
 
-    assert verdict.kind is VerdictKind.DEFERRED
-    assert re.search(f"sendgrid has it and has been waiting since {MOMENT}", verdict.words)
-    assert "goes on trying" in verdict.next_step
+    assert diagnosis.kind is DiagnosisKind.DEFERRED
+    assert re.search(f"sendgrid has it and has been waiting since {MOMENT}", diagnosis.text)
+    assert "goes on trying" in diagnosis.next_step
 
 
 def test_it_bounced_and_the_address_is_suppressed(story):
     reset_id = story.send()
     story.tell_mail("bounce", reset_id, type="bounce", status="5.1.1")
 
-    verdict = story.explain()
+    diagnosis = story.explain()
 
-    assert verdict.kind is VerdictKind.BOUNCED
-    assert "It came back" in verdict.words
-    assert re.search(rf"a\*\*\*@example.com is not written to since {MOMENT}", verdict.words)
-    assert "keyturn suppression lift" in verdict.next_step
-    assert "--channel sms" in verdict.next_step
+    assert diagnosis.kind is DiagnosisKind.BOUNCED
+    assert "It came back" in diagnosis.text
+    assert re.search(rf"a\*\*\*@example.com has been suppressed since {MOMENT}", diagnosis.text)
+    assert "keyturn suppression lift" in diagnosis.next_step
+    assert "--channel sms" in diagnosis.next_step
 
 
 def test_the_provider_refused_the_address_at_once(client):
@@ -421,21 +421,21 @@ def test_the_provider_refused_the_address_at_once(client):
     story = Story(client, ScriptedProvider(refusal, name="sendgrid"))
     story.send()
 
-    verdict = story.explain()
+    diagnosis = story.explain()
 
-    assert verdict.kind is VerdictKind.BOUNCED
-    assert "It failed for good: there is no such box." in verdict.words
-    assert "is not written to since" in verdict.words
+    assert diagnosis.kind is DiagnosisKind.BOUNCED
+    assert "It failed for good: there is no such box." in diagnosis.text
+    assert "has been suppressed since" in diagnosis.text
 
 
 def test_the_next_call_after_a_bounce_is_explained_too(story):
     story.tell_mail("bounce", story.send(), type="bounce", status="5.1.1")
     assert story.ask() is None
 
-    verdict = story.explain()
+    diagnosis = story.explain()
 
-    assert verdict.kind is VerdictKind.BOUNCED
-    assert "was refused: a***@example.com is not written to since" in verdict.words
+    assert diagnosis.kind is DiagnosisKind.BOUNCED
+    assert "was refused: a***@example.com has been suppressed since" in diagnosis.text
 
 
 def test_it_was_suppressed_before_it_went_out(story):
@@ -443,45 +443,45 @@ def test_it_was_suppressed_before_it_went_out(story):
     story.services.suppressions.add(MAIL, reason="complaint", source="operator eve")
     story.worker.deliver(reset_id)
 
-    verdict = story.explain()
+    diagnosis = story.explain()
 
-    assert verdict.kind is VerdictKind.BOUNCED
-    assert "Nothing was sent: the recipient complained" in verdict.words
-    assert "says operator eve" in verdict.words
+    assert diagnosis.kind is DiagnosisKind.BOUNCED
+    assert "Nothing was sent: the recipient complained" in diagnosis.text
+    assert "says operator eve" in diagnosis.text
 
 
 def test_it_was_delivered(story):
     reset_id = story.send()
     story.tell_mail("delivered", reset_id)
 
-    verdict = story.explain()
+    diagnosis = story.explain()
 
-    assert verdict.kind is VerdictKind.DELIVERED
+    assert diagnosis.kind is DiagnosisKind.DELIVERED
     assert re.search(
-        rf"sendgrid says it arrived at {MOMENT}, at a\*\*\*@example.com", verdict.words
+        rf"sendgrid says it arrived at {MOMENT}, at a\*\*\*@example.com", diagnosis.text
     )
-    assert "spam folder" in verdict.next_step
+    assert "spam folder" in diagnosis.next_step
 
 
 def test_it_was_delivered_and_expired_unused(story):
     story.tell_sms("delivered", story.send("sms"))
 
-    verdict = story.explain(later=timedelta(minutes=11))
+    diagnosis = story.explain(later=timedelta(minutes=11))
 
-    assert verdict.kind is VerdictKind.OVER
-    assert "twilio says it arrived" in verdict.words
-    assert "+41*****67" in verdict.words
-    assert "expired" in verdict.words
+    assert diagnosis.kind is DiagnosisKind.OVER
+    assert "twilio says it arrived" in diagnosis.text
+    assert "+41*****67" in diagnosis.text
+    assert "expired" in diagnosis.text
 
 
 def test_it_was_opened_and_not_used(story):
     reset_id = story.send()
     story.set_password(password="weak", code=story.code(reset_id))
 
-    verdict = story.explain()
+    diagnosis = story.explain()
 
-    assert verdict.kind is VerdictKind.OVER
-    assert "no new password was set" in verdict.words
+    assert diagnosis.kind is DiagnosisKind.OVER
+    assert "no new password was set" in diagnosis.text
 
 
 def test_it_expired_before_anybody_got_to_it(story):
@@ -489,40 +489,40 @@ def test_it_expired_before_anybody_got_to_it(story):
     story.worker.stores.end_in(reset_id, -1, user_id="ada")
     story.worker.deliver(reset_id)
 
-    verdict = story.explain()
+    diagnosis = story.explain()
 
-    assert verdict.kind is VerdictKind.OVER
-    assert "no worker got to it" in verdict.words
+    assert diagnosis.kind is DiagnosisKind.OVER
+    assert "no worker got to it" in diagnosis.text
 
 
 def test_it_was_used_already(story):
     reset_id = story.send()
     assert story.set_password(code=story.code(reset_id)).status_code == 200
 
-    verdict = story.explain()
+    diagnosis = story.explain()
 
-    assert verdict.kind is VerdictKind.OVER
-    assert re.search(f"the password changed at {MOMENT}", verdict.words)
+    assert diagnosis.kind is DiagnosisKind.OVER
+    assert re.search(f"the password changed at {MOMENT}", diagnosis.text)
 
 
 def test_it_was_overtaken(story):
     first = story.ask()
     story.ask()
 
-    verdict = story.explain_one(first)
+    diagnosis = story.explain_one(first)
 
-    assert verdict.kind is VerdictKind.OVER
-    assert "a newer reset of the same user overtook it" in verdict.words
+    assert diagnosis.kind is DiagnosisKind.OVER
+    assert "a newer reset of the same user overtook it" in diagnosis.text
 
 
 def test_the_country_is_blocked(client):
     story = Story(client, sms_countries=("DE",))
     assert story.ask("sms") is None
 
-    verdict = story.explain()
+    diagnosis = story.explain()
 
-    assert verdict.kind is VerdictKind.BLOCKED
-    assert "KEYTURN_SMS_COUNTRIES" in verdict.next_step
+    assert diagnosis.kind is DiagnosisKind.BLOCKED
+    assert "KEYTURN_SMS_COUNTRIES" in diagnosis.next_step
 
 
 @pytest.mark.parametrize(
@@ -532,15 +532,15 @@ def test_the_country_is_blocked(client):
 def test_the_number_is_blocked(story, code, words):
     story.tell_sms("undelivered", story.send("sms"), ErrorCode=code)
 
-    verdict = story.explain()
+    diagnosis = story.explain()
 
-    assert verdict.kind is VerdictKind.BLOCKED
-    assert words in verdict.words
-    assert "--channel email" in verdict.next_step
+    assert diagnosis.kind is DiagnosisKind.BLOCKED
+    assert words in diagnosis.text
+    assert "--channel email" in diagnosis.next_step
 
 
-def test_every_status_has_a_verdict():
-    assert set(VERDICTS) == set(Status)
+def test_every_status_has_a_diagnosis():
+    assert set(BY_STATUS) == set(Status)
 
 
 def test_the_chain_stands_in_order(story):
@@ -548,20 +548,20 @@ def test_the_chain_stands_in_order(story):
     story.tell_mail("delivered", reset_id)
     story.set_password(code=story.code(reset_id))
 
-    chain = story.chain()
+    chain = story.steps()
 
     assert chain == [
         *("call", "limits", "queue", "attempt", "receipt", "opened", "completed", "deadline")
     ]
 
 
-def test_no_verdict_names_an_address_or_a_code(story):
+def test_no_diagnosis_names_an_address_or_a_code(story):
     story.tell_mail("bounce", story.send(), type="bounce", status="5.1.1")
     reset_id = story.ask("sms")
 
     told = explain_user(build_web_services(story.services), "ada")
 
-    text = repr((told.verdict, told.chain))
+    text = repr((told.diagnosis, told.timeline))
     assert "ada@example.com" not in text
     assert "+41791234567" not in text
     assert story.code(reset_id) not in text
@@ -584,10 +584,10 @@ def test_the_api_tells_the_same(story):
 
     told = story.call(path, method="GET", headers=story.headers()).get_json()
 
-    verdict = story.explain_one(reset_id)
+    diagnosis = story.explain_one(reset_id)
     assert (told["verdict"], told["next"], told["kind"]) == (
-        *(verdict.words, verdict.next_step),
-        verdict.kind.value,
+        *(diagnosis.text, diagnosis.next_step),
+        diagnosis.kind.value,
     )
     assert [step["step"] for step in told["chain"]][:4] == ["call", "limits", "queue", "attempt"]
     assert json.dumps(told)

@@ -56,7 +56,7 @@ def told(real_redis_url):
         stores.retry(stores.record("bob"))
         stores.doubt(stores.record("eve"))
         services.receipts.count("sendgrid", {"received": 1})
-        services.circuits.tell("outbox", CallTally(bad=1, switch=("smtp", "circuit")))
+        services.circuits.record("outbox", CallTally(bad=1, switch=("smtp", "circuit")))
         client.hincrby("{kt:00}:m", "sw:outbox:smtp:circuit", 1)
         client.hset("{kt:00}:m", "last:sendgrid", 1_764_000_000_000)
         client.hincrby("{kt:00}:m", "d:email:sendgrid:b1000", 1)

@@ -23,7 +23,7 @@ from shared.queue import HintPublisher, make_celery
 from shared.settings import PREFIX, load_settings
 from shared.tracing import set_up_tracing
 from shared.wiring import Services, build_services, check_keys, connect_store
-from web.admin.api import api_levers
+from web.admin.api import api_admin
 from web.api import api
 from web.batches.api import api_batches
 from web.callbacks import callbacks, warn_of_unverifiable
@@ -64,7 +64,7 @@ def create_app(services: Services) -> Flask:
     warn_of_unverifiable(services.settings)
     app.register_blueprint(api)
     app.register_blueprint(callbacks)
-    app.register_blueprint(api_levers)
+    app.register_blueprint(api_admin)
     app.register_blueprint(api_webhooks)
     app.register_blueprint(api_batches)
     app.register_blueprint(health)

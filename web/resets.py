@@ -209,7 +209,7 @@ def record_refusals(
     except RECORDED_ERRORS as error:
         limited = error if isinstance(error, errors.TooManyRequestsError) else None
         refusal = NewRefusal(
-            word=type(error).__name__.removesuffix("Error"),
+            error=type(error).__name__.removesuffix("Error"),
             channel=channel,
             limit=limited.limit if limited else "",
             wait_seconds=limited.retry_after_seconds if limited else 0,
@@ -217,7 +217,7 @@ def record_refusals(
             caller_id=caller.token_id if caller else "",
         )
         try:
-            services.refusals.note(user_id, refusal)
+            services.refusals.record(user_id, refusal)
         except errors.StoreUnavailableError:
             log.warning("store.unavailable", during="refusing")
         raise

@@ -255,14 +255,14 @@ def _write_event(event: DeliveryEvent) -> dict[str, Any]:
     }
 
 
-def write_explanation(told: Explanation) -> dict[str, Any]:
-    """A verdict, the next action, and what happened, step by step."""
+def write_explanation(explanation: Explanation) -> dict[str, Any]:
+    """Serialise a diagnosis, the next step, and the timeline."""
     return {
-        "verdict": told.verdict.words,
-        "next": told.verdict.next_step,
-        "kind": told.verdict.kind.value,
+        "verdict": explanation.diagnosis.text,
+        "next": explanation.diagnosis.next_step,
+        "kind": explanation.diagnosis.kind.value,
         "chain": [
-            {"at": format_timestamp(each.at), "step": each.step, "words": each.words}
-            for each in told.chain
+            {"at": format_timestamp(each.at), "step": each.step, "words": each.text}
+            for each in explanation.timeline
         ],
     }

@@ -86,9 +86,9 @@ class ProviderHealth:
             for name in self._names
             if name in good or name in switches
         }
-        for circuit in self._circuits.tell_all(told).values():
+        for circuit in self._circuits.record_all(told).values():
             self._take_note(circuit)
-        for circuit in self._circuits.look(n for n in self._names if n not in told).values():
+        for circuit in self._circuits.read(n for n in self._names if n not in told).values():
             self._take_note(circuit)
 
     def is_paused(self, name: str) -> bool:
@@ -169,7 +169,7 @@ class ProviderHealth:
             if failed is not None:
                 name, told = failed
                 told = replace(told, good=told.good + self._take_good(name))
-                self._take_note(self._circuits.tell(name, told), is_account=bool(told.account))
+                self._take_note(self._circuits.record(name, told), is_account=bool(told.account))
             elif probed is not None:
                 self._circuits.release_probe(probed, reset_id)
         except StoreUnavailableError:

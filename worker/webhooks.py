@@ -53,8 +53,8 @@ class WebhookSender:
         if not active or hints.waiting(Queue.WEBHOOKS) > SHORT_LIST:
             return 0
         number = 0
-        for subscription_id, standing in self._services.webhooks.look(active).items():
-            turns = min(standing.due, self._most_turns(subscription_id))
+        for subscription_id, backlog in self._services.webhooks.read_backlogs(active).items():
+            turns = min(backlog.due, self._most_turns(subscription_id))
             for _ in range(turns):
                 hints.publish(Hint(subscription_id, Task.SEND_WEBHOOK, Queue.WEBHOOKS))
             number += turns
@@ -107,7 +107,7 @@ class WebhookSender:
         self._judge(subscription.subscription_id, is_well=reply.is_taken)
         facts["duration_ms"] = round((time.monotonic() - began) * 1000)
         if reply.is_taken:
-            self._services.webhooks.finish(webhook, WebhookOutcome.TOLD)
+            self._services.webhooks.finish(webhook, WebhookOutcome.DELIVERED)
             log.info("webhook.told", **facts)
             return True
         self._note_failure(webhook, reply, facts)
@@ -125,7 +125,7 @@ class WebhookSender:
         delay *= random.uniform(1 - JITTER, 1 + JITTER)
         delay = max(delay, reply.retry_after_seconds)
         self._services.webhooks.finish(
-            webhook, WebhookOutcome.AGAIN, delay_seconds=delay, answer=reply.reason
+            webhook, WebhookOutcome.RETRY, delay_seconds=delay, answer=reply.reason
         )
         log.warning("webhook.deferred", reason=reply.reason, **facts)
 

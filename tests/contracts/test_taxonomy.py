@@ -271,14 +271,14 @@ class Case:
 
     @property
     def words(self):
-        facts = Evidence(now=self.services.services.dues.now(), user_id="ada", reset=self.reset)
-        verdict = diagnose(facts)
-        return f"{verdict.words} {verdict.next_step}"
+        now = self.services.services.dues.now()
+        diagnosis = diagnose(Evidence(now=now, user_id="ada", reset=self.reset))
+        return f"{diagnosis.text} {diagnosis.next_step}"
 
     @property
     def is_open(self):
         name = self.provider.name
-        circuit = self.services.services.circuits.look([name])[name]
+        circuit = self.services.services.circuits.read([name])[name]
         return circuit.state is CircuitState.OPEN
 
     def next_carriers(self):

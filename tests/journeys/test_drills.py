@@ -141,7 +141,9 @@ def test_a_provider_is_down_and_everything_arrives_once_it_is_back(night):
         wait_until(lambda: len(night.copies()) > 5, seconds=20, what="mails in good times")
         stub.outage = OUT_OF_SERVICE
         wait_until(
-            lambda: night.worst().startswith("Nothing goes out by email: sendgrid is left alone"),
+            lambda: night.worst().startswith(
+                "Nothing goes out by email: sendgrid has its circuit open"
+            ),
             seconds=30,
             what="a status that says what is wrong first",
         )
@@ -150,7 +152,7 @@ def test_a_provider_is_down_and_everything_arrives_once_it_is_back(night):
 
         asked_in_vain = night.ask_for("u900")
         wait_until(
-            lambda: "left alone" in night.explain(asked_in_vain)["verdict"],
+            lambda: "circuit of every provider" in night.explain(asked_in_vain)["verdict"],
             seconds=15,
             what="a verdict that names the outage",
         )

@@ -22,13 +22,13 @@ def circuits_of(client, **rules):
 
 
 def state_of(circuits, provider="p1"):
-    return circuits.look([provider])[provider].state
+    return circuits.read([provider])[provider].state
 
 
 def opened_and_waited(client, **rules):
     """A circuit that was open and may be probed now."""
     circuits = circuits_of(client, open_seconds=0.05, **rules)
-    circuits.tell("p1", OUTAGE)
+    circuits.record("p1", OUTAGE)
     time.sleep(0.06)
     return circuits
 
@@ -37,7 +37,7 @@ def probe(circuits, holder, **told):
     """Take the probe and tell what came of it."""
     granted, _ = circuits.take_probe("p1", holder, lease_seconds=10)
     assert granted
-    return circuits.tell("p1", CallTally(holder=holder, **told))
+    return circuits.record("p1", CallTally(holder=holder, **told))
 
 
 def test_a_provider_nobody_has_called_is_closed(client):
@@ -53,20 +53,20 @@ def test_a_provider_nobody_has_called_is_closed(client):
 )
 def test_it_opens_when_more_than_half_of_twenty_or_more_are_bad(client, good, bad, expected):
     circuits = circuits_of(client)
-    circuits.tell("p1", CallTally(good=good))
+    circuits.record("p1", CallTally(good=good))
 
     for _ in range(bad):
-        circuit = circuits.tell("p1", BAD)
+        circuit = circuits.record("p1", BAD)
 
     assert circuit.state is expected
-    assert (circuit.tries, circuit.failures) == (good + bad, bad)
+    assert (circuit.calls, circuit.failures) == (good + bad, bad)
 
 
 def test_trouble_of_the_whole_account_opens_it_at_once(client):
     circuits = circuits_of(client)
-    circuits.tell("p1", CallTally(good=1000))
+    circuits.record("p1", CallTally(good=1000))
 
-    circuit = circuits.tell("p1", OUTAGE)
+    circuit = circuits.record("p1", OUTAGE)
 
     assert (circuit.state, circuit.reason, circuit.has_changed) == (OPEN, "http_401", True)
     assert circuit.opened_at is not None
@@ -76,7 +76,7 @@ def test_trouble_of_the_whole_account_opens_it_at_once(client):
 def test_trouble_with_one_route_opens_it_the_fifth_time_in_a_row(client):
     circuits = circuits_of(client)
 
-    states = [circuits.tell("p1", ROUTE).state for _ in range(5)]
+    states = [circuits.record("p1", ROUTE).state for _ in range(5)]
 
     assert states == [CLOSED] * 4 + [OPEN]
 
@@ -84,36 +84,36 @@ def test_trouble_with_one_route_opens_it_the_fifth_time_in_a_row(client):
 def test_a_good_call_ends_the_row(client):
     circuits = circuits_of(client)
     for _ in range(4):
-        circuits.tell("p1", ROUTE)
+        circuits.record("p1", ROUTE)
 
-    circuits.tell("p1", CallTally(good=1))
+    circuits.record("p1", CallTally(good=1))
 
-    assert circuits.tell("p1", ROUTE).state is CLOSED
+    assert circuits.record("p1", ROUTE).state is CLOSED
 
 
 def test_what_is_older_than_the_window_does_not_count(client):
     circuits = circuits_of(client, window_seconds=0.2)
     for _ in range(19):
-        circuits.tell("p1", BAD)
+        circuits.record("p1", BAD)
     time.sleep(0.25)
 
-    circuit = circuits.tell("p1", BAD)
+    circuit = circuits.record("p1", BAD)
 
-    assert (circuit.state, circuit.tries) == (CLOSED, 1)
+    assert (circuit.state, circuit.calls) == (CLOSED, 1)
     assert len(client.hkeys(keys.circuit("p1"))) == 1
 
 
 def test_providers_do_not_share_a_circuit(client):
     circuits = circuits_of(client)
 
-    circuits.tell("p1", OUTAGE)
+    circuits.record("p1", OUTAGE)
 
     assert state_of(circuits, "p2") is CLOSED
 
 
 def test_nobody_probes_while_it_is_open(client):
     circuits = circuits_of(client)
-    circuits.tell("p1", OUTAGE)
+    circuits.record("p1", OUTAGE)
 
     granted, circuit = circuits.take_probe("p1", "r1", lease_seconds=10)
 
@@ -166,7 +166,7 @@ def test_three_good_probes_close_it(client):
 
     assert [each.state for each in told] == [HALF_OPEN, HALF_OPEN, CLOSED]
     assert told[-1].has_changed
-    assert (told[-1].tries, told[-1].reason, told[-1].opened_at) == (0, None, None)
+    assert (told[-1].calls, told[-1].reason, told[-1].opened_at) == (0, None, None)
 
 
 def test_the_same_good_probe_told_twice_counts_once(client):
@@ -174,7 +174,7 @@ def test_the_same_good_probe_told_twice_counts_once(client):
     circuits.take_probe("p1", "r1", lease_seconds=10)
 
     for _ in range(4):
-        circuits.tell("p1", CallTally(good=1, holder="r1"))
+        circuits.record("p1", CallTally(good=1, holder="r1"))
 
     assert state_of(circuits) is HALF_OPEN
 
@@ -182,14 +182,14 @@ def test_the_same_good_probe_told_twice_counts_once(client):
 def test_calls_that_were_under_way_do_not_close_it(client):
     circuits = opened_and_waited(client)
 
-    circuits.tell("p1", CallTally(good=500))
+    circuits.record("p1", CallTally(good=500))
 
     assert state_of(circuits) is HALF_OPEN
 
 
 def test_a_bad_probe_opens_it_for_twice_as_long_up_to_a_limit(client):
     circuits = opened_and_waited(client, max_open_seconds=0.15)
-    opened_at = circuits.look(["p1"])["p1"].opened_at
+    opened_at = circuits.read(["p1"])["p1"].opened_at
 
     waits = []
     for number in range(3):
@@ -213,31 +213,31 @@ def test_one_bad_probe_undoes_the_good_ones_before(client):
 
 def test_what_failed_before_it_closed_does_not_open_it_again(client):
     circuits = opened_and_waited(client)
-    circuits.tell("p1", replace(BAD, bad=30))
+    circuits.record("p1", replace(BAD, bad=30))
     for number in range(3):
         probe(circuits, f"r{number}", good=1)
 
-    assert circuits.tell("p1", BAD).state is CLOSED
+    assert circuits.record("p1", BAD).state is CLOSED
 
 
 def test_an_operator_lets_it_be_tried_at_once(client):
     circuits = circuits_of(client)
-    circuits.tell("p1", OUTAGE)
+    circuits.record("p1", OUTAGE)
 
-    assert circuits.let_try("p1").state is HALF_OPEN
+    assert circuits.allow_probe("p1").state is HALF_OPEN
     assert circuits.take_probe("p1", "r1", lease_seconds=10)[0]
-    assert circuits.let_try("p2").state is CLOSED
+    assert circuits.allow_probe("p2").state is CLOSED
 
 
 def test_the_last_switch_is_told_with_its_reason(client):
     circuits = circuits_of(client)
 
-    circuits.tell_all({"p1": CallTally(switch=("p2", "circuit_open")), "p2": CallTally(good=1)})
+    circuits.record_all({"p1": CallTally(switch=("p2", "circuit_open")), "p2": CallTally(good=1)})
 
-    told = circuits.look(["p1", "p2"])
+    told = circuits.read(["p1", "p2"])
     assert (told["p1"].last_switch.to, told["p1"].last_switch.reason) == ("p2", "circuit_open")
     assert told["p2"].last_switch is None
-    assert told["p2"].tries == 1
+    assert told["p2"].calls == 1
 
 
 def test_a_circuit_nobody_speaks_of_is_forgotten_within_a_day(client):
@@ -247,8 +247,10 @@ def test_a_circuit_nobody_speaks_of_is_forgotten_within_a_day(client):
 
 
 def test_a_provider_that_has_no_other_beside_it_is_tried_again_soon(client):
-    circuits = CircuitStore(client, replace(RULES, max_alone_seconds=0.05), alone=frozenset({"p1"}))
-    circuits.tell("p1", OUTAGE)
+    circuits = CircuitStore(
+        client, replace(RULES, max_sole_seconds=0.05), sole_providers=frozenset({"p1"})
+    )
+    circuits.record("p1", OUTAGE)
     time.sleep(0.06)
 
     circuit = probe(circuits, "r1", bad=1, reason="http_401")

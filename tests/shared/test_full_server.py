@@ -217,12 +217,12 @@ def test_a_subscriber_is_told_on_a_full_server(client, stores):
 
     with full(client):
         stores.attempt(reset_id)
-        due = webhooks.look([made.subscription_id])[made.subscription_id].due
+        due = webhooks.read_backlogs([made.subscription_id])[made.subscription_id].due
         webhook = webhooks.claim(made.subscription_id, keys.tag_of(reset_id))
-        assert webhooks.finish(webhook, WebhookOutcome.TOLD)
+        assert webhooks.finish(webhook, WebhookOutcome.DELIVERED)
 
-    assert (due, webhook.word) == (1, "accepted")
-    assert webhooks.look([made.subscription_id])[made.subscription_id].waiting == 0
+    assert (due, webhook.event_name) == (1, "accepted")
+    assert webhooks.read_backlogs([made.subscription_id])[made.subscription_id].waiting == 0
 
 
 def test_an_operator_stops_and_restarts_sending(client):

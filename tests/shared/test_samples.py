@@ -49,12 +49,12 @@ def test_resets_that_came_and_went_are_counted_by_the_minute(client, stores, sam
     stores.attempt(stores.record("v"))
     stores.record("w", queue=Queue.BULK)
 
-    (lately,) = samples.lately(60)
+    (recent,) = samples.recent(60)
 
-    assert lately.per_minute("in:urgent") == pytest.approx(3.5, rel=0.05)
-    assert lately.per_minute("out:urgent") == pytest.approx(0.5, rel=0.05)
-    assert lately.per_minute("in:bulk") == pytest.approx(0.5, rel=0.05)
-    assert lately.per_minute("out:bulk") == 0
+    assert recent.per_minute("in:urgent") == pytest.approx(3.5, rel=0.05)
+    assert recent.per_minute("out:urgent") == pytest.approx(0.5, rel=0.05)
+    assert recent.per_minute("in:bulk") == pytest.approx(0.5, rel=0.05)
+    assert recent.per_minute("out:bulk") == 0
 
 
 def test_a_receipt_after_the_end_is_no_second_way_out(client, stores, samples):
@@ -62,9 +62,9 @@ def test_a_receipt_after_the_end_is_no_second_way_out(client, stores, samples):
     stores.attempt(stores.record(), status=Status.ACCEPTED)
     age(client, 60)
 
-    (lately,) = samples.lately(60)
+    (recent,) = samples.recent(60)
 
-    assert lately.counted["out:urgent"] == 1
+    assert recent.counts["out:urgent"] == 1
 
 
 def test_each_span_has_the_youngest_sample_that_is_old_enough(client, stores, samples):
@@ -73,14 +73,14 @@ def test_each_span_has_the_youngest_sample_that_is_old_enough(client, stores, sa
         stores.record()
     age(client, 10, 70, 310)
 
-    minute, five, long = samples.lately(60, 300, 9999)
+    minute, five, long = samples.recent(60, 300, 9999)
 
-    assert (minute.counted["in:urgent"], five.counted["in:urgent"]) == (2, 3)
+    assert (minute.counts["in:urgent"], five.counts["in:urgent"]) == (2, 3)
     assert long.seconds == pytest.approx(310, abs=2)
 
 
 def test_without_a_sample_nobody_knows(samples):
-    assert samples.lately(60, 300) == [None, None]
+    assert samples.recent(60, 300) == [None, None]
 
 
 def test_few_samples_are_kept_and_not_for_ever(client, samples):

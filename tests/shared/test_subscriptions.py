@@ -43,7 +43,9 @@ def words_for(webhooks, subscription_id):
     for tag in keys.TAGS:
         while webhook := webhooks.claim(subscription_id, tag):
             found.append(webhook)
-    return [webhook.word for webhook in sorted(found, key=lambda each: (each.at, each.word))]
+    return [
+        webhook.event_name for webhook in sorted(found, key=lambda each: (each.at, each.event_name))
+    ]
 
 
 def claim_one(webhooks, subscription_id):
@@ -245,7 +247,7 @@ def test_a_webhook_is_claimed_once_and_again_when_its_lease_is_over(
     assert (first.tries, second.tries) == (1, 2)
     assert second.webhook_id == first.webhook_id
     assert not webhooks.finish(first, WebhookOutcome.DEAD)
-    assert webhooks.finish(second, WebhookOutcome.TOLD)
+    assert webhooks.finish(second, WebhookOutcome.DELIVERED)
 
 
 def test_what_is_told_leaves_nothing_behind(client, stores, subscribe, webhooks):
@@ -253,8 +255,8 @@ def test_what_is_told_leaves_nothing_behind(client, stores, subscribe, webhooks)
     stores.attempt(stores.record())
 
     webhook = claim_one(webhooks, subscription_id)
-    webhooks.finish(webhook, WebhookOutcome.TOLD)
-    again = webhooks.finish(webhook, WebhookOutcome.TOLD)
+    webhooks.finish(webhook, WebhookOutcome.DELIVERED)
+    again = webhooks.finish(webhook, WebhookOutcome.DELIVERED)
 
     assert not again
     assert list(client.scan_iter("{kt:*}:wh*")) == []
@@ -266,12 +268,12 @@ def test_another_try_is_due_after_its_pause(stores, client, subscribe, webhooks)
     stores.attempt(stores.record())
     webhook = claim_one(webhooks, subscription_id)
 
-    webhooks.finish(webhook, WebhookOutcome.AGAIN, delay_seconds=30, answer="http_500")
+    webhooks.finish(webhook, WebhookOutcome.RETRY, delay_seconds=30, answer="http_500")
 
     due = keys.webhooks_due(keys.tag_of(webhook.reset_id), subscription_id)
     assert 29_000 < client.zscore(due, webhook.member) - stores.now_ms() <= 30_000
-    assert webhooks.look([subscription_id])[subscription_id].waiting == 1
-    assert webhooks.look([subscription_id])[subscription_id].due == 0
+    assert webhooks.read_backlogs([subscription_id])[subscription_id].waiting == 1
+    assert webhooks.read_backlogs([subscription_id])[subscription_id].due == 0
 
 
 def test_a_dead_letter_is_listed_and_replayed_with_all_its_tries(stores, subscribe, webhooks):
@@ -280,10 +282,10 @@ def test_a_dead_letter_is_listed_and_replayed_with_all_its_tries(stores, subscri
     webhooks.finish(claim_one(webhooks, subscription_id), WebhookOutcome.DEAD, answer="http_500")
 
     letters = webhooks.dead(subscription_id)
-    before = webhooks.look([subscription_id])[subscription_id]
+    before = webhooks.read_backlogs([subscription_id])[subscription_id]
     number = webhooks.replay(subscription_id)
 
-    assert [(each.word, each.answer, each.tries) for each in letters] == [
+    assert [(each.event_name, each.answer, each.tries) for each in letters] == [
         ("accepted", "http_500", 1)
     ]
     assert (before.waiting, before.dead) == (0, 1)

@@ -45,9 +45,9 @@ def listed(run, name, environ):
 
 @real
 def test_the_list_tells_how_each_provider_stands(run, services, on_stub):
-    services.circuits.tell("sendgrid", CallTally(good=3))
-    services.circuits.tell("sendgrid", OUTAGE)
-    services.circuits.tell("sendgrid", CallTally(switch=("smtp", "circuit_open")))
+    services.circuits.record("sendgrid", CallTally(good=3))
+    services.circuits.record("sendgrid", OUTAGE)
+    services.circuits.record("sendgrid", CallTally(switch=("smtp", "circuit_open")))
 
     rows = printed(run("provider", "list", "--json", **on_stub))
     words = run("provider", "list", **on_stub).stdout
@@ -65,7 +65,7 @@ def test_the_list_tells_how_each_provider_stands(run, services, on_stub):
 
 @real
 def test_the_list_and_the_status_tell_the_same_of_a_provider(run, services, on_stub):
-    services.circuits.tell("sendgrid", CallTally(good=3))
+    services.circuits.record("sendgrid", CallTally(good=3))
     services.pauses.pause(Scope.PROVIDER, "smtp", by="eve", reason="moving")
 
     rows = printed(run("provider", "list", "--json", **on_stub))
@@ -94,7 +94,7 @@ def test_a_pause_says_who_and_why_until_it_is_resumed(run, services, on_stub):
 
 @real
 def test_one_that_was_left_alone_may_be_tried_at_once(run, services, on_stub):
-    services.circuits.tell("sendgrid", OUTAGE)
+    services.circuits.record("sendgrid", OUTAGE)
 
     printed(run("provider", "resume", "sendgrid", "--reason", "new key", "--json", **on_stub))
 
@@ -166,7 +166,7 @@ def test_nobody_suppressed_is_written_to_not_even_for_a_test(run, services, stub
     ("arguments", "status", "reason"),
     [
         (("pause", "pigeon", "--reason", "x"), 1, "there is no provider 'pigeon'"),
-        (("resume", "smtp", "--reason", "x"), 1, "neither paused nor left alone"),
+        (("resume", "smtp", "--reason", "x"), 1, "is not paused, and its circuit is not open"),
         (("resume", "pigeon", "--reason", "x"), 1, "there are sendgrid, smtp, outbox"),
         (("test", "smtp", "--to", "+41791234567"), 1, "does not carry sms"),
         (("test", "smtp", "--to", "banana"), 1, "must be a phone number"),
@@ -187,9 +187,9 @@ def test_what_cannot_be_done_is_said(run, on_stub, arguments, status, reason):
 )
 def test_metrics_tell_the_state_of_each_circuit(fake_client, wait_seconds, told, state):
     services = some_services(fake_client)
-    services.circuits.tell("outbox", told)
+    services.circuits.record("outbox", told)
     if wait_seconds:
-        services.circuits.let_try("outbox")
+        services.circuits.allow_probe("outbox")
         time.sleep(wait_seconds)
 
     text = create_app(services).test_client().get("/metrics").text

@@ -19,7 +19,7 @@ from tests.delivery_house import ScriptedProvider
 from tests.test_explanations import KEY, Story
 from tests.wire import problem
 from web.admin.alerts import find_alerts
-from web.admin.schemas import write_status
+from web.admin.schemas import serialise_status
 from web.admin.status import load_status
 from web.openapi.document import ALL_SHAPES
 from web.services import build_web_services
@@ -40,9 +40,9 @@ class Watched(Story):
         return load_status(build_web_services(self.services))
 
     def told(self):
-        return write_status(self.look())
+        return serialise_status(self.look())
 
-    def troubles(self):
+    def alerts(self):
         return find_alerts(self.look())
 
     def sample(self, *, seconds_ago=60):
@@ -60,7 +60,7 @@ def services(client):
 def test_all_is_well_when_nothing_is_wrong(services):
     services.send()
 
-    assert services.troubles() == []
+    assert services.alerts() == []
 
 
 def test_the_figures_of_the_queues_are_told(services):
@@ -103,21 +103,21 @@ def test_no_worker_is_the_worst(services):
     services.services.dues.deregister(f"{QUEUES} w1")
     services.services.pauses.pause(Scope.QUEUE, "urgent", **WHO)
 
-    troubles = services.troubles()
+    alerts = services.alerts()
 
-    assert troubles[0].startswith("No worker of the urgent queue was seen")
-    assert any("No worker of the bulk queue" in each for each in troubles)
+    assert alerts[0].startswith("No worker of the urgent queue was seen")
+    assert any("No worker of the bulk queue" in each for each in alerts)
 
 
 def test_a_paused_urgent_queue_comes_before_all_the_rest(services):
     services.services.pauses.pause(Scope.CHANNEL, "sms", **WHO)
     services.services.pauses.pause(Scope.QUEUE, "urgent", **WHO)
 
-    troubles = services.troubles()
+    alerts = services.alerts()
 
-    assert troubles[0].startswith("The urgent queue has been paused by eve since")
-    assert "keyturn resume queue urgent" in troubles[0]
-    assert troubles[-1].startswith("The channel sms has been paused by eve")
+    assert alerts[0].startswith("The urgent queue has been paused by eve since")
+    assert "keyturn resume queue urgent" in alerts[0]
+    assert alerts[-1].startswith("The channel sms has been paused by eve")
 
 
 def test_an_old_reset_says_how_old(services):
@@ -125,28 +125,28 @@ def test_an_old_reset_says_how_old(services):
     late = services.worker.stores.now_ms() - 42_000
     services.redis.zadd(keys.due(keys.tag_of(reset_id), Queue.URGENT), {reset_id: late})
 
-    assert services.troubles()[0].startswith("The oldest reset has been due for 42 s")
+    assert services.alerts()[0].startswith("The oldest reset has been due for 42 s")
 
 
 def test_a_channel_without_a_way_out_is_named(services):
     services.services.pauses.pause(Scope.PROVIDER, "twilio", **WHO)
 
-    (trouble,) = services.troubles()
+    (alert,) = services.alerts()
 
-    assert trouble.startswith("Nothing goes out by sms: twilio has been paused by eve since")
+    assert alert.startswith("Nothing goes out by sms: twilio has been paused by eve since")
 
 
-def test_the_only_provider_left_alone_is_one_trouble_with_its_reason(services):
-    services.services.circuits.tell(
+def test_the_open_circuit_of_the_only_provider_is_one_alert_with_its_reason(services):
+    services.services.circuits.record(
         "sendgrid", CallTally(bad=1, is_outage=True, reason="connect_refused")
     )
 
-    (trouble,) = services.troubles()
+    (alert,) = services.alerts()
 
     assert re.fullmatch(
-        r"Nothing goes out by email: sendgrid is left alone since .* UTC \(it refuses connections\)"
-        r" and tried again in \d+ s\. What waits goes by itself once one works\.",
-        trouble,
+        r"Nothing goes out by email: sendgrid has its circuit open since .* UTC"
+        r" \(it refuses connections\), retry in \d+ s\. What waits goes by itself once one works\.",
+        alert,
     )
 
 
@@ -156,20 +156,22 @@ def test_a_queue_that_falls_behind_is_named_before_it_is_late(services):
     late = services.worker.stores.now_ms() - 12_000
     services.redis.zadd(keys.due(keys.tag_of(reset_id), Queue.URGENT), {reset_id: late})
 
-    (trouble,) = services.troubles()
+    (alert,) = services.alerts()
 
-    assert trouble.startswith("The urgent queue falls behind, 1 are due; in the last minute 1 came")
+    assert alert.startswith("The urgent queue falls behind, 1 are due; in the last minute 1 came")
 
 
 def test_an_open_circuit_says_why_and_until_when(client):
     services = Watched(client, email_providers=("sendgrid", "smtp"))
-    services.services.circuits.tell("sendgrid", CallTally(bad=1, is_outage=True, reason="http_401"))
+    services.services.circuits.record(
+        "sendgrid", CallTally(bad=1, is_outage=True, reason="http_401")
+    )
 
-    (trouble,) = services.troubles()
+    (alert,) = services.alerts()
 
-    assert trouble.startswith("sendgrid is left alone since")
-    assert "(it answers with HTTP 401)" in trouble
-    assert "others carry its messages" in trouble
+    assert alert.startswith("sendgrid has its circuit open since")
+    assert "(it answers with HTTP 401)" in alert
+    assert "others carry its messages" in alert
     assert services.told()["providers"][0]["circuit"] == "open"
 
 
@@ -178,7 +180,7 @@ def test_a_provider_that_fails_often_is_named(services):
     shard = keys.counters(keys.TAGS[3])
     services.redis.hset(shard, mapping={"p:sendgrid:accepted:n": 70, "p:sendgrid:transient:n": 30})
 
-    assert services.troubles() == ["30% of 100 calls to sendgrid failed in the last five minutes."]
+    assert services.alerts() == ["30% of 100 calls to sendgrid failed in the last five minutes."]
 
 
 def test_a_provider_that_refuses_many_for_good_is_named(services):
@@ -186,18 +188,18 @@ def test_a_provider_that_refuses_many_for_good_is_named(services):
     shard = keys.counters(keys.TAGS[3])
     services.redis.hset(shard, mapping={"p:sendgrid:accepted:n": 5, "p:sendgrid:permanent:n": 40})
 
-    (trouble,) = services.troubles()
+    (alert,) = services.alerts()
 
-    assert trouble.startswith("sendgrid refused 89% of 45 messages for good in the last five min")
+    assert alert.startswith("sendgrid refused 89% of 45 messages for good in the last five min")
 
 
 def test_a_provider_that_does_well_again_is_not_named(services):
     services.sample()
     shard = keys.counters(keys.TAGS[3])
     services.redis.hset(shard, mapping={"p:sendgrid:accepted:n": 70, "p:sendgrid:transient:n": 30})
-    services.services.circuits.tell("sendgrid", CallTally(good=9))
+    services.services.circuits.record("sendgrid", CallTally(good=9))
 
-    assert services.troubles() == []
+    assert services.alerts() == []
 
 
 def test_a_provider_that_reports_nothing_is_named(services):
@@ -207,9 +209,9 @@ def test_a_provider_that_reports_nothing_is_named(services):
     services.sample()
     services.redis.hset(shard, mapping={"p:sendgrid:accepted:n": 90})
 
-    (trouble,) = services.troubles()
+    (alert,) = services.alerts()
 
-    assert trouble.startswith("sendgrid took 40 messages more than a minute ago and reported on")
+    assert alert.startswith("sendgrid took 40 messages more than a minute ago and reported on")
 
 
 def test_reports_that_were_refused_are_told(services):
@@ -217,9 +219,9 @@ def test_reports_that_were_refused_are_told(services):
     for _ in range(3):
         assert services.call("/callbacks/sendgrid", data=b"[]").status_code == 403
 
-    (trouble,) = services.troubles()
+    (alert,) = services.alerts()
 
-    assert trouble.startswith("3 callbacks in sendgrid's name were refused")
+    assert alert.startswith("3 callbacks in sendgrid's name were refused")
 
 
 def test_reports_that_came_are_counted(services):
@@ -244,11 +246,11 @@ def test_reports_that_wait_are_the_depth_of_their_queue(services):
 def test_a_release_that_is_too_slow_says_so(services):
     services.services.pauses.resume(Scope.ORGANISATION, "acme", per_second=1, **WHO)
     (release,) = services.services.pauses.releases()
-    told = orjson.dumps([*orjson.loads(release.told)[:4], 100, 7]).decode()
+    told = orjson.dumps([*orjson.loads(release.serialised)[:4], 100, 7]).decode()
     services.redis.hset(keys.RELEASES, release.key, told)
 
-    assert services.troubles()[0].startswith(
-        "7 of the 100 resets let go of organisation acme expire"
+    assert services.alerts()[0].startswith(
+        "7 of the 100 resets released for organisation acme expire"
     )
 
 

@@ -64,7 +64,7 @@ class Street:
         self.worker.deliver(reset_id)
 
     def state(self, name="p1"):
-        return self.circuits.look([name])[name].state
+        return self.circuits.read([name])[name].state
 
     def pause(self, name):
         self.services.services.pauses.pause(Scope.PROVIDER, name, by="eve", reason="slow")
@@ -80,7 +80,7 @@ def two(first=(TAKEN,), second=(TAKEN,), channel=Channel.EMAIL):
 
 def test_an_open_circuit_is_passed_by_at_the_first_attempt(fake_client, logs):
     street = Street(fake_client, *two())
-    street.circuits.tell("p1", OUTAGE)
+    street.circuits.record("p1", OUTAGE)
     street.see()
 
     reset_id = street.send()
@@ -96,12 +96,12 @@ def test_an_open_circuit_is_passed_by_at_the_first_attempt(fake_client, logs):
 
 def test_a_switch_is_counted_and_the_last_one_is_known(fake_client):
     street = Street(fake_client, *two())
-    street.circuits.tell("p1", OUTAGE)
+    street.circuits.record("p1", OUTAGE)
     street.see()
     street.send()
     street.see()
 
-    switch = street.circuits.look(["p1"])["p1"].last_switch
+    switch = street.circuits.read(["p1"])["p1"].last_switch
 
     assert (switch.to, switch.reason) == ("p2", "circuit_open")
     assert street.services.services.counters.totals()["sw:p1:p2:circuit_open"] == 1
@@ -160,7 +160,7 @@ def test_failures_between_many_good_attempts_do_not_open_the_circuit(fake_client
         street.send()
 
     assert street.state() is CircuitState.CLOSED
-    assert street.circuits.look(["p1"])["p1"].failures == 25
+    assert street.circuits.read(["p1"])["p1"].failures == 25
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_what_counts_against_a_provider(fake_client, error, expected):
 
     street.send()
 
-    assert street.circuits.look(["p1"])["p1"].failures == expected
+    assert street.circuits.read(["p1"])["p1"].failures == expected
 
 
 def test_an_error_of_ours_does_not_count_against_a_provider(fake_client):
@@ -191,7 +191,7 @@ def test_an_error_of_ours_does_not_count_against_a_provider(fake_client):
         street.send()
     street.see()
 
-    assert street.circuits.look(["p1"])["p1"].tries == 0
+    assert street.circuits.read(["p1"])["p1"].calls == 0
 
 
 class SilentCircuits(CircuitStore):
@@ -217,11 +217,11 @@ def test_good_attempts_are_told_by_the_chore_and_not_one_by_one(fake_client):
     street = Street(fake_client, ScriptedProvider())
     for _ in range(3):
         street.send()
-    before = street.circuits.look(["p1"])["p1"].tries
+    before = street.circuits.read(["p1"])["p1"].calls
 
     street.see()
 
-    assert (before, street.circuits.look(["p1"])["p1"].tries) == (0, 3)
+    assert (before, street.circuits.read(["p1"])["p1"].calls) == (0, 3)
 
 
 def test_the_chore_does_nothing_more_often_than_about_once_a_second(fake_client):
@@ -230,14 +230,14 @@ def test_the_chore_does_nothing_more_often_than_about_once_a_second(fake_client)
 
     street.worker.watch.refresh()
 
-    assert street.circuits.look(["p1"])["p1"].tries == 0
+    assert street.circuits.read(["p1"])["p1"].calls == 0
 
 
 def test_an_attempt_in_doubt_waits_for_its_own_provider(fake_client):
     first, second = two([CUT, TAKEN])
     street = Street(fake_client, first, second)
     reset_id = street.send()
-    street.circuits.tell("p1", OUTAGE)
+    street.circuits.record("p1", OUTAGE)
     street.see()
 
     street.again(reset_id)
@@ -251,7 +251,7 @@ def test_an_attempt_in_doubt_waits_for_its_own_provider(fake_client):
 def test_an_attempt_in_doubt_is_looked_up_although_the_circuit_is_open(fake_client):
     street = Street(fake_client, AskableProvider(CUT, found=Receipt("m7")))
     reset_id = street.send()
-    street.circuits.tell("p1", OUTAGE)
+    street.circuits.record("p1", OUTAGE)
     street.see()
 
     street.again(reset_id)
@@ -267,7 +267,7 @@ def test_when_every_circuit_is_open_the_person_is_first_to_look_again(
 ):
     street = Street(fake_client, *two())
     for name in ("p1", "p2"):
-        street.circuits.tell(name, OUTAGE)
+        street.circuits.record(name, OUTAGE)
     street.see()
 
     reset_id = street.services.record(queue=queue)
@@ -282,7 +282,7 @@ def test_when_every_circuit_is_open_the_person_is_first_to_look_again(
 def half_open(client, *providers, **settings):
     """A street whose first provider may be probed now."""
     street = Street(client, *providers, rules=CircuitRules(open_seconds=0.05), **settings)
-    street.circuits.tell("p1", OUTAGE)
+    street.circuits.record("p1", OUTAGE)
     time.sleep(0.06)
     street.see()
     return street
@@ -420,7 +420,7 @@ def test_a_paused_provider_is_not_sent_a_doubtful_message_again(fake_client):
 
 def test_a_circuit_read_long_ago_is_no_advice(fake_client, monkeypatch):
     street = Street(fake_client, *two())
-    street.circuits.tell("p1", OUTAGE)
+    street.circuits.record("p1", OUTAGE)
     street.see()
     monkeypatch.setattr(provider_health, "STALE_SECONDS", 0.0)
 

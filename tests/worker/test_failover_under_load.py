@@ -75,7 +75,7 @@ class Town:
             time.sleep(0.02)
 
     def state(self):
-        return self.circuits.look([self.first])[self.first].state
+        return self.circuits.read([self.first])[self.first].state
 
     def are_final(self):
         return self.services.services.dues.look(Queue.URGENT).waiting == 0

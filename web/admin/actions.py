@@ -1,8 +1,7 @@
-"""The operator's levers; each leaves who pulled it, and why, in the audit trail."""
+"""The operator's actions; each is audited with who did it, and why."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -25,35 +24,37 @@ from web.idempotency import idempotent
 from web.resets import read_channel, record_refusals
 from web.services import WebServices
 
+log = structlog.get_logger()
+
 MAX_REASON_CHARACTERS = 500
 LIMITS = ("user", "organisation", "caller", "sms_budget")
 
 
 @dataclass(frozen=True, slots=True)
 class AuditReason:
-    """Who pulls a lever, and why."""
+    """Who acts, and why."""
 
     by: str
     reason: str
 
 
 def check_reason(reason: str | None) -> str:
-    """The reason for pulling a lever; what could steer a terminal is taken out.
+    """Return the reason without what could steer a terminal.
 
     Raises:
-        InvalidRequestError: there is none, or a long one.
+        InvalidRequestError: it is empty or too long.
     """
     reason = (reason or "").strip()
     if not 1 <= len(reason) <= MAX_REASON_CHARACTERS:
         raise InvalidRequestError(f"reason must have 1 to {MAX_REASON_CHARACTERS} characters")
-    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in reason)
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in reason)
 
 
 def pause(services: WebServices, scope: Scope, name: str, why: AuditReason) -> bool:
-    """Send nothing for this from now on; False when it was paused already.
+    """Pause a queue, channel, provider or organisation; return False if it is paused already.
 
     Raises:
-        NotFoundError: there is no such thing.
+        NotFoundError: it does not exist.
     """
     _check_name(services, scope, name)
     return services.pauses.pause(scope, name, by=why.by, reason=why.reason)
@@ -62,19 +63,18 @@ def pause(services: WebServices, scope: Scope, name: str, why: AuditReason) -> b
 def resume(
     services: WebServices, scope: Scope, name: str, why: AuditReason, *, per_second: float = 0
 ) -> bool:
-    """Send again, what waits at once or at a pace; False when it was not paused.
+    """Resume, and release what waits at once (0) or at a rate; return False if it is not paused.
 
     Raises:
-        NotFoundError: there is no such thing, and no pause of it.
+        NotFoundError: neither it nor a pause of it exists.
     """
     if (scope, name) not in {(each.scope, each.name) for each in services.pauses.all()}:
         _check_name(services, scope, name)
-    facts = {"by": why.by, "reason": why.reason}
-    return services.pauses.resume(scope, name, per_second=per_second, **facts)
+    return services.pauses.resume(scope, name, by=why.by, reason=why.reason, per_second=per_second)
 
 
 def hold(services: WebServices, reset_id: str, why: AuditReason) -> None:
-    """Keep one reset from going out until it is released, or its code's life ends.
+    """Hold a reset until it is released or expires.
 
     Raises:
         NotFoundError: there is no such reset. ResetStateError: it is too late.
@@ -87,10 +87,10 @@ def hold(services: WebServices, reset_id: str, why: AuditReason) -> None:
 
 
 def release(services: WebServices, reset_id: str, why: AuditReason) -> None:
-    """Let a reset that was held go out.
+    """Release a held reset.
 
     Raises:
-        NotFoundError: there is no such reset. ResetStateError: it was not held.
+        NotFoundError: there is no such reset. ResetStateError: it is not held.
     """
     _check_reset(services, reset_id)
     services.audit.record(
@@ -101,9 +101,9 @@ def release(services: WebServices, reset_id: str, why: AuditReason) -> None:
 
 
 def clear_limit(services: WebServices, limit: str, about: str, why: AuditReason) -> bool:
-    """Forget what was counted toward a limit; False when nothing was.
+    """Clear the count of a limit; return False if nothing was counted.
 
-    `limit` is one of LIMITS; `about` an id, nothing for the budget of SMS.
+    `limit` is one of LIMITS; `about` is an id, empty for the SMS budget.
     """
     act = Act(by=why.by, action="limit.clear", target=f"{limit} {about}".strip(), reason=why.reason)
     if limit == "user":
@@ -117,65 +117,56 @@ def _check_reset(services: WebServices, reset_id: str) -> None:
 
 
 def _check_name(services: WebServices, scope: Scope, name: str) -> None:
-    if scope is Scope.ORGANISATION:
-        if services.callers.find_organisation(name) is None:
-            raise _unknown(scope, name, ())
-        return
-    providers = [each for names in services.provider_names.values() for each in names]
-    known = {
-        Scope.QUEUE: [queue.value for queue in DUE_QUEUES],
-        Scope.CHANNEL: [channel.value for channel in Channel],
-        Scope.PROVIDER: list(dict.fromkeys(providers)),
-    }[scope]
+    known: list[str] = []
+    match scope:
+        case Scope.QUEUE:
+            known = [queue.value for queue in DUE_QUEUES]
+        case Scope.CHANNEL:
+            known = [channel.value for channel in Channel]
+        case Scope.PROVIDER:
+            providers = [each for names in services.provider_names.values() for each in names]
+            known = list(dict.fromkeys(providers))
+        case Scope.ORGANISATION:
+            if services.callers.find_organisation(name) is not None:
+                return
     if name not in known:
-        raise _unknown(scope, name, known)
-
-
-def _unknown(scope: Scope, name: str, known: Sequence[str]) -> CallerError:
-    names = f"; there are {', '.join(known)}" if known else ""
-    return NotFoundError(f"there is no {scope} {name!r}{names}")
-
-
-log = structlog.get_logger()
+        names = f"; there are {', '.join(known)}" if known else ""
+        raise NotFoundError(f"there is no {scope} {name!r}{names}")
 
 
 @dataclass(frozen=True, slots=True)
 class Resent:
-    """What came of sending again to one user."""
+    """The fresh reset of a user, or why there is none."""
 
     user_id: str
     reset_id: str | None
-    refusal: str | None  # why there is no reset
+    refusal: str | None
 
 
 def suppress(services: WebServices, recipient: Recipient, why: AuditReason) -> bool:
-    """Write to a recipient no more; False when it was suppressed already, for its first reason."""
-    return services.suppressions.add_by_hand(
-        recipient, _act(services, "suppression.add", recipient, why)
-    )
+    """Suppress a recipient; return False if it is suppressed already, for its first reason."""
+    act = _suppression_act(services, "suppression.add", recipient, why)
+    return services.suppressions.add_by_hand(recipient, act)
 
 
 def lift(services: WebServices, recipient: Recipient, why: AuditReason) -> None:
-    """Write to a recipient again, from the next reset on.
-
-    Raises:
-        NotFoundError: it is not suppressed.
-    """
+    """Lift a suppression; raise NotFoundError if there is none."""
     _lift(services, recipient, why, "suppression.lift")
 
 
 def lift_and_resend(services: WebServices, recipient: Recipient, why: AuditReason) -> list[Resent]:
-    """The same, and a fresh reset for everybody who has this address; one act in the trail.
+    """Lift a suppression, and record a fresh reset for every user with this address.
 
-    All rules of recording hold but the users' cool-downs: somebody has looked at it.
+    It is one act in the audit trail. The users' cool-downs do not apply; other limits do.
 
     Raises:
-        NotFoundError: it is not suppressed, or nobody has it; nothing was done.
+        NotFoundError: it is not suppressed, or no user has it; nothing was done.
     """
+    digest = services.suppressions.digest
     users = [
         user
         for user in services.directory.find_users_by_address(recipient.address)
-        if _has(services, user, recipient)
+        if (own := user.recipient(recipient.channel)) and digest(own) == digest(recipient)
     ]
     if not users:
         raise NotFoundError("no user in the directory has this address")
@@ -183,14 +174,8 @@ def lift_and_resend(services: WebServices, recipient: Recipient, why: AuditReaso
     return [_resend_to(services, user, recipient) for user in users]
 
 
-def _has(services: WebServices, user: User, recipient: Recipient) -> bool:
-    own = user.recipient(recipient.channel)
-    digest = services.suppressions.digest
-    return own is not None and digest(own) == digest(recipient)
-
-
 def _lift(services: WebServices, recipient: Recipient, why: AuditReason, action: str) -> None:
-    act = _act(services, action, recipient, why)
+    act = _suppression_act(services, action, recipient, why)
     if not services.suppressions.lift(recipient, act):
         raise NotFoundError(f"{recipient.masked} is not suppressed")
     log.info("suppression.lifted", digest=act.target, by=why.by, reason=why.reason)
@@ -214,29 +199,31 @@ def _resend_to(services: WebServices, user: User, recipient: Recipient) -> Resen
     return Resent(user.user_id, reset_id, None)
 
 
-def _act(services: WebServices, action: str, recipient: Recipient, why: AuditReason) -> Act:
+def _suppression_act(
+    services: WebServices, action: str, recipient: Recipient, why: AuditReason
+) -> Act:
     digest = services.suppressions.digest(recipient)
     return Act(by=why.by, action=action, target=digest, reason=why.reason)
 
 
 @dataclass(frozen=True, slots=True)
 class ResendRequest:
-    """What is asked for, decoded but not yet judged."""
+    """A resend as the wire said it, not yet checked."""
 
     reset_id: str
-    type: str | int | None = None  # the enum's name or number; None: the channel of before
+    type: str | int | None = None  # the enum's name or number; None: the same channel
     reason: str | None = None
     idempotency_key: str | None = None
 
 
 @retry_when_rights_change
 def resend(services: WebServices, credentials: Credentials, wanted: ResendRequest) -> Recorded:
-    """Record a fresh reset for a caller who may write to users of the old one's organisation.
+    """Record a fresh reset for a caller with `user.write` in the old one's organisation.
 
-    All rules of recording hold but the user's cool-down: somebody has looked at it.
+    The user's cool-down does not apply; other limits do.
 
     Raises:
-        CallerError: what stood in the way; nothing was recorded then.
+        CallerError: why nothing was recorded.
     """
     caller = services.auth.authenticate(credentials)
     old = services.auth.authorize_reset(caller, services.resets.find(wanted.reset_id), USER_WRITE)
@@ -263,10 +250,10 @@ def resend(services: WebServices, credentials: Credentials, wanted: ResendReques
 def resend_by_hand(
     services: WebServices, reset_id: str, channel: Channel | None, why: AuditReason
 ) -> Recorded:
-    """The same for somebody on this machine.
+    """Record a fresh reset for an operator on this machine.
 
     Raises:
-        CallerError: what stood in the way; nothing was recorded then.
+        CallerError: why nothing was recorded.
     """
     old = services.resets.find(reset_id)
     if old is None:
@@ -302,7 +289,7 @@ def _order(
 
 
 def _record(services: WebServices, old: Reset, order: ResetRequest, why: AuditReason) -> Recorded:
-    """The act is noted first, so that the trail is complete; a refused one stands there too."""
+    # The act is recorded first, so that the trail is complete; it holds refused ones too.
     act = Act(by=why.by, action="reset.resend", target=old.reset_id, reason=why.reason)
     services.audit.record(act)
     return record_reset(services, order)

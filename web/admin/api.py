@@ -1,4 +1,4 @@
-"""REST of the operator: pauses, limits, holds, resending, the audit trail; no rule stands here."""
+"""REST of the operator: pauses, limits, holds, resending, status, the audit trail."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from web.admin.schemas import (
     REASON,
     RESEND,
     RESUME,
-    write_entry,
-    write_pause,
-    write_release,
-    write_status,
+    serialise_audit_entry,
+    serialise_pause,
+    serialise_release,
+    serialise_status,
 )
 from web.admin.status import load_status
 from web.auth import SYSTEM_READ, USER_WRITE, audit_name
@@ -27,13 +27,13 @@ from web.http import credentials, current_services, json_response, request_conte
 from web.middleware import read_capped_body
 from web.schemas import read_body, write_details
 
-api_levers = Blueprint("api_levers", __name__)
+api_admin = Blueprint("api_admin", __name__)
 MAX_ENTRIES = 1000
 
 
-@api_levers.get("/keyturn/v1/pauses")
+@api_admin.get("/keyturn/v1/pauses")
 def list_pauses() -> Response:
-    """The pauses in force, and what is being let go: those of organisations the caller may see."""
+    """List the pauses in force and the releases under way, as far as the caller may see them."""
     services, caller = current_services(), caller_here()
 
     def may_see(scope: Scope, name: str) -> bool:
@@ -42,15 +42,15 @@ def list_pauses() -> Response:
     pauses, releases = services.pauses.all(), services.pauses.releases()
     return json_response(
         {
-            "pauses": [write_pause(each) for each in pauses if may_see(each.scope, each.name)],
-            "releases": [write_release(r) for r in releases if may_see(r.scope, r.name)],
+            "pauses": [serialise_pause(each) for each in pauses if may_see(each.scope, each.name)],
+            "releases": [serialise_release(r) for r in releases if may_see(r.scope, r.name)],
         }
     )
 
 
-@api_levers.post("/keyturn/v1/pauses")
+@api_admin.post("/keyturn/v1/pauses")
 def pause() -> Response:
-    """Send nothing of a queue, channel, provider or organisation."""
+    """Pause a queue, channel, provider or organisation."""
     caller = caller_here()
     fields = read_body(read_capped_body(), PAUSE)
     scope, name = Scope(fields["scope"]), fields["name"]
@@ -60,9 +60,9 @@ def pause() -> Response:
     return json_response({"scope": scope.value, "name": name, "wasPaused": not is_new})
 
 
-@api_levers.post("/keyturn/v1/pauses/_resume")
+@api_admin.post("/keyturn/v1/pauses/_resume")
 def resume() -> Response:
-    """Send again; what waited goes at once, or at a pace."""
+    """Resume; what waited is released at once, or at a rate."""
     caller = caller_here()
     fields = read_body(read_capped_body(), RESUME)
     scope, name = Scope(fields["scope"]), fields["name"]
@@ -72,9 +72,9 @@ def resume() -> Response:
     return json_response({"scope": scope.value, "name": name, "wasPaused": was_paused})
 
 
-@api_levers.post("/keyturn/v1/limits/_clear")
+@api_admin.post("/keyturn/v1/limits/_clear")
 def clear_limit() -> Response:
-    """Forget what was counted toward one limit."""
+    """Clear the count of one limit."""
     services, caller = current_services(), caller_here()
     fields = read_body(read_capped_body(), CLEAR_LIMIT)
     limit, about = fields["limit"], fields.get("id") or ""
@@ -87,23 +87,23 @@ def clear_limit() -> Response:
     return json_response({"limit": limit, "id": about or None, "wasCounted": was_counted})
 
 
-@api_levers.post("/keyturn/v1/resets/<reset_id>/_hold")
+@api_admin.post("/keyturn/v1/resets/<reset_id>/_hold")
 def hold_reset(reset_id: str) -> Response:
-    """Keep one reset from going out."""
+    """Hold one reset."""
     actions.hold(current_services(), reset_id, _why_for_reset(reset_id))
     return json_response({"resetId": reset_id, "isHeld": True})
 
 
-@api_levers.post("/keyturn/v1/resets/<reset_id>/_release")
+@api_admin.post("/keyturn/v1/resets/<reset_id>/_release")
 def release_reset(reset_id: str) -> Response:
-    """Let a reset that was held go out."""
+    """Release a held reset."""
     actions.release(current_services(), reset_id, _why_for_reset(reset_id))
     return json_response({"resetId": reset_id, "isHeld": False})
 
 
-@api_levers.post("/keyturn/v1/resets/<reset_id>/_resend")
+@api_admin.post("/keyturn/v1/resets/<reset_id>/_resend")
 def resend_reset(reset_id: str) -> Response:
-    """A fresh reset for the user of another one."""
+    """Record a fresh reset for the user of another one."""
     caller_here()
     fields = read_body(read_capped_body(), RESEND)
     beside = request_context()
@@ -114,35 +114,35 @@ def resend_reset(reset_id: str) -> Response:
         idempotency_key=beside.idempotency_key,
     )
     recorded = resend(current_services(), beside.credentials, wanted)
-    told = {
+    body = {
         "resetId": recorded.reset_id,
         "expiresAt": format_timestamp(recorded.deadline_at),
         **write_details(recorded),
     }
-    return json_response(told, headers={"Keyturn-Reset-Id": recorded.reset_id})
+    return json_response(body, headers={"Keyturn-Reset-Id": recorded.reset_id})
 
 
-@api_levers.get("/keyturn/v1/status")
+@api_admin.get("/keyturn/v1/status")
 def show_status() -> Response:
-    """Queues, providers, pauses and batches, and what is wrong first."""
+    """Show alerts, queues, providers, pauses and batches."""
     services, caller = current_services(), caller_here()
     services.auth.authorize_instance(caller, SYSTEM_READ)
-    return json_response(write_status(load_status(services)))
+    return json_response(serialise_status(load_status(services)))
 
 
-@api_levers.get("/keyturn/v1/audit")
+@api_admin.get("/keyturn/v1/audit")
 def show_audit() -> Response:
-    """Who did what by hand, and why; the newest first."""
+    """List the entries of the audit trail, the newest first."""
     services, caller = current_services(), caller_here()
     services.auth.authorize_instance(caller, SYSTEM_READ)
     check_names(request.args.keys(), "limit")
     most = read_count(request.args.get("limit"), "limit", default=100, most=MAX_ENTRIES)
     entries = services.audit.newest(most=most)
-    return json_response({"entries": [write_entry(entry) for entry in entries]})
+    return json_response({"entries": [serialise_audit_entry(entry) for entry in entries]})
 
 
 def caller_here() -> Caller:
-    """Who asks; the operator's calls look at the token before anything else.
+    """Return the caller; the operator's calls check the token before anything else.
 
     Raises:
         UnauthenticatedError, OrganisationUnknownError, MembershipMissingError.

@@ -1,4 +1,4 @@
-"""What an operator sees of the providers, and a test message by one of them."""
+"""The providers as an operator sees them, and a test message by one of them."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from shared.providers.registry import PROVIDERS
 from shared.store.admin.audit import Act
 from shared.store.admin.circuits import Circuit, CircuitState
 from shared.store.admin.pauses import Pause, Scope
-from shared.store.admin.statistics import LAST, Lately
+from shared.store.admin.statistics import LAST_CALLBACK, RecentCounts
 from shared.store.resets import DURATION_BUCKETS_MS
 from shared.validation import moment
 from web.admin.actions import AuditReason
-from web.callbacks import is_heard
+from web.callbacks import has_callbacks
 from web.services import WebServices
 
 MINUTE_SECONDS, WINDOW_SECONDS = 60, 300
@@ -39,8 +39,8 @@ BAD = (Outcome.TRANSIENT, Outcome.ACCOUNT, Outcome.DOUBT)
 class Activity:
     """What was counted in the last minute, in the last five, and since the beginning."""
 
-    minute: Lately | None  # None: nobody has counted yet
-    window: Lately | None
+    minute: RecentCounts | None  # None: nobody has counted yet
+    window: RecentCounts | None
     totals: Mapping[str, int]
 
 
@@ -50,23 +50,25 @@ class ProviderView:
 
     name: str
     channel: Channel
-    place: int  # in the operator's order, from 1
+    place: int  # in the configured order, from 1
     circuit: Circuit
     pause: Pause | None
     calls: int | None = None
     error_rate: float | None = None  # 0 to 1
     refusal_rate: float | None = None  # 0 to 1: for good, which is nobody's trouble while seldom
     p95_ms: int | None = None  # an upper bound
-    ripe: int = 0  # messages it took at least a minute ago: something should have been reported
+    reportable: int = (
+        0  # messages it took at least a minute ago: something should have been reported
+    )
     callbacks: int = 0
     refused_callbacks: int = 0
     last_callback_at: datetime | None = None  # a genuine one, however long ago
-    is_heard: bool = False  # it calls back and can prove that it does
+    has_callbacks: bool = False  # it calls back and can prove that it does
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """What came of a test message."""
+    """The result of a test message."""
 
     provider: str
     recipient: Recipient
@@ -83,13 +85,13 @@ def read_activity(services: WebServices) -> Activity:
     Raises:
         StoreUnavailableError: Redis does not answer.
     """
-    minute, window = services.samples.lately(MINUTE_SECONDS, WINDOW_SECONDS)
+    minute, window = services.samples.recent(MINUTE_SECONDS, WINDOW_SECONDS)
     return Activity(minute, window, services.counters.totals())
 
 
 def load_providers(services: WebServices, activity: Activity) -> list[ProviderView]:
     """Return every provider of every channel, in the operator's order."""
-    circuits = services.circuits.look(known_providers(services))
+    circuits = services.circuits.read(known_providers(services))
     pauses = {each.name: each for each in services.pauses.all() if each.scope is Scope.PROVIDER}
     return [
         ProviderView(
@@ -98,7 +100,7 @@ def load_providers(services: WebServices, activity: Activity) -> list[ProviderVi
             place=place,
             circuit=circuits[name],
             pause=pauses.get(name),
-            is_heard=is_heard(services.settings, name),
+            has_callbacks=has_callbacks(services.settings, name),
             **_figures(services, name, activity),
         )
         for channel, names in services.provider_names.items()
@@ -108,14 +110,14 @@ def load_providers(services: WebServices, activity: Activity) -> list[ProviderVi
 
 def _figures(services: WebServices, name: str, activity: Activity) -> dict[str, Any]:
     """The fields of a view that are counted."""
-    last_ms = activity.totals.get(f"{LAST}{name}")
+    last_ms = activity.totals.get(f"{LAST_CALLBACK}{name}")
     figures: dict[str, Any] = {"last_callback_at": moment(last_ms) if last_ms else None}
     if activity.window is None or activity.minute is None:
         return figures
-    counted, before = activity.window.counted, f"p:{name}:"
-    told = {n.removeprefix(before): v for n, v in counted.items() if n.startswith(before)}
+    counts, before = activity.window.counts, f"p:{name}:"
+    told = {n.removeprefix(before): v for n, v in counts.items() if n.startswith(before)}
     by_outcome = {outcome: told.get(f"{outcome}:n", 0) for outcome in Outcome}
-    just_taken = activity.minute.counted.get(f"{before}accepted:n", 0)
+    just_taken = activity.minute.counts.get(f"{before}accepted:n", 0)
     calls, bad = sum(by_outcome.values()), sum(by_outcome[outcome] for outcome in BAD)
     return figures | {
         "calls": calls,
@@ -124,9 +126,9 @@ def _figures(services: WebServices, name: str, activity: Activity) -> dict[str, 
         "p95_ms": _p95_ms(
             told, slowest_ms=round(services.settings.provider_timeout_seconds * 1000)
         ),
-        "ripe": by_outcome[Outcome.ACCEPTED] - just_taken,
-        "callbacks": counted.get(f"cb:{name}:received", 0),
-        "refused_callbacks": counted.get(f"cb:{name}:refused", 0),
+        "reportable": by_outcome[Outcome.ACCEPTED] - just_taken,
+        "callbacks": counts.get(f"cb:{name}:received", 0),
+        "refused_callbacks": counts.get(f"cb:{name}:refused", 0),
     }
 
 
@@ -146,16 +148,12 @@ def _p95_ms(told: Mapping[str, int], *, slowest_ms: int) -> int | None:
 
 
 def known_providers(services: WebServices) -> list[str]:
-    """The names of those the settings list."""
+    """Return the names of the configured providers."""
     return list(dict.fromkeys(n for names in services.provider_names.values() for n in names))
 
 
 def check_provider(services: WebServices, name: str) -> None:
-    """Nothing, when the settings list it.
-
-    Raises:
-        InvalidRequestError: they do not.
-    """
+    """Raise InvalidRequestError if the settings do not list it."""
     known = known_providers(services)
     if name not in known:
         raise InvalidRequestError(f"there is no provider {name!r}; there are {', '.join(known)}")
@@ -164,7 +162,7 @@ def check_provider(services: WebServices, name: str) -> None:
 def send_test(
     services: WebServices, name: str, recipient: Recipient, *, language: str, by: str
 ) -> Trial:
-    """Hand one test message over, now and once; it stands in the audit trail.
+    """Send one test message now, once; it is audited.
 
     Raises:
         InvalidRequestError, RecipientSuppressedError, CountryNotAllowedError: nothing was sent.
@@ -202,18 +200,18 @@ def send_test(
 
 
 def resume(services: WebServices, name: str, why: AuditReason) -> bool:
-    """Call a provider again: its pause is lifted, an open circuit may be tried at once.
+    """Lift a provider's pause, and half-open its circuit at once.
 
-    False when it was neither paused nor left alone.
+    Return False if it is neither paused nor its circuit open.
     """
     check_provider(services, name)
     is_paused = any(p.scope is Scope.PROVIDER and p.name == name for p in services.pauses.all())
-    is_open = services.circuits.look([name])[name].state is CircuitState.OPEN
+    is_open = services.circuits.read([name])[name].state is CircuitState.OPEN
     if is_paused:
         services.pauses.resume(Scope.PROVIDER, name, by=why.by, reason=why.reason)
     if is_open:
         services.audit.record(Act(by=why.by, action="provider.try", target=name, reason=why.reason))
-        services.circuits.let_try(name)
+        services.circuits.allow_probe(name)
     return is_paused or is_open
 
 

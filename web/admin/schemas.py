@@ -1,4 +1,4 @@
-"""The bodies and answers of the operator's calls."""
+"""The bodies and answers of the operator's calls as JSON."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MAX_PER_SECOND = 1_000_000
 
 
 class Rate(fields.Field[float]):
-    """So many a second."""
+    """A rate per second."""
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> float:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -33,40 +33,40 @@ class Rate(fields.Field[float]):
 
 
 def a_reason(*, required: bool = True) -> fields.String:
-    """Why a lever is pulled."""
+    """Return the field of an action's reason."""
     return fields.String(
         required=required, allow_none=not required, validate=Length(max=MAX_REASON_CHARACTERS)
     )
 
 
 class ReasonSchema(WireSchema):
-    """Why, and nothing else."""
+    """A reason alone."""
 
     reason = a_reason()
 
 
 class PauseSchema(ReasonSchema):
-    """What is paused."""
+    """What to pause."""
 
     scope = fields.String(required=True, validate=OneOf([each.value for each in Scope]))
     name = fields.String(required=True, validate=Length(1, MAX_NAME_CHARACTERS))
 
 
 class ResumeSchema(PauseSchema):
-    """What is resumed, and how fast; 0 and nothing: at once."""
+    """What to resume, and at which rate; at once without one or at 0."""
 
     rate_per_second = Rate(data_key="ratePerSecond", allow_none=True)
 
 
 class ClearLimitSchema(ReasonSchema):
-    """Which limit, and whose."""
+    """Which limit to clear, and whose."""
 
     limit = fields.String(required=True, validate=OneOf(LIMITS))
     id = fields.String(allow_none=True, validate=Length(max=MAX_NAME_CHARACTERS))
 
 
 class ResendSchema(WireSchema):
-    """On which channel; nothing: the same as before."""
+    """The channel; the same as before without one."""
 
     type = EnumValue(allow_none=True)
     reason = a_reason(required=False)
@@ -79,8 +79,8 @@ CLEAR_LIMIT = ClearLimitSchema()
 RESEND = ResendSchema()
 
 
-def write_pause(pause: Pause) -> dict[str, Any]:
-    """A pause in force."""
+def serialise_pause(pause: Pause) -> dict[str, Any]:
+    """Serialise a pause in force."""
     return {
         "scope": pause.scope.value,
         "name": pause.name,
@@ -90,8 +90,8 @@ def write_pause(pause: Pause) -> dict[str, Any]:
     }
 
 
-def write_release(release: Release) -> dict[str, Any]:
-    """What is being let go."""
+def serialise_release(release: Release) -> dict[str, Any]:
+    """Serialise a release that is under way."""
     return {
         "scope": release.scope.value,
         "name": release.name,
@@ -104,8 +104,8 @@ def write_release(release: Release) -> dict[str, Any]:
     }
 
 
-def write_entry(entry: AuditEntry) -> dict[str, Any]:
-    """A line of the audit trail."""
+def serialise_audit_entry(entry: AuditEntry) -> dict[str, Any]:
+    """Serialise an entry of the audit trail."""
     return {
         "at": format_timestamp(entry.at),
         "by": entry.act.by,
@@ -115,28 +115,28 @@ def write_entry(entry: AuditEntry) -> dict[str, Any]:
     }
 
 
-def write_status(status: StatusView) -> dict[str, Any]:
-    """`due` and `oldestDueSeconds` are names that scripts rely on."""
-    sets = [each for each in status.queues if each.queue in DUE_QUEUES]
+def serialise_status(status: StatusView) -> dict[str, Any]:
+    """Serialise the status; scripts rely on the names of its fields."""
+    due_sets = [each for each in status.queues if each.queue in DUE_QUEUES]
     return {
         "troubles": find_alerts(status),
-        "due": {each.queue.value: each.depth for each in sets},
-        "dueNow": {each.queue.value: each.due for each in sets},
-        "oldestDueSeconds": round(max(each.oldest_seconds for each in sets), 3),
-        "queues": [_write_queue(each) for each in status.queues],
-        "providers": [write_provider(each) for each in status.providers],
+        "due": {each.queue.value: each.depth for each in due_sets},
+        "dueNow": {each.queue.value: each.due for each in due_sets},
+        "oldestDueSeconds": round(max(each.oldest_seconds for each in due_sets), 3),
+        "queues": [_serialise_queue(each) for each in status.queues],
+        "providers": [serialise_provider(each) for each in status.providers],
         "open": dict(status.open),
         "reached": dict(status.reached),
         "completed": status.completed,
         "hints": {e.queue.value: e.hints for e in status.queues} if status.has_broker else {},
         "workers": {each.queue.value: each.workers for each in status.queues},
-        "pauses": [write_pause(each) for each in status.pauses],
-        "releases": [write_release(each) for each in status.releases],
-        "batches": [_write_batch(each) for each in status.batches],
+        "pauses": [serialise_pause(each) for each in status.pauses],
+        "releases": [serialise_release(each) for each in status.releases],
+        "batches": [_serialise_batch(each) for each in status.batches],
     }
 
 
-def _write_queue(each: QueueView) -> dict[str, Any]:
+def _serialise_queue(each: QueueView) -> dict[str, Any]:
     return {
         "queue": each.queue.value,
         "depth": each.depth,
@@ -150,7 +150,7 @@ def _write_queue(each: QueueView) -> dict[str, Any]:
     }
 
 
-def write_provider(view: ProviderView) -> dict[str, Any]:
+def serialise_provider(view: ProviderView) -> dict[str, Any]:
     """A provider, wherever one is told as JSON.
 
     `calls`, `errorRate` and `p95Ms` are of the last five minutes; the circuit's own window is in
@@ -165,7 +165,7 @@ def write_provider(view: ProviderView) -> dict[str, Any]:
         "reason": circuit.reason,
         "openedAt": format_timestamp(circuit.opened_at),
         "waitSeconds": round(circuit.wait_seconds, 1),
-        "triesIn30Seconds": circuit.tries,
+        "triesIn30Seconds": circuit.calls,
         "errorRateIn30Seconds": round(circuit.error_rate, 3),
         "calls": view.calls,
         "errorRate": _rounded(view.error_rate, 3),
@@ -181,7 +181,7 @@ def write_provider(view: ProviderView) -> dict[str, Any]:
     }
 
 
-def _write_batch(batch: Batch) -> dict[str, Any]:
+def _serialise_batch(batch: Batch) -> dict[str, Any]:
     return {
         "batchId": batch.batch_id,
         "state": batch.state.value,

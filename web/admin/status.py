@@ -1,4 +1,4 @@
-"""The use case of looking at the whole installation: queues, providers, pauses, batches."""
+"""The status of the installation: queues, providers, pauses, batches."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from shared.models import DUE_QUEUES, Queue
 from shared.store.admin.pauses import Pause, Release, Scope
-from shared.store.admin.statistics import Lately
+from shared.store.admin.statistics import RecentCounts
 from shared.store.batches import Batch
 from web.admin.providers import ProviderView, load_providers, read_activity
 from web.services import WebServices
@@ -16,13 +16,13 @@ from web.services import WebServices
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueView:
-    """A queue as it stands."""
+    """A queue and its workers."""
 
     queue: Queue
-    depth: int  # what is not over: resets, reports of providers, webhooks
-    due: int  # of it, what should be looked at now
-    oldest_seconds: float = 0  # how long the first of them is overdue
-    in_per_minute: float | None = None  # None: nobody has counted yet
+    depth: int  # resets that are not final, reports of providers, or webhooks
+    due: int  # of them, due now
+    oldest_seconds: float = 0  # how long the oldest is overdue
+    in_per_minute: float | None = None  # None: not counted yet
     out_per_minute: float | None = None
     workers: int
     hints: int | None  # None: the broker does not answer
@@ -31,12 +31,12 @@ class QueueView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusView:
-    """All of it."""
+    """The whole installation."""
 
     queues: tuple[QueueView, ...]
     providers: tuple[ProviderView, ...]
     open: Mapping[str, int]  # resets that are not final, by status
-    reached: Mapping[str, int]  # since the beginning
+    reached: Mapping[str, int]  # by status, since the installation
     completed: int
     pauses: tuple[Pause, ...]
     releases: tuple[Release, ...]
@@ -45,7 +45,7 @@ class StatusView:
 
 
 def load_status(services: WebServices) -> StatusView:
-    """The status; its price does not depend on how many resets there are.
+    """Return the status, in a time that does not depend on the number of resets.
 
     Raises:
         StoreUnavailableError: Redis does not answer.
@@ -73,46 +73,38 @@ def load_status(services: WebServices) -> StatusView:
 def _queue(
     services: WebServices,
     queue: Queue,
-    minute: Lately | None,
+    minute: RecentCounts | None,
     pauses: tuple[Pause, ...],
     *,
     has_broker: bool,
 ) -> QueueView:
-    workers = len(services.dues.workers_seen(queue))
-    hints = services.hints.waiting(queue) if has_broker else None
-    if queue not in DUE_QUEUES:
-        depth, due, oldest_seconds = _backlog(services, queue)
-        return QueueView(
-            queue=queue,
-            depth=depth,
-            due=due,
-            oldest_seconds=oldest_seconds,
-            workers=workers,
-            hints=hints,
-        )
-    look = services.dues.look(queue)
-    paused = [each for each in pauses if (each.scope, each.name) == (Scope.QUEUE, queue.value)]
+    depth, due, oldest_seconds = _depth(services, queue)
+    counts = minute if queue in DUE_QUEUES else None
     return QueueView(
         queue=queue,
-        depth=look.waiting,
-        due=look.due,
-        oldest_seconds=look.oldest_age_seconds,
-        in_per_minute=minute.per_minute(f"in:{queue.value}") if minute else None,
-        out_per_minute=minute.per_minute(f"out:{queue.value}") if minute else None,
-        workers=workers,
-        hints=hints,
-        pause=paused[0] if paused else None,
+        depth=depth,
+        due=due,
+        oldest_seconds=oldest_seconds,
+        in_per_minute=counts.per_minute(f"in:{queue.value}") if counts else None,
+        out_per_minute=counts.per_minute(f"out:{queue.value}") if counts else None,
+        workers=len(services.dues.workers_seen(queue)),
+        hints=services.hints.waiting(queue) if has_broker else None,
+        pause=next((p for p in pauses if p.scope is Scope.QUEUE and p.name == queue.value), None),
     )
 
 
-def _backlog(services: WebServices, queue: Queue) -> tuple[int, int, float]:
+def _depth(services: WebServices, queue: Queue) -> tuple[int, int, float]:
+    """Return what a queue holds, what of it is due, and how long the oldest is overdue."""
+    if queue in DUE_QUEUES:
+        view = services.dues.look(queue)
+        return view.waiting, view.due, view.oldest_age_seconds
     if queue is Queue.RECEIPTS:
         depth = services.receipts.depth()
         return depth, depth, 0.0
     known = [each.subscription_id for each in services.subscriptions.all()]
-    standings = services.webhooks.look(known).values()
+    backlogs = services.webhooks.read_backlogs(known).values()
     return (
-        sum(each.waiting for each in standings),
-        sum(each.due for each in standings),
-        max((each.oldest_age_seconds for each in standings), default=0.0),
+        sum(each.waiting for each in backlogs),
+        sum(each.due for each in backlogs),
+        max((each.oldest_age_seconds for each in backlogs), default=0.0),
     )

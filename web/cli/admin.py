@@ -1,4 +1,4 @@
-"""`keyturn pause`, `resume`, `limit clear` and `audit`: the operator's levers and their trail."""
+"""`keyturn pause`, `resume`, `limit clear`, `audit` and `status`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from web.admin import actions
 from web.admin.actions import AuditReason
 from web.admin.alerts import find_alerts
 from web.admin.providers import ProviderView
-from web.admin.schemas import write_status
+from web.admin.schemas import serialise_status
 from web.admin.status import QueueView, StatusView, load_status
 from web.cli.support import (
     CommandRefusedError,
@@ -133,12 +133,12 @@ def status(*, as_json: bool) -> None:
     with open_services() as services:
         view = load_status(services)
     if as_json:
-        print_json(write_status(view))
+        print_json(serialise_status(view))
         return
-    troubles = find_alerts(view)
-    click.secho(troubles[0] if troubles else "All is well.", fg="red" if troubles else "green")
-    for trouble in troubles[1:]:
-        click.echo(f"Also: {trouble}")
+    alerts = find_alerts(view)
+    click.secho(alerts[0] if alerts else "All is well.", fg="red" if alerts else "green")
+    for alert in alerts[1:]:
+        click.echo(f"Also: {alert}")
     _print(view)
 
 
@@ -169,7 +169,7 @@ def _print(view: StatusView) -> None:
 def _queue(each: QueueView) -> dict[str, Any]:
     return {
         "queue": each.queue.value,
-        "waiting": _number(each.depth),
+        "depth": _number(each.depth),
         "due": _number(each.due),
         "oldest due": f"{each.oldest_seconds:.1f} s" if each.due else None,
         "in/min": _number(each.in_per_minute),
@@ -189,7 +189,7 @@ def _provider(each: ProviderView) -> dict[str, Any]:
         "calls/5 min": _number(each.calls),
         "errors": None if each.error_rate is None else f"{each.error_rate:.1%}",
         "p95": None if each.p95_ms is None else f"≤ {each.p95_ms} ms",
-        "callbacks": each.callbacks if each.is_heard else None,
+        "callbacks": each.callbacks if each.has_callbacks else None,
         "paused": f"by {each.pause.by}" if each.pause else None,
         "last switch": f"to {switch.to} at {switch.at:%H:%M:%S}" if switch else None,
     }

@@ -11,7 +11,7 @@ from shared.store.admin.circuits import CircuitState, Switch
 from shared.store.admin.pauses import Scope
 from web.admin import actions, providers
 from web.admin.providers import ProviderView
-from web.admin.schemas import write_provider
+from web.admin.schemas import serialise_provider
 from web.cli.admin import reason_option, why
 from web.cli.support import (
     CommandRefusedError,
@@ -22,9 +22,9 @@ from web.cli.support import (
     print_table,
 )
 from web.cli.suppressions import by_option, read_recipient
-from web.explain.wording import SWITCHES, at
+from web.explain.wording import SWITCH_REASONS, format_time
 
-SELDOM = ("tried again", "paused", "last switch")
+SELDOM = ("retry in", "paused", "last switch")
 
 
 @click.group()
@@ -39,7 +39,7 @@ def list_providers(*, as_json: bool) -> None:
     with open_services() as services:
         views = providers.load_providers(services, providers.read_activity(services))
     if as_json:
-        print_json([write_provider(view) for view in views])
+        print_json([serialise_provider(view) for view in views])
         return
     print_table([_row(view) for view in views], nothing="No provider is configured.", seldom=SELDOM)
 
@@ -63,10 +63,10 @@ def pause_provider(name: str, reason: str, by: str, *, as_json: bool) -> None:
 @by_option
 @json_option
 def resume_provider(name: str, reason: str, by: str, *, as_json: bool) -> None:
-    """Hand messages to a provider again; one that was left alone may be tried at once."""
+    """Hand messages to a provider again; an open circuit is half-opened at once."""
     with open_services() as services:
         if not providers.resume(services, name, why(by, reason)):
-            raise CommandRefusedError(f"{name} is neither paused nor left alone")
+            raise CommandRefusedError(f"{name} is not paused, and its circuit is not open")
     facts = {"provider": name, "by": by, "reason": reason}
     print_json(facts) if as_json else print_facts(facts)
 
@@ -104,8 +104,8 @@ def _row(view: ProviderView) -> dict[str, Any]:
         "order": view.place,
         "provider": view.name,
         "circuit": f"{circuit.state} ({circuit.reason})" if circuit.reason else circuit.state,
-        "tried again": f"in {circuit.wait_seconds:.0f} s" if is_open else None,
-        "errors in 30 s": f"{circuit.error_rate:.0%} of {circuit.tries}" if circuit.tries else None,
+        "retry in": f"{circuit.wait_seconds:.0f} s" if is_open else None,
+        "errors in 30 s": f"{circuit.error_rate:.0%} of {circuit.calls}" if circuit.calls else None,
         "paused": f"by {pause.by}: {pause.reason}" if pause else None,
         "last switch": _switch(circuit.last_switch),
     }
@@ -114,4 +114,5 @@ def _row(view: ProviderView) -> dict[str, Any]:
 def _switch(switch: Switch | None) -> str | None:
     if switch is None:
         return None
-    return f"to {switch.to} ({SWITCHES.get(switch.reason, switch.reason)}) {at(switch.at)}"
+    reason = SWITCH_REASONS.get(switch.reason, switch.reason)
+    return f"to {switch.to} ({reason}) {format_time(switch.at)}"

@@ -111,7 +111,7 @@ COMMANDS: tuple[click.Command, ...] = (hold_reset, release_reset, resend_reset)
 def explain(
     reset_id: str | None, user_id: str | None, address: str | None, *, as_json: bool
 ) -> None:
-    """Say in plain words why somebody got, or did not get, a message, and what to do."""
+    """Say why a user got, or did not get, a message, and what to do."""
     if sum(given is not None for given in (reset_id, user_id, address)) != 1:
         raise click.UsageError("give one of --reset, --user and --address")
     with open_services() as services:
@@ -149,7 +149,7 @@ def _explain_address(services: WebServices, address: str) -> list[Explanation]:
 
 
 def _as_json(told: list[Explanation]) -> dict[str, Any]:
-    """The first user's verdict on top; each one's own beside."""
+    """Serialise the first user's explanation on top, and each user's in `users`."""
     return {
         **write_explanation(told[0]),
         "resets": [
@@ -162,7 +162,7 @@ def _as_json(told: list[Explanation]) -> dict[str, Any]:
 
 
 def _print(told: Explanation) -> None:
-    facts: dict[str, Any] = {"verdict": told.verdict.words, "next": told.verdict.next_step}
+    facts: dict[str, Any] = {"verdict": told.diagnosis.text, "next": told.diagnosis.next_step}
     if told.resets:
         reset, recipient = told.resets[0]
         facts |= {"user": told.user_id, "reset": reset.reset_id, "recipient": recipient}
@@ -170,7 +170,7 @@ def _print(told: Explanation) -> None:
         facts |= {"user": told.user_id}
     print_facts(facts)
     click.echo()
-    rows = [{"at": step.at, "step": step.step, "what": step.words} for step in told.chain]
+    rows = [{"at": step.at, "step": step.step, "what": step.text} for step in told.timeline]
     print_table(rows, nothing="Nothing is known of this user.")
     older = [reset.reset_id for reset, _ in told.resets[1:]]
     if older:

@@ -18,7 +18,7 @@ from web.cli.support import (
     print_table,
 )
 from web.services import WebServices
-from web.webhooks.api import write_dead, write_subscription
+from web.webhooks.api import serialise_subscription, serialise_webhook
 from web.webhooks.service import (
     add_subscription,
     enable_subscription,
@@ -99,7 +99,9 @@ def list_dead(subscription_id: str, *, as_json: bool) -> None:
     """List what it was told in vain, the newest first; at most 100."""
     with open_services() as services:
         subscription = _find(services, subscription_id)
-        rows = [write_dead(each) for each in services.webhooks.dead(subscription.subscription_id)]
+        rows = [
+            serialise_webhook(each) for each in services.webhooks.dead(subscription.subscription_id)
+        ]
     if as_json:
         print_json(rows)
     else:
@@ -131,8 +133,8 @@ def test_webhook(subscription_id: str, *, as_json: bool) -> None:
 
 def _describe(services: WebServices, org_id: str | None) -> list[dict[str, Any]]:
     found = list_subscriptions(services, org_id)
-    standings = services.webhooks.look([each.subscription_id for each in found])
-    return [write_subscription(each, standings[each.subscription_id]) for each in found]
+    backlogs = services.webhooks.read_backlogs([each.subscription_id for each in found])
+    return [serialise_subscription(each, backlogs[each.subscription_id]) for each in found]
 
 
 def _format(events: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""What a verdict is made from: a user's resets, refusals and obstacles as they stand now."""
+"""What a diagnosis is made from, and what it says."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from shared.store.admin.refusals import Refusal
 from shared.store.suppressions import Suppression
 
 
-class VerdictKind(StrEnum):
-    """The sorts of answers to "why did she get nothing?"."""
+class DiagnosisKind(StrEnum):
+    """What happened, as one word for programs."""
 
-    NO_REQUEST = "no_request"  # nothing reached us
+    NO_REQUEST = "no_request"  # no request reached us
     LIMITED = "limited"  # a limit refused it
-    NO_ADDRESS = "no_address"  # nowhere to write to
+    NO_ADDRESS = "no_address"  # the user has no address on the channel
     REFUSED = "refused"  # refused for another reason: the user, the provider, the link
     WAITING = "waiting"  # in a queue, paused or held
-    RETRYING = "retrying"  # surely not taken, or perhaps; looked at again
+    RETRYING = "retrying"  # not taken or in doubt; another attempt is due
     FAILED = "failed"  # for good
-    ACCEPTED = "accepted"  # the provider has it and said no more
+    ACCEPTED = "accepted"  # the provider has it and reported nothing since
     DEFERRED = "deferred"  # the provider has it and waits for the recipient's server
-    BOUNCED = "bounced"  # it came back, or the address is not written to
+    BOUNCED = "bounced"  # it bounced, or the address is suppressed
     DELIVERED = "delivered"  # it arrived
-    OVER = "over"  # opened, expired, used, overtaken
-    BLOCKED = "blocked"  # the country or the number gets no SMS
+    OVER = "over"  # opened, expired, used or superseded
+    BLOCKED = "blocked"  # no SMS goes to this country or number
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Diagnosis:
     """What happened, and what to do next."""
 
-    kind: VerdictKind
-    words: str
+    kind: DiagnosisKind
+    text: str
     next_step: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """Of one user, about one reset or about none."""
+    """What is known of a user, with or without a reset."""
 
     now: datetime  # Redis's clock
     user_id: str
@@ -53,24 +53,24 @@ class Evidence:
     obstacle: str | None = None  # what would refuse a request now: the name of an error
     pauses: tuple[Pause, ...] = ()
     providers: tuple[str, ...] = ()  # of the reset's channel
-    workers: int = 0  # seen lately, of the reset's queue
-    is_heard: bool = False  # the last attempt's provider can tell us what became of it
+    workers: int = 0  # alive, of the reset's queue
+    has_callbacks: bool = False  # the last attempt's provider reports what became of a message
 
 
 @dataclass(frozen=True, slots=True)
 class TimelineStep:
-    """One thing that happened, or is going to."""
+    """An event of the past, or one that is due."""
 
     at: datetime
     step: str  # call, refused, queue, provider, attempt, receipt, operator, opened, …, deadline
-    words: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A verdict, the chain of what happened, and the resets it is about, newest first."""
+    """A diagnosis, the events that led to it, and the resets it is about, newest first."""
 
     user_id: str
-    verdict: Verdict
-    chain: tuple[TimelineStep, ...]
+    diagnosis: Diagnosis
+    timeline: tuple[TimelineStep, ...]
     resets: tuple[tuple[Reset, str | None], ...]  # each with its masked recipient

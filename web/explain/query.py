@@ -1,4 +1,4 @@
-"""The use case of reading a reset and explaining it: who may, and what they see."""
+"""Read, list and explain resets, for the API and the command line."""
 
 from __future__ import annotations
 
@@ -7,127 +7,30 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from shared.errors import (
-    CallerError,
-    InvalidRequestError,
-    ProviderMissingError,
-    RecipientSuppressedError,
-)
+from shared.errors import CallerError, InvalidRequestError
 from shared.models import Caller, Channel, Kind, Reset, Status, User
 from shared.policies import check_country, check_may_reset, check_recipient
+from shared.store.admin.refusals import Refusal
 from shared.store.history import HistoryCursor, HistoryEntry, HistoryFilter
 from shared.store.keys import SHARDS
 from shared.store.suppressions import Suppression
 from shared.validation import parse_timestamp
 from web.auth import USER_READ, Credentials
-from web.callbacks import is_heard
+from web.callbacks import has_callbacks
 from web.explain.diagnosis import diagnose
 from web.explain.model import Evidence, Explanation
 from web.explain.timeline import build_timeline
 from web.resets import check_user_id
 from web.services import WebServices
 
-
-def find_reset_for(
-    services: WebServices, credentials: Credentials, reset_id: str
-) -> tuple[Reset, str | None]:
-    """The reset and its masked recipient, for a caller with `user.read` in its organisation.
-
-    Raises:
-        NotFoundError: no such reset, or not theirs to see.
-    """
-    caller = services.auth.authenticate(credentials)
-    reset = services.auth.authorize_reset(caller, services.resets.find(reset_id), USER_READ)
-    return reset, masked_recipient(services, reset)
-
-
-def masked_recipient(services: WebServices, reset: Reset) -> str | None:
-    """The address written to, masked; None when the user has another one by now."""
-    user = services.directory.find_user(reset.user_id)
-    recipient = user.recipient(reset.channel) if user else None
-    if recipient is None:
-        return None
-    is_same = reset.recipient_digest in (None, services.suppressions.digest(recipient))
-    return recipient.masked if is_same else None
-
-
-def explain_reset(services: WebServices, reset: Reset) -> Explanation:
-    """Why this reset stands as it does; later refusals of its user play no part."""
-    return _explain(services, reset.user_id, (reset,), with_refusals=False)
-
-
-def explain_user(services: WebServices, user_id: str) -> Explanation:
-    """Why a user got, or did not get, a message: judged by the newest thing that happened."""
-    return _explain(services, user_id, services.resets.find_of_user(user_id), with_refusals=True)
-
-
-def _explain(
-    services: WebServices, user_id: str, resets: Sequence[Reset], *, with_refusals: bool
-) -> Explanation:
-    user = services.directory.find_user(user_id)
-    reset = next((each for each in resets if each.kind is not Kind.NOTICE), None)
-    refusals = tuple(services.refusals.find_of_user(user_id)) if with_refusals else ()
-    channel = reset.channel if reset else Channel.EMAIL
-    if refusals and (reset is None or refusals[0].at > reset.created_at):
-        channel = refusals[0].channel or channel
-    own = user.recipient(channel) if user else None
-    recipient = own.masked if own else None
-    if reset and channel is reset.channel:
-        recipient = masked_recipient(services, reset)
-    facts = Evidence(
-        now=services.dues.now(),
-        user_id=user_id,
-        org_id=user.org_id if user else "",
-        reset=reset,
-        recipient=recipient,
-        suppression=_find_suppression(services, user, channel),
-        refusals=refusals,
-        obstacle=_find_obstacle(services, user, channel),
-        pauses=tuple(services.pauses.all()),
-        providers=services.provider_names[channel],
-        workers=len(services.dues.workers_seen(reset.queue)) if reset else 0,
-        is_heard=bool(
-            reset and reset.attempts and is_heard(services.settings, reset.attempts[-1].provider)
-        ),
-    )
-    told = tuple((each, masked_recipient(services, each)) for each in resets)
-    return Explanation(user_id, diagnose(facts), build_timeline(facts), told)
-
-
-def _find_suppression(
-    services: WebServices, user: User | None, channel: Channel
-) -> Suppression | None:
-    recipient = user.recipient(channel) if user else None
-    return services.suppressions.find(recipient) if recipient else None
-
-
-def _find_obstacle(services: WebServices, user: User | None, channel: Channel) -> str | None:
-    """The name of the error that would refuse a request now, limits apart."""
-    try:
-        _check_now(services, user, channel)
-    except CallerError as error:
-        return type(error).__name__.removesuffix("Error")
-    return None
-
-
-def _check_now(services: WebServices, user: User | None, channel: Channel) -> None:
-    found = check_may_reset(user, None)
-    recipient = check_recipient(found, channel, allow_unverified=services.settings.allow_unverified)
-    check_country(recipient, services.sms_regions)
-    if services.suppressions.find(recipient):
-        raise RecipientSuppressedError
-    if not services.provider_names[channel]:
-        raise ProviderMissingError
-
-
 MAX_ON_A_PAGE = 100
-PLACE_PATTERN = r"[0-9]{1,9}-[0-9]{1,2}-[0-9]{1,9}"
-_TOKEN = re.compile(PLACE_PATTERN)
+CURSOR_PATTERN = r"[0-9]{1,9}-[0-9]{1,2}-[0-9]{1,9}"
+_CURSOR = re.compile(CURSOR_PATTERN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageRequest:
-    """Which resets, and from where on."""
+    """Which resets to list, and after which page."""
 
     user_id: str | None = None
     status: Status | None = None
@@ -138,14 +41,98 @@ class PageRequest:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Resets, newest first, each with its masked recipient; `token` where there may be more."""
+    """Resets, newest first, each with its masked recipient; `token` if there may be more."""
 
     resets: tuple[tuple[Reset, str | None], ...]
     token: str | None
 
 
+def find_reset_for(
+    services: WebServices, credentials: Credentials, reset_id: str
+) -> tuple[Reset, str | None]:
+    """Return the reset and its masked recipient to a caller with `user.read` in its organisation.
+
+    Raises:
+        NotFoundError: there is no such reset, or the caller may not see it.
+    """
+    caller = services.auth.authenticate(credentials)
+    reset = services.auth.authorize_reset(caller, services.resets.find(reset_id), USER_READ)
+    return reset, masked_recipient(services, reset)
+
+
+def masked_recipient(services: WebServices, reset: Reset) -> str | None:
+    """Return the address the reset went to, masked; None if the user has another one now."""
+    user = services.directory.find_user(reset.user_id)
+    recipient = user.recipient(reset.channel) if user else None
+    if recipient is None:
+        return None
+    is_same = reset.recipient_digest in (None, services.suppressions.digest(recipient))
+    return recipient.masked if is_same else None
+
+
+def explain_reset(services: WebServices, reset: Reset) -> Explanation:
+    """Return why this reset has its status, without its user's later refusals."""
+    return _explain(services, reset.user_id, (reset,), refusals=())
+
+
+def explain_user(services: WebServices, user_id: str) -> Explanation:
+    """Return why a user got, or did not get, a message, by the newest thing that happened."""
+    refusals = tuple(services.refusals.find_of_user(user_id))
+    return _explain(services, user_id, services.resets.find_of_user(user_id), refusals=refusals)
+
+
+def _explain(
+    services: WebServices, user_id: str, resets: Sequence[Reset], *, refusals: tuple[Refusal, ...]
+) -> Explanation:
+    user = services.directory.find_user(user_id)
+    reset = next((each for each in resets if each.kind is not Kind.NOTICE), None)
+    channel = reset.channel if reset else Channel.EMAIL
+    if refusals and (reset is None or refusals[0].at > reset.created_at):
+        channel = refusals[0].channel or channel
+    own = user.recipient(channel) if user else None
+    recipient = own.masked if own else None
+    if reset and channel is reset.channel:
+        recipient = masked_recipient(services, reset)
+    suppression = services.suppressions.find(own) if own else None
+    last = reset.attempts[-1] if reset and reset.attempts else None
+    evidence = Evidence(
+        now=services.dues.now(),
+        user_id=user_id,
+        org_id=user.org_id if user else "",
+        reset=reset,
+        recipient=recipient,
+        suppression=suppression,
+        refusals=refusals,
+        obstacle=_find_obstacle(services, user, channel, suppression),
+        pauses=tuple(services.pauses.all()),
+        providers=services.provider_names[channel],
+        workers=len(services.dues.workers_seen(reset.queue)) if reset else 0,
+        has_callbacks=last is not None and has_callbacks(services.settings, last.provider),
+    )
+    masked = tuple((each, masked_recipient(services, each)) for each in resets)
+    return Explanation(user_id, diagnose(evidence), build_timeline(evidence), masked)
+
+
+def _find_obstacle(
+    services: WebServices, user: User | None, channel: Channel, suppression: Suppression | None
+) -> str | None:
+    """Return the name of the error that would refuse a request now, limits apart."""
+    try:
+        recipient = check_recipient(
+            check_may_reset(user, None),
+            channel,
+            allow_unverified=services.settings.allow_unverified,
+        )
+        check_country(recipient, services.sms_regions)
+    except CallerError as error:
+        return type(error).__name__.removesuffix("Error")
+    if suppression:
+        return "RecipientSuppressed"
+    return None if services.provider_names[channel] else "ProviderMissing"
+
+
 def list_resets(services: WebServices, credentials: Credentials, wanted: PageRequest) -> Page:
-    """A page of the resets in organisations where the caller has `user.read`.
+    """Return a page of the resets in organisations where the caller has `user.read`.
 
     Raises:
         UnauthenticatedError, OrganisationUnknownError, MembershipMissingError.
@@ -162,7 +149,7 @@ def list_resets(services: WebServices, credentials: Credentials, wanted: PageReq
 def _of_user(
     services: WebServices, caller: Caller, user_id: str, org_id: str | None, wanted: PageRequest
 ) -> tuple[list[Reset], str | None]:
-    """By the user's sequence, which a later reset does not change."""
+    """Page by the user's sequence, which a later reset does not change."""
     before = wanted.token[2] if wanted.token else None
     found = [
         reset
@@ -180,46 +167,34 @@ def _of_user(
 def _of_all(
     services: WebServices, caller: Caller, org_id: str | None, wanted: PageRequest
 ) -> tuple[list[Reset], str | None]:
-    def may_see(line: HistoryEntry) -> bool:
-        return services.auth.may(caller, line.org_id, USER_READ)
+    def may_see(entry: HistoryEntry) -> bool:
+        return services.auth.may(caller, entry.org_id, USER_READ)
 
-    which = HistoryFilter(
+    filters = HistoryFilter(
         org_id=org_id,
         since=wanted.since,
         statuses=frozenset({wanted.status} if wanted.status else ()),
     )
-    place = _place(wanted.token) if wanted.token else None
-    lines, after = services.history.page(which, place, most=wanted.limit, may_see=may_see)
-    found = [reset for line in lines if (reset := services.resets.find(line.reset_id))]
-    return found, _format(after) if after else None
-
-
-def _format(place: HistoryCursor) -> str:
-    """One more than the end; 0 where a list is not begun yet, and is read from its end then."""
-    return f"{place.bucket}-{place.shard}-{0 if place.end is None else place.end + 1}"
-
-
-def _place(token: tuple[int, int, int]) -> HistoryCursor:
-    bucket, shard, end = token
-    return HistoryCursor(bucket, min(shard, SHARDS - 1), end - 1 if end else None)
+    cursor = None
+    if wanted.token:
+        bucket, shard, end = wanted.token
+        cursor = HistoryCursor(bucket, min(shard, SHARDS - 1), end - 1 if end else None)
+    entries, after = services.history.page(filters, cursor, most=wanted.limit, may_see=may_see)
+    found = [reset for entry in entries if (reset := services.resets.find(entry.reset_id))]
+    if after is None:
+        return found, None
+    # A token holds one more than the end; 0 where a list is not begun, and is read from its end.
+    return found, f"{after.bucket}-{after.shard}-{0 if after.end is None else after.end + 1}"
 
 
 def check_names(names: Collection[str], *known: str) -> None:
-    """Nothing, when a query has these names only: a filter misspelled would show too much.
-
-    Raises:
-        InvalidRequestError: it has another.
-    """
+    """Raise InvalidRequestError for an unknown name: a misspelled filter would show too much."""
     if not set(names) <= set(known):
         raise InvalidRequestError(f"the query may name {', '.join(known)}")
 
 
 def read_page(query: Mapping[str, str]) -> PageRequest:
-    """What the query asks for.
-
-    Raises:
-        InvalidRequestError: it cannot be understood.
-    """
+    """Read the parameters of a list; raise InvalidRequestError if one cannot be understood."""
     check_names(query.keys(), "userId", "status", "since", "limit", "pageToken")
     return PageRequest(
         user_id=query.get("userId"),
@@ -231,11 +206,7 @@ def read_page(query: Mapping[str, str]) -> PageRequest:
 
 
 def read_count(text: str | None, name: str, *, default: int, most: int) -> int:
-    """A whole number of a query.
-
-    Raises:
-        InvalidRequestError: it is none, or out of range.
-    """
+    """Read a whole number from 1 to `most`; raise InvalidRequestError if it is none."""
     if text is None:
         return default
     if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= most:
@@ -260,7 +231,7 @@ def _read_since(text: str | None) -> datetime | None:
 def _read_token(text: str | None) -> tuple[int, int, int] | None:
     if text is None:
         return None
-    if not _TOKEN.fullmatch(text):
-        raise InvalidRequestError("pageToken must be a nextPageToken of before")
+    if not _CURSOR.fullmatch(text):
+        raise InvalidRequestError("pageToken must be a nextPageToken of an earlier answer")
     bucket, shard, end = map(int, text.split("-"))
     return bucket, shard, end

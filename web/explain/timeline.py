@@ -1,104 +1,90 @@
-"""The chain of what happened: call, limits, queue, attempts, receipts, opened, completed."""
+"""The timeline of a reset: call, limits, queue, attempts, receipts, opened, completed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
 
-from shared.models import Attempt, DeliveryEvent, Kind, Reset
+from shared.models import DeliveryEvent, Kind, Reset
 from shared.store.admin.refusals import Refusal
-from web.explain.diagnosis import WORDS
+from web.explain.diagnosis import REFUSALS
 from web.explain.model import Evidence, TimelineStep
-from web.explain.wording import LIMITS, SWITCHES, ending, why
+from web.explain.wording import LIMITS, SWITCH_REASONS, describe_outcome, describe_reason
 
 
-def build_timeline(facts: Evidence) -> tuple[TimelineStep, ...]:
-    """What happened, in order; the refusals of the user among it."""
-    steps = [_refused(refusal) for refusal in facts.refusals]
-    if facts.reset:
-        steps += _steps(facts, facts.reset)
+def build_timeline(evidence: Evidence) -> tuple[TimelineStep, ...]:
+    """Return what happened to the reset, and the user's refusals, in order."""
+    steps = [_refused(refusal) for refusal in evidence.refusals]
+    if evidence.reset:
+        steps += [*_past(evidence.reset), *_outlook(evidence, evidence.reset)]
     return tuple(sorted(steps, key=lambda step: step.at))
 
 
 def _refused(refusal: Refusal) -> TimelineStep:
     limit = f", {LIMITS.get(refusal.limit, refusal.limit)}" if refusal.limit else ""
-    often = f", {refusal.times} times" if refusal.times > 1 else ""
+    times = f", {refusal.times} times" if refusal.times > 1 else ""
     request = f", request {refusal.request_id}" if refusal.request_id else ""
     channel = f" by {refusal.channel}" if refusal.channel else ""
-    words = WORDS[refusal.word][1] if refusal.word in WORDS else f"a limit{limit}"
-    return TimelineStep(refusal.at, "refused", f"a call{channel}{request}{often}: {words}")
+    reason = REFUSALS[refusal.error][1] if refusal.error in REFUSALS else f"a limit{limit}"
+    return TimelineStep(refusal.at, "refused", f"a call{channel}{request}{times}: {reason}")
 
 
-def _steps(facts: Evidence, reset: Reset) -> Iterator[TimelineStep]:
-    yield TimelineStep(reset.created_at, "call", _call(reset))
+def _past(reset: Reset) -> Iterator[TimelineStep]:
+    ids = {
+        "request": reset.request_id,
+        "organisation": reset.org_id,
+        "batch": reset.batch_id,
+        "reset": reset.reset_id,
+    }
+    named = ", ".join(f"{name} {value}" for name, value in ids.items() if value)
+    yield TimelineStep(reset.created_at, "call", f"asked for by {reset.channel}; {named}")
     if reset.kind is not Kind.NOTICE:
         yield TimelineStep(reset.created_at, "limits", "passed")
     if reset.kind is Kind.RETURNED:
         yield TimelineStep(reset.created_at, "returned", "the caller got the code; nothing is sent")
     else:
         yield TimelineStep(reset.created_at, "queue", f"recorded in {reset.queue.value}")
-    told = [_event(reset, event) for event in reset.events]
-    yield from (step for step in told if step.step == "provider")  # before the attempt it led to
-    yield from map(_attempt, reset.attempts)
-    yield from (step for step in told if step.step != "provider")
+    events = [_event(reset, event) for event in reset.events]
+    # At the same moment, a switch stands before the attempt it led to, and a receipt behind it.
+    yield from (step for step in events if step.step == "provider")
+    for attempt in reset.attempts:
+        detail = f" ({attempt.detail})" if attempt.detail else ""
+        number = attempt.provider_message_id
+        message = f", message id {number}" if number else ""
+        text = f"{attempt.number}. {attempt.provider}: {describe_outcome(attempt)}{detail}{message}"
+        yield TimelineStep(attempt.started_at, "attempt", text)
+    yield from (step for step in events if step.step != "provider")
     if reset.opened_at:
         yield TimelineStep(reset.opened_at, "opened", "the right code was entered")
     if reset.completed_at:
         yield TimelineStep(reset.completed_at, "completed", "the password was changed")
-    yield from _outlook(facts, reset)
 
 
 def _event(reset: Reset, event: DeliveryEvent) -> TimelineStep:
-    """Providers tell whole seconds: what they report came after the attempt all the same."""
-    detail = f": {event.detail}" if event.detail else ""
-    if event.type == "failed_over":
-        return TimelineStep(_begun(reset, event), "provider", _switched(event))
     if event.provider is None:
         return TimelineStep(event.at, "operator", f"{event.type} {event.detail or ''}".strip())
-    begun = [each.started_at for each in reset.attempts if each.provider == event.provider]
-    return TimelineStep(
-        max([event.at, *begun[:1]]), "receipt", f"{event.provider} {event.type}{detail}"
-    )
+    started: list[datetime] = [
+        each.started_at for each in reset.attempts if each.provider == event.provider
+    ]
+    if event.type == "failed_over":
+        at = max((each for each in started if each <= event.at), default=event.at)
+        # The detail is `instead of sendgrid: circuit_open`.
+        instead, _, reason = (event.detail or "").partition(": ")
+        text = f"{event.provider} {instead} ({SWITCH_REASONS.get(reason, reason)})"
+        return TimelineStep(at, "provider", text)
+    detail = f": {event.detail}" if event.detail else ""
+    # Providers report whole seconds: a receipt came after the attempt all the same.
+    at = max([event.at, *started[:1]])
+    return TimelineStep(at, "receipt", f"{event.provider} {event.type}{detail}")
 
 
-def _begun(reset: Reset, event: DeliveryEvent) -> datetime:
-    begun = [each.started_at for each in reset.attempts if each.provider == event.provider]
-    return max((each for each in begun if each <= event.at), default=event.at)
-
-
-def _switched(event: DeliveryEvent) -> str:
-    """`instead of sendgrid: circuit_open`, in words."""
-    place, _, reason = (event.detail or "").partition(": ")
-    return f"{event.provider} {place} ({SWITCHES.get(reason, reason)})"
-
-
-def _outlook(facts: Evidence, reset: Reset) -> Iterator[TimelineStep]:
+def _outlook(evidence: Evidence, reset: Reset) -> Iterator[TimelineStep]:
     if reset.next_look_at and not reset.status.is_final:
-        when = "due since then" if reset.next_look_at < facts.now else "the next look"
-        yield TimelineStep(
-            max(reset.next_look_at, reset.created_at), "due", f"{when}, now {reset.status}"
-        )
-    words = "the code ends" if facts.now < reset.deadline_at else "the code ended"
-    told = f"{words}; the reset is {reset.status}"
+        when = "due since then" if reset.next_look_at < evidence.now else "retry at this time"
+        at = max(reset.next_look_at, reset.created_at)
+        yield TimelineStep(at, "due", f"{when}, now {reset.status}")
+    text = "the code expires" if evidence.now < reset.deadline_at else "the code expired"
+    reason = f": {describe_reason(reset)}" if reset.reason else ""
     yield TimelineStep(
-        reset.deadline_at, "deadline", told + (f": {why(reset)}" if reset.reason else "")
+        reset.deadline_at, "deadline", f"{text}; the reset is {reset.status}{reason}"
     )
-
-
-def _call(reset: Reset) -> str:
-    facts = {
-        "request": reset.request_id,
-        "organisation": reset.org_id,
-        "batch": reset.batch_id,
-        "reset": reset.reset_id,
-    }
-    named = ", ".join(f"{name} {value}" for name, value in facts.items() if value)
-    return f"asked for by {reset.channel}; {named}"
-
-
-def _attempt(attempt: Attempt) -> TimelineStep:
-    detail = f" ({attempt.detail})" if attempt.detail else ""
-    number = attempt.provider_message_id
-    message = f", message id {number}" if number else ""
-    words = f"{attempt.number}. {attempt.provider}: {ending(attempt)}{detail}{message}"
-    return TimelineStep(attempt.started_at, "attempt", words)

@@ -1,4 +1,4 @@
-"""The words of verdicts: reasons, moments, attempts."""
+"""The texts of diagnoses, timelines and alerts: reasons, outcomes, times."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ REASONS = {
     "batch_paused": "its batch is paused",
     "batch_cancelled": "its batch was cancelled before it was sent",
     "held": "an operator held it",
-    "paced": "what was paused is let go at a pace, and its turn had not come",
+    "paced": "what was paused is released at a limited rate, and its turn had not come",
     "bounce": "mail to this address bounced",
     "opt_out": "the recipient opted out",
     "bad_number": "the number cannot get SMS",
@@ -41,7 +41,7 @@ REASONS = {
     "quota": "the provider's credits were used up",
     "directory_unavailable": "the user directory does not answer",
     "store_unavailable": "Redis did not answer when it was looked at",
-    "circuit_open": "every provider of its channel fails and is left alone for the moment",
+    "circuit_open": "the circuit of every provider of its channel is open",
 }
 OUTCOMES = {
     Outcome.ACCEPTED: "taken",
@@ -51,13 +51,13 @@ OUTCOMES = {
     Outcome.DOUBT: "in doubt, it may have been taken",
     Outcome.FOUND: "found at the provider: it had been taken",
 }
-# Why another provider carries a message: a word of worker/choice.py.
-SWITCHES = {
-    "circuit_open": "left alone",
+# Why another provider carries a message: the reasons of worker/routing.py.
+SWITCH_REASONS = {
+    "circuit_open": "circuit open",
     "paused": "paused",
     "asked_to_wait": "asked us to wait",
-} | {outcome.value: words for outcome, words in OUTCOMES.items()}
-TROUBLES = {
+} | {outcome.value: text for outcome, text in OUTCOMES.items()}
+FAILURES = {
     "connect_refused": "it refuses connections",
     "connect_dns": "its name cannot be resolved",
     "connect_timeout": "no connection in time",
@@ -79,56 +79,50 @@ LIMITS = {
 }
 
 
-def why(reset: Reset) -> str:
-    """The reason of a reset, in words."""
+def describe_reason(reset: Reset) -> str:
+    """Return why the reset has its status."""
     if reset.reason in REASONS:
         return REASONS[reset.reason]
-    told = [event.detail for event in reversed(reset.events) if event.provider and event.detail]
-    tried = [attempt.detail for attempt in reversed(reset.attempts) if attempt.detail]
-    return next(iter((*told, *tried)), None) or reset.reason or "no reason was noted"
+    details = [event.detail for event in reversed(reset.events) if event.provider]
+    details += [attempt.detail for attempt in reversed(reset.attempts)]
+    return next(filter(None, details), None) or reset.reason or "no reason was recorded"
 
 
-def last_attempt(reset: Reset) -> str:
-    """How the last attempt ended."""
+def describe_last_attempt(reset: Reset) -> str:
+    """Return how the last attempt ended."""
     if not reset.attempts:
         return "No attempt was made yet"
     last = reset.attempts[-1]
     detail = f" ({last.detail})" if last.detail else ""
-    return f"Attempt {last.number} at {last.provider}: {ending(last)}{detail}"
+    return f"Attempt {last.number} at {last.provider}: {describe_outcome(last)}{detail}"
 
 
-def ending(attempt: Attempt) -> str:
-    """How an attempt ended, or that it has not."""
+def describe_outcome(attempt: Attempt) -> str:
+    """Return how an attempt ended, or that it is under way."""
     return OUTCOMES[attempt.outcome] if attempt.outcome else "under way"
 
 
-def trouble(reason: str | None) -> str:
-    """What is the matter with a provider."""
+def describe_failure(reason: str | None) -> str:
+    """Return why the calls to a provider fail."""
     if reason and reason.startswith("http_"):
         return f"it answers with {reason.replace('_', ' ').upper()}"
-    return TROUBLES.get(reason or "", reason or "it fails")
+    return FAILURES.get(reason or "", reason or "it fails")
 
 
-def last_start(reset: Reset) -> datetime:
-    """Until when attempts are begun: a code needs time to be used."""
+def format_last_start(reset: Reset) -> str:
+    """Return until when attempts may start: a code needs time to be used."""
     lifetime_seconds = (reset.deadline_at - reset.created_at).total_seconds()
-    return reset.deadline_at - timedelta(
-        seconds=last_start_seconds(reset.channel, lifetime_seconds)
-    )
+    seconds = last_start_seconds(reset.channel, lifetime_seconds)
+    return format_time(reset.deadline_at - timedelta(seconds=seconds))
 
 
-def at(moment: datetime | None) -> str:
-    """A moment as people read it."""
+def format_time(moment: datetime | None) -> str:
+    """Return a time in UTC, to the second."""
     return moment.strftime("%Y-%m-%d %H:%M:%S UTC") if moment else "an unknown time"
 
 
-def length(span: timedelta) -> str:
-    """A length of time in its largest fitting unit, or two."""
-    return length_of(span.total_seconds())
-
-
-def length_of(exact_seconds: float) -> str:
-    """The same, of seconds."""
+def format_duration(exact_seconds: float) -> str:
+    """Return a duration in seconds, minutes, or hours and minutes."""
     seconds = max(0, round(exact_seconds))
     if seconds < 120:  # noqa: PLR2004
         return f"{seconds} s"

@@ -1,9 +1,10 @@
-"""/livez, /readyz and /metrics: open to anybody who can reach the port; they name nobody."""
+"""/livez, /readyz and /metrics: open to all who reach the port; they hold no personal data."""
 
 from __future__ import annotations
 
 import orjson
 from flask import Blueprint, Response
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from shared.errors import StoreUnavailableError
 from shared.models import Queue
@@ -15,15 +16,15 @@ health = Blueprint("health", __name__)
 
 @health.get("/livez")
 def livez() -> Response:
-    """The process answers."""
+    """Answer: the process is alive."""
     return Response(b'{"status":"ok"}', mimetype="application/json")
 
 
 @health.get("/readyz")
 def readyz() -> Response:
-    """Redis and a worker answer: 200, else 503 with what is missing.
+    """Answer 200 if Redis and a worker are there, else 503 with what is missing.
 
-    A broker that is away is told and no reason to be taken out: workers do without it.
+    Without the broker the answer is 200 and `degraded`: workers do without it.
     """
     services = current_services()
     checks = {"redis": "ok", "broker": "ok", "worker": "ok"}
@@ -36,13 +37,13 @@ def readyz() -> Response:
     if not services.hints.is_connected():
         checks["broker"] = "does not answer"
     is_ready = checks["redis"] == checks["worker"] == "ok"
-    word = "ok" if checks["broker"] == "ok" else "degraded"
-    body = {"status": word if is_ready else "unavailable", "checks": checks}
+    status = "ok" if checks["broker"] == "ok" else "degraded"
+    body = {"status": status if is_ready else "unavailable", "checks": checks}
     return Response(orjson.dumps(body), 200 if is_ready else 503, mimetype="application/json")
 
 
 @health.get("/metrics")
 def metrics() -> Response:
-    """Prometheus text; the same whichever process answers."""
-    text, content_type = render_metrics(current_services())
-    return Response(text, content_type=content_type)
+    """Answer in Prometheus's text format; every process answers the same."""
+    text = render_metrics(current_services())
+    return Response(text, content_type=CONTENT_TYPE_LATEST)

@@ -8,8 +8,8 @@ from shared.store.admin.circuits import CircuitState
 from shared.store.admin.pauses import Scope
 from web.admin.actions import LIMITS, MAX_REASON_CHARACTERS
 from web.admin.schemas import MAX_NAME_CHARACTERS, MAX_PER_SECOND
-from web.explain.model import VerdictKind
-from web.explain.query import MAX_ON_A_PAGE, PLACE_PATTERN
+from web.explain.model import DiagnosisKind
+from web.explain.query import CURSOR_PATTERN, MAX_ON_A_PAGE
 from web.openapi.resets import (
     AUTHENTICATION,
     BODY,
@@ -74,7 +74,7 @@ PAGE = (
     ),
     (
         "pageToken",
-        {"type": "string", "pattern": f"^{PLACE_PATTERN}$"},
+        {"type": "string", "pattern": f"^{CURSOR_PATTERN}$"},
         "The nextPageToken of before",
     ),
 )
@@ -321,7 +321,7 @@ OPERATOR_SHAPES: dict[str, Shape] = {
         required=("verdict", "next", "kind", "chain"),
         verdict=TEXT | {"description": "What happened, in plain words"},
         next=TEXT | {"description": "What to do"},
-        kind={"enum": [each.value for each in VerdictKind]},
+        kind={"enum": [each.value for each in DiagnosisKind]},
         chain={"type": "array", "items": reference("Step")},
     ),
     "Step": an_object(required=("at", "step", "words"), at=MOMENT, step=TEXT, words=TEXT),

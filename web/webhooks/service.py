@@ -1,4 +1,4 @@
-"""The use cases of subscriptions, for the command line and the API."""
+"""Add, list, remove, enable, replay and test subscriptions, for the API and the command line."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ MAX_OF_AN_ORGANISATION = 20
 def add_subscription(
     services: WebServices, org_id: str, url: str, events: Sequence[str], *, by: str
 ) -> tuple[str, Subscription]:
-    """A new subscription and its secret, which is not shown again; no events means all.
+    """Add a subscription; return its secret, which is not shown again, and the subscription.
+
+    Without `events` it receives all.
 
     Raises:
         OrganisationUnknownError: there is no such organisation.
@@ -49,7 +51,7 @@ def add_subscription(
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionActor:
-    """In which organisation somebody asks, and how the audit trail names them."""
+    """The organisation in force, and the caller's name in the audit trail."""
 
     org_id: str
     by: str
@@ -58,7 +60,7 @@ class SubscriptionActor:
 def authorize_subscriptions(
     services: WebServices, credentials: Credentials, permission: str
 ) -> SubscriptionActor:
-    """The organisation in force, when the caller has the permission there.
+    """Return the organisation in force, where the caller must have the permission.
 
     Raises:
         UnauthenticatedError, OrganisationUnknownError, MembershipMissingError,
@@ -69,7 +71,7 @@ def authorize_subscriptions(
 
 
 def list_subscriptions(services: WebServices, org_id: str | None = None) -> list[Subscription]:
-    """Those of an organisation, or all."""
+    """Return the subscriptions of an organisation, or all."""
     every = services.subscriptions.all()
     return [each for each in every if org_id is None or each.org_id == org_id]
 
@@ -77,11 +79,7 @@ def list_subscriptions(services: WebServices, org_id: str | None = None) -> list
 def find_subscription(
     services: WebServices, subscription_id: str, *, org_id: str | None = None
 ) -> Subscription:
-    """The subscription; `org_id` is whose it must be.
-
-    Raises:
-        NotFoundError: there is none.
-    """
+    """Return the subscription; raise NotFoundError if `org_id` has none by this id."""
     found = services.subscriptions.find(subscription_id)
     if found is None or org_id not in (None, found.org_id):
         raise NotFoundError
@@ -89,26 +87,26 @@ def find_subscription(
 
 
 def remove_subscription(services: WebServices, subscription: Subscription, *, by: str) -> int:
-    """Tell it nothing more; how many things it will not hear any more."""
+    """Remove it with its webhooks; return how many were dropped."""
     services.subscriptions.remove(subscription, by=by)
     return services.webhooks.forget(subscription.subscription_id)
 
 
 def enable_subscription(services: WebServices, subscription: Subscription, *, by: str) -> None:
-    """Tell it again, what waited included."""
+    """Send to it again, what waited included."""
     services.subscriptions.switch(subscription, disabled=None, by=by)
 
 
 def replay_dead(services: WebServices, subscription: Subscription, *, by: str) -> int:
-    """Tell it again what it was told in vain; how many things."""
-    number = services.webhooks.replay(subscription.subscription_id)
+    """Make its dead webhooks due again; return how many."""
     target = subscription.subscription_id
+    number = services.webhooks.replay(target)
     services.audit.record(Act(by=by, action="webhook.replay", target=target, reason=str(number)))
     return number
 
 
 def try_subscription(services: WebServices, subscription: Subscription) -> Reply:
-    """Call it now, from this process, and say what it answers."""
+    """Send it a test now, from this process; return its answer."""
     subscribers = Subscribers(allow_private=services.settings.webhook_allow_private)
     now = services.dues.now()
     reply = subscribers.call(

@@ -1,8 +1,8 @@
-"""Store the audit trail: who changed what, when and why; ids and digests, never addresses."""
+"""The audit trail: who changed what, when and why; ids and digests, never addresses."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -15,9 +15,9 @@ MAX_KEPT = 100_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Act:
-    """An operator's action."""
+    """What an operator or a caller changed."""
 
-    by: str  # a person on this machine, or `token <id>`
+    by: str  # a user of this machine, or `token <id>`
     action: str  # `suppression.lift`, `provider.pause`, …
     target: str  # an id or a digest
     reason: str
@@ -32,14 +32,14 @@ class AuditEntry:
 
 
 class AuditStore:
-    """Append and read; entries never change."""
+    """Append to the trail and read it; an entry is never changed."""
 
     def __init__(self, client: Client) -> None:
         """`client` may be a fake one."""
         self._client = client
 
     def record(self, act: Act) -> None:
-        """Append an act that changes no other key of the gate's slot."""
+        """Append an act that changes no key of the gate's slot."""
         with store_errors():
             append(self._client, act)
 
@@ -55,5 +55,4 @@ class AuditStore:
 
 def append(target: Any, act: Act) -> None:
     """Append an act by a client, or in the transaction of what it changes (the gate's slot)."""
-    fields = {"by": act.by, "action": act.action, "target": act.target, "reason": act.reason}
-    target.xadd(keys.AUDIT, fields, maxlen=MAX_KEPT, approximate=True)
+    target.xadd(keys.AUDIT, asdict(act), maxlen=MAX_KEPT, approximate=True)

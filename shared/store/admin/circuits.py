@@ -1,4 +1,4 @@
-"""Store the providers' circuit breakers, shared by all workers."""
+"""The circuit breakers of the providers, shared by all workers."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ KEEP_SECONDS = 86400.0
 class CircuitState(StrEnum):
     """The state of a circuit breaker."""
 
-    CLOSED = "closed"  # the provider is called
-    HALF_OPEN = "half_open"  # one message at a time probes it
-    OPEN = "open"  # the provider is not called
+    CLOSED = "closed"  # it is
+    HALF_OPEN = "half_open"  # one message at a time probes whether it works again
+    OPEN = "open"  # it is not
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,12 +31,12 @@ class CircuitRules:
     """When a circuit opens and closes. Source: the reliability note, section 3.2."""
 
     window_seconds: float = 30.0
-    min_tries: int = 20  # in the window, before more than half of them bad opens it
-    max_in_a_row: int = 5  # account failures that concern one route each
+    min_calls: int = 20  # in the window, before more than half of them failing opens it
+    max_consecutive: int = 5  # account failures in a row, each about one route
     open_seconds: float = 15.0  # doubles with each probe that fails …
     max_open_seconds: float = 120.0  # … up to this
-    max_alone_seconds: float = 15.0  # up to this, where no other provider serves the channel
-    probes: int = 3  # successful ones in a row that close it
+    max_sole_seconds: float = 15.0  # of a channel's only provider: people wait for it
+    probes: int = 3  # successful ones in a row close it
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Switch:
 
     at: datetime
     to: str
-    reason: str  # a word of worker/choice.py
+    reason: str  # of worker/routing.py
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,123 +54,117 @@ class Circuit:
 
     provider: str
     state: CircuitState = CircuitState.CLOSED
-    wait_seconds: float = 0.0  # until it may be probed, as far as is known now
-    tries: int = 0  # in the window
+    wait_seconds: float = 0.0  # until the next probe, as far as is known now
+    calls: int = 0  # in the window
     failures: int = 0
     opened_at: datetime | None = None
     reason: str | None = None  # the failure that opened it, or the last probe's
     last_switch: Switch | None = None
-    has_changed: bool = False  # by the call that returned this
+    has_changed: bool = False  # its state, by the call that returned this
 
     @property
     def error_rate(self) -> float:
-        """The share of failed calls in the window, 0 to 1."""
-        return self.failures / self.tries if self.tries else 0.0
+        """Return the share of calls in the window that failed, 0 to 1."""
+        return self.failures / self.calls if self.calls else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallTally:
-    """The outcomes of calls to a provider since the last report."""
+    """The outcomes of calls to a provider since the last tally."""
 
     good: int = 0
     bad: int = 0
-    account: int = 0  # of the bad, our account's trouble
-    is_outage: bool = False  # trouble of the whole account: opens at once
-    holder: str = ""  # who held the probe, when this is its outcome
+    account: int = 0  # of the bad, failures of our account
+    is_outage: bool = False  # a failure of the whole account: opens at once
+    holder: str = ""  # of the probe, if this is its outcome
     reason: str = ""
-    switch: tuple[str, str] = ("", "")  # which provider carried a message instead, and why
+    switch: tuple[str, str] = ("", "")  # the provider that carried instead, and why
 
 
 class CircuitStore:
-    """Read and update circuits; each change is one atomic script."""
+    """Read and move the circuits; each move is one step of one script."""
 
     def __init__(
         self,
         client: Client,
         rules: CircuitRules | None = None,
         *,
-        alone: frozenset[str] = frozenset(),
+        sole_providers: frozenset[str] = frozenset(),
     ) -> None:
-        """`client` may be a fake one; `alone` are the providers whose channel has no other."""
-        self._scripts, self._alone = Scripts(client), alone
+        """`client` may be a fake one; `sole_providers` are those whose channel has no other."""
+        self._scripts, self._sole_providers = Scripts(client), sole_providers
         self._rules = rules or CircuitRules()
 
-    def _arguments(self, provider: str) -> tuple[Argument, ...]:
+    def read(self, providers: Iterable[str]) -> dict[str, Circuit]:
+        """Return the circuits as they are, in one trip; change nothing."""
+        return self._run_all(dict.fromkeys(providers, ("look",)))
+
+    def record(self, provider: str, tally: CallTally) -> Circuit:
+        """Record the outcomes of calls; return the circuit after them."""
+        return _parse(provider, self._run(provider, *_tally_arguments(tally)))
+
+    def record_all(self, tallies: Mapping[str, CallTally]) -> dict[str, Circuit]:
+        """Record the outcomes of several providers' calls, in one trip."""
+        return self._run_all({name: _tally_arguments(tally) for name, tally in tallies.items()})
+
+    def take_probe(
+        self, provider: str, holder: str, *, lease_seconds: float
+    ) -> tuple[bool, Circuit]:
+        """Return whether `holder` may probe a half-open provider now; a lease, as it may die."""
+        answer = self._run(provider, "probe", holder, int(lease_seconds * 1000))
+        return bool(answer[2]), _parse(provider, answer)
+
+    def release_probe(self, provider: str, holder: str) -> None:
+        """Give back a probe that did not take place."""
+        self._run(provider, "release", holder)
+
+    def allow_probe(self, provider: str) -> Circuit:
+        """Half-open an open circuit at once, as an operator asks."""
+        return _parse(provider, self._run(provider, "try_now"))
+
+    def _run(self, provider: str, *arguments: Argument) -> list[Any]:
+        answer: list[Any] = self._scripts.run("admin/circuit", *self._call(provider, arguments))
+        return answer
+
+    def _run_all(self, arguments: Mapping[str, tuple[Argument, ...]]) -> dict[str, Circuit]:
+        calls = [self._call(provider, each) for provider, each in arguments.items()]
+        answers = self._scripts.run_many("admin/circuit", calls) if calls else []
+        return {n: _parse(n, answer) for n, answer in zip(arguments, answers, strict=True)}
+
+    def _call(
+        self, provider: str, arguments: tuple[Argument, ...]
+    ) -> tuple[tuple[str], tuple[Argument, ...]]:
         rules = self._rules
-        is_alone = provider in self._alone
-        longest = rules.max_alone_seconds if is_alone else rules.max_open_seconds
-        return (
+        is_sole = provider in self._sole_providers
+        longest = rules.max_sole_seconds if is_sole else rules.max_open_seconds
+        limits = (
             int(rules.window_seconds * 1000),
-            rules.min_tries,
-            rules.max_in_a_row,
+            rules.min_calls,
+            rules.max_consecutive,
             int(min(rules.open_seconds, longest) * 1000),
             int(longest * 1000),
             rules.probes,
             int(KEEP_SECONDS * 1000),
         )
-
-    def look(self, providers: Iterable[str]) -> dict[str, Circuit]:
-        """Return the circuits, in one round trip; change nothing."""
-        names = tuple(providers)
-        calls = [((keys.circuit(name),), (*self._arguments(name), "look")) for name in names]
-        answers = self._scripts.run_many("admin/circuit", calls) if calls else []
-        return {name: _parse(name, answer) for name, answer in zip(names, answers, strict=True)}
-
-    def tell(self, provider: str, outcomes: CallTally) -> Circuit:
-        """Report outcomes; return the circuit after them."""
-        return _parse(provider, self._run(provider, *_report(outcomes)))
-
-    def tell_all(self, outcomes: Mapping[str, CallTally]) -> dict[str, Circuit]:
-        """Report outcomes of several providers, in one round trip."""
-        calls = [
-            ((keys.circuit(n),), (*self._arguments(n), *_report(each)))
-            for n, each in outcomes.items()
-        ]
-        answers = self._scripts.run_many("admin/circuit", calls) if calls else []
-        return {name: _parse(name, answer) for name, answer in zip(outcomes, answers, strict=True)}
-
-    def take_probe(
-        self, provider: str, holder: str, *, lease_seconds: float
-    ) -> tuple[bool, Circuit]:
-        """Lease the probe of a half-open circuit; return if `holder` got it, and the circuit."""
-        answer = self._run(provider, "probe", holder, int(lease_seconds * 1000))
-        return bool(answer[2]), _parse(provider, answer)
-
-    def release_probe(self, provider: str, holder: str) -> None:
-        """Release the probe: it was not made."""
-        self._run(provider, "release", holder)
-
-    def let_try(self, provider: str) -> Circuit:
-        """Allow a probe of an open circuit at once."""
-        return _parse(provider, self._run(provider, "try_now"))
-
-    def _run(self, provider: str, *arguments: Argument) -> list[Any]:
-        answer: list[Any] = self._scripts.run(
-            "admin/circuit", (keys.circuit(provider),), (*self._arguments(provider), *arguments)
-        )
-        return answer
+        return (keys.circuit(provider),), (*limits, *arguments)
 
 
-def _report(outcomes: CallTally) -> tuple[Argument, ...]:
-    counts = (outcomes.good, outcomes.bad, outcomes.account, int(outcomes.is_outage))
-    return ("tell", *counts, outcomes.holder, outcomes.reason, *outcomes.switch)
+def _tally_arguments(tally: CallTally) -> tuple[Argument, ...]:
+    counts = (tally.good, tally.bad, tally.account, int(tally.is_outage))
+    return ("tell", *counts, tally.holder, tally.reason, *tally.switch)
 
 
 def _parse(provider: str, answer: list[Any]) -> Circuit:
-    state, changed, _, wait_ms, tries, failures, opened_at, reason, switch = answer
+    state, changed, _, wait_ms, calls, failures, opened_at, reason, switch = answer
+    switched = orjson.loads(switch) if switch else None  # [at_ms, to, reason]
     return Circuit(
         provider=provider,
         state=CircuitState(state),
         wait_seconds=int(wait_ms) / 1000,
-        tries=int(tries),
+        calls=int(calls),
         failures=int(failures),
         opened_at=moment(opened_at) if opened_at else None,
         reason=reason or None,
-        last_switch=_parse_switch(switch) if switch else None,
+        last_switch=Switch(moment(switched[0]), *switched[1:]) if switched else None,
         has_changed=bool(changed),
     )
-
-
-def _parse_switch(text: str) -> Switch:
-    at_ms, to, reason = orjson.loads(text)
-    return Switch(moment(at_ms), to, reason)

@@ -1,4 +1,4 @@
-"""Store what operators have paused: a queue, a channel, a provider, an organisation."""
+"""Pauses of a queue, a channel, a provider or an organisation, and their releases."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """A pause: recorded resets wait until it is resumed."""
+    """Sending is stopped until it is resumed; what is recorded meanwhile waits."""
 
     scope: Scope
     name: str
@@ -51,7 +51,7 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """The release of what a pause made wait: at once, or at a rate; workers carry it out."""
+    """Workers make what waited for a pause due again: at once, or at a rate."""
 
     scope: Scope
     name: str
@@ -64,62 +64,62 @@ class Release:
 
     @property
     def key(self) -> str:
-        """What is released."""
+        """Return what is released, as `scope:name`."""
         return f"{self.scope}:{self.name}"
 
     @property
     def release_id(self) -> str:
-        """A unique name that begins with what is released."""
+        """Return a unique id that begins with what is released."""
         return f"{self.key}@{self.since.timestamp():.3f}"
 
     @property
     def serialised(self) -> str:
-        """The record as stored in Redis."""
+        """Return it as Redis holds it."""
         since_ms = round(self.since.timestamp() * 1000)
-        fields = [self.by, self.reason, since_ms, self.per_second, self.moved, self.too_late]
-        return orjson.dumps(fields).decode()
+        values = [self.by, self.reason, since_ms, self.per_second, self.moved, self.too_late]
+        return orjson.dumps(values).decode()
 
 
 class PauseStore:
-    """Pause and resume; each change is in the audit trail, in the same step."""
+    """Pause and resume; each change is audited in the same step."""
 
     def __init__(self, client: Client) -> None:
         """`client` may be a fake one."""
         self._client, self._scripts = client, Scripts(client)
 
     def pause(self, scope: Scope, name: str, *, by: str, reason: str) -> bool:
-        """Pause; return False if it was paused already: the first pause and its reason stay."""
-        record = orjson.dumps([by, reason, self._now_ms()]).decode()
-        return self._change("pause", scope, name, record, by=by, reason=reason)
+        """Pause; return False if it is paused already, by the first pause and its reason."""
+        value = orjson.dumps([by, reason, self._now_ms()]).decode()
+        return self._change("pause", scope, name, value, by=by, reason=reason)
 
     def resume(
         self, scope: Scope, name: str, *, by: str, reason: str, per_second: float = 0
     ) -> bool:
-        """Resume; return False if it was not paused. Workers release what waits in either case.
+        """Resume, and release what waits, all at once if `per_second` is 0.
 
-        `per_second` 0: all at once.
+        Return False if it was not paused; what waits is released either way.
         """
         release = Release(scope, name, by, reason, moment(self._now_ms()), per_second)
         return self._change("resume", scope, name, release.serialised, by=by, reason=reason)
 
     def _change(
-        self, verb: str, scope: Scope, name: str, record: str, *, by: str, reason: str
+        self, verb: str, scope: Scope, name: str, value: str, *, by: str, reason: str
     ) -> bool:
-        names = (keys.PAUSES, keys.RELEASES, keys.AUDIT)
-        arguments = (verb, f"{scope}:{name}", record, by, f"{scope}.{verb}", name, reason, MAX_KEPT)
-        return bool(self._scripts.run("admin/pause", names, arguments))
+        where = (keys.PAUSES, keys.RELEASES, keys.AUDIT)
+        values = (verb, f"{scope}:{name}", value, by, f"{scope}.{verb}", name, reason, MAX_KEPT)
+        return bool(self._scripts.run("admin/pause", where, values))
 
     def all(self) -> list[Pause]:
         """Return every pause in force."""
         with store_errors():
             found = self._client.hgetall(keys.PAUSES)
-        return [_parse(key, record) for key, record in sorted(found.items())]
+        return [_parse(key, value) for key, value in sorted(found.items())]
 
     def releases(self) -> list[Release]:
-        """Return the releases under way."""
+        """Return what is being released now."""
         with store_errors():
             found = self._client.hgetall(keys.RELEASES)
-        return [_parse_release(key, record) for key, record in sorted(found.items())]
+        return [_parse_release(key, value) for key, value in sorted(found.items())]
 
     def _now_ms(self) -> int:
         with store_errors():
@@ -127,13 +127,13 @@ class PauseStore:
         return int(seconds * 1000 + microseconds // 1000)
 
 
-def _parse(key: str, record: str) -> Pause:
+def _parse(key: str, value: str) -> Pause:
     scope, _, name = key.partition(":")
-    by, reason, since_ms = orjson.loads(record)
+    by, reason, since_ms = orjson.loads(value)
     return Pause(Scope(scope), name, by, reason, moment(since_ms))
 
 
-def _parse_release(key: str, record: str) -> Release:
+def _parse_release(key: str, value: str) -> Release:
     scope, _, name = key.partition(":")
-    by, reason, since_ms, *figures = orjson.loads(record)
+    by, reason, since_ms, *figures = orjson.loads(value)
     return Release(Scope(scope), name, by, reason, moment(since_ms), *figures)

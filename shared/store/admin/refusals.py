@@ -1,4 +1,4 @@
-"""Store a user's last refused requests and the reasons, without addresses."""
+"""The last refusals of a user: why no reset was recorded; no addresses."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ MAX_KEPT = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewRefusal:
-    """A refused request, to be stored."""
+    """Why no reset was recorded now."""
 
-    word: str  # the name of the error
+    error: str  # its name
     channel: Channel | None
-    limit: str = ""  # which, where it was one
+    limit: str = ""  # which one, if a limit refused it
     wait_seconds: float = 0
     request_id: str = ""
     caller_id: str = ""
@@ -32,13 +32,13 @@ class NewRefusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """A refused request as stored."""
+    """Why no reset was recorded, and when."""
 
-    word: str
+    error: str
     channel: Channel | None
     limit: str
     at: datetime  # the last time
-    until: datetime  # equals `at` where waiting does not help
+    until: datetime  # of a limit, else `at`
     request_id: str
     caller_id: str
     times: int  # in a row
@@ -46,38 +46,38 @@ class Refusal:
 
 
 class RefusalStore:
-    """Record and read refusals."""
+    """Record and read the last refusals of each user."""
 
     def __init__(self, client: Client, digests: Digests, settings: Settings) -> None:
         """`client` may be a fake one."""
         self._client, self._digests, self._scripts = client, digests, Scripts(client)
         self._keep_ms = int(settings.record_lifetime_seconds * 1000)
 
-    def note(self, user_id: str, new: NewRefusal) -> None:
-        """Record a refusal; it is kept as long as a finished reset."""
+    def record(self, user_id: str, new: NewRefusal) -> None:
+        """Keep a refusal as long as a finished reset."""
         self._scripts.run(
             "reset/record_refusal",
             (keys.refusals(*self._digests.user_place(user_id)),),
             (
-                *(new.word, new.channel.value if new.channel else "", new.limit),
+                *(new.error, new.channel.value if new.channel else "", new.limit),
                 *(int(new.wait_seconds * 1000), new.request_id, new.caller_id),
                 *(MAX_KEPT, self._keep_ms),
             ),
         )
 
     def find_of_user(self, user_id: str) -> list[Refusal]:
-        """Return a user's last refusals, newest first."""
+        """Return the last refusals, newest first."""
         with store_errors():
             found = self._client.lrange(keys.refusals(*self._digests.user_place(user_id)), 0, -1)
         return [_parse(item) for item in found]
 
 
 def _parse(item: str) -> Refusal:
-    word, channel, limit, at_ms, until_ms, request_id, caller_id, times, first_ms = orjson.loads(
+    error, channel, limit, at_ms, until_ms, request_id, caller_id, times, first_ms = orjson.loads(
         item
     )
     return Refusal(
-        word=word,
+        error=error,
         channel=Channel(channel) if channel else None,
         limit=limit,
         at=moment(at_ms),

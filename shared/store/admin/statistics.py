@@ -1,4 +1,4 @@
-"""Read the counters behind /metrics and `status`, over all shards."""
+"""What the scripts counted, over all shards: the source of /metrics and `status`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import redis
 from shared.store import keys
 from shared.store.connection import Client, store_errors
 
-LAST = "last:"
+LAST_CALLBACK = "last:"
 
 
 class CounterStore:
@@ -30,7 +30,7 @@ class CounterStore:
         `to:<channel>:<status>`, `completed`,
         `p:<provider>:<outcome>:n|ms|b<upper bound in ms>`, `cb:<provider>:<outcome>` (callbacks),
         `d:<channel>:<provider>:ms|b<upper bound in ms>` (from the record to the recipient),
-        `s:<channel>:<queue>:ms|b<upper bound in ms>` (from the record to a provider's acceptance),
+        `s:<channel>:<queue>:ms|b<upper bound in ms>` (from the record to acceptance),
         `w:<outcome>` (webhooks), `poison`,
         and, the newest of all shards, `last:<provider>`: when its last callback came, in ms.
         """
@@ -41,54 +41,54 @@ class CounterStore:
             shards = pipeline.execute()
         totals: Counter[str] = Counter()
         for shard in shards:
-            totals.update({n: int(v) for n, v in shard.items() if not n.startswith(LAST)})
-            for name in filter(lambda name: name.startswith(LAST), shard):
+            totals.update({n: int(v) for n, v in shard.items() if not n.startswith(LAST_CALLBACK)})
+            for name in filter(lambda name: name.startswith(LAST_CALLBACK), shard):
                 totals[name] = max(totals[name], int(shard[name]))
         return totals
 
 
-PACE_SECONDS = 10
+SAMPLE_INTERVAL_SECONDS = 10
 MAX_SAMPLES = 37  # six minutes
 KINDS = ("in", "out", "p", "cb")  # counters that are sampled, by the first part of their names
 
 
 @dataclass(frozen=True, slots=True)
-class Lately:
-    """The counts of the last so many seconds."""
+class RecentCounts:
+    """What was counted in the last `seconds`."""
 
     seconds: float
-    counted: Mapping[str, int]
+    counts: Mapping[str, int]
 
     def per_minute(self, name: str) -> float:
-        """Return the rate per minute."""
-        return self.counted.get(name, 0) * 60 / self.seconds
+        """Return the rate of a counter."""
+        return self.counts.get(name, 0) * 60 / self.seconds
 
 
 class SampleStore:
-    """Take samples, and compare them with now."""
+    """Sample the counters, and read what was counted since."""
 
     def __init__(self, client: Client, counters: CounterStore) -> None:
         """`client` may be a fake one."""
         self._client, self._counters = client, counters
 
     def take(self) -> bool:
-        """Take a sample unless another process took one lately; return whether it did."""
+        """Take a sample; return False if any process took one in this interval."""
         with store_errors():
-            if not self._client.set(keys.SAMPLED, 1, nx=True, ex=PACE_SECONDS):
+            if not self._client.set(keys.SAMPLED, 1, nx=True, ex=SAMPLE_INTERVAL_SECONDS):
                 return False
         sample = orjson.dumps([self._now_ms(), self._read()])
         with store_errors():
             pipeline = self._client.pipeline(transaction=True)
             pipeline.lpush(keys.SAMPLES, sample)
             pipeline.ltrim(keys.SAMPLES, 0, MAX_SAMPLES - 1)
-            pipeline.expire(keys.SAMPLES, MAX_SAMPLES * PACE_SECONDS)
+            pipeline.expire(keys.SAMPLES, MAX_SAMPLES * SAMPLE_INTERVAL_SECONDS)
             pipeline.execute()
         return True
 
-    def lately(self, *spans_seconds: float) -> list[Lately | None]:
-        """Return the counts of each span, since the youngest sample that is old enough.
+    def recent(self, *spans_seconds: float) -> list[RecentCounts | None]:
+        """Return what was counted in each of these spans; None without a sample.
 
-        If none is old enough, use the oldest; return None if there is no sample.
+        A span begins at the youngest sample that is old enough, else at the oldest one.
         """
         with store_errors():
             samples = [orjson.loads(each) for each in self._client.lrange(keys.SAMPLES, 0, -1)]
@@ -110,38 +110,38 @@ def _since(
     now_ms: float,
     present: Mapping[str, int],
     span_seconds: float,
-) -> Lately | None:
+) -> RecentCounts | None:
     fitting = [each for each in samples if now_ms - each[0] >= span_seconds * 1000]
     found = fitting[0] if fitting else samples[-1] if samples else None
     if found is None or now_ms <= found[0]:
         return None
     past = Counter(found[1])
-    counted = {name: number - past[name] for name, number in present.items()}
-    return Lately((now_ms - found[0]) / 1000, counted)
+    counts = {name: number - past[name] for name, number in present.items()}
+    return RecentCounts((now_ms - found[0]) / 1000, counts)
 
 
 @dataclass(frozen=True, slots=True)
 class ServerHealth:
-    """What INFO says that an operator may have to act on."""
+    """The figures of INFO that may need action."""
 
-    memory_ratio: float  # of `maxmemory`, or of the machine's memory where there is no limit
+    memory_ratio: float  # of `maxmemory`, or of the machine's memory if there is no limit
     has_append_only_file: bool
     is_written: bool  # the last write to the append-only file went well, or there is none
     replicas: int  # connected
 
 
 class ServerStore:
-    """Read the server's health."""
+    """Read the figures of the server itself."""
 
     def __init__(self, client: Client) -> None:
         """`client` may be a fake one."""
         self._client = client
 
     def health(self) -> ServerHealth | None:
-        """Return the health; None if INFO is not allowed.
+        """Return the figures of INFO; None if we may not ask for them.
 
         Raises:
-            StoreUnavailableError: it does not answer.
+            StoreUnavailableError: the server does not answer.
         """
         with store_errors():
             try:

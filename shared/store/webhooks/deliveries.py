@@ -1,6 +1,6 @@
-"""Store webhooks to be delivered: created by the scripts that change a reset, claimed, finished.
+"""Webhooks: recorded by the scripts that change a reset, claimed and finished by workers.
 
-A webhook is in the shard of its reset, as `<reset id>:<word>`, once for each subscription.
+A webhook is kept in the shard of its reset, as `<reset id>:<event name>`, once a subscription.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from shared.store.scripts import Scripts
 from shared.validation import moment
 
 LEASE_SECONDS = 20.0  # a call takes at most half of it
-FORGOTTEN_AT_ONCE = 1000
+MAX_AT_ONCE = 1000  # in one run of a script
 
 
 class WebhookOutcome(StrEnum):
-    """The outcome of one try."""
+    """How a try ended; the values are labels of a metric."""
 
-    TOLD = "told"  # the subscriber said 2xx
-    AGAIN = "again"  # another try is due
-    DEAD = "dead"  # all tries failed; kept until replayed
+    DELIVERED = "told"  # the subscriber answered 2xx
+    RETRY = "again"  # another try is due
+    DEAD = "dead"  # the last try failed; kept until replayed
 
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """One event of one reset, for one subscription."""
+    """An event of a reset, for one subscription."""
 
     subscription_id: str
     reset_id: ResetId
-    word: str  # the event without `reset.`
+    event_name: str  # without `reset.`
     at: datetime
     user_id: str
     org_id: str
@@ -45,47 +45,47 @@ class Webhook:
     reason: str | None
     tries: int = 1  # this one included
     fence: int = 0
-    answer: str | None = None  # the outcome of the last try
+    answer: str | None = None  # to the last try
 
     @property
     def webhook_id(self) -> str:
-        """The same at every try."""
-        return f"msg_{self.reset_id}_{self.word}"
+        """Return its id, the same at every try."""
+        return f"msg_{self.reset_id}_{self.event_name}"
 
     @property
     def event(self) -> str:
-        """The name of the event, as subscribers know it."""
-        return f"reset.{self.word}"
+        """Return the event's type, as subscribers know it."""
+        return f"reset.{self.event_name}"
 
     @property
     def member(self) -> str:
-        """Its name in the shard."""
-        return f"{self.reset_id}:{self.word}"
+        """Return its name in its shard."""
+        return f"{self.reset_id}:{self.event_name}"
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """The backlog of a subscription."""
+class Backlog:
+    """The webhooks of a subscription that were not delivered."""
 
     due: int
     waiting: int
     dead: int
-    oldest_age_seconds: float  # how long the longest waiting has been due; 0 when none is
+    oldest_age_seconds: float  # since the oldest was due; 0 if none is
 
 
 class WebhookStore:
-    """Claim and finish tries, and replay dead webhooks."""
+    """Claim and finish tries; list, replay and forget webhooks."""
 
     def __init__(self, client: Client) -> None:
         """`client` may be a fake one."""
         self._client, self._scripts = client, Scripts(client)
 
-    def look(self, subscription_ids: Sequence[str]) -> dict[str, Standing]:
+    def read_backlogs(self, subscription_ids: Sequence[str]) -> dict[str, Backlog]:
         """Return the backlog of each subscription, over all shards."""
         if not subscription_ids:
             return {}
         calls = [
-            ([name for each in subscription_ids for name in _names(tag, each)], ())
+            ([name for each in subscription_ids for name in _keys(tag, each)], ())
             for tag in keys.TAGS
         ]
         shards = self._scripts.run_many("webhook/count", calls)
@@ -93,7 +93,7 @@ class WebhookStore:
             seconds, microseconds = self._client.time()
         now_ms = seconds * 1000 + microseconds / 1000
         return {
-            each: _standing([shard[4 * i : 4 * i + 4] for shard in shards], now_ms)
+            each: _parse_backlog([shard[4 * i : 4 * i + 4] for shard in shards], now_ms)
             for i, each in enumerate(subscription_ids)
         }
 
@@ -106,86 +106,88 @@ class WebhookStore:
         )
         if not answer:
             return None
-        member, fence, tries, payload, _ = answer
-        return _parse(subscription_id, member, payload, tries=int(tries), fence=int(fence))
+        member, fence, tries, record, _ = answer
+        return _parse(subscription_id, member, record, tries=int(tries), fence=int(fence))
 
     def finish(
-        self, webhook: Webhook, what: WebhookOutcome, *, delay_seconds: float = 0, answer: str = ""
+        self,
+        webhook: Webhook,
+        outcome: WebhookOutcome,
+        *,
+        delay_seconds: float = 0,
+        answer: str = "",
     ) -> bool:
-        """Store the outcome of a try; return False if another worker has the webhook by now."""
+        """Record how a try ended; return False if another worker has claimed the webhook."""
         tag = keys.tag_of(webhook.reset_id)
-        due, dead = _names(tag, webhook.subscription_id)
+        due, dead = _keys(tag, webhook.subscription_id)
         record = keys.webhook(tag, webhook.subscription_id, webhook.member)
-        done = self._scripts.run(
+        is_done = self._scripts.run(
             "webhook/finish",
             (record, due, dead, keys.counters(tag)),
-            (webhook.member, webhook.fence, what.value, int(delay_seconds * 1000), answer),
+            (webhook.member, webhook.fence, outcome.value, int(delay_seconds * 1000), answer),
         )
-        return bool(done)
+        return bool(is_done)
 
     def dead(self, subscription_id: str, *, most: int = 100) -> list[Webhook]:
-        """Return dead webhooks, newest first."""
+        """Return the dead webhooks, the newest first."""
         found: list[tuple[float, Webhook]] = []
         with store_errors():
             for tag in keys.TAGS:
                 dead = keys.webhooks_dead(tag, subscription_id)
                 for member, score in self._client.zrevrange(dead, 0, most - 1, withscores=True):
-                    record = keys.webhook(tag, subscription_id, member)
-                    payload, tries, answer = self._client.hmget(record, "d", "n", "e")
-                    if payload:  # else it has expired
-                        outcome = {"tries": int(tries), "answer": answer}
-                        found.append((score, _parse(subscription_id, member, payload, **outcome)))
+                    key = keys.webhook(tag, subscription_id, member)
+                    record, tries, answer = self._client.hmget(key, "d", "n", "e")
+                    if record:  # else it has expired
+                        webhook = _parse(
+                            subscription_id, member, record, tries=int(tries), answer=answer
+                        )
+                        found.append((score, webhook))
         found.sort(key=lambda pair: (-pair[0], pair[1].member))
         return [webhook for _, webhook in found[:most]]
 
     def replay(self, subscription_id: str) -> int:
-        """Make all dead webhooks due again, with all their tries; return how many."""
-        return sum(self._replay_shard(subscription_id, tag) for tag in keys.TAGS)
+        """Make every dead webhook due again, with all its tries; return how many."""
+        return self._run_everywhere("webhook/replay", subscription_id)
 
     def forget(self, subscription_id: str) -> int:
-        """Delete the webhooks of a removed subscription; return how many."""
-        return sum(self._forget_shard(subscription_id, tag) for tag in keys.TAGS)
+        """Drop every webhook of a subscription that was removed; return how many."""
+        return self._run_everywhere("webhook/forget", subscription_id)
 
-    def _replay_shard(self, subscription_id: str, tag: str) -> int:
-        due, dead = _names(tag, subscription_id)
-        prefix, number = keys.webhook(tag, subscription_id, ""), 0
-        while some := self._scripts.run("webhook/replay", (dead, due), (prefix, FORGOTTEN_AT_ONCE)):
-            number += int(some)
-        return number
-
-    def _forget_shard(self, subscription_id: str, tag: str) -> int:
-        names = _names(tag, subscription_id)
-        prefix, number = keys.webhook(tag, subscription_id, ""), 0
-        while some := self._scripts.run("webhook/forget", names, (prefix, FORGOTTEN_AT_ONCE)):
-            number += int(some)
+    def _run_everywhere(self, script: str, subscription_id: str) -> int:
+        number = 0
+        for tag in keys.TAGS:
+            due, dead = _keys(tag, subscription_id)
+            prefix = keys.webhook(tag, subscription_id, "")
+            while some := self._scripts.run(script, (dead, due), (prefix, MAX_AT_ONCE)):
+                number += int(some)
         return number
 
 
-def _names(tag: str, subscription_id: str) -> tuple[str, str]:
+def _keys(tag: str, subscription_id: str) -> tuple[str, str]:
     return keys.webhooks_due(tag, subscription_id), keys.webhooks_dead(tag, subscription_id)
 
 
-def _standing(shards: list[list[int | str]], now_ms: float) -> Standing:
+def _parse_backlog(shards: list[list[int | str]], now_ms: float) -> Backlog:
     oldest = min((float(shard[3]) for shard in shards if shard[3] != ""), default=now_ms)
     due, waiting, dead = (sum(int(shard[i]) for shard in shards) for i in range(3))
-    return Standing(due, waiting, dead, max(0.0, (now_ms - oldest) / 1000))
+    return Backlog(due, waiting, dead, max(0.0, (now_ms - oldest) / 1000))
 
 
 def _parse(
     subscription_id: str,
     member: str,
-    payload: str,
+    record: str,
     *,
     tries: int,
     fence: int = 0,
     answer: str | None = None,
 ) -> Webhook:
-    reset_id, _, word = member.partition(":")
-    at, user_id, org_id, channel, status, reason = orjson.loads(payload)
+    reset_id, _, event_name = member.partition(":")
+    at, user_id, org_id, channel, status, reason = orjson.loads(record)
     return Webhook(
         subscription_id,
         reset_id,
-        word,
+        event_name,
         moment(at),
         user_id,
         org_id,

@@ -1,7 +1,7 @@
-"""Store webhook subscriptions, with their secrets sealed.
+"""The webhook subscriptions of organisations, with their sealed secrets.
 
-The list is stored once and copied to every shard, so that a script that changes a reset's status
-finds it there. An older list never overwrites a newer one.
+The list is kept in one place and copied to every shard, so that a script that changes a reset's
+status finds it beside the reset. A version keeps an older copy from overwriting a newer one.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from shared.validation import moment
 SECRET_PREFIX = "whsec_"  # noqa: S105 - the prefix of a secret, not a secret
 SECRET_BYTES = 32
 SEAL_KIND = "webhook secret"
-# The events of a reset: its final statuses, and that its code was used.
+# A reset reached a final status, or its code was used.
 EVENTS = (*(f"reset.{status}" for status in Status if status.is_final), "reset.completed")
 
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """A URL that gets an organisation's events."""
+    """A URL and the events it receives."""
 
     subscription_id: str
     org_id: str
@@ -41,11 +41,11 @@ class Subscription:
     events: tuple[str, ...]
     created_at: datetime
     sealed_secret: str = field(repr=False)
-    disabled: str | None = None  # why, while it is disabled
+    disabled: str | None = None  # why, while nothing is sent
 
 
 class SubscriptionStore:
-    """Add, list, switch and remove; each change is in the audit trail."""
+    """Add, list, switch and remove subscriptions; each change is audited."""
 
     def __init__(self, client: Client, digests: Digests) -> None:
         """`client` may be a fake one."""
@@ -54,7 +54,7 @@ class SubscriptionStore:
     def add(
         self, org_id: str, url: str, events: tuple[str, ...], *, by: str
     ) -> tuple[str, Subscription]:
-        """Add a subscription; return its secret, which is not shown again, and itself."""
+        """Add a subscription; return its secret, which is not shown again, and the subscription."""
         secret = SECRET_PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
         with store_errors():
             seconds, microseconds = self._client.time()
@@ -66,44 +66,46 @@ class SubscriptionStore:
             created_at=moment(seconds * 1000 + microseconds // 1000),
             sealed_secret=self._digests.seal(SEAL_KIND, secret),
         )
-        name, record = made.subscription_id, _serialise(made)
+        name, value = made.subscription_id, _serialise(made)
         self._change(
-            lambda pipeline: pipeline.hset(keys.SUBSCRIPTIONS, name, record),
+            lambda pipeline: pipeline.hset(keys.SUBSCRIPTIONS, name, value),
             Act(by=by, action="webhook.add", target=name, reason=""),
         )
         return secret, made
 
     def secret(self, subscription: Subscription) -> str:
-        """Return the key that signs."""
+        """Return the secret that signs."""
         return self._digests.unseal(SEAL_KIND, subscription.sealed_secret)
 
     def find(self, subscription_id: str) -> Subscription | None:
-        """Return the subscription, or None if the id is unknown."""
+        """Return the subscription, or None."""
         with store_errors():
             found = self._client.hget(keys.SUBSCRIPTIONS, subscription_id)
         return _parse(subscription_id, found) if found else None
 
     def all(self) -> list[Subscription]:
-        """Return all subscriptions, oldest first."""
+        """Return every subscription, the oldest first."""
         with store_errors():
             found = self._client.hgetall(keys.SUBSCRIPTIONS)
         return _parse_all(found)
 
     def switch(self, subscription: Subscription, *, disabled: str | None, by: str) -> bool:
-        """Disable it for a reason, or (None) enable it; return False if it was removed."""
+        """Disable it for a reason, or enable it (None); return False if it was removed."""
         action = "webhook.enable" if disabled is None else "webhook.disable"
-        name = subscription.subscription_id
-        record = _serialise(replace(subscription, disabled=disabled))
+        switched = replace(subscription, disabled=disabled)
         is_there = self._scripts.run(
             "webhook/switch_subscription",
             (keys.SUBSCRIPTIONS, keys.SUBSCRIPTIONS_VERSION, keys.AUDIT),
-            (name, record, by, action, disabled or "", MAX_KEPT),
+            (
+                *(switched.subscription_id, _serialise(switched)),
+                *(by, action, disabled or "", MAX_KEPT),
+            ),
         )
         self.spread()
         return bool(is_there)
 
     def remove(self, subscription: Subscription, *, by: str) -> None:
-        """Remove a subscription."""
+        """Remove it."""
         gone = subscription.subscription_id
         self._change(
             lambda pipeline: pipeline.hdel(keys.SUBSCRIPTIONS, gone),
@@ -111,21 +113,22 @@ class SubscriptionStore:
         )
 
     def spread(self) -> None:
-        """Copy the list to every shard; safe to repeat."""
+        """Copy the list to every shard; may be repeated."""
         with store_errors():
             pipeline = self._client.pipeline(transaction=True)
             pipeline.get(keys.SUBSCRIPTIONS_VERSION)
             pipeline.hgetall(keys.SUBSCRIPTIONS)
             version, found = pipeline.execute()
         if version is None:
-            return  # no subscription was ever made
+            return  # there never was a subscription
         by_org: defaultdict[str, list[str]] = defaultdict(list)
         for each in _parse_all(found):
             if each.disabled is None:
-                events = ",".join(event.removeprefix("reset.") for event in each.events)
-                by_org[each.org_id].append(f"{each.subscription_id}={events}")
-        fields = [part for org_id, them in by_org.items() for part in (org_id, " ".join(them))]
-        arguments: list[Argument] = [int(version), *fields]
+                names = ",".join(event.removeprefix("reset.") for event in each.events)
+                by_org[each.org_id].append(f"{each.subscription_id}={names}")
+        arguments: list[Argument] = [int(version)]
+        for org_id, subscribed in by_org.items():
+            arguments += [org_id, " ".join(subscribed)]
         calls = [((keys.subscribed(tag),), arguments) for tag in keys.TAGS]
         self._scripts.run_many("webhook/subscribe", calls)
 
