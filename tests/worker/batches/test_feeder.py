@@ -63,17 +63,17 @@ def reset_of(services, user_id, batch_id="b1"):
 
 def everybody_but_one(services):
     """A list with one user for every reason to leave somebody out, and ada."""
-    services = services.services
-    a_user(services, "bob", orgId="beta")
-    a_user(services, "initial", state="initial")
-    a_user(services, "robot", kind="machine")
-    a_user(services, "locked", state="locked")
-    a_user(services, "mute", email=None)
-    a_user(services, "bounced", email="bounced@example.com")
-    services.suppressions.add(
-        services.directory.find_user("bounced").email, reason="bounce", source="test"
+    stores = services.services
+    a_user(stores, "bob", orgId="beta")
+    a_user(stores, "initial", state="initial")
+    a_user(stores, "robot", kind="machine")
+    a_user(stores, "locked", state="locked")
+    a_user(stores, "mute", email=None)
+    a_user(stores, "bounced", email="bounced@example.com")
+    stores.suppressions.add(
+        stores.directory.find_user("bounced").email, reason="bounce", source="test"
     )
-    a_user(services, "waiting", email="waiting@example.com")
+    a_user(stores, "waiting", email="waiting@example.com")
     services.record("waiting")
     return (
         "ada",
