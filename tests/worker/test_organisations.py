@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 from shared.models import Organisation
-from worker.preparation import REMEMBERED_SECONDS, Organisations
+from worker.preparation import remember
 
+SECONDS = 2.0
 ACME = Organisation("acme", "Acme")
 
 
@@ -17,9 +18,9 @@ class Store:
 
 def test_an_organisation_is_asked_for_once_in_a_moment():
     store, now = Store(), [0.0]
-    organisations = Organisations(store.find, clock=lambda: now[0])
+    find = remember(store.find, seconds=SECONDS, max_size=10, clock=lambda: now[0])
 
-    found = [organisations.find("acme") for _ in range(3)]
+    found = [find("acme") for _ in range(3)]
 
     assert found == [ACME] * 3
     assert store.asked == ["acme"]
@@ -27,18 +28,18 @@ def test_an_organisation_is_asked_for_once_in_a_moment():
 
 def test_a_changed_organisation_is_noticed_after_the_moment():
     store, now = Store(), [0.0]
-    organisations = Organisations(store.find, clock=lambda: now[0])
-    organisations.find("acme")
+    find = remember(store.find, seconds=SECONDS, max_size=10, clock=lambda: now[0])
+    find("acme")
 
-    now[0] = REMEMBERED_SECONDS
-    organisations.find("acme")
+    now[0] = SECONDS
+    find("acme")
 
     assert store.asked == ["acme", "acme"]
 
 
 def test_that_there_is_none_is_remembered_too():
     store = Store()
-    organisations = Organisations(store.find, clock=lambda: 0.0)
+    find = remember(store.find, seconds=SECONDS, max_size=10, clock=lambda: 0.0)
 
-    assert [organisations.find("gone"), organisations.find("gone")] == [None, None]
+    assert [find("gone"), find("gone")] == [None, None]
     assert store.asked == ["gone"]

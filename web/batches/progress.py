@@ -45,7 +45,7 @@ class Progress:
         batch = self.batch
         if batch.state in (BatchState.PLANNING, BatchState.PLANNED):
             return batch.total
-        return max(0, batch.total - batch.next_list * USERS_PER_LIST - batch.next_place)
+        return max(0, batch.total - batch.next_list * USERS_PER_LIST - batch.next_index)
 
     def count(self, *statuses: Status) -> int:
         """How many ended in one of these."""
@@ -163,7 +163,7 @@ def _results_of(services: WebServices, batch: Batch, number: int) -> list[Result
     for place, (entry, reset_id, end) in enumerate(zip(entries, ids, ends, strict=True)):
         if place in skips:
             results.append(_result(entry, None, "skipped", skips[place]))
-        elif (number, place) >= (batch.next_list, batch.next_place):
+        elif (number, place) >= (batch.next_list, batch.next_index):
             results.append(_not_yet(batch, entry))
         elif end is None:
             results.append(_result(entry, reset_id, "forgotten", "older than records are kept"))

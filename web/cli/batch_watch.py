@@ -65,7 +65,7 @@ def wait_for_plan(services: WebServices, batch: Batch, *, is_quiet: bool) -> Bat
         while batch.state is BatchState.PLANNING:
             time.sleep(EVERY_SECONDS / 5)
             batch = services.batches.find(batch.batch_id) or batch
-            looked = batch.next_list * USERS_PER_LIST + batch.next_place
+            looked = batch.next_list * USERS_PER_LIST + batch.next_index
             status.update(f"planning: {looked:,} of {batch.total:,}")
             if not warned and not looked and time.monotonic() - since > PATIENCE_SECONDS:
                 click.echo("No bulk worker plans it yet; is one running?", err=True)

@@ -1,4 +1,4 @@
-"""One reset mail for many people: rendered once with markers, and the values of every copy.
+"""Render one reset mail for many people: once with markers, and each recipient's values.
 
 What a person gets is, to the byte, the mail worker/messages.py would make for them alone.
 """
@@ -6,53 +6,43 @@ What a person gets is, to the byte, the mail worker/messages.py would make for t
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from markupsafe import escape
 
-from shared.models import Circular, Copy, format_marker, make_nonce
-from worker.messages import fill
+from shared.models import Circular, Copy, Organisation, Reset, format_marker, make_nonce
+from shared.settings import Settings
+from worker.messages import BulkItem, MailTemplate, Wording, fill
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from shared.models import Organisation, Reset
-    from shared.settings import Settings
-    from worker.messages import BulkItem, MailTemplate, Wording
-
-_SPECIAL = re.compile("[&<>\"']")  # what HTML needs to be escaped
-OWN = ("greeting", "code", "link", "moment")  # what differs from copy to copy
+SPECIAL = re.compile("[&<>\"']")  # what HTML needs to be escaped
+OWN = ("greeting", "code", "link", "moment")  # what differs from recipient to recipient
 
 
 class BulkMessageRenderer:
     """Renders the reset mail for those who share language and organisation."""
 
-    def __init__(self, settings: Settings, words: Wording, mail: MailTemplate) -> None:
+    def __init__(self, settings: Settings, wording: Wording, mail: MailTemplate) -> None:
         """`mail` holds the templates of the reset mail."""
-        self._settings, self._words, self._mail = settings, words, mail
+        self._settings, self._wording, self._mail = settings, wording, mail
 
     def language(self, reset: Reset) -> str:
-        """The language a reset's mail is written in."""
-        return self._words.language(reset)
+        """Return the language a reset's mail is written in."""
+        return self._wording.language(reset)
 
     def render(
-        self, language: str, organisation: Organisation | None, drafts: Sequence[BulkItem]
+        self, language: str, organisation: Organisation | None, items: Sequence[BulkItem]
     ) -> Circular:
-        """The mail and a copy for each draft, in their order.
+        """Return the mail with a recipient for each item, in their order.
 
         Raises:
-            RenderError: a template asks for a value or a sentence that is not there.
+            RenderError: a template asks for a value or a sentence that does not exist.
         """
         nonce = make_nonce()
         # One value looks different in text and in HTML, so each has a marker for either.
         text = {name: format_marker(nonce, f"{name}.text") for name in OWN}
         html = {name: format_marker(nonce, f"{name}.html") for name in OWN}
         markers = [(text[name], html[name]) for name in OWN]
-        common = {
-            "say": self._words.say(language),
-            "language": language,
-            "organisation": self._words.name_of(organisation),
-        }
+        common = self._wording.common_values(language, organisation)
         return Circular(
             from_address=self._settings.email_from,
             from_name=self._settings.email_from_name,
@@ -60,19 +50,19 @@ class BulkMessageRenderer:
             text=fill(self._mail.text, common | text),
             html=fill(self._mail.html, common | html),
             language=language,
-            copies=tuple(self._copy(language, draft, markers) for draft in drafts),
+            copies=tuple(self._recipient(language, item, markers) for item in items),
         )
 
-    def _copy(self, language: str, draft: BulkItem, markers: list[tuple[str, str]]) -> Copy:
-        words, reset = self._words, draft.claim.reset
+    def _recipient(self, language: str, item: BulkItem, markers: list[tuple[str, str]]) -> Copy:
+        wording, reset = self._wording, item.claim.reset
         own = (
-            words.greeting(language, draft.user),
-            draft.code.spelled,
-            words.link(reset, draft.code, language),
-            words.moment(language, reset.deadline_at),
+            wording.greeting(language, item.user),
+            item.code.spelled,
+            wording.link(reset, item.code, language),
+            wording.moment(language, reset.deadline_at),
         )
         values: dict[str, str] = {}
         for (in_text, in_html), value in zip(markers, own, strict=True):
             values[in_text] = value
-            values[in_html] = str(escape(value)) if _SPECIAL.search(value) else value
-        return Copy(reset.reset_id, draft.recipient, words.message_id(reset.reset_id), values)
+            values[in_html] = str(escape(value)) if SPECIAL.search(value) else value
+        return Copy(reset.reset_id, item.recipient, wording.message_id(reset.reset_id), values)

@@ -1,4 +1,4 @@
-"""Whom a batch is for: its users in lists of five hundred, and those it left out."""
+"""The users of a batch in lists of five hundred, and those it skipped."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class BatchLists:
     def write(self, entries: Iterable[ListEntry]) -> WrittenLists:
         """Put users into new lists, for an hour; `keep` keeps them longer.
 
-        Whatever `entries` raises is passed on, and nothing is left behind then.
+        What `entries` raises is passed on; nothing is left behind then.
         """
         list_id, lists, total = secrets.token_hex(8), 0, 0
         try:
@@ -66,14 +66,14 @@ class BatchLists:
         return WrittenLists(list_id, lists, total)
 
     def drop(self, list_id: str, lists: int) -> None:
-        """Forget lists."""
+        """Delete lists."""
         names = (keys.batch_list(list_id, number) for number in range(lists))
         for trip in _in_groups(names, 500):
             with store_errors():
                 self._client.unlink(*trip)
 
     def keep(self, list_id: str, lists: int, seconds: float) -> None:
-        """Keep lists so long from now."""
+        """Keep lists for so many seconds from now."""
         names = (keys.batch_list(list_id, number) for number in range(lists))
         for trip in _in_groups(names, 500):
             with store_errors():
@@ -83,13 +83,13 @@ class BatchLists:
                 pipeline.execute()
 
     def read(self, list_id: str, number: int) -> list[ListEntry]:
-        """The users of one list; none when it is no longer kept."""
+        """Return the users of one list; none if it is no longer kept."""
         with store_errors():
             text: str | None = self._client.get(keys.batch_list(list_id, number))
         return [_read(line) for line in text.split("\n")] if text else []
 
     def note_skips(self, batch_id: str, number: int, skips: dict[int, str], seconds: float) -> None:
-        """Note why users of a list got nothing, by place; saying it twice changes nothing."""
+        """Note why users of a list get no reset, by index; safe to repeat."""
         if skips:
             key = keys.batch_skips(batch_id, number)
             with store_errors():
@@ -99,30 +99,28 @@ class BatchLists:
                 pipeline.execute()
 
     def skips(self, batch_id: str, number: int) -> dict[int, str]:
-        """Why users of a list got nothing, by place."""
+        """Return why users of a list got no reset, by index."""
         with store_errors():
             found = self._client.hgetall(keys.batch_skips(batch_id, number))
-        return {int(place): why for place, why in found.items()}
+        return {int(index): reason for index, reason in found.items()}
 
     def repeated(
         self, batch_id: str, number: int, users: Sequence[tuple[int, str]], seconds: float
     ) -> set[int]:
-        """The places of those users (place, id) whom the lists name before; remembers the rest."""
-        calls, mine = [], []
-        for place, user_id in users:
-            key, field = self._seen_at(batch_id, user_id)
-            mine.append(number * USERS_PER_LIST + place)
-            calls.append(((key,), (field, mine[-1], int(seconds * 1000))))
+        """Return the indexes of users (index, id) that an earlier entry names; note the others."""
+        calls, own = [], []
+        for index, user_id in users:
+            digest = self._digests.digest("batch user", user_id)
+            user_number = int(digest[:NUMBER_SIGNS], 16)
+            own.append(number * USERS_PER_LIST + index)
+            key = keys.batch_seen(batch_id, user_number % SEEN_KEYS)
+            calls.append(((key,), (str(user_number), own[-1], int(seconds * 1000))))
         firsts = self._scripts.run_many("batch_seen", calls)
         return {
-            place
-            for (place, _), own, first in zip(users, mine, firsts, strict=True)
-            if int(first) != own
+            index
+            for (index, _), mine, first in zip(users, own, firsts, strict=True)
+            if int(first) != mine
         }
-
-    def _seen_at(self, batch_id: str, user_id: str) -> tuple[str, str]:
-        number = int(self._digests.digest("batch user", user_id)[:NUMBER_SIGNS], 16)
-        return keys.batch_seen(batch_id, number % SEEN_KEYS), str(number)
 
 
 def _format(entry: ListEntry) -> str:
