@@ -1,4 +1,4 @@
-"""What operators have paused, as a worker sees it: a view of a second's age, and what it does."""
+"""What operators have paused: checked before sending, parked and released by the sweeper."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 VIEW_SECONDS = 1.0
 STALE_SECONDS = 5.0  # after a resume, until when a worker may still have parked something
-STEP_SECONDS = 0.2  # of a sweep, for letting go
+STEP_SECONDS = 0.2  # of a sweep, for parking or releasing
 
 
 class PauseView:
@@ -37,7 +37,7 @@ class PauseView:
         self._seen: tuple[float, tuple[Pause, ...]] | None = None
 
     def all(self) -> tuple[Pause, ...]:
-        """The pauses.
+        """Return the pauses.
 
         Raises:
             StoreUnavailableError: they cannot be read.
@@ -48,11 +48,10 @@ class PauseView:
         return seen[1]
 
     def check(self, claim: Claim) -> None:
-        """Nothing, when the reset may go out.
+        """Raise NotSentError if the reset's queue, channel or organisation is paused.
 
         Raises:
-            NotSentError: its queue, channel or organisation is paused; it waits.
-            StoreUnavailableError: nobody can say.
+            StoreUnavailableError: the pauses cannot be read.
         """
         for pause in self.all():
             if covers(pause, claim.reset):
@@ -60,13 +59,13 @@ class PauseView:
 
 
 def parked(claim: Claim, reason: str) -> Finish:
-    """Another look so much later that many cost little; whoever resumes makes it due at once."""
+    """Another look, so late that many cost little; a resume makes it due at once."""
     delay = PARKED_SECONDS + random.uniform(0, PARKED_SPREAD_SECONDS)
     return outcomes.later(claim, reason, delay)
 
 
 def covers(pause: Pause, reset: Reset) -> bool:
-    """True when a pause concerns a reset; which provider will carry it is chosen elsewhere."""
+    """Return True if a pause concerns a reset; a paused provider is the router's matter."""
     match pause.scope:
         case Scope.QUEUE:
             return pause.name == reset.queue
@@ -79,7 +78,7 @@ def covers(pause: Pause, reset: Reset) -> bool:
 
 
 class PauseKeeper:
-    """Chores of a sweeper: what is paused is parked, and what was resumed is let go."""
+    """Periodic jobs of a sweeper: park what is paused, release what was resumed."""
 
     def __init__(
         self,
@@ -93,10 +92,10 @@ class PauseKeeper:
         """`now` gives Redis's time in ms; `worker` is how this process is known."""
         self._pauses, self._waiting, self._queues = pauses, waiting, queues
         self._worker, self._now_ms = worker, now
-        self._walks: dict[str, tuple[float, WalkCursor]] = {}  # release → when begun, how far
+        self._walks: dict[str, tuple[float, WalkCursor]] = {}  # release → begun at, cursor
 
     def park(self) -> int:
-        """Let what is due and paused wait; gives how many of it."""
+        """Park what is due and paused; return how many resets that were."""
         pauses, number = self._pauses.all(), 0
         for queue in self._queues if pauses else ():
             until = time.monotonic() + STEP_SECONDS
@@ -108,7 +107,7 @@ class PauseKeeper:
         return number
 
     def let_go(self) -> int:
-        """A few steps for each release under way; gives how many became due."""
+        """Take a few steps of each release under way; return how many resets became due."""
         releases = self._pauses.releases() if self._queues else []
         if not releases or not self._waiting.may_let_go(self._worker):
             self._walks.clear()
@@ -117,23 +116,20 @@ class PauseKeeper:
 
     def _walk(self, release: Release) -> int:
         before = release.moved
-        begun, place = self._walks.get(release.release_id) or (self._now_ms(), WalkCursor())
+        begun, cursor = self._walks.get(release.release_id) or (self._now_ms(), WalkCursor())
         until = time.monotonic() + STEP_SECONDS
-        while time.monotonic() < until and not place.is_over(release):
-            place, release = self._waiting.let_go(release, place)
-        self._walks[release.release_id] = (begun, place)
-        if place.is_over(release):
+        while time.monotonic() < until and not cursor.is_over(release):
+            cursor, release = self._waiting.let_go(release, cursor)
+        self._walks[release.release_id] = (begun, cursor)
+        if cursor.is_over(release):
             del self._walks[release.release_id]
             if begun > (release.since.timestamp() + STALE_SECONDS) * 1000:
                 self._waiting.end(release)
-                log.info("pause.released", **_facts(release))
+                log.info(
+                    "pause.released",
+                    scope=release.scope.value,
+                    name=release.name,
+                    moved=release.moved,
+                    too_late=release.too_late,
+                )
         return release.moved - before
-
-
-def _facts(release: Release) -> dict[str, object]:
-    return {
-        "scope": release.scope.value,
-        "name": release.name,
-        "moved": release.moved,
-        "too_late": release.too_late,
-    }
