@@ -1,4 +1,7 @@
-"""The one way a reset is recorded: every face and every call of it comes through here."""
+"""Record a reset: limits, gate, record, hint; for the API, the page, the CLI and the other channel.
+
+The batch feeder records many in one trip: it has limits of its own and takes `new_reset` alone.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,21 @@ import structlog
 
 from shared import tracing
 from shared.errors import ProviderMissingError, TooManyRequestsError
-from shared.models import Caller, Channel, Kind, Organisation, Queue, Recipient, User
+from shared.models import (
+    Caller,
+    Channel,
+    DeliveryEvent,
+    Kind,
+    Organisation,
+    Queue,
+    Recipient,
+    User,
+)
 from shared.policies import check_country, check_recipient, last_start_seconds
 from shared.queue import hint_at
+from shared.settings import Settings
 from shared.store.limits import Limit
-from shared.store.resets import NewReset, Recorded
+from shared.store.resets import OPTIONAL_FIELDS, NewReset, Recorded, first_event
 from shared.tracing import current_request_id
 from shared.wiring import Services
 
@@ -29,67 +42,77 @@ class ResetRequest:
     organisation: Organisation | None
     channel: Channel
     reset_id: str
-    caller: Caller | None = None  # None: the person asked on the page
+    caller: Caller | None = None  # None: no API token is involved
+    request_id: str | None = None  # None: that of the log context
     kind: Kind = Kind.RESET
+    queue: Queue = Queue.URGENT
     url_template: str | None = None
+    batch_id: str | None = None
+    since_ms: int = 0  # of a batch: see NewReset
+    event: DeliveryEvent | None = None  # the first of its timeline
     has_cooldown: bool = True
+    has_user_limits: bool = True  # the cool-down and those per hour and day
     is_repeatable: bool = False  # others may ask for the same reset at this moment
 
 
-def record_reset(services: Services, order: ResetRequest) -> Recorded:
-    """Address, country, suppression, provider, limits, record, hint: in this order.
+def record_reset(services: Services, request: ResetRequest) -> Recorded:
+    """Check address, country, suppression, provider and limits in this order; record; hint.
 
     Raises:
-        CallerError: what stood in the way; nothing was recorded.
+        CallerError: a check failed; nothing was recorded.
     """
-    facts = {"reset_id": order.reset_id, "channel": order.channel.value}
-    with tracing.span("reset.record", facts | {"request_id": current_request_id()}):
-        return _record(services, order)
+    facts = {"reset_id": request.reset_id, "channel": request.channel.value}
+    with tracing.span(
+        "reset.record", facts | {"request_id": request.request_id or current_request_id()}
+    ):
+        recipient = _find_recipient(services, request) if request.kind is Kind.RESET else None
+        limits = _limits(services.settings, request)
+        asked_at_us = _pass_gate(services, request, limits, recipient)
+        recorded = _record(services, request, limits, asked_at_us)
+        if request.kind is Kind.RESET:
+            hint = hint_at(request.reset_id, request.channel, request.queue)
+            services.hints.publish(hint)
+        caller_id = request.caller.token_id if request.caller else None
+        log.info("reset.requested", **facts, caller_id=caller_id)
+        return recorded
 
 
-def _record(services: Services, order: ResetRequest) -> Recorded:
-    recipient = _find_recipient(services, order) if order.kind is Kind.RESET else None
-    limits = _limits(services, order)
-    asked_at_us = _pass_gate(services, order, limits, recipient)
-    try:
-        recorded = services.resets.record(_new_reset(services, order, asked_at_us))
-    except TooManyRequestsError as error:
-        services.limits.give_back(
-            limits, reset_id=order.reset_id, is_repeatable=order.is_repeatable
-        )
-        log.info("reset.limited", limit=error.limit)
-        raise
-    if order.kind is Kind.RESET:
-        services.hints.publish(hint_at(order.reset_id, order.channel, Queue.URGENT))
-    log.info(
-        "reset.requested",
-        reset_id=order.reset_id,
-        channel=order.channel.value,
-        caller_id=order.caller.token_id if order.caller else None,
-    )
-    return recorded
-
-
-def _find_recipient(services: Services, order: ResetRequest) -> Recipient:
+def _find_recipient(services: Services, request: ResetRequest) -> Recipient:
     recipient = check_recipient(
-        order.user, order.channel, allow_unverified=services.settings.allow_unverified
+        request.user, request.channel, allow_unverified=services.settings.allow_unverified
     )
     check_country(recipient, services.sms_regions)
     return recipient
 
 
+def _limits(settings: Settings, request: ResetRequest) -> list[Limit]:
+    limits = [Limit("organisation", request.user.org_id, settings.org_limit_per_minute, 60)]
+    if request.caller:
+        limits.append(
+            Limit("caller", request.caller.token_id, settings.caller_limit_per_minute, 60)
+        )
+    if request.channel is Channel.SMS:
+        limits.append(sms_budget(settings))
+    return [limit for limit in limits if limit.most > 0]
+
+
+def sms_budget(settings: Settings) -> Limit:
+    """Return the limit of all SMS in a day."""
+    return Limit("sms_budget", "all", settings.sms_budget_per_day, DAY_SECONDS)
+
+
 def _pass_gate(
-    services: Services, order: ResetRequest, limits: list[Limit], recipient: Recipient | None
+    services: Services, request: ResetRequest, limits: list[Limit], recipient: Recipient | None
 ) -> int:
-    """`recipient` None: nothing will be sent, so neither an address nor a provider is needed."""
-    has_provider = recipient is None or bool(services.provider_names[order.channel])
+    """Return Redis's time. `recipient` None: nothing is sent, so no provider is needed."""
+    has_provider = recipient is None or bool(services.provider_names[request.channel])
     try:
         asked_at_us = services.limits.pass_gate(
             limits,
             recipient_digest=services.suppressions.digest(recipient) if recipient else "",
-            version=order.caller.version if order.caller else -1,
-            reset_id=order.reset_id,
-            is_repeatable=order.is_repeatable,
+            version=request.caller.version if request.caller else -1,
+            reset_id=request.reset_id,
+            is_repeatable=request.is_repeatable,
             may_count=has_provider,
         )
     except TooManyRequestsError as error:
@@ -100,40 +123,48 @@ def _pass_gate(
     return asked_at_us
 
 
-def _limits(services: Services, order: ResetRequest) -> list[Limit]:
-    settings = services.settings
-    all_limits = [Limit("organisation", order.user.org_id, settings.org_limit_per_minute, 60)]
-    if order.caller:
-        all_limits.append(
-            Limit("caller", order.caller.token_id, settings.caller_limit_per_minute, 60)
+def _record(
+    services: Services, request: ResetRequest, limits: list[Limit], asked_at_us: int
+) -> Recorded:
+    try:
+        return services.resets.record(new_reset(services, request, asked_at_us=asked_at_us))
+    except TooManyRequestsError as error:
+        services.limits.give_back(
+            limits, reset_id=request.reset_id, is_repeatable=request.is_repeatable
         )
-    if order.channel is Channel.SMS:
-        all_limits.append(Limit("sms_budget", "all", settings.sms_budget_per_day, DAY_SECONDS))
-    return [limit for limit in all_limits if limit.most > 0]
+        log.info("reset.limited", limit=error.limit)
+        raise
 
 
-def _new_reset(services: Services, order: ResetRequest, asked_at_us: int) -> NewReset:
-    settings, user = services.settings, order.user
-    lifetime = settings.lifetime_seconds(order.channel)
-    organisation_language = order.organisation.language if order.organisation else None
+def new_reset(services: Services, request: ResetRequest, *, asked_at_us: int = 0) -> NewReset:
+    """Return what the store records; `asked_at_us` is the gate's time."""
+    settings, user, organisation = services.settings, request.user, request.organisation
+    lifetime = settings.lifetime_seconds(request.channel)
+    has_cooldown = request.has_user_limits and request.has_cooldown
+    optional = {
+        "request_id": request.request_id or current_request_id(),
+        "url_template": request.url_template,
+        "batch_id": request.batch_id,
+        "trace": tracing.traceparent(),
+    }
+    extra = {OPTIONAL_FIELDS[name]: value for name, value in optional.items() if value}
     return NewReset(
-        reset_id=order.reset_id,
+        reset_id=request.reset_id,
         user_id=user.user_id,
         org_id=user.org_id,
-        channel=order.channel,
-        language=services.languages.choose(user.language, organisation_language),
+        channel=request.channel,
+        language=services.languages.choose(
+            user.language, organisation.language if organisation else None
+        ),
         key_id=services.codes.signing_key_id,
         lifetime_seconds=lifetime,
-        last_start_seconds=last_start_seconds(order.channel, lifetime),
-        cooldown_seconds=settings.user_cooldown_seconds if order.has_cooldown else 0,
-        limit_per_hour=settings.user_limit_per_hour,
-        limit_per_day=settings.user_limit_per_day,
-        kind=order.kind,
+        last_start_seconds=last_start_seconds(request.channel, lifetime),
+        kind=request.kind,
+        queue=request.queue,
+        cooldown_seconds=settings.user_cooldown_seconds if has_cooldown else 0,
+        limit_per_hour=settings.user_limit_per_hour if request.has_user_limits else 0,
+        limit_per_day=settings.user_limit_per_day if request.has_user_limits else 0,
         asked_at_us=asked_at_us,
-        extra=_extra(order),
+        since_ms=request.since_ms,
+        extra=extra | first_event(request.event) if request.event else extra,
     )
-
-
-def _extra(order: ResetRequest) -> dict[str, str]:
-    facts = {"rq": current_request_id(), "tp": order.url_template, "tr": tracing.traceparent()}
-    return {name: value for name, value in facts.items() if value}

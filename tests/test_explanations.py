@@ -29,7 +29,7 @@ from tests.callback_builders import (
     twilio_headers,
     twilio_query,
 )
-from tests.delivery_house import DeliveryServices, ScriptedProvider
+from tests.delivery_services import DeliveryServices, ScriptedProvider
 from tests.store_builders import Stores
 from tests.wire_v2 import WireV2
 from web.explain.diagnosis import BY_STATUS

@@ -11,7 +11,7 @@ from shared import tracing
 from shared.errors import TransientProviderError
 from shared.models import CallbackEvent, EventType
 from tests.builders import a_token
-from tests.delivery_house import TAKEN, ScriptedProvider, a_delivery_house
+from tests.delivery_services import TAKEN, ScriptedProvider, some_delivery_services
 from web.app import create_app
 from worker.receipts import ReceiptProcessor
 
@@ -34,7 +34,7 @@ def exporter():
 @pytest.fixture
 def services(fake_client):
     refused = TransientProviderError("http_503", "try ada@example.com later")
-    return a_delivery_house(fake_client, ScriptedProvider(refused, TAKEN))
+    return some_delivery_services(fake_client, ScriptedProvider(refused, TAKEN))
 
 
 def ask(services, **headers):

@@ -139,7 +139,7 @@ class WorkerProcess:
         renderer = MessageRenderer(settings, languages)
         needs.delivery = one = Delivery(services, providers, renderer)
         bulk_renderer = BulkMessageRenderer(settings, languages)
-        needs.bulk = BulkDelivery(services, one.preparation, one.choice, one.watch, bulk_renderer)
+        needs.bulk = BulkDelivery(services, one.preparation, one.router, one.health, bulk_renderer)
         needs.receipts = ReceiptProcessor(services)
         needs.feeder = BatchFeeder(services, Estimate(services, renderer))
         subscribers = Subscribers(allow_private=settings.webhook_allow_private)
@@ -151,7 +151,7 @@ class WorkerProcess:
         keeper = PauseKeeper(
             services.pauses, services.waiting, queues, worker=self._name, now=services.dues.now_ms
         )
-        jobs: list[PeriodicJob] = [needs.delivery.lost_claims.recall, needs.delivery.watch.refresh]
+        jobs: list[PeriodicJob] = [needs.delivery.lost_claims.recall, needs.delivery.health.refresh]
         jobs += [keeper.park, keeper.let_go, services.samples.take]
         if Queue.RECEIPTS in served:
             jobs.append(ReceiptJob(services, needs.receipts))

@@ -1,8 +1,12 @@
-"""What an attempt's outcome means for its reset; pure, so that the whole table can be tested."""
+"""What an attempt's outcome means for its reset, and the writes that must follow it."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import structlog
 
 from shared.errors import (
     AccountProviderError,
@@ -12,25 +16,30 @@ from shared.errors import (
     StoreUnavailableError,
     TransientProviderError,
 )
-from shared.models import Outcome, Receipt, Reset, Status
+from shared.models import Outcome, Receipt, Recipient, Reset, Status
 from shared.policies import doubt_delay_seconds, retry_delay_seconds
 from shared.settings import LEASE_SLACK_SECONDS, Settings
 from shared.store.resets import Claim, Finish, TooLateError
+from shared.wiring import Services
 
-GOES_ALONE = "goes_alone"  # it does not fit into a circular
+log = structlog.get_logger()
+
+GOES_ALONE = "goes_alone"  # it does not fit into a bulk e-mail
 REFUSED_TOGETHER = "refused_together"  # it was in one that was refused
 ALONE = (GOES_ALONE, REFUSED_TOGETHER)  # reasons: a single mail is next
-
-STORE_BACK_SECONDS = 1.0  # a store that failed us once gets this long before the next look
 ASKED_TO_WAIT = "asked_to_wait"  # another provider is tried at once, not this one later
+
 MAX_WAIT_SECONDS = 5.0
+STORE_BACK_SECONDS = 1.0  # a store that failed us once gets this long before the next look
+STORE_RETRY_SECONDS = 0.25
+ResultT = TypeVar("ResultT")
 
 
 class NotSentError(Exception):
     """Nothing is handed over now; `finish` says what becomes of the reset instead."""
 
     def __init__(self, finish: Finish) -> None:
-        """`finish` is what is noted."""
+        """`finish` is what is recorded."""
         super().__init__(finish.reason)
         self.finish = finish
 
@@ -56,7 +65,14 @@ def failed(
     duration_ms: int,
 ) -> Finish:
     """A provider did not take the message, or may have; `has_another`: one is at hand now."""
-    moves_on = has_another and _asks_to_wait_long(reset, error)
+    # Later than a person waits; one such move at a time.
+    moves_on = (
+        has_another
+        and isinstance(error, TransientProviderError)
+        and not isinstance(error, AccountProviderError)
+        and (error.retry_after_seconds or 0) > MAX_WAIT_SECONDS
+        and reset.reason != ASKED_TO_WAIT
+    )
     status, outcome, delay = _what_follows(reset, error, settings, has_another=has_another)
     return Finish(
         status=status,
@@ -64,18 +80,6 @@ def failed(
         delay_seconds=0 if moves_on else delay,
         provider=provider,
         reason=ASKED_TO_WAIT if moves_on else error.reason,
-        detail=error.detail,
-        duration_ms=duration_ms,
-    )
-
-
-def refused_together(error: ProviderError, *, provider: str, duration_ms: int) -> Finish:
-    """Surely not taken, for others' sake or for nobody knows whose: it goes out alone at once."""
-    return Finish(
-        status=Status.RETRYING,
-        outcome=Outcome.TRANSIENT,
-        provider=provider,
-        reason=REFUSED_TOGETHER,
         detail=error.detail,
         duration_ms=duration_ms,
     )
@@ -101,38 +105,21 @@ def _what_follows(
     return Status.SUPPRESSED if has_opted_out else Status.FAILED, Outcome.PERMANENT, 0
 
 
-def _asks_to_wait_long(reset: Reset, error: ProviderError) -> bool:
-    """True when the provider wants us back later than a person waits; one move at a time."""
-    return (
-        isinstance(error, TransientProviderError)
-        and not isinstance(error, AccountProviderError)
-        and (error.retry_after_seconds or 0) > MAX_WAIT_SECONDS
-        and reset.reason != ASKED_TO_WAIT
+def refused_together(error: ProviderError, *, provider: str, duration_ms: int) -> Finish:
+    """A request with others was refused, perhaps because of them: it goes out alone at once."""
+    return Finish(
+        status=Status.RETRYING,
+        outcome=Outcome.TRANSIENT,
+        provider=provider,
+        reason=REFUSED_TOGETHER,
+        detail=error.detail,
+        duration_ms=duration_ms,
     )
 
 
-def doubt_seconds(reset: Reset, settings: Settings) -> float:
-    """How long to wait before a doubtful attempt is looked at."""
-    return doubt_delay_seconds(reset.channel, settings.doubt_seconds)
-
-
-def check_may_resend(claim: Claim, settings: Settings, *, can_ask: bool) -> None:
-    """Whether a message in doubt, that was not found, may be sent again.
-
-    Raises:
-        NotSentError: this channel holds it: the provider is asked again, or a callback waited for.
-    """
-    if not settings.holds_doubt(claim.reset.channel):
-        return
-    left = (claim.reset.deadline_at - claim.now).total_seconds()
-    delay = min(left, doubt_seconds(claim.reset, settings)) if can_ask else left
-    raise NotSentError(later(claim, "in_doubt_held", delay))
-
-
-def may_begin(claim: Claim, settings: Settings) -> bool:
-    """True while the claim lasts for a whole call to a provider and for noting what came of it."""
-    needed_seconds = settings.provider_timeout_seconds + LEASE_SLACK_SECONDS
-    return claim.lease_ends - time.monotonic() >= needed_seconds
+def alone(claim: Claim) -> Finish:
+    """It is given back at once, to go out as a single mail."""
+    return later(claim, GOES_ALONE, 0)
 
 
 def unmarked(claim: Claim, error: Exception) -> Finish:
@@ -140,8 +127,7 @@ def unmarked(claim: Claim, error: Exception) -> Finish:
     if isinstance(error, StoreUnavailableError):
         return store_away(claim)
     if isinstance(error, TooLateError):  # only the deadline can follow
-        left = (claim.reset.deadline_at - claim.now).total_seconds()
-        return later(claim, "too_late", left)
+        return later(claim, "too_late", seconds_left(claim))
     return later(claim, "claim_over", 0)
 
 
@@ -151,7 +137,7 @@ def store_away(claim: Claim) -> Finish:
 
 
 def later(claim: Claim, reason: str, delay_seconds: float) -> Finish:
-    """No attempt was made; another look is due, and whatever was in doubt stays so."""
+    """No attempt was made; another look is due, and what was in doubt stays so."""
     if claim.is_doubtful:
         status = Status.UNKNOWN
     else:
@@ -159,11 +145,61 @@ def later(claim: Claim, reason: str, delay_seconds: float) -> Finish:
     return Finish(status=status, reason=reason, delay_seconds=delay_seconds)
 
 
-def alone(claim: Claim) -> Finish:
-    """It is given back at once, to go out as a single mail."""
-    return later(claim, GOES_ALONE, 0)
-
-
 def ended(status: Status, reason: str) -> Finish:
     """No attempt was made, and none will be."""
     return Finish(status=status, reason=reason)
+
+
+def check_may_resend(claim: Claim, settings: Settings, *, can_ask: bool) -> None:
+    """Raise NotSentError if the channel holds messages in doubt that were not found.
+
+    The provider is asked again, or a callback waited for.
+    """
+    if settings.holds_doubt(claim.reset.channel):
+        left = seconds_left(claim)
+        delay = min(left, doubt_seconds(claim.reset, settings)) if can_ask else left
+        raise NotSentError(later(claim, "in_doubt_held", delay))
+
+
+def doubt_seconds(reset: Reset, settings: Settings) -> float:
+    """Return how long to wait before a doubtful attempt is looked at."""
+    return doubt_delay_seconds(reset.channel, settings.doubt_seconds)
+
+
+def seconds_left(claim: Claim) -> float:
+    """Return how long the reset's code lived on when it was claimed."""
+    return (claim.reset.deadline_at - claim.now).total_seconds()
+
+
+def may_begin(claim: Claim, settings: Settings) -> bool:
+    """Return True while the lease lasts for a whole call to a provider and its record."""
+    needed_seconds = settings.provider_timeout_seconds + LEASE_SLACK_SECONDS
+    return claim.lease_ends - time.monotonic() >= needed_seconds
+
+
+def suppress(
+    services: Services, claim: Claim, recipient: Recipient, *, reason: str, source: str
+) -> None:
+    """Suppress a recipient that a provider refused for good.
+
+    Raises:
+        StoreUnavailableError: the store stayed away until the lease ended.
+    """
+    add = services.suppressions.add
+    retry_until(claim.lease_ends, lambda: add(recipient, reason=reason, source=source))
+    log.warning("suppression.added", reason=reason, provider=source)
+
+
+def retry_until(lease_ends: float, write: Callable[[], ResultT]) -> ResultT:
+    """Retry a store write until the lease ends: a moment of the monotonic clock.
+
+    Raises:
+        StoreUnavailableError: the store stayed away until then.
+    """
+    while True:
+        try:
+            return write()
+        except StoreUnavailableError:
+            if time.monotonic() + STORE_RETRY_SECONDS > lease_ends:
+                raise
+            time.sleep(STORE_RETRY_SECONDS)

@@ -1,4 +1,4 @@
-"""What operators have paused, as a worker sees it: a view of a second's age, and what it does."""
+"""What operators have paused: checked before sending, parked and released by the sweeper."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 VIEW_SECONDS = 1.0
 STALE_SECONDS = 5.0  # after a resume, until when a worker may still have parked something
-STEP_SECONDS = 0.2  # of a sweep, for letting go
+STEP_SECONDS = 0.2  # of a sweep, for parking or releasing
 
 
 class PauseView:
@@ -36,15 +36,14 @@ class PauseView:
     def __init__(self, pauses: PauseStore, clock: Callable[[], float] = time.monotonic) -> None:
         """`clock` counts seconds and never goes back."""
         cache: TTLCache[Hashable, tuple[Pause, ...]] = TTLCache(1, VIEW_SECONDS, timer=clock)
-        # Raises StoreUnavailableError where they cannot be read.
+        # Raises StoreUnavailableError if they cannot be read.
         self.all = cached(cache, lock=Lock())(lambda: tuple(pauses.all()))
 
     def check(self, claim: Claim) -> None:
-        """Raise NotSentError if the queue, channel or organisation of the reset is paused.
+        """Raise NotSentError if the reset's queue, channel or organisation is paused.
 
         Raises:
-            NotSentError: the reset waits.
-            StoreUnavailableError: nobody can say.
+            StoreUnavailableError: the pauses cannot be read.
         """
         for pause in self.all():
             if pause.covers(claim.reset):
@@ -52,13 +51,13 @@ class PauseView:
 
 
 def parked(claim: Claim, reason: str) -> Finish:
-    """Another look so much later that many cost little; whoever resumes makes it due at once."""
+    """Another look, so late that many cost little; a resume makes it due at once."""
     delay = PARKED_SECONDS + random.uniform(0, PARKED_SPREAD_SECONDS)
     return outcomes.later(claim, reason, delay)
 
 
 class PauseKeeper:
-    """Chores of a sweeper: what is paused is parked, and what was resumed is let go."""
+    """Periodic jobs of a sweeper: park what is paused, release what was resumed."""
 
     def __init__(
         self,
@@ -72,10 +71,10 @@ class PauseKeeper:
         """`now` gives Redis's time in ms; `worker` is how this process is known."""
         self._pauses, self._waiting, self._queues = pauses, waiting, queues
         self._worker, self._now_ms = worker, now
-        self._walks: dict[str, tuple[float, WalkCursor]] = {}  # release → when begun, how far
+        self._walks: dict[str, tuple[float, WalkCursor]] = {}  # release → begun at, cursor
 
     def park(self) -> int:
-        """Let what is due and paused wait; gives how many of it."""
+        """Park what is due and paused; return how many resets that were."""
         pauses, number = self._pauses.all(), 0
         for queue in self._queues if pauses else ():
             until = time.monotonic() + STEP_SECONDS
@@ -87,7 +86,7 @@ class PauseKeeper:
         return number
 
     def let_go(self) -> int:
-        """A few steps for each release under way; gives how many became due."""
+        """Take a few steps of each release under way; return how many resets became due."""
         releases = self._pauses.releases() if self._queues else []
         if not releases or not self._waiting.may_let_go(self._worker):
             self._walks.clear()
@@ -96,23 +95,20 @@ class PauseKeeper:
 
     def _walk(self, release: Release) -> int:
         before = release.moved
-        begun, place = self._walks.get(release.release_id) or (self._now_ms(), WalkCursor())
+        begun, cursor = self._walks.get(release.release_id) or (self._now_ms(), WalkCursor())
         until = time.monotonic() + STEP_SECONDS
-        while time.monotonic() < until and not place.is_over(release):
-            place, release = self._waiting.let_go(release, place)
-        self._walks[release.release_id] = (begun, place)
-        if place.is_over(release):
+        while time.monotonic() < until and not cursor.is_over(release):
+            cursor, release = self._waiting.let_go(release, cursor)
+        self._walks[release.release_id] = (begun, cursor)
+        if cursor.is_over(release):
             del self._walks[release.release_id]
             if begun > (release.since.timestamp() + STALE_SECONDS) * 1000:
                 self._waiting.end(release)
-                log.info("pause.released", **_facts(release))
+                log.info(
+                    "pause.released",
+                    scope=release.scope.value,
+                    name=release.name,
+                    moved=release.moved,
+                    too_late=release.too_late,
+                )
         return release.moved - before
-
-
-def _facts(release: Release) -> dict[str, object]:
-    return {
-        "scope": release.scope.value,
-        "name": release.name,
-        "moved": release.moved,
-        "too_late": release.too_late,
-    }

@@ -1,14 +1,12 @@
-"""From a claim to a letter: user, address, provider and words; or why there is none."""
+"""Prepare a claim's message: check batch, pauses, user and address, choose a provider, render."""
 
 from __future__ import annotations
 
 import random
+import threading
 import time
-from collections.abc import Callable
-from datetime import datetime
-from threading import Lock
-from time import monotonic
-from typing import TypeAlias
+from collections.abc import Callable, Hashable
+from typing import TypeVar
 
 import structlog
 from cachetools import TTLCache, cached
@@ -27,218 +25,103 @@ from shared.store.resets import Claim, Finish
 from shared.store.suppressions import Suppression
 from shared.wiring import Services
 from worker import outcomes
-from worker.messages import OutgoingMessage, Renderer
+from worker.messages import MessageRenderer, OutgoingMessage
 from worker.outcomes import NotSentError
 from worker.pauses import PauseView
-from worker.routing import Choice, ProviderRouter
-
-KNOWN_SECONDS = 1.0
-MAX_KNOWN = 1024
-LEAST_WAIT_SECONDS = 3.0  # of a reset whose batch was just paused
-MAX_WAIT_SECONDS = 60.0
-
-State: TypeAlias = tuple[BatchState, datetime | None]
-
-
-class BatchStates:
-    """Checks claims; threads may share it."""
-
-    def __init__(self, services: Services, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock` counts seconds and never goes back."""
-        self._services = services
-        cache: TTLCache[str, State | None] = TTLCache(MAX_KNOWN, KNOWN_SECONDS, timer=clock)
-        self._state = cached(cache, key=str, lock=Lock())(services.batches.state)
-
-    def check(self, claim: Claim) -> None:
-        """Raise NotSentError if the batch of the reset is paused or cancelled.
-
-        Raises:
-            NotSentError: the reset waits, or is over.
-            StoreUnavailableError: nobody can say.
-        """
-        batch_id = claim.reset.batch_id
-        found = self._state(batch_id) if batch_id else None
-        if found is None:
-            return
-        state, changed_at = found
-        if state is BatchState.PAUSED:
-            self._refresh(claim)
-            paused_at = changed_at.timestamp() if changed_at else 0.0
-            raise NotSentError(outcomes.later(claim, "batch_paused", _wait(claim, paused_at)))
-        if state is BatchState.CANCELLED:
-            raise NotSentError(_cancelled(claim))
-
-    def _refresh(self, claim: Claim) -> None:
-        """A pause costs nobody its code: what was never tried lives anew from its last look."""
-        reset = claim.reset
-        if not reset.attempts:
-            lifetime = self._services.settings.lifetime_seconds(reset.channel)
-            self._services.batch_resets.refresh(reset.user_id, reset.reset_id, lifetime)
-
-
-def _wait(claim: Claim, paused_at: float) -> float:
-    """The longer a pause lasts, the seldomer its resets are looked at."""
-    since = claim.now.timestamp() - paused_at
-    longest = min(max(since, LEAST_WAIT_SECONDS), MAX_WAIT_SECONDS)
-    return random.uniform(longest / 2, longest)
-
-
-def _cancelled(claim: Claim) -> Finish:
-    if (
-        claim.is_doubtful
-    ):  # the provider may have it: no second copy, its word or the deadline ends it
-        left = (claim.reset.deadline_at - claim.now).total_seconds()
-        return outcomes.later(claim, "batch_cancelled", left)
-    return outcomes.ended(Status.CANCELLED, "batch_cancelled")
-
-
-REMEMBERED_SECONDS = 2.0  # how late a changed name or language is noticed
-MAX_REMEMBERED = 4096
-
-Find: TypeAlias = Callable[[str], Organisation | None]
-
-
-def remembering(find: Find, *, clock: Callable[[], float] = monotonic) -> Find:
-    """Return `find` with what it returned remembered, None included; threads may share it."""
-    cache: TTLCache[str, Organisation | None] = TTLCache(
-        MAX_REMEMBERED, REMEMBERED_SECONDS, timer=clock
-    )
-    return cached(cache, key=str, lock=Lock())(find)
-
+from worker.routing import ProviderRouter
 
 log = structlog.get_logger()
 
 DIRECTORY_RETRY_SECONDS = 5.0
+BATCH_SECONDS = 1.0  # how late a paused or cancelled batch is noticed
+MAX_BATCHES = 1024
+MIN_PAUSE_WAIT_SECONDS = 3.0  # of a reset whose batch was just paused
+MAX_PAUSE_WAIT_SECONDS = 60.0
+ORGANISATION_SECONDS = 2.0  # how late a changed name or language is noticed
+MAX_ORGANISATIONS = 4096
+FoundT = TypeVar("FoundT")
 
 
 class Preparation:
-    """Makes letters; any number of threads may share it."""
+    """Prepares messages; any number of threads may share it.
 
-    def __init__(self, services: Services, choice: ProviderRouter, renderer: Renderer) -> None:
+    worker/bulk/preparation.py takes many claims through the same checks, one method for each.
+    """
+
+    def __init__(
+        self, services: Services, router: ProviderRouter, renderer: MessageRenderer
+    ) -> None:
         """All parts may be fakes."""
-        self._services, self._choice, self._renderer = services, choice, renderer
+        self._services, self._router, self._renderer = services, router, renderer
         self._pauses, self._batches = PauseView(services.pauses), BatchStates(services)
-        self._find_organisation = remembering(services.callers.find_organisation)
+        self.find_organisation = remember_organisations(services)
 
     def prepare(self, claim: Claim) -> OutgoingMessage:
-        """The message as it goes out now.
+        """Return the message as it goes out now.
 
         Raises:
             NotSentError: nothing goes out; it says what becomes of the reset.
             StoreUnavailableError: Redis does not answer.
         """
         self.check_pauses(claim)
-        user = self._find_user(claim)
-        recipient = self.address(claim, user)
-        self.check_suppression(self._services.suppressions.find(recipient))
-        choice = self.choose(claim)
-        message = self._render(claim, user, recipient)
-        return OutgoingMessage(message, recipient, choice.provider, choice.switch)
-
-    def _find_user(self, claim: Claim) -> User:
         try:
-            user = self._services.directory.find_user(claim.reset.user_id)
+            found = self._services.directory.find_user(claim.reset.user_id)
         except DirectoryUnavailableError as error:
             log.warning("directory.unavailable")
             raise NotSentError(directory_away(claim)) from error
-        return self.check_user(claim, user)
-
-    # The rules, one by one: letters made singly and in great numbers follow the same.
+        user, recipient = self.check_user(claim, found)
+        check_suppression(self._services.suppressions.find(recipient))
+        choice = self._router.choose(claim)
+        message = self._render(claim, user, recipient)
+        return OutgoingMessage(message, recipient, choice.provider, choice.switch)
 
     def check_pauses(self, claim: Claim) -> None:
-        """Nothing, when no operator has stopped what this reset belongs to.
-
-        Raises:
-            NotSentError: it waits, or its batch was cancelled.
-        """
+        """Raise NotSentError if the batch is paused or cancelled, or sending is paused."""
         self._batches.check(claim)
         self._pauses.check(claim)
 
-    def check_user(self, claim: Claim, user: User | None) -> User:
-        """The user, when it is still somebody to write to.
-
-        Raises:
-            NotSentError: it is not.
-        """
+    def check_user(self, claim: Claim, user: User | None) -> tuple[User, Recipient]:
+        """Return the user and where to write; raise NotSentError if either is missing."""
+        reset = claim.reset
         if user is None:
             raise NotSentError(outcomes.ended(Status.CANCELLED, "user_gone"))
-        if claim.reset.kind is Kind.RESET and user.state is not UserState.ACTIVE:
+        if reset.kind is Kind.RESET and user.state is not UserState.ACTIVE:
             raise NotSentError(outcomes.ended(Status.CANCELLED, f"user_{user.state}"))
-        return user
-
-    def address(self, claim: Claim, user: User) -> Recipient:
-        """Where to write.
-
-        Raises:
-            NotSentError: there is no address that may be used.
-        """
-        reset = claim.reset
         try:
-            return check_recipient(
+            recipient = check_recipient(
                 user, reset.channel, allow_unverified=self._services.settings.allow_unverified
             )
         except RecipientMissingError as error:
             status = Status.FAILED if reset.kind is Kind.RESET else Status.CANCELLED
             raise NotSentError(outcomes.ended(status, "no_recipient")) from error
-
-    def check_suppression(self, found: Suppression | None) -> None:
-        """Give nothing when the recipient may be written to.
-
-        Raises:
-            NotSentError: it may not.
-        """
-        if found:
-            raise NotSentError(outcomes.ended(Status.SUPPRESSED, found.reason))
-
-    def choose(self, claim: Claim) -> Choice:
-        """Who carries the next attempt.
-
-        Raises:
-            NotSentError: there is nobody now.
-        """
-        return self._choice.choose(claim)
-
-    def admit(self, claim: Claim, provider: str) -> None:
-        """Give nothing when a doubtful attempt may be repeated now, by one who cannot be asked.
-
-        Raises:
-            NotSentError: its channel holds what is in doubt, or its provider is left alone.
-        """
-        outcomes.check_may_resend(claim, self._services.settings, can_ask=False)
-        self._choice.admit(claim, provider)
+        return user, recipient
 
     def code(self, claim: Claim) -> Code:
-        """The reset's code.
-
-        Raises:
-            NotSentError: the key it was made with is gone.
-        """
+        """Return the reset's code; raise NotSentError if its key is gone."""
         try:
             return self._services.codes.code(claim.reset.reset_id, claim.reset.key_id)
         except UnknownKeyError as error:
             log.error("delivery.failed", exc_info=error)
             raise NotSentError(outcomes.ended(Status.FAILED, "key_unknown")) from error
 
-    def organisation(self, org_id: str) -> Organisation | None:
-        """Who is writing.
-
-        Raises:
-            StoreUnavailableError: Redis does not answer.
-        """
-        return self._find_organisation(org_id)
-
     def _render(self, claim: Claim, user: User, recipient: Recipient) -> Message:
-        reset, organisation = claim.reset, self.organisation(claim.reset.org_id)
+        reset, organisation = claim.reset, self.find_organisation(claim.reset.org_id)
         code = self.code(claim) if reset.kind is not Kind.NOTICE else None
-        left = (reset.deadline_at - claim.now).total_seconds()
         try:
             if code is None:
                 return self._renderer.render_notice(reset, user, recipient, organisation)
+            left = outcomes.seconds_left(claim)
             return self._renderer.render_reset(
                 reset, user, recipient, organisation, code, seconds_left=left
             )
         except RenderError as error:
             raise NotSentError(cannot_render(error)) from error
+
+
+def check_suppression(found: Suppression | None) -> None:
+    """Raise NotSentError if the recipient is suppressed."""
+    if found:
+        raise NotSentError(outcomes.ended(Status.SUPPRESSED, found.reason))
 
 
 def cannot_render(error: RenderError) -> Finish:
@@ -250,3 +133,56 @@ def cannot_render(error: RenderError) -> Finish:
 def directory_away(claim: Claim) -> Finish:
     """What becomes of a reset whose user cannot be looked up now."""
     return outcomes.later(claim, "directory_unavailable", DIRECTORY_RETRY_SECONDS)
+
+
+class BatchStates:
+    """Checks the state of batches; any number of threads may share it."""
+
+    def __init__(self, services: Services) -> None:
+        """`services` may hold fakes."""
+        self._services = services
+        self._state = remember(services.batches.state, seconds=BATCH_SECONDS, max_size=MAX_BATCHES)
+
+    def check(self, claim: Claim) -> None:
+        """Raise NotSentError if the reset's batch is paused or cancelled.
+
+        Raises:
+            StoreUnavailableError: it cannot be known.
+        """
+        reset = claim.reset
+        found = self._state(reset.batch_id) if reset.batch_id else None
+        if found is None:
+            return
+        state, changed_at = found
+        if state is BatchState.CANCELLED:
+            if claim.is_doubtful:  # the provider may have it: its callback or the deadline ends it
+                left = outcomes.seconds_left(claim)
+                raise NotSentError(outcomes.later(claim, "batch_cancelled", left))
+            raise NotSentError(outcomes.ended(Status.CANCELLED, "batch_cancelled"))
+        if state is BatchState.PAUSED:
+            if not reset.attempts:  # a pause costs no code: its life begins at its last look
+                lifetime = self._services.settings.lifetime_seconds(reset.channel)
+                self._services.batch_resets.refresh(reset.user_id, reset.reset_id, lifetime)
+            # The longer a pause lasts, the seldomer its resets are looked at.
+            since = (claim.now - changed_at).total_seconds() if changed_at else float("inf")
+            longest = min(max(since, MIN_PAUSE_WAIT_SECONDS), MAX_PAUSE_WAIT_SECONDS)
+            wait = random.uniform(longest / 2, longest)
+            raise NotSentError(outcomes.later(claim, "batch_paused", wait))
+
+
+def remember_organisations(services: Services) -> Callable[[str], Organisation | None]:
+    """Return a function that finds organisations, and remembers them for a moment."""
+    find = services.callers.find_organisation
+    return remember(find, seconds=ORGANISATION_SECONDS, max_size=MAX_ORGANISATIONS)
+
+
+def remember(
+    find: Callable[[str], FoundT],
+    *,
+    seconds: float,
+    max_size: int,
+    clock: Callable[[], float] = time.monotonic,
+) -> Callable[[str], FoundT]:
+    """Return `find` with a cache that threads may share; `clock` counts seconds."""
+    cache: TTLCache[Hashable, FoundT] = TTLCache(max_size, seconds, timer=clock)
+    return cached(cache, lock=threading.Lock())(find)

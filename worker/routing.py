@@ -1,4 +1,4 @@
-"""Which provider carries the next attempt of a reset, and why it is another than before."""
+"""Choose the provider of a reset's next attempt, and say why it is another than before."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ from shared.models import Channel, Message, Outcome, Queue, Reset, Status
 from shared.policies import choose_provider
 from shared.providers import Provider
 from shared.store.due_sets import NO_PROVIDER
-from shared.store.resets import Claim, Finish
+from shared.store.resets import Claim
 from worker import outcomes
 from worker.messages import ProviderSwitch
-from worker.outcomes import NotSentError
+from worker.outcomes import ASKED_TO_WAIT, NotSentError
 from worker.pauses import parked
 from worker.provider_health import ProviderHealth
 
 log = structlog.get_logger()
 
-ASKED = outcomes.ASKED_TO_WAIT
 # How much later than possible those who wait look again: the person first, and not all at once.
 SPREAD_SECONDS = {Queue.URGENT: (0.05, 1.0), Queue.BULK: (2.0, 10.0)}
 # A person's reset looks again so soon: meanwhile an operator may have let a provider be tried.
@@ -32,7 +31,7 @@ MAX_WAIT_SECONDS = {Queue.URGENT: 15.0, Queue.BULK: 120.0}
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The provider of an attempt; `switch` when it is another than the last, or than the wanted."""
+    """The provider of an attempt; `switch` if it is another than the last, or than the wanted."""
 
     provider: Provider[Message]
     switch: ProviderSwitch | None = None
@@ -42,18 +41,18 @@ class ProviderRouter:
     """Chooses among the providers of each channel."""
 
     def __init__(
-        self, providers: Mapping[Channel, Sequence[Provider[Message]]], watch: ProviderHealth
+        self, providers: Mapping[Channel, Sequence[Provider[Message]]], health: ProviderHealth
     ) -> None:
         """`providers` in the operator's order."""
-        self._providers, self._watch = providers, watch
+        self._providers, self._health = providers, health
 
     def choose(self, claim: Claim) -> Choice:
-        """The provider of the next attempt.
+        """Return the provider of the next attempt.
 
         An attempt in doubt stays with its provider; `admit` says whether that may be called.
 
         Raises:
-            NotSentError: there is none to be had now.
+            NotSentError: none can be called now.
         """
         reset = claim.reset
         providers = {provider.name: provider for provider in self._providers[reset.channel]}
@@ -67,66 +66,64 @@ class ProviderRouter:
         if switch:
             log.warning("provider.failed_over", provider=name, last=switch.before,
                         reason=switch.reason)  # fmt: skip
-            self._watch.note_switch(switch.before, name, switch.reason)
+            self._health.note_switch(switch.before, name, switch.reason)
         return Choice(providers[name], switch)
 
     def admit(self, claim: Claim, name: str) -> None:
-        """Give nothing when this very provider may be called now.
-
-        Raises:
-            NotSentError: it may not; the reset waits for it.
-        """
-        if self._watch.is_paused(name):
+        """Raise NotSentError unless this provider may be called now; the reset waits for it."""
+        if self._health.is_paused(name):
             raise NotSentError(parked(claim, NO_PROVIDER))
-        seconds = self._watch.admit(name, claim.reset.reset_id)
+        seconds = self._health.admit(name, claim.reset.reset_id)
         if seconds:
-            raise NotSentError(_wait(claim, "circuit_open", seconds))
+            raise _circuit_open(claim, seconds)
 
     def has_another(self, reset: Reset, name: str) -> bool:
-        """True while a provider is at hand that this run of account trouble has not met."""
+        """Return True if a provider can be called that this run of account errors did not meet."""
         run = takewhile(lambda each: each.outcome is Outcome.ACCOUNT, reversed(reset.attempts))
         met = {name, *(attempt.provider for attempt in run)}
         try:
             return any(
                 other.name not in met
-                and not self._watch.is_paused(other.name)
-                and not self._watch.is_open(other.name)
+                and not self._health.is_paused(other.name)
+                and not self._health.is_open(other.name)
                 for other in self._providers[reset.channel]
             )
         except StoreUnavailableError:
             return False
 
     def _wanted(self, reset: Reset, names: tuple[str, ...]) -> str:
-        return choose_provider(names, reset.channel, reset.attempts, moves_on=reset.reason == ASKED)
+        moves_on = reset.reason == ASKED_TO_WAIT
+        return choose_provider(names, reset.channel, reset.attempts, moves_on=moves_on)
 
     def _available(self, claim: Claim, wanted: str, names: tuple[str, ...]) -> str:
-        """The wanted provider, else the next that is neither paused nor left alone."""
+        """Return the wanted provider, else the next that is not paused and whose circuit admits."""
         start = names.index(wanted)
         waits = []
         for name in (*names[start:], *names[:start]):
-            if self._watch.is_paused(name):
+            if self._health.is_paused(name):
                 continue
-            seconds = self._watch.admit(name, claim.reset.reset_id)
+            seconds = self._health.admit(name, claim.reset.reset_id)
             if not seconds:
                 return name
             waits.append(seconds)
         if not waits:
             raise NotSentError(parked(claim, NO_PROVIDER))
-        raise NotSentError(_wait(claim, "circuit_open", min(waits)))
+        raise _circuit_open(claim, min(waits))
 
     def _switch(self, reset: Reset, wanted: str, name: str) -> ProviderSwitch | None:
         last = reset.attempts[-1] if reset.attempts else None
         if name != wanted:
-            reason = "paused" if self._watch.is_paused(wanted) else "circuit_open"
+            reason = "paused" if self._health.is_paused(wanted) else "circuit_open"
             return ProviderSwitch(before=wanted, reason=reason)
         if last is None or last.provider == name:
             return None
         outcome = last.outcome.value if last.outcome else "unknown"
-        return ProviderSwitch(last.provider, ASKED if reset.reason == ASKED else outcome)
+        reason = ASKED_TO_WAIT if reset.reason == ASKED_TO_WAIT else outcome
+        return ProviderSwitch(before=last.provider, reason=reason)
 
 
-def _wait(claim: Claim, reason: str, seconds: float) -> Finish:
-    """Another look once it may be worth it."""
+def _circuit_open(claim: Claim, seconds: float) -> NotSentError:
+    """The reset is looked at again once a circuit may admit it."""
     least, most = SPREAD_SECONDS[claim.reset.queue]
-    seconds = min(seconds, MAX_WAIT_SECONDS[claim.reset.queue])
-    return outcomes.later(claim, reason, seconds + random.uniform(least, most))
+    seconds = min(seconds, MAX_WAIT_SECONDS[claim.reset.queue]) + random.uniform(least, most)
+    return NotSentError(outcomes.later(claim, "circuit_open", seconds))

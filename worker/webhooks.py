@@ -1,7 +1,7 @@
 """Deliver webhooks, a bounded number per subscription at a time.
 
-A subscription gets one call at a time while it does not answer well, so that a slow subscriber
-does not hold up the others.
+A subscription has a few turns at a time in a process, and one while it does not answer well, so
+that a slow subscriber delays no other.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ MAX_TURNS_EACH = 4  # of one subscription
 TURN_SECONDS = 5.0
 SPREAD_EVERY_SECONDS = 5.0
 SHORT_LIST = 40  # hints in the broker below which more are welcome
-CRASHES = 5  # tries whose end nobody noted, beyond the schedule: it kills who tells it
+CRASHES = 5  # tries without an end, beyond the schedule: this webhook kills its worker
 JITTER = 0.2
 
 
 class WebhookSender:
-    """Delivers what is due; any number of threads and processes may."""
+    """Calls subscribers; any number of threads and processes may."""
 
     def __init__(self, services: Services, subscribers: Subscribers) -> None:
         """Both may be fakes."""
@@ -47,27 +47,27 @@ class WebhookSender:
         self._spread_at = 0.0
 
     def hint_due(self) -> int:
-        """Hint at every subscription that has something due; return how many hints. Periodic."""
+        """Hint at every subscription with due webhooks; return how many hints. A periodic job."""
         subscriptions, hints = self._services.subscriptions, self._services.hints
         active = [each.subscription_id for each in subscriptions.all() if not each.disabled]
         if not active or hints.waiting(Queue.WEBHOOKS) > SHORT_LIST:
             return 0
         number = 0
-        for subscription_id, backlog in self._services.webhooks.read_backlogs(active).items():
-            turns = min(backlog.due, self._most_turns(subscription_id))
+        for subscription_id, standing in self._services.webhooks.read_backlogs(active).items():
+            turns = min(standing.due, self._max_turns(subscription_id))
             for _ in range(turns):
                 hints.publish(Hint(subscription_id, Task.SEND_WEBHOOK, Queue.WEBHOOKS))
             number += turns
         return number
 
     def spread(self) -> None:
-        """Bring changes to every shard that missed one. A periodic job."""
+        """Bring changed subscriptions to shards they did not reach. A periodic job."""
         if time.monotonic() >= self._spread_at:
             self._spread_at = time.monotonic() + SPREAD_EVERY_SECONDS
             self._services.subscriptions.spread()
 
     def deliver_due(self, subscription_id: str) -> int:
-        """Send a subscription what is due until it refuses something; return how many it took."""
+        """Send what is due until the subscriber refuses; return how many webhooks it took."""
         number = 0
         with self._turn(subscription_id) as is_free:
             subscription = self._services.subscriptions.find(subscription_id) if is_free else None
@@ -75,20 +75,20 @@ class WebhookSender:
                 return 0
             until = time.monotonic() + TURN_SECONDS
             secret = self._services.subscriptions.secret(subscription)
-            for webhook in self._due(subscription_id):
-                if not self._tell(subscription, secret, webhook):
+            for webhook in self._claim_due(subscription_id):
+                if not self._send(subscription, secret, webhook):
                     break
                 number += 1
                 if time.monotonic() > until:
                     break
         return number
 
-    def _due(self, subscription_id: str) -> Iterator[Webhook]:
+    def _claim_due(self, subscription_id: str) -> Iterator[Webhook]:
         for tag in random.sample(keys.TAGS, len(keys.TAGS)):
             while webhook := self._services.webhooks.claim(subscription_id, tag):
                 yield webhook
 
-    def _tell(self, subscription: Subscription, secret: str, webhook: Webhook) -> bool:
+    def _send(self, subscription: Subscription, secret: str, webhook: Webhook) -> bool:
         """Send one webhook; return True if the subscriber took it."""
         facts = {
             "subscription": subscription.subscription_id,
@@ -104,7 +104,9 @@ class WebhookSender:
         reply = self._subscribers.call(
             subscription.url, secret, webhook_id=webhook.webhook_id, body=body_of(webhook)
         )
-        self._judge(subscription.subscription_id, is_well=reply.is_taken)
+        with self._lock:
+            change = self._troubled.discard if reply.is_taken else self._troubled.add
+            change(subscription.subscription_id)
         facts["duration_ms"] = round((time.monotonic() - began) * 1000)
         if reply.is_taken:
             self._services.webhooks.finish(webhook, WebhookOutcome.DELIVERED)
@@ -131,11 +133,10 @@ class WebhookSender:
 
     @contextmanager
     def _turn(self, subscription_id: str) -> Iterator[bool]:
-        """Take a turn for as long as the context lasts; yield False if none is free."""
+        """Take a turn if one is free, until the end; give whether one was."""
         with self._lock:
-            is_free = self._turns.total() < MAX_TURNS and self._turns[
-                subscription_id
-            ] < self._most_turns(subscription_id)
+            own, most = self._turns[subscription_id], self._max_turns(subscription_id)
+            is_free = self._turns.total() < MAX_TURNS and own < most
             self._turns[subscription_id] += is_free
         try:
             yield is_free
@@ -145,12 +146,5 @@ class WebhookSender:
                 if not self._turns[subscription_id]:
                     del self._turns[subscription_id]
 
-    def _most_turns(self, subscription_id: str) -> int:
+    def _max_turns(self, subscription_id: str) -> int:
         return 1 if subscription_id in self._troubled else MAX_TURNS_EACH
-
-    def _judge(self, subscription_id: str, *, is_well: bool) -> None:
-        with self._lock:
-            if is_well:
-                self._troubled.discard(subscription_id)
-            else:
-                self._troubled.add(subscription_id)

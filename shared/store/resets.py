@@ -448,6 +448,13 @@ def _events(h: Mapping[str, str]) -> Iterator[DeliveryEvent]:
         yield DeliveryEvent(moment(at), kind, provider or None, detail or None)
 
 
+def first_event(event: DeliveryEvent) -> dict[str, str]:
+    """Return the fields of a record whose timeline begins with an event."""
+    at_ms = str(round(event.at.timestamp() * 1000))
+    fields = (at_ms, event.type, event.provider or "", event.detail or "")
+    return {"en": "1", "e1": orjson.dumps(fields).decode()}
+
+
 def _pairs(flat: list[Any]) -> dict[str, str]:
     """Return the mapping of field, value, field, value …."""
     return dict(zip(flat[::2], flat[1::2], strict=True))

@@ -22,7 +22,7 @@ from shared.providers.sendgrid import STATUSES
 from shared.providers.twilio import CODES
 from shared.store.admin.circuits import CircuitState
 from tests.builders import a_user
-from tests.delivery_house import ScriptedProvider, a_delivery_house
+from tests.delivery_services import ScriptedProvider, some_delivery_services
 from tests.provider_builders import AMPLE_SECONDS, some_settings
 from tests.provider_stub import Answer, ProviderStub
 from tests.relay_stub import CUT, HANG, RelayStub
@@ -248,7 +248,7 @@ class Case:
         settings = {setting: url, "provider_timeout_seconds": row.timeout_seconds}
         self.provider = PROVIDERS[key](some_settings(**settings))
         self.spare = ScriptedProvider(name="spare", channel=key[0])
-        self.services = a_delivery_house(client, self.provider, self.spare)
+        self.services = some_delivery_services(client, self.provider, self.spare)
         a_user(self.services.services)
         self.delivery = self.services.delivery
         self.reset_id = self.services.record(channel=key[0])

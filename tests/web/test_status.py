@@ -15,7 +15,7 @@ from shared.store.admin.circuits import CallTally
 from shared.store.admin.pauses import Scope
 from tests.builders import a_token
 from tests.callback_builders import a_body, a_mail_event
-from tests.delivery_house import ScriptedProvider
+from tests.delivery_services import ScriptedProvider
 from tests.test_explanations import KEY, Story
 from tests.wire import problem
 from web.admin.alerts import find_alerts

@@ -15,7 +15,7 @@ from shared.errors import BrokerAwayError
 from shared.models import Channel, Queue, Status
 from shared.queue import HintPublisher, hint_at, make_celery
 from shared.settings import Settings
-from tests.delivery_house import ScriptedProvider, a_delivery_house
+from tests.delivery_services import ScriptedProvider, some_delivery_services
 from tests.fakes import FakeHints
 from worker import broker_fallback
 from worker.broker_fallback import MAX_THREADS, MAX_WAITING, ConsumerProbe, LocalFallback
@@ -242,7 +242,7 @@ def test_a_task_that_fails_ends_no_thread(fallback):
 @pytest.mark.parametrize("state", ["gone", "frozen", "full"])
 def test_a_sweep_delivers_without_its_broker(client, fallback, tmp_path, own_server, state):
     provider = ScriptedProvider()
-    services = a_delivery_house(client, provider)
+    services = some_delivery_services(client, provider)
     socket = tmp_path / "own.sock"
     server = own_server()
     app = make_celery(Settings(redis_url=f"unix://{socket}", data_dir=Path("/nonexistent")))

@@ -12,7 +12,7 @@ from shared.errors import (
     TransientProviderError,
 )
 from shared.models import Channel, Kind, Outcome, Recipient, Status
-from tests.delivery_house import ScriptedProvider, a_delivery_house
+from tests.delivery_services import ScriptedProvider, some_delivery_services
 from tests.store_builders import MARGIN_SECONDS
 
 DETAIL = "what an operator reads"
@@ -34,7 +34,7 @@ def events(logs):
 
 
 def test_a_reset_that_is_taken_is_accepted(fake_client):
-    services = a_delivery_house(fake_client)
+    services = some_delivery_services(fake_client)
     reset_id = services.record()
 
     assert services.deliver(reset_id) == "accepted"
@@ -51,7 +51,7 @@ def test_a_reset_that_is_taken_is_accepted(fake_client):
 
 
 def test_a_second_hint_does_nothing(fake_client):
-    services = a_delivery_house(fake_client)
+    services = some_delivery_services(fake_client)
     reset_id = services.record()
 
     answers = [services.deliver(reset_id) for _ in range(3)]
@@ -96,7 +96,7 @@ def test_a_second_hint_does_nothing(fake_client):
 def test_each_error_leaves_its_status_and_its_attempt(
     fake_client, error, status, outcome, wait_seconds
 ):
-    services = a_delivery_house(fake_client, ScriptedProvider(error))
+    services = some_delivery_services(fake_client, ScriptedProvider(error))
     reset_id = services.record()
 
     assert services.deliver(reset_id) == status.value
@@ -122,7 +122,7 @@ def test_each_error_leaves_its_status_and_its_attempt(
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_each_failure_says_in_the_log_what_it_was(fake_client, logs, error, event):
-    services = a_delivery_house(fake_client, ScriptedProvider(error))
+    services = some_delivery_services(fake_client, ScriptedProvider(error))
 
     services.deliver(services.record(extra={"rq": "request-7"}))
 
@@ -132,7 +132,7 @@ def test_each_failure_says_in_the_log_what_it_was(fake_client, logs, error, even
 
 
 def test_every_line_of_a_delivery_names_its_reset_and_its_request(fake_client, logs):
-    services = a_delivery_house(fake_client)
+    services = some_delivery_services(fake_client)
     reset_id = services.record(extra={"rq": "request-7"})
 
     services.deliver(reset_id)
@@ -142,7 +142,7 @@ def test_every_line_of_a_delivery_names_its_reset_and_its_request(fake_client, l
 
 
 def test_the_context_of_a_delivery_ends_with_it(fake_client, logs):
-    services = a_delivery_house(fake_client)
+    services = some_delivery_services(fake_client)
     services.deliver(services.record(extra={"rq": "request-7"}))
     services.change_user(state="locked")
 
@@ -154,7 +154,7 @@ def test_the_context_of_a_delivery_ends_with_it(fake_client, logs):
 @pytest.mark.parametrize("suppression", ["bounce", "opt_out", "bad_number"])
 def test_a_refusal_that_forbids_writing_again_is_kept_as_suppression(fake_client, suppression):
     refusal = PermanentProviderError("r", DETAIL, suppression=suppression)
-    services = a_delivery_house(fake_client, ScriptedProvider(refusal))
+    services = some_delivery_services(fake_client, ScriptedProvider(refusal))
 
     services.deliver(services.record())
 
@@ -163,7 +163,9 @@ def test_a_refusal_that_forbids_writing_again_is_kept_as_suppression(fake_client
 
 
 def test_another_refusal_suppresses_nobody(fake_client):
-    services = a_delivery_house(fake_client, ScriptedProvider(PermanentProviderError("r", DETAIL)))
+    services = some_delivery_services(
+        fake_client, ScriptedProvider(PermanentProviderError("r", DETAIL))
+    )
 
     services.deliver(services.record())
 
@@ -172,7 +174,7 @@ def test_another_refusal_suppresses_nobody(fake_client):
 
 @pytest.mark.parametrize("kind", ["reset", "notice"])
 def test_whoever_was_suppressed_meanwhile_is_not_written_to(fake_client, kind):
-    services = a_delivery_house(fake_client)
+    services = some_delivery_services(fake_client)
     reset_id = services.record(kind=Kind(kind))
     services.services.suppressions.add(ADA, reason="complaint", source="sendgrid")
 
@@ -194,7 +196,7 @@ def test_whoever_was_suppressed_meanwhile_is_not_written_to(fake_client, kind):
     ids=str,
 )
 def test_a_user_who_changed_meanwhile_gets_nothing(fake_client, change, status, reason):
-    services = a_delivery_house(fake_client)
+    services = some_delivery_services(fake_client)
     reset_id = services.record()
     services.change_user(**change)
 
@@ -206,7 +208,7 @@ def test_a_user_who_changed_meanwhile_gets_nothing(fake_client, change, status, 
 
 
 def test_a_user_who_is_gone_gets_nothing(fake_client):
-    services = a_delivery_house(fake_client)
+    services = some_delivery_services(fake_client)
     reset_id = services.record("nobody")
 
     services.deliver(reset_id)
@@ -218,7 +220,7 @@ def test_a_user_who_is_gone_gets_nothing(fake_client):
 
 
 def test_the_address_is_that_of_the_moment_of_sending(fake_client):
-    services = a_delivery_house(fake_client)
+    services = some_delivery_services(fake_client)
     reset_id = services.record()
     services.change_user(email="ada@new.example.com")
 
@@ -229,7 +231,7 @@ def test_the_address_is_that_of_the_moment_of_sending(fake_client):
 
 
 def test_a_locked_user_is_still_told_of_a_changed_password(fake_client):
-    services = a_delivery_house(fake_client)
+    services = some_delivery_services(fake_client)
     reset_id = services.record(kind=Kind.NOTICE)
     services.change_user(state="locked")
 
@@ -237,7 +239,7 @@ def test_a_locked_user_is_still_told_of_a_changed_password(fake_client):
 
 
 def test_the_language_is_the_one_stored_on_the_reset(fake_client):
-    services = a_delivery_house(fake_client)
+    services = some_delivery_services(fake_client)
     reset_id = services.record(language="de")
     services.change_user(language="fr")
 
@@ -248,7 +250,7 @@ def test_the_language_is_the_one_stored_on_the_reset(fake_client):
 
 
 def test_an_sms_goes_to_the_phone(fake_client):
-    services = a_delivery_house(fake_client)
+    services = some_delivery_services(fake_client)
 
     services.deliver(services.record(channel=Channel.SMS))
 
@@ -257,7 +259,7 @@ def test_an_sms_goes_to_the_phone(fake_client):
 
 
 def test_a_channel_without_providers_fails(fake_client):
-    services = a_delivery_house(fake_client, ScriptedProvider(channel=Channel.SMS))
+    services = some_delivery_services(fake_client, ScriptedProvider(channel=Channel.SMS))
     reset_id = services.record()
 
     services.deliver(reset_id)
@@ -269,7 +271,7 @@ def test_a_channel_without_providers_fails(fake_client):
 
 
 def test_a_key_that_was_taken_out_of_the_settings_fails_the_reset(fake_client):
-    services = a_delivery_house(fake_client)
+    services = some_delivery_services(fake_client)
     reset_id = services.stores.record(key_id="00000000")
 
     services.deliver(reset_id)
@@ -283,7 +285,7 @@ def test_a_key_that_was_taken_out_of_the_settings_fails_the_reset(fake_client):
 @pytest.mark.parametrize("attempts_before", [0, 1])
 def test_a_directory_that_is_away_costs_no_attempt(fake_client, logs, attempts_before):
     flaky = ScriptedProvider(TransientProviderError("http_503", DETAIL))
-    services = a_delivery_house(fake_client, flaky)
+    services = some_delivery_services(fake_client, flaky)
     reset_id = services.record()
     for _ in range(attempts_before):
         services.deliver(reset_id)
@@ -303,7 +305,7 @@ def test_a_directory_that_is_away_costs_no_attempt(fake_client, logs, attempts_b
 
 
 def test_nothing_is_sent_when_the_code_is_about_to_expire(fake_client):
-    services = a_delivery_house(fake_client)
+    services = some_delivery_services(fake_client)
     reset_id = services.record()
     services.stores.end_in(reset_id, MARGIN_SECONDS - 1)
 
@@ -314,7 +316,9 @@ def test_nothing_is_sent_when_the_code_is_about_to_expire(fake_client):
 
 
 def test_a_lease_too_short_for_a_call_is_given_back(fake_client):
-    services = a_delivery_house(fake_client, lease_seconds=60.0, provider_timeout_seconds=56.0)
+    services = some_delivery_services(
+        fake_client, lease_seconds=60.0, provider_timeout_seconds=56.0
+    )
     reset_id = services.record()
 
     services.deliver(reset_id)
@@ -324,7 +328,7 @@ def test_a_lease_too_short_for_a_call_is_given_back(fake_client):
 
 
 def test_a_reset_overtaken_while_it_was_prepared_is_not_sent(fake_client):
-    services = a_delivery_house(fake_client)
+    services = some_delivery_services(fake_client)
     reset_id = services.record()
     directory = services.services.directory
 

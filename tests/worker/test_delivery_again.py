@@ -11,7 +11,7 @@ from shared.errors import (
     TransientProviderError,
 )
 from shared.models import Channel, Outcome, Receipt, Status
-from tests.delivery_house import TAKEN, AskableProvider, ScriptedProvider, a_delivery_house
+from tests.delivery_services import TAKEN, AskableProvider, ScriptedProvider, some_delivery_services
 from tests.store_builders import MARGIN_SECONDS
 
 BUSY = TransientProviderError("http_503", "the provider is busy")
@@ -35,7 +35,7 @@ def through(services, reset_id, attempts):
 
 
 def test_a_transient_failure_is_followed_by_another_attempt(fake_client):
-    services = a_delivery_house(fake_client, ScriptedProvider(BUSY, BUSY, TAKEN))
+    services = some_delivery_services(fake_client, ScriptedProvider(BUSY, BUSY, TAKEN))
     reset_id = services.record()
 
     through(services, reset_id, 3)
@@ -45,7 +45,7 @@ def test_a_transient_failure_is_followed_by_another_attempt(fake_client):
 
 
 def test_the_operators_own_pauses_are_kept_exactly(fake_client):
-    services = a_delivery_house(
+    services = some_delivery_services(
         fake_client, ScriptedProvider(BUSY), retry_delays_seconds=(2.0, 7.0, 11.0)
     )
     reset_id = services.record()
@@ -59,7 +59,9 @@ def test_the_operators_own_pauses_are_kept_exactly(fake_client):
 
 
 def test_a_retry_that_would_come_too_late_waits_for_the_deadline(fake_client):
-    services = a_delivery_house(fake_client, ScriptedProvider(BUSY), retry_delays_seconds=(30.0,))
+    services = some_delivery_services(
+        fake_client, ScriptedProvider(BUSY), retry_delays_seconds=(30.0,)
+    )
     reset_id = services.record()
     services.stores.end_in(reset_id, MARGIN_SECONDS + 20)
 
@@ -70,7 +72,7 @@ def test_a_retry_that_would_come_too_late_waits_for_the_deadline(fake_client):
 
 def test_every_attempt_carries_the_same_code_and_message_id(fake_client):
     provider = ScriptedProvider(BUSY, CUT, TAKEN)
-    services = a_delivery_house(fake_client, provider)
+    services = some_delivery_services(fake_client, provider)
 
     through(services, services.record(), 3)
 
@@ -79,7 +81,7 @@ def test_every_attempt_carries_the_same_code_and_message_id(fake_client):
 
 
 def test_mail_stays_one_attempt_longer_with_its_first_provider(fake_client, logs):
-    services = a_delivery_house(fake_client, *two_providers([BUSY], [BUSY]))
+    services = some_delivery_services(fake_client, *two_providers([BUSY], [BUSY]))
 
     carriers = through(services, services.record(), 6)
 
@@ -90,7 +92,7 @@ def test_mail_stays_one_attempt_longer_with_its_first_provider(fake_client, logs
 
 def test_sms_alternates_between_its_providers(fake_client):
     providers = [ScriptedProvider(BUSY, name=n, channel=Channel.SMS) for n in ("p1", "p2")]
-    services = a_delivery_house(fake_client, *providers)
+    services = some_delivery_services(fake_client, *providers)
 
     carriers = through(services, services.record(channel=Channel.SMS), 4)
 
@@ -98,7 +100,7 @@ def test_sms_alternates_between_its_providers(fake_client):
 
 
 def test_account_trouble_moves_on_to_the_next_provider_at_once(fake_client):
-    services = a_delivery_house(fake_client, *two_providers([LOCKED_OUT], [TAKEN]))
+    services = some_delivery_services(fake_client, *two_providers([LOCKED_OUT], [TAKEN]))
     reset_id = services.record()
 
     services.deliver(reset_id)
@@ -110,7 +112,7 @@ def test_account_trouble_moves_on_to_the_next_provider_at_once(fake_client):
 
 
 def test_account_trouble_everywhere_waits_before_the_next_round(fake_client):
-    services = a_delivery_house(
+    services = some_delivery_services(
         fake_client, *two_providers([LOCKED_OUT], [LOCKED_OUT]), retry_delays_seconds=(8.0,)
     )
     reset_id = services.record()
@@ -123,7 +125,7 @@ def test_account_trouble_everywhere_waits_before_the_next_round(fake_client):
 
 
 def test_account_trouble_of_the_only_provider_waits(fake_client):
-    services = a_delivery_house(
+    services = some_delivery_services(
         fake_client, ScriptedProvider(LOCKED_OUT), retry_delays_seconds=(8.0,)
     )
     reset_id = services.record()
@@ -139,7 +141,7 @@ def test_account_trouble_of_the_only_provider_waits(fake_client):
     ids=["email", "sms", "configured"],
 )
 def test_doubt_is_looked_at_after_its_pause(fake_client, channel, configured, seconds):
-    services = a_delivery_house(
+    services = some_delivery_services(
         fake_client, ScriptedProvider(CUT, channel=channel), doubt_seconds=configured
     )
     reset_id = services.record(channel=channel)
@@ -153,7 +155,7 @@ def test_doubt_is_looked_at_after_its_pause(fake_client, channel, configured, se
 
 def test_doubt_where_nobody_can_be_asked_is_sent_once_more_and_never_again(fake_client):
     provider = ScriptedProvider(CUT)
-    services = a_delivery_house(fake_client, provider)
+    services = some_delivery_services(fake_client, provider)
     reset_id = services.record()
 
     through(services, reset_id, 5)
@@ -164,7 +166,7 @@ def test_doubt_where_nobody_can_be_asked_is_sent_once_more_and_never_again(fake_
 
 
 def test_doubt_then_a_refusal_ends_the_reset(fake_client):
-    services = a_delivery_house(fake_client, ScriptedProvider(CUT, REFUSED))
+    services = some_delivery_services(fake_client, ScriptedProvider(CUT, REFUSED))
     reset_id = services.record()
 
     through(services, reset_id, 2)
@@ -175,7 +177,7 @@ def test_doubt_then_a_refusal_ends_the_reset(fake_client):
 
 def test_doubt_is_never_failed_over(fake_client):
     first, second = two_providers([CUT], [TAKEN])
-    services = a_delivery_house(fake_client, first, second)
+    services = some_delivery_services(fake_client, first, second)
     reset_id = services.record()
 
     through(services, reset_id, 2)
@@ -186,7 +188,7 @@ def test_doubt_is_never_failed_over(fake_client):
 
 def test_a_provider_that_has_the_message_settles_the_doubt(fake_client, logs):
     provider = AskableProvider(CUT, found=Receipt("m9"))
-    services = a_delivery_house(fake_client, provider)
+    services = some_delivery_services(fake_client, provider)
     reset_id = services.record()
 
     through(services, reset_id, 2)
@@ -201,7 +203,7 @@ def test_a_provider_that_has_the_message_settles_the_doubt(fake_client, logs):
 
 def test_a_provider_that_does_not_have_the_message_gets_it_again(fake_client):
     provider = AskableProvider(CUT, TAKEN, found=None)
-    services = a_delivery_house(fake_client, provider)
+    services = some_delivery_services(fake_client, provider)
     reset_id = services.record()
 
     through(services, reset_id, 2)
@@ -212,7 +214,7 @@ def test_a_provider_that_does_not_have_the_message_gets_it_again(fake_client):
 
 def test_a_provider_that_cannot_be_asked_leaves_the_doubt(fake_client, logs):
     provider = AskableProvider(CUT, found=BUSY)
-    services = a_delivery_house(fake_client, provider, doubt_seconds=5.0)
+    services = some_delivery_services(fake_client, provider, doubt_seconds=5.0)
     reset_id = services.record()
 
     through(services, reset_id, 4)
@@ -226,7 +228,7 @@ def test_a_provider_that_cannot_be_asked_leaves_the_doubt(fake_client, logs):
 
 def test_nobody_is_asked_about_an_attempt_that_surely_failed(fake_client):
     provider = AskableProvider(BUSY, TAKEN, found=Receipt("m9"))
-    services = a_delivery_house(fake_client, provider)
+    services = some_delivery_services(fake_client, provider)
 
     through(services, services.record(), 2)
 
@@ -235,7 +237,7 @@ def test_nobody_is_asked_about_an_attempt_that_surely_failed(fake_client):
 
 def test_a_doubt_too_late_to_send_again_waits_for_the_deadline(fake_client):
     provider = ScriptedProvider(CUT)
-    services = a_delivery_house(fake_client, provider)
+    services = some_delivery_services(fake_client, provider)
     reset_id = services.record()
     services.deliver(reset_id)
     services.stores.end_in(reset_id, MARGIN_SECONDS - 5)
@@ -249,7 +251,7 @@ def test_a_doubt_too_late_to_send_again_waits_for_the_deadline(fake_client):
 
 def test_a_late_doubt_is_still_asked_about(fake_client):
     provider = AskableProvider(CUT, found=Receipt("m9"))
-    services = a_delivery_house(fake_client, provider)
+    services = some_delivery_services(fake_client, provider)
     reset_id = services.record()
     services.deliver(reset_id)
     services.stores.end_in(reset_id, MARGIN_SECONDS - 5)
@@ -261,7 +263,7 @@ def test_a_late_doubt_is_still_asked_about(fake_client):
 
 def test_a_worker_that_died_in_the_call_left_a_doubt(fake_client):
     provider = ScriptedProvider(KeyboardInterrupt(), TAKEN)
-    services = a_delivery_house(fake_client, provider)
+    services = some_delivery_services(fake_client, provider)
     reset_id = services.record()
     with pytest.raises(KeyboardInterrupt):
         services.deliver(reset_id)
@@ -273,7 +275,7 @@ def test_a_worker_that_died_in_the_call_left_a_doubt(fake_client):
 
 
 def test_a_reset_overtaken_during_its_call_is_not_tried_again(fake_client):
-    services = a_delivery_house(fake_client)
+    services = some_delivery_services(fake_client)
     provider = ScriptedProvider(lambda: services.record() and BUSY)
     services.providers[Channel.EMAIL][:] = [provider]
     reset_id = services.record()

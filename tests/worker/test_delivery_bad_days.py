@@ -19,8 +19,8 @@ from shared.log import set_up_logging
 from shared.models import Channel, Recipient, Status
 from shared.store.connection import connect
 from shared.store.resets import MAX_CLAIMS
-from tests.delivery_house import TAKEN, ScriptedProvider, a_delivery_house
-from worker.delivery import retry_until
+from tests.delivery_services import TAKEN, ScriptedProvider, some_delivery_services
+from worker.outcomes import retry_until
 from worker.tasks import DeliveryFailedError, TaskDependencies, register_tasks
 
 ADA = Recipient(Channel.EMAIL, "ada@example.com")
@@ -50,7 +50,7 @@ class BrokenRenderer:
 
 
 def test_an_outcome_is_noted_once_the_store_is_back(fake_client, logs):
-    services = a_delivery_house(fake_client)
+    services = some_delivery_services(fake_client)
     reset_id = services.record()
     away = services.with_services(resets=AwayAtFirst(services.services.resets, "finish", 2))
 
@@ -62,7 +62,7 @@ def test_an_outcome_is_noted_once_the_store_is_back(fake_client, logs):
 
 def test_a_suppression_is_noted_once_the_store_is_back(fake_client, logs):
     refusal = PermanentProviderError("smtp_550", "nobody there", suppression="bounce")
-    services = a_delivery_house(fake_client, ScriptedProvider(refusal))
+    services = some_delivery_services(fake_client, ScriptedProvider(refusal))
     reset_id = services.record()
     away = services.with_services(
         suppressions=AwayAtFirst(services.services.suppressions, "add", 1)
@@ -75,7 +75,7 @@ def test_a_suppression_is_noted_once_the_store_is_back(fake_client, logs):
 
 
 def test_a_store_that_fails_before_the_call_delays_a_person_by_a_second(fake_client, logs):
-    services = a_delivery_house(fake_client)
+    services = some_delivery_services(fake_client)
     reset_id = services.record()
     away = services.with_services(
         suppressions=AwayAtFirst(services.services.suppressions, "find", 1)
@@ -90,7 +90,7 @@ def test_a_store_that_fails_before_the_call_delays_a_person_by_a_second(fake_cli
 
 
 def test_a_lost_answer_to_sending_sends_nothing(fake_client, logs):
-    services = a_delivery_house(fake_client)
+    services = some_delivery_services(fake_client)
     reset_id = services.record()
     away = services.with_services(resets=AwayAtFirst(services.services.resets, "mark_sending", 1))
 
@@ -117,7 +117,7 @@ def test_an_outcome_is_given_up_only_when_the_claim_has_ended():
 def test_a_server_frozen_when_the_answer_comes_costs_no_second_message(tmp_path, own_server, logs):
     server = own_server()
     with connect(f"unix://{tmp_path}/own.sock", timeout_seconds=0.5) as client:
-        services = a_delivery_house(client)
+        services = some_delivery_services(client)
 
         def freeze():
             os.kill(server.pid, signal.SIGSTOP)
@@ -141,7 +141,7 @@ def test_a_server_frozen_when_the_answer_comes_costs_no_second_message(tmp_path,
 def test_a_server_full_when_the_answer_comes_costs_no_second_message(tmp_path, own_server, logs):
     own_server()
     with connect(f"unix://{tmp_path}/own.sock") as client:
-        services = a_delivery_house(client)
+        services = some_delivery_services(client)
 
         def fill():
             client.config_set("maxmemory", 1)  # and it stays so: outcomes are noted all the same
@@ -160,7 +160,7 @@ def test_a_server_full_when_the_answer_comes_costs_no_second_message(tmp_path, o
 
 @pytest.mark.parametrize("error", [ValueError, KeyError, UnicodeError])
 def test_a_bug_in_rendering_ends_as_poison(fake_client, error):
-    services = a_delivery_house(fake_client, renderer=BrokenRenderer(error))
+    services = some_delivery_services(fake_client, renderer=BrokenRenderer(error))
     reset_id = services.record()
 
     for _ in range(MAX_CLAIMS):
@@ -174,7 +174,7 @@ def test_a_bug_in_rendering_ends_as_poison(fake_client, error):
 
 
 def test_a_message_that_cannot_be_rendered_fails_at_once(fake_client, logs):
-    services = a_delivery_house(fake_client, renderer=BrokenRenderer(RenderError))
+    services = some_delivery_services(fake_client, renderer=BrokenRenderer(RenderError))
     reset_id = services.record()
 
     services.deliver(reset_id)
@@ -202,7 +202,7 @@ def test_a_bug_that_quotes_an_address_tells_neither_the_logs_nor_flower(fake_cli
     app = Celery(set_as_current=False)
     desk = TaskDependencies()
     register_tasks(app, desk)
-    services = a_delivery_house(fake_client, renderer=BrokenRenderer(ValueError))
+    services = some_delivery_services(fake_client, renderer=BrokenRenderer(ValueError))
     reset_id = services.record()
     desk.delivery = services.delivery
 

@@ -9,7 +9,7 @@ import pytest
 from shared.errors import DoubtfulProviderError, TransientProviderError
 from shared.models import CallbackEvent, Channel, EventType, Receipt, Status
 from shared.store import keys
-from tests.delivery_house import TAKEN, AskableProvider, ScriptedProvider, a_delivery_house
+from tests.delivery_services import TAKEN, AskableProvider, ScriptedProvider, some_delivery_services
 from worker.receipts import ReceiptProcessor
 
 CUT = DoubtfulProviderError("answer_timeout", "no answer came")
@@ -19,12 +19,12 @@ pytestmark = pytest.mark.usefixtures("logs")
 
 
 def a_mail_house(client, *answers, **settings):
-    return a_delivery_house(client, ScriptedProvider(*answers), **settings)
+    return some_delivery_services(client, ScriptedProvider(*answers), **settings)
 
 
 def an_sms_house(client, *answers, found=None, **settings):
     provider = AskableProvider(*answers, found=found, channel=Channel.SMS)
-    return a_delivery_house(client, provider, **settings), provider
+    return some_delivery_services(client, provider, **settings), provider
 
 
 def in_doubt(services, channel=Channel.EMAIL):
@@ -67,7 +67,7 @@ def test_the_second_copy_is_the_first_one_again(client):
 @pytest.mark.parametrize("channel", Channel)
 def test_after_a_second_doubt_nothing_is_sent_and_a_callback_settles_it(client, channel):
     provider = AskableProvider(CUT, found=None, channel=channel)
-    services = a_delivery_house(client, provider)
+    services = some_delivery_services(client, provider)
     reset_id = in_doubt(services, channel)
     services.again(reset_id)
     services.again(reset_id)
@@ -165,7 +165,7 @@ def test_an_attempt_whose_worker_died_is_looked_at_no_sooner_either(client):
 
 def test_what_is_in_doubt_goes_to_nobody_else(client):
     providers = [ScriptedProvider(CUT, name="p1"), ScriptedProvider(TAKEN, name="p2")]
-    services = a_delivery_house(client, *providers)
+    services = some_delivery_services(client, *providers)
     reset_id = in_doubt(services)
 
     services.again(reset_id)

@@ -18,7 +18,7 @@ from shared.errors import (
 from shared.models import Channel, Outcome, Queue, Receipt, Status
 from shared.store.admin.circuits import CallTally, CircuitRules, CircuitState, CircuitStore
 from shared.store.admin.pauses import Scope
-from tests.delivery_house import TAKEN, AskableProvider, ScriptedProvider, a_delivery_house
+from tests.delivery_services import TAKEN, AskableProvider, ScriptedProvider, some_delivery_services
 from worker import provider_health
 
 BUSY = TransientProviderError("http_503", "the provider is busy")
@@ -35,7 +35,7 @@ class Street:
     """One worker process over a services, whose view of the providers is refreshed at will."""
 
     def __init__(self, client, *providers, rules=None, **settings):
-        self.services = a_delivery_house(client, *providers, **settings)
+        self.services = some_delivery_services(client, *providers, **settings)
         self.circuits = CircuitStore(client, rules or CircuitRules())
         self.services = self.services.with_services(circuits=self.circuits)
         self.now = 0.0
@@ -202,7 +202,7 @@ class SilentCircuits(CircuitStore):
 
 
 def test_an_attempt_in_good_times_costs_no_further_trip(fake_client):
-    services = a_delivery_house(fake_client, *two())
+    services = some_delivery_services(fake_client, *two())
     services = services.with_services(circuits=SilentCircuits(fake_client))
     worker = services.delivery
     worker.watch.refresh()
@@ -435,7 +435,7 @@ class AwayCircuits(CircuitStore):
 
 
 def test_where_the_circuits_cannot_be_told_an_attempt_is_made_and_noted(fake_client):
-    services = a_delivery_house(fake_client, ScriptedProvider(BUSY, TAKEN))
+    services = some_delivery_services(fake_client, ScriptedProvider(BUSY, TAKEN))
     services = services.with_services(circuits=AwayCircuits(fake_client))
     reset_id = services.record()
 

@@ -17,7 +17,7 @@ from shared.models import Channel, Queue
 from shared.providers.registry import build_providers
 from shared.store.admin.circuits import CircuitRules, CircuitState, CircuitStore
 from tests.builders import a_user
-from tests.delivery_house import a_delivery_house
+from tests.delivery_services import some_delivery_services
 from tests.provider_builders import some_settings
 from tests.provider_stub import Answer, ProviderStub
 from tests.smtp_server import SmtpServer
@@ -37,7 +37,7 @@ class Town:
     def __init__(self, client, channel, **settings):
         self.channel = channel
         providers = build_providers(some_settings(**settings))
-        self.services = a_delivery_house(client, *providers[channel], **SCHEDULE)
+        self.services = some_delivery_services(client, *providers[channel], **SCHEDULE)
         self.circuits = CircuitStore(client, RULES)
         self.services = self.services.with_services(circuits=self.circuits)
         self.first = providers[channel][0].name
@@ -202,7 +202,7 @@ def test_the_workers_go_on_while_the_circuits_cannot_be_read(real_client):
                 smtp_url=relay.url,
             )
         )
-        services = a_delivery_house(real_client, *providers[Channel.EMAIL], **SCHEDULE)
+        services = some_delivery_services(real_client, *providers[Channel.EMAIL], **SCHEDULE)
         services = services.with_services(circuits=AwayCircuits(real_client))
         stub.outage = Answer(503)
         reset_id = services.record()

@@ -6,7 +6,7 @@ import pytest
 
 from shared.errors import StoreUnavailableError
 from shared.store.resets import ClaimOverError
-from tests.delivery_house import TAKEN, ScriptedProvider, a_delivery_house
+from tests.delivery_services import TAKEN, ScriptedProvider, some_delivery_services
 from worker.delivery import LostClaims
 
 
@@ -29,7 +29,7 @@ class AnswersLost:
 
 @pytest.fixture
 def services(client):
-    return a_delivery_house(client, ScriptedProvider(TAKEN))
+    return some_delivery_services(client, ScriptedProvider(TAKEN))
 
 
 def test_a_claim_whose_answer_was_lost_is_given_back_and_sent_at_once(services):

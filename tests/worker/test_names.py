@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.messages import MAX_CHARACTERS, clean_name
+from worker.messages import MAX_NAME_CHARACTERS, clean_name
 
 
 @pytest.mark.parametrize(
@@ -62,6 +62,6 @@ def test_whatever_was_typed_a_name_is_short_and_of_one_line(raw):
     name = clean_name(raw)
 
     if name is not None:
-        assert 0 < len(name) <= MAX_CHARACTERS
+        assert 0 < len(name) <= MAX_NAME_CHARACTERS
         assert len(name.splitlines()) == 1
         assert name.strip() == name

@@ -9,7 +9,7 @@ import pytest
 from shared.errors import DirectoryUnavailableError, StoreUnavailableError
 from shared.models import CallbackEvent, Channel, EventType, Kind, Queue, Recipient, Status
 from shared.store import keys
-from tests.delivery_house import a_delivery_house
+from tests.delivery_services import some_delivery_services
 from worker.receipts import ReceiptProcessor
 
 _numbers = count(1)
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("logs")
 
 @pytest.fixture
 def services(client):
-    return a_delivery_house(client, offer_other_channel=True)
+    return some_delivery_services(client, offer_other_channel=True)
 
 
 def a_sent_one(services, **facts):
@@ -68,7 +68,7 @@ def test_a_fresh_reset_goes_by_the_other_channel(services, channel):
 
 
 def test_it_is_off_unless_it_was_switched_on(client):
-    services = a_delivery_house(client)
+    services = some_delivery_services(client)
     reset_id = a_sent_one(services)
 
     bounce(services, reset_id)
@@ -132,7 +132,7 @@ def test_a_user_who_cannot_be_reached_there_is_left_alone(services, changes):
     ids=["no provider", "country"],
 )
 def test_a_channel_that_may_not_be_used_is_not(client, settings):
-    services = a_delivery_house(client, offer_other_channel=True, **settings)
+    services = some_delivery_services(client, offer_other_channel=True, **settings)
     reset_id = a_sent_one(services)
 
     bounce(services, reset_id)
@@ -151,7 +151,7 @@ def test_a_suppressed_number_is_not_written_to(services):
 
 
 def test_the_budget_of_sms_holds_for_it_too(client):
-    services = a_delivery_house(client, offer_other_channel=True, sms_budget_per_day=1)
+    services = some_delivery_services(client, offer_other_channel=True, sms_budget_per_day=1)
     first, second = a_sent_one(services), a_sent_one(services)
 
     bounce(services, first, suppression="")

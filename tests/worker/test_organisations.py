@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 from shared.models import Organisation
-from worker.preparation import REMEMBERED_SECONDS, remembering
+from worker.preparation import remember
 
+SECONDS = 2.0
 ACME = Organisation("acme", "Acme")
 
 
@@ -17,7 +18,7 @@ class Store:
 
 def test_an_organisation_is_asked_for_once_in_a_moment():
     store, now = Store(), [0.0]
-    find = remembering(store.find, clock=lambda: now[0])
+    find = remember(store.find, seconds=SECONDS, max_size=10, clock=lambda: now[0])
 
     found = [find("acme") for _ in range(3)]
 
@@ -27,10 +28,10 @@ def test_an_organisation_is_asked_for_once_in_a_moment():
 
 def test_a_changed_organisation_is_noticed_after_the_moment():
     store, now = Store(), [0.0]
-    find = remembering(store.find, clock=lambda: now[0])
+    find = remember(store.find, seconds=SECONDS, max_size=10, clock=lambda: now[0])
     find("acme")
 
-    now[0] = REMEMBERED_SECONDS
+    now[0] = SECONDS
     find("acme")
 
     assert store.asked == ["acme", "acme"]
@@ -38,7 +39,7 @@ def test_a_changed_organisation_is_noticed_after_the_moment():
 
 def test_that_there_is_none_is_remembered_too():
     store = Store()
-    find = remembering(store.find, clock=lambda: 0.0)
+    find = remember(store.find, seconds=SECONDS, max_size=10, clock=lambda: 0.0)
 
     assert [find("gone"), find("gone")] == [None, None]
     assert store.asked == ["gone"]

@@ -10,7 +10,7 @@ from shared.models import Channel, Queue, Status
 from shared.store import keys
 from shared.store.admin.pauses import Scope
 from shared.store.resets import ClaimOverError, Finish
-from tests.delivery_house import a_delivery_house
+from tests.delivery_services import some_delivery_services
 from worker.pauses import PauseKeeper, PauseView
 
 WHO = {"by": "eve", "reason": "a test"}
@@ -19,7 +19,7 @@ LATER_MS = 10_000
 
 @pytest.fixture
 def services(client):
-    return a_delivery_house(client)
+    return some_delivery_services(client)
 
 
 class Keeper:

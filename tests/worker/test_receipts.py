@@ -11,7 +11,7 @@ from shared.models import CallbackEvent, Channel, EventType, Outcome, Status
 from shared.queue import Task
 from shared.store import keys
 from tests.builders import a_user
-from tests.delivery_house import ScriptedProvider, a_delivery_house
+from tests.delivery_services import ScriptedProvider, some_delivery_services
 from worker import receipts
 from worker.receipts import ReceiptJob, ReceiptProcessor
 
@@ -21,7 +21,7 @@ _numbers = count(1)
 
 @pytest.fixture
 def services(client):
-    return a_delivery_house(client)
+    return some_delivery_services(client)
 
 
 def desk_of(services):
@@ -103,7 +103,7 @@ def test_a_worker_that_dies_between_suppression_and_status_loses_nothing(service
 
 def test_a_callback_settles_a_doubt_and_nothing_is_sent_again(client):
     provider = ScriptedProvider(DOUBT)
-    services = a_delivery_house(client, provider)
+    services = some_delivery_services(client, provider)
     reset_id = services.record()
     services.deliver(reset_id)
     assert services.look(reset_id).status is Status.UNKNOWN
@@ -120,7 +120,7 @@ def test_a_callback_settles_a_doubt_and_nothing_is_sent_again(client):
 
 def test_a_callback_that_comes_during_the_call_is_not_moved_back(client):
     provider = ScriptedProvider()
-    services = a_delivery_house(client, provider)
+    services = some_delivery_services(client, provider)
     reset_id = services.record()
 
     def tell_during_the_call():

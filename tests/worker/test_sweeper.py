@@ -14,7 +14,7 @@ from shared.queue import Task, hint_at
 from shared.store import keys
 from shared.store.connection import connect
 from shared.store.due_sets import WORKER_SEEN_SECONDS
-from tests.delivery_house import ScriptedProvider, a_delivery_house
+from tests.delivery_services import ScriptedProvider, some_delivery_services
 from tests.fakes import FakeHints
 from tests.store_builders import stores_of
 from worker.sweeper import (
@@ -154,7 +154,7 @@ def test_a_sweeper_leaves_other_queues_to_others(stores):
 
 def test_the_lease_of_a_dead_worker_comes_back(client, sweeping):
     provider = ScriptedProvider()
-    services = a_delivery_house(client, provider)
+    services = some_delivery_services(client, provider)
     reset_id = services.record()
     services.services.resets.claim(reset_id)
     overdue(services.stores, reset_id)
@@ -167,7 +167,7 @@ def test_the_lease_of_a_dead_worker_comes_back(client, sweeping):
 
 def test_many_sweepers_are_harmless(client, sweeping):
     provider = ScriptedProvider()
-    services = a_delivery_house(client, provider)
+    services = some_delivery_services(client, provider)
     ids = [overdue(services.stores, services.record(channel=Channel.EMAIL)) for _ in range(1)]
 
     for number in range(4):

@@ -12,7 +12,7 @@ from shared.queue import Hint, Task
 from shared.store import keys
 from shared.store.webhooks.subscriptions import EVENTS
 from shared.webhooks import Reply, Subscribers
-from tests.delivery_house import a_delivery_house
+from tests.delivery_services import some_delivery_services
 from tests.subscriber_stub import SubscriberStub
 from worker.webhooks import CRASHES, MAX_TURNS_EACH, WebhookSender
 
@@ -21,7 +21,7 @@ DELAYS = (5.0, 30.0)
 
 @pytest.fixture
 def services(client):
-    return a_delivery_house(client, webhook_delays_seconds=DELAYS)
+    return some_delivery_services(client, webhook_delays_seconds=DELAYS)
 
 
 @pytest.fixture

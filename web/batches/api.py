@@ -1,10 +1,11 @@
-"""REST of batches: one function per route; the rules stand in web/batches.py."""
+"""REST of batches: one function per route; the rules stand in web/batches/service.py."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 import orjson
@@ -16,7 +17,7 @@ from shared.store.batches import Batch, BatchAction, BatchState
 from shared.store.batches.lists import ListEntry
 from shared.store.history import HistoryFilter
 from web.auth import USER_WRITE, Authority, Credentials
-from web.batches.progress import Result, list_results, read_progress, write_progress
+from web.batches.progress import list_results, read_progress, write_progress
 from web.batches.schemas import BATCH, BATCH_REASON, read_filter, read_options, read_user_ids
 from web.batches.service import BatchRequest, change_batch, make_batch, start_plan
 from web.batches.uploads import read_entries
@@ -29,9 +30,9 @@ api_batches = Blueprint("api_batches", __name__)
 
 UPLOAD_TYPES = ("application/x-ndjson", "text/plain")
 ACCEPTED = 202
-PLAN_SECONDS = 2.5  # how long an answer waits for the counts of its plan
+PLAN_SECONDS = 2.5  # how long a response waits for the counts of its plan
 POLL_SECONDS = 0.05
-_waiting = threading.BoundedSemaphore(4)  # requests that wait so; fewer than there are threads
+_waiting = threading.BoundedSemaphore(4)  # requests that wait for a plan; fewer than threads
 
 
 @api_batches.post("/keyturn/v1/batches")
@@ -55,9 +56,9 @@ def make_batches() -> Response:
 
 @api_batches.get("/keyturn/v1/batches/<batch_id>")
 def show_batch(batch_id: str) -> Response:
-    """How a batch stands."""
+    """Return how a batch stands."""
     authority = current_services().auth.authorize_batches(credentials())
-    return _tell(authority.authorize(current_services().batches.find(batch_id)))
+    return json_response(_write(authority.authorize(current_services().batches.find(batch_id))))
 
 
 @api_batches.post("/keyturn/v1/batches/<batch_id>/_pause")
@@ -74,32 +75,30 @@ def resume_batch(batch_id: str) -> Response:
 
 @api_batches.post("/keyturn/v1/batches/<batch_id>/_cancel")
 def cancel_batch(batch_id: str) -> Response:
-    """End a batch: what was not handed over never will be."""
+    """End a batch; what was not handed over to a provider never will be."""
     return _change(batch_id, BatchAction.CANCEL)
 
 
 @api_batches.get("/keyturn/v1/batches/<batch_id>/results")
 def show_results(batch_id: str) -> Response:
-    """What became of every user of a batch, a line of JSON each."""
+    """Return the result of every user of a batch, a line of JSON each."""
     authority = current_services().auth.authorize_batches(credentials())
     results = list_results(
         current_services(), authority.authorize(current_services().batches.find(batch_id))
     )
-    first = next(results, [])  # a store that is away is told, not cut short
-    return Response(_lines(first, results), mimetype="application/x-ndjson")
-
-
-def _lines(first: list[Result], others: Iterator[list[Result]]) -> Iterator[bytes]:
-    yield from (orjson.dumps(result) + b"\n" for result in first)
-    for results in others:
-        yield b"".join(orjson.dumps(result) + b"\n" for result in results)
+    first = next(results, [])  # so that a store that is away gives an error, not a cut response
+    lines = (
+        b"".join(orjson.dumps(result) + b"\n" for result in group)
+        for group in chain([first], results)
+    )
+    return Response(lines, mimetype="application/x-ndjson")
 
 
 def _make(
     authority: Authority, fields: dict[str, Any], selection: HistoryFilter | Iterator[ListEntry]
 ) -> Response:
     is_plan = bool(fields.get("dry_run"))
-    wanted = BatchRequest(
+    batch_request = BatchRequest(
         selection=selection,
         channel=read_channel(fields.get("type")),
         rate_per_second=fields.get("rate_per_second") or 0,
@@ -107,16 +106,12 @@ def _make(
         is_plan=is_plan,
         idempotency_key=request_context().idempotency_key,
     )
-    batch = make_batch(current_services(), authority, wanted)
-    told = {"batchId": batch.batch_id, "total": batch.total}
+    batch = make_batch(current_services(), authority, batch_request)
+    body = {"batchId": batch.batch_id, "total": batch.total}
     if is_plan:
-        progress = write_progress(
-            read_progress(current_services(), _planned(batch)), current_services().settings
-        )
-        told = {"batchId": batch.batch_id, "planId": batch.batch_id, "total": batch.total} | {
-            name: progress[name] for name in ("state", "plan")
-        }
-    return _accepted(told)
+        progress = _write(_wait_for_plan(batch))
+        body |= {"planId": batch.batch_id, "state": progress["state"], "plan": progress["plan"]}
+    return _accepted(body)
 
 
 def _start(authority: Authority, fields: dict[str, Any]) -> Response:
@@ -132,15 +127,16 @@ def _start(authority: Authority, fields: dict[str, Any]) -> Response:
     return _accepted({"batchId": batch.batch_id, "total": batch.total})
 
 
-def _change(batch_id: str, verb: BatchAction) -> Response:
+def _change(batch_id: str, action: BatchAction) -> Response:
     authority = current_services().auth.authorize_batches(credentials())
     fields = read_body(read_capped_body(), BATCH_REASON)
     reason = fields.get("reason") or ""
-    return _tell(change_batch(current_services(), authority, batch_id, verb, reason=reason))
+    batch = change_batch(current_services(), authority, batch_id, action, reason=reason)
+    return json_response(_write(batch))
 
 
-def _planned(batch: Batch) -> Batch:
-    """The batch once it is planned, or as it is after a moment; only a few may wait for workers."""
+def _wait_for_plan(batch: Batch) -> Batch:
+    """Return the batch once it is planned, or as it is after a moment; only a few may wait."""
     if not current_services().dues.workers_seen(Queue.BULK) or not _waiting.acquire(blocking=False):
         return batch
     try:
@@ -153,13 +149,12 @@ def _planned(batch: Batch) -> Batch:
     return batch
 
 
-def _accepted(told: dict[str, Any]) -> Response:
-    response = json_response(told)
+def _accepted(body: dict[str, Any]) -> Response:
+    response = json_response(body)
     response.status_code = ACCEPTED
     return response
 
 
-def _tell(batch: Batch) -> Response:
-    return json_response(
-        write_progress(read_progress(current_services(), batch), current_services().settings)
-    )
+def _write(batch: Batch) -> dict[str, Any]:
+    services = current_services()
+    return write_progress(read_progress(services, batch), services.settings)

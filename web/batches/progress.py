@@ -10,14 +10,15 @@ from typing import Any
 from shared.models import Channel, Status
 from shared.settings import Settings
 from shared.store.batches import Batch, BatchState
-from shared.store.batches.lists import USERS_PER_LIST, ListEntry
+from shared.store.batches.lists import ListEntry
 from shared.validation import format_timestamp
 from web.resets import CHANNELS_BY_NAME
 from web.services import WebServices
 
-WELL = (Status.ACCEPTED, Status.DELIVERED)
+NO_FAILURES = (Status.ACCEPTED, Status.DELIVERED, Status.CANCELLED)
 MICROS = 1_000_000
 TYPES = {channel: name for name, channel in CHANNELS_BY_NAME.items()}
+Result = dict[str, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class Progress:
 
     @property
     def state(self) -> BatchState:
-        """Finished as soon as everything has ended, though no worker has noted it yet."""
+        """Finished as soon as every reset has ended, though no worker has recorded it yet."""
         batch = self.batch
         is_over = batch.state is BatchState.RUNNING and batch.is_fed and self.open == 0
         return BatchState.FINISHED if is_over else batch.state
@@ -41,52 +42,49 @@ class Progress:
 
     @property
     def waiting(self) -> int:
-        """Users who were not looked at yet."""
-        batch = self.batch
-        if batch.state in (BatchState.PLANNING, BatchState.PLANNED):
-            return batch.total
-        return max(0, batch.total - batch.next_list * USERS_PER_LIST - batch.next_place)
+        """Users who were not looked up yet."""
+        is_plan = self.batch.state in (BatchState.PLANNING, BatchState.PLANNED)
+        return self.batch.total - (0 if is_plan else self.batch.looked_up)
+
+    @property
+    def done(self) -> int:
+        """Users whose reset has ended, or who get none."""
+        return self.batch.total - self.waiting - self.open
 
     def count(self, *statuses: Status) -> int:
-        """How many ended in one of these."""
+        """Return how many ended in one of these."""
         return sum(number for (status, _), number in self.ends.items() if status in statuses)
 
     @property
     def failures(self) -> dict[str, int]:
-        """What went wrong: how many by reason, the most first."""
+        """Failures by reason, the most frequent first."""
         found: Counter[str] = Counter()
         for (status, reason), number in self.ends.items():
-            if status not in (*WELL, Status.CANCELLED):
+            if status not in NO_FAILURES:
                 found[f"{status}: {reason}" if reason else status.value] += number
         return dict(found.most_common())
 
     @property
     def sentence(self) -> str:
         """How it stands, for people."""
-        begin = f"{self.state.value}{self._how_far()}"
-        failed = sum(self.failures.values())
-        if not failed:
-            return begin
-        names = ", ".join(f"{number} {name}" for name, number in self.failures.items())
-        noun = "failure" if failed == 1 else "failures"
-        return f"{begin} with {failed:,} {noun}: {names}"
-
-    def _how_far(self) -> str:
+        sentence = self.state.value
         if self.state in (BatchState.RUNNING, BatchState.PAUSED):
-            done = self.batch.total - self.waiting - self.open
-            return f", {done:,} of {self.batch.total:,} done"
-        if self.state is BatchState.CANCELLED and self.open:
-            return f", {self.open:,} still to be taken back"
-        return ""
+            sentence += f", {self.done:,} of {self.batch.total:,} done"
+        elif self.state is BatchState.CANCELLED and self.open:
+            sentence += f", {self.open:,} still to be taken back"
+        if failed := sum(self.failures.values()):
+            names = ", ".join(f"{number} {name}" for name, number in self.failures.items())
+            sentence += f" with {failed:,} {'failure' if failed == 1 else 'failures'}: {names}"
+        return sentence
 
 
 def read_progress(services: WebServices, batch: Batch) -> Progress:
-    """How a batch stands now."""
+    """Return how a batch stands now."""
     return Progress(batch, services.batches.ends(batch.batch_id))
 
 
 def write_progress(progress: Progress, settings: Settings) -> dict[str, Any]:
-    """A batch as JSON."""
+    """Return a batch as JSON."""
     batch = progress.batch
     return {
         "batchId": batch.batch_id,
@@ -114,10 +112,10 @@ def write_progress(progress: Progress, settings: Settings) -> dict[str, Any]:
 
 
 def write_plan(batch: Batch, settings: Settings) -> dict[str, Any] | None:
-    """What planning counted; None when the batch was not planned, or not to its end yet."""
+    """Return what planning counted; None if the batch was not planned, or not to its end yet."""
     if not batch.plan or batch.state is BatchState.PLANNING:
         return None
-    told: dict[str, Any] = {
+    plan: dict[str, Any] = {
         "total": batch.total,
         "send": batch.plan.get("send", 0),
         "organisations": _named(batch, "org:"),
@@ -127,17 +125,18 @@ def write_plan(batch: Batch, settings: Settings) -> dict[str, Any] | None:
         "skips": _named(batch, "skip:"),
     }
     if batch.channel is Channel.SMS:
-        told["sms"] = {
+        plan["sms"] = {
             "segments": batch.plan.get("segments", 0),
             "countries": _named(batch, "country:"),
             "cost": round(batch.plan.get("cost", 0) / MICROS, 6),
             "currency": settings.sms_currency,
             "unpriced": batch.plan.get("unpriced", 0),
         }
-    return told
+    return plan
 
 
 def _named(batch: Batch, prefix: str) -> dict[str, int]:
+    """Return the counts of a plan whose name begins so."""
     return {
         name.removeprefix(prefix): number
         for name, number in sorted(batch.plan.items())
@@ -145,11 +144,8 @@ def _named(batch: Batch, prefix: str) -> dict[str, int]:
     }
 
 
-Result = dict[str, str | None]
-
-
 def list_results(services: WebServices, batch: Batch) -> Iterator[list[Result]]:
-    """`userId`, `resetId`, `status`, `reason` of the users of each list in turn."""
+    """Yield `userId`, `resetId`, `status` and `reason` of the users of each list in turn."""
     for number in range(batch.lists):
         yield _results_of(services, batch, number)
 
@@ -159,23 +155,20 @@ def _results_of(services: WebServices, batch: Batch, number: int) -> list[Result
     skips = services.batch_lists.skips(batch.batch_id, number)
     ids = [services.batch_resets.reset_id(entry.user_id, batch.batch_id) for entry in entries]
     ends = services.batch_resets.ends(ids)
+    is_cancelled = batch.state is BatchState.CANCELLED
     results = []
-    for place, (entry, reset_id, end) in enumerate(zip(entries, ids, ends, strict=True)):
-        if place in skips:
-            results.append(_result(entry, None, "skipped", skips[place]))
-        elif (number, place) >= (batch.next_list, batch.next_place):
-            results.append(_not_yet(batch, entry))
+    for index, (entry, reset_id, end) in enumerate(zip(entries, ids, ends, strict=True)):
+        if index in skips:
+            results.append(_result(entry, None, "skipped", skips[index]))
+        elif (number, index) >= (batch.next_list, batch.next_index) and is_cancelled:
+            results.append(_result(entry, None, Status.CANCELLED.value, "batch_cancelled"))
+        elif (number, index) >= (batch.next_list, batch.next_index):
+            results.append(_result(entry, None, "waiting", None))
         elif end is None:
             results.append(_result(entry, reset_id, "forgotten", "older than records are kept"))
         else:
             results.append(_result(entry, reset_id, end[0].value, end[1] or None))
     return results
-
-
-def _not_yet(batch: Batch, entry: ListEntry) -> Result:
-    if batch.state is BatchState.CANCELLED:
-        return _result(entry, None, Status.CANCELLED.value, "batch_cancelled")
-    return _result(entry, None, "waiting", None)
 
 
 def _result(entry: ListEntry, reset_id: str | None, status: str, reason: str | None) -> Result:

@@ -17,6 +17,7 @@ from shared.models import Channel, Status
 from shared.settings import EMAIL_PROVIDERS, RENAMED_PROVIDERS, SMS_PROVIDERS
 from shared.store.batches.lists import ListEntry
 from shared.store.history import HistoryFilter
+from shared.validation import parse_timestamp
 from web.admin.actions import MAX_REASON_CHARACTERS
 from web.schemas import EnumValue, StrictBoolean, WireSchema, check_oneof, read_body
 
@@ -26,7 +27,7 @@ PROVIDERS = tuple(dict.fromkeys((*EMAIL_PROVIDERS, *SMS_PROVIDERS, *RENAMED_PROV
 
 
 class RateField(fields.Field[float]):
-    """So many a second; 0: no pace."""
+    """A number of resets per second; 0: as fast as possible."""
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> float:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -40,7 +41,7 @@ class TimestampField(fields.Field[datetime]):
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> datetime:
         try:
-            return validation.parse_timestamp(str(value))
+            return parse_timestamp(str(value))
         except ValueError as error:
             raise ValidationError(str(error)) from error
 
@@ -49,7 +50,7 @@ class WordField(fields.Field[str]):
     """One of some words."""
 
     def __init__(self, *known: str, **facts: Any) -> None:
-        """`known` are told to whoever wrote another."""
+        """`known` are named in the error."""
         super().__init__(**facts)
         self.known = known
 
@@ -115,7 +116,7 @@ BATCH_REASON = BatchReasonSchema()
 
 
 def read_filter(found: Mapping[str, Any]) -> HistoryFilter:
-    """The filter of a select.
+    """Return the filter of a select.
 
     Raises:
         SelectionError: its window ends before it begins.
@@ -135,36 +136,36 @@ def read_filter(found: Mapping[str, Any]) -> HistoryFilter:
 
 
 def read_user_ids(user_ids: list[str]) -> list[ListEntry]:
-    """The users of a list.
+    """Return the users of a list.
 
     Raises:
-        SelectionError: one of them can be nobody's id.
+        SelectionError: one of them cannot be a user's id.
     """
     entries = []
-    for place, user_id in enumerate(user_ids):
+    for index, user_id in enumerate(user_ids):
         try:
             entries.append(ListEntry(validation.identity(user_id)))
         except ValueError as error:
-            raise SelectionError(f"userIds[{place}] {error}") from None
+            raise SelectionError(f"userIds[{index}] {error}") from None
     return entries
 
 
 def read_options(query: Mapping[str, str]) -> dict[str, Any]:
-    """The options of an upload, as a body would say them.
+    """Return the options of an upload, as a body would hold them.
 
     Raises:
         InvalidRequestError: one of them is malformed.
     """
-    told: dict[str, Any] = dict(query)
-    for name in {"dryRun", "dry_run"} & told.keys():
-        told[name] = {"true": True, "false": False}.get(told[name], told[name])
-    for name in {"ratePerSecond", "rate_per_second"} & told.keys():
-        told[name] = _number(told[name])
-    return read_body(orjson.dumps(told), OPTIONS)
+    options: dict[str, Any] = dict(query)
+    for name in {"dryRun", "dry_run"} & options.keys():
+        options[name] = {"true": True, "false": False}.get(options[name], options[name])
+    for name in {"ratePerSecond", "rate_per_second"} & options.keys():
+        options[name] = _number(options[name])
+    return read_body(orjson.dumps(options), OPTIONS)
 
 
 def _number(text: str) -> float | str:
-    """What a body would say; what is no number is refused as such."""
+    """Return the number; a text that is none stays as it is, for the schema to refuse."""
     try:
         number = float(text)
     except ValueError:

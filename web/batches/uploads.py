@@ -1,4 +1,4 @@
-"""A file of users, a line each, read piece by piece; the first bad line is named."""
+"""Read a file of users, a line each, piece by piece; the error names the first bad line."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def read_entries(pieces: Iterable[bytes]) -> Iterator[ListEntry]:
-    """The users of a file: an id a line, as it stands or as JSON (`"ada"`, `{"userId":"ada"}`).
+    """Yield the users of a file: an id a line, bare or as JSON (`"ada"`, `{"userId":"ada"}`).
 
     Raises:
-        SelectionError: the first line that is none; its number is told, its text is not.
+        SelectionError: a line holds no id; the text names its number, not its content.
     """
     for number, line in enumerate(_lines(pieces), start=1):
         if number > MAX_LINES:
@@ -38,14 +38,14 @@ def _lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
         *whole, rest = (rest + piece).split(b"\n")
         yield from whole
         if len(rest) > MAX_LINE_BYTES:
-            yield rest  # too long already: whoever reads it refuses it
+            yield rest  # too long already: _read_line refuses it
             return
     if rest:
         yield rest
 
 
 def _read_line(line: bytes) -> str | None:
-    """The user's id; None when the line is blank."""
+    """Return the user's id; None if the line is blank."""
     if len(line) > MAX_LINE_BYTES:
         raise ValueError(f"a line has at most {MAX_LINE_BYTES} bytes")
     try:

@@ -1,4 +1,4 @@
-"""`keyturn batch watch`: a bar, the rate, the time left, and what went wrong."""
+"""`keyturn batch watch`: a bar, the rate, the time left, and the failures."""
 
 from __future__ import annotations
 
@@ -14,28 +14,27 @@ from rich.table import Table
 from rich.text import Text
 
 from shared.store.batches import Batch, BatchState
-from shared.store.batches.lists import USERS_PER_LIST
 from web.auth import authority_by_hand
 from web.batches.progress import Progress, read_progress, write_progress
 from web.cli.support import json_option, open_services, print_json
 from web.services import WebServices
 
 EVERY_SECONDS = 0.5
-PATIENCE_SECONDS = 10.0  # before it is said that no worker plans
+PATIENCE_SECONDS = 10.0  # before the warning that no worker plans
 RATE_SECONDS = 10.0  # over which the rate is taken
 now = time.monotonic
 OVER = (BatchState.FINISHED, BatchState.CANCELLED, BatchState.PLANNED)
 
 
 class RateEstimator:
-    """How many a second were done lately."""
+    """Estimates how many users a second were done lately."""
 
     def __init__(self) -> None:
-        """Nothing is known yet."""
+        """Begin without samples."""
         self._seen: deque[tuple[float, int]] = deque()
 
     def note(self, done: int) -> float:
-        """So many were done by now; gives the rate."""
+        """Note how many are done by now; return the rate."""
         at = now()
         self._seen.append((at, done))
         while at - self._seen[0][0] > RATE_SECONDS:
@@ -58,45 +57,39 @@ def watch(batch_id: str, *, as_json: bool) -> None:
 
 
 def wait_for_plan(services: WebServices, batch: Batch, *, is_quiet: bool) -> Batch:
-    """The batch once it is planned; says so when nobody plans it."""
+    """Return the batch once it is planned; warn if no worker plans it."""
     console, since = Console(stderr=True, quiet=is_quiet), time.monotonic()
     warned = False
     with console.status("planning") as status:
         while batch.state is BatchState.PLANNING:
             time.sleep(EVERY_SECONDS / 5)
             batch = services.batches.find(batch.batch_id) or batch
-            looked = batch.next_list * USERS_PER_LIST + batch.next_place
-            status.update(f"planning: {looked:,} of {batch.total:,}")
-            if not warned and not looked and time.monotonic() - since > PATIENCE_SECONDS:
+            status.update(f"planning: {batch.looked_up:,} of {batch.total:,}")
+            if not warned and not batch.looked_up and time.monotonic() - since > PATIENCE_SECONDS:
                 click.echo("No bulk worker plans it yet; is one running?", err=True)
                 warned = True
     return batch
 
 
 def _follow(services: WebServices, batch_id: str, *, is_quiet: bool) -> Progress:
-    pace, is_shown = RateEstimator(), sys.stdout.isatty() and not is_quiet
-    console, told = Console(file=sys.stdout, quiet=not is_shown), ""
+    estimator, is_shown = RateEstimator(), sys.stdout.isatty() and not is_quiet
+    console, last_sentence = Console(file=sys.stdout, quiet=not is_shown), ""
     with Live(console=console, auto_refresh=False) as live:
         while True:
             found = authority_by_hand("watch").authorize(services.batches.find(batch_id))
             progress = read_progress(services, found)
-            rate = pace.note(_done(progress))
-            live.update(draw(progress, rate), refresh=True)
+            live.update(draw(progress, estimator.note(progress.done)), refresh=True)
             if progress.state in OVER and not progress.open:
                 return progress
-            if not is_shown and not is_quiet and progress.sentence != told:
-                told = progress.sentence
-                click.echo(told)
+            if not is_shown and not is_quiet and progress.sentence != last_sentence:
+                last_sentence = progress.sentence
+                click.echo(last_sentence)
             time.sleep(EVERY_SECONDS)
 
 
-def _done(progress: Progress) -> int:
-    return progress.batch.total - progress.waiting - progress.open
-
-
 def draw(progress: Progress, rate: float) -> Table:
-    """The bar with its figures, the sentence, and who was skipped."""
-    done, total = _done(progress), progress.batch.total
+    """Return the bar with its figures, the sentence, and who was skipped."""
+    done, total = progress.done, progress.batch.total
     line = Table.grid(padding=(0, 1))
     line.add_row(
         ProgressBar(total=total, completed=done, width=40),
@@ -107,8 +100,8 @@ def draw(progress: Progress, rate: float) -> Table:
     page = Table.grid()
     page.add_row(line)
     page.add_row(Text(progress.sentence, style="red" if progress.failures else ""))
-    for why, number in sorted(progress.batch.skipped.items()):
-        page.add_row(Text(f"  skipped, {why}: {number:,}", style="dim"))
+    for reason, number in sorted(progress.batch.skipped.items()):
+        page.add_row(Text(f"  skipped, {reason}: {number:,}", style="dim"))
     return page
 
 

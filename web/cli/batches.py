@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
-from typing import IO, Any
+from typing import Any
 
 import click
 
 from shared.errors import InvalidRequestError, OrganisationUnknownError
 from shared.models import Channel, Status
 from shared.store.batches import Batch, BatchAction
-from shared.store.batches.lists import ListEntry
 from shared.store.history import HistoryFilter
 from shared.validation import parse_timestamp
 from web.auth import authority_by_hand
@@ -28,8 +26,8 @@ from web.services import WebServices
 
 PIECE_BYTES = 64 * 1024
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-AGO = re.compile(r"([0-9]{1,6})([smhd])")
 LONGEST_AGO = timedelta(days=36_500)  # before any reset; more would leave the calendar
+AGO = re.compile(r"([0-9]{1,6})([smhd])")
 
 reason_option = click.option("--reason", default="", help="Why; it stands in the audit trail.")
 id_argument = click.argument("batch_id", metavar="ID")
@@ -38,7 +36,7 @@ rate_option = click.option("--rate", type=float, metavar="N",
 
 
 def selection_options(command: Any) -> Any:
-    """Whom a batch is for, and how it is sent."""
+    """Add the options that select users and say how a batch is sent."""
     statuses = click.Choice([each.value for each in STATUSES])
     channels = click.Choice([each.value for each in Channel])
     moment = "A moment such as 2026-11-23T12:00:00Z, or 90m, 6h, 2d ago."
@@ -78,14 +76,14 @@ def plan(
 ) -> None:
     """Count whom a batch would be sent to, and at what cost; nothing is sent."""
     with open_services() as services:
-        wanted = BatchRequest(
+        request = BatchRequest(
             selection=_selection(services, chosen),
             channel=Channel(type_),
             rate_per_second=_rate(rate),
             reason=reason,
             is_plan=True,
         )
-        planned = make_batch(services, authority_by_hand(by), wanted)
+        planned = make_batch(services, authority_by_hand(by), request)
         planned = wait_for_plan(services, planned, is_quiet=as_json)
         _print_plan(services, planned, as_json=as_json)
 
@@ -99,17 +97,18 @@ def start(*, plan_id: str | None, rate: float | None, reason: str, by: str, type
     with open_services() as services:
         authority = authority_by_hand(by)
         if plan_id is not None:
-            _refuse_selection(chosen)
+            if any(chosen.values()):
+                raise click.UsageError("a plan has its selection: give --plan alone")
             pace = None if rate is None else _rate(rate)
             begun = start_plan(services, authority, plan_id, rate=pace, reason=reason)
         else:
-            wanted = BatchRequest(
+            request = BatchRequest(
                 selection=_selection(services, chosen),
                 channel=Channel(type_),
                 rate_per_second=_rate(rate),
                 reason=reason,
             )
-            begun = make_batch(services, authority, wanted)
+            begun = make_batch(services, authority, request)
     if as_json:
         print_json({"batchId": begun.batch_id, "total": begun.total})
     else:
@@ -117,23 +116,21 @@ def start(*, plan_id: str | None, rate: float | None, reason: str, by: str, type
         click.echo(f"See it go: keyturn batch watch {begun.batch_id}")
 
 
-def _changing(verb: BatchAction, text: str) -> click.Command:
-    @batch.command(verb.value, help=text)
+def _add_command(action: BatchAction, text: str) -> None:
+    @batch.command(action.value, help=text)
     @id_argument
     @reason_option
     @by_option
     @json_option
     def change(batch_id: str, reason: str, by: str, *, as_json: bool) -> None:
         with open_services() as services:
-            changed = change_batch(services, authority_by_hand(by), batch_id, verb, reason=reason)
+            changed = change_batch(services, authority_by_hand(by), batch_id, action, reason=reason)
             _print_progress(services, changed, as_json=as_json)
 
-    return change
 
-
-_changing(BatchAction.PAUSE, "Send nothing more of a batch until it is resumed.")
-_changing(BatchAction.RESUME, "Go on with a paused batch.")
-_changing(BatchAction.CANCEL, "End a batch: what was not handed over never will be.")
+_add_command(BatchAction.PAUSE, "Send nothing more of a batch until it is resumed.")
+_add_command(BatchAction.RESUME, "Go on with a paused batch.")
+_add_command(BatchAction.CANCEL, "End a batch: what was not handed over never will be.")
 
 
 @batch.command("report")
@@ -156,9 +153,8 @@ def _print_progress(services: WebServices, found: Batch, *, as_json: bool) -> No
     facts = write_progress(read_progress(services, found), services.settings)
     if as_json:
         print_json(facts)
-        return
-    shown = {n: v for n, v in facts.items() if v not in (None, "", {}) and n != "plan"}
-    print_facts({n: _counts(v) if isinstance(v, dict) else v for n, v in shown.items()})
+    else:
+        _print_counts({n: v for n, v in facts.items() if v not in (None, "", {}) and n != "plan"})
 
 
 def _print_plan(services: WebServices, planned: Batch, *, as_json: bool) -> None:
@@ -170,38 +166,31 @@ def _print_plan(services: WebServices, planned: Batch, *, as_json: bool) -> None
     if facts is None:
         return
     sms = facts.pop("sms", {})
-    facts |= {f"SMS {name}": value for name, value in sms.items()}
-    print_facts({n: _counts(v) if isinstance(v, dict) else v for n, v in facts.items()})
+    _print_counts(facts | {f"SMS {name}": value for name, value in sms.items()})
     click.echo(f"Start it: keyturn batch start --plan {planned.batch_id}")
 
 
-def _counts(figures: dict[str, int]) -> str:
-    return ", ".join(f"{name} {number:,}" for name, number in figures.items()) or "none"
+def _print_counts(facts: dict[str, Any]) -> None:
+    """Print facts; those that are counts by name, in one line each."""
+    lines = {}
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            lines[name] = ", ".join(f"{n} {count:,}" for n, count in value.items()) or "none"
+        else:
+            lines[name] = value
+    print_facts(lines)
 
 
 def _selection(services: WebServices, chosen: dict[str, Any]) -> Selection:
     past = ("org_id", "since", "until", "channel", "provider", "statuses")
-    ways = [
-        chosen["file"] is not None,
-        bool(chosen["user_ids"]),
-        any(chosen[name] for name in past),
-    ]
-    if sum(ways) != 1:
+    file, user_ids = chosen["file"], chosen["user_ids"]
+    if (file is not None) + bool(user_ids) + any(chosen[name] for name in past) != 1:
         raise click.UsageError("give --file, or --user, or a filter over past resets")
-    if chosen["file"] is not None:
-        return read_entries(_pieces(chosen["file"]))
-    if chosen["user_ids"]:
-        return _listed(chosen["user_ids"])
+    if file is not None:
+        return read_entries(iter(lambda: file.read(PIECE_BYTES), b""))
+    if user_ids:
+        return read_user_ids(list(user_ids))
     return _filter(services, chosen)
-
-
-def _refuse_selection(chosen: dict[str, Any]) -> None:
-    if any(chosen.values()):
-        raise click.UsageError("a plan has its selection: give --plan alone")
-
-
-def _listed(user_ids: Iterable[str]) -> Iterator[ListEntry]:
-    yield from read_user_ids(list(user_ids))
 
 
 def _filter(services: WebServices, chosen: dict[str, Any]) -> HistoryFilter:
@@ -237,7 +226,3 @@ def _rate(rate: float | None) -> float:
     if rate is not None and not rate >= 0:
         raise InvalidRequestError("--rate must be a number, 0 or more; 0 means no pace")
     return rate or 0
-
-
-def _pieces(file: IO[bytes]) -> Iterator[bytes]:
-    return iter(lambda: file.read(PIECE_BYTES), b"")

@@ -1,24 +1,23 @@
-"""Feeds batches: looks their users up, plans or records their resets, a hundred at a time."""
+"""Feed batches: look their users up, plan or record their resets, a hundred at a time."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 import structlog
 
 from shared.errors import DirectoryUnavailableError, StoreUnavailableError, TooManyRequestsError
 from shared.models import Channel, Queue
-from shared.policies import last_start_seconds
 from shared.queue import Hint, Task
+from shared.recording import ResetRequest, new_reset, sms_budget
 from shared.store.batches import Batch, BatchCursor, BatchState
 from shared.store.batches.lists import USERS_PER_LIST, ListEntry
-from shared.store.limits import Limit
-from shared.store.resets import NewReset
 from shared.wiring import Services
 from worker.batches.estimate import Estimate
-from worker.batches.selection import BatchSelection, Chosen, Sorted
+from worker.batches.selection import BatchSelection, ChosenUser, SortedUsers
 
 log = structlog.get_logger()
 
@@ -27,7 +26,6 @@ MAX_DUE = 5000  # beyond, batches wait: their list costs a tenth of their record
 MAX_WAITING = 20_000  # being retried included
 FEED_SECONDS = 3.0  # of one task; the sweepers hint at the next
 WAIT_SECONDS = 0.1
-DAY_SECONDS = 24 * 3600
 
 
 class BatchFeeder:
@@ -39,36 +37,32 @@ class BatchFeeder:
         self._selection = BatchSelection(services)
 
     def hint(self) -> int:
-        """Hint at every batch that has work and no feeder; a periodic job of bulk sweepers."""
+        """Hint at every batch that has work and no worker; a periodic job of the bulk sweepers."""
         batch_ids = self._services.batches.to_feed()
         for batch_id in batch_ids:
             self._services.hints.publish(Hint(batch_id, Task.FEED_BATCH, Queue.BULK))
         return len(batch_ids)
 
     def feed(self, batch_id: str) -> str:
-        """Bring a batch further; the answer is a word for the logs."""
-        fence = self._services.batches.take(batch_id)
+        """Feed a batch; return its state, or why nothing was done, for the logs."""
+        fence = self._services.batches.take_lease(batch_id)
         batch = self._services.batches.find(batch_id) if fence else None
         if batch is None:
             return "nothing to do"
         with structlog.contextvars.bound_contextvars(batch_id=batch_id):
+            until = time.monotonic() + FEED_SECONDS
             try:
-                self._feed(batch, fence)
+                while batch and not batch.is_fed and time.monotonic() < until:
+                    batch = self._step(batch, fence)
             except DirectoryUnavailableError:
                 log.warning("directory.unavailable")
             except StoreUnavailableError:
                 log.warning("store.unavailable", during="feeding")
                 return "store unavailable"  # the lease ends by itself
-            return self._let_go(batch_id, fence)
+            return self._release(batch_id, fence)
 
-    def _feed(self, batch: Batch, fence: int) -> None:
-        until = time.monotonic() + FEED_SECONDS
-        current: Batch | None = batch
-        while current and not current.is_fed and time.monotonic() < until:
-            current = self._step(current, fence)
-
-    def _let_go(self, batch_id: str, fence: int) -> str:
-        """Say whether all of it has ended; what is under way is for the workers."""
+    def _release(self, batch_id: str, fence: int) -> str:
+        """End the lease, and the batch if all its resets have ended."""
         batch = self._services.batches.find(batch_id)
         if batch is None:
             return "gone"
@@ -76,82 +70,82 @@ class BatchFeeder:
         if is_finished:
             ends = self._services.batches.ends(batch_id)
             is_finished = sum(ends.values()) >= batch.recorded
-        if self._services.batches.let_go(batch_id, fence, is_finished=is_finished):
+        if self._services.batches.release_lease(batch_id, fence, is_finished=is_finished):
             log.info("batch.finished", recorded=batch.recorded, skipped=sum(batch.skipped.values()))
             return BatchState.FINISHED.value
         return batch.state.value
 
     def _step(self, batch: Batch, fence: int) -> Batch | None:
-        """The batch a step further, or as it is when it must wait; None: stop."""
+        """Return the batch a step further, or unchanged if it must wait; None: stop."""
         entries = self._services.batch_lists.read(batch.list_id, batch.next_list)
-        if len(entries) <= batch.next_place:
-            return self._pass_over(batch, fence)
-        wanted = min(USERS_PER_STEP, len(entries) - batch.next_place, self._room(batch))
+        if len(entries) <= batch.next_index:
+            return self._skip_lost_list(batch, fence)
+        wanted = min(USERS_PER_STEP, len(entries) - batch.next_index, self._room(batch))
         granted = self._services.batches.grant(batch.batch_id, fence, wanted)
         if granted < 0:
             return None
         if granted == 0:
             time.sleep(WAIT_SECONDS)
             return batch
-        end = batch.next_place + granted
-        part = list(enumerate(entries))[batch.next_place : end]
-        return self._take(batch, fence, part, is_last=end == len(entries))
+        return self._take(batch, fence, entries, batch.next_index + granted)
 
     def _room(self, batch: Batch) -> int:
-        """How many may be added to the due set now."""
+        """Return how many resets may be added to the due set now."""
         if batch.state is BatchState.PLANNING:
             return USERS_PER_STEP
         view = self._services.dues.look(Queue.BULK)
         return max(0, min(MAX_DUE - view.due, MAX_WAITING - view.waiting))
 
     def _take(
-        self, batch: Batch, fence: int, part: list[tuple[int, ListEntry]], *, is_last: bool
+        self, batch: Batch, fence: int, entries: Sequence[ListEntry], granted_end: int
     ) -> Batch | None:
-        found = self._selection.sort(batch, batch.next_list, part)
+        """Plan or record the users from the next index up to `granted_end`."""
+        granted = list(enumerate(entries))[batch.next_index : granted_end]
+        found = self._selection.sort(batch, batch.next_list, granted)
         if batch.state is BatchState.PLANNING:
-            counts, end = self._plan(batch, found), part[-1][0] + 1
+            counts, end = self._plan(batch, found), granted_end
         else:
-            counts, end = self._record(batch, found, part[-1][0] + 1)
-        if end == part[0][0]:
+            counts, end = self._record(batch, found, granted_end)
+        if end == batch.next_index:
             return None  # today's budget is spent
-        is_last = is_last and end == part[-1][0] + 1
-        place = (
-            BatchCursor(batch.next_list + 1, 0) if is_last else BatchCursor(batch.next_list, end)
-        )
+        cursor = BatchCursor(batch.next_list, end)
+        if end == len(entries):
+            cursor = BatchCursor(batch.next_list + 1, 0)
         skipped = sum(number for name, number in counts.items() if name.startswith("k:"))
-        unused = part[-1][0] + 1 - end
-        return self._advance(batch, fence, place, counts, refund=skipped + unused)
+        return self._advance(batch, fence, cursor, counts, refund=skipped + granted_end - end)
 
-    def _plan(self, batch: Batch, found: Sorted) -> Counter[str]:
+    def _plan(self, batch: Batch, found: SortedUsers) -> Counter[str]:
         counts = self._estimate.count(found.chosen, batch.channel)
-        counts.update(f"skip:{why}" for why in found.skips.values())
+        counts.update(f"skip:{reason}" for reason in found.skips.values())
         return Counter({f"p:{name}": number for name, number in counts.items()})
 
-    def _record(self, batch: Batch, found: Sorted, end: int) -> tuple[Counter[str], int]:
-        """Record what may be; what was counted, and the place up to which it was done."""
+    def _record(self, batch: Batch, found: SortedUsers, end: int) -> tuple[Counter[str], int]:
+        """Record what the budget allows; return what was counted, and the index it ended at."""
         chosen = self._within_budget(batch, found.chosen)
         if len(chosen) < len(found.chosen):
-            end = found.chosen[len(chosen)].place
-        told = self._services.batch_resets.record([self._new(batch, each) for each in chosen])
-        skips = {place: why for place, why in found.skips.items() if place < end}
-        skips |= {each.place: why for each, why in zip(chosen, told, strict=True) if why}
+            end = found.chosen[len(chosen)].index
+        news = [new_reset(self._services, self._request(batch, each)) for each in chosen]
+        outcomes = self._services.batch_resets.record(news)
+        skips = {index: reason for index, reason in found.skips.items() if index < end}
+        skips |= {c.index: reason for c, reason in zip(chosen, outcomes, strict=True) if reason}
         self._services.batch_lists.note_skips(
             batch.batch_id, batch.next_list, skips, batch.lifetime_seconds
         )
-        counts = Counter(f"k:{why}" for why in skips.values())
-        counts["q"] = len(chosen) + found.known - sum(1 for why in told if why)
+        counts = Counter(f"k:{reason}" for reason in skips.values())
+        counts["q"] = outcomes.count("") + found.known
         return counts, end
 
-    def _within_budget(self, batch: Batch, chosen: tuple[Chosen, ...]) -> tuple[Chosen, ...]:
-        """Those whom the day's budget of SMS still reaches."""
-        most = self._services.settings.sms_budget_per_day
-        if batch.channel is not Channel.SMS or not most:
+    def _within_budget(
+        self, batch: Batch, chosen: tuple[ChosenUser, ...]
+    ) -> tuple[ChosenUser, ...]:
+        """Return those that the day's budget of SMS allows; no other limit applies to a batch."""
+        limit = sms_budget(self._services.settings)
+        if batch.channel is not Channel.SMS or not limit.most:
             return chosen
-        limits = [Limit("sms_budget", "all", most, DAY_SECONDS)]
         for number, each in enumerate(chosen):
             try:
                 self._services.limits.pass_gate(
-                    limits,
+                    [limit],
                     recipient_digest="",
                     version=-1,
                     reset_id=each.reset_id,
@@ -162,38 +156,39 @@ class BatchFeeder:
                 return chosen[:number]
         return chosen
 
-    def _new(self, batch: Batch, each: Chosen) -> NewReset:
-        lifetime = self._services.settings.lifetime_seconds(batch.channel)
-        return NewReset(
-            reset_id=each.reset_id,
-            user_id=each.user.user_id,
-            org_id=each.user.org_id,
+    def _request(self, batch: Batch, each: ChosenUser) -> ResetRequest:
+        return ResetRequest(
+            user=each.user,
+            organisation=self._estimate.find_organisation(each.user.org_id),
             channel=batch.channel,
-            language=self._estimate.language(each.user),
-            key_id=self._services.codes.signing_key_id,
-            lifetime_seconds=lifetime,
-            last_start_seconds=last_start_seconds(batch.channel, lifetime),
+            reset_id=each.reset_id,
             queue=Queue.BULK,
+            batch_id=batch.batch_id,
             since_ms=each.since_ms,
-            extra={"b": batch.batch_id},
+            has_user_limits=False,
         )
 
     def _advance(
-        self, batch: Batch, fence: int, place: BatchCursor, counts: Counter[str], *, refund: int = 0
+        self,
+        batch: Batch,
+        fence: int,
+        cursor: BatchCursor,
+        counts: Counter[str],
+        *,
+        refund: int = 0,
     ) -> Batch | None:
-        is_end = place.list_number >= batch.lists
+        is_end = cursor.list_number >= batch.lists
         is_ours = self._services.batches.advance(
-            batch.batch_id, fence, place, counts, refund=refund, is_end=is_end
+            batch.batch_id, fence, cursor, counts, refund=refund, is_end=is_end
         )
-        moved = replace(batch, next_list=place.list_number, next_place=place.place)
+        moved = replace(batch, next_list=cursor.list_number, next_index=cursor.index)
         return moved if is_ours else None
 
-    def _pass_over(self, batch: Batch, fence: int) -> Batch | None:
-        """A list that is not kept any more: its users are counted, nothing can be sent to them."""
+    def _skip_lost_list(self, batch: Batch, fence: int) -> Batch | None:
+        """Count the users of a list that is no longer kept; nothing can be sent to them."""
         before = batch.next_list * USERS_PER_LIST
-        number = min(USERS_PER_LIST, batch.total - before) - batch.next_place
+        number = min(USERS_PER_LIST, batch.total - before) - batch.next_index
         log.error("batch.list_lost", list_number=batch.next_list, users=number)
         name = "p:skip:list_lost" if batch.state is BatchState.PLANNING else "k:list_lost"
-        return self._advance(
-            batch, fence, BatchCursor(batch.next_list + 1, 0), Counter({name: number})
-        )
+        cursor = BatchCursor(batch.next_list + 1, 0)
+        return self._advance(batch, fence, cursor, Counter({name: number}))

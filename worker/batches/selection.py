@@ -1,4 +1,4 @@
-"""Which users of a batch get a reset, and why the others do not; sends and records nothing."""
+"""Choose which users of a batch get a reset, and say why the others do not."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ REASONS: dict[type[CallerError], str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class ChosenUser:
     """A user who gets a reset."""
 
-    place: int  # in the list
+    index: int  # in the list
     user: User
     recipient: Recipient
     reset_id: str
@@ -43,47 +43,57 @@ class Chosen:
 
 
 @dataclass(frozen=True, slots=True)
-class Sorted:
+class SortedUsers:
     """Some users of a list, sorted."""
 
-    chosen: tuple[Chosen, ...]
-    skips: dict[int, str]  # place → why
+    chosen: tuple[ChosenUser, ...]
+    skips: dict[int, str]  # index → reason
     known: int  # have their reset of this batch already
 
 
 class BatchSelection:
-    """Sorts users; a hundred take a few round trips."""
+    """Sorts users; a hundred take a few round trips. Records nothing."""
 
     def __init__(self, services: Services) -> None:
         """All parts may be fakes."""
         self._services = services
 
-    def sort(self, batch: Batch, number: int, entries: Sequence[tuple[int, ListEntry]]) -> Sorted:
-        """Sort users of the list with this number, given with their places.
+    def sort(
+        self, batch: Batch, list_number: int, entries: Sequence[tuple[int, ListEntry]]
+    ) -> SortedUsers:
+        """Sort users of a list, given with their indexes in it.
 
         Raises:
             StoreUnavailableError, DirectoryUnavailableError: nothing was done.
         """
-        services, users = self._services, [(place, entry.user_id) for place, entry in entries]
-        again = services.batch_lists.repeated(batch.batch_id, number, users, batch.lifetime_seconds)
-        skips = dict.fromkeys(again, "duplicate")
-        fresh = [(place, entry) for place, entry in entries if place not in again]
-        candidates = [self._candidate(batch, entry) for _, entry in fresh]
+        services, users = self._services, [(index, entry.user_id) for index, entry in entries]
+        repeated = services.batch_lists.repeated(
+            batch.batch_id, list_number, users, batch.lifetime_seconds
+        )
+        skips = dict.fromkeys(repeated, "duplicate")
+        first = [(index, entry) for index, entry in entries if index not in repeated]
+        candidates = [self._candidate(batch, entry) for _, entry in first]
         standings = services.batch_resets.standings(candidates, batch.channel)
-        found = services.directory.find_users([entry.user_id for _, entry in fresh])
-        chosen = []
-        for (place, _), candidate, standing, user in zip(
-            fresh, candidates, standings, found, strict=True
+        found = services.directory.find_users([entry.user_id for _, entry in first])
+        chosen, known = [], 0
+        for (index, _), candidate, standing, user in zip(
+            first, candidates, standings, found, strict=True
         ):
-            judged = self._judge(batch, user) if standing != KNOWN else KNOWN
-            if not isinstance(judged, str) and standing:
-                judged = standing
-            if isinstance(judged, str):
-                skips[place] = judged
+            if standing == KNOWN:
+                known += 1
+                continue
+            judged = self._judge(batch, user)
+            if isinstance(judged, str) or standing:
+                skips[index] = judged if isinstance(judged, str) else standing
             else:
                 reset_id, since_ms = candidate.reset_id, candidate.since_ms
-                chosen.append(Chosen(place, *judged, reset_id, since_ms))
-        return self._without_suppressed(chosen, skips)
+                chosen.append(ChosenUser(index, *judged, reset_id, since_ms))
+        suppressed = services.suppressions.are_suppressed([each.recipient for each in chosen])
+        for each, is_suppressed in zip(chosen, suppressed, strict=True):
+            if is_suppressed:
+                skips[each.index] = "suppressed"
+        kept = tuple(each for each in chosen if each.index not in skips)
+        return SortedUsers(kept, skips, known)
 
     def _candidate(self, batch: Batch, entry: ListEntry) -> Candidate:
         reset_id = self._services.batch_resets.reset_id(entry.user_id, batch.batch_id)
@@ -91,7 +101,7 @@ class BatchSelection:
         return Candidate(entry.user_id, reset_id, since_ms)
 
     def _judge(self, batch: Batch, user: User | None) -> tuple[User, Recipient] | str:
-        """The user and where to write, or why not."""
+        """Return the user and where to write, or the reason for neither."""
         services = self._services
         if user is not None and batch.org_ids is not None and user.org_id not in batch.org_ids:
             return "not_yours"
@@ -104,14 +114,3 @@ class BatchSelection:
         except CallerError as error:
             return REASONS[type(error)]
         return person, recipient
-
-    def _without_suppressed(self, chosen: list[Chosen], skips: dict[int, str]) -> Sorted:
-        told = self._services.suppressions.are_suppressed([each.recipient for each in chosen])
-        for each, is_suppressed in zip(chosen, told, strict=True):
-            if is_suppressed:
-                skips[each.place] = "suppressed"
-        known = [place for place, why in skips.items() if why == KNOWN]
-        for place in known:
-            del skips[place]
-        kept = tuple(each for each in chosen if each.place not in skips)
-        return Sorted(kept, skips, len(known))

@@ -1,4 +1,4 @@
-"""The claims of one task that nothing has become of yet; none of them may be forgotten."""
+"""Keep the claims of one bulk task that have not ended, so that none is forgotten."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shared.queue import hint_at
 from shared.store.resets import Claim, Finish
 from shared.wiring import Services
 from worker import outcomes
-from worker.delivery import retry_until
+from worker.outcomes import retry_until
 
 log = structlog.get_logger()
 
@@ -22,21 +22,21 @@ class OpenClaims:
     """Claims until they end; belongs to one thread."""
 
     def __init__(self, services: Services, claims: Sequence[Claim]) -> None:
-        """`services` notes the ends."""
+        """`services` records the ends."""
         self._services = services
         self._open = {claim.reset.reset_id: claim for claim in claims}
 
     @property
     def claims(self) -> list[Claim]:
-        """Those that are left."""
+        """Those that have not ended."""
         return list(self._open.values())
 
     def forget(self, claim: Claim) -> None:
-        """It is marked: should its outcome stay unknown, the end of the lease says so."""
+        """Drop a claim whose attempt is marked: without an outcome, its lease ends it in doubt."""
         self._open.pop(claim.reset.reset_id, None)
 
     def end(self, ends: Sequence[End]) -> None:
-        """Note what became of some, and hint at those that go out singly.
+        """Record the ends of some, and hint at those that go out singly.
 
         Raises:
             StoreUnavailableError: the store stayed away until the claims ended.
@@ -44,8 +44,8 @@ class OpenClaims:
         if not ends:
             return
         lease_ends = min(claim.lease_ends for claim, _ in ends)
-        noted = retry_until(lease_ends, lambda: self._services.resets.finish_many(ends))
-        if stale := noted.count(False):
+        recorded = retry_until(lease_ends, lambda: self._services.resets.finish_many(ends))
+        if stale := recorded.count(False):
             log.warning("attempt.stale", number=stale)
         for claim, finish in ends:
             self.forget(claim)

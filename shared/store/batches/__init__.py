@@ -1,4 +1,4 @@
-"""Store batches: what was requested, the progress, the lease; the lists are stored apart."""
+"""Batches: what was asked for, how far each is, and the lease of the worker that feeds it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ from shared.models import Channel, Status
 from shared.settings import Settings
 from shared.store import keys
 from shared.store.admin.audit import MAX_KEPT
+from shared.store.batches.lists import USERS_PER_LIST
 from shared.store.connection import Client, store_errors
 from shared.store.scripts import Argument, Scripts
 from shared.validation import moment
 
+LEASE_SECONDS = 15.0
+
 
 class BatchState(StrEnum):
-    """The state of a batch."""
+    """Where a batch stands."""
 
     PLANNING = "planning"  # its users are looked up; nothing is sent
     PLANNED = "planned"  # counted, waiting for its start
@@ -31,7 +34,7 @@ class BatchState(StrEnum):
 
 
 class BatchAction(StrEnum):
-    """What operators do to a batch."""
+    """What an operator does to a batch."""
 
     START = "start"
     PAUSE = "pause"
@@ -41,7 +44,7 @@ class BatchAction(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewBatch:
-    """A batch to be created."""
+    """A batch to be begun."""
 
     batch_id: str
     mark: str  # equal for equal requests
@@ -50,7 +53,7 @@ class NewBatch:
     reason: str
     by: str
     caller_id: str
-    org_ids: frozenset[str] | None  # whose users may be written to; None: all organisations
+    org_ids: frozenset[str] | None  # whose users may be written to; None: of all organisations
     list_id: str
     lists: int
     total: int
@@ -60,7 +63,7 @@ class NewBatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """A batch as stored; counts of resets that ended are stored apart."""
+    """A batch as it stands; counts of resets that ended stand apart."""
 
     batch_id: str
     state: BatchState
@@ -79,42 +82,176 @@ class Batch:
     started_at: datetime | None
     changed_at: datetime | None  # started, paused, resumed or cancelled last
     finished_at: datetime | None
-    next_list: int  # the position of the next user
-    next_place: int
-    recorded: int  # resets that were recorded
+    next_list: int  # of the next user
+    next_index: int  # in that list
+    recorded: int  # resets that stand in Redis
     skipped: Mapping[str, int]  # by reason
     plan: Mapping[str, int]  # what planning counted, by name; empty when it was not planned
 
     @property
     def is_fed(self) -> bool:
-        """True if every user has been processed."""
+        """True if every user of it was looked up."""
         return self.next_list >= self.lists
+
+    @property
+    def looked_up(self) -> int:
+        """How many of its users were looked up."""
+        return min(self.total, self.next_list * USERS_PER_LIST + self.next_index)
 
 
 @dataclass(frozen=True, slots=True)
 class BatchCursor:
-    """A position in the lists of a batch."""
+    """Where a user stands in the lists of a batch."""
 
     list_number: int
-    place: int
+    index: int
 
 
-def batch_as_hash(new: NewBatch) -> dict[str, str | int | float]:
-    """Return the fields of a new batch."""
-    return {
-        "st": new.state.value,
-        "ch": new.channel.value,
-        "cid": new.caller_id,
-        "sc": "*" if new.org_ids is None else orjson.dumps(sorted(new.org_ids)).decode(),
-        "li": new.list_id,
-        "nl": new.lists,
-        "nt": new.total,
-        "rt": new.rate_per_second,
-    }
+class BatchStore:
+    """The records of batches; every change of state stands in the audit trail."""
+
+    def __init__(self, client: Client, settings: Settings) -> None:
+        """`client` may be a fake one."""
+        self._client, self._scripts = client, Scripts(client, settings.durability)
+        self._keep_seconds = settings.record_lifetime_seconds
+
+    def lifetime_seconds(self, total: int, rate_per_second: float) -> float:
+        """Return how long a batch is kept: its own length, a week of pauses and a record's time."""
+        own = total / rate_per_second if rate_per_second else 0
+        return own + self._keep_seconds + 7 * 86_400
+
+    def begin(self, new: NewBatch, *, action: str) -> str:
+        """Return `begun`, `known` (the same stands there), or `other` (the id is another's)."""
+        arguments: list[Argument] = [new.batch_id, new.mark, new.by, action, new.reason]
+        arguments += [int(new.lifetime_seconds * 1000), MAX_KEPT]
+        org_ids = "*" if new.org_ids is None else orjson.dumps(sorted(new.org_ids)).decode()
+        arguments += ["st", new.state.value, "ch", new.channel.value, "cid", new.caller_id]
+        arguments += ["sc", org_ids, "li", new.list_id, "nl", new.lists, "nt", new.total]
+        arguments += ["rt", new.rate_per_second]
+        answer: str = self._scripts.run_durably("batch/begin", _gate_keys(new.batch_id), arguments)
+        if answer == "known":
+            self._scripts.confirm(keys.GATE)
+        return answer
+
+    def find(self, batch_id: str) -> Batch | None:
+        """Return the batch; None if there is none by that id."""
+        with store_errors():
+            h = self._client.hgetall(keys.batch(batch_id))
+        return _batch_from_hash(batch_id, h) if h else None
+
+    def state(self, batch_id: str) -> tuple[BatchState, datetime | None] | None:
+        """Return the state and its last change; None if the batch is no longer kept."""
+        with store_errors():
+            state, changed = self._client.hmget(keys.batch(batch_id), "st", "ca")
+        return (BatchState(state), moment(changed) if changed else None) if state else None
+
+    def change(
+        self,
+        batch: Batch,
+        action: BatchAction,
+        *,
+        by: str,
+        reason: str,
+        rate_per_second: float | None = None,
+    ) -> tuple[str, str]:
+        """Return `changed`, `same`, `refused` or `absent`, and the state before.
+
+        `rate_per_second` is taken at the start alone; None leaves the plan's.
+        """
+        rate = batch.rate_per_second if rate_per_second is None else rate_per_second
+        lifetime_ms = int(self.lifetime_seconds(batch.total, rate) * 1000)
+        arguments: list[Argument] = [
+            batch.batch_id,
+            action.value,
+            by,
+            reason,
+            lifetime_ms,
+            MAX_KEPT,
+        ]
+        answer: Sequence[str] = self._scripts.run_durably(
+            "batch/change", _gate_keys(batch.batch_id), [*arguments, "rt", rate]
+        )
+        return answer[0], answer[1]
+
+    def to_feed(self) -> list[str]:
+        """Return the batches that have work and no lease; forget those that ended."""
+        with store_errors():
+            batch_ids = sorted(self._client.smembers(keys.ACTIVE_BATCHES))
+            pipeline = self._client.pipeline(transaction=False)
+            for batch_id in batch_ids:
+                pipeline.hmget(keys.batch(batch_id), "st", "lu")
+            pipeline.time()
+            *rows, (seconds, microseconds) = pipeline.execute()
+            now_ms = seconds * 1000 + microseconds // 1000
+            found = dict(zip(batch_ids, rows, strict=True))
+            ended = [b for b, (state, _) in found.items() if state in (None, BatchState.CANCELLED)]
+            if ended:
+                self._client.srem(keys.ACTIVE_BATCHES, *ended)
+        works = (BatchState.PLANNING, BatchState.RUNNING)
+        return [b for b, (st, lease) in found.items() if st in works and int(lease) <= now_ms]
+
+    def active(self) -> list[Batch]:
+        """Return the batches that have not ended, paused ones too."""
+        with store_errors():
+            batch_ids = sorted(self._client.smembers(keys.ACTIVE_BATCHES))
+        return [found for batch_id in batch_ids if (found := self.find(batch_id))]
+
+    def take_lease(self, batch_id: str) -> int:
+        """Return the fence of a new lease; 0: another worker has it, or there is nothing to do."""
+        lease_ms = int(LEASE_SECONDS * 1000)
+        return int(self._scripts.run("batch/lease", (keys.batch(batch_id),), (lease_ms,)))
+
+    def grant(self, batch_id: str, fence: int, wanted: int) -> int:
+        """Return how many users its rate allows now; -1: the lease or the batch is over."""
+        arguments = (fence, wanted, int(LEASE_SECONDS * 1000))
+        return int(self._scripts.run("batch/take_tokens", (keys.batch(batch_id),), arguments))
+
+    def advance(
+        self,
+        batch_id: str,
+        fence: int,
+        cursor: BatchCursor,
+        counts: Mapping[str, int],
+        *,
+        refund: int = 0,
+        is_end: bool = False,
+    ) -> bool:
+        """Move on to the next user and count, in one step; return False if the lease was lost.
+
+        `refund`: users that were granted and to whom nothing is sent.
+        """
+        arguments: list[Argument] = [batch_id, fence, cursor.list_number, cursor.index]
+        arguments += [refund, int(is_end)]
+        arguments += [part for pair in counts.items() for part in pair]
+        names = (keys.batch(batch_id), keys.ACTIVE_BATCHES)
+        return bool(self._scripts.run("batch/advance", names, arguments))
+
+    def release_lease(self, batch_id: str, fence: int, *, is_finished: bool = False) -> bool:
+        """End a lease; return True if this made the batch finished."""
+        names = (keys.batch(batch_id), keys.ACTIVE_BATCHES)
+        answer = self._scripts.run("batch/end_lease", names, (batch_id, fence, int(is_finished)))
+        return bool(answer)
+
+    def ends(self, batch_id: str) -> Counter[tuple[Status, str]]:
+        """Count the resets of a batch that ended, by status and reason, over all shards."""
+        with store_errors():
+            pipeline = self._client.pipeline(transaction=False)
+            for tag in keys.TAGS:
+                pipeline.hgetall(keys.batch_ends(tag, batch_id))
+            shards = pipeline.execute()
+        total: Counter[tuple[Status, str]] = Counter()
+        for shard in shards:
+            for name, number in shard.items():
+                status, _, reason = name.partition(":")
+                total[Status(status), reason] += int(number)
+        return +total
 
 
-def batch_from_hash(batch_id: str, h: Mapping[str, str]) -> Batch:
-    """Return the batch of a stored hash."""
+def _gate_keys(batch_id: str) -> tuple[str, ...]:
+    return keys.batch(batch_id), keys.ACTIVE_BATCHES, keys.AUDIT
+
+
+def _batch_from_hash(batch_id: str, h: Mapping[str, str]) -> Batch:
     return Batch(
         batch_id=batch_id,
         state=BatchState(h["st"]),
@@ -134,149 +271,8 @@ def batch_from_hash(batch_id: str, h: Mapping[str, str]) -> Batch:
         changed_at=moment(h["ca"]) if "ca" in h else None,
         finished_at=moment(h["e"]) if "e" in h else None,
         next_list=int(h["cu"]),
-        next_place=int(h["co"]),
+        next_index=int(h["co"]),
         recorded=int(h["q"]),
         skipped={name[2:]: int(number) for name, number in h.items() if name.startswith("k:")},
         plan={name[2:]: int(number) for name, number in h.items() if name.startswith("p:")},
     )
-
-
-LEASE_SECONDS = 15.0
-
-
-class BatchStore:
-    """Change and read batches; every change of state is in the audit trail."""
-
-    def __init__(self, client: Client, settings: Settings) -> None:
-        """`client` may be a fake one."""
-        self._client, self._scripts = client, Scripts(client, settings.durability)
-        self._keep_seconds = settings.record_lifetime_seconds
-
-    def lifetime_seconds(self, total: int, rate_per_second: float) -> float:
-        """Return how long a batch is kept: its duration, a week of pauses, a record's lifetime."""
-        own = total / rate_per_second if rate_per_second else 0
-        return own + self._keep_seconds + 7 * 86_400
-
-    def begin(self, new: NewBatch, *, action: str) -> str:
-        """Create a batch; return `begun`, `known` (it exists), or `other` (the id is taken)."""
-        arguments: list[Argument] = [new.batch_id, new.mark, new.by, action, new.reason]
-        arguments += [int(new.lifetime_seconds * 1000), MAX_KEPT]
-        answer: str = self._scripts.run_durably(
-            "batch/begin", _gate_keys(new.batch_id), arguments + _flat(batch_as_hash(new))
-        )
-        if answer == "known":
-            self._scripts.confirm(keys.GATE)
-        return answer
-
-    def find(self, batch_id: str) -> Batch | None:
-        """Return the batch, or None if the id is unknown."""
-        with store_errors():
-            h = self._client.hgetall(keys.batch(batch_id))
-        return batch_from_hash(batch_id, h) if h else None
-
-    def state(self, batch_id: str) -> tuple[BatchState, datetime | None] | None:
-        """Return the state and its last change; None if the batch has expired."""
-        with store_errors():
-            state, changed = self._client.hmget(keys.batch(batch_id), "st", "ca")
-        return (BatchState(state), moment(changed) if changed else None) if state else None
-
-    def change(
-        self,
-        batch: Batch,
-        verb: BatchAction,
-        *,
-        by: str,
-        reason: str,
-        rate_per_second: float | None = None,
-    ) -> tuple[str, str]:
-        """Change a batch; return `changed`, `same`, `refused` or `absent`, and the state before.
-
-        `rate_per_second` counts only when the batch starts; None keeps the planned rate.
-        """
-        rate = batch.rate_per_second if rate_per_second is None else rate_per_second
-        lifetime_ms = int(self.lifetime_seconds(batch.total, rate) * 1000)
-        arguments: list[Argument] = [batch.batch_id, verb.value, by, reason, lifetime_ms, MAX_KEPT]
-        answer: Sequence[str] = self._scripts.run_durably(
-            "batch/change", _gate_keys(batch.batch_id), [*arguments, "rt", rate]
-        )
-        return answer[0], answer[1]
-
-    def to_feed(self) -> list[str]:
-        """Return the batches that have work and no lease; drop ended ones from the active set."""
-        with store_errors():
-            batch_ids = sorted(self._client.smembers(keys.ACTIVE_BATCHES))
-            pipeline = self._client.pipeline(transaction=False)
-            for batch_id in batch_ids:
-                pipeline.hmget(keys.batch(batch_id), "st", "lu")
-            pipeline.time()
-            *states, (seconds, microseconds) = pipeline.execute()
-            now_ms = seconds * 1000 + microseconds // 1000
-            found = dict(zip(batch_ids, states, strict=True))
-            ended = [b for b, (state, _) in found.items() if state in (None, BatchState.CANCELLED)]
-            if ended:
-                self._client.srem(keys.ACTIVE_BATCHES, *ended)
-        works = (BatchState.PLANNING, BatchState.RUNNING)
-        return [b for b, (st, lease) in found.items() if st in works and int(lease) <= now_ms]
-
-    def active(self) -> list[Batch]:
-        """Return the batches that have not ended, including paused ones."""
-        with store_errors():
-            batch_ids = sorted(self._client.smembers(keys.ACTIVE_BATCHES))
-        return [found for batch_id in batch_ids if (found := self.find(batch_id))]
-
-    def take(self, batch_id: str) -> int:
-        """Lease a batch; return the fence, or 0 if another worker has it or there is no work."""
-        lease_ms = int(LEASE_SECONDS * 1000)
-        return int(self._scripts.run("batch/lease", (keys.batch(batch_id),), (lease_ms,)))
-
-    def grant(self, batch_id: str, fence: int, wanted: int) -> int:
-        """Return how many users the batch's rate allows now; -1: the lease or the batch is over."""
-        arguments = (fence, wanted, int(LEASE_SECONDS * 1000))
-        return int(self._scripts.run("batch/take_tokens", (keys.batch(batch_id),), arguments))
-
-    def advance(
-        self,
-        batch_id: str,
-        fence: int,
-        next_place: BatchCursor,
-        counts: Mapping[str, int],
-        *,
-        refund: int = 0,
-        is_end: bool = False,
-    ) -> bool:
-        """Move the cursor and count, in one step; return False if the lease was lost.
-
-        `refund`: users that `grant` allowed and that are not written to.
-        """
-        arguments: list[Argument] = [batch_id, fence, next_place.list_number, next_place.place]
-        arguments += [refund, int(is_end), *_flat(counts)]
-        names = (keys.batch(batch_id), keys.ACTIVE_BATCHES)
-        return bool(self._scripts.run("batch/advance", names, arguments))
-
-    def let_go(self, batch_id: str, fence: int, *, is_finished: bool = False) -> bool:
-        """End a lease; return True if this finished the batch."""
-        names = (keys.batch(batch_id), keys.ACTIVE_BATCHES)
-        answer = self._scripts.run("batch/end_lease", names, (batch_id, fence, int(is_finished)))
-        return bool(answer)
-
-    def ends(self, batch_id: str) -> Counter[tuple[Status, str]]:
-        """Return how many resets of a batch ended with each status and reason, over all shards."""
-        with store_errors():
-            pipeline = self._client.pipeline(transaction=False)
-            for tag in keys.TAGS:
-                pipeline.hgetall(keys.batch_ends(tag, batch_id))
-            shards = pipeline.execute()
-        total: Counter[tuple[Status, str]] = Counter()
-        for shard in shards:
-            for name, number in shard.items():
-                status, _, reason = name.partition(":")
-                total[Status(status), reason] += int(number)
-        return +total
-
-
-def _gate_keys(batch_id: str) -> tuple[str, ...]:
-    return keys.batch(batch_id), keys.ACTIVE_BATCHES, keys.AUDIT
-
-
-def _flat(fields: Mapping[str, Argument]) -> list[Argument]:
-    return [part for pair in fields.items() for part in pair]

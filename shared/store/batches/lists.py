@@ -1,4 +1,4 @@
-"""Store the users of a batch in lists of five hundred, and those it skipped."""
+"""The users of a batch in lists of five hundred, and those it skipped."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ from shared.store.connection import Client, store_errors
 from shared.store.digests import Digests
 from shared.store.scripts import Scripts
 
-USERS_PER_LIST = (
-    500  # fewer than hash-max-listpack-entries, so that the hash of skips stays compact
-)
+USERS_PER_LIST = 500  # fewer than hash-max-listpack-entries: what is noted of them stays compact
 LISTS_PER_TRIP = 20
 NUMBER_SIGNS = 15  # hex digits of a user's number: it fits the integers that Redis packs
 SEEN_KEYS = 4096  # a million users make 244 a key
@@ -32,7 +30,7 @@ class ListEntry:
 
 @dataclass(frozen=True, slots=True)
 class WrittenLists:
-    """Lists that were written and belong to no batch yet."""
+    """Lists that stand in Redis and belong to no batch yet."""
 
     list_id: str
     lists: int
@@ -40,16 +38,16 @@ class WrittenLists:
 
 
 class BatchLists:
-    """Write, read and delete lists; hold a few thousand users in memory at a time."""
+    """Writes, reads and drops lists; a few thousand users are in memory at a time."""
 
     def __init__(self, client: Client, digests: Digests) -> None:
         """`client` may be a fake one."""
         self._client, self._digests, self._scripts = client, digests, Scripts(client)
 
     def write(self, entries: Iterable[ListEntry]) -> WrittenLists:
-        """Write users to new lists that last an hour; `keep` keeps them longer.
+        """Put users into new lists, for an hour; `keep` keeps them longer.
 
-        Delete the lists and re-raise if `entries` raises.
+        What `entries` raises is passed on; nothing is left behind then.
         """
         list_id, lists, total = secrets.token_hex(8), 0, 0
         try:
@@ -85,13 +83,13 @@ class BatchLists:
                 pipeline.execute()
 
     def read(self, list_id: str, number: int) -> list[ListEntry]:
-        """Return the users of one list; an empty list if it has expired."""
+        """Return the users of one list; none if it is no longer kept."""
         with store_errors():
             text: str | None = self._client.get(keys.batch_list(list_id, number))
         return [_read(line) for line in text.split("\n")] if text else []
 
     def note_skips(self, batch_id: str, number: int, skips: dict[int, str], seconds: float) -> None:
-        """Store why users of a list were skipped, by index; safe to repeat."""
+        """Note why users of a list get no reset, by index; safe to repeat."""
         if skips:
             key = keys.batch_skips(batch_id, number)
             with store_errors():
@@ -101,30 +99,28 @@ class BatchLists:
                 pipeline.execute()
 
     def skips(self, batch_id: str, number: int) -> dict[int, str]:
-        """Return why users of a list were skipped, by index."""
+        """Return why users of a list got no reset, by index."""
         with store_errors():
             found = self._client.hgetall(keys.batch_skips(batch_id, number))
-        return {int(index): why for index, why in found.items()}
+        return {int(index): reason for index, reason in found.items()}
 
     def repeated(
         self, batch_id: str, number: int, users: Sequence[tuple[int, str]], seconds: float
     ) -> set[int]:
-        """Return the indexes of users (index, id) seen before; remember the others."""
-        calls, mine = [], []
+        """Return the indexes of users (index, id) that an earlier entry names; note the others."""
+        calls, own = [], []
         for index, user_id in users:
-            key, field = self._seen_at(batch_id, user_id)
-            mine.append(number * USERS_PER_LIST + index)
-            calls.append(((key,), (field, mine[-1], int(seconds * 1000))))
+            digest = self._digests.digest("batch user", user_id)
+            user_number = int(digest[:NUMBER_SIGNS], 16)
+            own.append(number * USERS_PER_LIST + index)
+            key = keys.batch_seen(batch_id, user_number % SEEN_KEYS)
+            calls.append(((key,), (str(user_number), own[-1], int(seconds * 1000))))
         firsts = self._scripts.run_many("batch/mark_seen", calls)
         return {
             index
-            for (index, _), own, first in zip(users, mine, firsts, strict=True)
-            if int(first) != own
+            for (index, _), mine, first in zip(users, own, firsts, strict=True)
+            if int(first) != mine
         }
-
-    def _seen_at(self, batch_id: str, user_id: str) -> tuple[str, str]:
-        number = int(self._digests.digest("batch user", user_id)[:NUMBER_SIGNS], 16)
-        return keys.batch_seen(batch_id, number % SEEN_KEYS), str(number)
 
 
 def _format(entry: ListEntry) -> str:

@@ -1,4 +1,4 @@
-"""Store the resets of a batch, a hundred at a time; see shared/store/resets.py for single ones."""
+"""Record and read the resets of a batch, a hundred at a time."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Candidate:
 
 
 class BatchResets:
-    """Check, record and read resets of a batch; each method takes few round trips."""
+    """Asks about, records and reads resets of a batch; each method takes few round trips."""
 
     def __init__(self, client: Client, digests: Digests, resets: ResetStore) -> None:
         """`client` may be a fake one."""
@@ -34,11 +34,11 @@ class BatchResets:
         self._scripts = Scripts(client)
 
     def reset_id(self, user_id: str, batch_id: str) -> str:
-        """Return the id of a batch's reset for a user; the same at each call."""
+        """Return the id of a batch's reset for a user: always the same."""
         return self._digests.derived_reset_id(user_id, "batch", batch_id)
 
     def standings(self, candidates: Sequence[Candidate], channel: Channel) -> list[str]:
-        """Return for each `known`, the reason why the batch skips the user, or an empty text."""
+        """Return for each `known`, why a batch skips the user, or an empty text."""
         calls = []
         for each in candidates:
             tag, user = self._digests.user_place(each.user_id)
@@ -48,22 +48,22 @@ class BatchResets:
         return answers
 
     def record(self, news: Sequence[NewReset]) -> list[str]:
-        """Record resets; return for each an empty text, or the reason why it was skipped."""
+        """Record resets; return for each an empty text, or why it was skipped."""
         calls = [self._resets.record_call(new) for new in news]
         answers = []
-        for first in range(0, len(calls), MAX_PER_TRIP):  # Redis serves other clients in between
+        for first in range(0, len(calls), MAX_PER_TRIP):  # Redis serves others in between
             answers += self._scripts.run_many("reset/record", calls[first : first + MAX_PER_TRIP])
         return [answer[1] if answer[0] == "skipped" else "" for answer in answers]
 
     def refresh(self, user_id: str, reset_id: str, lifetime_seconds: float) -> bool:
-        """Restart a reset's lifetime; return False if an attempt was made already."""
+        """Begin a reset's lifetime anew; return False if an attempt was made already."""
         tag, user = self._digests.user_place(user_id)
         names = (keys.reset(reset_id), keys.live(tag, user))
         arguments = (reset_id, int(lifetime_seconds * 1000))
         return bool(self._scripts.run("batch/renew_reset", names, arguments))
 
     def ends(self, reset_ids: Sequence[str]) -> list[tuple[Status, str] | None]:
-        """Return status and reason of each reset; None for expired ones."""
+        """Return status and reason of each reset; None for those that are not kept."""
         with store_errors():
             pipeline = self._client.pipeline(transaction=False)
             for reset_id in reset_ids:

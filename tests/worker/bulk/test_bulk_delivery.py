@@ -21,7 +21,7 @@ from shared.queue import Task
 from shared.store import keys
 from shared.store.admin.pauses import Scope
 from tests.builders import a_user, an_organisation
-from tests.delivery_house import ScriptedProvider, a_delivery_house
+from tests.delivery_services import ScriptedProvider, some_delivery_services
 from tests.provider_stub import Answer, ProviderStub
 from tests.provider_stub_mail import NAMED, UNNAMED
 
@@ -39,7 +39,7 @@ def build_web_services(client, stub):
 
     def make(*more, kind=SendGrid, **settings):
         facts = {"email_providers": ("sendgrid",), "sendgrid_api_key": "SG.x"}
-        services = a_delivery_house(
+        services = some_delivery_services(
             client, *more, **facts | {"sendgrid_api_url": stub.url} | settings
         )
         made.append(kind(services.services.settings))

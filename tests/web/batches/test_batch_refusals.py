@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.builders import a_token, an_organisation
-from tests.web.test_batches import PATH, batch_of, change, make, show, upload, work
+from tests.web.batches.test_batches import PATH, batch_of, change, make, show, upload, work
 from tests.wire import Wire, problem
 from web.batches import uploads
 

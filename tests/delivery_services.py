@@ -117,7 +117,7 @@ class DeliveryServices:
         a_user(self.services, **facts)
 
 
-def a_delivery_house(client, *providers, renderer=None, **settings):
+def some_delivery_services(client, *providers, renderer=None, **settings):
     """A services with the user ada; `providers` of any channel, else one that takes everything."""
     services = some_services(client, **settings)
     an_organisation(services)

@@ -9,7 +9,7 @@ import pytest
 from shared.models import Channel, Outcome, Queue, Status
 from shared.store.resets import Finish
 from tests.builders import a_token, a_user
-from tests.delivery_house import a_renderer
+from tests.delivery_services import a_renderer
 from tests.wire import Wire
 from worker.batches.estimate import Estimate
 from worker.batches.feeder import BatchFeeder

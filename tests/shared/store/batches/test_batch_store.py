@@ -53,10 +53,10 @@ def brought_to(services, state):
         if isinstance(step, BatchAction):
             change(services, step)
             continue
-        fence = services.batches.take("b1")
+        fence = services.batches.take_lease("b1")
         if step == "plan":
             assert services.batches.advance("b1", fence, BatchCursor(1, 0), {}, is_end=True)
-        assert services.batches.let_go("b1", fence, is_finished=True) is (step == "finish")
+        assert services.batches.release_lease("b1", fence, is_finished=True) is (step == "finish")
 
 
 @pytest.mark.parametrize("state", STATES)
@@ -109,18 +109,18 @@ def test_another_mark_under_the_same_id_is_another_batch(services):
 def test_a_batch_is_fed_by_one_worker_at_a_time(services):
     a_batch(services, "ada")
 
-    first, second = services.batches.take("b1"), services.batches.take("b1")
-    services.batches.let_go("b1", first)
+    first, second = services.batches.take_lease("b1"), services.batches.take_lease("b1")
+    services.batches.release_lease("b1", first)
 
     assert (first, second) == (1, 0)
-    assert services.batches.take("b1") == 2
+    assert services.batches.take_lease("b1") == 2
 
 
 def test_a_worker_that_lost_its_lease_moves_nothing(services):
     a_batch(services, "ada")
-    stale = services.batches.take("b1")
-    services.batches.let_go("b1", stale)
-    services.batches.take("b1")
+    stale = services.batches.take_lease("b1")
+    services.batches.release_lease("b1", stale)
+    services.batches.take_lease("b1")
 
     moved = services.batches.advance("b1", stale, BatchCursor(1, 0), {"q": 1})
 
@@ -131,23 +131,23 @@ def test_a_worker_that_lost_its_lease_moves_nothing(services):
 
 def test_nothing_is_granted_to_a_paused_batch(services):
     a_batch(services, "ada")
-    fence = services.batches.take("b1")
+    fence = services.batches.take_lease("b1")
 
     change(services, BatchAction.PAUSE)
 
     assert services.batches.grant("b1", fence, 10) == -1
-    assert services.batches.take("b1") == 0
+    assert services.batches.take_lease("b1") == 0
 
 
 def test_without_a_pace_all_is_granted(services):
     a_batch(services, "ada")
 
-    assert services.batches.grant("b1", services.batches.take("b1"), 100) == 100
+    assert services.batches.grant("b1", services.batches.take_lease("b1"), 100) == 100
 
 
 def test_a_pace_grants_what_its_seconds_allow(services):
     a_batch(services, "ada", rate_per_second=50.0)
-    fence = services.batches.take("b1")
+    fence = services.batches.take_lease("b1")
 
     at_first = services.batches.grant("b1", fence, 100)
     time.sleep(0.2)
@@ -159,7 +159,7 @@ def test_a_pace_grants_what_its_seconds_allow(services):
 
 def test_a_slow_pace_still_moves(services):
     a_batch(services, "ada", rate_per_second=5.0)
-    fence = services.batches.take("b1")
+    fence = services.batches.take_lease("b1")
     services.batches.grant("b1", fence, 1)
     time.sleep(0.25)
 
@@ -168,7 +168,7 @@ def test_a_slow_pace_still_moves(services):
 
 def test_those_who_get_nothing_cost_no_pace(services):
     a_batch(services, "ada", rate_per_second=0.001)
-    fence = services.batches.take("b1")
+    fence = services.batches.take_lease("b1")
     services.batches.grant("b1", fence, 1)
 
     services.batches.advance("b1", fence, BatchCursor(0, 1), {"k:inactive": 1}, refund=1)
@@ -181,7 +181,7 @@ def test_only_batches_with_work_are_fed(services):
     a_batch(services, "ada", batch_id="b2")
     a_batch(services, "ada", batch_id="b3")
     a_batch(services, "ada", batch_id="b4")
-    services.batches.take("b2")
+    services.batches.take_lease("b2")
     services.batches.change(services.batches.find("b3"), BatchAction.CANCEL, by="eve", reason="r")
     services.batches.change(services.batches.find("b4"), BatchAction.PAUSE, by="eve", reason="r")
 

@@ -14,7 +14,7 @@ from shared.store.batches.lists import ListEntry
 from shared.store.suppressions import SuppressionStore
 from tests.batch_builders import a_batch
 from tests.builders import a_user, an_organisation
-from tests.delivery_house import a_delivery_house, a_renderer
+from tests.delivery_services import a_renderer, some_delivery_services
 from worker.batches import feeder as feeding
 from worker.batches.estimate import Estimate
 from worker.batches.feeder import BatchFeeder
@@ -28,7 +28,7 @@ def _short(monkeypatch):
 
 @pytest.fixture
 def services(client, logs):
-    services = a_delivery_house(client)
+    services = some_delivery_services(client)
     an_organisation(services.services, "beta")
     return services
 
@@ -63,17 +63,17 @@ def reset_of(services, user_id, batch_id="b1"):
 
 def everybody_but_one(services):
     """A list with one user for every reason to leave somebody out, and ada."""
-    services = services.services
-    a_user(services, "bob", orgId="beta")
-    a_user(services, "initial", state="initial")
-    a_user(services, "robot", kind="machine")
-    a_user(services, "locked", state="locked")
-    a_user(services, "mute", email=None)
-    a_user(services, "bounced", email="bounced@example.com")
-    services.suppressions.add(
-        services.directory.find_user("bounced").email, reason="bounce", source="test"
+    stores = services.services
+    a_user(stores, "bob", orgId="beta")
+    a_user(stores, "initial", state="initial")
+    a_user(stores, "robot", kind="machine")
+    a_user(stores, "locked", state="locked")
+    a_user(stores, "mute", email=None)
+    a_user(stores, "bounced", email="bounced@example.com")
+    stores.suppressions.add(
+        stores.directory.find_user("bounced").email, reason="bounce", source="test"
     )
-    a_user(services, "waiting", email="waiting@example.com")
+    a_user(stores, "waiting", email="waiting@example.com")
     services.record("waiting")
     return (
         "ada",
@@ -151,7 +151,7 @@ def test_a_plan_counts_and_records_nothing(services):
 
 def test_a_plan_of_sms_tells_segments_countries_and_cost(client, logs):
     prices = (("CH", 0.07), ("*", 0.1))
-    services = a_delivery_house(client, sms_prices=prices)
+    services = some_delivery_services(client, sms_prices=prices)
     a_user(services.services, "german", phone="+4915112345678")
     a_user(services.services, "mute", phone=None)
     a_batch(
@@ -166,7 +166,7 @@ def test_a_plan_of_sms_tells_segments_countries_and_cost(client, logs):
 
 
 def test_what_has_no_price_is_told_apart(client, logs):
-    services = a_delivery_house(client, sms_prices=(("DE", 0.07),))
+    services = some_delivery_services(client, sms_prices=(("DE", 0.07),))
     a_batch(services.services, "ada", state=BatchState.PLANNING, channel=Channel.SMS)
 
     feed(services)
@@ -282,7 +282,7 @@ def test_a_directory_that_is_away_stops_a_batch_for_a_moment(services):
 
 
 def test_the_days_budget_of_sms_holds_a_batch_back(client, logs):
-    services = a_delivery_house(client, sms_budget_per_day=2)
+    services = some_delivery_services(client, sms_budget_per_day=2)
     users = people(services, 4)
     a_batch(services.services, *users, channel=Channel.SMS)
 

@@ -24,7 +24,7 @@ def a_progress(ends=(), **facts):
         "by": "eve", "caller_id": "", "org_ids": None, "list_id": "l", "lists": 4, "total": 2000,
         "rate_per_second": 0.0, "lifetime_seconds": 1.0, "mark": "m", "created_at": NOW,
         "started_at": NOW, "changed_at": None, "finished_at": None, "next_list": 2,
-        "next_place": 0, "recorded": 990, "skipped": {"inactive": 10}, "plan": {},
+        "next_index": 0, "recorded": 990, "skipped": {"inactive": 10}, "plan": {},
     }  # fmt: skip
     return Progress(Batch(**values | facts), Counter(dict(ends)))
 
