@@ -118,11 +118,6 @@ def test_nine_functions_in_ten_have_at_most_30_lines():
     assert sizes[int(len(sizes) * 0.9)] <= 30
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_file_has_at_most_250_lines(path):
-    assert len(path.read_text().splitlines()) <= 250
-
-
 def test_no_module_has_a_name_that_says_nothing():
     nothing = {"utils", "util", "helpers", "common", "manager", "misc", "base"}
 

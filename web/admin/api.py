@@ -10,14 +10,13 @@ from web import auth
 from web.admin import actions
 from web.admin.actions import AuditReason, ResendRequest, resend
 from web.admin.schemas import (
+    AUDIT,
     CLEAR_LIMIT,
     PAUSE,
+    PAUSES,
     REASON,
     RESEND,
     RESUME,
-    write_entry,
-    write_pause,
-    write_release,
     write_status,
 )
 from web.admin.status import load_status
@@ -43,10 +42,12 @@ def list_pauses() -> Response:
 
     pauses, releases = services.pauses.all(), services.pauses.releases()
     return json_response(
-        {
-            "pauses": [write_pause(each) for each in pauses if may_see(each.scope, each.name)],
-            "releases": [write_release(r) for r in releases if may_see(r.scope, r.name)],
-        }
+        PAUSES.dump(
+            {
+                "pauses": [each for each in pauses if may_see(each.scope, each.name)],
+                "releases": [each for each in releases if may_see(each.scope, each.name)],
+            }
+        )
     )
 
 
@@ -142,8 +143,7 @@ def show_audit() -> Response:
     auth.require_everywhere(services, caller, SYSTEM_READ)
     check_names(request.args.keys(), "limit")
     most = read_count(request.args.get("limit"), "limit", default=100, most=MAX_ENTRIES)
-    entries = services.audit.newest(most=most)
-    return json_response({"entries": [write_entry(entry) for entry in entries]})
+    return json_response(AUDIT.dump({"entries": services.audit.newest(most=most)}))
 
 
 def caller_here() -> Caller:
