@@ -1,26 +1,46 @@
-"""The shapes of requests and answers as JSON; web/json_bodies.py reads the former."""
+"""The messages of the reset API as JSON: what decodes requests, what writes responses.
+
+web/openapi describes them from here: a field's `metadata` holds its description and the rules
+that the use case checks.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from typing import Any, NoReturn
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, pre_load, validates_schema
+from marshmallow.validate import Length, OneOf, Range, Regexp
 
 from shared.codes import Code
 from shared.errors import InvalidRequestError
-from shared.models import Attempt, DeliveryEvent, Reset
+from shared.models import Channel, Outcome, Reset, Status
+from shared.policies import MAX_PASSWORD_CHARACTERS
 from shared.store.resets import Recorded
 from shared.validation import format_timestamp
-from web.explain.model import Explanation
-from web.passwords import Completed
+from web.explain.model import DiagnosisKind, Explanation
+from web.explain.query import CURSOR_PATTERN, MAX_ON_A_PAGE
+from web.passwords import MAX_CODE_CHARACTERS, Completed
+from web.resets import (
+    CHANNELS,
+    CHANNELS_BY_NAME,
+    CHANNELS_BY_NUMBER,
+    MAX_TEMPLATE_CHARACTERS,
+    MAX_USER_ID_CHARACTERS,
+)
 
 SCHEMA = "_schema"  # marshmallow's place for what concerns no single field
 
 
 class EnumValue(fields.Field[str | int]):
-    """An enum as protobuf's JSON writes it: a name or whole number; which are known, others say."""
+    """An enum as protobuf's JSON writes it: a name or a whole number."""
+
+    def __init__(self, values: Iterable[str | int | None], description: str) -> None:
+        """`values` are described here and checked by the use case."""
+        enum = [*dict.fromkeys((*values, None))]
+        super().__init__(allow_none=True, metadata={"enum": enum, "description": description})
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> str | int:
         if isinstance(value, str):
@@ -30,7 +50,7 @@ class EnumValue(fields.Field[str | int]):
         raise ValidationError("must be the name or the number of an enum value")
 
 
-class StrictBoolean(fields.Field[bool]):
+class StrictBoolean(fields.Boolean):
     """true or false, and no word or number that could mean them."""
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> bool:
@@ -39,7 +59,15 @@ class StrictBoolean(fields.Field[bool]):
         return value
 
 
-class WireSchema(Schema):
+class CamelCaseSchema(Schema):
+    """Fields in snake_case here, in lowerCamelCase on the wire."""
+
+    def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
+        """Name the field on the wire; marshmallow calls this for every field."""
+        field_obj.data_key = field_obj.data_key or _camel(field_name)
+
+
+class WireSchema(CamelCaseSchema):
     """Reads lowerCamelCase and snake_case, ignores unknown fields, as protobuf's JSON does."""
 
     class Meta:
@@ -132,26 +160,60 @@ def _camel(name: str) -> str:
     return first + "".join(part.capitalize() for part in rest)
 
 
+CHANNEL_TYPES: tuple[str | int, ...] = (*CHANNELS_BY_NAME, *CHANNELS_BY_NUMBER)
+
+
+def at_most_one(*names: str) -> dict[str, Any]:
+    """JSON Schema of protobuf's oneof: of two names, one is absent or null."""
+    return {"anyOf": [{"properties": {name: {"type": "null"}}} for name in names]}
+
+
+def ignored_user_id() -> fields.String:
+    """The field `userId` of a body, which the path's id overrides."""
+    return fields.String(allow_none=True, metadata={"description": "The path's id counts"})
+
+
 class SendNotificationSchema(WireSchema):
     """The body of the v1 call; the path's user id wins over the body's."""
 
-    user_id = fields.String(data_key="userId", allow_none=True)
-    type = EnumValue(allow_none=True)
+    user_id = ignored_user_id()
+    type = EnumValue(CHANNEL_TYPES, "Nothing means TYPE_EMAIL")
 
 
 class SendLinkSchema(WireSchema):
     """`SendPasswordResetLink`."""
 
-    notification_type = EnumValue(data_key="notificationType", allow_none=True)
-    url_template = fields.String(data_key="urlTemplate", allow_none=True)
+    notification_type = EnumValue(CHANNELS, "Nothing means e-mail")
+    url_template = fields.String(
+        allow_none=True,
+        metadata={
+            "minLength": 1,
+            "maxLength": MAX_TEMPLATE_CHARACTERS,
+            "description": "The link to write, with {{.UserID}}, {{.Code}} and {{.OrgID}}; it "
+            "must lead to an allowed host",
+        },
+    )
+
+
+class ReturnCodeSchema(WireSchema):
+    """`ReturnPasswordResetCode`."""
 
 
 class PasswordResetSchema(WireSchema):
     """The body of v2's PasswordReset; `medium` is a oneof."""
 
-    user_id = fields.String(data_key="userId", allow_none=True)
-    send_link = fields.Nested(SendLinkSchema, data_key="sendLink", allow_none=True)
-    return_code = fields.Nested(WireSchema, data_key="returnCode", allow_none=True)
+    class Meta(WireSchema.Meta):
+        """See web/openapi."""
+
+        json_schema = at_most_one("sendLink", "returnCode")
+
+    user_id = ignored_user_id()
+    send_link = fields.Nested(SendLinkSchema, allow_none=True)
+    return_code = fields.Nested(
+        ReturnCodeSchema,
+        allow_none=True,
+        metadata={"description": "Answer the code and send nothing"},
+    )
 
     @validates_schema
     def _one_medium(self, data: Mapping[str, Any], **_: Any) -> None:
@@ -161,26 +223,232 @@ class PasswordResetSchema(WireSchema):
 class NewPasswordSchema(WireSchema):
     """`Password`."""
 
-    password = fields.String(allow_none=True)
-    change_required = StrictBoolean(data_key="changeRequired", allow_none=True)
+    class Meta(WireSchema.Meta):
+        """A password that is missing has an error with an id: the use case raises it."""
+
+        json_schema = {"required": ["password"]}  # noqa: RUF012 - marshmallow's Meta
+
+    password = fields.String(
+        allow_none=True,
+        metadata={"nullable": False, "minLength": 1, "maxLength": MAX_PASSWORD_CHARACTERS},
+    )
+    change_required = StrictBoolean(
+        allow_none=True,
+        metadata={
+            "description": "Stored with the user until the next password; the system that signs "
+            "the person in must ask for another one"
+        },
+    )
 
 
 class SetPasswordSchema(WireSchema):
     """The body of v2's SetPassword; `verification` is a oneof."""
 
-    user_id = fields.String(data_key="userId", allow_none=True)
-    new_password = fields.Nested(NewPasswordSchema, data_key="newPassword", allow_none=True)
-    current_password = fields.String(data_key="currentPassword", allow_none=True)
-    verification_code = fields.String(data_key="verificationCode", allow_none=True)
+    class Meta(WireSchema.Meta):
+        """As of NewPasswordSchema."""
+
+        json_schema = at_most_one("currentPassword", "verificationCode") | {
+            "required": ["newPassword"]
+        }
+
+    user_id = ignored_user_id()
+    new_password = fields.Nested(NewPasswordSchema, allow_none=True, metadata={"nullable": False})
+    current_password = fields.String(
+        allow_none=True, metadata={"minLength": 1, "maxLength": MAX_PASSWORD_CHARACTERS}
+    )
+    verification_code = fields.String(
+        allow_none=True,
+        metadata={
+            "minLength": 1,
+            "maxLength": MAX_CODE_CHARACTERS,
+            "description": "Case, hyphens and blanks do not matter",
+        },
+    )
 
     @validates_schema
     def _one_verification(self, data: Mapping[str, Any], **_: Any) -> None:
         check_oneof(data, "current_password", "verification_code")
 
 
+class Timestamp(fields.DateTime):
+    """A moment, by format_timestamp."""
+
+    def _serialize(self, value: datetime | None, *_: Any, **__: Any) -> str | None:
+        return format_timestamp(value)
+
+
+class Count(fields.Integer):
+    """A number of things."""
+
+    def __init__(self, **options: Any) -> None:
+        """`options` are those of Integer."""
+        super().__init__(validate=Range(min=0), **options)
+
+
+class ResponseSchema(CamelCaseSchema):
+    """Writes a response, and describes it: every field is always there.
+
+    A field whose metadata says `optional` may be absent.
+    """
+
+    class Meta:
+        """Clients ignore fields that they do not know."""
+
+        unknown = EXCLUDE
+
+    def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
+        """Mark the field as required."""
+        super().on_bind_field(field_name, field_obj)
+        field_obj.required = not field_obj.metadata.get("optional", False)
+
+
+class ChangeDetailsSchema(ResponseSchema):
+    """`zitadel.object.v2.Details`."""
+
+    sequence = fields.String(
+        validate=Regexp("^[0-9]+$"),
+        metadata={"description": "Counts the events of this user; a number as text"},
+    )
+    change_date = Timestamp()
+    resource_owner = fields.String(metadata={"description": "The user's organisation"})
+
+
+class DetailsSchema(ChangeDetailsSchema):
+    """`zitadel.v1.ObjectDetails`."""
+
+    creation_date = Timestamp()
+
+
+class PasswordSetSchema(ResponseSchema):
+    """A changed password."""
+
+    details = fields.Nested(ChangeDetailsSchema)
+
+
+class RecordedSchema(ResponseSchema):
+    """A recorded reset."""
+
+    details = fields.Nested(DetailsSchema)
+
+
+class RecordedWithCodeSchema(RecordedSchema):
+    """A recorded reset, and its code if the caller asked for it."""
+
+    verification_code = fields.String(metadata={"optional": True})
+
+
+class AttemptSchema(ResponseSchema):
+    """One call to one provider."""
+
+    number = fields.Integer(validate=Range(min=1))
+    provider = fields.String()
+    started_at = Timestamp()
+    finished_at = Timestamp(allow_none=True)
+    outcome = fields.Enum(Outcome, by_value=fields.String, allow_none=True)
+    provider_message_id = fields.String(allow_none=True)
+    detail = fields.String(allow_none=True)
+
+
+class DeliveryEventSchema(ResponseSchema):
+    """What a provider, an operator or Keyturn itself reported later."""
+
+    at = Timestamp()
+    type = fields.String()
+    provider = fields.String(allow_none=True)
+    detail = fields.String(allow_none=True)
+
+
+class ResetSchema(ResponseSchema):
+    """A reset with its attempts and events."""
+
+    reset_id = fields.String()
+    user_id = fields.String()
+    org_id = fields.String()
+    channel = fields.Enum(Channel, by_value=fields.String)
+    language = fields.String()
+    status = fields.Enum(Status, by_value=fields.String)
+    reason = fields.String(allow_none=True)
+    created_at = Timestamp()
+    expires_at = Timestamp(attribute="deadline_at")
+    completed_at = Timestamp(allow_none=True)
+    opened_at = Timestamp(allow_none=True)
+    recipient = fields.String(allow_none=True, metadata={"description": "Masked"})
+    request_id = fields.String(allow_none=True)
+    batch_id = fields.String(allow_none=True)
+    attempts = fields.List(fields.Nested(AttemptSchema))
+    events = fields.List(fields.Nested(DeliveryEventSchema))
+
+
+class ResetQuerySchema(CamelCaseSchema):
+    """The query of a list of resets; web/explain/query.py reads it."""
+
+    user_id = fields.String(
+        validate=Length(1, MAX_USER_ID_CHARACTERS),
+        metadata={"description": "Of one user; the last ones, and all whose codes still work"},
+    )
+    status = fields.Enum(
+        Status, by_value=fields.String, metadata={"description": "As they stand now"}
+    )
+    since = fields.DateTime(metadata={"description": "Recorded then or later"})
+    limit = fields.Integer(
+        validate=Range(1, MAX_ON_A_PAGE),
+        metadata={
+            "description": "How many; 50 when not given. A page may be shorter, even empty, and "
+            "still have a next"
+        },
+    )
+    page_token = fields.String(
+        validate=Regexp(f"^{CURSOR_PATTERN}$"),
+        metadata={"description": "The nextPageToken of before"},
+    )
+
+
+class ResetPageSchema(ResponseSchema):
+    """A page of resets."""
+
+    resets = fields.List(fields.Nested(ResetSchema))
+    next_page_token = fields.String(
+        allow_none=True, metadata={"description": "null behind the last page"}
+    )
+
+
+class StepSchema(ResponseSchema):
+    """One thing that happened, or is going to."""
+
+    at = Timestamp()
+    step = fields.String()
+    words = fields.String(attribute="text")
+
+
+class ExplanationSchema(ResponseSchema):
+    """A verdict, the next action, and what happened, step by step."""
+
+    verdict = fields.String(
+        attribute="diagnosis.text", metadata={"description": "What happened, in plain words"}
+    )
+    next = fields.String(attribute="diagnosis.next_step", metadata={"description": "What to do"})
+    kind = fields.Enum(DiagnosisKind, by_value=fields.String, attribute="diagnosis.kind")
+    chain = fields.List(fields.Nested(StepSchema), attribute="timeline")
+
+
+class AliveSchema(ResponseSchema):
+    """The process answers."""
+
+    status = fields.String(validate=OneOf(["ok"]))
+
+
+class ReadinessSchema(ResponseSchema):
+    """What is there, and what is missing."""
+
+    status = fields.String(validate=OneOf(["ok", "degraded", "unavailable"]))
+    checks = fields.Dict(values=fields.String())
+
+
 SEND_NOTIFICATION = SendNotificationSchema()
 PASSWORD_RESET = PasswordResetSchema()
 SET_PASSWORD = SetPasswordSchema()
+RESET = ResetSchema()
+EXPLANATION = ExplanationSchema()
 
 
 def write_details(recorded: Recorded) -> dict[str, Any]:
@@ -214,55 +482,11 @@ def write_completed(completed: Completed) -> dict[str, Any]:
 
 def write_reset(reset: Reset, *, recipient: str | None) -> dict[str, Any]:
     """A reset with its timeline; `recipient` is masked."""
-    return {
-        "resetId": reset.reset_id,
-        "userId": reset.user_id,
-        "orgId": reset.org_id,
-        "channel": reset.channel.value,
-        "language": reset.language,
-        "status": reset.status.value,
-        "reason": reset.reason,
-        "createdAt": format_timestamp(reset.created_at),
-        "expiresAt": format_timestamp(reset.deadline_at),
-        "completedAt": format_timestamp(reset.completed_at),
-        "openedAt": format_timestamp(reset.opened_at),
-        "recipient": recipient,
-        "requestId": reset.request_id,
-        "batchId": reset.batch_id,
-        "attempts": [_write_attempt(attempt) for attempt in reset.attempts],
-        "events": [_write_event(event) for event in reset.events],
-    }
-
-
-def _write_attempt(attempt: Attempt) -> dict[str, Any]:
-    return {
-        "number": attempt.number,
-        "provider": attempt.provider,
-        "startedAt": format_timestamp(attempt.started_at),
-        "finishedAt": format_timestamp(attempt.finished_at),
-        "outcome": attempt.outcome.value if attempt.outcome else None,
-        "providerMessageId": attempt.provider_message_id,
-        "detail": attempt.detail,
-    }
-
-
-def _write_event(event: DeliveryEvent) -> dict[str, Any]:
-    return {
-        "at": format_timestamp(event.at),
-        "type": event.type,
-        "provider": event.provider,
-        "detail": event.detail,
-    }
+    written: dict[str, Any] = RESET.dump(reset)
+    return written | {"recipient": recipient}
 
 
 def write_explanation(explanation: Explanation) -> dict[str, Any]:
-    """Serialise a diagnosis, the next step, and the timeline."""
-    return {
-        "verdict": explanation.diagnosis.text,
-        "next": explanation.diagnosis.next_step,
-        "kind": explanation.diagnosis.kind.value,
-        "chain": [
-            {"at": format_timestamp(each.at), "step": each.step, "words": each.text}
-            for each in explanation.timeline
-        ],
-    }
+    """A verdict, the next action, and what happened, step by step."""
+    written: dict[str, Any] = EXPLANATION.dump(explanation)
+    return written

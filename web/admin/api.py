@@ -10,14 +10,13 @@ from shared.validation import format_timestamp
 from web.admin import actions
 from web.admin.actions import AuditReason, ResendRequest, resend
 from web.admin.schemas import (
+    AUDIT,
     CLEAR_LIMIT,
     PAUSE,
+    PAUSES,
     REASON,
     RESEND,
     RESUME,
-    serialise_audit_entry,
-    serialise_pause,
-    serialise_release,
     serialise_status,
 )
 from web.admin.status import load_status
@@ -41,10 +40,12 @@ def list_pauses() -> Response:
 
     pauses, releases = services.pauses.all(), services.pauses.releases()
     return json_response(
-        {
-            "pauses": [serialise_pause(each) for each in pauses if may_see(each.scope, each.name)],
-            "releases": [serialise_release(r) for r in releases if may_see(r.scope, r.name)],
-        }
+        PAUSES.dump(
+            {
+                "pauses": [each for each in pauses if may_see(each.scope, each.name)],
+                "releases": [each for each in releases if may_see(each.scope, each.name)],
+            }
+        )
     )
 
 
@@ -137,8 +138,7 @@ def show_audit() -> Response:
     services.auth.authorize_instance(caller, SYSTEM_READ)
     check_names(request.args.keys(), "limit")
     most = read_count(request.args.get("limit"), "limit", default=100, most=MAX_ENTRIES)
-    entries = services.audit.newest(most=most)
-    return json_response({"entries": [serialise_audit_entry(entry) for entry in entries]})
+    return json_response(AUDIT.dump({"entries": services.audit.newest(most=most)}))
 
 
 def caller_here() -> Caller:

@@ -1,29 +1,35 @@
-"""The bodies and answers of the operator's calls as JSON."""
+"""The messages of the operator's calls: request bodies and responses."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from marshmallow import ValidationError, fields
-from marshmallow.validate import Length, OneOf
+from marshmallow.validate import Length, OneOf, Range
 
-from shared.models import DUE_QUEUES
-from shared.store.admin.audit import AuditEntry
-from shared.store.admin.pauses import Pause, Release, Scope
-from shared.store.batches import Batch
-from shared.validation import format_timestamp
+from shared.models import DUE_QUEUES, Channel, Queue
+from shared.store.admin.circuits import CircuitState
+from shared.store.admin.pauses import Scope
 from web.admin.actions import LIMITS, MAX_REASON_CHARACTERS
 from web.admin.alerts import find_alerts
-from web.admin.providers import ProviderView
-from web.admin.status import QueueView, StatusView
-from web.schemas import EnumValue, WireSchema
+from web.admin.status import StatusView
+from web.schemas import (
+    CHANNEL_TYPES,
+    CamelCaseSchema,
+    Count,
+    DetailsSchema,
+    EnumValue,
+    ResponseSchema,
+    Timestamp,
+    WireSchema,
+)
 
 MAX_NAME_CHARACTERS = 200
 MAX_PER_SECOND = 1_000_000
 
 
-class Rate(fields.Field[float]):
-    """A rate per second."""
+class Rate(fields.Float):
+    """So many a second."""
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> float:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -32,165 +38,276 @@ class Rate(fields.Field[float]):
         return float(value)
 
 
-def a_reason(*, required: bool = True) -> fields.String:
-    """Return the field of an action's reason."""
+def reason_field(*, required: bool = True) -> fields.String:
+    """The field `reason`, which is not blank."""
     return fields.String(
-        required=required, allow_none=not required, validate=Length(max=MAX_REASON_CHARACTERS)
+        required=required,
+        allow_none=not required,
+        validate=Length(max=MAX_REASON_CHARACTERS),
+        metadata={"minLength": 1, "pattern": r"\S", "description": "Stands in the audit trail"},
     )
 
 
 class ReasonSchema(WireSchema):
     """A reason alone."""
 
-    reason = a_reason()
+    reason = reason_field()
 
 
-class PauseSchema(ReasonSchema):
-    """What to pause."""
+class PauseRequestSchema(ReasonSchema):
+    """What is paused."""
 
     scope = fields.String(required=True, validate=OneOf([each.value for each in Scope]))
     name = fields.String(required=True, validate=Length(1, MAX_NAME_CHARACTERS))
 
 
-class ResumeSchema(PauseSchema):
-    """What to resume, and at which rate; at once without one or at 0."""
+class ResumeRequestSchema(PauseRequestSchema):
+    """What is resumed, and how fast; 0 and nothing: at once."""
 
-    rate_per_second = Rate(data_key="ratePerSecond", allow_none=True)
+    rate_per_second = Rate(
+        allow_none=True,
+        metadata={
+            "minimum": 0,
+            "maximum": MAX_PER_SECOND,
+            "description": "0, or nothing: all at once",
+        },
+    )
 
 
 class ClearLimitSchema(ReasonSchema):
     """Which limit to clear, and whose."""
 
     limit = fields.String(required=True, validate=OneOf(LIMITS))
-    id = fields.String(allow_none=True, validate=Length(max=MAX_NAME_CHARACTERS))
+    id = fields.String(
+        allow_none=True,
+        validate=Length(max=MAX_NAME_CHARACTERS),
+        metadata={
+            "description": "A user's, an organisation's or a token's; none for the budget of SMS"
+        },
+    )
 
 
 class ResendSchema(WireSchema):
     """The channel; the same as before without one."""
 
-    type = EnumValue(allow_none=True)
-    reason = a_reason(required=False)
+    type = EnumValue(CHANNEL_TYPES, "Nothing means the channel of before")
+    reason = reason_field(required=False)
+
+
+class PauseChangedSchema(ResponseSchema):
+    """A pause that was made or ended."""
+
+    scope = fields.Enum(Scope, by_value=fields.String)
+    name = fields.String(validate=Length(1, MAX_NAME_CHARACTERS))
+    was_paused = fields.Boolean()
+
+
+class PauseSchema(ResponseSchema):
+    """A pause in force."""
+
+    scope = fields.Enum(Scope, by_value=fields.String)
+    name = fields.String(validate=Length(1, MAX_NAME_CHARACTERS))
+    by = fields.String()
+    reason = fields.String()
+    since = Timestamp()
+
+
+class ReleaseSchema(PauseSchema):
+    """What waited for a pause and is being sent."""
+
+    rate_per_second = fields.Float(attribute="per_second")
+    moved = Count()
+    too_late = Count(metadata={"description": "Of them, those whose code ends before their turn"})
+
+
+class PausesSchema(ResponseSchema):
+    """The pauses in force, and what is being sent after one."""
+
+    pauses = fields.List(fields.Nested(PauseSchema))
+    releases = fields.List(fields.Nested(ReleaseSchema))
+
+
+class LimitClearedSchema(ResponseSchema):
+    """A limit whose count was cleared."""
+
+    limit = fields.String(validate=OneOf(LIMITS))
+    id = fields.String(allow_none=True)
+    was_counted = fields.Boolean()
+
+
+class ResetHeldSchema(ResponseSchema):
+    """A reset that was held or released."""
+
+    reset_id = fields.String()
+    is_held = fields.Boolean()
+
+
+class ResentSchema(ResponseSchema):
+    """A fresh reset."""
+
+    reset_id = fields.String()
+    expires_at = Timestamp()
+    details = fields.Nested(DetailsSchema)
+
+
+class AuditQuerySchema(CamelCaseSchema):
+    """The query of the audit trail; web/admin/api.py reads it."""
+
+    limit = fields.Integer(
+        validate=Range(1, 1000), metadata={"description": "How many; 100 when not given"}
+    )
+
+
+class AuditEntrySchema(ResponseSchema):
+    """A line of the audit trail."""
+
+    at = Timestamp()
+    by = fields.String(attribute="act.by")
+    action = fields.String(attribute="act.action")
+    target = fields.String(attribute="act.target")
+    reason = fields.String(attribute="act.reason")
+
+
+class AuditSchema(ResponseSchema):
+    """The audit trail."""
+
+    entries = fields.List(fields.Nested(AuditEntrySchema))
 
 
 REASON = ReasonSchema()
-PAUSE = PauseSchema()
-RESUME = ResumeSchema()
+PAUSE = PauseRequestSchema()
+RESUME = ResumeRequestSchema()
 CLEAR_LIMIT = ClearLimitSchema()
 RESEND = ResendSchema()
+PAUSES = PausesSchema()
+AUDIT = AuditSchema()
 
 
-def serialise_pause(pause: Pause) -> dict[str, Any]:
-    """Serialise a pause in force."""
-    return {
-        "scope": pause.scope.value,
-        "name": pause.name,
-        "by": pause.by,
-        "reason": pause.reason,
-        "since": format_timestamp(pause.since),
-    }
+class Amount(fields.Float):
+    """A number of at least 0, rounded."""
+
+    def __init__(self, *, digits: int, **options: Any) -> None:
+        """`digits` stand behind the point."""
+        super().__init__(validate=Range(min=0), **options)
+        self.digits = digits
+
+    def _serialize(self, value: float | None, *_: Any, **__: Any) -> float | None:
+        return None if value is None else round(value, self.digits)
 
 
-def serialise_release(release: Release) -> dict[str, Any]:
-    """Serialise a release that is under way."""
-    return {
-        "scope": release.scope.value,
-        "name": release.name,
-        "by": release.by,
-        "reason": release.reason,
-        "since": format_timestamp(release.since),
-        "ratePerSecond": release.per_second,
-        "moved": release.moved,
-        "tooLate": release.too_late,
-    }
+class QueueStatusSchema(ResponseSchema):
+    """A queue, of QueueView."""
+
+    queue = fields.Enum(Queue, by_value=fields.String)
+    depth = Count()
+    due = Count()
+    oldest_due_seconds = Amount(attribute="oldest_seconds", digits=3)
+    in_per_minute = Amount(
+        digits=1, allow_none=True, metadata={"description": "In the last minute"}
+    )
+    out_per_minute = Amount(digits=1, allow_none=True)
+    workers = Count()
+    hints = Count(allow_none=True)
+    is_paused = fields.Function(lambda queue: queue.pause is not None, metadata={"type": "boolean"})
 
 
-def serialise_audit_entry(entry: AuditEntry) -> dict[str, Any]:
-    """Serialise an entry of the audit trail."""
-    return {
-        "at": format_timestamp(entry.at),
-        "by": entry.act.by,
-        "action": entry.act.action,
-        "target": entry.act.target,
-        "reason": entry.act.reason,
-    }
+class SwitchSchema(ResponseSchema):
+    """A message that another provider carried in place of this one."""
+
+    at = Timestamp()
+    to = fields.String()
+    reason = fields.String()
+
+
+class ProviderPauseSchema(ResponseSchema):
+    """The pause of a provider."""
+
+    by = fields.String()
+    reason = fields.String()
+    since = Timestamp()
+
+
+class ProviderStatusSchema(ResponseSchema):
+    """A provider, of ProviderView: for `status`, `provider list` and the API alike."""
+
+    provider = fields.String(attribute="name")
+    channel = fields.Enum(Channel, by_value=fields.String)
+    order = fields.Integer(attribute="place", validate=Range(min=1))
+    circuit = fields.Enum(CircuitState, by_value=fields.String, attribute="circuit.state")
+    reason = fields.String(attribute="circuit.reason", allow_none=True)
+    opened_at = Timestamp(attribute="circuit.opened_at", allow_none=True)
+    wait_seconds = Amount(
+        attribute="circuit.wait_seconds", digits=1, metadata={"description": "Until the next probe"}
+    )
+    tries_in_30_seconds = Count(attribute="circuit.calls", data_key="triesIn30Seconds")
+    error_rate_in_30_seconds = Amount(
+        attribute="circuit.error_rate", data_key="errorRateIn30Seconds", digits=3
+    )
+    calls = Count(allow_none=True, metadata={"description": "In the last five minutes"})
+    error_rate = Amount(digits=3, allow_none=True, metadata={"description": "Of them, 0 to 1"})
+    p95_ms = Count(allow_none=True)
+    callbacks = Count()
+    refused_callbacks = Count()
+    last_callback_at = Timestamp(allow_none=True)
+    is_paused = fields.Function(lambda view: view.pause is not None, metadata={"type": "boolean"})
+    paused = fields.Nested(ProviderPauseSchema, attribute="pause", allow_none=True)
+    last_switch = fields.Nested(SwitchSchema, attribute="circuit.last_switch", allow_none=True)
+
+
+class BatchStatusSchema(ResponseSchema):
+    """A batch that has not ended."""
+
+    batch_id = fields.String()
+    state = fields.String()
+    total = Count()
+    recorded = Count()
+    skipped = fields.Function(
+        lambda batch: sum(batch.skipped.values()), metadata={"type": "integer", "minimum": 0}
+    )
+    rate_per_second = fields.Float(validate=Range(min=0))
+
+
+class StatusSchema(ResponseSchema):
+    """Queues, providers, pauses and batches, and what is wrong first."""
+
+    troubles = fields.List(
+        fields.String(),
+        metadata={"description": "What is wrong, the worst first; empty when all is well"},
+    )
+    due = fields.Dict(
+        values=Count(), metadata={"description": "Resets that are not final, by queue"}
+    )
+    due_now = fields.Dict(values=Count())
+    oldest_due_seconds = Amount(digits=3)
+    queues = fields.List(fields.Nested(QueueStatusSchema))
+    providers = fields.List(fields.Nested(ProviderStatusSchema))
+    open = fields.Dict(
+        values=Count(), metadata={"description": "Resets that are not final, by status"}
+    )
+    reached = fields.Dict(values=Count(), metadata={"description": "Since the beginning"})
+    completed = Count()
+    hints = fields.Dict(
+        values=Count(), metadata={"description": "In the broker; empty when it does not answer"}
+    )
+    workers = fields.Dict(values=Count())
+    pauses = fields.List(fields.Nested(PauseSchema))
+    releases = fields.List(fields.Nested(ReleaseSchema))
+    batches = fields.List(fields.Nested(BatchStatusSchema))
+
+
+PROVIDER = ProviderStatusSchema()
+STATUS = StatusSchema()
 
 
 def serialise_status(status: StatusView) -> dict[str, Any]:
     """Serialise the status; scripts rely on the names of its fields."""
     due_sets = [each for each in status.queues if each.queue in DUE_QUEUES]
-    return {
+    body: dict[str, Any] = STATUS.dump(status)
+    return body | {
         "troubles": find_alerts(status),
         "due": {each.queue.value: each.depth for each in due_sets},
         "dueNow": {each.queue.value: each.due for each in due_sets},
         "oldestDueSeconds": round(max(each.oldest_seconds for each in due_sets), 3),
-        "queues": [_serialise_queue(each) for each in status.queues],
-        "providers": [serialise_provider(each) for each in status.providers],
-        "open": dict(status.open),
-        "reached": dict(status.reached),
-        "completed": status.completed,
         "hints": {e.queue.value: e.hints for e in status.queues} if status.has_broker else {},
         "workers": {each.queue.value: each.workers for each in status.queues},
-        "pauses": [serialise_pause(each) for each in status.pauses],
-        "releases": [serialise_release(each) for each in status.releases],
-        "batches": [_serialise_batch(each) for each in status.batches],
     }
-
-
-def _serialise_queue(each: QueueView) -> dict[str, Any]:
-    return {
-        "queue": each.queue.value,
-        "depth": each.depth,
-        "due": each.due,
-        "oldestDueSeconds": round(each.oldest_seconds, 3),
-        "inPerMinute": _rounded(each.in_per_minute, 1),
-        "outPerMinute": _rounded(each.out_per_minute, 1),
-        "workers": each.workers,
-        "hints": each.hints,
-        "isPaused": each.pause is not None,
-    }
-
-
-def serialise_provider(view: ProviderView) -> dict[str, Any]:
-    """A provider, wherever one is told as JSON.
-
-    `calls`, `errorRate` and `p95Ms` are of the last five minutes; the circuit's own window is in
-    the names that say so.
-    """
-    circuit, pause, switch = view.circuit, view.pause, view.circuit.last_switch
-    return {
-        "provider": view.name,
-        "channel": view.channel.value,
-        "order": view.place,
-        "circuit": circuit.state.value,
-        "reason": circuit.reason,
-        "openedAt": format_timestamp(circuit.opened_at),
-        "waitSeconds": round(circuit.wait_seconds, 1),
-        "triesIn30Seconds": circuit.calls,
-        "errorRateIn30Seconds": round(circuit.error_rate, 3),
-        "calls": view.calls,
-        "errorRate": _rounded(view.error_rate, 3),
-        "p95Ms": view.p95_ms,
-        "callbacks": view.callbacks,
-        "refusedCallbacks": view.refused_callbacks,
-        "lastCallbackAt": format_timestamp(view.last_callback_at),
-        "isPaused": pause is not None,
-        "paused": pause
-        and {"by": pause.by, "reason": pause.reason, "since": format_timestamp(pause.since)},
-        "lastSwitch": switch
-        and {"at": format_timestamp(switch.at), "to": switch.to, "reason": switch.reason},
-    }
-
-
-def _serialise_batch(batch: Batch) -> dict[str, Any]:
-    return {
-        "batchId": batch.batch_id,
-        "state": batch.state.value,
-        "total": batch.total,
-        "recorded": batch.recorded,
-        "skipped": sum(batch.skipped.values()),
-        "ratePerSecond": batch.rate_per_second,
-    }
-
-
-def _rounded(value: float | None, digits: int) -> float | None:
-    return None if value is None else round(value, digits)

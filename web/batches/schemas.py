@@ -1,4 +1,4 @@
-"""What the calls about batches read: bodies, and the query of an upload."""
+"""The messages about batches: bodies, the query of an upload, responses."""
 
 from __future__ import annotations
 
@@ -9,21 +9,47 @@ from typing import Any
 
 import orjson
 from marshmallow import ValidationError, fields, validates_schema
-from marshmallow.validate import Length
+from marshmallow.validate import Length, OneOf, Range
 
 from shared import validation
 from shared.errors import SelectionError
 from shared.models import Channel, Status
 from shared.settings import EMAIL_PROVIDERS, RENAMED_PROVIDERS, SMS_PROVIDERS
+from shared.store.batches import BatchState
 from shared.store.batches.lists import ListEntry
 from shared.store.history import HistoryFilter
 from shared.validation import parse_timestamp
 from web.admin.actions import MAX_REASON_CHARACTERS
-from web.schemas import EnumValue, StrictBoolean, WireSchema, check_oneof, read_body
+from web.batches.service import LEAST_RATE, MAX_RATE
+from web.resets import CHANNELS_BY_NAME, MAX_USER_ID_CHARACTERS
+from web.schemas import (
+    CHANNEL_TYPES,
+    CamelCaseSchema,
+    Count,
+    EnumValue,
+    ResponseSchema,
+    StrictBoolean,
+    Timestamp,
+    WireSchema,
+    check_oneof,
+    read_body,
+)
 
 STATUSES = (Status.FAILED, Status.EXPIRED, Status.UNDELIVERED, Status.UNKNOWN)
 # Records may still hold a former name.
 PROVIDERS = tuple(dict.fromkeys((*EMAIL_PROVIDERS, *SMS_PROVIDERS, *RENAMED_PROVIDERS)))
+NULL = {"type": "null"}
+OF_A_FILE = {"description": "Of a file; a body's own counts"}
+RATE = {
+    "anyOf": [{"const": 0}, {"type": "number", "minimum": LEAST_RATE, "maximum": MAX_RATE}],
+    "description": "0: as fast as the providers take them",
+}
+MOMENT = {
+    "type": "string",
+    "pattern": r"^2[0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]"
+    r":[0-5][0-9](\.[0-9]{1,6})?(Z|[+-](0[0-9]|1[0-3]):[0-5][0-9])$",
+    "description": "RFC 3339, with its zone",
+}
 
 
 class RateField(fields.Field[float]):
@@ -46,54 +72,104 @@ class TimestampField(fields.Field[datetime]):
             raise ValidationError(str(error)) from error
 
 
-class WordField(fields.Field[str]):
-    """One of some words."""
-
-    def __init__(self, *known: str, **facts: Any) -> None:
-        """`known` are named in the error."""
-        super().__init__(**facts)
-        self.known = known
-
-    def _deserialize(self, value: Any, *_: Any, **__: Any) -> str:
-        if not isinstance(value, str) or value not in self.known:
-            raise ValidationError(f"must be one of {', '.join(self.known)}")
-        return value
+def one_of(*values: str) -> OneOf:
+    """A validator whose message names the values."""
+    return OneOf(values, error="must be one of {choices}")
 
 
-class WordsField(WordField):
-    """One of some words, or a list of them."""
+class Statuses(fields.Field[list[str]]):
+    """One status, or a list of them."""
 
-    def _deserialize(self, value: Any, *_: Any, **__: Any) -> Any:
-        read = super()._deserialize
-        return [read(each) for each in value] if isinstance(value, list) else [read(value)]
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> list[str]:
+        check = one_of(*STATUSES)
+        return [check(each) for each in (value if isinstance(value, list) else [value])]
 
 
 class SelectSchema(WireSchema):
     """Which past resets a batch sends again."""
 
-    org_id = fields.String(data_key="orgId", allow_none=True)
-    since = TimestampField(allow_none=True)
-    until = TimestampField(allow_none=True)
-    channel = WordField(*Channel, allow_none=True)
-    provider = WordField(*PROVIDERS, allow_none=True)
-    status = WordsField(*(each.value for each in STATUSES), allow_none=True)
+    org_id = fields.String(allow_none=True)
+    since = TimestampField(allow_none=True, metadata=MOMENT)
+    until = TimestampField(allow_none=True, metadata=MOMENT)
+    channel = fields.Raw(allow_none=True, validate=one_of(*Channel))
+    provider = fields.Raw(
+        allow_none=True,
+        validate=one_of(*PROVIDERS),
+        metadata={"description": "Of the last attempt"},
+    )
+    status = Statuses(
+        allow_none=True,
+        metadata={
+            "anyOf": [{"enum": STATUSES}, {"type": "array", "items": {"enum": STATUSES}}, NULL],
+            "description": "All of them, when not given",
+        },
+    )
+
+
+def optional_reason() -> fields.String:
+    """The field `reason` of a body that may do without."""
+    return fields.String(
+        allow_none=True,
+        validate=Length(max=MAX_REASON_CHARACTERS),
+        metadata={"description": "Stands in the audit trail"},
+    )
 
 
 class OptionsSchema(WireSchema):
     """How a batch is sent."""
 
-    type = EnumValue(allow_none=True)
-    dry_run = StrictBoolean(data_key="dryRun", allow_none=True)
-    rate_per_second = RateField(data_key="ratePerSecond", allow_none=True)
-    reason = fields.String(allow_none=True, validate=Length(max=MAX_REASON_CHARACTERS))
+    type = EnumValue(CHANNEL_TYPES, "Nothing means TYPE_EMAIL")
+    dry_run = StrictBoolean(
+        allow_none=True, metadata={"description": "Plan only: count, send nothing"}
+    )
+    rate_per_second = RateField(allow_none=True, metadata=RATE | {"anyOf": [*RATE["anyOf"], NULL]})
+    reason = optional_reason()
 
 
-class BatchSchema(OptionsSchema):
+class UploadQuerySchema(CamelCaseSchema):
+    """The options of a file, as a query writes them; `read_options` reads it."""
+
+    type = fields.String(validate=OneOf(tuple(CHANNELS_BY_NAME)), metadata=OF_A_FILE)
+    dry_run = fields.Boolean(metadata=OF_A_FILE)
+    rate_per_second = fields.Raw(
+        metadata=RATE | {"description": f"{OF_A_FILE['description']}. {RATE['description']}"}
+    )
+    reason = fields.String(validate=Length(max=MAX_REASON_CHARACTERS), metadata=OF_A_FILE)
+
+
+def _only(name: str, *others: str, **properties: Any) -> dict[str, Any]:
+    """JSON Schema of a choice: `name` has a value, the others have none."""
+    return {
+        "required": [name],
+        "properties": {name: {"not": NULL}} | dict.fromkeys(others, NULL) | properties,
+    }
+
+
+class BatchRequestSchema(OptionsSchema):
     """A batch by a list, by a filter, or by its plan."""
 
-    user_ids = fields.List(fields.String(), data_key="userIds", allow_none=True)
+    class Meta(OptionsSchema.Meta):
+        """A plan is started without `dryRun`."""
+
+        json_schema = {  # noqa: RUF012 - marshmallow's Meta
+            "oneOf": [
+                _only("userIds", "select", "planId"),
+                _only("select", "userIds", "planId"),
+                _only("planId", "userIds", "select", dryRun={"enum": [False, None]}),
+            ]
+        }
+
+    user_ids = fields.List(
+        fields.String(
+            metadata={"minLength": 1, "maxLength": MAX_USER_ID_CHARACTERS, "pattern": "^[^/]+$"}
+        ),
+        allow_none=True,
+        metadata={"minItems": 1},
+    )
     select = fields.Nested(SelectSchema, allow_none=True)
-    plan_id = fields.String(data_key="planId", allow_none=True)
+    plan_id = fields.String(
+        allow_none=True, metadata={"description": "Start what a dry run planned"}
+    )
 
     @validates_schema
     def _one_selection(self, data: Mapping[str, Any], **_: Any) -> None:
@@ -107,10 +183,71 @@ class BatchSchema(OptionsSchema):
 class BatchReasonSchema(WireSchema):
     """Why a batch is paused, resumed or cancelled."""
 
-    reason = fields.String(allow_none=True, validate=Length(max=MAX_REASON_CHARACTERS))
+    reason = optional_reason()
 
 
-BATCH = BatchSchema()
+class SmsPlanSchema(ResponseSchema):
+    """What the messages of a plan amount to."""
+
+    segments = Count()
+    countries = fields.Dict(values=Count())
+    cost = fields.Float(metadata={"description": "By KEYTURN_SMS_PRICES"})
+    currency = fields.String()
+    unpriced = Count(metadata={"description": "Messages to countries without a price"})
+
+
+class PlanSchema(ResponseSchema):
+    """What planning counted."""
+
+    total = Count()
+    send = Count()
+    organisations = fields.Dict(values=Count())
+    languages = fields.Dict(values=Count())
+    channels = fields.Dict(values=Count())
+    skipped = Count()
+    skips = fields.Dict(values=Count())
+    sms = fields.Nested(SmsPlanSchema, metadata={"optional": True})
+
+
+class BatchBegunSchema(ResponseSchema):
+    """A batch that was planned or started."""
+
+    batch_id = fields.String()
+    total = Count()
+    plan_id = fields.String(
+        metadata={"optional": True, "description": "Of a dry run: what starts it"}
+    )
+    state = fields.Enum(BatchState, by_value=fields.String, metadata={"optional": True})
+    plan = fields.Nested(PlanSchema, allow_none=True, metadata={"optional": True})
+
+
+class BatchSchema(ResponseSchema):
+    """How a batch stands, as `write_progress` writes it."""
+
+    batch_id = fields.String()
+    state = fields.Enum(BatchState, by_value=fields.String)
+    sentence = fields.String(metadata={"description": "For people; it hides no failure"})
+    type = fields.String(validate=OneOf(tuple(CHANNELS_BY_NAME)))
+    reason = fields.String()
+    by = fields.String()
+    rate_per_second = fields.Float(validate=Range(min=0))
+    created_at = Timestamp()
+    started_at = Timestamp(allow_none=True)
+    finished_at = Timestamp(allow_none=True)
+    total = Count()
+    waiting = Count(metadata={"description": "Users not looked at yet"})
+    queued = Count(metadata={"description": "Resets that have not ended"})
+    accepted = Count()
+    delivered = Count()
+    failed = Count()
+    failures = fields.Dict(values=Count())
+    cancelled = Count()
+    skipped = Count()
+    skips = fields.Dict(values=Count())
+    plan = fields.Nested(PlanSchema, allow_none=True)
+
+
+BATCH = BatchRequestSchema()
 OPTIONS = OptionsSchema()
 BATCH_REASON = BatchReasonSchema()
 

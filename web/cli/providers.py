@@ -11,7 +11,7 @@ from shared.store.admin.circuits import CircuitState, Switch
 from shared.store.admin.pauses import Scope
 from web.admin import actions, providers
 from web.admin.providers import ProviderView
-from web.admin.schemas import serialise_provider
+from web.admin.schemas import PROVIDER
 from web.cli.admin import reason_option, why
 from web.cli.support import (
     CommandRefusedError,
@@ -39,7 +39,7 @@ def list_providers(*, as_json: bool) -> None:
     with open_services() as services:
         views = providers.load_providers(services, providers.read_activity(services))
     if as_json:
-        print_json([serialise_provider(view) for view in views])
+        print_json(PROVIDER.dump(views, many=True))
         return
     print_table([_row(view) for view in views], nothing="No provider is configured.", seldom=SELDOM)
 

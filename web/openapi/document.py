@@ -1,9 +1,10 @@
-"""/openapi.json, made of web/api_operations.py, web/api_shapes.py and the error table."""
+"""The document that /openapi.json serves and /docs shows: apispec's, from operations.py."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from http import HTTPStatus
@@ -12,29 +13,36 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
+from apispec import APISpec
+from apispec.ext.marshmallow import MarshmallowPlugin
+from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from flask import Blueprint, Response, render_template
 from markupsafe import Markup
+from marshmallow import Schema, fields
+from sendgrid.helpers.eventwebhook import EventWebhookHeader
 
 from shared import errors
 from shared.languages import Languages
 from web.http import current_services
 from web.idempotency import MAX_KEY_CHARACTERS
-from web.openapi.admin import OPERATOR_OPERATIONS, OPERATOR_SHAPES
-from web.openapi.batches import BATCH_OPERATIONS, BATCH_SHAPES
-from web.openapi.resets import OPERATIONS, SHAPES, Operation, reference
-from web.openapi.webhooks import WEBHOOK_OPERATIONS, WEBHOOK_SHAPES
+from web.openapi.events import describe_webhooks
+from web.openapi.examples import make_example
+from web.openapi.operations import OPERATIONS, Operation
 from web.problems import UNEXPECTED, Problem, describe
 from web.resets import MAX_USER_ID_CHARACTERS
+from web.webhooks.api import WebhookSchema
 
-ALL_OPERATIONS = (*OPERATIONS, *OPERATOR_OPERATIONS, *BATCH_OPERATIONS, *WEBHOOK_OPERATIONS)
-ALL_SHAPES = SHAPES | OPERATOR_SHAPES | BATCH_SHAPES | WEBHOOK_SHAPES
+docs = Blueprint("docs", __name__)
+
+Json = dict[str, Any]
+
 VERSION = "1.0.0"
 DESCRIPTION = """Password resets that are never lost and can always be explained, on ZITADEL's API.
 
 Field names may also be written in snake_case; unknown fields are ignored. A request is judged in
 this order: route, size, decoding, token, organisation header, permission, ranges, the rest."""
 TEXT = {"type": "string"}
-HEADERS: dict[str, dict[str, Any]] = {
+HEADERS: dict[str, Json] = {
     "X-Request-Id": {"description": "The caller's own, or a new one", "required": True},
     "Cache-Control": {"description": "Always `no-store`", "required": True},
     "Keyturn-Reset-Id": {"description": "The handle for the status call", "required": True},
@@ -43,140 +51,217 @@ HEADERS: dict[str, dict[str, Any]] = {
     "WWW-Authenticate": {"description": "`Bearer`", "required": True},
     "Retry-After": {"description": "Seconds", "required": True},
 }
-
-
-def make_document(base: str, languages: Languages) -> dict[str, Any]:
-    """The description of every REST call; `base` is where callers reach us."""
-    paths: dict[str, dict[str, Any]] = {}
-    for operation in ALL_OPERATIONS:
-        for number, path in enumerate(operation.paths):
-            told = _operation(operation, languages, suffix="AsDocumented" if number else "")
-            paths.setdefault(path, {})[operation.method] = told
-    return {
-        "openapi": "3.1.0",
-        "info": {"title": "Keyturn", "version": VERSION, "description": DESCRIPTION},
-        "servers": [{"url": base}],
-        "paths": paths,
-        "components": {
-            "schemas": ALL_SHAPES,
-            "securitySchemes": {
-                "token": {
-                    "type": "http",
-                    "scheme": "bearer",
-                    "description": "Made by `keyturn token add`, or a JWT of the identity provider",
-                }
-            },
-        },
+SECURITY_SCHEMES = {
+    "token": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "Made by `keyturn token add`, or a JWT of the identity provider",
     }
+} | {
+    name: {"type": "apiKey", "in": "header", "name": header}
+    for name, header in {
+        "sendgridSignature": EventWebhookHeader.SIGNATURE,
+        "sendgridTimestamp": EventWebhookHeader.TIMESTAMP,
+        "twilioSignature": "X-Twilio-Signature",
+    }.items()
+}
+ERROR_DETAIL = {
+    "type": "object",
+    "required": ["@type", "id", "message"],
+    "properties": {
+        "@type": {"const": "type.googleapis.com/zitadel.v1.ErrorDetail"},
+        "id": TEXT | {"description": "What clients match on"},
+        "message": TEXT,
+    },
+}
+RETRY_INFO = {
+    "type": "object",
+    "required": ["@type", "retryDelay"],
+    "properties": {
+        "@type": {"const": "type.googleapis.com/google.rpc.RetryInfo"},
+        "retryDelay": TEXT | {"pattern": "^[0-9]+s$"},
+    },
+}
+PROBLEM = {
+    "type": "object",
+    "required": ["code", "message"],
+    "properties": {
+        "code": {"type": "integer", "description": "The gRPC code"},
+        "message": TEXT
+        | {"description": "With the id behind it; its language is Accept-Language's"},
+        "details": {"type": "array", "minItems": 1, "items": {"oneOf": [ERROR_DETAIL, RETRY_INFO]}},
+    },
+}
 
 
-def _operation(operation: Operation, languages: Languages, *, suffix: str) -> dict[str, Any]:
-    told: dict[str, Any] = {
-        "operationId": operation.name + suffix,
+def parameter(name: str, place: str, schema: Json, description: str, **more: Any) -> Json:
+    """An OpenAPI parameter."""
+    described = {"name": name, "in": place, "required": place == "path", "schema": schema}
+    return described | {"description": description} | more
+
+
+SEGMENT = TEXT | {"minLength": 1, "pattern": "^[^/]+$"}
+USER_ID = SEGMENT | {"maxLength": MAX_USER_ID_CHARACTERS}
+KEY = TEXT | {"pattern": "^[!-~]+$", "minLength": 1, "maxLength": MAX_KEY_CHARACTERS}
+PATH_PARAMETERS = {
+    each["name"]: each
+    for each in (
+        parameter("userId", "path", USER_ID, "The user's id", example="ada"),
+        parameter("resetId", "path", SEGMENT, "From the header Keyturn-Reset-Id"),
+        parameter("subscriptionId", "path", SEGMENT, "From `listWebhooks`"),
+        parameter("batchId", "path", SEGMENT, "From the answer that began the batch"),
+    )
+}
+TOKEN_PARAMETERS = (
+    parameter(
+        "x-zitadel-orgid", "header", TEXT, "The organisation in force; without it the caller's own"
+    ),
+    parameter("Accept-Language", "header", TEXT, "Of error messages", example="de"),
+)
+IDEMPOTENCY_KEY = parameter(
+    "Idempotency-Key",
+    "header",
+    KEY,
+    "The same request under the same key gives the same again, for 24 hours",
+)
+
+
+class JsonSchemaConverter(OpenAPIConverter):
+    """Adds what only Keyturn's schemas say: `Meta.json_schema`, and `nullable` as metadata."""
+
+    def schema2jsonschema(self, schema: Schema) -> Json:
+        """The rules of a whole message stand in `Meta.json_schema`."""
+        described: Json = super().schema2jsonschema(schema)  # type: ignore[no-untyped-call]
+        return described | getattr(schema.Meta, "json_schema", {})
+
+    def field2nullable(self, field: fields.Field[Any], ret: Json) -> Json:
+        """A null that is decoded and then refused is not described."""
+        if ret.pop("nullable", True):
+            described: Json = super().field2nullable(field, ret=ret)
+            return described
+        return {}
+
+
+class KeyturnPlugin(MarshmallowPlugin):
+    """Marshmallow's plugin with our converter."""
+
+    Converter = JsonSchemaConverter
+
+
+def make_document(base_url: str, languages: Languages) -> Json:
+    """The description of every REST call; `base_url` is where callers reach us."""
+    spec = APISpec(
+        "Keyturn",
+        VERSION,
+        "3.1.0",
+        plugins=[KeyturnPlugin()],
+        info={"description": DESCRIPTION},
+        servers=[{"url": base_url}],
+        webhooks=describe_webhooks(make_example(WebhookSchema())),
+    )
+    spec.components.schema("Problem", PROBLEM)
+    spec.components.schema("Webhook", schema=WebhookSchema)
+    for name, scheme in SECURITY_SCHEMES.items():
+        spec.components.security_scheme(name, scheme)
+    for tag, operations in OPERATIONS.items():
+        spec.tag({"name": tag})
+        for operation in operations:
+            method, path = operation.call.split(" ")
+            described = _describe(operation, languages) | {"tags": [tag]}
+            spec.path(path, operations={method.lower(): described})
+            if operation.alias:
+                described["operationId"] += "AsDocumented"
+                spec.path(operation.alias, operations={method.lower(): described})
+    document: Json = spec.to_dict()
+    return document
+
+
+def _describe(operation: Operation, languages: Languages) -> Json:
+    described: Json = {
+        "operationId": operation.name,
         "summary": operation.summary,
-        "tags": [operation.tag],
         "parameters": list(_parameters(operation)),
         "responses": _responses(operation, languages),
     }
     if operation.is_deprecated:
-        told["deprecated"] = True
-    if operation.needs_token:
-        told["security"] = [{"token": []}]
-    if operation.body:
-        examples = {name: {"value": value} for name, value in operation.body_examples.items()}
-        content = {"schema": reference(operation.body), "examples": examples}
-        is_required = bool({"required", "oneOf"} & ALL_SHAPES[operation.body].keys())
-        lines = {"schema": TEXT, "example": "ada\neve\n"}
-        told["requestBody"] = {
-            "required": is_required,
-            "description": "At most 64 KiB of JSON"
-            + ("" if is_required else "; nothing means `{}`"),
-            "content": {"application/json": content} | dict.fromkeys(operation.uploads, lines),
-        }
-    return told
+        described["deprecated"] = True
+    if operation.security:
+        described["security"] = [{scheme: [] for scheme in operation.security}]
+    if operation.request:
+        described["requestBody"] = _request_body(operation, operation.request)
+    return described
 
 
-def _parameters(operation: Operation) -> Iterator[dict[str, Any]]:
-    if "{userId}" in operation.paths[0]:
-        shape = TEXT | {"minLength": 1, "maxLength": MAX_USER_ID_CHARACTERS, "pattern": "^[^/]+$"}
-        yield _parameter("userId", "path", shape, "The user's id", example="ada")
-    if "{resetId}" in operation.paths[0]:
-        shape = TEXT | {"minLength": 1, "pattern": "^[^/]+$"}
-        yield _parameter("resetId", "path", shape, "From the header Keyturn-Reset-Id")
-    if "{subscriptionId}" in operation.paths[0]:
-        shape = TEXT | {"minLength": 1, "pattern": "^[^/]+$"}
-        yield _parameter("subscriptionId", "path", shape, "From `listWebhooks`")
-    if "{batchId}" in operation.paths[0]:
-        shape = TEXT | {"minLength": 1, "pattern": "^[^/]+$"}
-        yield _parameter("batchId", "path", shape, "From the answer that began the batch")
-    for name, shape, wanted in operation.query:
-        yield _parameter(name, "query", shape, wanted)
-    if operation.needs_token:
-        wanted = "The organisation in force; without it the caller's own"
-        yield _parameter("x-zitadel-orgid", "header", TEXT, wanted)
-        yield _parameter("Accept-Language", "header", TEXT, "Of error messages", example="de")
+def _parameters(operation: Operation) -> Iterator[Json]:
+    yield from (PATH_PARAMETERS[name] for name in re.findall(r"{(\w+)}", operation.call))
+    if operation.query:
+        yield {"in": "query", "schema": operation.query}
+    if "token" in operation.security:
+        yield from TOKEN_PARAMETERS
     if operation.makes_reset or operation.takes_key:
-        shape = TEXT | {"pattern": "^[!-~]+$", "minLength": 1, "maxLength": MAX_KEY_CHARACTERS}
-        wanted = "The same request under the same key gives the same again, for 24 hours"
-        yield _parameter("Idempotency-Key", "header", shape, wanted)
+        yield IDEMPOTENCY_KEY
 
 
-def _parameter(
-    name: str, place: str, shape: dict[str, Any], description: str, *, example: str | None = None
-) -> dict[str, Any]:
-    told = {
-        "name": name,
-        "in": place,
-        "required": place == "path",
-        "schema": shape,
-        "description": description,
+def _request_body(operation: Operation, request: type[Schema]) -> Json:
+    rules = getattr(request.Meta, "json_schema", {})
+    is_required = (
+        operation.is_list
+        or bool({"required", "oneOf"} & rules.keys())
+        or any(field.required for field in request().fields.values())
+    )
+    examples = operation.examples or {"example": make_example(request())}
+    content = {
+        "schema": {"type": "array", "items": request} if operation.is_list else request,
+        "examples": {
+            name: {"value": [value] if operation.is_list else value}
+            for name, value in examples.items()
+        },
     }
-    return told | ({"example": example} if example else {})
-
-
-def _responses(operation: Operation, languages: Languages) -> dict[str, Any]:
-    content: dict[str, Any] = {"schema": TEXT}
-    if operation.answer:
-        content = {"schema": reference(operation.answer), "example": operation.example}
-    responses = {
-        str(operation.status): {
-            "description": HTTPStatus(operation.status).phrase,
-            "headers": _headers(operation, operation.status),
-            "content": {operation.answer_type: content},
-        }
+    files = ("application/x-ndjson", "text/plain") if operation.is_uploadable else ()
+    lines = {"schema": TEXT, "example": "ada\neve\n"}
+    limit = "64 KiB of JSON" if "token" in operation.security else "1 MiB"
+    return {
+        "required": is_required,
+        "description": f"At most {limit}" + ("" if is_required else "; nothing means `{}`"),
+        "content": {operation.request_type: content} | dict.fromkeys(files, lines),
     }
-    if operation.unwell:
-        unwell = {"application/json": {"schema": reference(operation.unwell)}}
+
+
+def _responses(operation: Operation, languages: Languages) -> Json:
+    response, status = operation.response, operation.status
+    success: Json = {"description": status.phrase, "headers": _headers(operation, status)}
+    if isinstance(response, str):
+        success["content"] = {response: {"schema": TEXT}}
+    elif response:
+        success |= _content(response, example=make_example(response()))
+    responses = {str(status.value): success}
+    if operation.unavailable:
         responses["503"] = {
             "description": "Something is missing",
-            "headers": _headers(operation, 503),
-            "content": unwell,
-        }
-    for status, problems in sorted(_problems(operation, languages).items()):
-        responses[str(status)] = _refusal(operation, status, problems)
+            "headers": _headers(operation, HTTPStatus.SERVICE_UNAVAILABLE),
+        } | _content(operation.unavailable)
+    for number, problems in sorted(_problems(operation, languages).items()):
+        examples = {name: {"value": problem.as_json()} for name, problem in problems.items()}
+        responses[str(number)] = {
+            "description": HTTPStatus(number).phrase,
+            "headers": _headers(operation, number),
+        } | _content("Problem", examples=examples)
     return responses
 
 
-def _refusal(operation: Operation, status: int, problems: dict[str, Problem]) -> dict[str, Any]:
-    examples = {name: {"value": problem.as_json()} for name, problem in problems.items()}
-    return {
-        "description": HTTPStatus(status).phrase,
-        "headers": _headers(operation, status),
-        "content": {"application/json": {"schema": reference("Problem"), "examples": examples}},
-    }
+def _content(schema: type[Schema] | str, **examples: Any) -> Json:
+    return {"content": {"application/json": {"schema": schema} | examples}}
 
 
 def _problems(operation: Operation, languages: Languages) -> dict[int, dict[str, Problem]]:
     """Every error the call may answer, by status, then by id (or name where it has none)."""
     found: dict[int, dict[str, Problem]] = {500: {"Unexpected": UNEXPECTED}}
-    for kind in operation.errors:
-        for sample in _samples(kind):
-            problem = describe(sample, languages)
-            name = kind.__name__.removesuffix("Error")
-            named = found.setdefault(problem.http_status, {})
-            named[name if problem.id in (None, "KEYTURN-Unavailable") else str(problem.id)] = (
-                problem
-            )
+    for kind in operation.all_errors:
+        for error in _samples(kind):
+            problem = describe(error, languages)
+            has_own_id = problem.id not in (None, "KEYTURN-Unavailable")
+            name = str(problem.id) if has_own_id else kind.__name__.removesuffix("Error")
+            found.setdefault(problem.http_status, {})[name] = problem
     return found
 
 
@@ -188,7 +273,7 @@ def _samples(kind: type[errors.CallerError]) -> list[errors.CallerError]:
     return [kind()]
 
 
-def _headers(operation: Operation, status: int) -> dict[str, Any]:
+def _headers(operation: Operation, status: int) -> Json:
     names = ["X-Request-Id", "Cache-Control"]
     names += ["Deprecation", "Link"] if operation.is_deprecated else []
     names += ["Keyturn-Reset-Id"] if operation.makes_reset and status == HTTPStatus.OK else []
@@ -197,9 +282,7 @@ def _headers(operation: Operation, status: int) -> dict[str, Any]:
     return {name: HEADERS[name] | {"schema": TEXT} for name in names}
 
 
-docs = Blueprint("docs", __name__)
-
-STYLE = (Path(__file__).parent.parent / "templates" / "docs.css").read_text(encoding="utf-8")
+STYLE = (Path(__file__).parents[1] / "templates" / "docs.css").read_text(encoding="utf-8")
 STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 CONTENT_SECURITY_POLICY = (
     f"default-src 'none'; style-src 'sha256-{STYLE_HASH}'; form-action 'none'; "
@@ -210,34 +293,31 @@ CONTENT_SECURITY_POLICY = (
 @docs.get("/openapi.json")
 def openapi_json() -> Response:
     """The description of every REST call."""
-    services = current_services()
-    return Response(
-        _spelled(services.settings.link_base, services.languages), mimetype="application/json"
-    )
+    return Response(orjson.dumps(_document()), mimetype="application/json")
 
 
 @docs.get("/docs")
 def show_docs() -> Response:
-    """The same for people."""
-    services = current_services()
-    document = _document(services.settings.link_base, services.languages)
-    base = urlsplit(services.settings.link_base).path
-    style = Markup(STYLE)  # noqa: S704 - our own file
-    page = render_template("docs.html", document=document, base=base, style=style, spell=_pretty)
+    """The same for people; it loads nothing and runs nothing."""
+    page = render_template(
+        "docs.html",
+        document=_document(),
+        base=urlsplit(current_services().settings.link_base).path,
+        style=Markup(STYLE),  # noqa: S704 - our own file
+        pretty=_pretty,
+    )
     response = Response(page, mimetype="text/html")
     response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
     response.headers["Referrer-Policy"] = "no-referrer"
     return response
 
 
-@lru_cache(maxsize=8)
-def _document(base: str, languages: Languages) -> dict[str, Any]:
-    return make_document(base, languages)
+def _document() -> Json:
+    services = current_services()
+    return _make_once(services.settings.link_base, services.languages)
 
 
-@lru_cache(maxsize=8)
-def _spelled(base: str, languages: Languages) -> bytes:
-    return orjson.dumps(_document(base, languages))
+_make_once = lru_cache(maxsize=8)(make_document)
 
 
 def _pretty(value: Any) -> str:

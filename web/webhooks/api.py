@@ -6,30 +6,124 @@ from typing import Any
 
 from flask import Blueprint, Response
 from marshmallow import fields
-from marshmallow.validate import Length, OneOf
+from marshmallow.validate import Length, OneOf, Range
 
+from shared.models import Channel, Status
 from shared.store.webhooks.deliveries import Backlog, Webhook
 from shared.store.webhooks.subscriptions import EVENTS, Subscription
-from shared.validation import format_timestamp
 from shared.webhooks import MAX_URL_CHARACTERS
 from web.auth import USER_READ, USER_WRITE
 from web.http import credentials, current_services, json_response
 from web.middleware import read_capped_body
-from web.schemas import WireSchema, read_body
+from web.schemas import Count, ResponseSchema, Timestamp, WireSchema, read_body
 from web.webhooks import service
 from web.webhooks.service import SubscriptionActor
 
 api_webhooks = Blueprint("api_webhooks", __name__)
 
 
-class SubscriptionSchema(WireSchema):
-    """A URL and the events it receives; all events if none are named."""
+class SubscriptionRequestSchema(WireSchema):
+    """Where to, and of what; nothing: of everything."""
 
-    url = fields.String(required=True, validate=Length(1, MAX_URL_CHARACTERS))
-    events = fields.List(fields.String(validate=OneOf(EVENTS)), allow_none=True)
+    url = fields.String(
+        required=True,
+        validate=Length(1, MAX_URL_CHARACTERS),
+        metadata={"description": "https, and at a public address"},
+    )
+    events = fields.List(
+        fields.String(validate=OneOf(EVENTS)),
+        allow_none=True,
+        metadata={"description": "Nothing and none mean all"},
+    )
 
 
-SUBSCRIPTION = SubscriptionSchema()
+class SubscriptionAddedSchema(ResponseSchema):
+    """A new subscription."""
+
+    subscription_id = fields.String()
+    secret = fields.String(metadata={"description": "Signs (Standard Webhooks); not shown again"})
+
+
+class SubscriptionSchema(ResponseSchema):
+    """A subscription and how far it was delivered; never its secret."""
+
+    subscription_id = fields.String()
+    org_id = fields.String()
+    url = fields.String()
+    events = fields.List(fields.String(validate=OneOf(EVENTS)))
+    state = fields.String(metadata={"description": "active, or why nothing is sent"})
+    created_at = Timestamp()
+    waiting = Count(metadata={"description": "Not delivered yet"})
+    dead = Count(metadata={"description": "Given up"})
+    oldest_due_seconds = fields.Float(validate=Range(min=0))
+
+
+class SubscriptionsSchema(ResponseSchema):
+    """The subscriptions of an organisation."""
+
+    subscriptions = fields.List(fields.Nested(SubscriptionSchema))
+
+
+class SubscriptionRemovedSchema(ResponseSchema):
+    """A subscription that is no more."""
+
+    subscription_id = fields.String()
+    dropped = Count()
+
+
+class DeadWebhookSchema(ResponseSchema):
+    """An event whose delivery was given up."""
+
+    webhook_id = fields.String()
+    type = fields.String(attribute="event", validate=OneOf(EVENTS))
+    reset_id = fields.String()
+    at = Timestamp()
+    tries = Count()
+    answer = fields.String(allow_none=True)
+
+
+class DeadWebhooksSchema(ResponseSchema):
+    """The newest of them first."""
+
+    webhooks = fields.List(fields.Nested(DeadWebhookSchema))
+
+
+class ReplayedSchema(ResponseSchema):
+    """How many events are delivered again."""
+
+    subscription_id = fields.String()
+    replayed = Count()
+
+
+class EnabledSchema(ResponseSchema):
+    """A subscription that is delivered to again."""
+
+    subscription_id = fields.String()
+    state = fields.String()
+
+
+class WebhookDataSchema(ResponseSchema):
+    """What happened to a reset; no address, no code."""
+
+    reset_id = fields.String()
+    user_id = fields.String()
+    org_id = fields.String()
+    channel = fields.Enum(Channel, by_value=fields.String)
+    status = fields.Enum(Status, by_value=fields.String)
+    reason = fields.String(allow_none=True)
+    at = Timestamp()
+
+
+class WebhookSchema(ResponseSchema):
+    """What a subscriber is sent, as shared/webhooks.py writes it."""
+
+    type = fields.String(validate=OneOf(EVENTS))
+    timestamp = Timestamp()
+    data = fields.Nested(WebhookDataSchema)
+
+
+SUBSCRIPTION = SubscriptionRequestSchema()
+DEAD_WEBHOOK = DeadWebhookSchema()
 
 
 @api_webhooks.get("/keyturn/v1/webhooks")
@@ -104,7 +198,7 @@ def _find(asking: SubscriptionActor, subscription_id: str) -> Subscription:
 
 
 def serialise_subscription(subscription: Subscription, backlog: Backlog) -> dict[str, Any]:
-    """Serialise a subscription and its backlog, without its secret."""
+    """A subscription and how far it was delivered; never its secret."""
     return {
         "subscriptionId": subscription.subscription_id,
         "orgId": subscription.org_id,
@@ -119,12 +213,6 @@ def serialise_subscription(subscription: Subscription, backlog: Backlog) -> dict
 
 
 def serialise_webhook(webhook: Webhook) -> dict[str, Any]:
-    """Serialise a dead webhook."""
-    return {
-        "webhookId": webhook.webhook_id,
-        "type": webhook.event,
-        "resetId": webhook.reset_id,
-        "at": format_timestamp(webhook.at),
-        "tries": webhook.tries,
-        "answer": webhook.answer,
-    }
+    """What was told in vain."""
+    body: dict[str, Any] = DEAD_WEBHOOK.dump(webhook)
+    return body

@@ -1,0 +1,93 @@
+"""Examples of messages: made from schemas, with one value for each name of a field."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from marshmallow import Schema, fields
+from marshmallow.validate import OneOf
+
+RESET_ID = "3kqm7zr5wjx2n4tbvhcd6gyp8s"
+# By a field's name on the wire, or by message and name. A field without a value is null if it may
+# be, else the first of its choices, else a default. A field that may be absent is absent unless
+# it is named with its message.
+VALUES: dict[str, Any] = {
+    "resetId": RESET_ID, "userId": "ada", "orgId": "acme", "resourceOwner": "acme",
+    "sequence": "7", "requestId": "9f2c1d7e5a3b8064", "recipient": "a***@example.com",
+    "language": "de", "nextPageToken": "2955345-3-18", "Reset.status": "delivered",
+    "RecordedWithCode.verificationCode": "7KQMZR5W", "DeliveryEvent.type": "delivered",
+    "number": 1, "provider": "sendgrid", "providerMessageId": "Vn0pYyZ9", "outcome": "accepted",
+    "finishedAt": "2026-11-23T12:00:00.323456Z", "expiresAt": "2026-11-23T13:00:00.123456Z",
+    "verdict": "The code was used and the password changed at 2026-11-23 12:01:07 UTC.",
+    "next": "Nothing; if it was not the user, lock the user and look at the callers.",
+    "kind": "over", "step": "call", "words": "asked for by email; organisation acme",
+    "checks": {"redis": "ok", "broker": "ok", "worker": "ok"},
+    "scope": "organisation", "name": "acme", "by": "token 3kqm7zr5", "id": "ada",
+    "reason": "the provider is out of service", "action": "organisation.pause", "target": "acme",
+    "ratePerSecond": 50.0, "moved": 1200, "ResumeRequest.ratePerSecond": 50,
+    "ClearLimit.id": "ada", "BatchReason.reason": "the provider asked us to",
+    "Reset.reason": None, "ProviderStatus.reason": None,
+    "depth": 3, "oldestDueSeconds": 0.2, "inPerMinute": 61.0, "outPerMinute": 60.0,
+    "calls": 305, "errorRate": 0.003, "p95Ms": 250, "callbacks": 301,
+    "lastCallbackAt": "2026-11-23T12:00:00.123456Z", "lastSwitch": None, "troubles": [],
+    "Status.due": {"urgent": 3, "bulk": 0}, "dueNow": {"urgent": 1, "bulk": 0},
+    "open": {"queued": 3}, "reached": {"accepted": 2048}, "Status.hints": {"urgent": 0},
+    "Status.workers": {"urgent": 2}, "QueueStatus.workers": 2, "completed": 1020,
+    "Status.pauses": [], "Status.releases": [], "batches": [], "QueueStatus.hints": 0,
+    "batchId": "9f2c1d7e5a3b8064", "Reset.batchId": None, "total": 900, "waiting": 463,
+    "queued": 25, "accepted": 380, "delivered": 26, "failed": 2,
+    "failures": {"failed: http_400": 2}, "skipped": 4,
+    "skips": {"inactive": 3, "newer_reset": 1}, "plan": None, "Batch.state": "running",
+    "sentence": "running, 412 of 900 done with 2 failures: 2 failed: http_400",
+    "Batch.startedAt": "2026-11-23T12:00:01.123456Z", "Batch.finishedAt": None,
+    "Batch.reason": "the outage of Monday",
+    "subscriptionId": "hook_9f2c1d7e5a3b", "url": "https://hooks.acme.example/keyturn",
+    "Subscription.events": ["reset.failed"], "SubscriptionRequest.events": ["reset.failed"],
+    "Subscription.waiting": 0, "dead": 1, "state": "active", "secret": "whsec_…",
+    "webhookId": f"msg_{RESET_ID}_failed", "DeadWebhook.type": "reset.failed",
+    "tries": 8, "answer": "http_500", "replayed": 1, "WebhookData.status": "failed",
+    "WebhookData.reason": "refused", "timestamp": "2026-11-23T12:00:00.123Z",
+    "WebhookData.at": "2026-11-23T12:00:00.123Z",
+    "SendGridEvent.event": "bounce", "SendGridEvent.type": "bounce",
+    "SendGridEvent.sg_event_id": "ZGVsaXZlcmVk", "SendGridEvent.timestamp": 1795435200,
+    "SendGridEvent.keyturn_reset_id": RESET_ID, "AccountSid": "AC0123456789abcdef",
+    "TwilioStatus.MessageSid": "SM0123456789abcdef", "TwilioStatus.MessageStatus": "undelivered",
+    "TwilioStatus.ErrorCode": "30005",
+}  # fmt: skip
+DEFAULTS: dict[type[fields.Field[Any]], Any] = {
+    fields.DateTime: "2026-11-23T12:00:00.123456Z",
+    fields.Dict: {},
+    fields.Boolean: False,
+    fields.Number: 0,
+    fields.Function: False,
+}
+
+
+def make_example(schema: Schema) -> dict[str, Any]:
+    """A message with an example for each of its fields."""
+    message = type(schema).__name__.removesuffix("Schema")
+    example = {}
+    for field in schema.fields.values():
+        name = str(field.data_key or field.name)
+        if f"{message}.{name}" in VALUES:
+            example[name] = VALUES[f"{message}.{name}"]
+        elif field.required:
+            example[name] = VALUES[name] if name in VALUES else _default(field)
+    return example
+
+
+def _default(field: fields.Field[Any]) -> Any:
+    default: Any = None
+    if isinstance(field, fields.Nested):
+        default = make_example(field.schema)
+    elif isinstance(field, fields.List):
+        default = [_default(field.inner)]
+    elif field.allow_none:
+        default = None
+    elif isinstance(field, fields.Enum):
+        default = next(each.value for each in field.enum)
+    elif choices := [each.choices for each in field.validators if isinstance(each, OneOf)]:
+        default = next(iter(choices[0]))
+    else:
+        default = next((value for kind, value in DEFAULTS.items() if isinstance(field, kind)), None)
+    return default

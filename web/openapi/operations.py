@@ -1,0 +1,279 @@
+"""The operations of the REST API: what each is for, takes and may answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass
+from http import HTTPStatus
+from typing import Any
+
+from marshmallow import Schema
+
+from shared import errors
+from web import schemas
+from web.admin import schemas as admin_schemas
+from web.admin.actions import LIMITS
+from web.admin.schemas import StatusSchema
+from web.batches import schemas as batches_schemas
+from web.openapi.events import SendGridEventSchema, TwilioQuerySchema, TwilioStatusSchema
+from web.webhooks import api
+
+Errors = tuple[type[errors.CallerError], ...]
+Json = dict[str, Any]
+
+AUTHENTICATION: Errors = (
+    errors.AuthHeaderMissingError,
+    errors.AuthHeaderInvalidError,
+    errors.TokenInvalidError,
+    errors.OrganisationUnknownError,
+    errors.MembershipMissingError,
+    errors.StoreUnavailableError,
+    errors.IssuerUnavailableError,
+    errors.NotFoundError,
+)
+BODY: Errors = (errors.InvalidRequestError, errors.BodyTooLargeError)
+RECORDING: Errors = (
+    errors.TooManyRequestsError,
+    errors.UserInactiveError,
+    errors.RecipientMissingError,
+    errors.CountryNotAllowedError,
+    errors.RecipientSuppressedError,
+    errors.ProviderMissingError,
+    errors.IdempotencyMismatchError,
+    errors.DirectoryUnavailableError,
+)
+USER_STATES: Errors = (
+    errors.UserUnknownError,
+    errors.UserNotInitialisedError,
+    errors.MachineUserError,
+)
+CALLBACK: Errors = (
+    errors.InvalidRequestError,
+    errors.CallbackRefusedError,
+    errors.CallbackTooLargeError,
+    errors.StoreUnavailableError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One call, such as `GET /livez`.
+
+    The errors of authentication, of bodies and of recording are added where they apply.
+    """
+
+    call: str
+    name: str
+    summary: str
+    response: type[Schema] | str | None  # a schema, or the content type of what is no JSON
+    _: KW_ONLY
+    alias: str | None = None  # another path
+    request: type[Schema] | None = None
+    request_type: str = "application/json"
+    is_list: bool = False  # the request is an array
+    is_uploadable: bool = False  # the request may also be a file
+    examples: Mapping[str, Json] | None = None  # of the request; None: made from its fields
+    query: type[Schema] | None = None
+    status: HTTPStatus = HTTPStatus.OK
+    unavailable: type[Schema] | None = None  # of a 503 that is no error
+    errors: Errors = (errors.PermissionDeniedError,)
+    security: tuple[str, ...] = ("token",)
+    makes_reset: bool = False  # and takes an Idempotency-Key
+    takes_key: bool = False
+    is_deprecated: bool = False
+
+    @property
+    def all_errors(self) -> Errors:
+        """Every error that the operation may answer."""
+        needs_token = "token" in self.security
+        return (
+            *(AUTHENTICATION if needs_token else ()),
+            *(BODY if needs_token and self.request else ()),
+            *(RECORDING if self.makes_reset else ()),
+            *self.errors,
+        )
+
+
+PASSWORD = {"password": "Correct-horse-1"}
+BATCH = "/keyturn/v1/batches/{batchId}"
+RESET = "/keyturn/v1/resets/{resetId}"
+SUBSCRIPTION = "/keyturn/v1/webhooks/{subscriptionId}"
+
+
+def _batch_change(verb: str, summary: str) -> Operation:
+    return Operation(
+        f"POST {BATCH}/_{verb}",
+        f"{verb}Batch",
+        summary,
+        batches_schemas.BatchSchema,
+        request=batches_schemas.BatchReasonSchema,
+        errors=(errors.PermissionDeniedError, errors.TooManyRequestsError, errors.BatchStateError),
+    )
+
+
+# fmt: off
+OPERATIONS: dict[str, tuple[Operation, ...]] = {  # by tag
+    "ZITADEL v1": (
+        Operation("POST /management/v1/users/{userId}/password/_reset",
+            "sendResetPasswordNotification",
+            "Send Reset Password Notification (v1): a message with a code and a link",
+            schemas.RecordedSchema, request=schemas.SendNotificationSchema,
+            examples={"e-mail": {"type": "TYPE_EMAIL"}, "SMS": {"type": "TYPE_SMS"}},
+            makes_reset=True, alias="/users/{userId}/password/_reset", is_deprecated=True,
+            errors=(errors.PermissionDeniedError, *USER_STATES)),
+    ),
+    "ZITADEL v2": (
+        Operation("POST /v2/users/{userId}/password_reset", "passwordReset",
+            "PasswordReset (v2): a message with a link, or the code in the answer",
+            schemas.RecordedWithCodeSchema, request=schemas.PasswordResetSchema,
+            examples={
+                "e-mail": {"sendLink": {"notificationType": "NOTIFICATION_TYPE_Email"}},
+                "SMS": {"sendLink": {"notificationType": "NOTIFICATION_TYPE_SMS"}},
+                "the code in the answer": {"returnCode": {}}},
+            makes_reset=True,
+            errors=(
+                errors.UrlTemplateError, errors.UrlTemplateFieldError, errors.UserHiddenError,
+                errors.UserPermissionError, errors.UrlNotAllowedError,
+                errors.ResetUserNotInitialisedError,
+                errors.CodeExpiredError)),  # a repeated returnCode whose key was removed
+        Operation("POST /v2/users/{userId}/password", "setPassword",
+            "SetPassword (v2): by code, by the current password, or by permission",
+            schemas.PasswordSetSchema, request=schemas.SetPasswordSchema,
+            examples={
+                "by code": {"newPassword": PASSWORD, "verificationCode": "7KQM-ZR5W"},
+                "by permission": {"newPassword": PASSWORD | {"changeRequired": True}}},
+            errors=(
+                errors.TooManyRequestsError, errors.PasswordMissingError,
+                errors.PasswordTooLongError, errors.UserHiddenError, errors.UserPermissionError,
+                errors.PasswordUserUnknownError, errors.PasswordUserNotInitialisedError,
+                errors.UserInactiveError, errors.CodeMismatchError, errors.CodeUnusableError,
+                errors.CodeExpiredError, errors.PasswordMismatchError, errors.PasswordPolicyError,
+                errors.DirectoryUnavailableError)),
+    ),
+    "Keyturn": (
+        Operation(f"GET {RESET}", "showReset",
+            "A reset's status and timeline",
+            schemas.ResetSchema, errors=(errors.DirectoryUnavailableError,)),
+    ),
+    "Operating": (
+        Operation(f"GET {RESET}/explanation", "explainReset",
+            "Why a reset stands as it does, and what to do next",
+            schemas.ExplanationSchema, errors=(errors.DirectoryUnavailableError,)),
+        Operation("GET /keyturn/v1/resets", "listResets",
+            "Resets in the organisations the caller may read, newest first, page by page",
+            schemas.ResetPageSchema, query=schemas.ResetQuerySchema,
+            errors=(
+                errors.InvalidRequestError, errors.UserUnknownError,
+                errors.DirectoryUnavailableError)),
+        Operation(f"POST {RESET}/_hold", "holdReset",
+            "Keep one reset from going out until it is released, or its code ends",
+            admin_schemas.ResetHeldSchema, request=admin_schemas.ReasonSchema,
+            errors=(errors.PermissionDeniedError, errors.ResetStateError)),
+        Operation(f"POST {RESET}/_release", "releaseReset",
+            "Let a reset that was held go out",
+            admin_schemas.ResetHeldSchema, request=admin_schemas.ReasonSchema,
+            errors=(errors.PermissionDeniedError, errors.ResetStateError)),
+        Operation(f"POST {RESET}/_resend", "resendReset",
+            "A fresh reset for the user of another one; no cool-down applies",
+            admin_schemas.ResentSchema, request=admin_schemas.ResendSchema,
+            examples={
+                "the same channel": {},
+                "the other": {"type": "TYPE_SMS", "reason": "no mail came"}},
+            makes_reset=True,
+            errors=(errors.PermissionDeniedError, errors.ResetStateError, *USER_STATES)),
+        Operation("GET /keyturn/v1/pauses", "listPauses",
+            "The pauses in force, and what is being let go after one",
+            admin_schemas.PausesSchema, errors=()),
+        Operation("POST /keyturn/v1/pauses", "pause",
+            "Send nothing of a queue, channel, provider or organisation",
+            admin_schemas.PauseChangedSchema, request=admin_schemas.PauseRequestSchema),
+        Operation("POST /keyturn/v1/pauses/_resume", "resume",
+            "Send again; what waited goes at once, or at a pace",
+            admin_schemas.PauseChangedSchema, request=admin_schemas.ResumeRequestSchema),
+        Operation("POST /keyturn/v1/limits/_clear", "clearLimit",
+            "Forget what was counted toward one limit: " + ", ".join(LIMITS),
+            admin_schemas.LimitClearedSchema, request=admin_schemas.ClearLimitSchema,
+            errors=(errors.PermissionDeniedError, errors.DirectoryUnavailableError)),
+        Operation("GET /keyturn/v1/status", "showStatus",
+            "Queues, providers, pauses and batches, and what is wrong first",
+            StatusSchema),
+        Operation("GET /keyturn/v1/audit", "showAudit",
+            "Who did what by hand, and why; the newest first",
+            admin_schemas.AuditSchema, query=admin_schemas.AuditQuerySchema,
+            errors=(errors.PermissionDeniedError, errors.InvalidRequestError)),
+    ),
+    "Batches": (
+        Operation("POST /keyturn/v1/batches", "makeBatch",
+            "Plan or start a batch: a list, a filter over past resets, a plan, or a file of "
+            'up to 1,000,000 lines, a user id or {"userId":…} each',
+            batches_schemas.BatchBegunSchema, request=batches_schemas.BatchRequestSchema,
+            examples={
+                "a list": {"userIds": ["ada"], "type": "TYPE_EMAIL", "reason": "the outage"},
+                "a plan": {"userIds": ["ada"], "dryRun": True}},
+            is_uploadable=True, query=batches_schemas.UploadQuerySchema, status=HTTPStatus.ACCEPTED,
+            takes_key=True,
+            errors=(
+                errors.PermissionDeniedError, errors.TooManyRequestsError, errors.SelectionError,
+                errors.BatchStateError, errors.IdempotencyMismatchError,
+                errors.ProviderMissingError)),
+        Operation(f"GET {BATCH}", "showBatch",
+            "How a batch stands",
+            batches_schemas.BatchSchema),
+        _batch_change("pause", "Send nothing more of a batch until it is resumed"),
+        _batch_change("resume", "Go on with a paused batch"),
+        _batch_change("cancel", "End a batch: what was not handed over never will be"),
+        Operation(f"GET {BATCH}/results", "listBatchResults",
+            "What became of every user: a line {userId, resetId, status, reason} each",
+            "application/x-ndjson"),
+    ),
+    "Webhooks": (
+        Operation("GET /keyturn/v1/webhooks", "listWebhooks",
+            "The organisation's subscriptions, and how far each was delivered",
+            api.SubscriptionsSchema),
+        Operation("POST /keyturn/v1/webhooks", "addWebhook",
+            "Send events to a URL; the answer holds the secret that signs, this once",
+            api.SubscriptionAddedSchema,
+            request=api.SubscriptionRequestSchema,
+            errors=(
+                errors.PermissionDeniedError, errors.SubscriberUrlError,
+                errors.TooManySubscriptionsError)),
+        Operation(f"GET {SUBSCRIPTION}", "showWebhook",
+            "One subscription",
+            api.SubscriptionSchema),
+        Operation(f"DELETE {SUBSCRIPTION}", "removeWebhook",
+            "Remove a subscription and what it was not sent yet",
+            api.SubscriptionRemovedSchema),
+        Operation(f"GET {SUBSCRIPTION}/dead", "listDeadWebhooks",
+            "Events whose delivery was given up, the newest first; at most 100",
+            api.DeadWebhooksSchema),
+        Operation(f"POST {SUBSCRIPTION}/_replay", "replayWebhooks",
+            "Deliver again what was given up",
+            api.ReplayedSchema),
+        Operation(f"POST {SUBSCRIPTION}/_enable", "enableWebhook",
+            "Deliver again to a subscriber that had answered 410",
+            api.EnabledSchema),
+    ),
+    "Health": (
+        Operation("GET /livez", "livez",
+            "The process answers",
+            schemas.AliveSchema, security=(), errors=()),
+        Operation("GET /readyz", "readyz",
+            "Redis, the broker and a worker answer",
+            schemas.ReadinessSchema, unavailable=schemas.ReadinessSchema, security=(), errors=()),
+        Operation("GET /metrics", "metrics",
+            "Prometheus text; the same whichever process answers",
+            "text/plain", errors=(errors.StoreUnavailableError,), security=()),
+    ),
+    "Provider callbacks": (
+        Operation("POST /callbacks/sendgrid", "receiveSendGridEvents",
+            "For SendGrid's Event Webhook: what became of our mails",
+            None, request=SendGridEventSchema, is_list=True, status=HTTPStatus.NO_CONTENT,
+            security=("sendgridSignature", "sendgridTimestamp"), errors=CALLBACK),
+        Operation("POST /callbacks/twilio", "receiveTwilioStatus",
+            "For Twilio's status callback: what became of an SMS",
+            None, request=TwilioStatusSchema, request_type="application/x-www-form-urlencoded",
+            query=TwilioQuerySchema, status=HTTPStatus.NO_CONTENT, security=("twilioSignature",),
+            errors=CALLBACK),
+    ),
+}
+# fmt: on
