@@ -11,6 +11,7 @@ from marshmallow.validate import Length, OneOf, Range
 from shared.models import Channel, Status
 from shared.store.webhooks.deliveries import Backlog, Webhook
 from shared.store.webhooks.subscriptions import EVENTS, Subscription
+from shared.validation import format_timestamp
 from shared.webhooks import MAX_URL_CHARACTERS
 from web.auth import USER_READ, USER_WRITE
 from web.http import credentials, current_services, json_response
