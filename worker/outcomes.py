@@ -185,8 +185,8 @@ def suppress(
     Raises:
         StoreUnavailableError: the store stayed away until the lease ended.
     """
-    add = services.suppressions.add
-    retry_until(claim.lease_ends, lambda: add(recipient, reason=reason, source=source))
+    suppressions = services.suppressions
+    retry_until(claim.lease_ends, lambda: suppressions.add(recipient, reason=reason, source=source))
     log.warning("suppression.added", reason=reason, provider=source)
 
 
