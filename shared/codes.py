@@ -66,9 +66,10 @@ class CodeBook:
 
         Source: docs/decisions/0002-derived-codes.md
         """
-        key = self._keys.get(signing_key_id)
-        if key is None:
-            raise UnknownKeyError(f"KEYTURN_SECRET_KEYS lacks the key {signing_key_id}")
+        try:
+            key = self._keys[signing_key_id]
+        except KeyError as error:
+            raise UnknownKeyError(f"KEYTURN_SECRET_KEYS lacks the key {signing_key_id}") from error
         digest = hmac.digest(key, b"keyturn code\0" + reset_id.encode(), "sha256")
         return Code(digest[:CODE_CHARACTERS].translate(_SIGN_OF_BYTE).decode())
 

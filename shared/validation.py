@@ -122,9 +122,11 @@ def moment_from_us(us: str | int) -> datetime:
 
 def format_timestamp(moment: datetime | None, *, precision: str = "microseconds") -> str | None:
     """Return the moment as RFC 3339 in UTC: `2026-11-23T12:00:00.123456Z`; None for None."""
-    if moment is None:
-        return None
-    return moment.astimezone(UTC).isoformat(timespec=precision).replace("+00:00", "Z")
+    return (
+        moment.astimezone(UTC).isoformat(timespec=precision).replace("+00:00", "Z")
+        if moment
+        else None
+    )
 
 
 def logins(raw: str) -> tuple[str, ...]:

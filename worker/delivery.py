@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import structlog
 
 from shared import tracing
 from shared.errors import PermanentProviderError, ProviderError, StoreUnavailableError
-from shared.models import Channel, Message, Outcome, Status
+from shared.models import Channel, Message, Outcome, Recipient, Status
 from shared.providers import Provider, SearchableProvider
 from shared.queue import hint_at
 from shared.settings import LEASE_SLACK_SECONDS
@@ -18,14 +19,14 @@ from shared.store.resets import Claim, ClaimOverError, Finish, TooLateError
 from shared.wiring import Services
 from worker import outcomes
 from worker.messages import MessageRenderer, OutgoingMessage
-from worker.outcomes import NotSentError, retry_until
-from worker.pauses import PauseView
+from worker.outcomes import NotSentError
 from worker.preparation import Preparation
-from worker.provider_health import ProviderHealth
-from worker.routing import ProviderRouter
+from worker.routing import PauseView, ProviderHealth, ProviderRouter
 
 log = structlog.get_logger()
 
+STORE_RETRY_SECONDS = 0.25
+ResultT = TypeVar("ResultT")
 MAX_LOST_CLAIMS = 10_000  # beyond, leases end by themselves
 
 
@@ -149,7 +150,7 @@ class Delivery:
         self.health.note_failure(name, reset.reset_id, error)
         if isinstance(error, PermanentProviderError) and error.suppression:
             reason, recipient = error.suppression, outgoing.recipient
-            outcomes.suppress(self._services, claim, recipient, reason=reason, source=name)
+            suppress(self._services, claim, recipient, reason=reason, source=name)
         finish = outcomes.failed(
             reset,
             error,
@@ -216,3 +217,31 @@ class LostClaims:
     def _take(self) -> str | None:
         with self._lock:
             return self._noted.pop() if self._noted else None
+
+
+def suppress(
+    services: Services, claim: Claim, recipient: Recipient, *, reason: str, source: str
+) -> None:
+    """Suppress a recipient that a provider refused for good.
+
+    Raises:
+        StoreUnavailableError: the store stayed away until the lease ended.
+    """
+    suppressions = services.suppressions
+    retry_until(claim.lease_ends, lambda: suppressions.add(recipient, reason=reason, source=source))
+    log.warning("suppression.added", reason=reason, provider=source)
+
+
+def retry_until(lease_ends: float, write: Callable[[], ResultT]) -> ResultT:
+    """Retry a store write until the lease ends: a moment of the monotonic clock.
+
+    Raises:
+        StoreUnavailableError: the store stayed away until then.
+    """
+    while True:
+        try:
+            return write()
+        except StoreUnavailableError:
+            if time.monotonic() + STORE_RETRY_SECONDS > lease_ends:
+                raise
+            time.sleep(STORE_RETRY_SECONDS)

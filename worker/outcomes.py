@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import random
 import time
-from collections.abc import Callable
-from typing import TypeVar
 
 import structlog
 
@@ -16,11 +15,11 @@ from shared.errors import (
     StoreUnavailableError,
     TransientProviderError,
 )
-from shared.models import Outcome, Receipt, Recipient, Reset, Status
+from shared.models import Outcome, Receipt, Reset, Status
 from shared.policies import doubt_delay_seconds, retry_delay_seconds
 from shared.settings import LEASE_SLACK_SECONDS, Settings
+from shared.store.due_sets import PARKED_SECONDS, PARKED_SPREAD_SECONDS
 from shared.store.resets import Claim, Finish, TooLateError
-from shared.wiring import Services
 
 log = structlog.get_logger()
 
@@ -31,8 +30,6 @@ ASKED_TO_WAIT = "asked_to_wait"  # another provider is tried at once, not this o
 
 MAX_WAIT_SECONDS = 5.0
 STORE_BACK_SECONDS = 1.0  # a store that failed us once gets this long before the next look
-STORE_RETRY_SECONDS = 0.25
-ResultT = TypeVar("ResultT")
 
 
 class NotSentError(Exception):
@@ -145,6 +142,12 @@ def later(claim: Claim, reason: str, delay_seconds: float) -> Finish:
     return Finish(status=status, reason=reason, delay_seconds=delay_seconds)
 
 
+def parked(claim: Claim, reason: str) -> Finish:
+    """Look again so late that many cost little; a resume makes it due at once."""
+    delay = PARKED_SECONDS + random.uniform(0, PARKED_SPREAD_SECONDS)
+    return later(claim, reason, delay)
+
+
 def ended(status: Status, reason: str) -> Finish:
     """No attempt was made, and none will be."""
     return Finish(status=status, reason=reason)
@@ -175,31 +178,3 @@ def may_begin(claim: Claim, settings: Settings) -> bool:
     """Return True while the lease lasts for a whole call to a provider and its record."""
     needed_seconds = settings.provider_timeout_seconds + LEASE_SLACK_SECONDS
     return claim.lease_ends - time.monotonic() >= needed_seconds
-
-
-def suppress(
-    services: Services, claim: Claim, recipient: Recipient, *, reason: str, source: str
-) -> None:
-    """Suppress a recipient that a provider refused for good.
-
-    Raises:
-        StoreUnavailableError: the store stayed away until the lease ended.
-    """
-    suppressions = services.suppressions
-    retry_until(claim.lease_ends, lambda: suppressions.add(recipient, reason=reason, source=source))
-    log.warning("suppression.added", reason=reason, provider=source)
-
-
-def retry_until(lease_ends: float, write: Callable[[], ResultT]) -> ResultT:
-    """Retry a store write until the lease ends: a moment of the monotonic clock.
-
-    Raises:
-        StoreUnavailableError: the store stayed away until then.
-    """
-    while True:
-        try:
-            return write()
-        except StoreUnavailableError:
-            if time.monotonic() + STORE_RETRY_SECONDS > lease_ends:
-                raise
-            time.sleep(STORE_RETRY_SECONDS)

@@ -1,59 +1,24 @@
-"""What operators have paused: checked before sending, parked and released by the sweeper."""
+"""Periodic jobs: park the resets that a pause covers, release them when it ends."""
 
 from __future__ import annotations
 
-import random
 import time
-from collections.abc import Callable, Hashable
-from threading import Lock
+from collections.abc import Callable
 
 import structlog
-from cachetools import TTLCache, cached
 
 from shared.models import Queue
-from shared.store.admin.pauses import Pause, PauseStore, Release
+from shared.store.admin.pauses import PauseStore, Release
 from shared.store.due_sets import (
     MAX_PER_STEP,
-    PARKED_SECONDS,
-    PARKED_SPREAD_SECONDS,
     WaitingStore,
     WalkCursor,
 )
-from shared.store.resets import Claim, Finish
-from worker import outcomes
-from worker.outcomes import NotSentError
 
 log = structlog.get_logger()
 
-VIEW_SECONDS = 1.0
 STALE_SECONDS = 5.0  # after a resume, until when a worker may still have parked something
 STEP_SECONDS = 0.2  # of a sweep, for parking or releasing
-
-
-class PauseView:
-    """The pauses in force, at most a second old."""
-
-    def __init__(self, pauses: PauseStore, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock` counts seconds and never goes back."""
-        cache: TTLCache[Hashable, tuple[Pause, ...]] = TTLCache(1, VIEW_SECONDS, timer=clock)
-        # Raises StoreUnavailableError if they cannot be read.
-        self.all = cached(cache, lock=Lock())(lambda: tuple(pauses.all()))
-
-    def check(self, claim: Claim) -> None:
-        """Raise NotSentError if the reset's queue, channel or organisation is paused.
-
-        Raises:
-            StoreUnavailableError: the pauses cannot be read.
-        """
-        for pause in self.all():
-            if pause.covers(claim.reset):
-                raise NotSentError(parked(claim, f"paused_{pause.scope}"))
-
-
-def parked(claim: Claim, reason: str) -> Finish:
-    """Another look, so late that many cost little; a resume makes it due at once."""
-    delay = PARKED_SECONDS + random.uniform(0, PARKED_SPREAD_SECONDS)
-    return outcomes.later(claim, reason, delay)
 
 
 class PauseKeeper:

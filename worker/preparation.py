@@ -27,8 +27,7 @@ from shared.wiring import Services
 from worker import outcomes
 from worker.messages import MessageRenderer, OutgoingMessage
 from worker.outcomes import NotSentError
-from worker.pauses import PauseView
-from worker.routing import ProviderRouter
+from worker.routing import PauseView, ProviderRouter
 
 log = structlog.get_logger()
 

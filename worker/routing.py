@@ -1,28 +1,50 @@
-"""Choose the provider of a reset's next attempt, and say why it is another than before."""
+"""Route a reset to a provider: what is paused, whose circuit is open, which comes next.
+
+A good outcome costs no trip to Redis: the sweeper sends those gathered here about once a second,
+and reads everything back. A bad one is sent at once, with the good ones so far: alone it would look
+like an outage after every start. All of it is advice: while Redis does not answer, every circuit
+counts as closed.
+"""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import takewhile
+from threading import Lock
 
 import structlog
+from cachetools import TTLCache, cached
 
-from shared.errors import StoreUnavailableError
+from shared.errors import (
+    AccountProviderError,
+    PermanentProviderError,
+    ProviderError,
+    RefusedTogetherError,
+    StoreUnavailableError,
+    UnsendableError,
+)
 from shared.models import Channel, Message, Outcome, Queue, Reset, Status
 from shared.policies import choose_provider
 from shared.providers import Provider
+from shared.store.admin.circuits import CallTally, Circuit, CircuitState, CircuitStore
+from shared.store.admin.pauses import Pause, PauseStore, Scope
 from shared.store.due_sets import NO_PROVIDER
 from shared.store.resets import Claim
 from worker import outcomes
 from worker.messages import ProviderSwitch
 from worker.outcomes import ASKED_TO_WAIT, NotSentError
-from worker.pauses import parked
-from worker.provider_health import ProviderHealth
 
 log = structlog.get_logger()
 
+VIEW_SECONDS = 1.0  # how late a pause is noticed
+REFRESH_SECONDS = 0.9  # the sweeper's pace is shorter
+STALE_SECONDS = 10.0  # a circuit read longer ago counts as closed
+PROBE_BUSY_SECONDS = 0.5  # another worker's probe is under way: look again soon
 # How much later than possible those who wait look again: the person first, and not all at once.
 SPREAD_SECONDS = {Queue.URGENT: (0.05, 1.0), Queue.BULK: (2.0, 10.0)}
 # A person's reset looks again so soon: meanwhile an operator may have let a provider be tried.
@@ -72,7 +94,7 @@ class ProviderRouter:
     def admit(self, claim: Claim, name: str) -> None:
         """Raise NotSentError unless this provider may be called now; the reset waits for it."""
         if self._health.is_paused(name):
-            raise NotSentError(parked(claim, NO_PROVIDER))
+            raise NotSentError(outcomes.parked(claim, NO_PROVIDER))
         seconds = self._health.admit(name, claim.reset.reset_id)
         if seconds:
             raise _circuit_open(claim, seconds)
@@ -107,7 +129,7 @@ class ProviderRouter:
                 return name
             waits.append(seconds)
         if not waits:
-            raise NotSentError(parked(claim, NO_PROVIDER))
+            raise NotSentError(outcomes.parked(claim, NO_PROVIDER))
         raise _circuit_open(claim, min(waits))
 
     def _switch(self, reset: Reset, wanted: str, name: str) -> ProviderSwitch | None:
@@ -127,3 +149,177 @@ def _circuit_open(claim: Claim, seconds: float) -> NotSentError:
     least, most = SPREAD_SECONDS[claim.reset.queue]
     seconds = min(seconds, MAX_WAIT_SECONDS[claim.reset.queue]) + random.uniform(least, most)
     return NotSentError(outcomes.later(claim, "circuit_open", seconds))
+
+
+@dataclass(frozen=True, slots=True)
+class _CircuitView:
+    """A circuit, and when it was read by this machine's monotonic clock."""
+
+    circuit: Circuit
+    read_at: float
+
+
+class ProviderHealth:
+    """This process's view of the providers; any number of threads may share it."""
+
+    def __init__(
+        self,
+        names: Iterable[str],
+        *,
+        circuits: CircuitStore,
+        pauses: PauseView,
+        probe_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`probe_seconds` is how long a probe may take before another is admitted."""
+        self._names = tuple(names)
+        self._circuits, self._pauses = circuits, pauses
+        self._probe_seconds, self._clock = probe_seconds, clock
+        self._views: dict[str, _CircuitView] = {}
+        self._lock = threading.Lock()
+        self._good: Counter[str] = Counter()
+        self._switches: dict[str, tuple[str, str]] = {}
+        self._probes: dict[str, str] = {}  # reset → the provider it tries
+        self._tallies: dict[str, tuple[str, CallTally]] = {}  # reset → sent when it is concluded
+        self._refreshed_at = float("-inf")
+
+    def refresh(self) -> None:
+        """Send what was gathered and read everything back, about once a second.
+
+        Raises:
+            StoreUnavailableError: Redis does not answer; what was gathered is lost.
+        """
+        if self._clock() - self._refreshed_at < REFRESH_SECONDS:
+            return
+        self._refreshed_at = self._clock()
+        with self._lock:
+            good, self._good = self._good, Counter()
+            switches, self._switches = self._switches, {}
+        tallies = {
+            name: CallTally(good=good[name], switch=switches.get(name, ("", "")))
+            for name in self._names
+            if name in good or name in switches
+        }
+        for circuit in self._circuits.record_all(tallies).values():
+            self._keep(circuit)
+        others = [name for name in self._names if name not in tallies]
+        for circuit in self._circuits.read(others).values():
+            self._keep(circuit)
+
+    def is_paused(self, name: str) -> bool:
+        """Return True if an operator has paused this provider.
+
+        Raises:
+            StoreUnavailableError: it cannot be known.
+        """
+        return any(p.scope is Scope.PROVIDER and p.name == name for p in self._pauses.all())
+
+    def is_open(self, name: str) -> bool:
+        """Return True if the provider's circuit is not closed, as far as is known here."""
+        view = self._fresh(name)
+        return view is not None and view.circuit.state is not CircuitState.CLOSED
+
+    def admit(self, name: str, reset_id: str) -> float:
+        """Return 0 if the provider may be called for this reset now, else when to ask, in seconds.
+
+        If the circuit is half open the reset becomes its probe, until `conclude`.
+        """
+        view = self._fresh(name)
+        if view is None or view.circuit.state is CircuitState.CLOSED:
+            return 0.0
+        left = view.circuit.wait_seconds - (self._clock() - view.read_at)
+        if view.circuit.state is CircuitState.OPEN and left > 0:
+            return left
+        try:
+            is_granted, circuit = self._circuits.take_probe(
+                name, reset_id, lease_seconds=self._probe_seconds
+            )
+        except StoreUnavailableError:
+            return 0.0
+        self._keep(circuit)
+        if is_granted:
+            self._probes[reset_id] = name
+        if is_granted or circuit.state is CircuitState.CLOSED:
+            return 0.0
+        return circuit.wait_seconds if circuit.state is CircuitState.OPEN else PROBE_BUSY_SECONDS
+
+    def note_switch(self, name: str, to: str, reason: str) -> None:
+        """Note that a message goes out by another provider than this one."""
+        with self._lock:
+            self._switches[name] = (to, reason)
+
+    def note_good(self, name: str, reset_id: str) -> None:
+        """Note that the provider took a message."""
+        if reset_id in self._probes:
+            self._tallies[reset_id] = (name, CallTally(good=1, holder=reset_id))
+            return
+        with self._lock:
+            self._good[name] += 1
+
+    def note_failure(self, name: str, reset_id: str, error: ProviderError) -> None:
+        """Note that the provider did not take a message.
+
+        An error about one recipient or one message shows that the provider itself is well.
+        """
+        if isinstance(error, UnsendableError | RefusedTogetherError):
+            return
+        is_account = isinstance(error, AccountProviderError)
+        if isinstance(error, PermanentProviderError) or (error.is_one_route and not is_account):
+            self.note_good(name, reset_id)
+            return
+        tally = CallTally(
+            bad=1,
+            account=int(is_account),
+            is_outage=is_account and not error.is_one_route,
+            holder=reset_id if reset_id in self._probes else "",
+            reason=error.reason,
+        )
+        self._tallies[reset_id] = (name, tally)
+
+    def conclude(self, reset_id: str) -> None:
+        """Send what cannot wait and give back the probe, once the attempt is recorded."""
+        probed, noted = self._probes.pop(reset_id, None), self._tallies.pop(reset_id, None)
+        try:
+            if noted is not None:
+                name, tally = noted
+                with self._lock:
+                    good = tally.good + self._good.pop(name, 0)
+                circuit = self._circuits.record(name, replace(tally, good=good))
+                self._keep(circuit, is_account=bool(tally.account))
+            elif probed is not None:
+                self._circuits.release_probe(probed, reset_id)
+        except StoreUnavailableError:
+            log.info("store.unavailable", during="circuit")
+
+    def _fresh(self, name: str) -> _CircuitView | None:
+        view = self._views.get(name)
+        return view if view and self._clock() - view.read_at < STALE_SECONDS else None
+
+    def _keep(self, circuit: Circuit, *, is_account: bool = False) -> None:
+        self._views[circuit.provider] = _CircuitView(circuit, self._clock())
+        if circuit.has_changed and circuit.state is CircuitState.OPEN:
+            log_as = log.error if is_account else log.warning  # our account needs an operator
+            log_as("circuit.opened", provider=circuit.provider, reason=circuit.reason,
+                seconds=round(circuit.wait_seconds, 1))  # fmt: skip
+        elif circuit.has_changed:
+            log.warning("circuit.closed", provider=circuit.provider)
+
+
+class PauseView:
+    """The pauses in force, at most a second old."""
+
+    def __init__(self, pauses: PauseStore, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` counts seconds and never goes back."""
+        cache: TTLCache[Hashable, tuple[Pause, ...]] = TTLCache(1, VIEW_SECONDS, timer=clock)
+        # Raises StoreUnavailableError if they cannot be read.
+        self.all = cached(cache, lock=Lock())(lambda: tuple(pauses.all()))
+
+    def check(self, claim: Claim) -> None:
+        """Raise NotSentError if the reset's queue, channel or organisation is paused.
+
+        Raises:
+            StoreUnavailableError: the pauses cannot be read.
+        """
+        for pause in self.all():
+            if pause.covers(claim.reset):
+                raise NotSentError(outcomes.parked(claim, f"paused_{pause.scope}"))

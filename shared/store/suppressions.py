@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -43,9 +43,7 @@ class SuppressionStore:
         """Return the suppression, or None if the recipient may be written to."""
         with store_errors():
             found = self._client.hgetall(keys.suppression(self.digest(recipient)))
-        if not found:
-            return None
-        return Suppression(found["reason"], found["source"], moment(found["since"]))
+        return _parse(found) if found else None
 
     def are_suppressed(self, recipients: Sequence[Recipient]) -> list[bool]:
         """Return for each whether it is suppressed; one round trip."""
@@ -118,3 +116,7 @@ class SuppressionStore:
     def _now_ms(self) -> int:
         seconds, microseconds = self._client.time()
         return int(seconds * 1000 + microseconds // 1000)
+
+
+def _parse(found: Mapping[str, str]) -> Suppression:
+    return Suppression(found["reason"], found["source"], moment(found["since"]))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.journeys.foreign import install_clients
-from tests.journeys.stack import CHECKOUT, WebServices
+from tests.journeys.stack import CHECKOUT, Stack
 
 
 @pytest.fixture
@@ -18,10 +18,8 @@ def build_web_services(tmp_path_factory):
 
     def open_one(
         *, wait: bool = True, called_in: Path = CHECKOUT, **overrides: str | None
-    ) -> WebServices:
-        services = WebServices(
-            tmp_path_factory.mktemp("services"), called_in=called_in, **overrides
-        )
+    ) -> Stack:
+        services = Stack(tmp_path_factory.mktemp("services"), called_in=called_in, **overrides)
         houses.append(services)
         return services.start(wait=wait)
 
@@ -34,7 +32,7 @@ def build_web_services(tmp_path_factory):
 @pytest.fixture(scope="session")
 def services(tmp_path_factory):
     """One Keyturn for all journeys that do not break it; limits per user are off."""
-    shared = WebServices(
+    shared = Stack(
         tmp_path_factory.mktemp("services"),
         KEYTURN_USER_COOLDOWN_SECONDS="0",
         KEYTURN_USER_LIMIT_PER_HOUR="0",

@@ -41,10 +41,10 @@ def wait_until(is_true: Callable[[], object], *, seconds: float, what: str) -> N
         time.sleep(0.02)
 
 
-class WebServices:
+class Stack:
     """`keyturn up` with its children; settings beyond the defaults as keyword arguments.
 
-    `WebServices(tmp_path, KEYTURN_USER_COOLDOWN_SECONDS="0")`. A value of None leaves a setting out.
+    `Stack(tmp_path, KEYTURN_USER_COOLDOWN_SECONDS="0")`. A value of None leaves a setting out.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class WebServices:
         self.process: subprocess.Popen[bytes] | None = None
         self._log_start = 0
 
-    def start(self, *, wait: bool = True) -> WebServices:
+    def start(self, *, wait: bool = True) -> Stack:
         """Start it, or start it again on the same data; comes back when it is ready."""
         self._log_start = self.log_path.stat().st_size if self.log_path.exists() else 0
         with self.log_path.open("ab") as log:

@@ -17,7 +17,7 @@ import requests
 
 from tests.callback_builders import SendGridKey
 from tests.callback_poster import CallbackPoster
-from tests.journeys.stack import CHECKOUT, WebServices, free_ports, wait_until
+from tests.journeys.stack import CHECKOUT, Stack, free_ports, wait_until
 from tests.provider_stub import Answer, ProviderStub
 
 pytestmark = [pytest.mark.real_server, pytest.mark.timeout(180)]
@@ -119,7 +119,7 @@ class Night:
 def night(tmp_path_factory):
     """One provider, few threads, people enough."""
     with ProviderStub(port=free_ports(1)[0]) as stub:
-        services = WebServices(
+        services = Stack(
             tmp_path_factory.mktemp("night"),
             KEYTURN_EMAIL_PROVIDERS="sendgrid",
             KEYTURN_SENDGRID_API_KEY="SG.test",
@@ -254,7 +254,7 @@ def town(tmp_path_factory):
     """Default limits, a provider that calls back, six people."""
     key = SendGridKey()
     with ProviderStub(port=free_ports(1)[0]) as stub:
-        services = WebServices(
+        services = Stack(
             tmp_path_factory.mktemp("town"),
             KEYTURN_EMAIL_PROVIDERS="sendgrid",
             KEYTURN_SENDGRID_API_KEY="SG.test",

@@ -13,7 +13,7 @@ import pytest
 import requests
 from twilio.request_validator import RequestValidator
 
-from tests.journeys.stack import WebServices, wait_until
+from tests.journeys.stack import Stack, wait_until
 from tests.subscriber_stub import SubscriberStub
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -24,7 +24,7 @@ COLUMNS = ["Name", "args", "State", "Result", "Received", "Runtime", "Worker", "
 
 @pytest.fixture
 def keyturn(tmp_path):
-    services = WebServices(
+    services = Stack(
         tmp_path,
         KEYTURN_FLOWER_BASIC_AUTH=":".join(LOGIN),
         KEYTURN_TWILIO_ACCOUNT_SID="AC1",

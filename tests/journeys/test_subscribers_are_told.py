@@ -7,7 +7,7 @@ import json
 import pytest
 import requests
 
-from tests.journeys.stack import WebServices, wait_until
+from tests.journeys.stack import Stack, wait_until
 from tests.subscriber_stub import SubscriberStub
 
 NUMBER = 60
@@ -15,7 +15,7 @@ NUMBER = 60
 
 @pytest.fixture
 def keyturn(tmp_path):
-    services = WebServices(
+    services = Stack(
         tmp_path,
         KEYTURN_WEBHOOK_ALLOW_PRIVATE="true",
         KEYTURN_WEBHOOK_DELAYS_SECONDS="0.5,0.5,0.5,0.5,1,1,1,1,1,1",

@@ -13,7 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
-from tests.journeys.stack import WebServices, wait_until
+from tests.journeys.stack import Stack, wait_until
 
 
 class Collector:
@@ -73,7 +73,7 @@ def collector():
 
 @pytest.fixture
 def keyturn(tmp_path, collector):
-    services = WebServices(tmp_path)
+    services = Stack(tmp_path)
     services.environ |= {
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
         "OTEL_BSP_SCHEDULE_DELAY": "200",

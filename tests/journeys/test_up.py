@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.journeys.stack import CHECKOUT, WebServices, free_ports, wait_until
+from tests.journeys.stack import CHECKOUT, Stack, free_ports, wait_until
 from web.up.valkey import EmbeddedServer
 
 pytestmark = pytest.mark.real_server
@@ -42,7 +42,7 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def paste_curl(services: WebServices) -> subprocess.CompletedProcess[str]:
+def paste_curl(services: Stack) -> subprocess.CompletedProcess[str]:
     line = re.search(r"^  (curl .*)$", services.log(), re.MULTILINE)
     assert line is not None
     command = line[1].replace("curl ", "curl -s -w ' %{http_code}' ", 1)
@@ -135,7 +135,7 @@ def test_it_runs_from_a_directory_that_has_a_web_of_its_own(build_web_services, 
 
 def test_a_second_up_on_the_same_data_is_refused(services):
     environ = services.environ | {"KEYTURN_PORT": str(free_ports(1)[0])}
-    second = WebServices(services.log_path.parent / "second")
+    second = Stack(services.log_path.parent / "second")
     second.log_path.parent.mkdir()
     second.environ = environ
 

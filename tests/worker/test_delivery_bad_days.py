@@ -20,7 +20,7 @@ from shared.models import Channel, Recipient, Status
 from shared.store.connection import connect
 from shared.store.resets import MAX_CLAIMS
 from tests.delivery_services import TAKEN, ScriptedProvider, some_delivery_services
-from worker.outcomes import retry_until
+from worker.delivery import retry_until
 from worker.tasks import DeliveryFailedError, TaskDependencies, register_tasks
 
 ADA = Recipient(Channel.EMAIL, "ada@example.com")

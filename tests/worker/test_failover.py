@@ -19,7 +19,6 @@ from shared.models import Channel, Outcome, Queue, Receipt, Status
 from shared.store.admin.circuits import CallTally, CircuitRules, CircuitState, CircuitStore
 from shared.store.admin.pauses import Scope
 from tests.delivery_services import TAKEN, AskableProvider, ScriptedProvider, some_delivery_services
-from worker import provider_health
 
 BUSY = TransientProviderError("http_503", "the provider is busy")
 LOCKED_OUT = AccountProviderError("http_401", "the key is refused")
@@ -422,7 +421,7 @@ def test_a_circuit_read_long_ago_is_no_advice(fake_client, monkeypatch):
     street = Street(fake_client, *two())
     street.circuits.record("p1", OUTAGE)
     street.see()
-    monkeypatch.setattr(provider_health, "STALE_SECONDS", 0.0)
+    monkeypatch.setattr(routing, "STALE_SECONDS", 0.0)
 
     assert street.services.carriers(street.send()) == ["p1"]
 

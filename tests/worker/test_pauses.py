@@ -11,7 +11,8 @@ from shared.store import keys
 from shared.store.admin.pauses import Scope
 from shared.store.resets import ClaimOverError, Finish
 from tests.delivery_services import some_delivery_services
-from worker.pauses import PauseKeeper, PauseView
+from worker.pauses import PauseKeeper
+from worker.routing import PauseView
 
 WHO = {"by": "eve", "reason": "a test"}
 LATER_MS = 10_000

@@ -11,7 +11,7 @@ from shared.queue import hint_at
 from shared.store.resets import Claim, Finish
 from shared.wiring import Services
 from worker import outcomes
-from worker.outcomes import retry_until
+from worker.delivery import retry_until
 
 log = structlog.get_logger()
 

@@ -29,10 +29,10 @@ from worker.bulk.bisection import send_splitting
 from worker.bulk.claims import End, OpenClaims
 from worker.bulk.messages import BulkMessageRenderer
 from worker.bulk.preparation import BulkPreparation
+from worker.delivery import suppress
 from worker.messages import BulkItem
 from worker.preparation import Preparation, cannot_render
-from worker.provider_health import ProviderHealth
-from worker.routing import ProviderRouter
+from worker.routing import ProviderHealth, ProviderRouter
 
 log = structlog.get_logger()
 
@@ -178,7 +178,7 @@ class BulkDelivery:
             reset_id, reason = claim.reset.reset_id, error.suppression
             log.warning("attempt.refused", reset_id=reset_id, provider=name, reason=error.reason)
             if reason:
-                outcomes.suppress(self._services, claim, item.recipient, reason=reason, source=name)
+                suppress(self._services, claim, item.recipient, reason=reason, source=name)
         return outcomes.failed(
             claim.reset,
             error,

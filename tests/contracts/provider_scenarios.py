@@ -1,4 +1,4 @@
-"""For each registered provider a services: how to bring about every outcome the contract speaks of."""
+"""For each registered provider, how to bring about every outcome of the contract."""
 
 from __future__ import annotations
 
