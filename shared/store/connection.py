@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Lock
+from time import monotonic
 from typing import Any, TypeAlias
 
 import redis
@@ -19,6 +20,7 @@ from shared.errors import StoreUnavailableError
 # A redis.Redis that decodes replies; its own types do not know that they are str then.
 Client: TypeAlias = Any
 TIMEOUT_SECONDS = 1.5  # the longest a caller waits for a frozen server before it answers 503
+RECENT_SECONDS = 0.5  # a connection idle for longer may have been closed: redis-py checks it
 MAX_CONNECTIONS = 10_000  # each thread uses one, so the settings of threads are the real bound
 
 
@@ -39,7 +41,38 @@ def connect(url: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Client:
         # While these are on, the pool does not check connections for unread replies.
         maint_notifications_config=MaintNotificationsConfig(enabled=False),
     )
-    return redis.Redis.from_pool(pool)
+    return StoreRedis.from_pool(pool)
+
+
+class StoreRedis(redis.Redis):
+    """A redis.Redis whose single commands reuse a connection used a moment ago, unchecked.
+
+    redis-py's own bookkeeping and checks around each command cost a request a fifth of its
+    processor time (docs/performance.md). Pipelines are redis-py's own.
+    """
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Run a command; return what redis-py makes of the reply."""
+        pool: Any = self.connection_pool
+        connection = pool.take_recent() or pool.get_connection()
+        try:
+            try:
+                connection.send_command(*args)
+            except redis.ConnectionError:
+                # Closed before it took the whole command, which therefore did not run.
+                pool.release_recent()  # the others may be closed as well: redis-py checks them
+                connection.send_command(*args)
+            reply = self.parse_response(connection, args[0], **options)  # type: ignore[no-untyped-call]
+        except redis.ResponseError:
+            pool.keep_recent(connection)
+            raise
+        except BaseException:
+            connection.disconnect()
+            pool.release(connection)
+            pool.release_recent()
+            raise
+        pool.keep_recent(connection)
+        return reply
 
 
 class FailFastPool(redis.ConnectionPool):
@@ -47,9 +80,6 @@ class FailFastPool(redis.ConnectionPool):
 
     A reply that does not come in time trips the pool. Until the server answers again, one caller
     at a time probes it with a PING; the others are refused, so that their waits do not add up.
-
-    Connections at rest stay in a stack of our own; for redis-py they are in use. Its bookkeeping
-    around each command costs a request a tenth of its processor time (docs/performance.md).
     """
 
     def __init__(
@@ -60,6 +90,7 @@ class FailFastPool(redis.ConnectionPool):
         super().__init__(reporting, *args, **options)
         self._is_tripped = False
         self._probing = Lock()
+        self._recent: deque[tuple[Any, float]] = deque()
 
     def get_connection(self, *args: Any, **options: Any) -> Any:
         """Return a connection that is ready.
@@ -69,7 +100,7 @@ class FailFastPool(redis.ConnectionPool):
         """
         if not self._is_tripped:
             try:
-                return self._take_resting() or super().get_connection(*args, **options)
+                return super().get_connection(*args, **options)
             except redis.TimeoutError:
                 self._trip()
                 raise
@@ -82,31 +113,27 @@ class FailFastPool(redis.ConnectionPool):
             self._probing.release()
         return connection
 
-    def release(self, connection: Any) -> None:
-        """Let a connection rest until its next use."""
-        if connection.is_connected and not connection.should_reconnect():
-            self._resting.append(connection)
-        else:
-            super().release(connection)
-
-    def reset(self) -> None:
-        """Start without connections, as after a fork."""
-        self._resting: deque[Any] = deque()
-        super().reset()
-
-    def _take_resting(self) -> Any:
-        """Return the connection used last, or None; give one that was closed back to redis-py."""
+    def take_recent(self) -> Any:
+        """Return the connection used last, or None if there is none that can be trusted."""
         try:
-            connection = self._resting.pop()
+            connection, used_at = self._recent.pop()
         except IndexError:
             return None
-        try:
-            if connection.pid == os.getpid() and not connection.can_read():
-                return connection
-        except redis.RedisError:
-            connection.disconnect()
-        super().release(connection)
+        age = monotonic() - used_at
+        if age < RECENT_SECONDS and not self._is_tripped and connection.pid == os.getpid():
+            return connection
+        self.release(connection)
         return None
+
+    def keep_recent(self, connection: Any) -> None:
+        """Keep a connection whose reply was read; redis-py goes on counting it as in use."""
+        self._recent.append((connection, monotonic()))
+
+    def release_recent(self) -> None:
+        """Give the connections used a moment ago back to redis-py."""
+        with suppress(IndexError):
+            while True:
+                self.release(self._recent.pop()[0])
 
     def _probe(self, connection: Any) -> None:
         try:

@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from shared.errors import StoreUnavailableError
-from shared.store.connection import connect, store_errors
+from shared.store.connection import RECENT_SECONDS, connect, store_errors
 
 pytestmark = pytest.mark.real_server
 
@@ -123,8 +123,38 @@ def test_a_command_whose_connection_is_lost_is_sent_once(server, run):
 def test_a_connection_closed_while_idle_is_replaced(server, run):
     assert run(server.client) == 1
     server.close_connections()
+    time.sleep(RECENT_SECONDS)
 
     assert run(server.client) == 2
+
+
+def test_when_connections_close_in_use_at_most_one_command_fails(server):
+    server.client.set("a", "1")
+    at_once = threading.Barrier(4)
+    threads = [threading.Thread(target=lambda: at_once.wait() and server.client.get("a"))
+               for _ in range(4)]  # fmt: skip
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    server.close_connections()
+
+    failures = 0
+    for _ in range(6):
+        try:
+            assert server.client.get("a") == "1"
+        except redis.ConnectionError:
+            failures += 1
+
+    assert failures <= 1
+
+
+def test_an_error_of_the_server_leaves_the_connection_in_use(server):
+    server.client.set("a", "text")
+    number = server.client.client_id()
+
+    with pytest.raises(redis.ResponseError):
+        server.client.incr("a")
+
+    assert server.client.client_id() == number
 
 
 @pytest.mark.parametrize("run", ways_to_run(("GET", "a")))
