@@ -30,7 +30,9 @@ HINT_LIFETIME_SECONDS = 30
 MAX_SHOWN_CHARACTERS = 100
 MAX_WAITING = 1000  # hints in the broker; more would only be memory
 MAX_AT_ONCE = 200
-GATHER_SECONDS = 0.005  # between two trips to the broker: under load many hints share one
+# The wait between two trips to the broker, per hint of the last one: under load many share a trip.
+GATHER_SECONDS = 0.005
+MAX_GATHER_SECONDS = 0.02
 REST_SECONDS = 0.5  # after a failure
 FAILING_SECONDS = 10.0  # how long one failure counts when nothing was to be published since
 
@@ -175,7 +177,7 @@ class HintPublisher:
                             self._failed_at = -FAILING_SECONDS
                             if is_last:
                                 return
-                            time.sleep(GATHER_SECONDS)
+                            time.sleep(min(MAX_GATHER_SECONDS, GATHER_SECONDS * len(hints)))
                             hints, is_last = self._gather()
             except Exception as error:  # whatever kombu fails with: the thread must not end
                 self._failed_at = time.monotonic()
