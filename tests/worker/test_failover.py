@@ -19,6 +19,7 @@ from shared.models import Channel, Outcome, Queue, Receipt, Status
 from shared.store.admin.circuits import CallTally, CircuitRules, CircuitState, CircuitStore
 from shared.store.admin.pauses import Scope
 from tests.delivery_services import TAKEN, AskableProvider, ScriptedProvider, some_delivery_services
+from worker import routing
 
 BUSY = TransientProviderError("http_503", "the provider is busy")
 LOCKED_OUT = AccountProviderError("http_401", "the key is refused")
