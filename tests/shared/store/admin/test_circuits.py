@@ -1,4 +1,4 @@
-"""A provider's circuit: when it opens, who may try again, when it closes; on both servers."""
+"""The circuit of a provider: when it opens, who may probe, when it closes; on both servers."""
 
 from __future__ import annotations
 
