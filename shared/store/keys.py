@@ -154,7 +154,7 @@ ACTIVE_BATCHES = f"{GATE}:batches"  # SET, batches that are worked on; until the
 
 
 def circuit(provider: str) -> str:
-    """HASH, a provider's calls of the last half minute and its circuit; a day."""
+    """HASH, a provider's calls of the last half minute and whether it is left alone; a day."""
     return f"{GATE}:circuit:{provider}"
 
 
