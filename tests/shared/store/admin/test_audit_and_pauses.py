@@ -1,4 +1,4 @@
-"""Who changed what by hand, and what is paused."""
+"""The audit trail and the pauses."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import pytest
 from shared.models import Kind, Recipient
 from shared.store.codes import CompletionNotice
 from tests.builders import a_user
-from tests.web.test_api_levers import LeverWire
+from tests.web.admin.test_admin_api import AdminWire
 from tests.wire import problem
 from tests.wire_v2 import RESET
 
@@ -16,7 +16,7 @@ WHY = {"reason": "she asked by phone"}
 
 @pytest.fixture
 def wire(client):
-    return LeverWire(client, user_cooldown_seconds=60.0)
+    return AdminWire(client, user_cooldown_seconds=60.0)
 
 
 def resend(wire, reset_id, body=None, **headers):
@@ -62,7 +62,7 @@ def test_the_cool_down_of_the_user_stays_for_everybody_else(wire):
 
 @pytest.mark.parametrize("limit", ["user_limit_per_hour", "org_limit_per_minute"])
 def test_all_other_limits_hold(client, limit):
-    wire = LeverWire(client, **{limit: 1})
+    wire = AdminWire(client, **{limit: 1})
     old = wire.a_reset()
 
     assert problem(resend(wire, old)) == (429, 8, "KEYTURN-RateLimited")

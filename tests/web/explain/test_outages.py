@@ -10,7 +10,7 @@ from shared.errors import DoubtfulProviderError, TransientProviderError
 from shared.models import Receipt
 from shared.store.admin.circuits import CallTally
 from tests.delivery_services import ScriptedProvider
-from tests.test_explanations import Story
+from tests.web.explain.test_diagnosis import Story
 from web.explain.model import DiagnosisKind
 from web.explain.query import explain_user
 

@@ -1,4 +1,4 @@
-"""What happened lately: the counters now, less what they were."""
+"""What was counted lately: the counters now, less a sample."""
 
 from __future__ import annotations
 

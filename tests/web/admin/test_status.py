@@ -1,4 +1,4 @@
-"""`keyturn status` and its call: what is wrong first, by letting it go wrong."""
+"""`keyturn status` and its call: alerts first, made by letting things go wrong."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from shared.store.admin.pauses import Scope
 from tests.builders import a_token
 from tests.callback_builders import a_body, a_mail_event
 from tests.delivery_services import ScriptedProvider
-from tests.test_explanations import KEY, Story
+from tests.web.explain.test_diagnosis import KEY, Story
 from tests.wire import problem
 from web.admin.alerts import find_alerts
 from web.admin.schemas import serialise_status

@@ -14,7 +14,7 @@ from tests.builders import an_organisation, some_services
 from tests.store_builders import stores_of
 from tests.subscriber_stub import SubscriberStub
 
-CHECKOUT = Path(__file__).resolve().parent.parent.parent
+CHECKOUT = Path(__file__).resolve().parents[3]
 SECRET = "a secret key of more than thirty-two characters"
 URL = "https://hooks.example.com/keyturn"
 

@@ -1,4 +1,4 @@
-"""A provider's circuit: when it opens, who may try again, when it closes; on both servers."""
+"""The circuit of a provider: when it opens, who may probe, when it closes; on both servers."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def probe(circuits, holder, **told):
 
 
 def test_a_provider_nobody_has_called_is_closed(client):
-    circuit = circuits_of(client).look(["p1"])["p1"]
+    circuit = circuits_of(client).read(["p1"])["p1"]
 
     assert (circuit.state, circuit.error_rate, circuit.wait_seconds) == (CLOSED, 0, 0)
     assert client.keys("*circuit*") == []
@@ -241,7 +241,7 @@ def test_the_last_switch_is_told_with_its_reason(client):
 
 
 def test_a_circuit_nobody_speaks_of_is_forgotten_within_a_day(client):
-    circuits_of(client).tell("p1", BAD)
+    circuits_of(client).record("p1", BAD)
 
     assert 0 < client.ttl(keys.circuit("p1")) <= 86400
 

@@ -1,4 +1,4 @@
-"""The levers by the API: who may pull which, and what they leave in the trail."""
+"""The operator's actions by the API: who may do which, and what stands in the audit trail."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SMS = {"scope": "channel", "name": "sms"} | WHY
 DENIED, NO_MEMBER = (403, 7, "AUTH-5mWD2"), (404, 5, "AUTHZ-cdgFk")
 
 
-class LeverWire(Wire):
+class AdminWire(Wire):
     """The wire, and whoever may do everything."""
 
     def __init__(self, client, **settings):
@@ -40,7 +40,7 @@ class LeverWire(Wire):
 
 @pytest.fixture
 def wire(client):
-    return LeverWire(client)
+    return AdminWire(client)
 
 
 def test_a_pause_and_its_end_are_told(wire):
@@ -155,7 +155,7 @@ def test_a_reason_cannot_steer_a_terminal(wire):
 
 
 def test_a_cleared_user_may_ask_at_once(client):
-    wire = LeverWire(client, user_cooldown_seconds=60.0, user_limit_per_hour=1)
+    wire = AdminWire(client, user_cooldown_seconds=60.0, user_limit_per_hour=1)
     wire.reset()
     assert problem(wire.reset())[2] == "KEYTURN-RateLimited"
 
@@ -175,7 +175,7 @@ def test_a_cleared_user_may_ask_at_once(client):
     ],
 )
 def test_a_cleared_limit_begins_anew(client, setting, limit):
-    wire = LeverWire(client, **{setting: 1})
+    wire = AdminWire(client, **{setting: 1})
     caller = wire.services.callers.find_caller(wire.token).token_id
     about = {"organisation": "acme", "caller": caller, "sms_budget": None}[limit]
     wire.reset(body={"type": 1})

@@ -1,4 +1,4 @@
-"""What happens to a reset is noted for those who want to be told, in the same step."""
+"""Webhooks are recorded in the same step as the change of a reset, then claimed and finished."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The levers, as an operator types them, and the trail they leave."""
+"""`keyturn pause`, `resume`, `limit clear`, `audit` as an operator types them."""
 
 from __future__ import annotations
 
