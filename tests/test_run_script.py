@@ -9,11 +9,12 @@ import shutil
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
 
-RUN = Path(__file__).resolve().parent.parent / "run"
+from tests import CHECKOUT
+
+RUN = CHECKOUT / "run"
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from shared.errors import (
 )
 from shared.models import Receipt
 from shared.providers.smtp import Smtp, parse_relay
-from tests.provider_builders import (
+from tests.support.provider_builders import (
     PASSWORD,
     SLACK_SECONDS,
     TIMEOUT_SECONDS,
@@ -21,7 +21,7 @@ from tests.provider_builders import (
     outcome_of,
     some_settings,
 )
-from tests.relay_stub import CUT, DRIP, GARBAGE, HANG, RelayStub
+from tests.support.relay_stub import CUT, DRIP, GARBAGE, HANG, RelayStub
 
 
 def provider(url, timeout_seconds=2.0):

@@ -13,8 +13,8 @@ import trustme
 from shared.errors import TransientProviderError
 from shared.providers.http import Transport
 from shared.providers.sockets import Deadline, Resolver
-from tests.provider_stub import ProviderStub
-from tests.tls_contexts import client_context, server_context
+from tests.support.provider_stub import ProviderStub
+from tests.support.tls_contexts import client_context, server_context
 
 TIMEOUT_SECONDS = 0.5
 SLACK_SECONDS = 0.4

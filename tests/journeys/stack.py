@@ -15,7 +15,8 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-CHECKOUT = Path(__file__).resolve().parent.parent.parent
+from tests import CHECKOUT
+
 READY = "Keyturn is ready"
 START_SECONDS = 60
 STOP_SECONDS = 60

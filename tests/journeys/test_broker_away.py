@@ -10,9 +10,9 @@ import pytest
 import redis
 import requests
 
-from tests.conftest import start_server
 from tests.journeys.stack import free_ports, wait_until
-from tests.provider_stub import ProviderStub
+from tests.support.provider_stub import ProviderStub
+from tests.support.redis_server import start_server
 
 pytestmark = [pytest.mark.real_server, pytest.mark.timeout(180)]
 

@@ -15,10 +15,11 @@ from contextlib import contextmanager
 import pytest
 import requests
 
-from tests.callback_builders import SendGridKey
-from tests.callback_poster import CallbackPoster
-from tests.journeys.stack import CHECKOUT, Stack, free_ports, wait_until
-from tests.provider_stub import Answer, ProviderStub
+from tests import CHECKOUT
+from tests.journeys.stack import Stack, free_ports, wait_until
+from tests.support.callback_builders import SendGridKey
+from tests.support.callback_poster import CallbackPoster
+from tests.support.provider_stub import Answer, ProviderStub
 
 pytestmark = [pytest.mark.real_server, pytest.mark.timeout(180)]
 

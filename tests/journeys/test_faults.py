@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.journeys.stack import CHECKOUT
+from tests import CHECKOUT
 
 pytestmark = [pytest.mark.real_server, pytest.mark.timeout(300)]
 

@@ -14,7 +14,7 @@ import requests
 from twilio.request_validator import RequestValidator
 
 from tests.journeys.stack import Stack, wait_until
-from tests.subscriber_stub import SubscriberStub
+from tests.support.subscriber_stub import SubscriberStub
 
 CHROMIUM = Path("/usr/bin/chromium")
 LOGIN = ("operator", "a long password")

@@ -14,10 +14,11 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.builders import SECRET
-from tests.journeys.stack import CHECKOUT, free_ports, wait_until
-from tests.rpc import V1, Notification, RpcCaller
-from tests.wire import Wire
+from tests import CHECKOUT
+from tests.journeys.stack import free_ports, wait_until
+from tests.support.builders import SECRET
+from tests.support.rpc import V1, Notification, RpcCaller
+from tests.support.wire import Wire
 
 pytestmark = pytest.mark.real_server
 

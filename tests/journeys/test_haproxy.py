@@ -11,9 +11,10 @@ import grpc
 import pytest
 import requests
 
+from tests import CHECKOUT
 from tests.journeys.foreign import needs_node, run_script
-from tests.journeys.stack import CHECKOUT, free_ports, wait_until
-from tests.rpc import PASSWORD_RESET, V1, Notification, RpcCaller
+from tests.journeys.stack import free_ports, wait_until
+from tests.support.rpc import PASSWORD_RESET, V1, Notification, RpcCaller
 from web.rpc.generated.user_pb2 import PasswordResetRequest
 
 HAPROXY = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin")

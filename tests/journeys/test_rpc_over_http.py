@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from tests.rpc import V1, Notification
+from tests.support.rpc import V1, Notification
 
 pytestmark = pytest.mark.real_server
 CHUNK = b"4000\r\n" + b" " * 0x4000 + b"\r\n"

@@ -8,8 +8,8 @@ import pytest
 import requests
 
 from tests.journeys.stack import free_ports, wait_until
-from tests.provider_stub import Answer, ProviderStub
-from tests.smtp_server import SmtpServer
+from tests.support.provider_stub import Answer, ProviderStub
+from tests.support.smtp_server import SmtpServer
 
 pytestmark = [pytest.mark.real_server, pytest.mark.timeout(180)]
 

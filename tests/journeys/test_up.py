@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.journeys.stack import CHECKOUT, Stack, free_ports, wait_until
+from tests import CHECKOUT
+from tests.journeys.stack import Stack, free_ports, wait_until
 from web.up.valkey import EmbeddedServer
 
 pytestmark = pytest.mark.real_server

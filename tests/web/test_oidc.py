@@ -15,10 +15,18 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from shared.errors import IssuerUnavailableError, SettingsError, TokenInvalidError
 from shared.settings import load_settings
-from tests.builders import a_settings, a_user, an_organisation
-from tests.issuer_stub import AUDIENCE, DISCOVERY, OWN_ORG, ROLES, IssuerStub, a_key, public_jwk
-from tests.wire import Wire, problem
-from tests.wire_v2 import WireV2
+from tests.support.builders import a_settings, a_user, an_organisation
+from tests.support.issuer_stub import (
+    AUDIENCE,
+    DISCOVERY,
+    OWN_ORG,
+    ROLES,
+    IssuerStub,
+    a_key,
+    public_jwk,
+)
+from tests.support.wire import Wire, problem
+from tests.support.wire_v2 import WireV2
 from web.oidc import FRESH_SECONDS, PAUSE_SECONDS, STALE_SECONDS, Issuer, IssuerKeys
 
 OWN_PROJECT = f"urn:zitadel:iam:org:project:{AUDIENCE}:roles"

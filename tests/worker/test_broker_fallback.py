@@ -15,8 +15,8 @@ from shared.errors import BrokerAwayError
 from shared.models import Channel, Queue, Status
 from shared.queue import HintPublisher, hint_at, make_celery
 from shared.settings import Settings
-from tests.delivery_services import ScriptedProvider, some_delivery_services
-from tests.fakes import FakeHints
+from tests.support.delivery_services import ScriptedProvider, some_delivery_services
+from tests.support.fakes import FakeHints
 from worker import broker_fallback
 from worker.broker_fallback import MAX_THREADS, MAX_WAITING, ConsumerProbe, LocalFallback
 from worker.sweeper import Sweeper

@@ -12,8 +12,8 @@ from shared.errors import (
     TransientProviderError,
 )
 from shared.models import Channel, Kind, Outcome, Recipient, Status
-from tests.delivery_services import ScriptedProvider, some_delivery_services
-from tests.store_builders import MARGIN_SECONDS
+from tests.support.delivery_services import ScriptedProvider, some_delivery_services
+from tests.support.store_builders import MARGIN_SECONDS
 
 DETAIL = "what an operator reads"
 NEXT_TRY = pytest.approx(1, abs=0.3)

@@ -10,7 +10,7 @@ from shared.models import Channel, Queue, Status
 from shared.store import keys
 from shared.store.admin.pauses import Scope
 from shared.store.resets import ClaimOverError, Finish
-from tests.delivery_services import some_delivery_services
+from tests.support.delivery_services import some_delivery_services
 from worker.pauses import PauseKeeper
 from worker.routing import PauseView
 

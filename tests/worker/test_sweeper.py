@@ -14,9 +14,9 @@ from shared.queue import Task, hint_at
 from shared.store import keys
 from shared.store.connection import connect
 from shared.store.due_sets import WORKER_SEEN_SECONDS
-from tests.delivery_services import ScriptedProvider, some_delivery_services
-from tests.fakes import FakeHints
-from tests.store_builders import stores_of
+from tests.support.delivery_services import ScriptedProvider, some_delivery_services
+from tests.support.fakes import FakeHints
+from tests.support.store_builders import stores_of
 from worker.sweeper import (
     GATHERED_AGAIN_SECONDS,
     GRACE_SECONDS,

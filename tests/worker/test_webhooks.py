@@ -12,8 +12,8 @@ from shared.queue import Hint, Task
 from shared.store import keys
 from shared.store.webhooks.subscriptions import EVENTS
 from shared.webhooks import Reply, Subscribers
-from tests.delivery_services import some_delivery_services
-from tests.subscriber_stub import SubscriberStub
+from tests.support.delivery_services import some_delivery_services
+from tests.support.subscriber_stub import SubscriberStub
 from worker.webhooks import CRASHES, MAX_TURNS_EACH, WebhookSender
 
 DELAYS = (5.0, 30.0)
@@ -237,6 +237,6 @@ def test_a_slow_subscriber_holds_up_nobody_else(services, subscribe):
 
 
 def _user(services, user_id):
-    from tests.builders import a_user
+    from tests.support.builders import a_user
 
     return a_user(services.services, userId=user_id, email=f"{user_id}@example.com")

@@ -13,11 +13,11 @@ from shared.models import Channel, Queue
 from shared.store import keys
 from shared.store.admin.circuits import CallTally
 from shared.store.admin.pauses import Scope
-from tests.builders import a_token
-from tests.callback_builders import a_body, a_mail_event
-from tests.delivery_services import ScriptedProvider
+from tests.support.builders import a_token
+from tests.support.callback_builders import a_body, a_mail_event
+from tests.support.delivery_services import ScriptedProvider
+from tests.support.wire import problem
 from tests.web.explain.test_diagnosis import KEY, Story
-from tests.wire import problem
 from web.admin.alerts import find_alerts
 from web.admin.schemas import serialise_status
 from web.admin.status import load_status

@@ -12,8 +12,8 @@ from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from shared.errors import StoreUnavailableError
-from tests.builders import a_token, a_user
-from tests.rpc import (
+from tests.support.builders import a_token, a_user
+from tests.support.rpc import (
     PASSWORD_RESET,
     SET_PASSWORD,
     V1,
@@ -23,7 +23,7 @@ from tests.rpc import (
     metadata_of,
     status_of,
 )
-from tests.wire import Wire
+from tests.support.wire import Wire
 from web.rpc.generated.user_pb2 import Password, PasswordResetRequest, SetPasswordRequest
 
 CODE = grpc.StatusCode

@@ -8,8 +8,8 @@ import pytest
 
 from shared.store import keys
 from shared.store.batches import BatchAction, BatchCursor, BatchState
-from tests.batch_builders import a_batch
-from tests.builders import some_services
+from tests.support.batch_builders import a_batch
+from tests.support.builders import some_services
 
 STATES = {
     # what was done before → the state that is left
