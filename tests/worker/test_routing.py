@@ -54,9 +54,9 @@ class Street:
 
     def see(self):
         """As a second later."""
-        self.worker.watch._refreshed_at = float("-inf")
-        self.worker.watch._pauses.all.cache.clear()
-        self.worker.watch.refresh()
+        self.worker.health._refreshed_at = float("-inf")
+        self.worker.health._pauses.all.cache.clear()
+        self.worker.health.refresh()
 
     def send(self, **facts):
         """One attempt for a new reset."""
@@ -210,7 +210,7 @@ def test_an_attempt_in_good_times_costs_no_further_trip(fake_client):
     services = some_delivery_services(fake_client, *two())
     services = services.with_services(circuits=SilentCircuits(fake_client))
     worker = services.delivery
-    worker.watch.refresh()
+    worker.health.refresh()
     reset_id = services.record()
 
     worker.deliver(reset_id)
@@ -233,7 +233,7 @@ def test_the_chore_does_nothing_more_often_than_about_once_a_second(fake_client)
     street = Street(fake_client, ScriptedProvider())
     street.send()
 
-    street.worker.watch.refresh()
+    street.worker.health.refresh()
 
     assert street.circuits.read(["p1"])["p1"].calls == 0
 

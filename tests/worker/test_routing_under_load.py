@@ -84,7 +84,7 @@ class Town:
         """A worker process: it looks at what is due, and refreshes its view at a sweep's pace."""
         delivery = self.services.delivery
         while not self._stop.is_set():
-            delivery.watch.refresh()
+            delivery.health.refresh()
             view = self.services.services.dues.look(Queue.URGENT, most=5)
             for reset_id, _ in view.resets:
                 delivery.deliver(reset_id)

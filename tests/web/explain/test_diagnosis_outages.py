@@ -32,7 +32,7 @@ def test_it_waits_while_the_circuit_is_open(story):
     story.services.circuits.record("sendgrid", OUTAGE)
     reset_id = story.ask()
     worker = story.worker.delivery
-    worker.watch.refresh()
+    worker.health.refresh()
     worker.deliver(reset_id)
 
     diagnosis = story.explain()
