@@ -11,7 +11,8 @@ import pytest
 
 from shared.store.connection import connect
 from tests.support.fakes import FakeRedis
-from tests.support.redis_server import SERVER_START_SECONDS, start_server
+from tests.support.redis_server import start_server
+from tests.support.waiting import HANG_SECONDS
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +27,7 @@ def real_redis_url():
         server = start_server(socket)
         yield f"unix://{socket}"
         server.terminate()
-        server.wait(SERVER_START_SECONDS)
+        server.wait(HANG_SECONDS)
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def own_server(tmp_path):
     yield start
     for server in started:
         server.kill()
-        server.wait(SERVER_START_SECONDS)
+        server.wait(HANG_SECONDS)
 
 
 @pytest.fixture

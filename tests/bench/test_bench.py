@@ -31,7 +31,6 @@ def test_a_short_run_prints_every_row_as_json():
 
 
 @pytest.mark.real_server
-@pytest.mark.timeout(300)
 def test_a_short_run_sends_a_batch_to_its_end():
     rows = run("batch")
 

@@ -24,11 +24,11 @@ from tests.contracts.provider_scenarios import SLOW_CASES, houses
 from tests.support.provider_builders import (
     AMPLE_SECONDS,
     SECRETS,
-    SLACK_SECONDS,
     TIMEOUT_SECONDS,
     outcome_of,
     some_settings,
 )
+from tests.support.waiting import SLACK_SECONDS
 
 EXPECTED = {
     "taken": Receipt,

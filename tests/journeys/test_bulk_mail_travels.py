@@ -12,12 +12,13 @@ from shared.policies import last_start_seconds
 from shared.settings import load_settings
 from shared.store.resets import NewReset
 from shared.wiring import build_services, connect_store
-from tests.journeys.stack import free_ports, wait_until
+from tests.journeys.stack import free_ports
 from tests.support.fakes import FakeHints
 from tests.support.provider_stub import ProviderStub
 from tests.support.provider_stub_mail import NAMED
+from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.real_server, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.real_server
 
 RESETS = 200
 LIFETIME_SECONDS = 3600.0
@@ -93,7 +94,7 @@ def test_a_batch_takes_few_calls_and_one_bad_address_costs_itself(batch_house, s
     ids = record(services, [f"u{n}" for n in range(RESETS)])
     (bad,) = record(services, ["bad"])
 
-    wait_until(lambda: are_final(services, [*ids, bad]), seconds=30, what="all of the batch")
+    wait_until(lambda: are_final(services, [*ids, bad]), what="all of the batch")
 
     assert statuses(services, ids) == [Status.ACCEPTED] * RESETS
     assert services.resets.find(bad).status is Status.FAILED
@@ -108,10 +109,10 @@ def test_kill_9_in_the_call_loses_nobody_and_copies_carry_the_same_code(
     stub.delay_seconds = 2.0
     ids = record(services, [f"u{n}" for n in range(RESETS)])
 
-    wait_until(lambda: stub.requests, seconds=30, what="the call")
+    wait_until(lambda: stub.requests, what="the call")
     batch_house.kill("bulk")
     stub.delay_seconds = 0.0
-    wait_until(lambda: are_final(services, ids), seconds=60, what="all of the batch")
+    wait_until(lambda: are_final(services, ids), what="all of the batch")
 
     assert statuses(services, ids) == [Status.ACCEPTED] * RESETS
     copies = Counter(entry["resetId"] for entry in stub.taken)

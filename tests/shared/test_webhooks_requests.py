@@ -16,6 +16,7 @@ from shared.providers import sockets
 from shared.store.webhooks.deliveries import Webhook
 from shared.webhooks import Subscribers, body_of, read_url, sign
 from tests.support.subscriber_stub import SubscriberStub
+from tests.support.waiting import SLACK_SECONDS
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 AT = datetime(2026, 11, 23, 12, 0, 0, 123000, tzinfo=UTC)
@@ -100,13 +101,13 @@ def test_a_subscriber_may_say_how_long_to_wait(a_caller, subscriber):
 
 
 def test_a_slow_subscriber_costs_the_timeout_and_no_more(a_caller, subscriber):
-    subscriber.delay_seconds = 1.5
+    subscriber.delay_seconds = 6.0
     began = time.monotonic()
 
     reply = call(a_caller(timeout_seconds=0.3), subscriber.url)
 
     assert reply.reason == "answer_timeout"
-    assert time.monotonic() - began < 1.2
+    assert time.monotonic() - began < SLACK_SECONDS
 
 
 def test_one_that_never_stops_answering_is_cut_off(a_caller):
@@ -117,7 +118,7 @@ def test_one_that_never_stops_answering_is_cut_off(a_caller):
             with line, contextlib.suppress(OSError):  # cut off
                 line.recv(65536)
                 line.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-                for _ in range(30):
+                for _ in range(200):
                     time.sleep(0.05)
                     line.sendall(b"x")
 
@@ -129,7 +130,7 @@ def test_one_that_never_stops_answering_is_cut_off(a_caller):
         thread.join()
 
     assert reply.is_taken  # it said so
-    assert took < 1.2
+    assert took < SLACK_SECONDS
 
 
 def test_a_private_address_is_refused_when_the_connection_is_made(a_caller, subscriber):

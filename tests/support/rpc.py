@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 from google.rpc import status_pb2
 
+from tests.support.waiting import HANG_SECONDS
 from web.rpc.calls import CALLS
 from web.rpc.generated.management_pb2 import (
     SendHumanResetPasswordNotificationRequest as Notification,
@@ -17,7 +18,6 @@ from web.rpc.generated.zitadel_pb2 import ErrorDetail
 from web.rpc.grpc import serve
 from web.services import WebServices, build_web_services
 
-START_SECONDS = 10
 V1 = "/zitadel.management.v1.ManagementService/SendHumanResetPasswordNotification"
 PASSWORD_RESET = "/zitadel.user.v2.UserService/PasswordReset"
 SET_PASSWORD = "/zitadel.user.v2.UserService/SetPassword"
@@ -40,13 +40,13 @@ class RpcServer:
 
     def start(self) -> RpcServer:
         self._thread.start()
-        assert self._ready.wait(START_SECONDS), "the gRPC server does not start"
+        assert self._ready.wait(HANG_SECONDS), "the gRPC server does not start"
         return self
 
     def stop(self) -> None:
         """Ask it to stop, and wait until it has."""
         self.ask_to_stop()
-        self._thread.join(START_SECONDS)
+        self._thread.join(HANG_SECONDS)
         assert not self._thread.is_alive(), "the gRPC server does not stop"
 
     def ask_to_stop(self) -> None:
@@ -69,7 +69,7 @@ class RpcCaller:
         self.channel = grpc.insecure_channel(target)
         self.token = token
 
-    def start(self, path: str, message: Any, *, timeout: float = 10, **metadata: str):
+    def start(self, path: str, message: Any, *, timeout: float = HANG_SECONDS, **metadata: str):
         """The call under way; `accept_language` is spelled with a hyphen."""
         call = CALLS.get(path)
         send = self.channel.unary_unary(

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from shared.errors import InvalidRequestError, TooManyRequestsError
+from tests.support.waiting import HANG_SECONDS, SLACK_SECONDS
 from web.middleware import GRACE_SECONDS, BodyReaders, TimedBody, bodies_that_end
 
 
@@ -20,7 +21,7 @@ class StalledSource:
         self.released = threading.Event()
 
     def read(self, _size=-1, /):
-        self.released.wait(10)
+        self.released.wait(HANG_SECONDS)
         return b""
 
 
@@ -36,7 +37,7 @@ def a_body(source, *, length_bytes=None, seconds=5.0, readers=None):
 
 
 def wait_for_thread(readers):
-    give_up_at = time.monotonic() + 5
+    give_up_at = time.monotonic() + HANG_SECONDS
     while time.monotonic() < give_up_at:
         with contextlib.suppress(TooManyRequestsError):
             return a_body(io.BytesIO(b"hello"), length_bytes=5, readers=readers).read(5)
@@ -79,7 +80,7 @@ def test_a_body_that_stalls_is_given_up_in_time(stalled):
     with pytest.raises(InvalidRequestError, match="in time"):
         body.read(5)
 
-    assert time.monotonic() - started_at < 2
+    assert time.monotonic() - started_at < SLACK_SECONDS
 
 
 def test_a_body_that_trickles_has_one_deadline_for_all_of_it():
@@ -165,7 +166,7 @@ def test_only_so_many_requests_wait_for_slow_bodies(stalled):
     with pytest.raises(TooManyRequestsError):
         a_body(stalled, readers=readers).read()
 
-    assert time.monotonic() - began < GRACE_SECONDS + 0.5
+    assert time.monotonic() - began < GRACE_SECONDS + SLACK_SECONDS / 2
     assert a_body(io.BytesIO(b"x"), length_bytes=1, readers=readers).read() == b"x"
     stalled.released.set()
     first.join()

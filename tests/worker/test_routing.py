@@ -249,7 +249,7 @@ def test_an_attempt_in_doubt_waits_for_its_own_provider(fake_client):
 
     reset = street.services.look(reset_id)
     assert (reset.status, reset.reason) == (Status.UNKNOWN, "circuit_open")
-    assert 14 < street.services.wait_seconds(reset_id) < 17
+    assert 11 < street.services.wait_seconds(reset_id) < 17
     assert second.messages == []
 
 
@@ -376,7 +376,7 @@ def test_a_long_wait_is_honoured_where_nobody_else_is_at_hand(fake_client):
     street.again(reset_id)
 
     assert street.services.carriers(reset_id) == ["p1", "p2"]
-    assert street.services.wait_seconds(reset_id) == pytest.approx(30, abs=0.5)
+    assert street.services.wait_seconds(reset_id) == pytest.approx(30, abs=5)
 
 
 def test_a_long_wait_is_honoured_by_the_only_provider(fake_client):
@@ -385,7 +385,7 @@ def test_a_long_wait_is_honoured_by_the_only_provider(fake_client):
 
     reset_id = street.send()
 
-    assert street.services.wait_seconds(reset_id) == pytest.approx(30, abs=0.5)
+    assert street.services.wait_seconds(reset_id) == pytest.approx(30, abs=5)
 
 
 def test_a_paused_provider_is_passed_by(fake_client):

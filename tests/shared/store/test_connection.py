@@ -7,17 +7,19 @@ import signal
 import threading
 import time
 from contextlib import contextmanager
+from statistics import median
 
 import pytest
 import redis
 
 from shared.errors import StoreUnavailableError
 from shared.store.connection import RECENT_SECONDS, connect, store_errors
+from tests.support.waiting import HANG_SECONDS, wait_until
 
 pytestmark = pytest.mark.real_server
 
 TIMEOUT_SECONDS = 0.3
-AT_ONCE_SECONDS = 0.1
+LONG_SECONDS = 1.0  # where a wait and none must differ on a busy machine too
 SLOW_INCREMENT = """
 local number = redis.call('INCR', KEYS[1])
 local started = os.clock()
@@ -42,7 +44,7 @@ class Server:
 
     def restart(self):
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(HANG_SECONDS)
         self.process = self._start()
 
     @contextmanager
@@ -58,13 +60,6 @@ def server(own_server, tmp_path):
     yield made
     made.client.close()
     made.admin.close()
-
-
-def wait_until(is_true):
-    give_up_at = time.monotonic() + 10
-    while not is_true():
-        assert time.monotonic() < give_up_at, "it did not happen in time"
-        time.sleep(0.01)
 
 
 def seconds_until_refused(client):
@@ -113,7 +108,7 @@ def test_a_command_whose_connection_is_lost_is_sent_once(server, run):
         thread.start()
         wait_until(lambda: server.admin.info("clients")["blocked_clients"] == 1)
         server.close_connections()
-        thread.join(5)
+        thread.join(HANG_SECONDS)
 
     assert len(errors) == 1
     assert server.admin.info("clients")["blocked_clients"] == 0
@@ -161,7 +156,7 @@ def test_an_error_of_the_server_leaves_the_connection_in_use(server):
 def test_a_server_that_is_away_is_an_error_and_one_that_is_back_answers(server, run):
     server.client.set("a", "1")
     server.process.kill()
-    server.process.wait(10)
+    server.process.wait(HANG_SECONDS)
     with pytest.raises(redis.ConnectionError):
         run(server.client)
 
@@ -171,20 +166,21 @@ def test_a_server_that_is_away_is_an_error_and_one_that_is_back_answers(server, 
 
 
 def test_a_frozen_server_costs_a_caller_the_timeout(server):
-    with server.frozen():
-        took = seconds_until_refused(server.client)
+    with connect(server.url, timeout_seconds=LONG_SECONDS) as client, server.frozen():
+        took = seconds_until_refused(client)
 
-    assert TIMEOUT_SECONDS <= took < 3 * TIMEOUT_SECONDS
+    assert LONG_SECONDS <= took < 3 * LONG_SECONDS
 
 
 def test_while_one_caller_probes_a_frozen_server_the_others_are_refused_at_once(server):
-    with server.frozen():
-        seconds_until_refused(server.client)
-        prober = threading.Thread(target=seconds_until_refused, args=(server.client,))
-        prober.start()
-        time.sleep(TIMEOUT_SECONDS / 3)
-        took = max(seconds_until_refused(server.client) for _ in range(10))
-        prober.join()
+    with connect(server.url, timeout_seconds=LONG_SECONDS) as client:
+        with server.frozen():
+            seconds_until_refused(client)
+            prober = threading.Thread(target=seconds_until_refused, args=(client,))
+            prober.start()
+            time.sleep(LONG_SECONDS / 5)
+            took = [seconds_until_refused(client) for _ in range(10)]
+            prober.join()
 
-    assert took < AT_ONCE_SECONDS
-    assert server.client.get("a") is None
+        assert median(took) < LONG_SECONDS / 10
+        assert client.get("a") is None

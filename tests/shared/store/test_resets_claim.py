@@ -34,7 +34,7 @@ def test_a_claim_is_a_lease_that_is_due_later(stores):
     stores.resets.claim(reset_id)
 
     left_ms = stores.due_at(reset_id) - stores.now_ms()
-    assert left_ms == pytest.approx(LEASE_SECONDS * 1000, abs=1000)
+    assert left_ms == pytest.approx(LEASE_SECONDS * 1000, abs=10_000)
 
 
 def test_nothing_is_claimed_where_nothing_was_recorded(stores):
@@ -127,7 +127,7 @@ def test_a_reset_past_its_deadline_expires_with_its_reason(stores, history, reas
     assert (stores.status(reset_id), stores.reason(reset_id)) == (Status.EXPIRED, reason)
     assert stores.due_at(reset_id) is None
     expected = KEEP_SECONDS * 1000
-    assert stores.client.pttl(keys.reset(reset_id)) == pytest.approx(expected, abs=2000)
+    assert stores.client.pttl(keys.reset(reset_id)) == pytest.approx(expected, abs=10_000)
 
 
 def test_an_outcome_that_comes_after_the_end_changes_nothing(stores):

@@ -25,11 +25,11 @@ from shared.store.webhooks.deliveries import WebhookOutcome, WebhookStore
 from shared.store.webhooks.subscriptions import EVENTS, SubscriptionStore
 from tests.support.redis_server import DEBIANS_REDIS, start_server
 from tests.support.store_builders import stores_of
+from tests.support.waiting import HANG_SECONDS
 
 pytestmark = pytest.mark.real_server
 
 LUA = Path(shared.store.__file__).parent / "lua"
-STOP_SECONDS = 10
 ADDRESS = Recipient(Channel.EMAIL, "eve@example.com")
 
 
@@ -54,7 +54,7 @@ def client(request):
         with connect(f"unix://{socket}") as opened:
             yield opened
         server.kill()
-        server.wait(STOP_SECONDS)
+        server.wait(HANG_SECONDS)
 
 
 @pytest.fixture

@@ -221,7 +221,7 @@ def what_is_described_is_understood(_context, response, case):
         assert body["code"] != 3 or "details" in body, body["message"]
 
 
-@pytest.mark.timeout(120 + 10 * EXAMPLES_PER_CALL)
+@pytest.mark.timeout(600 + 50 * EXAMPLES_PER_CALL)
 @SCHEMA.parametrize()
 @settings(
     max_examples=EXAMPLES_PER_CALL,

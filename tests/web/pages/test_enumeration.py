@@ -13,6 +13,7 @@ from shared.models import Channel
 from shared.queue import Task
 from tests.support.builders import a_user
 from tests.support.pages import FRESH_PATH, Visit, see
+from tests.support.waiting import HANG_SECONDS
 from web.pages.enumeration import UniformDelay
 
 LEAST_SECONDS = 0.05
@@ -112,8 +113,8 @@ def test_whoever_finds_no_place_is_told_before_anything_is_done(fake_client):
     before = visit.everything_stored()
 
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(pace.even, lambda: (is_inside.set(), may_leave.wait(5)))
-        is_inside.wait(5)
+        pool.submit(pace.even, lambda: (is_inside.set(), may_leave.wait(HANG_SECONDS)))
+        is_inside.wait(HANG_SECONDS)
         answers = [visit.post(form, path=FRESH_PATH) for form in forms]
         saved = visit.post(forms[0])
         may_leave.set()

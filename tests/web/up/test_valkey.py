@@ -6,12 +6,12 @@ import os
 import socket
 import stat
 import subprocess
-import time
 
 import pytest
 import redis
 
 from shared.settings import socket_path
+from tests.support.waiting import HANG_SECONDS, wait_until
 from web.up.valkey import EmbeddedServer
 
 pytestmark = pytest.mark.real_server
@@ -26,10 +26,7 @@ def start(tmp_path):
         server = EmbeddedServer(data_dir)
         server.prepare()
         running.append(subprocess.Popen(server.command()))
-        give_up_at = time.monotonic() + 10
-        while not server.is_ready():
-            assert time.monotonic() < give_up_at, "the server does not answer"
-            time.sleep(0.01)
+        wait_until(server.is_ready)
         return server, running[-1]
 
     yield start_one
@@ -102,7 +99,7 @@ def test_it_is_stopped_over_its_socket(start):
 
     server.stop()
 
-    assert process.wait(10) == 0
+    assert process.wait(HANG_SECONDS) == 0
     assert not server.is_running()
 
 
