@@ -21,7 +21,7 @@ from shared.store.scripts import check_durability
 from shared.wiring import check_server
 from tests.support.redis_server import DEBIANS_REDIS, start_server
 from tests.support.store_builders import stores_of
-from tests.support.waiting import HANG_SECONDS, wait_until
+from tests.support.waiting import HANG_SECONDS, SLACK_SECONDS, wait_until
 from tests.support.wire import Wire, problem
 
 pytestmark = pytest.mark.real_server
