@@ -9,8 +9,8 @@ from faults.evidence import FINAL, Evidence, Line
 from faults.people import Group
 
 MAX_COPIES = 2
-# How these have to end. The suppression of a refused recipient is written before the reset's end: when
-# the worker dies in between, the next attempt finds the suppression.
+# How these have to end. The suppression of a refused recipient is written before the reset's end:
+# when the worker dies in between, the next attempt finds the suppression.
 ENDS = {Group.REFUSED: {"failed", "suppressed"}, Group.STUBBORN: {"expired"}}
 
 
