@@ -1,6 +1,6 @@
 """SendGrid's mail endpoint over TLS as a lean asyncio server: `python -m bench.stub --help`.
 
-tests/provider_stub.py knows far more and costs as much as the worker it would measure.
+tests/support/provider_stub.py knows far more and costs as much as the worker it would measure.
 """
 
 from __future__ import annotations

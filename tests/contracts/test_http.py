@@ -13,11 +13,11 @@ import trustme
 from shared.errors import DoubtfulProviderError
 from shared.providers.http import MAX_ANSWER_BYTES, MAX_IDLE_SECONDS, Transport
 from shared.providers.sockets import Deadline
-from tests.provider_stub import Answer, ProviderStub
-from tests.tls_contexts import client_context, server_context
+from tests.support.provider_stub import Answer, ProviderStub
+from tests.support.tls_contexts import client_context, server_context
+from tests.support.waiting import SLACK_SECONDS
 
 TIMEOUT_SECONDS = 0.5
-SLACK_SECONDS = 0.4
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,8 @@ from werkzeug.wrappers import Request as WerkzeugRequest
 from shared.models import Channel
 from shared.providers.registry import PROVIDERS
 from shared.providers.sendgrid import build_payload
-from tests.provider_builders import ACCOUNT_SID, API_KEY, a_mail, an_sms, some_settings
-from tests.provider_stub import ProviderStub
+from tests.support.provider_builders import ACCOUNT_SID, API_KEY, a_mail, an_sms, some_settings
+from tests.support.provider_stub import ProviderStub
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

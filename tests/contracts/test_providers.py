@@ -21,14 +21,14 @@ from shared.providers.outbox import Outbox
 from shared.providers.registry import PROVIDERS, build_providers
 from shared.settings import EMAIL_PROVIDERS, SMS_PROVIDERS, TWILIO_PROVIDERS
 from tests.contracts.provider_scenarios import SLOW_CASES, houses
-from tests.provider_builders import (
+from tests.support.provider_builders import (
     AMPLE_SECONDS,
     SECRETS,
-    SLACK_SECONDS,
     TIMEOUT_SECONDS,
     outcome_of,
     some_settings,
 )
+from tests.support.waiting import SLACK_SECONDS
 
 EXPECTED = {
     "taken": Receipt,

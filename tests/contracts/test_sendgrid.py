@@ -15,8 +15,8 @@ from shared.errors import (
 )
 from shared.models import Receipt
 from shared.providers.sendgrid import SendGrid
-from tests.provider_builders import a_mail, some_settings
-from tests.provider_stub import Answer, ProviderStub
+from tests.support.provider_builders import a_mail, some_settings
+from tests.support.provider_stub import Answer, ProviderStub
 
 T, A, P, D = (
     TransientProviderError,

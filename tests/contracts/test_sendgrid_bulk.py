@@ -26,14 +26,14 @@ from tests.contracts.test_provider_requests import (
     complaints,
     official,
 )
-from tests.provider_builders import (
+from tests.support.provider_builders import (
     TIMEOUT_SECONDS,
     a_bulk_email,
     a_bulk_recipient,
     a_mail,
     some_settings,
 )
-from tests.provider_stub import Answer, ProviderStub
+from tests.support.provider_stub import Answer, ProviderStub
 
 ONES_SCHEMA = "sendgrid_mail_send.schema.json"
 MANY = 1000

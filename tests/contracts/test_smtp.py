@@ -19,13 +19,13 @@ from shared.errors import (
 )
 from shared.models import Receipt
 from shared.providers.smtp import Smtp
-from tests.provider_builders import (
+from tests.support.provider_builders import (
     PASSWORD,
     a_mail,
     some_settings,
 )
-from tests.relay_stub import RelayStub
-from tests.tls_contexts import client_context, server_context
+from tests.support.relay_stub import RelayStub
+from tests.support.tls_contexts import client_context, server_context
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
 

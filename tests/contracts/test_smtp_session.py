@@ -13,15 +13,15 @@ from shared.errors import (
 )
 from shared.models import Receipt
 from shared.providers.smtp import Smtp, parse_relay
-from tests.provider_builders import (
+from tests.support.provider_builders import (
     PASSWORD,
-    SLACK_SECONDS,
     TIMEOUT_SECONDS,
     a_mail,
     outcome_of,
     some_settings,
 )
-from tests.relay_stub import CUT, DRIP, GARBAGE, HANG, RelayStub
+from tests.support.relay_stub import CUT, DRIP, GARBAGE, HANG, RelayStub
+from tests.support.waiting import SLACK_SECONDS
 
 
 def provider(url, timeout_seconds=2.0):

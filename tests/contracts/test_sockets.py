@@ -13,11 +13,11 @@ import trustme
 from shared.errors import TransientProviderError
 from shared.providers.http import Transport
 from shared.providers.sockets import Deadline, Resolver
-from tests.provider_stub import ProviderStub
-from tests.tls_contexts import client_context, server_context
+from tests.support.provider_stub import ProviderStub
+from tests.support.tls_contexts import client_context, server_context
+from tests.support.waiting import HANG_SECONDS, SLACK_SECONDS
 
 TIMEOUT_SECONDS = 0.5
-SLACK_SECONDS = 0.4
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_everybody_waits_for_the_same_look_up_and_no_longer_than_told():
         if flags:
             raise socket.gaierror
         asked.append(host)
-        over.wait(5)
+        over.wait(HANG_SECONDS)
         return []
 
     resolver = Resolver(look_up)

@@ -20,7 +20,7 @@ from shared.errors import (
 from shared.models import Channel, Outcome, Receipt
 from shared.providers.registry import build_providers
 from shared.providers.twilio import CODES, Twilio, failure_of
-from tests.provider_builders import (
+from tests.support.provider_builders import (
     ACCOUNT_SID,
     AMPLE_SECONDS,
     AUTH_TOKEN,
@@ -29,7 +29,7 @@ from tests.provider_builders import (
     an_sms,
     some_settings,
 )
-from tests.provider_stub import Answer, ProviderStub
+from tests.support.provider_stub import Answer, ProviderStub
 
 T, A, P, D = (
     TransientProviderError,

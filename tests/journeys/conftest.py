@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests import CHECKOUT
 from tests.journeys.foreign import install_clients
-from tests.journeys.stack import CHECKOUT, Stack
+from tests.journeys.stack import Stack
 
 
 @pytest.fixture

@@ -9,16 +9,14 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 
-CHECKOUT = Path(__file__).resolve().parent.parent.parent
+from tests import CHECKOUT
+from tests.support.waiting import HANG_SECONDS, wait_until
+
 READY = "Keyturn is ready"
-START_SECONDS = 60
-STOP_SECONDS = 60
 PORTS = range(20_000, 32_000)  # below the range the kernel takes its own from
 
 
@@ -31,14 +29,6 @@ def free_ports(number: int) -> list[int]:
             if port not in found and probe.connect_ex(("127.0.0.1", port)):
                 found.append(port)
     return found
-
-
-def wait_until(is_true: Callable[[], object], *, seconds: float, what: str) -> None:
-    """Come back as soon as `is_true()` holds; fail after the seconds."""
-    give_up_at = time.monotonic() + seconds
-    while not is_true():
-        assert time.monotonic() < give_up_at, f"not within {seconds} s: {what}"
-        time.sleep(0.02)
 
 
 class Stack:
@@ -90,7 +80,6 @@ class Stack:
         """Come back once it has said that it is ready."""
         wait_until(
             lambda: READY in self.log() or self._must_run().poll() is not None,
-            seconds=START_SECONDS,
             what=f"ready; its log:\n{self.log()}",
         )
         assert READY in self.log(), f"it ended instead of starting:\n{self.log()}"
@@ -121,9 +110,7 @@ class Stack:
         """Have a child end in order, and wait until its successor runs."""
         before = self.pid_of(name)
         os.kill(before, signal.SIGTERM)
-        wait_until(
-            lambda: self.pid_of(name) != before, seconds=STOP_SECONDS, what=f"a new {name} process"
-        )
+        wait_until(lambda: self.pid_of(name) != before, what=f"a new {name} process")
 
     def cli(self, *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
         """Run `keyturn …` beside it."""
@@ -141,7 +128,7 @@ class Stack:
     def status(self, path: str) -> int:
         """The HTTP status of a GET; 0 when nobody answers."""
         try:
-            with urllib.request.urlopen(self.url + path, timeout=5) as response:
+            with urllib.request.urlopen(self.url + path, timeout=60) as response:
                 return int(response.status)
         except urllib.error.HTTPError as error:
             error.close()
@@ -160,12 +147,12 @@ class Stack:
         process = self._must_run()
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
-        return process.wait(STOP_SECONDS)
+        return process.wait(HANG_SECONDS)
 
     def kill_up(self) -> None:
         """kill -9 `up` itself."""
         self._must_run().kill()
-        self._must_run().wait(STOP_SECONDS)
+        self._must_run().wait(HANG_SECONDS)
 
     def _must_run(self) -> subprocess.Popen[bytes]:
         assert self.process is not None, "start() comes first"

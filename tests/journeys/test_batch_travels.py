@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from shared.providers.outbox import read_outbox
-from tests.journeys.stack import wait_until
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.real_server
 
@@ -42,7 +42,7 @@ def import_users(services) -> None:
 def call(services, path="", *, method="POST", **arguments) -> requests.Response:
     headers = {"Authorization": f"Bearer {services.token}"} | arguments.pop("headers", {})
     url = f"{services.url}/keyturn/v1/batches{path}"
-    return requests.request(method, url, headers=headers, timeout=20, **arguments)
+    return requests.request(method, url, headers=headers, timeout=60, **arguments)
 
 
 def show(services, batch_id: str) -> dict[str, object]:
@@ -61,9 +61,7 @@ def copies(services) -> Counter[str]:
 
 
 def wait_for(services, batch_id: str, *, done: int) -> None:
-    wait_until(
-        lambda: len(copies(services)) >= done, seconds=60, what=f"{done} messages of {batch_id}"
-    )
+    wait_until(lambda: len(copies(services)) >= done, what=f"{done} messages of {batch_id}")
 
 
 def test_a_batch_survives_a_pause_a_kill_and_a_second_start(build_web_services):
@@ -87,9 +85,7 @@ def test_a_batch_survives_a_pause_a_kill_and_a_second_start(build_web_services):
     call(services, f"/{batch_id}/_resume", json={"reason": "go on"})
     wait_for(services, batch_id, done=after_pause + 60)
     services.kill("bulk")
-    wait_until(
-        lambda: show(services, batch_id)["state"] == "finished", seconds=120, what="the batch's end"
-    )
+    wait_until(lambda: show(services, batch_id)["state"] == "finished", what="the batch's end")
 
     told = show(services, batch_id)
     ended = results(services, batch_id)
@@ -112,7 +108,7 @@ def assert_one_copy_unless_in_doubt(services, ended) -> None:
         if number > 1:
             url = f"{services.url}/keyturn/v1/resets/{result['resetId']}"
             headers = {"Authorization": f"Bearer {services.token}"}
-            attempts = requests.get(url, headers=headers, timeout=10).json()["attempts"]
+            attempts = requests.get(url, headers=headers, timeout=60).json()["attempts"]
             doubts = [each for each in attempts if each["outcome"] == "doubt"]
             assert number <= 1 + len(doubts), result
 
@@ -126,9 +122,7 @@ def test_a_plan_counts_and_a_cancelled_batch_stops(build_web_services):
     call(services, json={"planId": planned["planId"], "ratePerSecond": 20})
     wait_for(services, planned["planId"], done=5)
     cancelled = services.cli("batch", "cancel", planned["planId"], "--reason", "stop", "--json")
-    wait_until(
-        lambda: show(services, planned["planId"])["queued"] == 0, seconds=20, what="nothing queued"
-    )
+    wait_until(lambda: show(services, planned["planId"])["queued"] == 0, what="nothing queued")
     at_cancel = sum(copies(services).values())
     time.sleep(2)
 

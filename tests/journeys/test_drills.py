@@ -15,12 +15,14 @@ from contextlib import contextmanager
 import pytest
 import requests
 
-from tests.callback_builders import SendGridKey
-from tests.callback_poster import CallbackPoster
-from tests.journeys.stack import CHECKOUT, Stack, free_ports, wait_until
-from tests.provider_stub import Answer, ProviderStub
+from tests import CHECKOUT
+from tests.journeys.stack import Stack, free_ports
+from tests.support.callback_builders import SendGridKey
+from tests.support.callback_poster import CallbackPoster
+from tests.support.provider_stub import Answer, ProviderStub
+from tests.support.waiting import HANG_SECONDS, wait_until
 
-pytestmark = [pytest.mark.real_server, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.real_server
 
 WHY = ("--reason", "a drill", "--by", "eve")
 OUT_OF_SERVICE = Answer.of_json(503, {"errors": [{"message": "out of service"}]})
@@ -46,7 +48,7 @@ class Night:
         answer = self._session.post(
             f"{self.services.url}/users/{user_id}/password/_reset",
             headers={"Authorization": f"Bearer {self.services.token}"},
-            timeout=30,
+            timeout=60,
         )
         return answer.status_code, answer.headers.get("Keyturn-Reset-Id")
 
@@ -86,7 +88,7 @@ class Night:
             told.update(self.verdict(name))
             return told["kind"] == kind
 
-        wait_until(is_so, seconds=20, what=f"{name} {kind}")
+        wait_until(is_so, what=f"{name} {kind}")
         return told
 
     def acts(self):
@@ -138,13 +140,12 @@ def night(tmp_path_factory):
 def test_a_provider_is_down_and_everything_arrives_once_it_is_back(night):
     stub = night.stub
     with night.load(per_second=10, first=0) as answers:
-        wait_until(lambda: len(night.copies()) > 5, seconds=20, what="mails in good times")
+        wait_until(lambda: len(night.copies()) > 5, what="mails in good times")
         stub.outage = OUT_OF_SERVICE
         wait_until(
             lambda: night.worst().startswith(
                 "Nothing goes out by email: sendgrid has its circuit open"
             ),
-            seconds=30,
             what="a status that says what is wrong first",
         )
         assert "it answers with HTTP 503" in night.worst()
@@ -153,7 +154,6 @@ def test_a_provider_is_down_and_everything_arrives_once_it_is_back(night):
         asked_in_vain = night.ask_for("u900")
         wait_until(
             lambda: "circuit of every provider" in night.explain(asked_in_vain)["verdict"],
-            seconds=15,
             what="a verdict that names the outage",
         )
         told = night.explain(asked_in_vain)
@@ -166,10 +166,9 @@ def test_a_provider_is_down_and_everything_arrives_once_it_is_back(night):
         night.services.cli("provider", "resume", "sendgrid", *WHY)  # or it is tried within 15 s
         wait_until(
             lambda: night.explain(asked_in_vain)["kind"] == "accepted",
-            seconds=40,
             what="the arrival of what had waited",
         )
-    wait_until(lambda: night.status()["due"]["urgent"] == 0, seconds=40, what="an empty queue")
+    wait_until(lambda: night.status()["due"]["urgent"] == 0, what="an empty queue")
 
     assert {status for status, _ in answers} == {200}
     copies = night.copies()
@@ -189,7 +188,6 @@ def test_a_backlog_is_seen_before_it_is_late_and_another_worker_ends_it(night):
         with night.load(per_second=10, first=400) as answers:
             wait_until(
                 lambda: night.worst().startswith("The urgent queue falls behind"),
-                seconds=60,
                 what="a status that says that the queue falls behind",
             )
             told = night.explain(answers[-1][1])
@@ -197,17 +195,15 @@ def test_a_backlog_is_seen_before_it_is_late_and_another_worker_ends_it(night):
             with another_worker(night.services, threads=32) as worker:
                 wait_until(
                     lambda: night.status()["workers"]["urgent"] == 2,
-                    seconds=30,
                     what="the other worker",
                 )
                 wait_until(
                     lambda: night.status()["dueNow"]["urgent"] < len(answers) // 10,
-                    seconds=60,
                     what="a queue that is not behind any more",
                 )
     finally:
         night.stub.delay_seconds = 0.0
-    wait_until(lambda: night.status()["due"]["urgent"] == 0, seconds=40, what="an empty queue")
+    wait_until(lambda: night.status()["due"]["urgent"] == 0, what="an empty queue")
 
     assert worker.returncode == 0
     copies = night.copies()
@@ -227,7 +223,7 @@ def another_worker(services, *, threads):
         yield worker
     finally:
         os.kill(worker.pid, signal.SIGTERM)
-        worker.wait(60)
+        worker.wait(HANG_SECONDS)
 
 
 def test_a_second_mail_has_the_same_code_and_is_explained(night):
@@ -236,16 +232,15 @@ def test_a_second_mail_has_the_same_code_and_is_explained(night):
     reset_id = night.ask_for("u950")
     wait_until(
         lambda: "in doubt, it may have been taken" in night.explain(reset_id)["verdict"],
-        seconds=10,
         what="a verdict that names the doubt",
     )
-    wait_until(lambda: night.copies()[reset_id] > 1, seconds=20, what="the second copy")
-    wait_until(lambda: night.explain(reset_id)["kind"] == "accepted", seconds=10, what="acceptance")
+    wait_until(lambda: night.copies()[reset_id] > 1, what="the second copy")
+    wait_until(lambda: night.explain(reset_id)["kind"] == "accepted", what="acceptance")
 
     first, second = [each["mail"] for each in night.stub.taken if each["resetId"] == reset_id]
     assert first["content"] == second["content"]
     assert "It may have come twice" in night.explain(reset_id)["verdict"]
-    figures = requests.get(f"{night.services.url}/metrics", timeout=5).text
+    figures = requests.get(f"{night.services.url}/metrics", timeout=60).text
     assert 'outcome="doubt",provider="sendgrid"' in figures
 
 
@@ -292,7 +287,6 @@ def test_whoever_got_nothing_is_told_why_and_gets_it(town):
     town.ask_for("mia")
     wait_until(
         lambda: "demo has been paused by eve" in town.verdict("mia")["verdict"],
-        seconds=15,
         what="a verdict that names the pause",
     )
     town.cli("resume", "organisation", "demo", *WHY)

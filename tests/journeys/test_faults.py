@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from tests.journeys.stack import CHECKOUT
+from tests import CHECKOUT
 
-pytestmark = [pytest.mark.real_server, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.real_server, pytest.mark.timeout(1200)]
 
 
 def run_faults(*arguments: str) -> tuple[int, dict[str, dict[str, object]], str]:
@@ -38,4 +38,4 @@ def test_processes_stop_in_order_under_load():
     assert not any(told["verdict"].values()), said
     assert status == 0
     assert told["figures"]["duplicates"] == {"sendgrid": 0, "twilio": 0}
-    assert told["figures"]["slowest stop seconds"] <= 25
+    assert told["figures"]["slowest stop seconds"] < 35  # when `keyturn up` would kill it

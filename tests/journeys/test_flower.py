@@ -13,8 +13,9 @@ import pytest
 import requests
 from twilio.request_validator import RequestValidator
 
-from tests.journeys.stack import Stack, wait_until
-from tests.subscriber_stub import SubscriberStub
+from tests.journeys.stack import Stack
+from tests.support.subscriber_stub import SubscriberStub
+from tests.support.waiting import wait_until
 
 CHROMIUM = Path("/usr/bin/chromium")
 LOGIN = ("operator", "a long password")
@@ -49,7 +50,7 @@ def pictures(tmp_path):
 
 def tasks_of(keyturn) -> dict[str, dict]:
     try:
-        answer = requests.get(f"{keyturn.flower_url}/api/tasks", auth=LOGIN, timeout=10)
+        answer = requests.get(f"{keyturn.flower_url}/api/tasks", auth=LOGIN, timeout=60)
     except requests.ConnectionError:  # it starts again just now
         return {}
     return answer.json() if answer.status_code == 200 else {}
@@ -64,7 +65,7 @@ def ask(keyturn, user_id, kind="TYPE_EMAIL") -> str:
         f"{keyturn.url}/users/{user_id}/password/_reset",
         headers={"Authorization": f"Bearer {keyturn.token}"},
         json={"type": kind},
-        timeout=10,
+        timeout=60,
     )
     assert answer.status_code == 200, answer.text
     return answer.headers["Keyturn-Reset-Id"]
@@ -82,7 +83,7 @@ def call_back(keyturn, reset_id):
     url = f"{keyturn.url}/callbacks/twilio?resetId={reset_id}"
     form = {"MessageSid": "SM1", "MessageStatus": "delivered", "AccountSid": "AC1"}
     signed = RequestValidator(TWILIO_TOKEN).compute_signature(url, form)
-    answer = requests.post(url, data=form, headers={"X-Twilio-Signature": signed}, timeout=10)
+    answer = requests.post(url, data=form, headers={"X-Twilio-Signature": signed}, timeout=60)
     assert answer.status_code == 204, answer.text
 
 
@@ -100,7 +101,6 @@ def live_through_a_day(keyturn, subscriber) -> list[str]:
             <= set(names_of(keyturn))
             and attempts_at(keyturn, resets[2]) >= 3
         ),
-        seconds=40,
         what=f"the tasks in Flower; there are {names_of(keyturn)}",
     )
     return resets
@@ -112,7 +112,6 @@ def attempts_at(keyturn, reset_id) -> int:
 
 @pytest.mark.browser
 @pytest.mark.skipif(not CHROMIUM.exists(), reason="Debian's Chromium is not installed")
-@pytest.mark.timeout(180)
 def test_an_operator_reads_the_day_in_flower_and_it_outlives_flower(keyturn, pictures):
     from playwright.sync_api import sync_playwright
 
@@ -173,7 +172,7 @@ def look_at_workers(tab, keyturn, pictures):
 
 
 def codes_of(keyturn) -> list[str]:
-    inbox = requests.get(f"{keyturn.url}/dev/inbox.json", timeout=10).text
+    inbox = requests.get(f"{keyturn.url}/dev/inbox.json", timeout=60).text
     codes = set(re.findall(r"code=(\w{8})", inbox))
     assert codes
     return [*codes, *(f"{code[:4]}-{code[4:]}" for code in codes)]
@@ -183,35 +182,31 @@ def assert_it_survives(keyturn, resets, signal_number):
     if signal_number == signal.SIGKILL:  # what it wrote last is what it has then
         database = keyturn.data_dir / f"flower-{keyturn.flower_url.rpartition(':')[2]}"
         before = len(tasks_of(keyturn))
-        wait_until(
-            lambda: any(database.parent.glob(f"{database.name}*")), seconds=40, what="a first save"
-        )
+        wait_until(lambda: any(database.parent.glob(f"{database.name}*")), what="a first save")
         assert before
         wait_until(
             lambda: all(
                 any(r.encode() in f.read_bytes() for f in database.parent.glob("flower-*"))
                 for r in resets
             ),
-            seconds=40,
             what="the resets in what was saved",
         )
     was = keyturn.pid_of("flower")
     os.kill(was, signal_number)
-    wait_until(lambda: keyturn.pid_of("flower") != was, seconds=30, what="a new Flower")
+    wait_until(lambda: keyturn.pid_of("flower") != was, what="a new Flower")
     wait_until(
         lambda: all(attempts_at(keyturn, reset_id) for reset_id in resets),
-        seconds=40,
         what=f"the tasks after {signal_number.name}",
     )
 
 
 def test_flower_asks_for_the_login_and_changes_nothing(keyturn):
     ask(keyturn, "ada")
-    wait_until(lambda: names_of(keyturn), seconds=20, what="a task in Flower")
+    wait_until(lambda: names_of(keyturn), what="a task in Flower")
     worker = f"urgent-{keyturn.pid_of('worker')}@x"
 
     def status(method, path, auth=None):
-        return requests.request(method, keyturn.flower_url + path, auth=auth, timeout=10)
+        return requests.request(method, keyturn.flower_url + path, auth=auth, timeout=60)
 
     assert status("GET", "/tasks").status_code == 401
     assert status("GET", "/api/tasks").status_code == 401

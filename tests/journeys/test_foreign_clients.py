@@ -14,9 +14,9 @@ import warnings
 import grpc
 import pytest
 
+from tests import CHECKOUT
 from tests.journeys.foreign import needs_node, run_script
-from tests.journeys.stack import CHECKOUT
-from tests.rpc import PASSWORD_RESET
+from tests.support.rpc import PASSWORD_RESET
 
 NO_USER, NO_TOKEN = "COMMAND-SAF4f", "AUTH-7fs1e"
 pytestmark = pytest.mark.real_server

@@ -11,9 +11,11 @@ import grpc
 import pytest
 import requests
 
+from tests import CHECKOUT
 from tests.journeys.foreign import needs_node, run_script
-from tests.journeys.stack import CHECKOUT, free_ports, wait_until
-from tests.rpc import PASSWORD_RESET, V1, Notification, RpcCaller
+from tests.journeys.stack import free_ports
+from tests.support.rpc import PASSWORD_RESET, V1, Notification, RpcCaller
+from tests.support.waiting import wait_until
 from web.rpc.generated.user_pb2 import PasswordResetRequest
 
 HAPROXY = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin")
@@ -36,7 +38,7 @@ def public(services):
     }
     with subprocess.Popen([HAPROXY, "-f", CONFIG, "-db"], env=environ) as proxy:
         try:
-            wait_until(lambda: is_up(address), seconds=20, what="haproxy")
+            wait_until(lambda: is_up(address), what="haproxy")
             yield address
         finally:
             proxy.kill()
@@ -75,7 +77,7 @@ def test_rest_passes(public, services):
     answer = requests.post(
         f"http://{public}/management/v1/users/ada/password/_reset",
         headers={"Authorization": f"Bearer {services.token}"},
-        timeout=10,
+        timeout=60,
     )
 
     assert answer.status_code == 200
@@ -91,7 +93,7 @@ def test_connect_and_grpc_web_pass(kind, public, services):
         f"http://{public}{V1}",
         data=b'{"userId":"ada"}' if kind == "application/json" else frame,
         headers={"Authorization": f"Bearer {services.token}", "Content-Type": kind},
-        timeout=10,
+        timeout=60,
     )
 
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, kind)
@@ -103,7 +105,7 @@ def test_a_chunked_body_passes(public, services):
         f"http://{public}{V1}",
         data=iter([b'{"user', b'Id":"ada"}']),
         headers={"Authorization": f"Bearer {services.token}", "Content-Type": "application/json"},
-        timeout=10,
+        timeout=60,
     )
 
     assert answer.status_code == 200

@@ -10,7 +10,7 @@ import pytest
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from shared.models import Channel
-from tests.pages import PASSWORD, Visit
+from tests.support.pages import PASSWORD, Visit
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = (

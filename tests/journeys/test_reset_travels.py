@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import requests
 
-from tests.journeys.stack import wait_until
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.real_server
 
@@ -41,18 +41,18 @@ def call(services, user_id: str, body: dict[str, object]) -> requests.Response:
         f"{services.url}/management/v1/users/{user_id}/password/_reset",
         json=body,
         headers={"Authorization": f"Bearer {services.token}"},
-        timeout=10,
+        timeout=60,
     )
 
 
 def read_inbox(services, reset_id: str) -> list[dict[str, object]]:
-    entries = requests.get(f"{services.url}/dev/inbox.json", timeout=10).json()
+    entries = requests.get(f"{services.url}/dev/inbox.json", timeout=60).json()
     entries = entries["messages"] if isinstance(entries, dict) else entries
     return [entry for entry in entries if entry["resetId"] == reset_id]
 
 
 def wait_for_message(services, reset_id: str) -> dict[str, object]:
-    wait_until(lambda: read_inbox(services, reset_id), seconds=10, what="a message in the inbox")
+    wait_until(lambda: read_inbox(services, reset_id), what="a message in the inbox")
     return read_inbox(services, reset_id)[0]
 
 
@@ -63,12 +63,12 @@ def fields_of(page: str) -> dict[str, str]:
 
 
 def choose_password(link: str, password: str) -> requests.Response:
-    form = fields_of(requests.get(link, timeout=10).text)
+    form = fields_of(requests.get(link, timeout=60).text)
     base = f"{urlsplit(link).scheme}://{urlsplit(link).netloc}"
     return requests.post(
         f"{base}/ui/password/reset",
         data={**form, "password": password, "passwordConfirm": password},
-        timeout=20,
+        timeout=60,
     )
 
 
@@ -76,7 +76,7 @@ def show(services, reset_id: str) -> dict[str, object]:
     return requests.get(
         f"{services.url}/keyturn/v1/resets/{reset_id}",
         headers={"Authorization": f"Bearer {services.token}"},
-        timeout=10,
+        timeout=60,
     ).json()
 
 
@@ -132,12 +132,12 @@ def test_a_changed_password_is_told_by_mail(services):
     choose_password(link, NEW_PASSWORD)
 
     def notices():
-        entries = requests.get(f"{services.url}/dev/inbox.json", timeout=10).json()
+        entries = requests.get(f"{services.url}/dev/inbox.json", timeout=60).json()
         entries = entries["messages"] if isinstance(entries, dict) else entries
         mine = [entry for entry in entries if entry["to"] == f"{user_id}@example.com"]
         return [entry for entry in mine if entry["resetId"] != reset_id]
 
-    wait_until(notices, seconds=10, what="the notice")
+    wait_until(notices, what="the notice")
     assert "code=" not in notices()[0]["text"]
 
 
@@ -145,7 +145,7 @@ def test_the_status_of_a_refused_mail_says_why(services):
     user_id = add_user(services, email=f"bounces+{uuid.uuid4().hex}@example.com")
     reset_id = call(services, user_id, {}).headers["Keyturn-Reset-Id"]
 
-    wait_until(lambda: show(services, reset_id)["status"] == "failed", seconds=10, what="failed")
+    wait_until(lambda: show(services, reset_id)["status"] == "failed", what="failed")
 
     assert show(services, reset_id)["attempts"][0]["outcome"] == "permanent"
     again = call(services, user_id, {})
@@ -159,9 +159,7 @@ def test_a_provider_that_fails_twice_is_tried_a_third_time(services):
     user_id = add_user(services, email=f"fails-twice+{uuid.uuid4().hex}@example.com")
     reset_id = call(services, user_id, {}).headers["Keyturn-Reset-Id"]
 
-    wait_until(
-        lambda: show(services, reset_id)["status"] == "accepted", seconds=30, what="accepted"
-    )
+    wait_until(lambda: show(services, reset_id)["status"] == "accepted", what="accepted")
 
     outcomes = [attempt["outcome"] for attempt in show(services, reset_id)["attempts"]]
     assert outcomes == ["transient", "transient", "accepted"]
@@ -174,10 +172,10 @@ def test_no_secret_stands_in_the_logs_or_in_flower(services):
     code = re.search(r"code=(\w+)", mail["text"])[1]
 
     def read_flower() -> str:
-        return requests.get(f"{services.flower_url}/api/tasks", timeout=10).text
+        return requests.get(f"{services.flower_url}/api/tasks", timeout=60).text
 
     reset_id = answer.headers["Keyturn-Reset-Id"]
-    wait_until(lambda: reset_id in read_flower(), seconds=10, what="the task in Flower")
+    wait_until(lambda: reset_id in read_flower(), what="the task in Flower")
     flower = read_flower()
     spelled = f"{code[:4]}-{code[4:]}"
     # The curl line to paste is for the person at the terminal, and holds the demo's token.
@@ -195,7 +193,6 @@ def test_the_request_id_is_in_the_lines_of_web_and_worker(services):
     request_id = answer.headers["X-Request-Id"]
     wait_until(
         lambda: [e for e in services.events("attempt.accepted") if e["request_id"] == request_id],
-        seconds=10,
         what="the worker's line",
     )
     assert [e for e in services.events("reset.requested") if e["request_id"] == request_id]

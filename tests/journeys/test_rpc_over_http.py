@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from tests.rpc import V1, Notification
+from tests.support.rpc import V1, Notification
 
 pytestmark = pytest.mark.real_server
 CHUNK = b"4000\r\n" + b" " * 0x4000 + b"\r\n"
@@ -18,7 +18,7 @@ CHUNK = b"4000\r\n" + b" " * 0x4000 + b"\r\n"
 
 def post(services, data, kind="application/json"):
     headers = {"Authorization": f"Bearer {services.token}", "Content-Type": kind}
-    return requests.post(services.url + V1, data=data, headers=headers, timeout=20)
+    return requests.post(services.url + V1, data=data, headers=headers, timeout=60)
 
 
 def say(services, *parts: bytes) -> tuple[int, dict[str, object]]:

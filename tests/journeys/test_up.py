@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.journeys.stack import CHECKOUT, Stack, free_ports, wait_until
+from tests import CHECKOUT
+from tests.journeys.stack import Stack, free_ports
+from tests.support.waiting import HANG_SECONDS, wait_until
 from web.up.valkey import EmbeddedServer
 
 pytestmark = pytest.mark.real_server
@@ -57,7 +59,6 @@ def test_the_printed_curl_line_asks_for_a_reset(build_web_services):
     assert answer.stdout.endswith(" 200")
     wait_until(
         lambda: list((services.data_dir / "outbox").glob("*.json")),
-        seconds=10,
         what="a message in the outbox",
     )
 
@@ -81,7 +82,7 @@ def test_no_child_outlives_an_up_that_was_killed(build_web_services):
     services.kill_up()
 
     assert len(children) >= 6
-    wait_until(lambda: not any(map(is_alive, children)), seconds=3, what="all children gone")
+    wait_until(lambda: not any(map(is_alive, children)), what="all children gone")
 
 
 def test_data_and_token_survive_a_killed_up(build_web_services):
@@ -102,9 +103,9 @@ def test_a_child_that_is_killed_is_started_again(name, services):
 
     services.kill(name)
 
-    wait_until(lambda: services.pid_of(name) != before, seconds=10, what=f"another {name}")
-    wait_until(lambda: services.status("/readyz") == 200, seconds=20, what="ready again")
-    wait_until(services.grpc_listens, seconds=20, what="gRPC again")
+    wait_until(lambda: services.pid_of(name) != before, what=f"another {name}")
+    wait_until(lambda: services.status("/readyz") == 200, what="ready again")
+    wait_until(services.grpc_listens, what="gRPC again")
 
 
 def test_a_server_that_still_runs_is_adopted(build_web_services):
@@ -113,7 +114,7 @@ def test_a_server_that_still_runs_is_adopted(build_web_services):
     services.stop()
     server.prepare()
     with subprocess.Popen(server.command()) as left:
-        wait_until(server.is_ready, seconds=10, what="the server that was left")
+        wait_until(server.is_ready, what="the server that was left")
 
         services.start()
         answer = paste_curl(services)
@@ -121,7 +122,7 @@ def test_a_server_that_still_runs_is_adopted(build_web_services):
 
         assert [e["name"] for e in services.events("process.started")].count("server") == 0
         assert answer.stdout.endswith(" 200")
-        assert (status, left.wait(10)) == (0, 0)
+        assert (status, left.wait(HANG_SECONDS)) == (0, 0)
 
 
 def test_it_runs_from_a_directory_that_has_a_web_of_its_own(build_web_services, tmp_path):
@@ -141,7 +142,7 @@ def test_a_second_up_on_the_same_data_is_refused(services):
 
     second.start(wait=False)
 
-    assert second.process.wait(10) == 1
+    assert second.process.wait(HANG_SECONDS) == 1
     assert "another `keyturn up` runs on" in second.log()
     assert "Traceback" not in second.log()
 
@@ -152,7 +153,7 @@ def test_a_taken_port_is_a_sentence_with_nothing_left_running(build_web_services
 
         services = build_web_services(wait=False, KEYTURN_PORT=str(port))
 
-        assert services.process.wait(20) == 1
+        assert services.process.wait(HANG_SECONDS) == 1
     assert f"port {port}" in services.log()
     assert "KEYTURN_PORT" in services.log()
     assert "Traceback" not in services.log()
@@ -162,7 +163,7 @@ def test_a_taken_port_is_a_sentence_with_nothing_left_running(build_web_services
 def test_a_wrong_setting_is_a_sentence(build_web_services):
     services = build_web_services(wait=False, KEYTURN_LEASE_SECONDS="1")
 
-    assert services.process.wait(20) == 1
+    assert services.process.wait(HANG_SECONDS) == 1
     assert "KEYTURN_LEASE_SECONDS" in services.log()
     assert "Traceback" not in services.log()
 
@@ -174,7 +175,7 @@ def test_stopping_ends_everything_in_order(number, build_web_services):
 
     services.process.send_signal(number)
 
-    assert services.process.wait(30) == 0
+    assert services.process.wait(HANG_SECONDS) == 0
     assert not any(map(is_alive, children))
     assert not (services.data_dir / "valkey.sock").exists()
     assert "Traceback" not in services.log()
@@ -186,8 +187,8 @@ def test_ctrl_c_twice_stops_at_once(build_web_services):
     os.kill(services.pid_of("worker"), signal.SIGSTOP)  # will not end by being asked
 
     services.process.send_signal(signal.SIGINT)
-    wait_until(lambda: "once more" in services.log(), seconds=5, what="the first one noticed")
+    wait_until(lambda: "once more" in services.log(), what="the first one noticed")
     services.process.send_signal(signal.SIGINT)
 
-    assert services.process.wait(10) == 1
+    assert services.process.wait(HANG_SECONDS) == 1
     assert not any(map(is_alive, children))

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.support.waiting import HANG_SECONDS
 from web.middleware import BODY_SECONDS
 
 pytestmark = pytest.mark.real_server
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.real_server
 CALL = "/management/v1/users/ada/password/_reset"
 
 
-def say(services, *parts: bytes, seconds: float = 5.0, is_cut: bool = False) -> bytes:
+def say(services, *parts: bytes, seconds: float = HANG_SECONDS, is_cut: bool = False) -> bytes:
     """What the server answers to raw bytes: one answer, or nothing."""
     address = urlsplit(services.url)
     with socket.create_connection((address.hostname, address.port)) as line:
@@ -83,7 +84,7 @@ def test_a_body_that_broke_off_is_refused_and_sends_nothing(services):
 
 
 def test_a_body_that_never_ends_is_refused_in_time(services):
-    answer = say(services, head_of(services, "Content-Length: 50"), b"{", seconds=BODY_SECONDS + 5)
+    answer = say(services, head_of(services, "Content-Length: 50"), b"{", seconds=3 * BODY_SECONDS)
 
     assert (status_of(answer), problem_of(answer)["code"]) == (400, 3)
 
@@ -106,7 +107,7 @@ def test_stalled_bodies_do_not_keep_others_from_being_served(services):
     status = services.status("/livez")
 
     assert status == 200
-    assert time.monotonic() - started_at < 2
+    assert time.monotonic() - started_at < BODY_SECONDS / 2
     for line in stalled:
         line.close()
 
@@ -142,7 +143,7 @@ def test_pipelined_requests_are_answered_one_after_the_other(services):
     request = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
     with socket.create_connection((address.hostname, address.port)) as line:
         line.sendall(request * 3)
-        line.settimeout(1)
+        line.settimeout(HANG_SECONDS)
         answers = b""
         while answers.count(b"HTTP/1.1 200") < 3:
             answers += line.recv(65536)
@@ -160,7 +161,7 @@ def test_requests_that_have_arrived_are_answered_while_the_server_stops(build_we
     all_connected = threading.Barrier(number + 1)
 
     def call(_: int) -> int | str:
-        line = http.client.HTTPConnection(address.hostname, address.port, timeout=30)
+        line = http.client.HTTPConnection(address.hostname, address.port, timeout=60)
         line.connect()
         all_connected.wait()
         try:

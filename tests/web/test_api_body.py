@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.wire import BARE, V1, Wire, problem
+from tests.support.wire import BARE, V1, Wire, problem
 
 CAP_BYTES = 64 * 1024
 

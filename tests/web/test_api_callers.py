@@ -5,8 +5,8 @@ import time
 import pytest
 
 from shared.models import Organisation
-from tests.builders import a_token, a_user
-from tests.wire import BARE, V1, Wire, problem
+from tests.support.builders import a_token, a_user
+from tests.support.wire import BARE, V1, Wire, problem
 
 WRITERS = (
     "IAM_OWNER",

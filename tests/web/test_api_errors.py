@@ -7,8 +7,8 @@ import pytest
 from shared.models import Channel, Recipient
 from shared.settings import TwilioAccount
 from shared.store.admin.audit import Act
-from tests.builders import a_user
-from tests.wire import BARE, V1, Wire, problem
+from tests.support.builders import a_user
+from tests.support.wire import BARE, V1, Wire, problem
 
 SMS = {"type": "TYPE_SMS"}
 UNKNOWN = (400, 9, "COMMAND-Hj9ds")

@@ -5,8 +5,8 @@ import logging
 
 import pytest
 
-from tests.builders import PUBLIC_URL
-from tests.wire import BARE, V1, Wire, problem
+from tests.support.builders import PUBLIC_URL
+from tests.support.wire import BARE, V1, Wire, problem
 from web.app import create_app
 
 SUCCESSOR = f'<{PUBLIC_URL}/v2/users/ada/password_reset>; rel="successor-version"'

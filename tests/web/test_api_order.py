@@ -10,8 +10,8 @@ from shared.errors import StoreUnavailableError
 from shared.models import Channel, Recipient
 from shared.store.idempotency import KeyedRequest
 from shared.store.limits import Limit
-from tests.builders import a_token, a_user
-from tests.wire import V1, Wire, problem
+from tests.support.builders import a_token, a_user
+from tests.support.wire import V1, Wire, problem
 from web.app import create_app
 
 # Every check in its order, and what it answers.

@@ -14,8 +14,8 @@ from shared.providers.registry import build_callback_readers
 from shared.queue import Task
 from shared.settings import TwilioAccount
 from shared.store.resets import Finish
-from tests.builders import PUBLIC_URL, a_settings
-from tests.callback_builders import (
+from tests.support.builders import PUBLIC_URL, a_settings
+from tests.support.callback_builders import (
     TWILIO_SID,
     TWILIO_TOKEN,
     SendGridKey,
@@ -26,7 +26,7 @@ from tests.callback_builders import (
     twilio_headers,
     twilio_query,
 )
-from tests.wire import Wire, problem
+from tests.support.wire import Wire, problem
 
 KEY = SendGridKey()
 MAIL, SMS = "/callbacks/sendgrid", "/callbacks/twilio"

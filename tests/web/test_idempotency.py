@@ -6,8 +6,8 @@ from threading import Barrier
 import pytest
 
 from shared.store.idempotency import LIFETIME_SECONDS
-from tests.builders import a_token, a_user
-from tests.wire import BARE, Wire, problem
+from tests.support.builders import a_token, a_user
+from tests.support.wire import BARE, Wire, problem
 
 MISMATCH = (400, 9, "KEYTURN-IdempotencyMismatch")
 SMS = {"type": "TYPE_SMS"}

@@ -10,18 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from shared.broker import REST_SECONDS
+from shared.broker import SHORT_TIMEOUT
 from shared.errors import BrokerAwayError
 from shared.models import Channel, Queue, Status
 from shared.queue import HintPublisher, hint_at, make_celery
 from shared.settings import Settings
-from tests.delivery_services import ScriptedProvider, some_delivery_services
-from tests.fakes import FakeHints
+from tests.support.delivery_services import ScriptedProvider, some_delivery_services
+from tests.support.fakes import FakeHints
+from tests.support.waiting import HANG_SECONDS, wait_until
 from worker import broker_fallback
 from worker.broker_fallback import MAX_THREADS, MAX_WAITING, ConsumerProbe, LocalFallback
 from worker.sweeper import Sweeper
 
-WAIT_SECONDS = 10
 HINT = hint_at("0a", Channel.EMAIL, Queue.URGENT)
 
 
@@ -52,7 +52,7 @@ class Followed:
 
     def __call__(self, hint):
         self.hints.append(hint)
-        assert self.go.wait(WAIT_SECONDS)
+        assert self.go.wait(HANG_SECONDS)
 
 
 def a_probe(*, is_connected=True, last_task_at=None):
@@ -75,13 +75,6 @@ def fallback():
     yield make
     for hints in made:
         hints.close()
-
-
-def wait_until(is_true):
-    give_up_at = time.monotonic() + WAIT_SECONDS
-    while not is_true():
-        assert time.monotonic() < give_up_at, "it did not happen in time"
-        time.sleep(0.01)
 
 
 def test_a_hint_the_broker_takes_is_left_to_the_broker(fallback):
@@ -155,12 +148,12 @@ def test_hints_of_other_queues_are_left_to_other_workers(fallback):
 
 
 def test_a_worker_that_hears_of_none_follows_what_the_broker_holds(fallback, monkeypatch):
-    monkeypatch.setattr(broker_fallback, "SILENT_SECONDS", 0.05)
+    monkeypatch.setattr(broker_fallback, "SILENT_SECONDS", 0.5)
     followed, broker = Followed(), Broker(holds=500)
     hints = fallback(broker, followed, probe=a_probe(last_task_at=0.0))
 
     assert hints.waiting(Queue.URGENT) == 500
-    time.sleep(0.06)
+    time.sleep(0.51)
     assert hints.waiting(Queue.URGENT) == 0
     hints.publish(HINT)
 
@@ -168,12 +161,12 @@ def test_a_worker_that_hears_of_none_follows_what_the_broker_holds(fallback, mon
 
 
 def test_a_worker_that_is_busy_with_a_long_list_is_not_deaf(fallback, monkeypatch):
-    monkeypatch.setattr(broker_fallback, "SILENT_SECONDS", 0.05)
+    monkeypatch.setattr(broker_fallback, "SILENT_SECONDS", 0.5)
     probe = a_probe()
     hints = fallback(Broker(holds=500), Followed(), probe=probe)
 
     hints.waiting(Queue.URGENT)
-    time.sleep(0.06)
+    time.sleep(0.51)
     probe.note_task()
 
     assert hints.waiting(Queue.URGENT) == 500
@@ -254,14 +247,11 @@ def test_a_sweep_delivers_without_its_broker(client, fallback, tmp_path, own_ser
         services.services.dues, hints, (Queue.URGENT,), worker="urgent w", pace_seconds=0.1
     )
 
-    began = time.monotonic()
     sweeper.start()
     wait_until(lambda: services.look(reset_id).status is Status.ACCEPTED)
-    took = time.monotonic() - began
     sweeper.stop()
     server.kill()
 
-    assert took < 6
     assert len(provider.messages) == 1
 
 
@@ -289,6 +279,6 @@ def test_a_frozen_broker_is_not_asked_at_every_sweep(tmp_path, own_server):
         with pytest.raises(BrokerAwayError):
             publisher.waiting(Queue.URGENT)
 
-    assert time.monotonic() - began < REST_SECONDS / 2
+    assert time.monotonic() - began < 20 * SHORT_TIMEOUT["socket_timeout"] / 2
     os.kill(server.pid, signal.SIGCONT)
     publisher.close()

@@ -5,7 +5,12 @@ from datetime import timedelta
 from html.parser import HTMLParser
 
 import pytest
-from message_builders import (
+
+from shared.errors import RenderError
+from shared.languages import format_moment
+from shared.models import Kind
+from shared.settings import Settings
+from tests.support.message_builders import (
     EMAIL,
     ID,
     LANGUAGES,
@@ -19,11 +24,6 @@ from message_builders import (
     mail_of,
     sms_of,
 )
-
-from shared.errors import RenderError
-from shared.languages import format_moment
-from shared.models import Kind
-from shared.settings import Settings
 from worker.messages import TEMPLATES, MessageRenderer
 
 VOID = {"meta", "br", "img", "hr", "link", "input"}

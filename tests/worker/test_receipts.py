@@ -10,8 +10,8 @@ from shared.errors import DoubtfulProviderError, StoreUnavailableError
 from shared.models import CallbackEvent, Channel, EventType, Outcome, Status
 from shared.queue import Task
 from shared.store import keys
-from tests.builders import a_user
-from tests.delivery_services import ScriptedProvider, some_delivery_services
+from tests.support.builders import a_user
+from tests.support.delivery_services import ScriptedProvider, some_delivery_services
 from worker import receipts
 from worker.receipts import ReceiptJob, ReceiptProcessor
 

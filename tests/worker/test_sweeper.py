@@ -14,9 +14,10 @@ from shared.queue import Task, hint_at
 from shared.store import keys
 from shared.store.connection import connect
 from shared.store.due_sets import WORKER_SEEN_SECONDS
-from tests.delivery_services import ScriptedProvider, some_delivery_services
-from tests.fakes import FakeHints
-from tests.store_builders import stores_of
+from tests.support.delivery_services import ScriptedProvider, some_delivery_services
+from tests.support.fakes import FakeHints
+from tests.support.store_builders import stores_of
+from tests.support.waiting import wait_until
 from worker.sweeper import (
     GATHERED_AGAIN_SECONDS,
     GRACE_SECONDS,
@@ -26,7 +27,6 @@ from worker.sweeper import (
 )
 
 PACE_SECONDS = 0.05
-WAIT_SECONDS = 15
 
 
 class FullHints(FakeHints):
@@ -65,13 +65,6 @@ def overdue(stores, reset_id):
         if stores.due_at(reset_id, queue) is not None:
             stores.make_due(reset_id, queue)
     return reset_id
-
-
-def wait_until(is_true):
-    give_up_at = time.monotonic() + WAIT_SECONDS
-    while not is_true():
-        assert time.monotonic() < give_up_at, "it did not happen in time"
-        time.sleep(0.01)
 
 
 @pytest.fixture

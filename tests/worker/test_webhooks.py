@@ -12,8 +12,9 @@ from shared.queue import Hint, Task
 from shared.store import keys
 from shared.store.webhooks.subscriptions import EVENTS
 from shared.webhooks import Reply, Subscribers
-from tests.delivery_services import some_delivery_services
-from tests.subscriber_stub import SubscriberStub
+from tests.support.delivery_services import some_delivery_services
+from tests.support.subscriber_stub import SubscriberStub
+from tests.support.waiting import HANG_SECONDS, SLACK_SECONDS
 from worker.webhooks import CRASHES, MAX_TURNS_EACH, WebhookSender
 
 DELAYS = (5.0, 30.0)
@@ -208,7 +209,7 @@ def test_a_slow_subscriber_holds_up_nobody_else(services, subscribe):
 
         def call(self, url, *_, **__):
             if "slow" in url:
-                release.wait(10)
+                release.wait(HANG_SECONDS)
                 return Reply(None, "answer_timeout")
             self.told.append(url)
             return Reply(204, "http_204")
@@ -232,11 +233,11 @@ def test_a_slow_subscriber_holds_up_nobody_else(services, subscribe):
         thread.join()
 
     assert number == 12
-    assert took < 5
+    assert took < SLACK_SECONDS
     assert alive <= MAX_TURNS_EACH
 
 
 def _user(services, user_id):
-    from tests.builders import a_user
+    from tests.support.builders import a_user
 
     return a_user(services.services, userId=user_id, email=f"{user_id}@example.com")

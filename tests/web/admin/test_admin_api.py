@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from shared.store.admin.pauses import Scope
-from tests.builders import a_token, a_user
-from tests.wire import Wire, problem
+from tests.support.builders import a_token, a_user
+from tests.support.wire import Wire, problem
 
 WHY = {"reason": "a test"}
 ACME = {"scope": "organisation", "name": "acme"} | WHY

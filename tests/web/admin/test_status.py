@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-import time
+import timeit
 
 import orjson
 import pytest
@@ -13,11 +13,11 @@ from shared.models import Channel, Queue
 from shared.store import keys
 from shared.store.admin.circuits import CallTally
 from shared.store.admin.pauses import Scope
-from tests.builders import a_token
-from tests.callback_builders import a_body, a_mail_event
-from tests.delivery_services import ScriptedProvider
+from tests.support.builders import a_token
+from tests.support.callback_builders import a_body, a_mail_event
+from tests.support.delivery_services import ScriptedProvider
+from tests.support.wire import problem
 from tests.web.explain.test_diagnosis import KEY, Story
-from tests.wire import problem
 from web.admin.alerts import find_alerts
 from web.admin.schemas import serialise_status
 from web.admin.status import load_status
@@ -124,7 +124,7 @@ def test_an_old_reset_says_how_old(services):
     late = services.worker.stores.now_ms() - 42_000
     services.redis.zadd(keys.due(keys.tag_of(reset_id), Queue.URGENT), {reset_id: late})
 
-    assert services.alerts()[0].startswith("The oldest reset has been due for 42 s")
+    assert re.match(r"The oldest reset has been due for 4[2-9] s", services.alerts()[0])
 
 
 def test_a_channel_without_a_way_out_is_named(services):
@@ -277,17 +277,18 @@ def test_the_call_has_the_fields_that_are_described(services):
 
 
 @pytest.mark.real_server
-def test_a_million_waiting_resets_are_told_of_within_a_second(real_client):
+def test_a_million_waiting_resets_are_told_of_as_fast_as_none(real_client):
     services = Watched(real_client)
+    seconds_for_none = seconds_to_tell(services)
     for tag in keys.TAGS:
         fill = """for i = 1, tonumber(ARGV[1]) do
             redis.call('ZADD', KEYS[1], 4000000000000 + i, ARGV[2] .. i) end"""
         for part in range(50):
             real_client.eval(fill, 1, keys.due(tag, Queue.URGENT), 1_250, f"{part}x")
 
-    began = time.monotonic()
-    told = services.told()
-    took = time.monotonic() - began
+    assert services.told()["due"]["urgent"] == 1_000_000
+    assert seconds_to_tell(services) < 10 * seconds_for_none
 
-    assert told["due"]["urgent"] == 1_000_000
-    assert took < 1.0
+
+def seconds_to_tell(services):
+    return min(timeit.repeat(services.told, number=1, repeat=5))

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from tests.builders import a_user
-from tests.delivery_services import a_renderer
-from tests.web.test_cli_resets import printed
+from tests.support.builders import a_user
+from tests.support.delivery_services import a_renderer
+from tests.web.cli.test_cli_resets import printed
 from worker.batches.estimate import Estimate
 from worker.batches.feeder import BatchFeeder
 

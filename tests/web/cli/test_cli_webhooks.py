@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import subprocess
-from pathlib import Path
 
 import pytest
 
 from shared.store import keys
 from shared.store.webhooks.deliveries import WebhookOutcome
-from tests.builders import an_organisation, some_services
-from tests.store_builders import stores_of
-from tests.subscriber_stub import SubscriberStub
+from tests.support.builders import an_organisation, some_services
+from tests.support.store_builders import stores_of
+from tests.support.subscriber_stub import SubscriberStub
 
-CHECKOUT = Path(__file__).resolve().parents[3]
 SECRET = "a secret key of more than thirty-two characters"
 URL = "https://hooks.example.com/keyturn"
 

@@ -17,8 +17,8 @@ from shared.errors import (
 from shared.models import Channel, Recipient, Status
 from shared.settings import TwilioAccount
 from shared.store.admin.pauses import Scope
-from tests.builders import a_user
-from tests.callback_builders import (
+from tests.support.builders import a_user
+from tests.support.callback_builders import (
     TWILIO_SID,
     TWILIO_TOKEN,
     SendGridKey,
@@ -29,9 +29,9 @@ from tests.callback_builders import (
     twilio_headers,
     twilio_query,
 )
-from tests.delivery_services import DeliveryServices, ScriptedProvider
-from tests.store_builders import Stores
-from tests.wire_v2 import WireV2
+from tests.support.delivery_services import DeliveryServices, ScriptedProvider
+from tests.support.store_builders import Stores
+from tests.support.wire_v2 import WireV2
 from web.explain.diagnosis import BY_STATUS
 from web.explain.model import DiagnosisKind
 from web.explain.query import explain_reset, explain_user

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.rpc import RpcCaller, RpcServer
-from tests.wire import Wire
+from tests.support.rpc import RpcCaller, RpcServer
+from tests.support.wire import Wire
 
 
 @pytest.fixture

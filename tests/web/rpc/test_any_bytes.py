@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.rpc import PASSWORD_RESET, SET_PASSWORD, V1
+from tests.support.rpc import PASSWORD_RESET, SET_PASSWORD, V1
 from web.problems import INTERNAL
 from web.rpc.http import PROTOCOLS
 

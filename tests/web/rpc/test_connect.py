@@ -9,9 +9,9 @@ from base64 import b64decode
 import pytest
 from google.rpc import error_details_pb2
 
-from tests.builders import a_user
-from tests.rpc import PASSWORD_RESET, SET_PASSWORD, V1, Notification
-from tests.wire import Wire
+from tests.support.builders import a_user
+from tests.support.rpc import PASSWORD_RESET, SET_PASSWORD, V1, Notification
+from tests.support.wire import Wire
 from web.rpc.generated.management_pb2 import SendHumanResetPasswordNotificationResponse as Notified
 from web.rpc.generated.user_pb2 import PasswordResetRequest, PasswordResetResponse
 from web.rpc.generated.zitadel_pb2 import ErrorDetail

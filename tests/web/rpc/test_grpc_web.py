@@ -9,10 +9,10 @@ from urllib.parse import unquote
 import pytest
 from google.rpc import status_pb2
 
-from tests.builders import a_user
-from tests.rpc import PASSWORD_RESET, V1, Notification
-from tests.wire import BARE
-from tests.wire import V1 as REST
+from tests.support.builders import a_user
+from tests.support.rpc import PASSWORD_RESET, V1, Notification
+from tests.support.wire import BARE
+from tests.support.wire import V1 as REST
 from web.rpc.generated.management_pb2 import SendHumanResetPasswordNotificationResponse as Notified
 from web.rpc.generated.user_pb2 import PasswordResetRequest
 from web.rpc.generated.zitadel_pb2 import ErrorDetail

@@ -6,9 +6,9 @@ import pytest
 
 from shared.store import keys
 from shared.store.webhooks.deliveries import WebhookOutcome
-from tests.builders import a_token
-from tests.store_builders import stores_of
-from tests.wire import Wire, problem
+from tests.support.builders import a_token
+from tests.support.store_builders import stores_of
+from tests.support.wire import Wire, problem
 from web.webhooks.service import MAX_OF_AN_ORGANISATION
 
 URL = "https://hooks.example.com/keyturn"

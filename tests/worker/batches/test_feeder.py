@@ -12,9 +12,9 @@ from shared.queue import Hint, Task
 from shared.store.batches import BatchAction, BatchState
 from shared.store.batches.lists import ListEntry
 from shared.store.suppressions import SuppressionStore
-from tests.batch_builders import a_batch
-from tests.builders import a_user, an_organisation
-from tests.delivery_services import a_renderer, some_delivery_services
+from tests.support.batch_builders import a_batch
+from tests.support.builders import a_user, an_organisation
+from tests.support.delivery_services import a_renderer, some_delivery_services
 from worker.batches import feeder as feeding
 from worker.batches.estimate import Estimate
 from worker.batches.feeder import BatchFeeder

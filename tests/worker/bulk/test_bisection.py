@@ -11,7 +11,7 @@ from shared.errors import (
     TransientProviderError,
 )
 from shared.models import Receipt
-from tests.provider_builders import a_bulk_email, a_bulk_recipient
+from tests.support.provider_builders import a_bulk_email, a_bulk_recipient
 from worker.bulk.bisection import MAX_CALLS, MAX_IN_A_ROW, send_splitting
 
 TAKEN = Receipt("m1")

@@ -20,10 +20,10 @@ from shared.providers.sendgrid import SendGrid
 from shared.queue import Task
 from shared.store import keys
 from shared.store.admin.pauses import Scope
-from tests.builders import a_user, an_organisation
-from tests.delivery_services import ScriptedProvider, some_delivery_services
-from tests.provider_stub import Answer, ProviderStub
-from tests.provider_stub_mail import NAMED, UNNAMED
+from tests.support.builders import a_user, an_organisation
+from tests.support.delivery_services import ScriptedProvider, some_delivery_services
+from tests.support.provider_stub import Answer, ProviderStub
+from tests.support.provider_stub_mail import NAMED, UNNAMED
 
 
 @pytest.fixture

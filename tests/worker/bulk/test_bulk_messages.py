@@ -6,7 +6,13 @@ from datetime import timedelta
 from itertools import count
 
 import pytest
-from message_builders import (
+
+from shared.codes import Code
+from shared.models import User
+from shared.providers.sendgrid import build_payload, shared_payload
+from shared.providers.sendgrid_bulk import BulkRequest
+from shared.store.resets import Claim
+from tests.support.message_builders import (
     CODE,
     EMAIL,
     NOW,
@@ -15,13 +21,7 @@ from message_builders import (
     an_organisation,
     every_language,
 )
-
-from shared.codes import Code
-from shared.models import User
-from shared.providers.sendgrid import build_payload, shared_payload
-from shared.providers.sendgrid_bulk import BulkRequest
-from shared.store.resets import Claim
-from tests.provider_stub_mail import complaints_about, mail_of
+from tests.support.provider_stub_mail import complaints_about, mail_of
 from worker.bulk.messages import BulkMessageRenderer
 from worker.messages import BulkItem
 

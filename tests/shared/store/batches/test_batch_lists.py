@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shared.store.batches.lists import ListEntry
-from tests.builders import some_services
+from tests.support.builders import some_services
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import pytest
 from shared.models import Channel, Outcome, Queue, Status
 from shared.store import keys
 from shared.store.batches.resets import Candidate
-from tests.builders import some_services
-from tests.store_builders import fresh_user, stores_of
+from tests.support.builders import some_services
+from tests.support.store_builders import fresh_user, stores_of
 
 BATCH = "b1"
 

@@ -9,7 +9,7 @@ from shared.store import keys
 from shared.store.digests import Digests
 from shared.store.webhooks.deliveries import WebhookOutcome, WebhookStore
 from shared.store.webhooks.subscriptions import EVENTS, SubscriptionStore
-from tests.store_builders import SECRET, stores_of
+from tests.support.store_builders import SECRET, stores_of
 
 URL = "https://hooks.example.com/keyturn"
 

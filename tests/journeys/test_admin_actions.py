@@ -1,0 +1,51 @@
+"""An operator pauses and resumes a running installation, and asks why meanwhile."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import requests
+
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.real_server
+
+WHY = ("--reason", "a drill", "--by", "eve")
+
+
+def ask(services):
+    answer = requests.post(
+        f"{services.url}/users/ada/password/_reset",
+        headers={"Authorization": f"Bearer {services.token}"},
+        timeout=60,
+    )
+    assert answer.status_code == 200, answer.text
+    return answer.headers["Keyturn-Reset-Id"]
+
+
+def explain(services, reset_id):
+    done = services.cli("explain", "--reset", reset_id, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_what_is_paused_waits_says_why_and_goes_once_it_is_resumed(build_web_services):
+    services = build_web_services(KEYTURN_USER_COOLDOWN_SECONDS="0")
+    assert services.cli("pause", "organisation", "demo", *WHY).returncode == 0
+    held_up = ask(services)
+
+    wait_until(
+        lambda: "paused by eve" in explain(services, held_up)["verdict"],
+        what="a verdict",
+    )
+    assert "organisation demo has been paused by eve" in services.cli("status").stdout
+    assert explain(services, held_up)["kind"] == "waiting"
+
+    assert services.cli("resume", "organisation", "demo", "--rate", "10", *WHY).returncode == 0
+    wait_until(lambda: explain(services, held_up)["kind"] == "accepted", what="its acceptance")
+    trail = json.loads(services.cli("audit", "--json").stdout)
+    assert [(each["action"], each["by"]) for each in trail] == [
+        ("organisation.resume", "eve"),
+        ("organisation.pause", "eve"),
+    ]

@@ -1,0 +1,306 @@
+"""KEYTURN_DURABILITY with real servers: what a caller was told of survives what it promises."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+import redis
+
+from shared.errors import SettingsError, StoreUnavailableError
+from shared.settings import Settings
+from shared.store.connection import connect
+from shared.store.scripts import check_durability
+from shared.wiring import check_server
+from tests.support.redis_server import DEBIANS_REDIS, start_server
+from tests.support.store_builders import stores_of
+from tests.support.waiting import HANG_SECONDS, wait_until
+from tests.support.wire import Wire, problem
+
+pytestmark = pytest.mark.real_server
+
+MAX_SECONDS = 5.0 + SLACK_SECONDS  # five are promised
+WRITERS = 8
+WRITING_SECONDS = 0.5
+UNAVAILABLE = (503, 14, "KEYTURN-Unavailable")
+
+
+class Pair:
+    """A primary and its replica, to be torn apart."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.port = free_port()
+        self.primary = self.start(
+            "primary", "--port", str(self.port), "--repl-diskless-sync-delay", "0"
+        )
+        self.replica = self.start("replica", "--replicaof", "127.0.0.1", str(self.port))
+        self.wait_joined()
+
+    def start(self, name, *options):
+        (self.directory / name).mkdir(exist_ok=True)
+        return start_server(self.socket(name), *options)
+
+    def socket(self, name):
+        return self.directory / name / "s"
+
+    def url(self, name):
+        return f"unix://{self.socket(name)}"
+
+    def ask(self, name):
+        return redis.Redis(unix_socket_path=str(self.socket(name)), decode_responses=True)
+
+    def wait_joined(self):
+        def is_joined():
+            with self.ask("replica") as replica:
+                return replica.info("replication")["master_link_status"] == "up"
+
+        wait_until(is_joined)
+
+    def promote(self):
+        """The replica becomes a primary; the old one knows nothing of it."""
+        with self.ask("replica") as replica:
+            replica.replicaof("NO", "ONE")
+
+    @contextmanager
+    def frozen_replica(self):
+        os.kill(self.replica.pid, signal.SIGSTOP)
+        yield
+        os.kill(self.replica.pid, signal.SIGCONT)
+
+    def stop(self):
+        for server in (self.primary, self.replica):
+            server.send_signal(signal.SIGCONT)
+            server.kill()
+            server.wait(HANG_SECONDS)
+
+
+def free_port():
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)):
+                return port
+
+
+@pytest.fixture
+def pair(tmp_path):
+    made = Pair(tmp_path)
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def primary(pair):
+    with connect(pair.url("primary")) as client:
+        yield client
+
+
+class Writers:
+    """Record resets from many threads until told to stop; remember what they were told of."""
+
+    def __init__(self, client, durability):
+        self.stores = stores_of(client, durability=durability)
+        self.told: list[str] = []
+        self.refused = 0
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._write, args=(n,)) for n in range(WRITERS)]
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(HANG_SECONDS)
+
+    def _write(self, number):
+        while not self._stop.is_set():
+            try:
+                self.told.append(self.stores.record(f"writer-{number}"))
+            except StoreUnavailableError:
+                self.refused += 1
+
+
+def lost(writers, url):
+    """What callers were told of and a server does not know."""
+    with connect(url) as client:
+        return {each for each in writers.told if stores_of(client).resets.find(each) is None}
+
+
+def cut_off_while_writing(pair, primary, durability):
+    """The replica is promoted half a second before the writers leave the old primary."""
+    with Writers(primary, durability) as writers:
+        time.sleep(WRITING_SECONDS)
+        pair.promote()
+        time.sleep(WRITING_SECONDS)
+    return writers
+
+
+def test_no_reset_a_caller_was_told_of_is_lost_with_the_primary(pair, primary):
+    writers = cut_off_while_writing(pair, primary, "replica")
+
+    assert len(writers.told) > WRITERS
+    assert writers.refused >= 1
+    assert lost(writers, pair.url("replica")) == set()
+
+
+def test_memory_alone_loses_resets_with_the_primary(pair, primary):
+    writers = cut_off_while_writing(pair, primary, "memory")
+
+    assert lost(writers, pair.url("replica"))  # so the test above cuts what it says it cuts
+
+
+@pytest.mark.parametrize("appendfsync", ["always", "everysec"])
+def test_no_reset_a_caller_was_told_of_is_lost_with_a_killed_server(tmp_path, appendfsync):
+    options = ("--appendonly", "yes", "--appendfsync", appendfsync)
+    path = tmp_path / "s"
+    server = start_server(path, *options)
+    with connect(f"unix://{path}") as client, Writers(client, "disk") as writers:
+        time.sleep(1.5)
+        server.kill()
+        server.wait(HANG_SECONDS)
+
+    path.unlink()
+    server = start_server(path, *options)
+    try:
+        assert len(writers.told) > WRITERS
+        assert lost(writers, f"unix://{path}") == set()
+    finally:
+        server.kill()
+        server.wait(HANG_SECONDS)
+
+
+@pytest.mark.parametrize("headers", [{}, {"Idempotency_Key": "k"}], ids=["plain", "with a key"])
+def test_a_call_waits_for_the_replica_and_no_longer_than_five_seconds(pair, primary, headers):
+    wire = Wire(primary, durability="replica", user_cooldown_seconds=60.0)
+
+    with pair.frozen_replica():
+        began = time.monotonic()
+        refused = wire.reset(**headers)
+        took = time.monotonic() - began
+
+    assert problem(refused) == UNAVAILABLE
+    assert took < MAX_SECONDS
+    assert wire.hints.published == []
+
+
+def test_a_key_whose_reset_was_not_confirmed_waits_again_and_finds_it(pair, primary):
+    wire = Wire(primary, durability="replica", user_cooldown_seconds=60.0)
+
+    with pair.frozen_replica():
+        first, second = (wire.reset(Idempotency_Key="k") for _ in range(2))
+    third = wire.reset(Idempotency_Key="k")
+
+    assert problem(first) == problem(second) == UNAVAILABLE
+    assert third.status_code == 200
+    assert wire.records() == [third.headers["Keyturn-Reset-Id"]]
+
+
+def test_waits_for_a_replica_that_is_away_do_not_add_up(pair, primary):
+    stores = stores_of(primary, durability="replica")
+
+    def is_refused(number):
+        try:
+            return not stores.record(f"user-{number}")
+        except StoreUnavailableError:
+            return True
+
+    with pair.frozen_replica(), ThreadPoolExecutor(4) as threads:
+        began = time.monotonic()
+        refusals = list(threads.map(is_refused, range(60)))
+        took = time.monotonic() - began
+
+    assert all(refusals)
+    assert took < MAX_SECONDS
+    assert stores.record("after")
+
+
+def test_a_password_is_told_to_be_changed_once_that_is_confirmed(pair, primary):
+    stores = stores_of(primary, durability="replica")
+    token = stores.take(reset_id := stores.record())
+    notice = stores.notice()
+
+    def complete():
+        return stores.codes.complete("ada", reset_id=reset_id, token=token, notice=notice)
+
+    with pair.frozen_replica():
+        for _ in range(2):
+            with pytest.raises(StoreUnavailableError):
+                complete()
+    done = complete()
+
+    with connect(pair.url("replica")) as replica:
+        found = stores_of(replica)
+        assert done
+        assert found.resets.find(reset_id).completed_at
+        assert found.resets.find(notice.reset_id)
+
+
+def test_a_server_that_forgot_its_scripts_is_told_them_again(pair, primary):
+    stores = stores_of(primary, durability="replica")
+    primary.script_flush()
+
+    assert stores.status(stores.record())
+
+
+def a_server(tmp_path, *options, program=None):
+    path = tmp_path / "s"
+    return start_server(path, *options, program=program), f"unix://{path}"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--appendonly", "no"), "set appendonly yes"),
+        (("--appendonly", "yes", "--appendfsync", "no"), "needs appendfsync always"),
+    ],
+    ids=["no file", "never synced"],
+)
+def test_disk_is_refused_where_nothing_reaches_it(tmp_path, options, words):
+    server, url = a_server(tmp_path, *options)
+
+    with connect(url) as client, pytest.raises(SettingsError, match=words):
+        check_durability(client, "disk")
+
+    server.kill()
+    server.wait(HANG_SECONDS)
+
+
+@pytest.mark.skipif(not DEBIANS_REDIS, reason="Debian's redis-server is not installed")
+def test_disk_is_refused_by_a_server_of_before_waitaof(tmp_path):
+    server, url = a_server(tmp_path, "--appendonly", "yes", program=DEBIANS_REDIS)
+
+    with connect(url) as client:
+        version = tuple(int(part) for part in client.info("server")["redis_version"].split("."))
+        if version < (7, 2):
+            with pytest.raises(SettingsError, match="needs WAITAOF"):
+                check_durability(client, "disk")
+        else:
+            check_durability(client, "disk")
+
+    server.kill()
+    server.wait(HANG_SECONDS)
+
+
+def test_a_replica_that_is_away_at_the_start_is_no_reason_to_refuse(tmp_path):
+    server, url = a_server(tmp_path)
+
+    check_server(Settings(redis_url=url, durability="replica"))
+
+    server.kill()
+    server.wait(HANG_SECONDS)
+
+
+@pytest.mark.parametrize("level", ["memory", "replica", "disk"])
+def test_a_server_that_is_away_at_the_start_is_no_reason_to_refuse(tmp_path, level):
+    check_server(Settings(redis_url=f"unix://{tmp_path}/nobody", durability=level))

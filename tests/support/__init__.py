@@ -1,0 +1,1 @@
+"""What several tests use: builders, fakes, clients, and servers on loopback."""

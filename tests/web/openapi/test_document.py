@@ -1,0 +1,282 @@
+"""/openapi.json is true, and /docs shows it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import re
+from datetime import UTC, datetime
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+from jsonschema import Draft202012Validator, FormatChecker
+from markupsafe import escape
+from openapi_spec_validator import validate
+from schemathesis import GenerationMode
+from schemathesis.checks import load_all_checks
+from schemathesis.core.failures import FailureGroup
+
+from shared.errors import PasswordPolicyError
+from shared.models import Queue
+from shared.store.webhooks.deliveries import Webhook
+from shared.store.webhooks.subscriptions import EVENTS
+from shared.webhooks import body_of
+from tests.support.batch_builders import a_batch
+from tests.support.fakes import FakeRedis
+from tests.support.wire_v2 import WireV2
+from tests.test_architecture import OPEN_ROUTES
+from web import problems
+from web.openapi.events import SUMMARIES
+from web.schemas import ResponseSchema
+
+PAGES = {route for route in OPEN_ROUTES if route.startswith(("/ui/", "/r/", "/dev/"))}
+ITSELF = {"/openapi.json", "/docs"}
+EXAMPLES_PER_CALL = int(os.environ.get("KEYTURN_TEST_EXAMPLES", "10"))
+
+
+@pytest.fixture
+def wire(fake_client):
+    return WireV2(fake_client)
+
+
+@pytest.fixture
+def document(wire):
+    return wire.call("/openapi.json", method="GET").get_json()
+
+
+def calls_of(document):
+    for path, methods in document["paths"].items():
+        for method, call in methods.items():
+            yield path, method, call
+
+
+def contents_of(document):
+    for methods in (*document["paths"].values(), *document["webhooks"].values()):
+        for call in methods.values():
+            for message in (call.get("requestBody", {}), *call["responses"].values()):
+                yield from message.get("content", {}).values()
+
+
+def schema_of(document, content):
+    schema = content["schema"] | {"components": document["components"]}
+    return Draft202012Validator(schema, format_checker=FormatChecker())
+
+
+def response_names(kind=ResponseSchema):
+    for each in kind.__subclasses__():
+        yield each.__name__.removesuffix("Schema")
+        yield from response_names(each)
+
+
+def strict(document):
+    """The schemas of what Keyturn writes; each with no field but those described."""
+    schemas = document["components"]["schemas"]
+    return {name: schemas[name] | {"additionalProperties": False} for name in response_names()}
+
+
+def test_it_is_a_sound_openapi_document(document):
+    validate(document)
+
+
+def test_it_describes_every_rest_call_and_no_other(wire, document):
+    routes = {
+        (re.sub(r"<(\w+)>", lambda m: "{" + m[1].replace("_id", "Id") + "}", rule.rule), method)
+        for rule in wire.app.url_map.iter_rules()
+        if rule.rule not in PAGES | ITSELF
+        for method in rule.methods - {"HEAD", "OPTIONS"}
+    }
+
+    assert {(path, method.upper()) for path, method, _ in calls_of(document)} == routes
+
+
+def test_every_error_of_the_table_stands_somewhere(document):
+    told = json.dumps(document)
+    kinds = set(problems.CODES) - {PasswordPolicyError}
+
+    missing = {
+        kind.__name__
+        for kind in kinds
+        if f'"{kind.id}"' not in told and f'"{kind.__name__.removesuffix("Error")}"' not in told
+    }
+
+    assert missing == {"MethodNotAllowedError"}  # of no call that is described
+    assert all(f'"{error_id}"' in told for error_id in PasswordPolicyError.IDS.values())
+
+
+def test_every_event_of_a_subscription_is_described(document):
+    assert set(document["webhooks"]) == set(SUMMARIES) == set(EVENTS)
+
+
+@pytest.mark.parametrize("word", ["failed", "completed"])
+def test_a_webhook_is_as_described(document, word):
+    at = datetime(2026, 11, 23, 12, tzinfo=UTC)
+    told = {"user_id": "ada", "org_id": "acme", "channel": "sms", "status": "failed"}
+    webhook = Webhook("hook_1", "a-reset", word, at, reason=None, **told)
+    content = document["webhooks"][webhook.event]["post"]["requestBody"]["content"]
+
+    sent = json.loads(body_of(webhook))
+
+    schema_of(document, content["application/json"]).validate(sent)
+    fields = {name: each["properties"] for name, each in strict(document).items()}
+    assert set(sent) == set(fields["Webhook"])
+    assert set(sent["data"]) == set(fields["WebhookData"])
+
+
+def test_every_example_is_as_described(document):
+    examples = 0
+    for content in contents_of(document):
+        values = [each["value"] for each in content.get("examples", {}).values()]
+        for value in [*values, *([content["example"]] if "example" in content else [])]:
+            schema_of(document, content).validate(value)
+            examples += 1
+
+    assert examples > 300
+
+
+def test_examples_of_bodies_are_taken(wire, document):
+    for path, method, call in calls_of(document):
+        if path.startswith("/callbacks/"):  # signed; see test_callbacks.py
+            continue
+        content = call.get("requestBody", {}).get("content", {}).get("application/json", {})
+        for example in content.get("examples", {}).values():
+            body = json.dumps(example["value"])
+            if "verificationCode" in body:
+                code = wire.a_code()
+                body = body.replace("7KQM-ZR5W", f"{code[:4]}-{code[4:]}")
+            reset_id = wire.reset().headers["Keyturn-Reset-Id"]
+            if path.endswith("_release"):
+                wire.services.waiting.hold(reset_id, by="eve", reason="a test")
+            batch_id = a_batch(wire.services, "ada", org_ids=frozenset({"acme"})).batch_id
+            if path.endswith("batchId}/_resume"):
+                wire.call(path.format(batchId=batch_id).replace("_resume", "_pause"),
+                          headers=wire.headers())  # fmt: skip
+            arguments = {"data": body, "headers": wire.headers()}
+            place = path.format(userId="ada", resetId=reset_id, batchId=batch_id)
+
+            response = wire.call(place, method=method.upper(), **arguments)
+
+            assert str(response.status_code) in call["responses"], (path, example)
+            assert response.status_code < 300, (path, example)
+
+
+def test_the_base_is_the_public_address(fake_client):
+    wire = WireV2(fake_client, public_url="https://example.com/keyturn")
+
+    document = wire.call("/openapi.json", method="GET").get_json()
+
+    assert document["servers"] == [{"url": "https://example.com/keyturn"}]
+    assert 'href="/keyturn/openapi.json"' in wire.call("/docs", method="GET").get_data(as_text=True)
+
+
+def test_the_page_shows_every_call_and_error(wire, document):
+    page = wire.call("/docs", method="GET").get_data(as_text=True)
+
+    for path, _, call in calls_of(document):
+        assert path in page
+        assert escape(call["summary"]) in page
+    for event, methods in document["webhooks"].items():
+        assert event in page
+        assert escape(methods["post"]["summary"]) in page
+    assert "KEYTURN-RateLimited" in page
+    assert "Idempotency-Key" in page
+
+
+def test_the_page_loads_nothing_and_runs_nothing(wire):
+    response = wire.call("/docs", method="GET")
+    page = response.get_data(as_text=True)
+
+    assert response.headers["Content-Security-Policy"].startswith("default-src 'none'; style-src")
+    assert "unsafe" not in response.headers["Content-Security-Policy"]
+    style = re.search(r"<style>(.*?)</style>", page, re.DOTALL)[1]
+    style_hash = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"'sha256-{style_hash}'" in response.headers["Content-Security-Policy"]
+    assert not re.search(r"<(script|link|img|iframe)\b|@import|url\(|style=| on\w+=", page)
+
+
+# Somebody else's client reads the document and tries everything.
+
+
+WIRE = WireV2(FakeRedis())
+DOCUMENT = WIRE.call("/openapi.json", method="GET").get_json()
+DOCUMENT["components"]["schemas"] |= strict(DOCUMENT)
+SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
+SCHEMA.app = WIRE.app
+WORKER = f"{Queue.URGENT.value} of the test"
+load_all_checks()
+schemathesis.serializer.alias("application/x-ndjson", "text/plain")
+# What is understood may still be refused with 400: so says the table of errors. The check below
+# takes its place.
+TOO_STRICT = schemathesis.checks.CHECKS.get_by_names(["positive_data_acceptance"])
+
+
+@schemathesis.check
+def what_is_described_is_understood(_context, response, case):
+    """Refused as not understood (code 3, no id) is only what the shapes do not describe."""
+    is_described = case.meta is None or case.meta.generation.mode is GenerationMode.POSITIVE
+    if is_described and response.status_code == 400:
+        body = response.json()
+        assert body["code"] != 3 or "details" in body, body["message"]
+
+
+@pytest.mark.timeout(600 + 50 * EXAMPLES_PER_CALL)
+@SCHEMA.parametrize()
+@settings(
+    max_examples=EXAMPLES_PER_CALL,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)
+def test_schemathesis_finds_nothing(case):
+    WIRE.services.dues.heartbeat(WORKER)
+
+    case.call_and_validate(headers=WIRE.headers(), excluded_checks=TOO_STRICT)
+
+
+@pytest.mark.parametrize("body", [b"", {"returnCode": {}}])
+def test_a_reset_that_exists_is_shown_as_described(body):
+    reset_id = WIRE.reset_v2(body=body).headers["Keyturn-Reset-Id"]
+    case = SCHEMA["/keyturn/v1/resets/{resetId}"]["get"].Case(path_parameters={"resetId": reset_id})
+
+    response = case.call_and_validate(headers=WIRE.headers())
+
+    assert response.status_code == 200
+
+
+def an_undocumented_status(document):
+    del document["paths"]["/keyturn/v1/resets/{resetId}"]["get"]["responses"]["404"]
+
+
+def a_field_that_is_not_there(document):
+    document["components"]["schemas"]["Problem"]["required"].append("reason")
+
+
+def a_header_that_is_not_there(document):
+    answer = document["paths"]["/keyturn/v1/resets/{resetId}"]["get"]["responses"]["404"]
+    answer["headers"]["Retry-After"] = {"required": True, "schema": {"type": "string"}}
+
+
+def a_type_that_is_not_sent(document):
+    answer = document["paths"]["/keyturn/v1/resets/{resetId}"]["get"]["responses"]["404"]
+    answer["content"]["application/problem+json"] = answer["content"].pop("application/json")
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        an_undocumented_status,
+        a_field_that_is_not_there,
+        a_header_that_is_not_there,
+        a_type_that_is_not_sent,
+    ],
+)
+def test_schemathesis_finds_a_lie(wire, document, lie):
+    lie(document)
+    schema = schemathesis.openapi.from_dict(document)
+    case = schema["/keyturn/v1/resets/{resetId}"]["get"].Case(path_parameters={"resetId": "x"})
+    response = case.call(app=wire.app, base_url="http://localhost", headers=wire.headers())
+
+    with pytest.raises(FailureGroup):
+        case.validate_response(response)

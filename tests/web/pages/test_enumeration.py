@@ -1,0 +1,154 @@
+"""The button for a fresh message: one answer, at one pace, for everybody."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+
+import pytest
+
+from shared.errors import CodeUnusableError, TooManyRequestsError
+from shared.models import Channel
+from shared.queue import Task
+from tests.support.builders import a_user
+from tests.support.pages import FRESH_PATH, Visit, see
+from tests.support.waiting import HANG_SECONDS
+from web.pages.enumeration import UniformDelay
+
+LEAST_SECONDS = 0.05
+
+
+@pytest.fixture
+def visit(fake_client):
+    return Visit(fake_client)
+
+
+def ask(visit, link):
+    return visit.post(visit.fill(link), path=FRESH_PATH)
+
+
+def test_a_fresh_message_goes_out(visit):
+    _, code = visit.record()
+    visit.hints.published.clear()
+
+    answer = ask(visit, visit.link(code))
+
+    assert answer.status_code == 200
+    assert [hint.task for hint in visit.hints.published] == [Task.SEND_EMAIL]
+
+
+def test_a_fresh_message_takes_the_way_of_the_used_one(visit):
+    reset_id, code = visit.record(channel=Channel.SMS)
+    visit.save(visit.short_link(reset_id, code))
+    visit.hints.published.clear()
+
+    ask(visit, visit.short_link(reset_id, code))
+
+    assert [hint.task for hint in visit.hints.published] == [Task.SEND_SMS]
+
+
+@pytest.mark.parametrize(
+    "other", ["nobody", "robot", "locked", "silent", "limited", "r/" + "0" * 27]
+)
+def test_the_answer_is_the_same_for_everybody(fake_client, other):
+    visit = Visit(fake_client, user_limit_per_hour=2)
+    _, code = visit.record()
+    a_user(visit.services, "robot", kind="machine")
+    a_user(visit.services, "locked", state="locked")
+    a_user(visit.services, "silent", emailVerified=False)
+    a_user(visit.services, "limited")
+    visit.record("limited")
+    visit.record("limited")
+
+    ada, else_ = (ask(visit, visit.link(code, user_id)) for user_id in ("ada", other))
+
+    assert (ada.status_code, else_.status_code) == (200, 200)
+    assert ada.get_data() == else_.get_data()
+    assert len(visit.hints.published) == 4  # one recorded by each record(), one asked for by ada
+
+
+def test_the_button_needs_the_token_too(visit):
+    _, code = visit.record()
+    form = visit.fill(visit.link(code)) | {"csrfToken": "1.2"}
+    visit.hints.published.clear()
+
+    answer = visit.post(form, path=FRESH_PATH)
+
+    assert answer.status_code == 400
+    assert see(answer).actions == [FRESH_PATH]
+    assert visit.hints.published == []
+    assert visit.post(see(answer).forms[0], path=FRESH_PATH).status_code == 200
+
+
+def test_the_button_keeps_the_pace_whoever_is_asked_for(fake_client):
+    visit = Visit(fake_client, pace=UniformDelay(places=2, least_seconds=LEAST_SECONDS))
+    _, code = visit.record()
+    forms = {user_id: visit.fill(visit.link(code, user_id)) for user_id in ("ada", "nobody")}
+
+    seconds = {name: seconds_of(visit.post, form, path=FRESH_PATH) for name, form in forms.items()}
+
+    assert min(seconds.values()) >= LEAST_SECONDS
+
+
+@pytest.mark.parametrize("user_id", ["ada", "nobody"])
+def test_a_refused_form_keeps_the_pace_whoever_is_asked_for(fake_client, user_id):
+    visit = Visit(fake_client, pace=UniformDelay(places=2, least_seconds=LEAST_SECONDS))
+    _, code = visit.record()
+
+    assert seconds_of(visit.save, visit.link(code, user_id), code="WRNG2345") >= LEAST_SECONDS
+
+
+def seconds_of(act, *arguments, **facts):
+    began = time.monotonic()
+    act(*arguments, **facts)
+    return time.monotonic() - began
+
+
+def test_whoever_finds_no_place_is_told_before_anything_is_done(fake_client):
+    pace, is_inside, may_leave = UniformDelay(places=1, least_seconds=0), Event(), Event()
+    visit = Visit(fake_client, pace=pace)
+    _, code = visit.record()
+    forms = [visit.fill(visit.link(code, user_id)) for user_id in ("ada", "nobody")]
+    before = visit.everything_stored()
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(pace.even, lambda: (is_inside.set(), may_leave.wait(HANG_SECONDS)))
+        is_inside.wait(HANG_SECONDS)
+        answers = [visit.post(form, path=FRESH_PATH) for form in forms]
+        saved = visit.post(forms[0])
+        may_leave.set()
+
+    assert [answer.status_code for answer in answers] == [429, 429]
+    assert {answer.headers["Retry-After"] for answer in (*answers, saved)} == {"1"}
+    assert (saved.status_code, see(saved).forms[0]["code"]) == (429, code.signs)
+    assert answers[0].get_data() == answers[1].get_data()
+    assert visit.everything_stored() == before
+
+
+def refuse():
+    raise CodeUnusableError
+
+
+def fail():
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("act", [refuse, fail, lambda: None])
+@pytest.mark.parametrize("way", ["even", "even_refusals"])
+def test_a_place_is_free_again_however_it_ended(act, way):
+    pace = UniformDelay(places=1, least_seconds=0)
+
+    for _ in range(3):
+        try:
+            getattr(pace, way)(act)
+        except (CodeUnusableError, ZeroDivisionError):
+            continue
+        except TooManyRequestsError:
+            pytest.fail("the place was not given back")
+
+
+def test_what_succeeds_does_not_wait():
+    pace = UniformDelay(places=1, least_seconds=5)
+
+    assert seconds_of(pace.even_refusals, lambda: None) < 1

@@ -1,0 +1,90 @@
+"""A claim whose answer was lost costs a sweep, not a lease."""
+
+from __future__ import annotations
+
+import pytest
+
+from shared.errors import StoreUnavailableError
+from shared.store.resets import ClaimOverError
+from tests.support.delivery_services import TAKEN, ScriptedProvider, some_delivery_services
+from worker.delivery import LostClaims
+
+
+class AnswersLost:
+    """A store that claims and does not tell, the first time."""
+
+    def __init__(self, resets):
+        self._resets, self._is_first = resets, True
+
+    def __getattr__(self, name):
+        return getattr(self._resets, name)
+
+    def claim(self, reset_id):
+        claim = self._resets.claim(reset_id)
+        if self._is_first:
+            self._is_first = False
+            raise StoreUnavailableError
+        return claim
+
+
+@pytest.fixture
+def services(client):
+    return some_delivery_services(client, ScriptedProvider(TAKEN))
+
+
+def test_a_claim_whose_answer_was_lost_is_given_back_and_sent_at_once(services):
+    delivery = services.with_services(resets=AnswersLost(services.services.resets)).delivery
+    reset_id = services.record()
+    with pytest.raises(StoreUnavailableError):
+        delivery.deliver(reset_id)
+    assert services.wait_seconds(reset_id) > 50
+
+    recalled = delivery.lost_claims.recall()
+
+    assert recalled == 1
+    assert delivery.deliver(reset_id) == "accepted"
+
+
+def test_a_worker_at_the_providers_socket_is_left_alone(services):
+    reset_id = services.record()
+    services.stores.claim_sending(reset_id)
+
+    assert not services.services.waiting.recall(reset_id)
+
+    assert services.wait_seconds(reset_id) > 50
+
+
+def test_whoever_holds_a_recalled_claim_sends_nothing(services):
+    reset_id = services.record()
+    older = services.services.resets.claim(reset_id)
+    services.services.waiting.recall(reset_id)
+    services.deliver(reset_id)
+
+    assert not services.stores.resets.find(reset_id).attempts[1:]
+    with pytest.raises(ClaimOverError):
+        services.stores.mark_sending(older)
+
+
+def test_what_is_not_claimed_keeps_its_time(services):
+    reset_id = services.record()
+    before = services.stores.due_at(reset_id)
+
+    assert not services.services.waiting.recall(reset_id)
+
+    assert services.stores.due_at(reset_id) == before
+
+
+def test_what_could_not_be_given_back_is_tried_again():
+    def recall(reset_id):
+        raise StoreUnavailableError
+
+    lost = LostClaims(recall)
+    lost.note(["0a", "0b"])
+    with pytest.raises(StoreUnavailableError):
+        lost.recall()
+
+    recalled = []
+    lost._recall = lambda reset_id: recalled.append(reset_id) or True
+
+    assert lost.recall() == 2
+    assert sorted(recalled) == ["0a", "0b"]
