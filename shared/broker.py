@@ -74,3 +74,8 @@ class Broker:
 def declare(channel: Any, queue: Queue) -> int:
     """Create a queue unless it exists; return how many messages wait in it."""
     return int(channel.queue_declare(queue.value, durable=True, auto_delete=False).message_count)
+
+
+def is_redis(channel: Any) -> bool:
+    """Return True for a channel of kombu's Redis transport."""
+    return bool(channel.connection.driver_type == "redis")

@@ -132,7 +132,7 @@ class MessageRenderer:
         """
         wording, language = self._wording, self._wording.language(reset)
         values = {
-            "say": wording.say(language),
+            "translate": wording.translator(language),
             "code": code.spelled,
             "link": wording.link(reset, code, language),
             "time": wording.time(language, reset.deadline_at),
@@ -193,21 +193,21 @@ class Wording:
     def __init__(self, settings: Settings, languages: Languages) -> None:
         """`languages` holds the sentences."""
         self._settings, self._languages = settings, languages
-        self._says = {tag: partial(languages.say, tag) for tag in languages.tags}
+        self._translators = {tag: partial(languages.translate, tag) for tag in languages.tags}
         self._domain = settings.email_from.rpartition("@")[2].encode("idna").decode()
 
     def language(self, reset: Reset) -> str:
         """Return the supported language in which a message is written."""
         return self._languages.choose(reset.language)
 
-    def say(self, language: str) -> Callable[..., str]:
-        """Return the sentences of a language: `say("de")("mail.automatic")`."""
-        return self._says[language]
+    def translator(self, language: str) -> Callable[..., str]:
+        """Return a function from keys to texts: `translator("de")("mail.automatic")`."""
+        return self._translators[language]
 
     def common_values(self, language: str, organisation: Organisation | None) -> dict[str, object]:
         """Return what every mail in a language from an organisation contains."""
         return {
-            "say": self._says[language],
+            "translate": self._translators[language],
             "language": language,
             "organisation": self.name_of(organisation),
         }
@@ -215,8 +215,8 @@ class Wording:
     def greeting(self, language: str, user: User) -> str:
         """Return the first line, with the user's name if it can be used."""
         name = clean_name(user.display_name)
-        say = self._says[language]
-        return say("mail.greeting", name=name) if name else say("mail.greeting_plain")
+        translate = self._translators[language]
+        return translate("mail.greeting", name=name) if name else translate("mail.greeting_plain")
 
     def name_of(self, organisation: Organisation | None) -> str:
         """Return the sender's name: the organisation's, else the configured one."""

@@ -65,7 +65,7 @@ class Languages:
         found = negotiate_locale(wanted, self.tags, sep="-", aliases={})
         return self._by_lower_tag[found.lower()] if found else ENGLISH
 
-    def say(self, language: str, key: str, /, **values: object) -> str:
+    def translate(self, language: str, key: str, /, **values: object) -> str:
         """A sentence as plain text: `say("de", "reset.subject", organisation="Keyturn")`.
 
         Raises:

@@ -15,13 +15,13 @@ from tests.support.builders import a_settings, a_user, an_organisation
 from tests.support.fakes import FakeHints
 from web.app import create_app
 from web.pages.enumeration import UniformDelay
-from web.pages.routes import PACE
+from web.pages.routes import UNIFORM_DELAY
 from web.services import build_web_services
 
 PATH = "/ui/password/reset"
 FRESH_PATH = "/ui/password/reset/fresh"
 PASSWORD = "Correct-horse-7"
-NO_PACE = UniformDelay(places=50, least_seconds=0)
+NO_DELAY = UniformDelay(slots=50, min_seconds=0)
 
 
 @dataclass
@@ -82,13 +82,13 @@ def see(response: Any) -> Seen:
 class Visit:
     """A visitor, and the installation behind the pages."""
 
-    def __init__(self, client: Any, *, pace: UniformDelay = NO_PACE, **settings: Any) -> None:
+    def __init__(self, client: Any, *, delay: UniformDelay = NO_DELAY, **settings: Any) -> None:
         self.redis = client
         self.hints = FakeHints()
         facts = {"sms_countries": ("CH",)} | settings
         self.services = build_services(a_settings(**facts), client=client, hints=self.hints)
         self.app = create_app(self.services)
-        self.app.extensions[PACE] = pace
+        self.app.extensions[UNIFORM_DELAY] = delay
         self.browser = self.app.test_client()
         an_organisation(self.services)
         a_user(self.services, language="de")

@@ -229,17 +229,17 @@ def _outcome(error: ProviderError) -> Outcome:
 
 def _message(services: WebServices, recipient: Recipient, language: str) -> Message:
     test_id = f"test-{secrets.token_hex(8)}"
-    say, settings = services.languages.say, services.settings
+    translate, settings = services.languages.translate, services.settings
     if recipient.channel is Channel.SMS:
-        return Sms(test_id, recipient, say(language, "sms.test"), validity_seconds=600)
-    text = say(language, "provider_test.text")
+        return Sms(test_id, recipient, translate(language, "sms.test"), validity_seconds=600)
+    text = translate(language, "provider_test.text")
     domain = settings.email_from.rpartition("@")[2]
     return Email(
         reset_id=test_id,
         recipient=recipient,
         from_address=settings.email_from,
         from_name=settings.email_from_name,
-        subject=say(language, "provider_test.subject"),
+        subject=translate(language, "provider_test.subject"),
         text=f"{text}\n",
         html=f"<p>{text}</p>",
         message_id=f"<{test_id}@{domain}>",

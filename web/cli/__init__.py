@@ -9,9 +9,7 @@ import click
 from shared.log import set_up_logging
 from web import up
 from web.cli import admin, batches, providers, resets, suppressions, tokens, users, webhooks
-from web.cli import admin as cli_admin
-from web.cli import resets as cli_resets
-from web.cli.support import tell_failures
+from web.cli.support import report_errors
 
 # A further command is one line here.
 COMMANDS: tuple[click.Command, ...] = (
@@ -19,9 +17,9 @@ COMMANDS: tuple[click.Command, ...] = (
     users.org,
     users.user,
     tokens.token,
-    cli_resets.reset,
+    resets.reset,
     resets.explain,
-    cli_admin.status,
+    admin.status,
     suppressions.suppression,
     webhooks.webhook,
     providers.provider,
@@ -34,11 +32,11 @@ COMMANDS: tuple[click.Command, ...] = (
 
 
 class KeyturnGroup(click.Group):
-    """The group of all commands: what goes wrong in any of them becomes one sentence."""
+    """The group of all commands; an error in any of them is printed as one sentence."""
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the command that was asked for."""
-        with tell_failures():
+        """Run a command."""
+        with report_errors():
             return super().invoke(ctx)
 
 
@@ -50,12 +48,10 @@ def keyturn() -> None:
 
 for command in COMMANDS:
     keyturn.add_command(command)
-for command in cli_resets.COMMANDS:
-    cli_resets.reset.add_command(command)
 
 
 def main() -> None:
-    """The console entry."""
+    """Run the command line."""
     set_up_logging("warning", service="keyturn", stream=sys.stderr)
     keyturn(prog_name="keyturn")
 

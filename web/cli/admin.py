@@ -15,20 +15,23 @@ from web.admin.schemas import serialise_status
 from web.admin.status import QueueView, StatusView, load_status
 from web.cli.support import (
     CommandRefusedError,
+    by_option,
     json_option,
     open_services,
-    print_facts,
+    print_attributes,
     print_json,
+    print_result,
     print_table,
+    reason_option,
 )
-from web.cli.suppressions import by_option
+
+OPTIONAL_COLUMNS = ("callbacks", "paused", "last switch")
 
 scope_argument = click.argument("scope", type=click.Choice([each.value for each in Scope]))
-reason_option = click.option("--reason", required=True, help="Why; it stands in the audit trail.")
 
 
-def why(by: str, reason: str) -> AuditReason:
-    """Who and why, as options gave them."""
+def audit_reason(by: str, reason: str) -> AuditReason:
+    """Return who makes a change and why; raise an error unless the reason is valid."""
     return AuditReason(by, actions.check_reason(reason))
 
 
@@ -39,44 +42,44 @@ def why(by: str, reason: str) -> AuditReason:
 @by_option
 @json_option
 def pause(scope: str, name: str, reason: str, by: str, *, as_json: bool) -> None:
-    """Send nothing of a queue, channel, provider or organisation; what comes in waits."""
+    """Pause a queue, channel, provider or organisation; new resets wait."""
     with open_services() as services:
-        is_new = actions.pause(services, Scope(scope), name, why(by, reason))
-    facts = {"scope": scope, "name": name, "by": by, "reason": reason, "wasPaused": not is_new}
-    print_json(facts) if as_json else print_facts(facts)
+        is_new = actions.pause(services, Scope(scope), name, audit_reason(by, reason))
+    result = {"scope": scope, "name": name, "by": by, "reason": reason, "wasPaused": not is_new}
+    print_result(result, as_json=as_json)
 
 
 @click.command("resume")
 @scope_argument
 @click.argument("name")
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True), metavar="N",
-              help="Let what waits go at N a second; all at once, when not given.")  # fmt: skip
+              help="Send waiting resets at N per second; without it, all at once.")  # fmt: skip
 @reason_option
 @by_option
 @json_option
 def resume(
     scope: str, name: str, rate: float | None, reason: str, by: str, *, as_json: bool
 ) -> None:
-    """Send again; what waited meanwhile goes at once, or at a pace."""
+    """Resume a queue, channel, provider or organisation."""
     with open_services() as services:
         was_paused = actions.resume(
-            services, Scope(scope), name, why(by, reason), per_second=rate or 0
+            services, Scope(scope), name, audit_reason(by, reason), per_second=rate or 0
         )
-    facts = {"scope": scope, "name": name, "by": by, "reason": reason, "wasPaused": was_paused}
-    facts |= {"ratePerSecond": rate or 0}
-    print_json(facts) if as_json else print_facts(facts)
+    result = {"scope": scope, "name": name, "by": by, "reason": reason, "wasPaused": was_paused}
+    result |= {"ratePerSecond": rate or 0}
+    print_result(result, as_json=as_json)
 
 
 @click.group()
 def limit() -> None:
-    """Limits on how often resets are taken."""
+    """Rate limits of resets."""
 
 
 @limit.command("clear")
-@click.option("--user", metavar="ID", help="A user's cool-down, hour and day.")
-@click.option("--org", "organisation", metavar="ID", help="An organisation's minute.")
-@click.option("--caller", metavar="ID", help="A token's minute, by the token's id.")
-@click.option("--sms-budget", is_flag=True, help="The day's budget of SMS.")
+@click.option("--user", metavar="ID", help="A user's cool-down and hourly and daily limits.")
+@click.option("--org", "organisation", metavar="ID", help="An organisation's limit per minute.")
+@click.option("--caller", metavar="ID", help="A token's limit per minute; ID is the token's id.")
+@click.option("--sms-budget", is_flag=True, help="The daily SMS budget.")
 @reason_option
 @by_option
 @json_option
@@ -90,9 +93,9 @@ def clear_limit(
     sms_budget: bool,
     as_json: bool,
 ) -> None:
-    """Forget what was counted toward one limit, so that the next reset is taken."""
-    given = {"user": user, "organisation": organisation, "caller": caller}
-    chosen = [(name, about) for name, about in given.items() if about is not None]
+    """Clear the counter of one limit, so that the next reset is accepted."""
+    ids = {"user": user, "organisation": organisation, "caller": caller}
+    chosen = [(name, about) for name, about in ids.items() if about is not None]
     chosen += [("sms_budget", "")] if sms_budget else []
     if len(chosen) != 1:
         raise click.UsageError("give one of --user, --org, --caller and --sms-budget")
@@ -100,36 +103,31 @@ def clear_limit(
     with open_services() as services:
         if name == "user" and services.directory.find_user(about) is None:
             raise CommandRefusedError(f"there is no user {about!r} in the directory")
-        was_counted = actions.clear_limit(services, name, about, why(by, reason))
-    facts = {"limit": name, "of": about, "by": by, "reason": reason, "wasCounted": was_counted}
-    print_json(facts) if as_json else print_facts(facts)
+        was_counted = actions.clear_limit(services, name, about, audit_reason(by, reason))
+    result = {"limit": name, "of": about, "by": by, "reason": reason, "wasCounted": was_counted}
+    print_result(result, as_json=as_json)
 
 
 @click.command("audit")
-@click.option("--most", type=click.IntRange(1, 10_000), default=50, show_default=True)
+@click.option("--limit", "--most", "max_entries", type=click.IntRange(1, 10_000), default=50,
+              show_default=True, help="How many entries at most.")  # fmt: skip
 @json_option
-def audit(most: int, *, as_json: bool) -> None:
-    """Tell who did what by hand, and why; the newest first."""
+def audit(max_entries: int, *, as_json: bool) -> None:
+    """List changes by operators and their reasons, newest first."""
     with open_services() as services:
-        entries = services.audit.newest(most=most)
+        entries = services.audit.newest(most=max_entries)
     rows = [
         {"at": entry.at, "by": entry.act.by, "action": entry.act.action,
          "target": entry.act.target, "reason": entry.act.reason}
         for entry in entries
     ]  # fmt: skip
-    if as_json:
-        print_json(rows)
-    else:
-        print_table(rows, nothing="Nobody has done anything by hand.")
-
-
-SELDOM = ("callbacks", "paused", "last switch")
+    print_table(rows, empty="The audit trail is empty.", as_json=as_json)
 
 
 @click.command()
 @json_option
 def status(*, as_json: bool) -> None:
-    """Say what is wrong first, what waits and how long, and who is working."""
+    """Show alerts, queues, providers and workers."""
     with open_services() as services:
         view = load_status(services)
     if as_json:
@@ -139,54 +137,54 @@ def status(*, as_json: bool) -> None:
     click.secho(alerts[0] if alerts else "All is well.", fg="red" if alerts else "green")
     for alert in alerts[1:]:
         click.echo(f"Also: {alert}")
-    _print(view)
+    _print_status(view)
 
 
-def _print(view: StatusView) -> None:
+def _print_status(view: StatusView) -> None:
     click.echo()
-    print_table([_queue(each) for each in view.queues], nothing="", seldom=["paused"])
+    print_table([_queue_row(each) for each in view.queues], empty="", optional=["paused"])
     click.echo()
-    rows = [_provider(each) for each in view.providers]
-    print_table(rows, nothing="No provider is configured.", seldom=SELDOM)
+    rows = [_provider_row(each) for each in view.providers]
+    print_table(rows, empty="No provider is configured.", optional=OPTIONAL_COLUMNS)
     click.echo()
-    facts: dict[str, Any] = {
-        "open": _counts(dict(view.open)),
-        "reached": _counts(dict(view.reached)),
+    result: dict[str, Any] = {
+        "open": _format_counts(dict(view.open)),
+        "reached": _format_counts(dict(view.reached)),
         "completed": view.completed,
     }
     for pause in view.pauses:
-        facts[f"paused {pause.scope} {pause.name}"] = f"by {pause.by}: {pause.reason}"
+        result[f"paused {pause.scope} {pause.name}"] = f"by {pause.by}: {pause.reason}"
     for release in view.releases:
-        pace = f"{release.per_second:g} a second" if release.per_second else "at once"
-        told = f"{pace} by {release.by}: {release.moved} so far, {release.too_late} too late"
-        facts[f"released {release.scope} {release.name}"] = told
+        pace = f"{release.per_second:g} per second" if release.per_second else "at once"
+        progress = f"{pace} by {release.by}: {release.moved} so far, {release.too_late} too late"
+        result[f"released {release.scope} {release.name}"] = progress
     for batch in view.batches:
         done = batch.recorded + sum(batch.skipped.values())
-        facts[f"batch {batch.batch_id}"] = f"{batch.state}, {done} of {batch.total}"
-    print_facts(facts)
+        result[f"batch {batch.batch_id}"] = f"{batch.state}, {done} of {batch.total}"
+    print_attributes(result)
 
 
-def _queue(each: QueueView) -> dict[str, Any]:
+def _queue_row(each: QueueView) -> dict[str, Any]:
     return {
         "queue": each.queue.value,
-        "depth": _number(each.depth),
-        "due": _number(each.due),
+        "depth": _format_number(each.depth),
+        "due": _format_number(each.due),
         "oldest due": f"{each.oldest_seconds:.1f} s" if each.due else None,
-        "in/min": _number(each.in_per_minute),
-        "out/min": _number(each.out_per_minute),
-        "workers": _number(each.workers),
-        "hints": _number(each.hints),
+        "in/min": _format_number(each.in_per_minute),
+        "out/min": _format_number(each.out_per_minute),
+        "workers": _format_number(each.workers),
+        "hints": _format_number(each.hints),
         "paused": f"by {each.pause.by}" if each.pause else None,
     }
 
 
-def _provider(each: ProviderView) -> dict[str, Any]:
+def _provider_row(each: ProviderView) -> dict[str, Any]:
     circuit, switch = each.circuit, each.circuit.last_switch
     return {
         "provider": each.name,
         "channel": each.channel.value,
         "circuit": f"{circuit.state} ({circuit.reason})" if circuit.reason else circuit.state,
-        "calls/5 min": _number(each.calls),
+        "calls/5 min": _format_number(each.calls),
         "errors": None if each.error_rate is None else f"{each.error_rate:.1%}",
         "p95": None if each.p95_ms is None else f"≤ {each.p95_ms} ms",
         "callbacks": each.callbacks if each.has_callbacks else None,
@@ -195,9 +193,9 @@ def _provider(each: ProviderView) -> dict[str, Any]:
     }
 
 
-def _number(value: float | None) -> str | None:
+def _format_number(value: float | None) -> str | None:
     return None if value is None else f"{value:.0f}"
 
 
-def _counts(figures: dict[str, int]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in figures.items()) or "none"
+def _format_counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items()) or "none"

@@ -19,27 +19,27 @@ from web.batches.progress import Progress, read_progress, write_progress
 from web.cli.support import json_option, open_services, print_json
 from web.services import WebServices
 
-EVERY_SECONDS = 0.5
-PATIENCE_SECONDS = 10.0  # before the warning that no worker plans
-RATE_SECONDS = 10.0  # over which the rate is taken
+POLL_SECONDS = 0.5
+PLAN_WARNING_SECONDS = 10.0  # without progress, before the warning that no worker plans
+RATE_SECONDS = 10.0  # over which the rate is measured
 now = time.monotonic
-OVER = (BatchState.FINISHED, BatchState.CANCELLED, BatchState.PLANNED)
+ENDED = (BatchState.FINISHED, BatchState.CANCELLED, BatchState.PLANNED)
 
 
 class RateEstimator:
-    """Estimates how many users a second were done lately."""
+    """Estimates how many users per second were done lately."""
 
     def __init__(self) -> None:
         """Begin without samples."""
-        self._seen: deque[tuple[float, int]] = deque()
+        self._samples: deque[tuple[float, int]] = deque()
 
     def note(self, done: int) -> float:
         """Note how many are done by now; return the rate."""
         at = now()
-        self._seen.append((at, done))
-        while at - self._seen[0][0] > RATE_SECONDS:
-            self._seen.popleft()
-        since, before = self._seen[0]
+        self._samples.append((at, done))
+        while at - self._samples[0][0] > RATE_SECONDS:
+            self._samples.popleft()
+        since, before = self._samples[0]
         return (done - before) / (at - since) if at > since else 0.0
 
 
@@ -59,15 +59,16 @@ def watch(batch_id: str, *, as_json: bool) -> None:
 def wait_for_plan(services: WebServices, batch: Batch, *, is_quiet: bool) -> Batch:
     """Return the batch once it is planned; warn if no worker plans it."""
     console, since = Console(stderr=True, quiet=is_quiet), time.monotonic()
-    warned = False
+    is_warned = False
     with console.status("planning") as status:
         while batch.state is BatchState.PLANNING:
-            time.sleep(EVERY_SECONDS / 5)
+            time.sleep(POLL_SECONDS / 5)
             batch = services.batches.find(batch.batch_id) or batch
             status.update(f"planning: {batch.looked_up:,} of {batch.total:,}")
-            if not warned and not batch.looked_up and time.monotonic() - since > PATIENCE_SECONDS:
-                click.echo("No bulk worker plans it yet; is one running?", err=True)
-                warned = True
+            is_late = time.monotonic() - since > PLAN_WARNING_SECONDS
+            if is_late and not is_warned and not batch.looked_up:
+                click.echo("No bulk worker has begun to plan it; is one running?", err=True)
+                is_warned = True
     return batch
 
 
@@ -79,16 +80,16 @@ def _follow(services: WebServices, batch_id: str, *, is_quiet: bool) -> Progress
             found = authority_by_hand("watch").authorize(services.batches.find(batch_id))
             progress = read_progress(services, found)
             live.update(draw(progress, estimator.note(progress.done)), refresh=True)
-            if progress.state in OVER and not progress.open:
+            if progress.state in ENDED and not progress.open:
                 return progress
             if not is_shown and not is_quiet and progress.sentence != last_sentence:
                 last_sentence = progress.sentence
                 click.echo(last_sentence)
-            time.sleep(EVERY_SECONDS)
+            time.sleep(POLL_SECONDS)
 
 
 def draw(progress: Progress, rate: float) -> Table:
-    """Return the bar with its figures, the sentence, and who was skipped."""
+    """Return the progress bar, the summary, and the counts of skipped users."""
     done, total = progress.done, progress.batch.total
     line = Table.grid(padding=(0, 1))
     line.add_row(

@@ -12,36 +12,42 @@ from shared.store.admin.pauses import Scope
 from web.admin import actions, providers
 from web.admin.providers import ProviderView
 from web.admin.schemas import PROVIDER
-from web.cli.admin import reason_option, why
+from web.cli.admin import audit_reason
 from web.cli.support import (
     CommandRefusedError,
+    by_option,
     json_option,
     open_services,
-    print_facts,
     print_json,
+    print_result,
     print_table,
+    reason_option,
 )
-from web.cli.suppressions import by_option, read_recipient
+from web.cli.suppressions import read_recipient
 from web.explain.wording import SWITCH_REASONS, format_time
 
-SELDOM = ("retry in", "paused", "last switch")
+OPTIONAL_COLUMNS = ("retry in", "paused", "last switch")
 
 
 @click.group()
 def provider() -> None:
-    """Who carries the messages."""
+    """Providers of e-mail and SMS."""
 
 
 @provider.command("list")
 @json_option
 def list_providers(*, as_json: bool) -> None:
-    """List them in order: is it called, how many of its calls fail, who paused it and why."""
+    """List the providers in order, with circuit, error rate and pause."""
     with open_services() as services:
         views = providers.load_providers(services, providers.read_activity(services))
     if as_json:
         print_json(PROVIDER.dump(views, many=True))
         return
-    print_table([_row(view) for view in views], nothing="No provider is configured.", seldom=SELDOM)
+    print_table(
+        [_row(view) for view in views],
+        empty="No provider is configured.",
+        optional=OPTIONAL_COLUMNS,
+    )
 
 
 @provider.command("pause")
@@ -50,11 +56,11 @@ def list_providers(*, as_json: bool) -> None:
 @by_option
 @json_option
 def pause_provider(name: str, reason: str, by: str, *, as_json: bool) -> None:
-    """Hand nothing to a provider; the next of its channel carries the messages."""
+    """Stop sending to a provider; the next one of its channel is used."""
     with open_services() as services:
-        is_new = actions.pause(services, Scope.PROVIDER, name, why(by, reason))
-    facts = {"provider": name, "by": by, "reason": reason, "wasPaused": not is_new}
-    print_json(facts) if as_json else print_facts(facts)
+        is_new = actions.pause(services, Scope.PROVIDER, name, audit_reason(by, reason))
+    result = {"provider": name, "by": by, "reason": reason, "wasPaused": not is_new}
+    print_result(result, as_json=as_json)
 
 
 @provider.command("resume")
@@ -63,37 +69,37 @@ def pause_provider(name: str, reason: str, by: str, *, as_json: bool) -> None:
 @by_option
 @json_option
 def resume_provider(name: str, reason: str, by: str, *, as_json: bool) -> None:
-    """Hand messages to a provider again; an open circuit is half-opened at once."""
+    """Resume sending to a provider; an open circuit becomes half-open at once."""
     with open_services() as services:
-        if not providers.resume(services, name, why(by, reason)):
+        if not providers.resume(services, name, audit_reason(by, reason)):
             raise CommandRefusedError(f"{name} is not paused, and its circuit is not open")
-    facts = {"provider": name, "by": by, "reason": reason}
-    print_json(facts) if as_json else print_facts(facts)
+    result = {"provider": name, "by": by, "reason": reason}
+    print_result(result, as_json=as_json)
 
 
 @provider.command("test")
 @click.argument("name")
-@click.option("--to", "address", required=True, metavar="ADDRESS", help="Who gets the message.")
-@click.option("--language", default="en", show_default=True, help="Of the message.")
+@click.option("--to", "address", required=True, metavar="ADDRESS", help="The recipient.")
+@click.option("--language", default="en", show_default=True, help="The language of the message.")
 @by_option
 @json_option
 def try_provider(name: str, address: str, language: str, by: str, *, as_json: bool) -> None:
-    """Hand one test message to a provider now, whatever its circuit, and say what came of it."""
+    """Send one test message through a provider now, even if its circuit is open."""
     recipient = read_recipient(address)
     with open_services() as services:
-        result = providers.send_test(services, name, recipient, language=language, by=by)
-    facts = {
+        outcome = providers.send_test(services, name, recipient, language=language, by=by)
+    result = {
         "provider": name,
         "recipient": recipient.masked,
-        "outcome": result.outcome.value,
-        "reason": result.reason,
-        "detail": result.detail,
-        "providerMessageId": result.provider_message_id,
-        "durationMs": result.duration_ms,
+        "outcome": outcome.outcome.value,
+        "reason": outcome.reason,
+        "detail": outcome.detail,
+        "providerMessageId": outcome.provider_message_id,
+        "durationMs": outcome.duration_ms,
     }
-    print_json(facts) if as_json else print_facts(facts)
-    if result.outcome is not Outcome.ACCEPTED:
-        raise CommandRefusedError(f"{name} did not take it: {result.detail}")
+    print_result(result, as_json=as_json)
+    if outcome.outcome is not Outcome.ACCEPTED:
+        raise CommandRefusedError(f"{name} did not take it: {outcome.detail}")
 
 
 def _row(view: ProviderView) -> dict[str, Any]:

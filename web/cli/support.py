@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import secrets
@@ -30,43 +31,60 @@ from shared.validation import format_timestamp
 from shared.wiring import build_services, check_server, connect_store
 from web.services import WebServices, build_web_services
 
-PIPE_COLUMNS = 240  # nobody reads a pipe by eye: do not fold lines there
+PIPE_COLUMNS = 240  # lines are not folded in a pipe
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+by_option = click.option(
+    "--by", default=getpass.getuser, help="Who makes the change; the default is the login name."
+)
+reason_option = click.option("--reason", required=True, help="Why; recorded in the audit trail.")
 
 
 def print_json(value: Any) -> None:
-    """One JSON value on one line; moments in RFC 3339."""
+    """Print a value as JSON on one line; times in RFC 3339."""
     click.echo(json.dumps(value, default=_as_json, ensure_ascii=False))
 
 
 def print_table(
-    rows: Sequence[Mapping[str, Any]], *, nothing: str, seldom: Collection[str] = ()
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    empty: str,
+    optional: Collection[str] = (),
+    as_json: bool = False,
 ) -> None:
-    """Rows of the same fields; the sentence `nothing` when there are none.
+    """Print rows that have the same columns; print the sentence `empty` if there are none.
 
-    The fields `seldom` are left out where no row has them: lines shall fit a terminal.
+    An `optional` column is left out if no row has a value, so that lines fit a terminal.
+    `as_json`: print all rows as one JSON value instead.
     """
-    if not rows:
-        click.echo(nothing)
+    if as_json:
+        print_json(rows)
         return
-    shown = [n for n in rows[0] if n not in seldom or any(row[n] is not None for row in rows)]
+    if not rows:
+        click.echo(empty)
+        return
+    shown = [n for n in rows[0] if n not in optional or any(row[n] is not None for row in rows)]
     table = Table(*shown, box=None, pad_edge=False, header_style="bold")
     for row in rows:
         table.add_row(*(_cell(row[name]) for name in shown))
     _print(table)
 
 
-def print_facts(facts: Mapping[str, Any]) -> None:
-    """One thing, a line for each of its facts."""
+def print_result(attributes: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print attributes as JSON or one per line."""
+    print_json(attributes) if as_json else print_attributes(attributes)
+
+
+def print_attributes(attributes: Mapping[str, Any]) -> None:
+    """Print attributes, one per line."""
     table = Table(box=None, pad_edge=False, show_header=False)
-    for name, value in facts.items():
+    for name, value in attributes.items():
         table.add_row(Text(name, style="bold"), _cell(value))
     _print(table)
 
 
 def _print(table: Table) -> None:
-    """Without the blanks that fill up a table's last column: people paste it into tickets."""
+    """Print a table without trailing blanks, which would be in the way in a ticket."""
     console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else PIPE_COLUMNS)
     with console.capture() as captured:
         console.print(table)
@@ -75,15 +93,15 @@ def _print(table: Table) -> None:
 
 
 def _cell(value: Any) -> Text:
-    return Text(printable(_as_words(value)), overflow="fold")
+    return Text(printable(_format_value(value)), overflow="fold")
 
 
 def printable(text: str) -> str:
-    """The text without what could steer a terminal."""
-    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
+    """Return the text with control characters replaced: they could steer a terminal."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
-def _as_words(value: Any) -> str:
+def _format_value(value: Any) -> str:
     match value:
         case None | "":
             return "-"
@@ -104,37 +122,33 @@ def _as_json(value: Any) -> str | None:
 
 
 class CommandRefusedError(click.ClickException):
-    """What was asked for is refused, for the reason given; exit status 1."""
+    """The command is refused; the text is the reason. Exit status 1."""
 
 
 @contextmanager
-def tell_failures() -> Iterator[None]:
-    """Turn what Keyturn raises into a sentence on stderr and exit status 1."""
+def report_errors() -> Iterator[None]:
+    """Turn errors of Keyturn into a sentence on stderr and exit status 1."""
     try:
         yield
     except (StoreUnavailableError, DirectoryUnavailableError) as error:
-        raise CommandRefusedError(_unavailable(error)) from error
+        is_default = error.message == (type(error).__doc__ or "").strip()
+        before = "" if is_default else f"{error.message}. "
+        raise CommandRefusedError(
+            f"{before}Redis at {_server_name()} does not serve this ({_root_cause(error)}); "
+            "start it (`keyturn up` starts one), or set KEYTURN_REDIS_URL"
+        ) from error
     except (SettingsError, KeyturnError) as error:
         raise CommandRefusedError(str(error)) from error
 
 
-def _unavailable(error: StoreUnavailableError | DirectoryUnavailableError) -> str:
-    is_plain = error.message == (type(error).__doc__ or "").strip()
-    before = "" if is_plain else f"{error.message}. "
-    return (
-        f"{before}Redis at {_server_name()} does not serve this ({_root_cause(error)}); "
-        "start it (`keyturn up` starts one), or set KEYTURN_REDIS_URL"
-    )
-
-
 def _server_name() -> str:
-    """Where the server is, without its password."""
+    """Return the URL of the server without its password."""
     parts = urlsplit(load_settings(os.environ).server_url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def _root_cause(error: BaseException) -> str:
-    """The name of the first failure: its text may repeat what was sent."""
+    """Return the class name of the first error; its text may contain what was sent."""
     while error.__cause__ is not None:
         error = error.__cause__
     return type(error).__name__
@@ -142,7 +156,7 @@ def _root_cause(error: BaseException) -> str:
 
 @contextmanager
 def open_services() -> Iterator[WebServices]:
-    """The services; on leaving, its hints are published."""
+    """Build the services; publish their hints on leaving."""
     settings = load_settings(os.environ)
     bind_request_id(secrets.token_hex(8))
     check_server(settings)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import Any
 
 import click
@@ -10,91 +9,91 @@ import click
 from shared import validation
 from shared.models import Channel, Recipient
 from web.admin import actions
-from web.admin.actions import AuditReason, Resent, check_reason
+from web.admin.actions import Resent
+from web.cli.admin import audit_reason
 from web.cli.support import (
     CommandRefusedError,
+    by_option,
     json_option,
     open_services,
-    print_facts,
+    print_attributes,
     print_json,
+    print_result,
     print_table,
+    reason_option,
 )
-
-by_option = click.option("--by", default=getpass.getuser, help="Who; you, when not given.")
 
 
 @click.group()
 def suppression() -> None:
-    """Recipients that are not written to."""
+    """Recipients that receive no messages."""
 
 
 @suppression.command("list")
 @json_option
 def list_suppressions(*, as_json: bool) -> None:
-    """List them; addresses stand in no record, so each is told by its digest."""
+    """List suppressed recipients by digest; addresses are not stored."""
     with open_services() as services:
         rows = [
             {"digest": digest, "reason": found.reason, "source": found.source, "since": found.since}
             for digest, found in services.suppressions.list_all()
         ]
-    if as_json:
-        print_json(rows)
-    else:
-        print_table(rows, nothing="Nobody is suppressed.")
+    print_table(rows, empty="No recipient is suppressed.", as_json=as_json)
 
 
 @suppression.command("add")
 @click.argument("address")
-@click.option("--reason", required=True, help="Why nobody may write there.")
+@reason_option
 @by_option
 @json_option
 def add_suppression(address: str, reason: str, by: str, *, as_json: bool) -> None:
-    """Write to an address no more."""
+    """Suppress an address: send nothing to it any more."""
     recipient = read_recipient(address)
     with open_services() as services:
-        is_new = actions.suppress(services, recipient, AuditReason(by, check_reason(reason)))
-    facts = {"recipient": recipient.masked, "reason": reason, "by": by, "wasSuppressed": not is_new}
-    print_json(facts) if as_json else print_facts(facts)
+        is_new = actions.suppress(services, recipient, audit_reason(by, reason))
+    result: dict[str, Any] = {"recipient": recipient.masked, "reason": reason, "by": by}
+    result |= {"wasSuppressed": not is_new}
+    print_result(result, as_json=as_json)
 
 
 @suppression.command("lift")
 @click.argument("address")
-@click.option("--reason", required=True, help="Why it may be written to again.")
-@click.option("--resend", is_flag=True, help="And send a fresh reset to everybody who has it.")
+@reason_option
+@click.option("--resend", is_flag=True, help="Also send a new reset to each user who has it.")
 @by_option
 @json_option
 def lift_suppression(address: str, reason: str, by: str, *, resend: bool, as_json: bool) -> None:
-    """Write to an address again, from the next reset on."""
-    recipient, why = read_recipient(address), AuditReason(by, check_reason(reason))
-    facts: dict[str, Any] = {"recipient": recipient.masked, "reason": reason, "by": by}
+    """Lift the suppression of an address; it counts from the next reset on."""
+    recipient, why = read_recipient(address), audit_reason(by, reason)
+    result: dict[str, Any] = {"recipient": recipient.masked, "reason": reason, "by": by}
     with open_services() as services:
         if not resend:
             actions.lift(services, recipient, why)
         else:
             resent = actions.lift_and_resend(services, recipient, why)
-            facts["resent"] = [_told(each) for each in resent]
+            result["resent"] = [_row(each) for each in resent]
     if as_json:
-        print_json(facts)
+        print_json(result)
         return
-    told = facts.pop("resent", [])
-    print_facts(facts)
-    if told:
-        print_table(told, nothing="")
+    rows = result.pop("resent", [])
+    print_attributes(result)
+    if rows:
+        print_table(rows, empty="")
 
 
-def _told(resent: Resent) -> dict[str, str | None]:
+def _row(resent: Resent) -> dict[str, str | None]:
     return {"userId": resent.user_id, "resetId": resent.reset_id, "refusal": resent.refusal}
 
 
 def read_recipient(address: str) -> Recipient:
-    """An address as the directory spells it.
+    """Return the recipient of an address, normalised.
 
     Raises:
-        RefusedError: it is neither an e-mail address nor a phone number.
+        CommandRefusedError: it is neither an e-mail address nor a phone number.
     """
     is_email = "@" in address
     try:
-        spelled = validation.email(address) if is_email else validation.phone(address)
+        normalised = validation.email(address) if is_email else validation.phone(address)
     except ValueError as error:
         raise CommandRefusedError(f"the address {error}") from error
-    return Recipient(Channel.EMAIL if is_email else Channel.SMS, spelled)
+    return Recipient(Channel.EMAIL if is_email else Channel.SMS, normalised)

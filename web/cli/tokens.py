@@ -14,25 +14,25 @@ from shared.store import keys
 from shared.store.callers import Grants, Token
 from web.auth import unknown_roles
 from web.cli.support import CommandRefusedError, json_option, print_json, print_table
-from web.cli.users import open_people, read_value
+from web.cli.users import open_stores, read_value
 
 UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-LONGEST_SECONDS = 36_500 * UNIT_SECONDS["d"]
+MAX_SECONDS = 36_500 * UNIT_SECONDS["d"]
 
 
 @click.group()
 def token() -> None:
-    """Tokens of callers."""
+    """Personal access tokens of callers."""
 
 
 @token.command("add")
 @click.option("--org", "org_id", required=True, metavar="ID", help="The caller's organisation.")
 @click.option("--role", required=True, help="Its role there.")
-@click.option("--instance", is_flag=True, help="The role holds in every organisation.")
+@click.option("--instance", is_flag=True, help="The role applies in every organisation.")
 @click.option("--member", "members", multiple=True, metavar="ORG=ROLE",
               help="A role in another organisation; may be repeated.")  # fmt: skip
-@click.option("--user", "user_id", metavar="ID", help="The user who the caller is.")
-@click.option("--expires", metavar="90d", help="After how long it ends: s, m, h or d.")
+@click.option("--user", "user_id", metavar="ID", help="The user that the caller is.")
+@click.option("--expires", metavar="90d", help="The token's lifetime, in s, m, h or d.")
 @json_option
 def add_token(
     *,
@@ -44,45 +44,45 @@ def add_token(
     expires: str | None,
     as_json: bool,
 ) -> None:
-    """Make a token and print it, this once."""
-    people = open_people()
+    """Create a token and print it; it is not shown again."""
+    stores = open_stores()
     grants = _read_grants(org_id, role, members, is_instance_wide=instance)
-    _refuse_unknown_roles(grants, people.settings)
-    made, record = people.callers.create_token(
+    _refuse_unknown_roles(grants, stores.settings)
+    secret, record = stores.callers.create_token(
         org_id,
         grants,
         user_id=None if user_id is None else read_value("--user", validation.identity, user_id),
         lifetime_seconds=None if expires is None else read_duration(expires),
     )
     if as_json:
-        print_json({"token": made, "tokenId": record.token_id})
+        print_json({"token": secret, "tokenId": record.token_id})
     else:
-        click.echo(made)
+        click.echo(secret)
         click.echo(f"This is token {record.token_id}; it is not shown again.", err=True)
 
 
 @token.command("list")
 @json_option
 def list_tokens(*, as_json: bool) -> None:
-    """List all tokens, without the tokens themselves."""
-    callers = open_people().callers
+    """List all tokens; the secrets are not shown."""
+    callers = open_stores().callers
     now, tokens = callers.now(), callers.list_tokens()
     if as_json:
-        print_json([_facts(each) | {"state": each.state(now)} for each in tokens])
+        print_json([_serialise(each) | {"state": each.state(now)} for each in tokens])
     else:
         rows = [_row(each) | {"state": each.state(now)} for each in tokens]
-        print_table(rows, nothing="There are no tokens; make one with `keyturn token add`.")
+        print_table(rows, empty="There are no tokens; create one with `keyturn token add`.")
 
 
 @token.command("revoke")
 @click.argument("token_id", metavar="ID")
 @json_option
 def revoke_token(token_id: str, *, as_json: bool) -> None:
-    """Make a token useless from now on."""
+    """Revoke a token at once."""
     if token_id.startswith(keys.TOKEN_PREFIX):
         raise CommandRefusedError("that is a token; its id is what `keyturn token list` shows")
-    if not open_people().callers.revoke_token(token_id):
-        raise CommandRefusedError("there is no token by that id; `keyturn token list` shows them")
+    if not open_stores().callers.revoke_token(token_id):
+        raise CommandRefusedError("there is no token with that id; `keyturn token list` shows them")
     if as_json:
         print_json({"tokenId": token_id, "revoked": True})
     else:
@@ -90,14 +90,14 @@ def revoke_token(token_id: str, *, as_json: bool) -> None:
 
 
 def read_duration(text: str) -> int:
-    """The seconds of `90d`, `12h`, `30m` or `45s`.
+    """Return the seconds of `90d`, `12h`, `30m` or `45s`.
 
     Raises:
-        RefusedError: it is none of these, or longer than a hundred years.
+        CommandRefusedError: it is none of these, or longer than a hundred years.
     """
     match = re.fullmatch(r"([0-9]{1,12})([smhd])", text)
     seconds = int(match[1]) * UNIT_SECONDS[match[2]] if match else 0
-    if not 1 <= seconds <= LONGEST_SECONDS:
+    if not 1 <= seconds <= MAX_SECONDS:
         raise CommandRefusedError("--expires must look like 90d, 12h, 30m or 45s, at most 36500d")
     return seconds
 
@@ -128,7 +128,7 @@ def _refuse_unknown_roles(grants: Grants, settings: Settings) -> None:
         )
 
 
-def _facts(each: Token) -> dict[str, Any]:
+def _serialise(each: Token) -> dict[str, Any]:
     return {
         "tokenId": each.token_id,
         "orgId": each.org_id,

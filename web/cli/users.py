@@ -17,33 +17,33 @@ from shared.settings import Settings, load_settings
 from shared.store.callers import CallerStore
 from shared.store.digests import Digests
 from shared.wiring import connect_store
-from web.cli.support import CommandRefusedError, json_option, print_facts, print_json, print_table
+from web.cli.support import CommandRefusedError, json_option, print_json, print_result, print_table
 
 NAME_CHARACTERS = 200
 
 
 @dataclass(frozen=True, slots=True)
-class People:
-    """What the commands about people work on."""
+class Stores:
+    """The settings and stores that these commands use."""
 
     settings: Settings
     callers: CallerStore
     directory: RedisDirectory
 
 
-def open_people() -> People:
-    """The people of the installation that the environment describes."""
+def open_stores() -> Stores:
+    """Open the stores of the environment's settings."""
     settings = load_settings(os.environ)
     client = connect_store(settings)
     digests = Digests(client, settings.secret_keys)
-    return People(settings, CallerStore(client, digests), RedisDirectory(client, digests))
+    return Stores(settings, CallerStore(client, digests), RedisDirectory(client, digests))
 
 
 def read_value(name: str, read: Callable[[str], str], text: str) -> str:
-    """A value as `read` gives it.
+    """Return `read(text)`.
 
     Raises:
-        RefusedError: `read` does not take it; exit status 1.
+        CommandRefusedError: `read` raised ValueError.
     """
     try:
         return read(text)
@@ -58,16 +58,16 @@ def org() -> None:
 
 @org.command("add")
 @click.argument("org_id", metavar="ID")
-@click.option("--name", required=True, help="Its name, as messages show it.")
-@click.option("--language", metavar="TAG", help="Of its users without one; '' for none.")
+@click.option("--name", required=True, help="The name in messages.")
+@click.option("--language", metavar="TAG", help="The default language of its users; '' for none.")
 @click.option("--link-host", "link_hosts", multiple=True, metavar="HOST",
               help="A host that links may lead to; may be repeated; '' for none.")  # fmt: skip
 @json_option
 def add_organisation(
     org_id: str, name: str, language: str | None, link_hosts: tuple[str, ...], *, as_json: bool
 ) -> None:
-    """Add an organisation, or update it: what is not given stays."""
-    callers = open_people().callers
+    """Add or update an organisation; options that are not given stay as they are."""
+    callers = open_stores().callers
     org_id = read_value("ID", validation.identity, org_id)
     known = callers.find_organisation(org_id) or Organisation(org_id, name)
     organisation = Organisation(
@@ -77,19 +77,18 @@ def add_organisation(
         link_hosts=_read_hosts(link_hosts) if link_hosts else known.link_hosts,
     )
     callers.save_organisation(organisation)
-    facts = _organisation_facts(organisation)
-    print_json(facts) if as_json else print_facts(facts)
+    result = _serialise_organisation(organisation)
+    print_result(result, as_json=as_json)
 
 
 @org.command("list")
 @json_option
 def list_organisations(*, as_json: bool) -> None:
     """List all organisations."""
-    rows = [_organisation_facts(each) for each in open_people().callers.list_organisations()]
-    if as_json:
-        print_json(rows)
-    else:
-        print_table(rows, nothing="There are no organisations; add one with `keyturn org add`.")
+    rows = [_serialise_organisation(each) for each in open_stores().callers.list_organisations()]
+    print_table(
+        rows, empty="There are no organisations; add one with `keyturn org add`.", as_json=as_json
+    )
 
 
 @click.group()
@@ -101,9 +100,9 @@ def user() -> None:
 @click.argument("file", type=click.File("rb"))
 @json_option
 def import_users(file: IO[bytes], *, as_json: bool) -> None:
-    """Add or update users from JSON Lines (- for standard input): all of them, or none."""
+    """Add or update users from JSON Lines (- for standard input), all or none."""
     lines = iter(lambda: file.readline(LINE_BYTES + 1), b"")
-    report = open_people().directory.import_users(lines)
+    report = open_stores().directory.import_users(lines)
     if as_json:
         print_json({"imported": report.imported, "updated": report.updated})
     else:
@@ -114,12 +113,12 @@ def import_users(file: IO[bytes], *, as_json: bool) -> None:
 @click.argument("user_id", metavar="ID")
 @json_option
 def show_user(user_id: str, *, as_json: bool) -> None:
-    """Show a user, addresses masked."""
-    found = open_people().directory.find_user(user_id)
+    """Show a user; addresses are masked."""
+    found = open_stores().directory.find_user(user_id)
     if found is None:
-        raise CommandRefusedError("there is no user by that id")
-    facts = _user_facts(found)
-    print_json(facts) if as_json else print_facts(facts)
+        raise CommandRefusedError("there is no user with that id")
+    result = _serialise_user(found)
+    print_result(result, as_json=as_json)
 
 
 def _organisation_name(text: str) -> str:
@@ -137,7 +136,7 @@ def _read_hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(read))
 
 
-def _organisation_facts(organisation: Organisation) -> dict[str, Any]:
+def _serialise_organisation(organisation: Organisation) -> dict[str, Any]:
     return {
         "orgId": organisation.org_id,
         "name": organisation.name,
@@ -146,7 +145,7 @@ def _organisation_facts(organisation: Organisation) -> dict[str, Any]:
     }
 
 
-def _user_facts(found: User) -> dict[str, Any]:
+def _serialise_user(found: User) -> dict[str, Any]:
     return {
         "userId": found.user_id,
         "orgId": found.org_id,
@@ -164,7 +163,7 @@ def _user_facts(found: User) -> dict[str, Any]:
 
 
 def _masked_name(name: str) -> str:
-    """Many a login name is an address."""
+    """Return the name, masked if it is an address."""
     if "@" in name:
         return Recipient(Channel.EMAIL, name).masked
     return Recipient(Channel.SMS, name).masked if name.startswith("+") else name

@@ -18,8 +18,8 @@ from web.http import current_services
 inbox = Blueprint("inbox", __name__, template_folder="templates")
 
 LINK = re.compile(r"(https?://[^\s<>\"]+)")
-# Any of these says that somebody else's request was passed on.
-PASSED_ON = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
+# Headers that a proxy adds.
+PROXY_HEADERS = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
 # The mails' own styles are inline, and a frame made of text obeys the policy of its page.
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
@@ -29,10 +29,12 @@ CONTENT_SECURITY_POLICY = (
 
 @inbox.get("/dev/inbox")
 def show_inbox() -> Response:
-    """The last messages, newest first, with their links."""
-    entries = _read()
+    """Show the last messages, newest first, with their links."""
     page = render_template(
-        "inbox.html", entries=entries, find_links=_find_links, in_new_window=_in_new_window
+        "inbox.html",
+        entries=_read(),
+        split_at_links=LINK.split,
+        open_links_in_new_window=_open_links_in_new_window,
     )
     headers = {
         "Content-Security-Policy": CONTENT_SECURITY_POLICY,
@@ -44,30 +46,27 @@ def show_inbox() -> Response:
 
 @inbox.get("/dev/inbox.json")
 def list_inbox() -> Response:
-    """The same, for tests and tools."""
+    """Return the same as JSON, for tests and tools."""
     return Response(orjson.dumps(_read()), mimetype="application/json")
 
 
 def _read() -> list[dict[str, Any]]:
     settings = current_services().settings
     is_in_use = "outbox" in (*settings.email_providers, *settings.sms_providers)
-    if not is_in_use or not _may_look(settings):
+    is_open = settings.dev_inbox == "on" or (
+        settings.dev_inbox == "auto" and _is_from_this_machine(settings)
+    )
+    if not is_in_use or not is_open:
         raise NotFoundError
     return read_outbox(settings.data_dir)
 
 
-def _may_look(settings: Settings) -> bool:
-    if settings.dev_inbox == "auto":
-        return _is_from_this_machine(settings)
-    return settings.dev_inbox == "on"
-
-
 def _is_from_this_machine(settings: Settings) -> bool:
-    """True for a caller on loopback who was not passed on, and who asked for us by name.
+    """Return True for a request from loopback, without a proxy, to a host name of ours.
 
-    The name matters: a foreign site may have its own name lead a visitor's browser to 127.0.0.1.
+    The name is checked because of DNS rebinding: a site can make its own name resolve to 127.0.0.1.
     """
-    if any(name in request.headers for name in PASSED_ON):
+    if any(name in request.headers for name in PROXY_HEADERS):
         return False
     name = urlsplit(f"//{request.host}").hostname or ""
     own_names = ("localhost", urlsplit(settings.link_base).hostname)
@@ -83,11 +82,6 @@ def _is_loopback(address: str) -> bool:
     return (mapped or found).is_loopback
 
 
-def _find_links(text: str) -> list[str]:
-    """Words, link, words, link, …, words."""
-    return LINK.split(text)
-
-
-def _in_new_window(html: str) -> str:
-    """A mail whose links open beside the inbox, for no page of ours lets itself be framed."""
+def _open_links_in_new_window(html: str) -> str:
+    """Return the mail with links that leave the frame: our pages refuse to be framed."""
     return html.replace("<head>", '<head><base target="_blank">', 1)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from threading import BoundedSemaphore
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 from shared.errors import (
     CallerError,
@@ -24,18 +24,22 @@ from shared.errors import (
 from web.passwords import Completed, complete_reset, request_fresh
 from web.services import WebServices
 
-# What stands for a user id on the page of a short link: the reset, looked up when the form comes
-# back. No user id has a slash.
+# In place of a user id on the page of a short link: the reset, which is looked up when the form is
+# posted. No user id contains a slash.
 RESET_HANDLE = "r/"
 DECOY_HANDLE = "decoy/"
 DECOY_DIGITS = 4  # 65,536 decoys
 MAX_USER_ID_CHARACTERS = 200
-STRANGER_ERRORS = (
+NO_SUCH_USER_ERRORS = (
     UserUnknownError,
     UserNotInitialisedError,
     MachineUserError,
     UserInactiveError,
 )
+PAGES_LIMIT = "pages"  # the limit's name when too many page requests wait
+MIN_SECONDS = 0.25  # more than the slowest of the equalised paths takes on a busy machine
+
+ResultT = TypeVar("ResultT")
 
 
 def change_password(
@@ -44,28 +48,32 @@ def change_password(
     """Complete a reset for a user id, or for the handle of a short link.
 
     Raises:
-        What complete_reset raises; CodeUnusableError in place of all that speaks of the user.
+        What complete_reset raises; CodeUnusableError in place of every error about the user.
     """
     user_id = _find_user_id(services, handle)
     try:
         return complete_reset(
             services, user_id=user_id, typed_code=typed_code, new_password=new_password
         )
-    except STRANGER_ERRORS:
-        _refuse_stranger(services, user_id)
+    except NO_SUCH_USER_ERRORS as error:
+        # The same steps as for a user without a live code, so the answers do not differ.
+        decoy = DECOY_HANDLE + services.digests.digest("decoy", user_id)[:DECOY_DIGITS]
+        services.code_store.begin_try(decoy)
+        services.code_store.note_wrong(decoy)
+        raise CodeUnusableError from error
 
 
 def send_fresh(services: WebServices, *, handle: str, typed_code: str) -> None:
-    """Ask for a fresh message for a user id, or for the handle of a short link.
+    """Request a fresh message for a user id, or for the handle of a short link.
 
     Raises:
-        StoreUnavailableError, DirectoryUnavailableError: nothing can be recorded for anybody now.
+        StoreUnavailableError, DirectoryUnavailableError: no reset can be recorded at present.
     """
     request_fresh(services, user_id=_find_user_id(services, handle), typed_code=typed_code)
 
 
 def _find_user_id(services: WebServices, handle: str) -> str:
-    """The user id a page speaks of; one that nobody has where there is no such reset."""
+    """Return the user id that a handle means; an id that does not exist if there is none."""
     if handle.startswith(RESET_HANDLE):
         reset = services.resets.find(handle.removeprefix(RESET_HANDLE))
         return reset.user_id if reset else handle
@@ -73,61 +81,34 @@ def _find_user_id(services: WebServices, handle: str) -> str:
     return handle if is_possible else DECOY_HANDLE
 
 
-def _refuse_stranger(services: WebServices, user_id: str) -> NoReturn:
-    decoy = DECOY_HANDLE + services.digests.digest("decoy", user_id)[:DECOY_DIGITS]
-    services.code_store.begin_try(decoy)
-    services.code_store.note_wrong(decoy)
-    raise CodeUnusableError
-
-
-ResultT = TypeVar("ResultT")
-
-PACE_LIMIT = "pages"  # the limit's name where every place is taken
-LEAST_SECONDS = 0.25  # well above what the slowest of the evened paths takes on a busy machine
-
-
 class UniformDelay:
-    """Stretches what is done to a fixed least time, for a bounded number of requests at once.
+    """Pads response times to a minimum, for a bounded number of requests at once.
 
-    A place is taken before anything is looked up, so that being turned away tells nothing either.
+    A slot is taken before anything is looked up, so that the refusal does not depend on the user.
     """
 
-    def __init__(self, *, places: int, least_seconds: float = LEAST_SECONDS) -> None:
-        """`places`: how many requests may wait here; the other threads stay free."""
-        self._places = BoundedSemaphore(places)
-        self._least_seconds = least_seconds
+    def __init__(self, *, slots: int, min_seconds: float = MIN_SECONDS) -> None:
+        """`slots` requests may wait here; the other threads stay free."""
+        self._slots = BoundedSemaphore(slots)
+        self._min_seconds = min_seconds
 
-    def even(self, act: Callable[[], ResultT]) -> ResultT:
-        """What `act` gives or raises, never sooner than the least time.
+    def run(self, act: Callable[[], ResultT], *, only_refusals: bool = False) -> ResultT:
+        """Call `act`; return its result or raise its error after the minimum time at the earliest.
+
+        `only_refusals`: delay a CallerError, and nothing else.
 
         Raises:
-            TooManyRequestsError: every place is taken; nothing was done.
+            TooManyRequestsError: no slot is free; `act` was not called.
         """
-        began = self._enter()
+        if not self._slots.acquire(blocking=False):
+            raise TooManyRequestsError(PAGES_LIMIT, retry_after_seconds=1)
+        ends_at, is_delayed = time.monotonic() + self._min_seconds, not only_refusals
         try:
             return act()
-        finally:
-            self._leave(began)
-
-    def even_refusals(self, act: Callable[[], ResultT]) -> ResultT:
-        """As `even`, but what `act` gives is given at once: only its refusals are alike."""
-        began = self._enter()
-        try:
-            answer = act()
         except CallerError:
-            self._leave(began)
+            is_delayed = True
             raise
-        except BaseException:
-            self._places.release()
-            raise
-        self._places.release()
-        return answer
-
-    def _enter(self) -> float:
-        if not self._places.acquire(blocking=False):
-            raise TooManyRequestsError(PACE_LIMIT, retry_after_seconds=1)
-        return time.monotonic()
-
-    def _leave(self, began: float) -> None:
-        time.sleep(max(0.0, began + self._least_seconds - time.monotonic()))
-        self._places.release()
+        finally:
+            if is_delayed:
+                time.sleep(max(0.0, ends_at - time.monotonic()))
+            self._slots.release()

@@ -18,7 +18,7 @@ from shared.errors import (
     StoreUnavailableError,
     TooManyRequestsError,
 )
-from web.pages.enumeration import PACE_LIMIT
+from web.pages.enumeration import PAGES_LIMIT
 from web.pages.forms import Filled, read_link
 from web.pages.rendering import Complaint, PageNotice, show_form, show_notice
 from web.services import WebServices
@@ -39,12 +39,12 @@ POLICY_COMPLAINTS = {
     "symbol": Complaint("no_symbol", field="password"),
 }
 OUTAGE = Complaint("unavailable", 503, heading_key="unavailable_heading")
-CROWDED = Complaint("too_many_requests", 429, heading_key="too_many_requests_heading")
+TOO_MANY_REQUESTS = Complaint("too_many_requests", 429, heading_key="too_many_requests_heading")
 OUTAGE_NOTICE = PageNotice(
     "unavailable_heading", "unavailable", 503, retry_after_seconds=RETRY_AFTER_OUTAGE_SECONDS
 )
 EXPIRED = PageNotice("expired_heading", "expired", 410, has_fresh_button=True)
-# How a code ended → what to say; None: no code of the user is live, and none was named.
+# By how the code ended; None: the typed code is no former code, and no code of the user is live.
 ENDS = {
     "used": PageNotice("used_heading", "used", 410, has_fresh_button=True),
     "voided": PageNotice("too_many_tries_heading", "too_many_tries", 410, has_fresh_button=True),
@@ -55,14 +55,14 @@ ENDS = {
 
 
 def is_page(path: str) -> bool:
-    """True for addresses that people open: their errors are pages too."""
+    """Return True for the path of a page: errors there are answered by pages too."""
     return path.startswith(PAGE_PATHS)
 
 
 def answer_refusal(
     services: WebServices, filled: Filled, error: CallerError, *, may_show_form: bool = True
 ) -> Response:
-    """What a person reads when a use case refused."""
+    """Return the page for an error of a use case."""
     if isinstance(error, TooManyRequestsError):
         return _show_limit(services, filled, error, may_show_form=may_show_form)
     if isinstance(error, CodeExpiredError):
@@ -77,7 +77,7 @@ def answer_refusal(
 
 
 def show_fault(services: WebServices, error: Exception) -> Response:
-    """A page for what went wrong before or outside the use cases."""
+    """Return the page for an error before or outside the use cases."""
     status = error.code if isinstance(error, HTTPException) else None
     if isinstance(error, CallerError):
         status = 413 if isinstance(error, BodyTooLargeError) else 400
@@ -93,12 +93,18 @@ def show_fault(services: WebServices, error: Exception) -> Response:
 def _show_limit(
     services: WebServices, filled: Filled, error: TooManyRequestsError, *, may_show_form: bool
 ) -> Response:
-    """The form again where the next moment is as good; a day's limit ends the matter."""
-    if may_show_form and error.limit == PACE_LIMIT:
-        response = show_form(services, filled, CROWDED)
+    """Show the form again if a second later is as good; for other limits, a notice."""
+    if may_show_form and error.limit == PAGES_LIMIT:
+        response = show_form(services, filled, TOO_MANY_REQUESTS)
         response.headers["Retry-After"] = str(error.retry_after_seconds)
         return response
-    return show_notice(services, filled, _too_often(error))
+    notice = PageNotice(
+        "too_many_requests_heading",
+        "too_many_requests",
+        429,
+        retry_after_seconds=error.retry_after_seconds,
+    )
+    return show_notice(services, filled, notice)
 
 
 def _show_outage(services: WebServices, filled: Filled, *, may_show_form: bool) -> Response:
@@ -107,12 +113,3 @@ def _show_outage(services: WebServices, filled: Filled, *, may_show_form: bool) 
     response = show_form(services, filled, OUTAGE)
     response.headers["Retry-After"] = str(RETRY_AFTER_OUTAGE_SECONDS)
     return response
-
-
-def _too_often(error: TooManyRequestsError) -> PageNotice:
-    return PageNotice(
-        "too_many_requests_heading",
-        "too_many_requests",
-        429,
-        retry_after_seconds=error.retry_after_seconds,
-    )

@@ -30,7 +30,7 @@ MAX_SHOWN_CHARACTERS = 60  # of a typed code: more is no code, and the page need
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """The fields of the form by the names of the wire, in our words."""
+    """The fields of the form or of a link."""
 
     handle: str = ""  # userID: a user id, or `r/` and a reset id
     org_id: str = ""
@@ -42,36 +42,36 @@ class Filled:
 
     @property
     def shown_code(self) -> str:
-        """The typed code as the form repeats it."""
+        """The typed code, cut to what the form repeats."""
         return self.code[:MAX_SHOWN_CHARACTERS]
 
     @property
     def has_whole_code(self) -> bool:
-        """True when the code has the length of a code."""
+        """True if the typed code has the length of a code."""
         return len(normalise(self.code)) == CODE_CHARACTERS
 
     @property
     def user_id(self) -> str:
-        """The user id where the page knows one."""
+        """The user id; empty if the handle is a reset."""
         return "" if self.handle.startswith(RESET_HANDLE) else self.handle
 
 
 def read_link() -> Filled:
-    """What a link carries."""
+    """Read the query of a link."""
     return _fill(request.args.to_dict())
 
 
 def read_short_link(reset_id: str, code: str) -> Filled:
-    """What a short link carries; nothing is looked up until a form comes back."""
+    """Return the fields of a short link; the reset is not looked up before a form is posted."""
     return Filled(handle=RESET_HANDLE + reset_id, code=code, language=request.args.get("lang", ""))
 
 
 def read_form() -> Filled:
-    """What was posted; nothing where it is no form.
+    """Read the posted form; return empty fields if the body is not a form.
 
     Raises:
-        BodyTooLargeError: more than 64 KiB.
-        InvalidRequestError: it is no UTF-8, or has too many fields.
+        BodyTooLargeError: the body exceeds 64 KiB.
+        InvalidRequestError: the body is not UTF-8, or has too many fields.
     """
     body = read_capped_body()
     if request.mimetype != FORM_TYPE:
@@ -86,13 +86,13 @@ def read_form() -> Filled:
 
 
 def make_token(codes: CodeBook, handle: str) -> str:
-    """A token for the form of one user, as of this minute."""
+    """Return the anti-forgery token for a user's form, as of this minute."""
     minute = _minute()
     return f"{minute}.{codes.sign(TOKEN_PURPOSE, _token_text(handle, minute))}"
 
 
 def is_own_form(codes: CodeBook, filled: Filled) -> bool:
-    """True when the form was made by us, for this user, lately, and was sent from our own page."""
+    """Return True if the token is ours, for this user and recent, and our own page posted it."""
     if request.headers.get("Sec-Fetch-Site", "none") not in OWN_SITES:
         return False
     minute, _, signature = filled.token.partition(".")

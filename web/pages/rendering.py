@@ -26,7 +26,7 @@ CONTENT_SECURITY_POLICY = (
 
 @dataclass(frozen=True, slots=True)
 class Complaint:
-    """Why the form is shown again: a sentence, and the field it speaks of."""
+    """An error on the form: the key of its text, and the field it is about."""
 
     key: str
     status: int = 400
@@ -36,7 +36,7 @@ class Complaint:
 
 @dataclass(frozen=True, slots=True)
 class PageNotice:
-    """A page without a form, by the names of its sentences."""
+    """A page without a form, by the keys of its texts."""
 
     heading_key: str
     text_key: str
@@ -49,8 +49,10 @@ class PageNotice:
 def show_form(
     services: WebServices, filled: Filled, complaint: Complaint | None = None
 ) -> Response:
-    """The form for a new password; what was typed stays, but never a password."""
+    """Return the form for a new password; it keeps what was typed, except passwords."""
     has_code_field = not filled.has_whole_code or (complaint and complaint.field == "code")
+    min_characters = services.settings.password_min_characters
+    is_too_long = complaint and complaint.key == "too_long"
     return _show(
         services,
         "form.html",
@@ -58,15 +60,15 @@ def show_form(
         status=complaint.status if complaint else 200,
         complaint=complaint,
         has_code_field=has_code_field,
-        characters=_characters(services, complaint),
-        least_characters=services.settings.password_min_characters,
+        characters=MAX_PASSWORD_CHARACTERS if is_too_long else min_characters,
+        min_characters=min_characters,
     )
 
 
 def show_notice(
     services: WebServices, filled: Filled, notice: PageNotice, *, language: str | None = None
 ) -> Response:
-    """A short page; `language` is the reset's, where it may be known."""
+    """Return a page without a form; `language` is the reset's, if it may be known."""
     response = _show(
         services, "notice.html", filled, status=notice.status, notice=notice, language=language
     )
@@ -82,46 +84,37 @@ def _show(
     *,
     status: int,
     language: str | None = None,
-    **facts: object,
+    **values: object,
 ) -> Response:
     shown_language = language or _language(services, filled)
 
-    def say(key: str, **values: object) -> str:
-        return services.languages.say(shown_language, f"page.{key}", **values)
+    def translate(key: str, **placeholders: object) -> str:
+        return services.languages.translate(shown_language, f"page.{key}", **placeholders)
 
     base = urlsplit(services.settings.link_base).path
     page = render_template(
         template,
-        say=say,
+        translate=translate,
         language=shown_language,
         style=Markup(STYLE),  # noqa: S704 - our own file
         brand=services.settings.email_from_name,
         action=f"{base}/ui/password/reset",
         filled=filled,
         token=make_token(services.codes, filled.handle),
-        **facts,
+        **values,
     )
-    return Response(page, status, headers=_headers(shown_language), mimetype="text/html")
-
-
-def _headers(language: str) -> dict[str, str]:
-    return {
+    headers = {
         "Content-Security-Policy": CONTENT_SECURITY_POLICY,
-        "Content-Language": language,
+        "Content-Language": shown_language,
         "Referrer-Policy": "no-referrer",
         "X-Frame-Options": "DENY",
         "Vary": "Accept-Language",
     }
+    return Response(page, status, headers=headers, mimetype="text/html")
 
 
 def _language(services: WebServices, filled: Filled) -> str:
-    """The language the link names, else the one the browser likes best."""
+    """Return the language of the link, else the browser's preferred one."""
     if filled.language in services.languages.tags:
         return filled.language
     return choose_language(services.languages, request.headers.get("Accept-Language"))
-
-
-def _characters(services: WebServices, complaint: Complaint | None) -> int:
-    if complaint and complaint.key == "too_long":
-        return MAX_PASSWORD_CHARACTERS
-    return services.settings.password_min_characters

@@ -19,7 +19,7 @@ from web.pages.rendering import Complaint, PageNotice, show_form, show_notice
 
 pages = Blueprint("pages", __name__, template_folder="templates")
 
-PACE = "keyturn.pace"
+UNIFORM_DELAY = "keyturn.uniform_delay"
 INCOMPLETE = PageNotice("unknown_heading", "open_again", 200)
 INCOMPLETE_FORM = PageNotice("unknown_heading", "open_again", 400)
 DONE = PageNotice("done_heading", "done", 200, is_good=True)
@@ -31,51 +31,63 @@ DIFFER = Complaint("differ", field="password")
 
 @pages.get("/ui/password/reset")
 def open_page() -> Response:
-    """The form a link leads to."""
+    """Show the form of a mail's link."""
     return _open(read_link())
 
 
 @pages.get("/r/<reset_id>/<code>")
 def open_short_link(reset_id: str, code: str) -> Response:
-    """The form the link of an SMS leads to."""
+    """Show the form of an SMS's link."""
     return _open(read_short_link(reset_id, code))
 
 
 @pages.post("/ui/password/reset")
 def save_password() -> Response:
-    """Change the password: the only thing that uses a code."""
-    filled = read_form()
-    if not is_own_form(current_services().codes, filled):
-        return _show_form_again(filled, TOO_OLD)
+    """Change the password with the code; no other route uses a code up."""
+    services, filled = current_services(), read_form()
     if not filled.handle:
-        return show_notice(current_services(), filled, INCOMPLETE_FORM)
+        return show_notice(services, filled, INCOMPLETE_FORM)
+    if not is_own_form(services.codes, filled):
+        return show_form(services, filled, TOO_OLD)
     if filled.password != filled.repeat:
-        return show_form(current_services(), filled, DIFFER)
-    return _complete(filled)
+        return show_form(services, filled, DIFFER)
+    try:
+        completed = _uniform_delay().run(
+            lambda: change_password(
+                services,
+                handle=filled.handle,
+                typed_code=filled.code,
+                new_password=filled.password,
+            ),
+            only_refusals=True,
+        )
+    except CallerError as error:
+        return answer_refusal(services, filled, error)
+    return show_notice(services, filled, DONE, language=completed.language)
 
 
 @pages.post("/ui/password/reset/fresh")
 def ask_for_fresh_message() -> Response:
-    """The button for a fresh message: one answer for everybody."""
-    filled = read_form()
+    """Request a fresh message; the answer is the same for every user."""
+    services, filled = current_services(), read_form()
     if not filled.handle:
-        return show_notice(current_services(), filled, INCOMPLETE_FORM)
-    if not is_own_form(current_services().codes, filled):
-        return show_notice(current_services(), filled, FRESH_AGAIN)
+        return show_notice(services, filled, INCOMPLETE_FORM)
+    if not is_own_form(services.codes, filled):
+        return show_notice(services, filled, FRESH_AGAIN)
     try:
-        _pace().even(
-            lambda: send_fresh(current_services(), handle=filled.handle, typed_code=filled.code)
+        _uniform_delay().run(
+            lambda: send_fresh(services, handle=filled.handle, typed_code=filled.code)
         )
     except CallerError as error:
-        return answer_refusal(current_services(), filled, error, may_show_form=False)
-    return show_notice(current_services(), filled, FRESH)
+        return answer_refusal(services, filled, error, may_show_form=False)
+    return show_notice(services, filled, FRESH)
 
 
 @pages.record
 def _set_up_pages(state: BlueprintSetupState) -> None:
-    """Leave a quarter of the threads to everybody else, however many pages wait."""
+    """Let delayed pages use three quarters of the threads; the rest stay free for the API."""
     threads = state.app.extensions["keyturn"].settings.web_threads
-    state.app.extensions[PACE] = UniformDelay(places=max(1, threads * 3 // 4))
+    state.app.extensions[UNIFORM_DELAY] = UniformDelay(slots=max(1, threads * 3 // 4))
     state.app.jinja_env.trim_blocks = state.app.jinja_env.lstrip_blocks = True
 
 
@@ -90,27 +102,6 @@ def _open(filled: Filled) -> Response:
     return show_form(current_services(), filled)
 
 
-def _show_form_again(filled: Filled, complaint: Complaint) -> Response:
-    if not filled.handle:
-        return show_notice(current_services(), filled, INCOMPLETE_FORM)
-    return show_form(current_services(), filled, complaint)
-
-
-def _complete(filled: Filled) -> Response:
-    try:
-        completed = _pace().even_refusals(
-            lambda: change_password(
-                current_services(),
-                handle=filled.handle,
-                typed_code=filled.code,
-                new_password=filled.password,
-            )
-        )
-    except CallerError as error:
-        return answer_refusal(current_services(), filled, error)
-    return show_notice(current_services(), filled, DONE, language=completed.language)
-
-
-def _pace() -> UniformDelay:
-    pace: UniformDelay = current_app.extensions[PACE]
-    return pace
+def _uniform_delay() -> UniformDelay:
+    delay: UniformDelay = current_app.extensions[UNIFORM_DELAY]
+    return delay

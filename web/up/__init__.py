@@ -9,7 +9,7 @@ import click
 
 @click.command()
 def up() -> None:
-    """Run everything on this machine until Ctrl-C."""
+    """Run all processes on this machine until Ctrl-C."""
     from web.up.supervisor import main  # noqa: PLC0415  # the other commands start faster without it
 
     sys.exit(main())

@@ -14,10 +14,10 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h; survives execve(2), not fork(2)
 
 
 def end_with_parent(parent_pid: int) -> None:
-    """Have the kernel kill this process when its parent ends; ends it now if the parent is gone.
+    """Have the kernel kill this process when its parent ends; end it now if the parent is gone.
 
-    The kernel means the parent's thread, so parents start their children from the main thread.
-    On systems without prctl(2) nothing happens, and `up` finds what it left when it starts again.
+    The kernel watches the parent's thread, so parents start their children from the main thread.
+    Without prctl(2) this does nothing, and the next `up` finds the processes that were left.
 
     Source: PR_SET_PDEATHSIG(2const)
     """
@@ -28,9 +28,9 @@ def end_with_parent(parent_pid: int) -> None:
 
 
 def main() -> None:
-    """`child.py PARENT_PID PROGRAM ARGUMENT…`."""
+    """Run `child.py PARENT_PID PROGRAM ARGUMENT…`."""
     end_with_parent(int(sys.argv[1]))
-    os.execv(sys.argv[2], sys.argv[2:])  # noqa: S606  # the command line comes from web/up.py
+    os.execv(sys.argv[2], sys.argv[2:])  # noqa: S606  # the command line comes from Child
 
 
 if __name__ == "__main__":

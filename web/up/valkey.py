@@ -15,7 +15,7 @@ from shared.settings import socket_path
 if TYPE_CHECKING:
     from pathlib import Path
 
-ANSWER_SECONDS = 2.0
+TIMEOUT_SECONDS = 2.0
 
 CONFIGURATION = """\
 # Written by `keyturn up` at every start; changes here are lost.
@@ -36,30 +36,30 @@ hash-max-listpack-value 512
 
 
 class EmbeddedServer:
-    """Where the server's files are, how it is started, whether it answers, how it is stopped.
+    """The embedded server: its files, its command, and whether it answers on its socket.
 
-    It is spoken to over its socket, so one that an earlier `up` left running is adopted.
+    A server that an earlier `up` left running is used again.
     """
 
     def __init__(self, data_dir: Path) -> None:
-        """Touches nothing yet."""
+        """Create the files in `prepare`."""
         self.socket = socket_path(data_dir)
         self.directory = data_dir.resolve() / "valkey"
 
     def command(self) -> tuple[str, ...]:
-        """The command line that starts it, once `prepare` has run."""
+        """Return the command that starts the server, once `prepare` has run."""
         return (str(get_binary_path()), str(self.directory / "valkey.conf"))
 
     def prepare(self) -> None:
-        """Make the private directories and the configuration; remove what a dead server left.
+        """Create the private directories and the configuration; remove a dead server's files.
 
         Raises:
-            PermissionError: the socket's directory belongs to somebody else.
+            PermissionError: the socket's directory belongs to another user.
         """
         for directory in (self.directory, self.socket.parent):
             _make_private(directory)
-        for left in (self.socket, self.directory / "valkey.pid"):
-            left.unlink(missing_ok=True)
+        for stale in (self.socket, self.directory / "valkey.pid"):
+            stale.unlink(missing_ok=True)
         text = CONFIGURATION.format(
             socket=_quote(self.socket),
             directory=_quote(self.directory),
@@ -69,33 +69,34 @@ class EmbeddedServer:
         (self.directory / "valkey.conf").write_text(text)
 
     def is_running(self) -> bool:
-        """True when a server of ours has the socket, be it still loading its data."""
-        return self._ask("PING")[:5] in (b"+PONG", b"-LOAD", b"-BUSY")
+        """Return True if the server answers, even if it is still loading its data."""
+        return self._call("PING")[:5] in (b"+PONG", b"-LOAD", b"-BUSY")
 
     def is_ready(self) -> bool:
-        """True when it answers."""
-        return self._ask("PING").startswith(b"+PONG")
+        """Return True if the server serves commands."""
+        return self._call("PING").startswith(b"+PONG")
 
     def stop(self) -> None:
-        """Have it write what it has and end; nothing happens when it is gone."""
-        self._ask("SHUTDOWN")
+        """Have the server save its data and end, if it runs."""
+        self._call("SHUTDOWN")
 
-    def _ask(self, command: str) -> bytes:
+    def _call(self, command: str) -> bytes:
+        """Return the first bytes of the reply; empty if there is none."""
         with (
             contextlib.suppress(OSError),
-            socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line,
+            socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection,
         ):
-            line.settimeout(ANSWER_SECONDS)
-            line.connect(str(self.socket))
-            line.sendall(f"{command}\r\n".encode())
-            return line.recv(256)
+            connection.settimeout(TIMEOUT_SECONDS)
+            connection.connect(str(self.socket))
+            connection.sendall(f"{command}\r\n".encode())
+            return connection.recv(256)
         return b""
 
 
 def _make_private(directory: Path) -> None:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     if directory.stat().st_uid != os.getuid() or not stat.S_ISDIR(directory.lstat().st_mode):
-        raise PermissionError(f"{directory} belongs to somebody else; remove it or ask its owner")
+        raise PermissionError(f"{directory} belongs to another user; remove it or ask its owner")
     directory.chmod(0o700)
 
 

@@ -124,7 +124,7 @@ def test_the_first_language_we_have_is_chosen(tags, chosen):
 
 
 def test_a_value_is_put_in_once_and_never_read_again():
-    said = LANGUAGES.say("en", "mail.greeting", name="{name} {0.__class__} {{7*7}}")
+    said = LANGUAGES.translate("en", "mail.greeting", name="{name} {0.__class__} {{7*7}}")
 
     assert said == "Hello {name} {0.__class__} {{7*7}},"
 
@@ -136,7 +136,7 @@ def test_a_value_is_put_in_once_and_never_read_again():
 )
 def test_a_missing_part_is_a_render_error(language, key):
     with pytest.raises(RenderError, match="lacks"):
-        LANGUAGES.say(language, key)
+        LANGUAGES.translate(language, key)
 
 
 def test_an_error_is_translated_by_its_id_or_its_class():

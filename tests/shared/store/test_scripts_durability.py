@@ -17,7 +17,7 @@ import redis
 from shared.errors import SettingsError, StoreUnavailableError
 from shared.settings import Settings
 from shared.store.connection import connect
-from shared.store.scripts import check_durability
+from shared.store.scripts import SLACK_SECONDS, check_durability
 from shared.wiring import check_server
 from tests.support.redis_server import DEBIANS_REDIS, start_server
 from tests.support.store_builders import stores_of

@@ -80,7 +80,7 @@ def test_a_filter_over_past_resets_is_started(run, services):
         (("start", "--since", "2026-W48-1T12:00:00Z"), 1, "must be a moment"),
         (("start", "--since", "2026-11-23t12:00:60z"), 1, "the selection is empty"),
         (("start", "--since", "999999d"), 1, "the selection is empty"),
-        (("start", "--since", "1h", "--until", "2h"), 1, "--until lies before"),
+        (("start", "--since", "1h", "--until", "2h"), 1, "--until is before"),
         (("start", "--status", "accepted"), 2, "accepted"),
         (("start", "--user", "a/b"), 1, "without a slash"),
         (("watch", "nothing"), 1, "Not Found"),

@@ -180,7 +180,7 @@ def test_a_display_name_cannot_steer_the_terminal(run):
 
 
 def test_an_unknown_user_is_refused(run):
-    assert_refused(run("user", "show", "nobody"), "there is no user by that id")
+    assert_refused(run("user", "show", "nobody"), "there is no user with that id")
 
 
 def test_a_token_is_printed_once(run):
@@ -282,7 +282,7 @@ def test_a_revoked_token_is_listed_as_revoked(run, real_client):
 
 
 def test_revoking_an_unknown_token_is_refused(run):
-    assert_refused(run("token", "revoke", "nonsense"), "there is no token by that id")
+    assert_refused(run("token", "revoke", "nonsense"), "there is no token with that id")
 
 
 def test_revoking_by_the_token_itself_is_refused_without_repeating_it(run):

@@ -109,9 +109,9 @@ def test_a_test_call_is_made_at_once_and_signed(run):
         (("add", "--org", "acme", "--url", "https://127.0.0.1/"), 1, "private"),
         (("add", "--org", "acme", "--url", URL, "--event", "reset.lost"), 1, "unknown event"),
         (("add", "--org", "acme"), 2, "--url"),
-        (("remove", "hook_x"), 1, "no subscription by that id"),
-        (("replay", "hook_x"), 1, "no subscription by that id"),
-        (("dead", "hook_x"), 1, "no subscription by that id"),
+        (("remove", "hook_x"), 1, "no subscription with that id"),
+        (("replay", "hook_x"), 1, "no subscription with that id"),
+        (("dead", "hook_x"), 1, "no subscription with that id"),
     ],
 )
 def test_what_cannot_be_done_is_said(run, arguments, status, reason):

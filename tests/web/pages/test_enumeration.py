@@ -16,7 +16,7 @@ from tests.support.pages import FRESH_PATH, Visit, see
 from tests.support.waiting import HANG_SECONDS
 from web.pages.enumeration import UniformDelay
 
-LEAST_SECONDS = 0.05
+MIN_SECONDS = 0.05
 
 
 @pytest.fixture
@@ -82,21 +82,21 @@ def test_the_button_needs_the_token_too(visit):
 
 
 def test_the_button_keeps_the_pace_whoever_is_asked_for(fake_client):
-    visit = Visit(fake_client, pace=UniformDelay(places=2, least_seconds=LEAST_SECONDS))
+    visit = Visit(fake_client, delay=UniformDelay(slots=2, min_seconds=MIN_SECONDS))
     _, code = visit.record()
     forms = {user_id: visit.fill(visit.link(code, user_id)) for user_id in ("ada", "nobody")}
 
     seconds = {name: seconds_of(visit.post, form, path=FRESH_PATH) for name, form in forms.items()}
 
-    assert min(seconds.values()) >= LEAST_SECONDS
+    assert min(seconds.values()) >= MIN_SECONDS
 
 
 @pytest.mark.parametrize("user_id", ["ada", "nobody"])
 def test_a_refused_form_keeps_the_pace_whoever_is_asked_for(fake_client, user_id):
-    visit = Visit(fake_client, pace=UniformDelay(places=2, least_seconds=LEAST_SECONDS))
+    visit = Visit(fake_client, delay=UniformDelay(slots=2, min_seconds=MIN_SECONDS))
     _, code = visit.record()
 
-    assert seconds_of(visit.save, visit.link(code, user_id), code="WRNG2345") >= LEAST_SECONDS
+    assert seconds_of(visit.save, visit.link(code, user_id), code="WRNG2345") >= MIN_SECONDS
 
 
 def seconds_of(act, *arguments, **facts):
@@ -106,14 +106,14 @@ def seconds_of(act, *arguments, **facts):
 
 
 def test_whoever_finds_no_place_is_told_before_anything_is_done(fake_client):
-    pace, is_inside, may_leave = UniformDelay(places=1, least_seconds=0), Event(), Event()
-    visit = Visit(fake_client, pace=pace)
+    delay, is_inside, may_leave = UniformDelay(slots=1, min_seconds=0), Event(), Event()
+    visit = Visit(fake_client, delay=delay)
     _, code = visit.record()
     forms = [visit.fill(visit.link(code, user_id)) for user_id in ("ada", "nobody")]
     before = visit.everything_stored()
 
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(pace.even, lambda: (is_inside.set(), may_leave.wait(HANG_SECONDS)))
+        pool.submit(delay.run, lambda: (is_inside.set(), may_leave.wait(HANG_SECONDS)))
         is_inside.wait(HANG_SECONDS)
         answers = [visit.post(form, path=FRESH_PATH) for form in forms]
         saved = visit.post(forms[0])
@@ -135,13 +135,13 @@ def fail():
 
 
 @pytest.mark.parametrize("act", [refuse, fail, lambda: None])
-@pytest.mark.parametrize("way", ["even", "even_refusals"])
-def test_a_place_is_free_again_however_it_ended(act, way):
-    pace = UniformDelay(places=1, least_seconds=0)
+@pytest.mark.parametrize("only_refusals", [False, True])
+def test_a_place_is_free_again_however_it_ended(act, only_refusals):
+    delay = UniformDelay(slots=1, min_seconds=0)
 
     for _ in range(3):
         try:
-            getattr(pace, way)(act)
+            delay.run(act, only_refusals=only_refusals)
         except (CodeUnusableError, ZeroDivisionError):
             continue
         except TooManyRequestsError:
@@ -149,6 +149,6 @@ def test_a_place_is_free_again_however_it_ended(act, way):
 
 
 def test_what_succeeds_does_not_wait():
-    pace = UniformDelay(places=1, least_seconds=5)
+    delay = UniformDelay(slots=1, min_seconds=5)
 
-    assert seconds_of(pace.even_refusals, lambda: None) < 1
+    assert seconds_of(delay.run, lambda: None, only_refusals=True) < 1

@@ -119,7 +119,7 @@ def test_the_language_of_the_link_wins_over_the_browser_s(visit, language):
     answer = visit.open(visit.link(code, language=language), Accept_Language=other)
 
     assert see(answer).language == language
-    assert LANGUAGES.say(language, "page.heading") in see(answer).text
+    assert LANGUAGES.translate(language, "page.heading") in see(answer).text
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from shared.directories.redis import RedisDirectory
 from shared.settings import load_settings
 from shared.store.callers import CallerStore
 from shared.store.digests import Digests
-from web.up.demo import StoreRegistry, demo_token, seed_demo, write_private, write_secret_keys
+from web.up.demo import demo_token, seed_demo, write_private, write_secret_keys
 
 KEY = "k" * 32
 
@@ -26,16 +26,16 @@ def users(client):
 
 
 @pytest.fixture
-def registry(callers, users):
-    return StoreRegistry(callers, users)
+def seed(callers, users, tmp_path):
+    return lambda: seed_demo(callers, users, tmp_path)
 
 
 def settings_of(data_dir, **environ):
     return load_settings({"KEYTURN_DATA_DIR": str(data_dir), **environ})
 
 
-def test_the_demo_has_a_user_with_two_verified_addresses(registry, users, tmp_path):
-    seed_demo(registry, tmp_path)
+def test_the_demo_has_a_user_with_two_verified_addresses(seed, users):
+    seed()
 
     user = users.find_user("ada")
 
@@ -43,8 +43,8 @@ def test_the_demo_has_a_user_with_two_verified_addresses(registry, users, tmp_pa
     assert [user.email.address, user.phone.address] == ["ada@example.com", "+41791234567"]
 
 
-def test_the_demo_token_owns_the_demo_organisation(registry, callers, tmp_path):
-    seed_demo(registry, tmp_path)
+def test_the_demo_token_owns_the_demo_organisation(seed, callers, tmp_path):
+    seed()
 
     caller = callers.find_caller(demo_token(tmp_path))
 
@@ -52,40 +52,40 @@ def test_the_demo_token_owns_the_demo_organisation(registry, callers, tmp_path):
     assert stat.S_IMODE((tmp_path / "demo_token").stat().st_mode) == 0o600
 
 
-def test_the_demo_is_seeded_once(registry, callers, tmp_path):
-    seed_demo(registry, tmp_path)
+def test_the_demo_is_seeded_once(seed, callers, tmp_path):
+    seed()
     token = demo_token(tmp_path)
 
-    seed_demo(registry, tmp_path)
+    seed()
 
     assert demo_token(tmp_path) == token
     assert len(callers.list_tokens()) == 1
 
 
-def test_a_revoked_demo_token_is_not_replaced(registry, callers, tmp_path):
-    seed_demo(registry, tmp_path)
+def test_a_revoked_demo_token_is_not_replaced(seed, callers, tmp_path):
+    seed()
     callers.revoke_token(callers.list_tokens()[0].token_id)
 
-    seed_demo(registry, tmp_path)
+    seed()
 
     assert callers.find_caller(demo_token(tmp_path)) is None
 
 
-def test_a_server_that_was_emptied_is_seeded_again(registry, callers, client, tmp_path):
-    seed_demo(registry, tmp_path)
+def test_a_server_that_was_emptied_is_seeded_again(seed, users, callers, client):
+    seed()
     client.delete(*[key for key in client.keys("*") if "digest" not in key and "pepper" not in key])
 
-    seed_demo(registry, tmp_path)
+    seed()
 
-    assert registry.has_user("ada")
-    assert registry.has_organisation("demo")
+    assert users.find_user("ada")
+    assert callers.organisation_exists("demo")
 
 
-def test_a_changed_demo_user_stays_as_it_is(registry, users, tmp_path):
-    seed_demo(registry, tmp_path)
+def test_a_changed_demo_user_stays_as_it_is(seed, users):
+    seed()
     users.import_users(['{"userId":"ada","orgId":"demo","language":"de"}'])
 
-    seed_demo(registry, tmp_path)
+    seed()
 
     assert users.find_user("ada").language == "de"
 

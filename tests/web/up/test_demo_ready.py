@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from shared.settings import load_settings
-from web.up.demo import ReadyLines
+from web.up.demo import ReadyMessage
 
 
 @pytest.fixture
@@ -43,13 +43,13 @@ def a_ready(tmp_path, port):
     def make(**environ):
         ports = {"KEYTURN_PORT": str(port), "KEYTURN_GRPC_PORT": str(port)}
         facts = {**ports, "KEYTURN_DATA_DIR": str(tmp_path), **environ}
-        return ReadyLines(load_settings(facts))
+        return ReadyMessage(load_settings(facts))
 
     return make
 
 
 def test_the_curl_line_carries_the_token(a_ready, port, capsys):
-    a_ready().tell_once()
+    a_ready().print_once()
 
     said = capsys.readouterr().out
     assert f"curl -X POST http://127.0.0.1:{port}/management/v1/users/ada/password/_reset" in said
@@ -59,18 +59,18 @@ def test_the_curl_line_carries_the_token(a_ready, port, capsys):
 def test_nothing_is_said_before_it_is_ready(a_ready, answers, capsys):
     answers["/readyz"] = 503
 
-    a_ready().tell_once()
+    a_ready().print_once()
 
     assert capsys.readouterr().out == ""
 
 
 def test_it_is_said_once(a_ready, capsys):
     ready = a_ready()
-    ready.tell_once()
+    ready.print_once()
     capsys.readouterr()
     time.sleep(0.25)
 
-    ready.tell_once()
+    ready.print_once()
 
     assert capsys.readouterr().out == ""
 
@@ -79,19 +79,19 @@ def test_it_is_said_once(a_ready, capsys):
 def test_the_api_page_is_named_where_there_is_one(status, is_named, a_ready, answers, capsys):
     answers["/docs"] = status
 
-    a_ready().tell_once()
+    a_ready().print_once()
 
     assert ("/docs" in capsys.readouterr().out) is is_named
 
 
 def test_the_inbox_is_named_where_the_outbox_is_in_use(a_ready, capsys):
-    a_ready(KEYTURN_EMAIL_PROVIDERS="", KEYTURN_SMS_PROVIDERS="").tell_once()
+    a_ready(KEYTURN_EMAIL_PROVIDERS="", KEYTURN_SMS_PROVIDERS="").print_once()
 
     assert "/dev/inbox" not in capsys.readouterr().out
 
 
 def test_who_listens_everywhere_is_called_here(a_ready, port, capsys):
-    a_ready(KEYTURN_HOST="0.0.0.0").tell_once()
+    a_ready(KEYTURN_HOST="0.0.0.0").print_once()
 
     assert f"http://127.0.0.1:{port}/" in capsys.readouterr().out
 
@@ -99,6 +99,6 @@ def test_who_listens_everywhere_is_called_here(a_ready, port, capsys):
 def test_a_port_nobody_listens_on_is_not_ready(tmp_path, capsys):
     environ = {"KEYTURN_PORT": "1", "KEYTURN_DATA_DIR": str(tmp_path)}
 
-    ReadyLines(load_settings(environ)).tell_once()
+    ReadyMessage(load_settings(environ)).print_once()
 
     assert capsys.readouterr().out == ""

@@ -50,10 +50,10 @@ def test_a_child_that_died_is_started_again_after_a_pause(a_child):
     os.kill(first, signal.SIGKILL)
     wait_until(lambda: not is_alive(first))
 
-    child.watch()
+    child.restart_if_ended()
     at_once = child.pid
     time.sleep(0.25)
-    child.watch()
+    child.restart_if_ended()
 
     assert at_once is None
     assert child.pid not in (None, first)
@@ -65,7 +65,7 @@ def test_a_child_that_keeps_dying_is_started_ever_more_slowly(a_child, tmp_path)
     child.start()
 
     while len(starts) < 4:
-        child.watch()
+        child.restart_if_ended()
         time.sleep(0.005)
 
     pauses = [b - a for a, b in pairwise(starts)]

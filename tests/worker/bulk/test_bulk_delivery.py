@@ -145,9 +145,9 @@ def test_languages_and_organisations_do_not_mix(services, stub):
     deliver(services, ids)
 
     told = {e["resetId"]: (e["mail"]["subject"], e["recipients"]) for e in stub.taken}
-    say = services.services.languages.say
+    translate = services.services.languages.translate
     english, german, bernese = (
-        (say(language, "reset.subject", organisation=name), number)
+        (translate(language, "reset.subject", organisation=name), number)
         for language, name, number in (("en", "Acme", 2), ("de", "Acme", 1), ("de", "Bern", 2))
     )
     assert [told[each] for each in ids] == [english, german, bernese, bernese, english]
