@@ -152,7 +152,7 @@ def _outbox_cases(tmp_path, channel):
     }
 
 
-def houses(tmp_path):
+def scenarios(tmp_path):
     """(channel, provider) → case → a context that gives the provider and a message for it."""
     sendgrid = (Channel.EMAIL, "sendgrid")
     return {

@@ -14,14 +14,14 @@ from tests.support.callback_builders import a_mail_event, a_status, twilio_query
 RESET = "0abc"
 
 
-def read_mail(event, **facts):
-    told = parse_events([a_mail_event(event, RESET, **facts)])
+def read_mail(event, **fields):
+    told = parse_events([a_mail_event(event, RESET, **fields)])
     assert len(told.events) == 1
     return told.events[0]
 
 
-def read_sms(status, **facts):
-    form = Form({name: [value] for name, value in a_status(status, **facts).items()})
+def read_sms(status, **fields):
+    form = Form({name: [value] for name, value in a_status(status, **fields).items()})
     return parse_status(form, twilio_query(RESET), provider="twilio")
 
 
@@ -48,8 +48,8 @@ def read_sms(status, **facts):
         ("group_unsubscribe", {}, None, "opt_out", "opt_out"),
     ],
 )
-def test_an_event_of_sendgrid_means_this(event, facts, status, reason, suppression):
-    read = read_mail(event, **facts)
+def test_an_event_of_sendgrid_means_this(event, fields, status, reason, suppression):
+    read = read_mail(event, **fields)
 
     assert (read.status, read.reason, read.suppression) == (status, reason, suppression)
 
@@ -139,8 +139,8 @@ def test_no_text_of_twilio_goes_further(status):
         ("sent", {"MessageSid": "", "SmsSid": ""}, "unread"),
     ],
 )
-def test_what_twilio_says_in_words_we_do_not_know_is_only_counted(status, facts, why):
-    assert read_sms(status, **facts).skipped == {why: 1}
+def test_what_twilio_says_in_words_we_do_not_know_is_only_counted(status, fields, why):
+    assert read_sms(status, **fields).skipped == {why: 1}
 
 
 def test_a_status_of_a_message_without_our_id_is_foreign():

@@ -20,7 +20,7 @@ from shared.models import Channel, Receipt, Recipient
 from shared.providers.outbox import Outbox
 from shared.providers.registry import PROVIDERS, build_providers
 from shared.settings import EMAIL_PROVIDERS, SMS_PROVIDERS, TWILIO_PROVIDERS
-from tests.contracts.provider_scenarios import SLOW_CASES, houses
+from tests.contracts.provider_scenarios import SLOW_CASES, scenarios
 from tests.support.provider_builders import (
     AMPLE_SECONDS,
     SECRETS,
@@ -47,7 +47,7 @@ EXPECTED = {
 }
 ALL = [
     pytest.param(key, case, id=f"{key[0]}-{key[1]}-{case}")
-    for key, cases in houses(Path("/nonexistent")).items()
+    for key, cases in scenarios(Path("/nonexistent")).items()
     for case in cases
 ]
 
@@ -56,8 +56,8 @@ ALL = [
 CHECKED = [key for key in PROVIDERS if key[1] not in TWILIO_PROVIDERS[2:]]
 
 
-def test_every_registered_provider_has_a_house(tmp_path):
-    assert set(houses(tmp_path)) == set(CHECKED)
+def test_every_registered_provider_has_its_scenarios(tmp_path):
+    assert set(scenarios(tmp_path)) == set(CHECKED)
 
 
 def test_the_settings_know_the_registered_providers():
@@ -67,7 +67,7 @@ def test_the_settings_know_the_registered_providers():
 
 @pytest.mark.parametrize(("key", "case"), ALL)
 def test_a_provider_tells_each_outcome_in_our_words(key, case, tmp_path):
-    with houses(tmp_path)[key][case]() as (provider, message):
+    with scenarios(tmp_path)[key][case]() as (provider, message):
         result, took_seconds = outcome_of(lambda: provider.send(message))
 
     assert type(result) is EXPECTED[case]
@@ -81,7 +81,7 @@ def test_a_provider_tells_each_outcome_in_our_words(key, case, tmp_path):
 
 @pytest.mark.parametrize(("key", "case"), [row for row in ALL if row.values[1] != "taken"])
 def test_a_failure_tells_no_secret(key, case, tmp_path):
-    with houses(tmp_path)[key][case]() as (provider, message):
+    with scenarios(tmp_path)[key][case]() as (provider, message):
         error, _ = outcome_of(lambda: provider.send(message))
 
     told = "".join(traceback.format_exception(error)) + error.reason + error.detail + repr(error)
@@ -91,7 +91,7 @@ def test_a_failure_tells_no_secret(key, case, tmp_path):
 
 @pytest.mark.parametrize("key", CHECKED, ids=str)
 def test_a_provider_carries_its_name(key, tmp_path):
-    with houses(tmp_path)[key]["taken"]() as (provider, _):
+    with scenarios(tmp_path)[key]["taken"]() as (provider, _):
         assert (provider.channel, provider.name) == key
 
 
@@ -99,7 +99,7 @@ def test_a_provider_carries_its_name(key, tmp_path):
 def test_text_that_is_not_quite_unicode_does_no_harm(key, tmp_path):
     odd = "half \ud800 a pair"
     changes = {"text": odd, "html": odd, "subject": odd, "from_name": odd}
-    with houses(tmp_path)[key]["taken"]() as (provider, message):
+    with scenarios(tmp_path)[key]["taken"]() as (provider, message):
         is_mail = provider.channel is Channel.EMAIL
         odd_message = replace(message, **(changes if is_mail else {"body": odd}))
 
@@ -111,7 +111,7 @@ def test_text_that_is_not_quite_unicode_does_no_harm(key, tmp_path):
 @pytest.mark.parametrize("key", CHECKED, ids=str)
 @pytest.mark.parametrize("address", ["", "a\nb", "\ud800@example.com"])
 def test_an_address_that_is_none_is_no_crash(key, address, tmp_path):
-    with houses(tmp_path)[key]["taken"]() as (provider, message):
+    with scenarios(tmp_path)[key]["taken"]() as (provider, message):
         nowhere = replace(message, recipient=Recipient(message.recipient.channel, address))
 
         result, _ = outcome_of(lambda: provider.send(nowhere))
@@ -121,7 +121,7 @@ def test_an_address_that_is_none_is_no_crash(key, address, tmp_path):
 
 @pytest.mark.parametrize("key", CHECKED, ids=str)
 def test_a_provider_serves_many_threads(key, tmp_path):
-    with houses(tmp_path)[key]["taken"]() as (provider, message), ThreadPoolExecutor(8) as pool:
+    with scenarios(tmp_path)[key]["taken"]() as (provider, message), ThreadPoolExecutor(8) as pool:
         receipts = list(pool.map(lambda _: provider.send(message), range(24)))
 
     assert all(type(receipt) is Receipt for receipt in receipts)

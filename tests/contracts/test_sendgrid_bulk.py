@@ -104,21 +104,21 @@ def test_our_dictionaries_are_what_the_official_helpers_make():
     ):
         official_one.add_header(Header(name, value))
 
-    circular = a_bulk_email(copy)
-    payload = BulkRequest(circular, shared_payload(circular)).payload
+    bulk_email = a_bulk_email(copy)
+    payload = BulkRequest(bulk_email, shared_payload(bulk_email)).payload
 
     assert payload["personalizations"] == [official_one.get()]
 
 
 def test_what_all_share_is_what_one_mail_says():
-    circular, mail = a_bulk_email(), a_mail()
+    bulk_email, mail = a_bulk_email(), a_mail()
     same = a_bulk_email(text=mail.text, html=mail.html)
     one = build_payload(mail)
 
     assert shared_payload(same) == {
         name: one[name] for name in ("from", "subject", "content", "tracking_settings")
     }
-    assert "personalizations" not in shared_payload(circular)
+    assert "personalizations" not in shared_payload(bulk_email)
 
 
 def test_one_that_is_named_costs_only_itself(stub, sendgrid):

@@ -21,18 +21,24 @@ def a_person(group=Group.GOOD, channel="email") -> Person:
 
 
 def a_line(**over) -> Line:
-    facts = {
+    fields = {
         "at": 500.0, "provider": "sendgrid", "reset_id": "r1", "to": a_person().address,
         "code": CODE, "fault": "", "message_id": "<r1@keyturn.example>",
     }  # fmt: skip
-    return Line(**(facts | over))
+    return Line(**(fields | over))
 
 
 def a_record(status="accepted", *attempts, **over) -> dict[str, str]:
-    facts = {"st": status, "x": f"{DEADLINE_MS:.0f}", "db": "0", "f": "3", "at": str(len(attempts))}
+    fields = {
+        "st": status,
+        "x": f"{DEADLINE_MS:.0f}",
+        "db": "0",
+        "f": "3",
+        "at": str(len(attempts)),
+    }
     for number, detail in enumerate(attempts, 1):
-        facts[f"a{number}"] = json.dumps(["sendgrid", 1, 2, "doubt", "", detail])
-    return facts | over
+        fields[f"a{number}"] = json.dumps(["sendgrid", 1, 2, "doubt", "", detail])
+    return fields | over
 
 
 def some_evidence(*lines, person=None, record=None, due=(), refused=(), accepted=None) -> Evidence:

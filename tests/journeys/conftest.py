@@ -13,28 +13,26 @@ from tests.journeys.stack import Stack
 
 
 @pytest.fixture
-def build_web_services(tmp_path_factory):
+def start_keyturn(tmp_path_factory):
     """`build_web_services(KEYTURN_…="…")`: a Keyturn of one's own, stopped after the test."""
-    houses = []
+    started = []
 
-    def open_one(
-        *, wait: bool = True, called_in: Path = CHECKOUT, **overrides: str | None
-    ) -> Stack:
-        services = Stack(tmp_path_factory.mktemp("services"), called_in=called_in, **overrides)
-        houses.append(services)
-        return services.start(wait=wait)
+    def start(*, wait: bool = True, called_in: Path = CHECKOUT, **overrides: str | None) -> Stack:
+        keyturn = Stack(tmp_path_factory.mktemp("keyturn"), called_in=called_in, **overrides)
+        started.append(keyturn)
+        return keyturn.start(wait=wait)
 
-    yield open_one
-    for services in houses:
-        services.stop()
-        sys.stdout.write(f"--- {services.log_path}\n{services.log()[-8000:]}\n")
+    yield start
+    for keyturn in started:
+        keyturn.stop()
+        sys.stdout.write(f"--- {keyturn.log_path}\n{keyturn.log()[-8000:]}\n")
 
 
 @pytest.fixture(scope="session")
-def services(tmp_path_factory):
+def keyturn(tmp_path_factory):
     """One Keyturn for all journeys that do not break it; limits per user are off."""
     shared = Stack(
-        tmp_path_factory.mktemp("services"),
+        tmp_path_factory.mktemp("keyturn"),
         KEYTURN_USER_COOLDOWN_SECONDS="0",
         KEYTURN_USER_LIMIT_PER_HOUR="0",
         KEYTURN_USER_LIMIT_PER_DAY="0",
@@ -53,5 +51,5 @@ def clients():
 def _show_log(request):
     """The log of the shared Keyturn stands below a journey that failed."""
     yield
-    if "services" in request.fixturenames:
-        sys.stdout.write(request.getfixturevalue("services").log()[-8000:])
+    if "keyturn" in request.fixturenames:
+        sys.stdout.write(request.getfixturevalue("keyturn").log()[-8000:])

@@ -64,11 +64,11 @@ def stub():
 
 
 @pytest.fixture
-def open_beside(build_web_services, stub):
+def open_beside(start_keyturn, stub):
     """A Keyturn whose broker is another server, or its own."""
 
     def open_one(broker=None):
-        return build_web_services(
+        return start_keyturn(
             KEYTURN_EMAIL_PROVIDERS="sendgrid",
             KEYTURN_SENDGRID_API_KEY="SG.test",
             KEYTURN_SENDGRID_API_URL=stub.url,
@@ -79,20 +79,20 @@ def open_beside(build_web_services, stub):
     return open_one
 
 
-def ask(services):
+def ask(keyturn):
     answer = requests.post(
-        f"{services.url}/users/ada/password/_reset",
-        headers={"Authorization": f"Bearer {services.token}"},
+        f"{keyturn.url}/users/ada/password/_reset",
+        headers={"Authorization": f"Bearer {keyturn.token}"},
         timeout=60,
     )
     assert answer.status_code == 200, answer.text
     return answer.headers["Keyturn-Reset-Id"]
 
 
-def arrives(services, stub):
+def arrives(keyturn, stub):
     """Ask, and give how many seconds the message took to the provider."""
     began = time.monotonic()
-    reset_id = ask(services)
+    reset_id = ask(keyturn)
     wait_until(
         lambda: reset_id in [entry["resetId"] for entry in stub.taken],
         what="the message at the provider",
@@ -101,128 +101,126 @@ def arrives(services, stub):
 
 
 def test_messages_go_out_while_the_broker_is_gone(open_beside, broker, stub):
-    services = open_beside(broker)
-    arrives(services, stub)
+    keyturn = open_beside(broker)
+    arrives(keyturn, stub)
 
     broker.kill()
 
-    assert arrives(services, stub) < ARRIVES_SECONDS
-    assert services.status("/readyz") == 200
-    assert "sweepers deliver by themselves" in services.cli("status").stdout
+    assert arrives(keyturn, stub) < ARRIVES_SECONDS
+    assert keyturn.status("/readyz") == 200
+    assert "sweepers deliver by themselves" in keyturn.cli("status").stdout
 
     broker.start()
     wait_until(
-        lambda: services.events("broker.back") and arrives(services, stub) < HINTED_SECONDS,
+        lambda: keyturn.events("broker.back") and arrives(keyturn, stub) < HINTED_SECONDS,
         what="hints as fast as before",
     )
-    wait_until(lambda: "All is well." in services.cli("status").stdout, what="all well")
+    wait_until(lambda: "All is well." in keyturn.cli("status").stdout, what="all well")
     assert len(stub.taken) == len({entry["resetId"] for entry in stub.taken})
 
 
 def test_messages_go_out_while_the_broker_is_frozen(open_beside, broker, stub):
-    services = open_beside(broker)
-    arrives(services, stub)
+    keyturn = open_beside(broker)
+    arrives(keyturn, stub)
 
     broker.signal(signal.SIGSTOP)
-    took = [arrives(services, stub) for _ in range(3)]
+    took = [arrives(keyturn, stub) for _ in range(3)]
     time.sleep(5)
-    took.append(arrives(services, stub))
+    took.append(arrives(keyturn, stub))
     broker.signal(signal.SIGCONT)
 
     assert max(took) < ARRIVES_SECONDS
     wait_until(
-        lambda: services.events("broker.back") and arrives(services, stub) < HINTED_SECONDS,
+        lambda: keyturn.events("broker.back") and arrives(keyturn, stub) < HINTED_SECONDS,
         what="hints as fast as before",
     )
     assert len(stub.taken) == len({entry["resetId"] for entry in stub.taken})
 
 
 def test_a_worker_that_starts_without_a_broker_delivers(open_beside, broker, stub):
-    services = open_beside(broker)
+    keyturn = open_beside(broker)
     broker.kill()
 
-    services.restart("worker")
+    keyturn.restart("worker")
 
-    assert arrives(services, stub) < ARRIVES_SECONDS
-    assert services.stop() == 0
+    assert arrives(keyturn, stub) < ARRIVES_SECONDS
+    assert keyturn.stop() == 0
 
 
 def test_what_is_being_delivered_without_a_broker_is_finished_before_the_worker_ends(
     open_beside, broker, stub
 ):
-    services = open_beside(broker)
+    keyturn = open_beside(broker)
     broker.kill()
     stub.delay_seconds = 2.0
 
-    reset_id = ask(services)
+    reset_id = ask(keyturn)
     wait_until(lambda: stub.requests, what="the call to the provider")
-    services.restart("worker")
+    keyturn.restart("worker")
 
-    wait_until(
-        lambda: is_accepted(services, reset_id), seconds=20, what="the outcome in the record"
-    )
+    wait_until(lambda: is_accepted(keyturn, reset_id), seconds=20, what="the outcome in the record")
     time.sleep(2)
     assert [entry["resetId"] for entry in stub.taken] == [reset_id]
 
 
 def test_a_full_server_sends_what_it_has_and_refuses_what_is_new(open_beside, stub):
-    services = open_beside()
-    arrives(services, stub)
+    keyturn = open_beside()
+    arrives(keyturn, stub)
     stub.delay_seconds = 1.0
-    reset_id = ask(services)
+    reset_id = ask(keyturn)
 
-    with redis.Redis.from_url(services.redis_url) as admin:
+    with redis.Redis.from_url(keyturn.redis_url) as admin:
         admin.config_set("maxmemory", "1")
         refused = requests.post(
-            f"{services.url}/users/ada/password/_reset",
-            headers={"Authorization": f"Bearer {services.token}"},
+            f"{keyturn.url}/users/ada/password/_reset",
+            headers={"Authorization": f"Bearer {keyturn.token}"},
             timeout=60,
         )
-        wait_until(lambda: is_accepted(services, reset_id), what="the outcome in the record")
+        wait_until(lambda: is_accepted(keyturn, reset_id), what="the outcome in the record")
         admin.config_set("maxmemory", "0")
 
     assert refused.status_code == 503
     assert "KEYTURN-Unavailable" in refused.text
     assert len([e for e in stub.taken if e["resetId"] == reset_id]) == 1
-    wait_until(lambda: arrives(services, stub) < HINTED_SECONDS, what="as fast as before")
+    wait_until(lambda: arrives(keyturn, stub) < HINTED_SECONDS, what="as fast as before")
 
 
 def test_a_worker_that_starts_on_a_full_server_sends_what_is_recorded(open_beside, stub):
-    services = open_beside()
-    arrives(services, stub)
-    worker = services.pid_of("worker")
+    keyturn = open_beside()
+    arrives(keyturn, stub)
+    worker = keyturn.pid_of("worker")
     os.kill(worker, signal.SIGSTOP)
-    reset_id = ask(services)
+    reset_id = ask(keyturn)
 
-    with redis.Redis.from_url(services.redis_url) as admin:
+    with redis.Redis.from_url(keyturn.redis_url) as admin:
         admin.config_set("maxmemory", "1")
         os.kill(worker, signal.SIGKILL)
-        wait_until(lambda: is_accepted(services, reset_id), what="the message and its outcome")
+        wait_until(lambda: is_accepted(keyturn, reset_id), what="the message and its outcome")
         admin.config_set("maxmemory", "0")
 
-    wait_until(lambda: services.events("broker.back"), what="hints arrive again")
-    assert [event["status"] for event in services.events("process.ended")] == [-signal.SIGKILL]
+    wait_until(lambda: keyturn.events("broker.back"), what="hints arrive again")
+    assert [event["status"] for event in keyturn.events("process.ended")] == [-signal.SIGKILL]
     assert len(stub.taken) == 2
 
 
 def test_a_worker_whose_connections_are_cut_takes_hints_again(open_beside, broker, stub):
-    services = open_beside(broker)
-    arrives(services, stub)
+    keyturn = open_beside(broker)
+    arrives(keyturn, stub)
 
     for _ in range(5):
         with broker.ask() as admin:
             admin.client_kill_filter(_type="normal", skipme=True)
-        arrives(services, stub)
+        arrives(keyturn, stub)
 
-    wait_until(lambda: arrives(services, stub) < HINTED_SECONDS, what="hints as fast as before")
-    assert services.events("process.ended") == []
+    wait_until(lambda: arrives(keyturn, stub) < HINTED_SECONDS, what="hints as fast as before")
+    assert keyturn.events("process.ended") == []
     assert len(stub.taken) == len({entry["resetId"] for entry in stub.taken})
 
 
-def is_accepted(services, reset_id):
+def is_accepted(keyturn, reset_id):
     answer = requests.get(
-        f"{services.url}/keyturn/v1/resets/{reset_id}",
-        headers={"Authorization": f"Bearer {services.token}"},
+        f"{keyturn.url}/keyturn/v1/resets/{reset_id}",
+        headers={"Authorization": f"Bearer {keyturn.token}"},
         timeout=60,
     )
     return answer.json()["status"] == "accepted"

@@ -31,8 +31,8 @@ def stub():
 
 
 @pytest.fixture
-def settling(build_web_services, stub):
-    opened = build_web_services(
+def settling(start_keyturn, stub):
+    opened = start_keyturn(
         KEYTURN_EMAIL_PROVIDERS="sendgrid",
         KEYTURN_SENDGRID_API_KEY="SG.test",
         KEYTURN_SENDGRID_API_URL=stub.url,
@@ -65,10 +65,10 @@ def poster(settling):
     return CallbackPoster(settling.url, public_url=PUBLIC_URL, key=KEY)
 
 
-def ask(services, number, kind="TYPE_EMAIL"):
+def ask(keyturn, number, kind="TYPE_EMAIL"):
     answer = requests.post(
-        f"{services.url}/users/u{number}/password/_reset",
-        headers={"Authorization": f"Bearer {services.token}"},
+        f"{keyturn.url}/users/u{number}/password/_reset",
+        headers={"Authorization": f"Bearer {keyturn.token}"},
         json={"type": kind},
         timeout=60,
     )
@@ -76,19 +76,19 @@ def ask(services, number, kind="TYPE_EMAIL"):
     return answer.headers["Keyturn-Reset-Id"]
 
 
-def show(services, reset_id):
+def show(keyturn, reset_id):
     answer = requests.get(
-        f"{services.url}/keyturn/v1/resets/{reset_id}",
-        headers={"Authorization": f"Bearer {services.token}"},
+        f"{keyturn.url}/keyturn/v1/resets/{reset_id}",
+        headers={"Authorization": f"Bearer {keyturn.token}"},
         timeout=60,
     )
     return answer.json()
 
 
-def wait_for(services, reset_id, status):
+def wait_for(keyturn, reset_id, status):
     wait_until(
-        lambda: show(services, reset_id)["status"] == status,
-        what=f"{status}; it is {show(services, reset_id)}",
+        lambda: show(keyturn, reset_id)["status"] == status,
+        what=f"{status}; it is {show(keyturn, reset_id)}",
     )
 
 

@@ -35,11 +35,11 @@ def a_user(user_id, email):
     return {"userId": user_id, "orgId": "demo", "email": email, "emailVerified": True}
 
 
-class Night:
-    """A services, who asks it for resets, and the operator."""
+class Drill:
+    """A Keyturn, callers who ask it for resets, and the operator."""
 
-    def __init__(self, services, stub=None):
-        self.services, self.stub = services, stub
+    def __init__(self, keyturn, stub=None):
+        self.keyturn, self.stub = keyturn, stub
         self.poster = None
         self._session = requests.Session()
 
@@ -59,12 +59,12 @@ class Night:
 
     def cli(self, *arguments):
         """What a command tells as JSON."""
-        done = self.services.cli(*arguments, "--json")
+        done = self.keyturn.cli(*arguments, "--json")
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
     def people(self, *users):
-        done = self.services.cli("user", "import", "-", given="\n".join(map(json.dumps, users)))
+        done = self.keyturn.cli("user", "import", "-", given="\n".join(map(json.dumps, users)))
         assert done.returncode == 0, done.stderr
 
     def status(self):
@@ -82,20 +82,20 @@ class Night:
 
     def becomes(self, name, kind):
         """The verdict, as soon as it is of this kind."""
-        told = {}
+        seen = {}
 
         def is_so():
-            told.update(self.verdict(name))
-            return told["kind"] == kind
+            seen.update(self.verdict(name))
+            return seen["kind"] == kind
 
         wait_until(is_so, what=f"{name} {kind}")
-        return told
+        return seen
 
     def acts(self):
         """Who pulled which lever, and why; the newest first."""
         return [(each["action"], each["by"], each["reason"]) for each in self.cli("audit")]
 
-    def copies(self):
+    def mails_taken(self):
         """How often the provider took the mail of each reset."""
         return Counter(each["resetId"] for each in self.stub.taken)
 
@@ -118,10 +118,10 @@ class Night:
 
 
 @pytest.fixture(scope="module")
-def night(tmp_path_factory):
+def drill(tmp_path_factory):
     """One provider, few threads, people enough."""
     with ProviderStub(port=free_ports(1)[0]) as stub:
-        services = Stack(
+        keyturn = Stack(
             tmp_path_factory.mktemp("night"),
             KEYTURN_EMAIL_PROVIDERS="sendgrid",
             KEYTURN_SENDGRID_API_KEY="SG.test",
@@ -130,93 +130,93 @@ def night(tmp_path_factory):
             KEYTURN_WORKER_THREADS="4",
             KEYTURN_DOUBT_SECONDS="2",
         ).start()
-        opened = Night(services, stub)
+        opened = Drill(keyturn, stub)
         opened.people(*(a_user(f"u{n}", f"u{n}@example.com") for n in range(1000)))
         yield opened
-        services.stop()
-        sys.stdout.write(services.log()[-8000:])
+        keyturn.stop()
+        sys.stdout.write(keyturn.log()[-8000:])
 
 
-def test_a_provider_is_down_and_everything_arrives_once_it_is_back(night):
-    stub = night.stub
-    with night.load(per_second=10, first=0) as answers:
-        wait_until(lambda: len(night.copies()) > 5, what="mails in good times")
+def test_a_provider_is_down_and_everything_arrives_once_it_is_back(drill):
+    stub = drill.stub
+    with drill.load(per_second=10, first=0) as answers:
+        wait_until(lambda: len(drill.mails_taken()) > 5, what="mails in good times")
         stub.outage = OUT_OF_SERVICE
         wait_until(
-            lambda: night.worst().startswith(
+            lambda: drill.worst().startswith(
                 "Nothing goes out by email: sendgrid has its circuit open"
             ),
             what="a status that says what is wrong first",
         )
-        assert "it answers with HTTP 503" in night.worst()
-        assert night.status()["providers"][0]["circuit"] == "open"
+        assert "it answers with HTTP 503" in drill.worst()
+        assert drill.status()["providers"][0]["circuit"] == "open"
 
-        asked_in_vain = night.ask_for("u900")
+        asked_in_vain = drill.ask_for("u900")
         wait_until(
-            lambda: "circuit of every provider" in night.explain(asked_in_vain)["verdict"],
+            lambda: "circuit of every provider" in drill.explain(asked_in_vain)["verdict"],
             what="a verdict that names the outage",
         )
-        told = night.explain(asked_in_vain)
-        assert told["kind"] == "waiting"
-        assert "goes out by itself once one works again, until" in told["next"]
-        assert told["resets"][0]["status"] == "queued"
-        assert any(step["step"] == "due" for step in told["chain"])
+        seen = drill.explain(asked_in_vain)
+        assert seen["kind"] == "waiting"
+        assert "goes out by itself once one works again, until" in seen["next"]
+        assert seen["resets"][0]["status"] == "queued"
+        assert any(step["step"] == "due" for step in seen["chain"])
 
         stub.outage = None
-        night.services.cli("provider", "resume", "sendgrid", *WHY)  # or it is tried within 15 s
+        drill.keyturn.cli("provider", "resume", "sendgrid", *WHY)  # or it is tried within 15 s
         wait_until(
-            lambda: night.explain(asked_in_vain)["kind"] == "accepted",
+            lambda: drill.explain(asked_in_vain)["kind"] == "accepted",
             what="the arrival of what had waited",
         )
-    wait_until(lambda: night.status()["due"]["urgent"] == 0, what="an empty queue")
+    wait_until(lambda: drill.status()["due"]["urgent"] == 0, what="an empty queue")
 
     assert {status for status, _ in answers} == {200}
-    copies = night.copies()
-    assert {copies[reset_id] for _, reset_id in answers} == {1}
-    assert night.cli("provider", "list")[0]["state"] == "closed"
-    assert not night.worst().startswith("Nothing goes out")
-    assert [bool(night.services.events(f"circuit.{word}")) for word in ("opened", "closed")] == [
+    mails_taken = drill.mails_taken()
+    assert {mails_taken[reset_id] for _, reset_id in answers} == {1}
+    assert drill.cli("provider", "list")[0]["state"] == "closed"
+    assert not drill.worst().startswith("Nothing goes out")
+    assert [bool(drill.keyturn.events(f"circuit.{word}")) for word in ("opened", "closed")] == [
         True,
         True,
     ]
-    assert ("provider.try", "eve", "a drill") in night.acts()
+    assert ("provider.try", "eve", "a drill") in drill.acts()
 
 
-def test_a_backlog_is_seen_before_it_is_late_and_another_worker_ends_it(night):
-    night.stub.delay_seconds = 1.0  # four threads take four a second; callers ask for ten
+def test_a_backlog_is_seen_before_it_is_late_and_another_worker_ends_it(drill):
+    drill.stub.delay_seconds = 1.0  # four threads take four a second; callers ask for ten
     try:
-        with night.load(per_second=10, first=400) as answers:
+        with drill.load(per_second=10, first=400) as answers:
             wait_until(
-                lambda: night.worst().startswith("The urgent queue falls behind"),
+                lambda: drill.worst().startswith("The urgent queue falls behind"),
                 what="a status that says that the queue falls behind",
             )
-            told = night.explain(answers[-1][1])
-            assert told["kind"] == "waiting"
-            with another_worker(night.services, threads=32) as worker:
+            seen = drill.explain(answers[-1][1])
+            assert seen["kind"] == "waiting"
+            with another_worker(drill.keyturn, threads=32) as worker:
                 wait_until(
-                    lambda: night.status()["workers"]["urgent"] == 2,
+                    lambda: drill.status()["workers"]["urgent"] == 2,
                     what="the other worker",
                 )
                 wait_until(
-                    lambda: night.status()["dueNow"]["urgent"] < len(answers) // 10,
+                    lambda: drill.status()["dueNow"]["urgent"] < len(answers) // 10,
                     what="a queue that is not behind any more",
                 )
     finally:
-        night.stub.delay_seconds = 0.0
-    wait_until(lambda: night.status()["due"]["urgent"] == 0, what="an empty queue")
+        drill.stub.delay_seconds = 0.0
+    wait_until(lambda: drill.status()["due"]["urgent"] == 0, what="an empty queue")
 
     assert worker.returncode == 0
-    copies = night.copies()
-    assert {(status, copies[reset_id]) for status, reset_id in answers} == {(200, 1)}
+    mails_taken = drill.mails_taken()
+    assert {(status, mails_taken[reset_id]) for status, reset_id in answers} == {(200, 1)}
 
 
 @contextmanager
-def another_worker(services, *, threads):
+def another_worker(keyturn, *, threads):
     """One more worker beside those of `up`, ended by SIGTERM."""
     worker = subprocess.Popen(
         [sys.executable, "-m", "worker", "--queues", "urgent,receipts"],
         cwd=CHECKOUT,
-        env=services.environ | {"KEYTURN_WORKER_THREADS": str(threads)},
+        env=keyturn.environ | {"KEYTURN_WORKER_THREADS": str(threads)},
         stdout=subprocess.DEVNULL,
     )
     try:
@@ -226,21 +226,21 @@ def another_worker(services, *, threads):
         worker.wait(HANG_SECONDS)
 
 
-def test_a_second_mail_has_the_same_code_and_is_explained(night):
-    night.stub.answers(ACCEPT_THEN_CUT)
+def test_a_second_mail_has_the_same_code_and_is_explained(drill):
+    drill.stub.answers(ACCEPT_THEN_CUT)
 
-    reset_id = night.ask_for("u950")
+    reset_id = drill.ask_for("u950")
     wait_until(
-        lambda: "in doubt, it may have been taken" in night.explain(reset_id)["verdict"],
+        lambda: "in doubt, it may have been taken" in drill.explain(reset_id)["verdict"],
         what="a verdict that names the doubt",
     )
-    wait_until(lambda: night.copies()[reset_id] > 1, what="the second copy")
-    wait_until(lambda: night.explain(reset_id)["kind"] == "accepted", what="acceptance")
+    wait_until(lambda: drill.mails_taken()[reset_id] > 1, what="the second copy")
+    wait_until(lambda: drill.explain(reset_id)["kind"] == "accepted", what="acceptance")
 
-    first, second = [each["mail"] for each in night.stub.taken if each["resetId"] == reset_id]
+    first, second = [each["mail"] for each in drill.stub.taken if each["resetId"] == reset_id]
     assert first["content"] == second["content"]
-    assert "It may have come twice" in night.explain(reset_id)["verdict"]
-    figures = requests.get(f"{night.services.url}/metrics", timeout=60).text
+    assert "It may have come twice" in drill.explain(reset_id)["verdict"]
+    figures = requests.get(f"{drill.services.url}/metrics", timeout=60).text
     assert 'outcome="doubt",provider="sendgrid"' in figures
 
 
@@ -249,19 +249,19 @@ def town(tmp_path_factory):
     """Default limits, a provider that calls back, six people."""
     key = SendGridKey()
     with ProviderStub(port=free_ports(1)[0]) as stub:
-        services = Stack(
+        keyturn = Stack(
             tmp_path_factory.mktemp("town"),
             KEYTURN_EMAIL_PROVIDERS="sendgrid",
             KEYTURN_SENDGRID_API_KEY="SG.test",
             KEYTURN_SENDGRID_API_URL=stub.url,
             KEYTURN_SENDGRID_WEBHOOK_PUBLIC_KEY=key.public,
         ).start()
-        opened = Night(services, stub)
-        opened.poster = CallbackPoster(services.url, public_url=services.url, key=key)
+        opened = Drill(keyturn, stub)
+        opened.poster = CallbackPoster(keyturn.url, public_url=keyturn.url, key=key)
         opened.people(*(a_user(n, f"{n}@acme.example") for n in ("eve", "bob", "mia", *UNLUCKY)))
         yield opened
-        services.stop()
-        sys.stdout.write(services.log()[-8000:])
+        keyturn.stop()
+        sys.stdout.write(keyturn.log()[-8000:])
 
 
 def test_whoever_got_nothing_is_told_why_and_gets_it(town):
@@ -272,7 +272,7 @@ def test_whoever_got_nothing_is_told_why_and_gets_it(town):
     town.poster.post_mail(town.poster.mail_events(town.stub.taken[-1], "bounce", type="bounce"))
     assert "keyturn suppression lift" in town.becomes("eve", "bounced")["next"]
     lift = ("suppression", "lift", "eve@acme.example", "--resend", *WHY)
-    assert town.services.cli(*lift).returncode == 0
+    assert town.keyturn.cli(*lift).returncode == 0
     town.becomes("eve", "accepted")
 
     town.ask_for("bob")
@@ -311,7 +311,7 @@ def test_whom_an_outage_left_without_a_mail_gets_one_by_a_batch(town):
     plan = town.cli("batch", "plan", *chosen, *WHY)
     assert (plan["plan"]["total"], plan["plan"]["send"]) == (3, 3)
     town.cli("batch", "start", "--plan", plan["planId"], "--rate", "50", *WHY)
-    assert town.services.cli("batch", "watch", plan["planId"]).returncode == 0
+    assert town.keyturn.cli("batch", "watch", plan["planId"]).returncode == 0
 
     assert town.cli("batch", "report", plan["planId"])["accepted"] == 3
     assert {each["to"] for each in town.stub.taken[-3:]} == {

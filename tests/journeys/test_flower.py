@@ -25,7 +25,7 @@ COLUMNS = ["Name", "args", "State", "Result", "Received", "Runtime", "Worker", "
 
 @pytest.fixture
 def keyturn(tmp_path):
-    services = Stack(
+    keyturn = Stack(
         tmp_path,
         KEYTURN_FLOWER_BASIC_AUTH=":".join(LOGIN),
         KEYTURN_TWILIO_ACCOUNT_SID="AC1",
@@ -35,9 +35,9 @@ def keyturn(tmp_path):
         KEYTURN_USER_LIMIT_PER_HOUR="0",
         KEYTURN_RETRY_DELAYS_SECONDS="0.2",
     )
-    services.environ["FLOWER_STATE_SAVE_INTERVAL"] = "2000"
-    yield services.start()
-    services.stop()
+    keyturn.environ["FLOWER_STATE_SAVE_INTERVAL"] = "2000"
+    yield keyturn.start()
+    keyturn.stop()
 
 
 @pytest.fixture

@@ -23,13 +23,11 @@ pytestmark = pytest.mark.real_server
 
 
 @pytest.fixture
-def run_client(clients, services):
+def run_client(clients, keyturn):
     def run(script: str) -> dict[str, dict[str, object]]:
         """What became of the cases of a script."""
-        grpc_url = f"http://{services.grpc_target}"
-        return run_script(
-            clients, script, url=services.url, grpc_url=grpc_url, token=services.token
-        )
+        grpc_url = f"http://{keyturn.grpc_target}"
+        return run_script(clients, script, url=keyturn.url, grpc_url=grpc_url, token=keyturn.token)
 
     return run
 
@@ -81,14 +79,14 @@ def test_grpc_js_speaks_grpc(run_client):
 
 @needs_node
 @pytest.mark.parametrize("protocol", ["grpc", "grpcweb", "connect"])
-def test_buf_curl_speaks_all_three_protocols(clients, services, protocol, tmp_path):
+def test_buf_curl_speaks_all_three_protocols(clients, keyturn, protocol, tmp_path):
     # buf reads every .proto below its schema, and a checkout's .venv holds those of others.
     shutil.copytree(CHECKOUT / "web" / "rpc", tmp_path / "web" / "rpc")
-    base = f"http://{services.grpc_target}" if protocol == "grpc" else services.url
+    base = f"http://{keyturn.grpc_target}" if protocol == "grpc" else keyturn.url
     # Reflection is native gRPC's; the other two read our own .proto files.
     where = ["--http2-prior-knowledge"] if protocol == "grpc" else ["--schema", "."]
     command = [clients / "node_modules/.bin/buf", "curl", "--protocol", protocol, *where]
-    command += ["--header", f"Authorization: Bearer {services.token}"]
+    command += ["--header", f"Authorization: Bearer {keyturn.token}"]
 
     def call(user_id: str) -> subprocess.CompletedProcess[str]:
         asked = ["--data", json.dumps({"userId": user_id}), base + PASSWORD_RESET]
@@ -102,11 +100,11 @@ def test_buf_curl_speaks_all_three_protocols(clients, services, protocol, tmp_pa
     assert NO_USER in refused["message"]
 
 
-def test_grpc_requests_finds_the_calls_by_reflection(services):
+def test_grpc_requests_finds_the_calls_by_reflection(keyturn):
     from grpc_requests import Client
 
-    client = Client(services.grpc_target)
-    metadata = [("authorization", f"Bearer {services.token}")]
+    client = Client(keyturn.grpc_target)
+    metadata = [("authorization", f"Bearer {keyturn.token}")]
 
     answer = client.request(
         "zitadel.user.v2.UserService", "PasswordReset", {"user_id": "ada"}, metadata=metadata
@@ -121,7 +119,7 @@ def test_grpc_requests_finds_the_calls_by_reflection(services):
     assert refused.value.code() == grpc.StatusCode.NOT_FOUND
 
 
-def test_zitadels_python_client_speaks_connect(services):
+def test_zitadels_python_client_speaks_connect(keyturn):
     with warnings.catch_warnings(record=True):  # of a library below it, about another one
         from zitadel_client import Zitadel
     from zitadel_client.exceptions import ApiError
@@ -131,7 +129,7 @@ def test_zitadels_python_client_speaks_connect(services):
         UserServiceSetPasswordRequest,
     )
 
-    users = Zitadel.with_access_token(services.url, services.token).users
+    users = Zitadel.with_access_token(keyturn.url, keyturn.token).users
     code = users.password_reset(
         UserServicePasswordResetRequest(user_id="ada", return_code={})
     ).verification_code
@@ -148,7 +146,7 @@ def test_zitadels_python_client_speaks_connect(services):
         users.password_reset(UserServicePasswordResetRequest(user_id="nobody"))
     assert refused.value.code == 404
     assert NO_USER in str(refused.value.response_body)
-    strangers = Zitadel.with_access_token(services.url, "unknown").users
+    strangers = Zitadel.with_access_token(keyturn.url, "unknown").users
     with pytest.raises(ApiError) as refused:
         strangers.password_reset(UserServicePasswordResetRequest(user_id="ada"))
     assert refused.value.code == 401

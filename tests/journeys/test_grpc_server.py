@@ -57,24 +57,24 @@ def is_serving(target: str) -> bool:
 
 
 @pytest.fixture
-def caller(services):
-    running = RpcCaller(services.grpc_target, services.token)
+def caller(keyturn):
+    running = RpcCaller(keyturn.grpc_target, keyturn.token)
     yield running
     running.channel.close()
 
 
-def test_calls_in_flight_are_answered_while_the_server_stops(build_web_services):
-    services = build_web_services(
+def test_calls_in_flight_are_answered_while_the_server_stops(start_keyturn):
+    keyturn = start_keyturn(
         KEYTURN_USER_COOLDOWN_SECONDS="0",
         KEYTURN_USER_LIMIT_PER_HOUR="0",
         KEYTURN_USER_LIMIT_PER_DAY="0",
     )
-    caller = RpcCaller(services.grpc_target, services.token)
+    caller = RpcCaller(keyturn.grpc_target, keyturn.token)
     caller.notify()
 
     calls = [caller.start(V1, Notification(user_id="ada"), timeout=60) for _ in range(200)]
     wait_until(lambda: any(call.done() for call in calls), what="a first answer")
-    os.kill(services.pid_of("grpc"), signal.SIGTERM)
+    os.kill(keyturn.pid_of("grpc"), signal.SIGTERM)
 
     assert Counter(call.code() for call in calls) == {grpc.StatusCode.OK: 200}
     caller.channel.close()
@@ -104,10 +104,10 @@ def test_a_wrong_setting_is_a_sentence(tmp_path):
         assert "Traceback" not in said
 
 
-def test_noise_on_the_port_harms_nobody(services, caller):
+def test_noise_on_the_port_harms_nobody(keyturn, caller):
     import socket
 
-    host, port = services.grpc_target.split(":")
+    host, port = keyturn.grpc_target.split(":")
     for noise in (b"GET / HTTP/1.1\r\n\r\n", os.urandom(4096), b""):
         with socket.create_connection((host, int(port))) as line:
             line.sendall(noise)

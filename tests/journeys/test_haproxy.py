@@ -28,13 +28,13 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def public(services):
+def public(keyturn):
     """The public address."""
     address = f"127.0.0.1:{free_ports(1)[0]}"
     environ = os.environ | {
         "KEYTURN_PUBLIC_BIND": address,
-        "KEYTURN_WEB_SERVER": urlsplit(services.url).netloc,
-        "KEYTURN_GRPC_SERVER": services.grpc_target,
+        "KEYTURN_WEB_SERVER": urlsplit(keyturn.url).netloc,
+        "KEYTURN_GRPC_SERVER": keyturn.grpc_target,
     }
     with subprocess.Popen([HAPROXY, "-f", CONFIG, "-db"], env=environ) as proxy:
         try:
@@ -52,17 +52,17 @@ def is_up(address: str) -> bool:
 
 
 @pytest.fixture
-def caller(public, services):
-    running = RpcCaller(public, services.token)
+def caller(public, keyturn):
+    running = RpcCaller(public, keyturn.token)
     yield running
     running.channel.close()
 
 
-def test_the_configuration_is_sound(public, services):
+def test_the_configuration_is_sound(public, keyturn):
     environ = os.environ | {
         "KEYTURN_PUBLIC_BIND": public,
-        "KEYTURN_WEB_SERVER": urlsplit(services.url).netloc,
-        "KEYTURN_GRPC_SERVER": services.grpc_target,
+        "KEYTURN_WEB_SERVER": urlsplit(keyturn.url).netloc,
+        "KEYTURN_GRPC_SERVER": keyturn.grpc_target,
     }
 
     checked = subprocess.run(
@@ -73,10 +73,10 @@ def test_the_configuration_is_sound(public, services):
     assert "WARNING" not in checked.stdout + checked.stderr
 
 
-def test_rest_passes(public, services):
+def test_rest_passes(public, keyturn):
     answer = requests.post(
         f"http://{public}/management/v1/users/ada/password/_reset",
-        headers={"Authorization": f"Bearer {services.token}"},
+        headers={"Authorization": f"Bearer {keyturn.token}"},
         timeout=60,
     )
 
@@ -85,14 +85,14 @@ def test_rest_passes(public, services):
 
 
 @pytest.mark.parametrize("kind", ["application/json", "application/grpc-web+proto"])
-def test_connect_and_grpc_web_pass(kind, public, services):
+def test_connect_and_grpc_web_pass(kind, public, keyturn):
     message = Notification(user_id="ada").SerializeToString()
     frame = b"\x00" + len(message).to_bytes(4, "big") + message
 
     answer = requests.post(
         f"http://{public}{V1}",
         data=b'{"userId":"ada"}' if kind == "application/json" else frame,
-        headers={"Authorization": f"Bearer {services.token}", "Content-Type": kind},
+        headers={"Authorization": f"Bearer {keyturn.token}", "Content-Type": kind},
         timeout=60,
     )
 
@@ -100,11 +100,11 @@ def test_connect_and_grpc_web_pass(kind, public, services):
     assert answer.headers["Keyturn-Reset-Id"]
 
 
-def test_a_chunked_body_passes(public, services):
+def test_a_chunked_body_passes(public, keyturn):
     answer = requests.post(
         f"http://{public}{V1}",
         data=iter([b'{"user', b'Id":"ada"}']),
-        headers={"Authorization": f"Bearer {services.token}", "Content-Type": "application/json"},
+        headers={"Authorization": f"Bearer {keyturn.token}", "Content-Type": "application/json"},
         timeout=60,
     )
 
@@ -112,9 +112,9 @@ def test_a_chunked_body_passes(public, services):
 
 
 @pytest.mark.skipif(not CURL, reason="curl is not installed")
-def test_connect_over_http_2_passes(public, services):
+def test_connect_over_http_2_passes(public, keyturn):
     command = [CURL, "--silent", "--http2-prior-knowledge", "--json", '{"userId":"ada"}']
-    command += ["--header", f"Authorization: Bearer {services.token}", "--max-time", "10"]
+    command += ["--header", f"Authorization: Bearer {keyturn.token}", "--max-time", "10"]
     command += ["--write-out", " %{http_version} %{http_code}", f"http://{public}{V1}"]
 
     answer = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -149,10 +149,10 @@ def test_forty_calls_of_one_connection_pass(caller):
 
 @needs_node
 @pytest.mark.parametrize("script", ["connect_node.mjs", "zitadel_client.mjs", "grpc_js.mjs"])
-def test_the_clients_of_others_need_one_address_only(script, clients, public, services):
+def test_the_clients_of_others_need_one_address_only(script, clients, public, keyturn):
     address = f"http://{public}"
 
-    told = run_script(clients, script, url=address, grpc_url=address, token=services.token)
+    told = run_script(clients, script, url=address, grpc_url=address, token=keyturn.token)
 
     refused = {name for name, outcome in told.items() if "error" in outcome}
     assert refused == {name for name in told if " unknown " in name}

@@ -74,8 +74,8 @@ def open_tab(chromium, pictures):
     """Opens a tab without scripts; fails the test when a page broke its own policy."""
     contexts, complaints = [], []
 
-    def open_one(**facts):
-        context = chromium.new_context(java_script_enabled=False, **facts)
+    def open_one(**fields):
+        context = chromium.new_context(java_script_enabled=False, **fields)
         contexts.append(context)
         tab = context.new_page()
         tab.on("console", lambda message: complaints.append(message.text))

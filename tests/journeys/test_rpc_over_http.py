@@ -16,14 +16,14 @@ pytestmark = pytest.mark.real_server
 CHUNK = b"4000\r\n" + b" " * 0x4000 + b"\r\n"
 
 
-def post(services, data, kind="application/json"):
-    headers = {"Authorization": f"Bearer {services.token}", "Content-Type": kind}
-    return requests.post(services.url + V1, data=data, headers=headers, timeout=60)
+def post(keyturn, data, kind="application/json"):
+    headers = {"Authorization": f"Bearer {keyturn.token}", "Content-Type": kind}
+    return requests.post(keyturn.url + V1, data=data, headers=headers, timeout=60)
 
 
-def say(services, *parts: bytes) -> tuple[int, dict[str, object]]:
+def say(keyturn, *parts: bytes) -> tuple[int, dict[str, object]]:
     """HTTP status and JSON of what raw bytes are answered with."""
-    address = urlsplit(services.url)
+    address = urlsplit(keyturn.url)
     with socket.create_connection((address.hostname, address.port)) as line:
         for part in parts:
             line.sendall(part)
@@ -35,35 +35,35 @@ def say(services, *parts: bytes) -> tuple[int, dict[str, object]]:
     return told
 
 
-def head(services, *headers: str) -> bytes:
-    lines = [f"POST {V1} HTTP/1.1", "Host: x", f"Authorization: Bearer {services.token}"]
+def head(keyturn, *headers: str) -> bytes:
+    lines = [f"POST {V1} HTTP/1.1", "Host: x", f"Authorization: Bearer {keyturn.token}"]
     return "\r\n".join([*lines, "Content-Type: application/json", *headers, "", ""]).encode()
 
 
 @pytest.mark.parametrize("kind", ["application/json", "application/grpc-web+proto"])
-def test_a_chunked_body_is_read(kind, services):
+def test_a_chunked_body_is_read(kind, keyturn):
     message = Notification(user_id="ada").SerializeToString()
     body = b'{"userId":"ada"}' if "json" in kind else b"\0\0\0\0\x05" + message
 
-    answer = post(services, iter([body[:3], body[3:]]), kind)
+    answer = post(keyturn, iter([body[:3], body[3:]]), kind)
 
     assert answer.status_code == 200
     assert answer.headers["Keyturn-Reset-Id"]
 
 
-def test_an_empty_body_is_refused(services):
-    answer = post(services, b"")
+def test_an_empty_body_is_refused(keyturn):
+    answer = post(keyturn, b"")
 
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_argument")
 
 
-def test_an_endless_body_is_refused_at_the_cap(services):
-    told = say(services, head(services, "Transfer-Encoding: chunked"), *[CHUNK] * 5)
+def test_an_endless_body_is_refused_at_the_cap(keyturn):
+    told = say(keyturn, head(keyturn, "Transfer-Encoding: chunked"), *[CHUNK] * 5)
 
     assert (told[0], told[1]["code"]) == (429, "resource_exhausted")
 
 
-def test_a_body_that_stalls_is_refused_in_time(services):
-    told = say(services, head(services, "Content-Length: 50"), b"{")
+def test_a_body_that_stalls_is_refused_in_time(keyturn):
+    told = say(keyturn, head(keyturn, "Content-Length: 50"), b"{")
 
     assert (told[0], told[1]["code"]) == (400, "invalid_argument")

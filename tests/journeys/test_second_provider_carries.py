@@ -31,9 +31,9 @@ def relay():
 
 
 @pytest.fixture
-def town(build_web_services, sendgrid, relay):
+def mail(start_keyturn, sendgrid, relay):
     """A Keyturn with both providers, and people to write to."""
-    opened = build_web_services(
+    opened = start_keyturn(
         KEYTURN_EMAIL_PROVIDERS="sendgrid,smtp",
         KEYTURN_SENDGRID_API_KEY="SG.test",
         KEYTURN_SENDGRID_API_URL=sendgrid.url,
@@ -46,14 +46,14 @@ def town(build_web_services, sendgrid, relay):
     ]
     done = opened.cli("user", "import", "-", given="\n".join(map(json.dumps, users)))
     assert done.returncode == 0, done.stderr
-    return Town(opened, sendgrid, relay)
+    return Mail(opened, sendgrid, relay)
 
 
-class Town:
+class Mail:
     """What the journey does and sees."""
 
-    def __init__(self, services, sendgrid, relay):
-        self.services, self._sendgrid, self._relay = services, sendgrid, relay
+    def __init__(self, keyturn, sendgrid, relay):
+        self.keyturn, self._sendgrid, self._relay = keyturn, sendgrid, relay
         self._users = iter(range(USERS))
 
     def ask(self):
@@ -77,7 +77,7 @@ class Town:
         return "sendgrid" if reset_id in [e["resetId"] for e in self._sendgrid.taken] else None
 
     def cli(self, *arguments):
-        done = self.services.cli(*arguments, "--json")
+        done = self.keyturn.cli(*arguments, "--json")
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
@@ -89,61 +89,61 @@ class Town:
         return requests.get(f"{self.services.url}/metrics", timeout=60).text
 
 
-def test_the_relay_carries_while_sendgrid_has_trouble_and_no_longer(town, sendgrid):
-    assert town.came_by(town.ask()) == "sendgrid"
+def test_the_relay_carries_while_sendgrid_has_trouble_and_no_longer(mail, sendgrid):
+    assert mail.came_by(mail.ask()) == "sendgrid"
 
     sendgrid.outage = Answer.of_json(401, {"errors": [{"message": "Maximum credits exceeded"}]})
-    first_hit = town.ask()
-    assert town.came_by(first_hit) == "smtp"
-    assert {town.came_by(town.ask()) for _ in range(5)} == {"smtp"}
+    first_hit = mail.ask()
+    assert mail.came_by(first_hit) == "smtp"
+    assert {mail.came_by(mail.ask()) for _ in range(5)} == {"smtp"}
     assert len(sendgrid.requests) <= 1 + 2 * 2  # each process may find out by itself
 
-    seen = town.first()
+    seen = mail.first()
     assert (seen["state"], seen["reason"]) == ("open", "credits_used_up")
-    wait_until(lambda: town.first()["lastSwitch"], what="a last switch")
-    assert town.first()["lastSwitch"]["to"] == "smtp"
-    assert 'keyturn_circuit_state{provider="sendgrid"} 2.0' in town.metrics()
-    assert 'reason="circuit_open",to="smtp"' in town.metrics()
-    told = town.cli("explain", "--reset", first_hit)["resets"][0]
+    wait_until(lambda: mail.first()["lastSwitch"], what="a last switch")
+    assert mail.first()["lastSwitch"]["to"] == "smtp"
+    assert 'keyturn_circuit_state{provider="sendgrid"} 2.0' in mail.metrics()
+    assert 'reason="circuit_open",to="smtp"' in mail.metrics()
+    told = mail.cli("explain", "--reset", first_hit)["resets"][0]
     assert [each["outcome"] for each in told["attempts"]] == ["account", "accepted"]
     assert [(e["type"], e["detail"]) for e in told["events"]] == [
         ("failed_over", "instead of sendgrid: account")
     ]
 
     sendgrid.outage = None
-    wait_until(lambda: town.first()["state"] == "half_open", what="half open")
-    assert [town.came_by(town.ask()) for _ in range(3)] == ["sendgrid"] * 3
-    wait_until(lambda: town.first()["state"] == "closed", what="a closed circuit")
-    assert town.came_by(town.ask()) == "sendgrid"
-    events = [town.services.events(name) for name in ("circuit.opened", "circuit.closed")]
+    wait_until(lambda: mail.first()["state"] == "half_open", what="half open")
+    assert [mail.came_by(mail.ask()) for _ in range(3)] == ["sendgrid"] * 3
+    wait_until(lambda: mail.first()["state"] == "closed", what="a closed circuit")
+    assert mail.came_by(mail.ask()) == "sendgrid"
+    events = [mail.keyturn.events(name) for name in ("circuit.opened", "circuit.closed")]
     assert [bool(lines) for lines in events] == [True, True]
 
 
-def test_the_operator_pauses_tests_and_resumes_a_provider(town, sendgrid):
-    town.cli("provider", "pause", "sendgrid", *WHY)
-    wait_until(lambda: town.came_by(town.ask()) == "smtp", what="the pause's effect")
-    assert town.first()["paused"]["by"] == "eve"
+def test_the_operator_pauses_tests_and_resumes_a_provider(mail, sendgrid):
+    mail.cli("provider", "pause", "sendgrid", *WHY)
+    wait_until(lambda: mail.came_by(mail.ask()) == "smtp", what="the pause's effect")
+    assert mail.first()["paused"]["by"] == "eve"
 
-    told = town.cli("provider", "test", "sendgrid", "--to", "eve@example.com", "--by", "eve")
+    told = mail.cli("provider", "test", "sendgrid", "--to", "eve@example.com", "--by", "eve")
     assert told["outcome"] == "accepted"
     assert sendgrid.taken[-1]["to"] == "eve@example.com"
 
-    town.cli("provider", "pause", "smtp", *WHY)
-    wait_until(lambda: _waits(town, town.ask()), what="a reset that waits and says so")
+    mail.cli("provider", "pause", "smtp", *WHY)
+    wait_until(lambda: _waits(mail, mail.ask()), what="a reset that waits and says so")
 
-    town.cli("provider", "resume", "sendgrid", *WHY)
-    wait_until(lambda: town.came_by(town.ask()) == "sendgrid", what="the resume's effect")
-    acts = [entry["action"] for entry in town.cli("audit")]
+    mail.cli("provider", "resume", "sendgrid", *WHY)
+    wait_until(lambda: mail.came_by(mail.ask()) == "sendgrid", what="the resume's effect")
+    acts = [entry["action"] for entry in mail.cli("audit")]
     assert {"provider.pause", "provider.test", "provider.resume"} <= set(acts)
 
 
-def _waits(town, reset_id):
+def _waits(mail, reset_id):
     """True when the reset was looked at and waits for a provider."""
     reason = None
 
     def is_seen():
         nonlocal reason
-        told = town.cli("explain", "--reset", reset_id)["resets"][0]
+        told = mail.cli("explain", "--reset", reset_id)["resets"][0]
         reason = told["reason"]
         return reason or told["status"] == "accepted"
 

@@ -74,13 +74,13 @@ def collector():
 
 @pytest.fixture
 def keyturn(tmp_path, collector):
-    services = Stack(tmp_path)
-    services.environ |= {
+    keyturn = Stack(tmp_path)
+    keyturn.environ |= {
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
         "OTEL_BSP_SCHEDULE_DELAY": "200",
     }
-    yield services.start()
-    services.stop()
+    yield keyturn.start()
+    keyturn.stop()
 
 
 def test_a_collector_gets_one_trace_over_web_and_worker(keyturn, collector):

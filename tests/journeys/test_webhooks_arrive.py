@@ -16,7 +16,7 @@ NUMBER = 60
 
 @pytest.fixture
 def keyturn(tmp_path):
-    services = Stack(
+    keyturn = Stack(
         tmp_path,
         KEYTURN_WEBHOOK_ALLOW_PRIVATE="true",
         KEYTURN_WEBHOOK_DELAYS_SECONDS="0.5,0.5,0.5,0.5,1,1,1,1,1,1",
@@ -27,8 +27,8 @@ def keyturn(tmp_path):
         KEYTURN_USER_LIMIT_PER_HOUR="0",
         KEYTURN_USER_LIMIT_PER_DAY="0",
     )
-    yield services.start()
-    services.stop()
+    yield keyturn.start()
+    keyturn.stop()
 
 
 def import_users(keyturn):

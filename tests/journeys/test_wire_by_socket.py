@@ -41,8 +41,8 @@ class Answer:
         return self.status, self.json["code"]
 
 
-def ask(services, request: bytes, *, is_cut: bool = False, seconds: float = HANG_SECONDS) -> Answer:
-    address = urlsplit(services.url)
+def ask(keyturn, request: bytes, *, is_cut: bool = False, seconds: float = HANG_SECONDS) -> Answer:
+    address = urlsplit(keyturn.url)
     with socket.create_connection((address.hostname, address.port), timeout=seconds) as line:
         line.sendall(request)
         if is_cut:
@@ -59,8 +59,8 @@ def is_whole(raw: bytes) -> bool:
     return bool(separator) and len(body) >= int(length or 0)
 
 
-def a_call(services, *headers: str, body: bytes = b"", method="POST", path=PREFIXED) -> bytes:
-    lines = [f"{method} {path} HTTP/1.1", "Host: x", f"Authorization: Bearer {services.token}"]
+def a_call(keyturn, *headers: str, body: bytes = b"", method="POST", path=PREFIXED) -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", "Host: x", f"Authorization: Bearer {keyturn.token}"]
     return "\r\n".join([*lines, *headers, "", ""]).encode("latin-1") + body
 
 
@@ -75,12 +75,12 @@ def chunked(body: bytes) -> bytes:
 @pytest.mark.parametrize("path", [PREFIXED, BARE], ids=["prefixed", "bare"])
 @pytest.mark.parametrize("size", [CAP_BYTES, CAP_BYTES + 1], ids=["64 KiB", "one byte more"])
 @pytest.mark.parametrize("is_chunked", [False, True], ids=["announced", "chunked"])
-def test_a_body_is_read_up_to_64_kib(services, path, size, is_chunked):
+def test_a_body_is_read_up_to_64_kib(keyturn, path, size, is_chunked):
     body = b"{" + b" " * (size - 2) + b"}"
     header = "Transfer-Encoding: chunked" if is_chunked else announced(body)
 
     answer = ask(
-        services, a_call(services, header, path=path, body=chunked(body) if is_chunked else body)
+        keyturn, a_call(keyturn, header, path=path, body=chunked(body) if is_chunked else body)
     )
 
     if size == CAP_BYTES:
@@ -92,8 +92,8 @@ def test_a_body_is_read_up_to_64_kib(services, path, size, is_chunked):
     assert answer.headers["cache-control"] == "no-store"
 
 
-def test_a_body_that_is_announced_too_large_is_refused_before_it_comes(services):
-    answer = ask(services, a_call(services, "Content-Length: 9000000000000000000"))
+def test_a_body_that_is_announced_too_large_is_refused_before_it_comes(keyturn):
+    answer = ask(keyturn, a_call(keyturn, "Content-Length: 9000000000000000000"))
 
     assert answer.problem == (413, 8)
 
@@ -105,16 +105,16 @@ STALLED = [
 ]
 
 
-def test_bodies_that_never_end_are_answered_in_time_and_keep_nobody_waiting(services):
-    requests = [a_call(services, header, body=body) for header, body in STALLED] * 7
+def test_bodies_that_never_end_are_answered_in_time_and_keep_nobody_waiting(keyturn):
+    requests = [a_call(keyturn, header, body=body) for header, body in STALLED] * 7
 
     with ThreadPoolExecutor(len(requests)) as threads:
         stalled = [
-            threads.submit(ask, services, each, seconds=3 * BODY_SECONDS) for each in requests
+            threads.submit(ask, keyturn, each, seconds=3 * BODY_SECONDS) for each in requests
         ]
         time.sleep(0.2)
         began = time.monotonic()
-        others = [ask(services, a_call(services)).status for _ in range(3)]
+        others = [ask(keyturn, a_call(keyturn)).status for _ in range(3)]
         took = time.monotonic() - began
 
         problems = {future.result().problem for future in stalled}
@@ -133,15 +133,15 @@ BROKEN = {
 
 
 @pytest.mark.parametrize(("header", "body"), BROKEN.values(), ids=BROKEN)
-def test_a_body_that_breaks_off_is_refused(services, header, body):
-    answer = ask(services, a_call(services, header, body=body), is_cut=True)
+def test_a_body_that_breaks_off_is_refused(keyturn, header, body):
+    answer = ask(keyturn, a_call(keyturn, header, body=body), is_cut=True)
 
     assert answer.problem == (400, 3)
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "OPTIONS", "TRACE", "CONNECT", "BREW"])
-def test_a_wrong_method_is_told_as_json(services, method):
-    answer = ask(services, a_call(services, method=method))
+def test_a_wrong_method_is_told_as_json(keyturn, method):
+    answer = ask(keyturn, a_call(keyturn, method=method))
 
     assert answer.problem == (405, 12)
     assert answer.headers["allow"] == "post"
@@ -157,27 +157,27 @@ PATHS = {
 
 
 @pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
-def test_an_unknown_path_is_told_as_json(services, path):
-    assert ask(services, a_call(services, path=path)).problem == (404, 5)
+def test_an_unknown_path_is_told_as_json(keyturn, path):
+    assert ask(keyturn, a_call(keyturn, path=path)).problem == (404, 5)
 
 
 @pytest.mark.parametrize("user", ["a%00b", "a%0Ab", "a%zzb", "%ff", "%20", "..", "\xc3\xa4"])
-def test_a_strange_user_is_unknown(services, user):
-    answer = ask(services, a_call(services, path=f"/users/{user}/password/_reset"))
+def test_a_strange_user_is_unknown(keyturn, user):
+    answer = ask(keyturn, a_call(keyturn, path=f"/users/{user}/password/_reset"))
 
     assert answer.problem == (400, 9)
 
 
-def test_an_unread_body_is_not_taken_for_the_next_request(services):
-    inner = a_call(services, "Content-Length: 0", "X-Request-Id: smuggled")
+def test_an_unread_body_is_not_taken_for_the_next_request(keyturn):
+    inner = a_call(keyturn, "Content-Length: 0", "X-Request-Id: smuggled")
     outer = b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (
         b"/nothing",
         len(inner),
     )
-    address = urlsplit(services.url)
+    address = urlsplit(keyturn.url)
 
     with socket.create_connection((address.hostname, address.port), timeout=1) as line:
-        line.sendall(outer + inner + a_call(services, "X-Request-Id: second"))
+        line.sendall(outer + inner + a_call(keyturn, "X-Request-Id: second"))
         raw = b""
         while b"x-request-id: second" not in raw.lower() and (piece := line.recv(65536)):
             raw += piece
@@ -186,12 +186,12 @@ def test_an_unread_body_is_not_taken_for_the_next_request(services):
     assert b"smuggled" not in raw
 
 
-def test_many_with_one_key_get_one_answer(services):
+def test_many_with_one_key_get_one_answer(keyturn):
     barrier = Barrier(THREADS)
 
     def call(_):
         barrier.wait()
-        return ask(services, a_call(services, "Idempotency-Key: by-socket"))
+        return ask(keyturn, a_call(keyturn, "Idempotency-Key: by-socket"))
 
     with ThreadPoolExecutor(THREADS) as threads:
         answers = list(threads.map(call, range(THREADS)))

@@ -25,9 +25,9 @@ class NoJitter(Jitter):
         return seconds
 
 
-def attempts(*facts):
+def attempts(*fields):
     """Attempts of (provider, outcome)."""
-    return [Attempt(n, p, NOW, NOW, outcome) for n, (p, outcome) in enumerate(facts, 1)]
+    return [Attempt(n, p, NOW, NOW, outcome) for n, (p, outcome) in enumerate(fields, 1)]
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ WAIT_SECONDS = CELERY_CONFIGURATION["broker_transport_options"]["socket_timeout"
 OWN = {"id", "root_id", "origin"}  # of one message alone
 
 
-class Postbox:
+class Deliveries:
     """What the tasks hand their ids to."""
 
     def __init__(self):
@@ -156,9 +156,9 @@ def test_each_queue_has_a_list_of_its_own(real_client, app):
 
 
 def test_a_real_worker_executes_hints(app):
-    postbox, desk = Postbox(), TaskDependencies()
-    desk.delivery = postbox
-    register_tasks(app, desk)
+    delivered, tasks = Deliveries(), TaskDependencies()
+    tasks.delivery = delivered
+    register_tasks(app, tasks)
 
     with (
         start_worker(
@@ -170,9 +170,9 @@ def test_a_real_worker_executes_hints(app):
         publisher.publish(a_hint("0b", channel=Channel.SMS))
         app.send_task(Task.SEND_EMAIL.value, ("0late",), queue="urgent", expires=-1)
         publisher.publish(a_hint("0c"))
-        wait_until(lambda: {"0a", "0b", "0c"} <= set(postbox.ids))
+        wait_until(lambda: {"0a", "0b", "0c"} <= set(delivered.ids))
 
-    assert sorted(postbox.ids) == ["0a", "0b", "0c"]
+    assert sorted(delivered.ids) == ["0a", "0b", "0c"]
 
 
 def test_the_broker_tells_how_many_hints_wait(real_client, app):

@@ -32,37 +32,37 @@ def exporter():
 
 
 @pytest.fixture
-def services(fake_client):
+def worker(fake_client):
     refused = TransientProviderError("http_503", "try ada@example.com later")
     return some_delivery_services(fake_client, ScriptedProvider(refused, TAKEN))
 
 
-def ask(services, **headers):
-    client = create_app(services.services).test_client()
-    told = {"Authorization": f"Bearer {a_token(services.services, 'ORG_OWNER')}"} | headers
+def ask(worker, **headers):
+    client = create_app(worker.services).test_client()
+    told = {"Authorization": f"Bearer {a_token(worker.services, 'ORG_OWNER')}"} | headers
     return client.post("/users/ada/password/_reset", headers=told).headers["Keyturn-Reset-Id"]
 
 
-def live_through(services, **headers):
+def live_through(worker, **headers):
     """A call, an attempt that fails, one that is taken, and the provider's report."""
-    reset_id = ask(services, **headers)
-    services.deliver(reset_id)
-    services.again(reset_id)
+    reset_id = ask(worker, **headers)
+    worker.deliver(reset_id)
+    worker.again(reset_id)
     event = CallbackEvent(
         reset_id=reset_id,
         type=EventType.DELIVERED,
         provider="p1",
         message_id="m1",
-        at_ms=int(services.stores.now_ms()),
+        at_ms=int(worker.stores.now_ms()),
         event_id="e1",
     )
-    for shard in services.services.receipts.receive("p1", [event]):
-        ReceiptProcessor(services.services).apply(shard)
+    for shard in worker.services.receipts.receive("p1", [event]):
+        ReceiptProcessor(worker.services).apply(shard)
     return reset_id
 
 
-def test_one_trace_leads_from_the_call_to_the_provider_and_back(services, exporter):
-    reset_id = live_through(services, traceparent=CALLER)
+def test_one_trace_leads_from_the_call_to_the_provider_and_back(worker, exporter):
+    reset_id = live_through(worker, traceparent=CALLER)
 
     spans = exporter.get_finished_spans()
     assert {span.context.trace_id for span in spans} == {CALLER_TRACE}
@@ -91,17 +91,17 @@ def test_one_trace_leads_from_the_call_to_the_provider_and_back(services, export
     assert statuses == ["retrying", "accepted"]
 
 
-def test_a_call_without_a_trace_begins_one(services, exporter):
-    live_through(services)
+def test_a_call_without_a_trace_begins_one(worker, exporter):
+    live_through(worker)
 
     traces = {span.context.trace_id for span in exporter.get_finished_spans()}
     assert len(traces) == 1
     assert CALLER_TRACE not in traces
 
 
-def test_no_span_holds_an_address_a_code_or_the_text_of_an_error(services, exporter):
-    reset_id = live_through(services)
-    code = services.services.codes.code(reset_id, services.services.codes.signing_key_id)
+def test_no_span_holds_an_address_a_code_or_the_text_of_an_error(worker, exporter):
+    reset_id = live_through(worker)
+    code = worker.services.codes.code(reset_id, worker.services.codes.signing_key_id)
 
     told = "\n".join(span.to_json() for span in exporter.get_finished_spans())
 
@@ -111,13 +111,13 @@ def test_no_span_holds_an_address_a_code_or_the_text_of_an_error(services, expor
         assert secret not in told
 
 
-def test_a_call_by_rpc_is_a_trace_too(services, exporter):
-    app = create_app(services.services)
+def test_a_call_by_rpc_is_a_trace_too(worker, exporter):
+    app = create_app(worker.services)
     app.test_client().post(
         "/zitadel.user.v2.UserService/PasswordReset",
         json={"userId": "ada", "returnCode": {}},
         headers={
-            "Authorization": f"Bearer {a_token(services.services, 'ORG_OWNER')}",
+            "Authorization": f"Bearer {a_token(worker.services, 'ORG_OWNER')}",
             "traceparent": CALLER,
         },
     )
@@ -127,23 +127,23 @@ def test_a_call_by_rpc_is_a_trace_too(services, exporter):
     assert {s.context.trace_id for s in exporter.get_finished_spans()} == {CALLER_TRACE}
 
 
-def test_what_machines_ask_all_day_is_not_traced(services, exporter):
-    create_app(services.services).test_client().get("/livez")
+def test_what_machines_ask_all_day_is_not_traced(worker, exporter):
+    create_app(worker.services).test_client().get("/livez")
 
     assert exporter.get_finished_spans() == ()
 
 
-def test_off_nothing_of_it_stands_in_the_record(services):
-    reset_id = ask(services, traceparent=CALLER)
+def test_off_nothing_of_it_stands_in_the_record(worker):
+    reset_id = ask(worker, traceparent=CALLER)
 
-    assert services.look(reset_id).trace is None
+    assert worker.look(reset_id).trace is None
     with tracing.span("x", parent=CALLER) as nothing:
         assert not nothing.is_recording()
         assert tracing.traceparent() is None
     assert not tracing.set_up_tracing("web", {})
 
 
-def test_a_traceparent_that_is_none_begins_a_trace(services, exporter):
-    ask(services, traceparent="banana")
+def test_a_traceparent_that_is_none_begins_a_trace(worker, exporter):
+    ask(worker, traceparent="banana")
 
     assert len({span.context.trace_id for span in exporter.get_finished_spans()}) == 1

@@ -35,8 +35,8 @@ def subscriber():
 def a_caller():
     made = []
 
-    def make(**facts):
-        made.append(Subscribers(**{"allow_private": True, "timeout_seconds": 2} | facts))
+    def make(**fields):
+        made.append(Subscribers(**{"allow_private": True, "timeout_seconds": 2} | fields))
         return made[-1]
 
     yield make

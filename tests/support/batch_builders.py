@@ -8,7 +8,7 @@ from shared.store.batches.lists import ListEntry
 from shared.wiring import Services
 
 
-def a_batch(services: Services, *user_ids: str, since_ms: int = 0, **facts):
+def a_batch(services: Services, *user_ids: str, since_ms: int = 0, **fields):
     """A batch for these users that stands in the store; gives it back."""
     written = services.batch_lists.write(ListEntry(user_id, since_ms) for user_id in user_ids)
     values = {
@@ -25,7 +25,7 @@ def a_batch(services: Services, *user_ids: str, since_ms: int = 0, **facts):
         "total": written.total,
         "rate_per_second": 0.0,
         "lifetime_seconds": 1000.0,
-    } | facts
+    } | fields
     new = NewBatch(**values)
     assert services.batches.begin(new, action="batch.start") in ("begun", "known", "other")
     return services.batches.find(new.batch_id)

@@ -26,13 +26,13 @@ NO_LIMITS = {
 
 def a_settings(**changes: Any) -> Settings:
     """Settings without limits; name those that the test is about."""
-    facts = {
+    fields = {
         "secret_keys": (SECRET,),
         "public_url": PUBLIC_URL,
         "data_dir": Path("/nonexistent"),
         **NO_LIMITS,
     }
-    return Settings(**(facts | changes))
+    return Settings(**(fields | changes))
 
 
 def some_services(client: Any, **changes: Any) -> Services:
@@ -40,16 +40,16 @@ def some_services(client: Any, **changes: Any) -> Services:
     return build_services(a_settings(**changes), client=client, hints=FakeHints())
 
 
-def an_organisation(services: Services, org_id: str = "acme", **facts: Any) -> Organisation:
+def an_organisation(services: Services, org_id: str = "acme", **fields: Any) -> Organisation:
     """An organisation that exists."""
-    organisation = Organisation(org_id, facts.pop("name", org_id.title()), **facts)
+    organisation = Organisation(org_id, fields.pop("name", org_id.title()), **fields)
     services.callers.save_organisation(organisation)
     return organisation
 
 
 def a_user(services: Services, user_id: str = "ada", **changes: Any) -> str:
     """A user of the built-in directory, with both addresses verified; gives the id."""
-    facts = {
+    fields = {
         "userId": user_id,
         "orgId": "acme",
         "displayName": "Ada Lovelace",
@@ -58,7 +58,7 @@ def a_user(services: Services, user_id: str = "ada", **changes: Any) -> str:
         "phone": "+41791234567",
         "phoneVerified": True,
     }
-    services.directory.import_users([json.dumps(facts | changes)])
+    services.directory.import_users([json.dumps(fields | changes)])
     return user_id
 
 
@@ -68,11 +68,11 @@ def a_token(
     org_id: str = "acme",
     instance: tuple[str, ...] = (),
     memberships: dict[str, tuple[str, ...]] | None = None,
-    **facts: Any,
+    **fields: Any,
 ) -> str:
     """A token with roles in its own organisation, in others, or in all."""
     held = {name: frozenset(its) for name, its in (memberships or {}).items()}
     if roles:
         held[org_id] = frozenset(roles)
     grants = Grants(frozenset(instance), held)
-    return services.callers.create_token(org_id, grants, **facts)[0]
+    return services.callers.create_token(org_id, grants, **fields)[0]

@@ -44,7 +44,7 @@ class SendGridKey:
         }
 
 
-def a_mail_event(event: str, reset_id: str | None, /, **facts):
+def a_mail_event(event: str, reset_id: str | None, /, **fields):
     """One event of SendGrid's; it names the address, as theirs do."""
     told = {
         "email": "ada@example.com",
@@ -56,7 +56,7 @@ def a_mail_event(event: str, reset_id: str | None, /, **facts):
     }
     if reset_id is not None:
         told["keyturn_reset_id"] = reset_id
-    return told | facts
+    return told | fields
 
 
 def a_body(*events) -> bytes:
@@ -64,7 +64,7 @@ def a_body(*events) -> bytes:
     return json.dumps(list(events)).encode()
 
 
-def a_status(status: str, *, sid: str = "SM1", **facts: str) -> dict[str, str]:
+def a_status(status: str, *, sid: str = "SM1", **fields: str) -> dict[str, str]:
     """The form of Twilio's callback; it names the number, as theirs do."""
     form = {
         "MessageSid": sid,
@@ -76,7 +76,7 @@ def a_status(status: str, *, sid: str = "SM1", **facts: str) -> dict[str, str]:
         "To": "+41791234567",
         "ApiVersion": "2010-04-01",
     }
-    return form | facts
+    return form | fields
 
 
 def twilio_query(reset_id: str) -> str:

@@ -28,11 +28,11 @@ class CallbackPoster:
         self._url, self._public_url, self._key = url, public_url, key
         self._random = random.Random(seed)
 
-    def mail_events(self, entry: Mapping[str, Any], *words: str, **facts: Any) -> list[Any]:
+    def mail_events(self, entry: Mapping[str, Any], *words: str, **fields: Any) -> list[Any]:
         """SendGrid's events about one message it took."""
         message_id = f"{entry['id']}.filter0001.16648.5515E0B88.0"
         return [
-            a_mail_event(word, entry["resetId"], sg_message_id=message_id, **facts)
+            a_mail_event(word, entry["resetId"], sg_message_id=message_id, **fields)
             for word in words
         ]
 
@@ -53,12 +53,12 @@ class CallbackPoster:
             answers.append(answer.status_code)
         return answers
 
-    def post_sms(self, entry: Mapping[str, Any], *words: str, **facts: str) -> list[int]:
+    def post_sms(self, entry: Mapping[str, Any], *words: str, **fields: str) -> list[int]:
         """Post Twilio's status of one message it took, word by word; gives the statuses."""
         query = twilio_query(entry["resetId"])
         answers = []
         for word in words:
-            form = a_status(word, sid=entry["id"], To=entry["to"], **facts)
+            form = a_status(word, sid=entry["id"], To=entry["to"], **fields)
             answer = requests.post(
                 f"{self._url}/callbacks/twilio?{query}",
                 data=form_body(form),

@@ -38,8 +38,8 @@ class ScriptedProvider:
 class AskableProvider(ScriptedProvider):
     """One that can be asked whether it has a message; `found` is its answer."""
 
-    def __init__(self, *answers: Any, found: Any, **facts: Any) -> None:
-        super().__init__(*answers, **facts)
+    def __init__(self, *answers: Any, found: Any, **fields: Any) -> None:
+        super().__init__(*answers, **fields)
         self.found = found
         self.asked: list[Any] = []
 
@@ -62,7 +62,7 @@ def a_renderer(settings: Settings) -> MessageRenderer:
 
 
 @cache
-def a_circular_renderer(settings: Settings) -> BulkMessageRenderer:
+def a_bulk_renderer(settings: Settings) -> BulkMessageRenderer:
     return BulkMessageRenderer(settings, Languages())
 
 
@@ -82,14 +82,14 @@ class DeliveryServices:
 
     def bulk_delivery(self, renderer: Any = None) -> BulkDelivery:
         one = self.delivery
-        renderer = renderer or a_circular_renderer(self.services.settings)
+        renderer = renderer or a_bulk_renderer(self.services.settings)
         return BulkDelivery(self.services, one.preparation, one.router, one.health, renderer)
 
     def with_services(self, **parts: Any) -> DeliveryServices:
         return replace(self, services=replace(self.services, **parts))
 
-    def record(self, user_id="ada", **facts):
-        return self.stores.record(user_id, key_id=self.services.codes.signing_key_id, **facts)
+    def record(self, user_id="ada", **fields):
+        return self.stores.record(user_id, key_id=self.services.codes.signing_key_id, **fields)
 
     def deliver(self, reset_id):
         """One task, as a hint would bring it."""
@@ -113,12 +113,12 @@ class DeliveryServices:
     def carriers(self, reset_id):
         return [attempt.provider for attempt in self.look(reset_id).attempts]
 
-    def change_user(self, **facts):
-        a_user(self.services, **facts)
+    def change_user(self, **fields):
+        a_user(self.services, **fields)
 
 
 def some_delivery_services(client, *providers, renderer=None, **settings):
-    """A services with the user ada; `providers` of any channel, else one that takes everything."""
+    """A worker with the user ada; `providers` of any channel, else one that takes everything."""
     services = some_services(client, **settings)
     an_organisation(services)
     a_user(services)

@@ -35,11 +35,11 @@ def a_key(kind: str, name: str) -> Any:
     return MAKERS[kind][0]()
 
 
-def public_jwk(kind: str, kid: str | None, **facts: Any) -> dict[str, Any]:
+def public_jwk(kind: str, kid: str | None, **fields: Any) -> dict[str, Any]:
     """The public half of a key as a JSON Web Key."""
     found = json.loads(MAKERS[kind][1].to_jwk(a_key(kind, kid or "").public_key()))
     found.pop("key_ops", None)
-    return found | ({"kid": kid} if kid else {}) | {"use": "sig"} | facts
+    return found | ({"kid": kid} if kid else {}) | {"use": "sig"} | fields
 
 
 class IssuerStub:

@@ -32,18 +32,18 @@ every_language = pytest.mark.parametrize("language", LANGUAGES.tags)
 
 
 def a_renderer(kind=MessageRenderer, **settings):
-    facts = {"public_url": "https://id.example", "email_from": "no-reply@mail.example"}
-    return kind(Settings(**facts | settings), LANGUAGES)
+    fields = {"public_url": "https://id.example", "email_from": "no-reply@mail.example"}
+    return kind(Settings(**fields | settings), LANGUAGES)
 
 
-def a_reset(channel=Channel.EMAIL, **facts):
+def a_reset(channel=Channel.EMAIL, **fields):
     values = {
         "reset_id": ID, "kind": Kind.RESET, "user_id": "u1", "org_id": "o1", "channel": channel,
         "queue": Queue.URGENT, "status": Status.SENDING, "reason": None, "language": "en",
         "key_id": "k", "sequence": 1, "created_at": NOW, "deadline_at": NOW + timedelta(hours=1),
         "request_id": None,
     }  # fmt: skip
-    return Reset(**values | facts)
+    return Reset(**values | fields)
 
 
 def a_user(display_name="Ada Lovelace"):
@@ -54,17 +54,17 @@ def an_organisation(name="Analytical Engines"):
     return Organisation("o1", name)
 
 
-def mail_of(renderer, *, user=None, organisation=None, **facts):
+def mail_of(renderer, *, user=None, organisation=None, **fields):
     message = renderer.render_reset(
-        a_reset(**facts), user or a_user(), EMAIL, organisation, CODE, seconds_left=3600
+        a_reset(**fields), user or a_user(), EMAIL, organisation, CODE, seconds_left=3600
     )
     assert isinstance(message, Email)
     return message
 
 
-def sms_of(renderer, *, organisation=None, seconds_left=600.0, **facts):
+def sms_of(renderer, *, organisation=None, seconds_left=600.0, **fields):
     message = renderer.render_reset(
-        a_reset(Channel.SMS, **facts), a_user(), PHONE, organisation, CODE,
+        a_reset(Channel.SMS, **fields), a_user(), PHONE, organisation, CODE,
         seconds_left=seconds_left,
     )  # fmt: skip
     assert isinstance(message, Sms)

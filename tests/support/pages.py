@@ -38,11 +38,11 @@ class Seen:
     def text(self) -> str:
         return " ".join(" ".join(self.words).split())
 
-    def find(self, **facts: str) -> dict[str, str | None]:
+    def find(self, **fields: str) -> dict[str, str | None]:
         """The one tag with these attributes."""
-        wanted = {name.rstrip("_"): value for name, value in facts.items()}
+        wanted = {name.rstrip("_"): value for name, value in fields.items()}
         found = [its for _, its in self.tags if wanted.items() <= its.items()]
-        assert len(found) == 1, (facts, found)
+        assert len(found) == 1, (fields, found)
         return found[0]
 
 
@@ -52,16 +52,16 @@ class _Reader(HTMLParser):
         self.seen, self._is_style = Seen(), False
 
     def handle_starttag(self, tag, attrs):
-        facts = dict(attrs)
-        self.seen.tags.append((tag, facts))
+        fields = dict(attrs)
+        self.seen.tags.append((tag, fields))
         self._is_style = tag == "style"
         if tag == "html":
-            self.seen.language = facts.get("lang")
+            self.seen.language = fields.get("lang")
         if tag == "form":
             self.seen.forms.append({})
-            self.seen.actions.append(facts["action"])
-        if tag == "input" and facts.get("name"):
-            self.seen.forms[-1][facts["name"]] = facts.get("value") or ""
+            self.seen.actions.append(fields["action"])
+        if tag == "input" and fields.get("name"):
+            self.seen.forms[-1][fields["name"]] = fields.get("value") or ""
 
     def handle_endtag(self, tag):
         self._is_style = False
@@ -85,8 +85,8 @@ class Visit:
     def __init__(self, client: Any, *, delay: UniformDelay = NO_DELAY, **settings: Any) -> None:
         self.redis = client
         self.hints = FakeHints()
-        facts = {"sms_countries": ("CH",)} | settings
-        self.services = build_services(a_settings(**facts), client=client, hints=self.hints)
+        fields = {"sms_countries": ("CH",)} | settings
+        self.services = build_services(a_settings(**fields), client=client, hints=self.hints)
         self.app = create_app(self.services)
         self.app.extensions[UNIFORM_DELAY] = delay
         self.browser = self.app.test_client()

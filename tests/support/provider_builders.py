@@ -32,7 +32,7 @@ AMPLE_SECONDS = 5.0  # where it does not
 
 
 def a_mail(address: str = ADDRESS, **changes) -> Email:
-    facts = {
+    fields = {
         "reset_id": "7c0ffee0123456789",
         "recipient": Recipient(Channel.EMAIL, address),
         "from_address": "no-reply@keyturn.example",
@@ -43,18 +43,18 @@ def a_mail(address: str = ADDRESS, **changes) -> Email:
         "message_id": "<7c0ffee0123456789@keyturn.example>",
         "language": "fr",
     }
-    return Email(**(facts | changes))
+    return Email(**(fields | changes))
 
 
 def an_sms(number: str = NUMBER, **changes) -> Sms:
-    facts = {
+    fields = {
         "reset_id": "7c0ffee0123456789",
         "recipient": Recipient(Channel.SMS, number),
         "body": f"{CODE} is your code",
         "callback_url": "https://reset.example.com/callbacks/twilio?resetId=7c0ffee0123456789",
         "validity_seconds": 590,
     }
-    return Sms(**(facts | changes))
+    return Sms(**(fields | changes))
 
 
 def some_settings(**changes) -> Settings:
@@ -62,12 +62,12 @@ def some_settings(**changes) -> Settings:
     second = _taken_out(changes, "twilio_2_")
     first = _taken_out(changes, "twilio_")
     accounts = (a_twilio_account(**first), a_twilio_account("twilio-2", **second))
-    facts = {
+    fields = {
         "data_dir": Path("/nonexistent"),
         "sendgrid_api_key": API_KEY,
         "provider_timeout_seconds": AMPLE_SECONDS,
     }
-    return Settings(**(facts | changes), twilio_accounts=accounts)
+    return Settings(**(fields | changes), twilio_accounts=accounts)
 
 
 def _taken_out(changes, start):
@@ -76,12 +76,12 @@ def _taken_out(changes, start):
 
 def a_twilio_account(provider: str = "twilio", **changes) -> TwilioAccount:
     is_first = provider == "twilio"
-    facts = {
+    fields = {
         "account_sid": ACCOUNT_SID if is_first else SECOND_ACCOUNT_SID,
         "auth_token": AUTH_TOKEN,
         "from_": "+15005550006" if is_first else "+15005550007",
     }
-    return TwilioAccount(provider=provider, **(facts | changes))
+    return TwilioAccount(provider=provider, **(fields | changes))
 
 
 def outcome_of(action) -> tuple[Receipt | Exception, float]:
@@ -96,12 +96,12 @@ def outcome_of(action) -> tuple[Receipt | Exception, float]:
 
 def a_bulk_recipient(number: int = 1, address: str | None = None, **values: str) -> BulkRecipient:
     """A recipient of `a_bulk_email`, with a name and a code of their own."""
-    facts = {"name.text": f"Ada {number}", "name.html": f"Ada {number}", "code.text": CODE}
+    fields = {"name.text": f"Ada {number}", "name.html": f"Ada {number}", "code.text": CODE}
     return BulkRecipient(
         reset_id=f"7c0ffee{number}",
         recipient=Recipient(Channel.EMAIL, address or f"ada.lovelace{number}@example.com"),
         message_id=f"<7c0ffee{number}@keyturn.example>",
-        values={format_marker(NONCE, name): value for name, value in (facts | values).items()},
+        values={format_marker(NONCE, name): value for name, value in (fields | values).items()},
     )
 
 
@@ -110,7 +110,7 @@ def a_bulk_email(*recipients: BulkRecipient, **changes) -> BulkEmail:
     name, page_name, code = (
         format_marker(NONCE, each) for each in ("name.text", "name.html", "code.text")
     )
-    facts = {
+    fields = {
         "from_address": "no-reply@keyturn.example",
         "from_name": "Keyturn",
         "subject": "Réinitialisez votre mot de passe",
@@ -119,4 +119,4 @@ def a_bulk_email(*recipients: BulkRecipient, **changes) -> BulkEmail:
         "language": "fr",
         "recipients": recipients or (a_bulk_recipient(1), a_bulk_recipient(2), a_bulk_recipient(3)),
     }
-    return BulkEmail(**(facts | changes))
+    return BulkEmail(**(fields | changes))

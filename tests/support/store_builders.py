@@ -36,11 +36,11 @@ class Stores:
     dues: DueStore
     counters: CounterStore
 
-    def record(self, user_id=USER, **facts):
+    def record(self, user_id=USER, **changes):
         """Record a reset and give its id."""
-        return self.resets.record(self.new(user_id, **facts)).reset_id
+        return self.resets.record(self.new(user_id, **changes)).reset_id
 
-    def new(self, user_id=USER, **facts):
+    def new(self, user_id=USER, **changes):
         values = {
             "reset_id": self.digests.new_reset_id(user_id),
             "user_id": user_id,
@@ -51,7 +51,7 @@ class Stores:
             "lifetime_seconds": LIFETIME_SECONDS,
             "last_start_seconds": MARGIN_SECONDS,
         }
-        return NewReset(**values | facts)
+        return NewReset(**values | changes)
 
     def notice(self, user_id=USER):
         fields = {"u": user_id, "o": "acme", "lg": "en", "kid": "k1"}
@@ -111,10 +111,10 @@ class Stores:
     def mark_sending(self, claim: Claim, provider="p1"):
         return self.resets.mark_sending(claim, provider=provider, recipient_digest="d1")
 
-    def attempt(self, reset_id, outcome=Outcome.ACCEPTED, status=Status.ACCEPTED, **facts):
+    def attempt(self, reset_id, outcome=Outcome.ACCEPTED, status=Status.ACCEPTED, **changes):
         """One whole attempt with this outcome; then due at once where another look follows."""
         claim = self.claim_sending(reset_id)
-        finish = Finish(status=status, outcome=outcome, provider="p1", **facts)
+        finish = Finish(status=status, outcome=outcome, provider="p1", **changes)
         assert self.resets.finish(claim, finish)
         if not status.is_final:
             self.make_due(reset_id)
@@ -154,13 +154,13 @@ class Stores:
 
 
 def stores_of(client, **settings):
-    facts = Settings(secret_keys=(SECRET,), **settings)
+    changes = Settings(secret_keys=(SECRET,), **settings)
     digests = Digests(client, (SECRET,))
     return Stores(
         client,
         digests,
-        ResetStore(client, digests, facts),
-        CodeStore(client, digests, facts),
+        ResetStore(client, digests, changes),
+        CodeStore(client, digests, changes),
         DueStore(client),
         CounterStore(client),
     )

@@ -37,8 +37,8 @@ def wire(fake_client):
         pytest.param({"phone": None}, SMS, NO_RECIPIENT, id="no phone"),
     ],
 )
-def test_a_user_who_may_not_is_told_why(wire, facts, body, expected):
-    a_user(wire.services, "eve", **facts)
+def test_a_user_who_may_not_is_told_why(wire, fields, body, expected):
+    a_user(wire.services, "eve", **fields)
 
     response = wire.reset("eve", body=body)
 

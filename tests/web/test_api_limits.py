@@ -147,10 +147,10 @@ def test_a_refusal_by_the_users_limit_gives_the_other_counts_back(client, header
     [("nobody", None), ("eve", {"state": "locked"}), ("eve", {"phone": None})],
     ids=["unknown", "locked", "no phone"],
 )
-def test_a_call_refused_for_its_user_counts_nothing(client, user_id, facts):
+def test_a_call_refused_for_its_user_counts_nothing(client, user_id, fields):
     wire = Wire(client, org_limit_per_minute=5, caller_limit_per_minute=5, sms_budget_per_day=5)
-    if facts:
-        a_user(wire.services, user_id, **facts)
+    if fields:
+        a_user(wire.services, user_id, **fields)
 
     response = wire.reset(user_id, body=SMS)
 

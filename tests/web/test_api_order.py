@@ -60,10 +60,10 @@ class NoResets:
 def a_wire_with(client, faults):
     providers = () if "provider" in faults else ("outbox",)
     wire = Wire(client, sms_countries=("CH",), sms_providers=providers, org_limit_per_minute=1)
-    facts = {name: value for fault in faults for name, value in FACTS.get(fault, {}).items()}
-    a_user(wire.services, "eve", **facts)
+    fields = {name: value for fault in faults for name, value in FACTS.get(fault, {}).items()}
+    a_user(wire.services, "eve", **fields)
     if "suppression" in faults:
-        recipient = Recipient(Channel.SMS, facts.get("phone", "+41791234567"))
+        recipient = Recipient(Channel.SMS, fields.get("phone", "+41791234567"))
         wire.services.suppressions.add(recipient, reason="opt_out", source="hand")
     if "limits" in faults:
         wire.services.limits.pass_gate(

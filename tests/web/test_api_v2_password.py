@@ -294,9 +294,9 @@ def test_what_cannot_be_understood_is_400(wire, body):
     ],
 )
 @pytest.mark.parametrize("proof", [{"code": "23456789"}, {"current": "x"}])
-def test_a_user_who_may_have_no_password_is_refused(wire, stranger, facts, proof, expected):
-    if facts is not None:
-        a_user(wire.services, "eve", **facts)
+def test_a_user_who_may_have_no_password_is_refused(wire, stranger, fields, proof, expected):
+    if fields is not None:
+        a_user(wire.services, "eve", **fields)
 
     assert problem(wire.set_password("eve", token=stranger, **proof)) == expected
 
@@ -336,8 +336,8 @@ def test_without_proof_the_right_is_needed(wire, grants, expected):
 
 
 @pytest.mark.parametrize("facts", [{}, {"state": "locked"}, {"kind": "machine"}])
-def test_a_hidden_user_answers_like_an_unknown_one(wire, stranger, facts):
-    a_user(wire.services, **facts)
+def test_a_hidden_user_answers_like_an_unknown_one(wire, stranger, fields):
+    a_user(wire.services, **fields)
 
     hidden = wire.set_password("ada", token=stranger)
     unknown = wire.set_password("nobody", token=stranger)

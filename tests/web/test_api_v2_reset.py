@@ -112,8 +112,8 @@ def test_an_id_that_is_no_path_segment_is_not_found(wire, user_id):
         ({"emailVerified": False}, (400, 9, "KEYTURN-NoRecipient")),
     ],
 )
-def test_a_user_who_may_have_no_message_is_refused(wire, facts, expected):
-    a_user(wire.services, "eve", **({"email": "eve@example.com"} | facts))
+def test_a_user_who_may_have_no_message_is_refused(wire, fields, expected):
+    a_user(wire.services, "eve", **({"email": "eve@example.com"} | fields))
 
     assert problem(wire.reset_v2("eve")) == expected
     assert wire.records() == []
@@ -206,8 +206,8 @@ BODIES = [
 
 @pytest.mark.parametrize("body", BODIES)
 @pytest.mark.parametrize("facts", [{}, {"state": "locked"}, {"state": "initial"}, {"email": None}])
-def test_a_hidden_user_answers_like_an_unknown_one(wire, body, facts):
-    a_user(wire.services, **facts)
+def test_a_hidden_user_answers_like_an_unknown_one(wire, body, fields):
+    a_user(wire.services, **fields)
     token = a_token(wire.services, "ORG_OWNER", org_id="beta")
 
     hidden = wire.reset_v2("ada", body, token=token)

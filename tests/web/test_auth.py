@@ -78,8 +78,8 @@ def bearing(header):
     return Credentials(header, None)
 
 
-def a_token(callers, **facts):
-    return callers.create_token("acme", Grants(org_roles={"acme": {"ORG_OWNER"}}), **facts)
+def a_token(callers, **fields):
+    return callers.create_token("acme", Grants(org_roles={"acme": {"ORG_OWNER"}}), **fields)
 
 
 @pytest.mark.parametrize("header", [None, ""])

@@ -261,8 +261,8 @@ def test_what_twilio_did_not_sign_is_refused_and_nothing_noted(wire, tamper):
     assert wire.counted("twilio") == {"refused": 1}
 
 
-def a_json_status(wire, reset_id, *, body_of_hash=None, **facts):
-    body = json.dumps(a_status("delivered") | facts).encode()
+def a_json_status(wire, reset_id, *, body_of_hash=None, **fields):
+    body = json.dumps(a_status("delivered") | fields).encode()
     query = f"{twilio_query(reset_id)}&bodySHA256={sha256(body_of_hash or body).hexdigest()}"
     url = f"{PUBLIC_URL}{SMS}?{query}"
     headers = {

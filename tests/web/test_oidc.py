@@ -114,11 +114,11 @@ def test_a_genuine_token_is_taken(stub, issuer, kind, alg):
     ],
 )
 def test_harmless_variations_are_taken(stub, issuer, changes):
-    facts = dict(changes)
-    for claim, seconds in facts.pop("seconds from now", {}).items():
-        facts[claim] = time.time() + seconds
+    fields = dict(changes)
+    for claim, seconds in fields.pop("seconds from now", {}).items():
+        fields[claim] = time.time() + seconds
 
-    assert issuer.find_caller(stub.a_token(**facts)).user_id == "ada"
+    assert issuer.find_caller(stub.a_token(**fields)).user_id == "ada"
 
 
 def test_without_a_key_id_the_only_key_is_meant(stub, issuer):

@@ -25,12 +25,12 @@ class LostAnswers:
     def __getattr__(self, name):
         return getattr(self._store, name)
 
-    def complete(self, *place, **facts):
+    def complete(self, *place, **fields):
         if self._times == 0:
-            return self._store.complete(*place, **facts)
+            return self._store.complete(*place, **fields)
         self._times -= 1
         if self._runs:
-            self._store.complete(*place, **facts)
+            self._store.complete(*place, **fields)
         raise StoreUnavailableError
 
 

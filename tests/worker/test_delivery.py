@@ -34,30 +34,30 @@ def events(logs):
 
 
 def test_a_reset_that_is_taken_is_accepted(fake_client):
-    services = some_delivery_services(fake_client)
-    reset_id = services.record()
+    worker = some_delivery_services(fake_client)
+    reset_id = worker.record()
 
-    assert services.deliver(reset_id) == "accepted"
+    assert worker.deliver(reset_id) == "accepted"
 
-    reset = services.look(reset_id)
+    reset = worker.look(reset_id)
     (attempt,) = reset.attempts
-    (mail,) = services.providers[Channel.EMAIL][0].messages
+    (mail,) = worker.providers[Channel.EMAIL][0].messages
     assert (reset.status, reset.reason) == (Status.ACCEPTED, None)
     assert (attempt.provider, attempt.outcome) == ("p1", Outcome.ACCEPTED)
     assert attempt.provider_message_id == "m1"
-    assert services.stores.due_at(reset_id) is None
+    assert worker.stores.due_at(reset_id) is None
     assert mail.recipient.address == "ada@example.com"
-    assert services.services.codes.code(reset_id, reset.key_id).spelled in mail.text
+    assert worker.services.codes.code(reset_id, reset.key_id).spelled in mail.text
 
 
 def test_a_second_hint_does_nothing(fake_client):
-    services = some_delivery_services(fake_client)
-    reset_id = services.record()
+    worker = some_delivery_services(fake_client)
+    reset_id = worker.record()
 
-    answers = [services.deliver(reset_id) for _ in range(3)]
+    answers = [worker.deliver(reset_id) for _ in range(3)]
 
     assert answers == ["accepted", "nothing due", "nothing due"]
-    assert len(services.providers[Channel.EMAIL][0].messages) == 1
+    assert len(worker.providers[Channel.EMAIL][0].messages) == 1
 
 
 @pytest.mark.parametrize(
@@ -96,20 +96,20 @@ def test_a_second_hint_does_nothing(fake_client):
 def test_each_error_leaves_its_status_and_its_attempt(
     fake_client, error, status, outcome, wait_seconds
 ):
-    services = some_delivery_services(fake_client, ScriptedProvider(error))
-    reset_id = services.record()
+    worker = some_delivery_services(fake_client, ScriptedProvider(error))
+    reset_id = worker.record()
 
-    assert services.deliver(reset_id) == status.value
+    assert worker.deliver(reset_id) == status.value
 
-    reset = services.look(reset_id)
+    reset = worker.look(reset_id)
     (attempt,) = reset.attempts
     assert (reset.status, reset.reason) == (status, error.reason)
     assert (attempt.outcome, attempt.detail) == (outcome, DETAIL)
     assert attempt.finished_at is not None
     if wait_seconds is None:
-        assert services.stores.due_at(reset_id) is None
+        assert worker.stores.due_at(reset_id) is None
     else:
-        assert services.wait_seconds(reset_id) == wait_seconds
+        assert worker.wait_seconds(reset_id) == wait_seconds
 
 
 @pytest.mark.parametrize(
@@ -122,9 +122,9 @@ def test_each_error_leaves_its_status_and_its_attempt(
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_each_failure_says_in_the_log_what_it_was(fake_client, logs, error, event):
-    services = some_delivery_services(fake_client, ScriptedProvider(error))
+    worker = some_delivery_services(fake_client, ScriptedProvider(error))
 
-    services.deliver(services.record(extra={"rq": "request-7"}))
+    worker.deliver(worker.record(extra={"rq": "request-7"}))
 
     (line,) = [line for line in logs if line["event"] == event]
     assert (line["reason"], line["provider"], line["attempt"]) == (error.reason, "p1", 1)
@@ -132,21 +132,21 @@ def test_each_failure_says_in_the_log_what_it_was(fake_client, logs, error, even
 
 
 def test_every_line_of_a_delivery_names_its_reset_and_its_request(fake_client, logs):
-    services = some_delivery_services(fake_client)
-    reset_id = services.record(extra={"rq": "request-7"})
+    worker = some_delivery_services(fake_client)
+    reset_id = worker.record(extra={"rq": "request-7"})
 
-    services.deliver(reset_id)
+    worker.deliver(reset_id)
 
     assert events(logs) == ["attempt.accepted"]
     assert {(line["reset_id"], line["request_id"]) for line in logs} == {(reset_id, "request-7")}
 
 
 def test_the_context_of_a_delivery_ends_with_it(fake_client, logs):
-    services = some_delivery_services(fake_client)
-    services.deliver(services.record(extra={"rq": "request-7"}))
-    services.change_user(state="locked")
+    worker = some_delivery_services(fake_client)
+    worker.deliver(worker.record(extra={"rq": "request-7"}))
+    worker.change_user(state="locked")
 
-    services.deliver(services.record())
+    worker.deliver(worker.record())
 
     assert logs[-1]["request_id"] is None
 
@@ -154,33 +154,33 @@ def test_the_context_of_a_delivery_ends_with_it(fake_client, logs):
 @pytest.mark.parametrize("suppression", ["bounce", "opt_out", "bad_number"])
 def test_a_refusal_that_forbids_writing_again_is_kept_as_suppression(fake_client, suppression):
     refusal = PermanentProviderError("r", DETAIL, suppression=suppression)
-    services = some_delivery_services(fake_client, ScriptedProvider(refusal))
+    worker = some_delivery_services(fake_client, ScriptedProvider(refusal))
 
-    services.deliver(services.record())
+    worker.deliver(worker.record())
 
-    found = services.services.suppressions.find(ADA)
+    found = worker.services.suppressions.find(ADA)
     assert (found.reason, found.source) == (suppression, "p1")
 
 
 def test_another_refusal_suppresses_nobody(fake_client):
-    services = some_delivery_services(
+    worker = some_delivery_services(
         fake_client, ScriptedProvider(PermanentProviderError("r", DETAIL))
     )
 
-    services.deliver(services.record())
+    worker.deliver(worker.record())
 
-    assert services.services.suppressions.find(ADA) is None
+    assert worker.services.suppressions.find(ADA) is None
 
 
 @pytest.mark.parametrize("kind", ["reset", "notice"])
 def test_whoever_was_suppressed_meanwhile_is_not_written_to(fake_client, kind):
-    services = some_delivery_services(fake_client)
-    reset_id = services.record(kind=Kind(kind))
-    services.services.suppressions.add(ADA, reason="complaint", source="sendgrid")
+    worker = some_delivery_services(fake_client)
+    reset_id = worker.record(kind=Kind(kind))
+    worker.services.suppressions.add(ADA, reason="complaint", source="sendgrid")
 
-    services.deliver(reset_id)
+    worker.deliver(reset_id)
 
-    reset = services.look(reset_id)
+    reset = worker.look(reset_id)
     assert (reset.status, reset.reason, reset.attempts) == (Status.SUPPRESSED, "complaint", ())
 
 
@@ -196,87 +196,87 @@ def test_whoever_was_suppressed_meanwhile_is_not_written_to(fake_client, kind):
     ids=str,
 )
 def test_a_user_who_changed_meanwhile_gets_nothing(fake_client, change, status, reason):
-    services = some_delivery_services(fake_client)
-    reset_id = services.record()
-    services.change_user(**change)
+    worker = some_delivery_services(fake_client)
+    reset_id = worker.record()
+    worker.change_user(**change)
 
-    services.deliver(reset_id)
+    worker.deliver(reset_id)
 
-    reset = services.look(reset_id)
+    reset = worker.look(reset_id)
     assert (reset.status, reset.reason, reset.attempts) == (status, reason, ())
-    assert services.providers[Channel.EMAIL][0].messages == []
+    assert worker.providers[Channel.EMAIL][0].messages == []
 
 
 def test_a_user_who_is_gone_gets_nothing(fake_client):
-    services = some_delivery_services(fake_client)
-    reset_id = services.record("nobody")
+    worker = some_delivery_services(fake_client)
+    reset_id = worker.record("nobody")
 
-    services.deliver(reset_id)
+    worker.deliver(reset_id)
 
-    assert (services.look(reset_id).status, services.look(reset_id).reason) == (
+    assert (worker.look(reset_id).status, worker.look(reset_id).reason) == (
         Status.CANCELLED,
         "user_gone",
     )
 
 
 def test_the_address_is_that_of_the_moment_of_sending(fake_client):
-    services = some_delivery_services(fake_client)
-    reset_id = services.record()
-    services.change_user(email="ada@new.example.com")
+    worker = some_delivery_services(fake_client)
+    reset_id = worker.record()
+    worker.change_user(email="ada@new.example.com")
 
-    services.deliver(reset_id)
+    worker.deliver(reset_id)
 
-    (mail,) = services.providers[Channel.EMAIL][0].messages
+    (mail,) = worker.providers[Channel.EMAIL][0].messages
     assert mail.recipient.address == "ada@new.example.com"
 
 
 def test_a_locked_user_is_still_told_of_a_changed_password(fake_client):
-    services = some_delivery_services(fake_client)
-    reset_id = services.record(kind=Kind.NOTICE)
-    services.change_user(state="locked")
+    worker = some_delivery_services(fake_client)
+    reset_id = worker.record(kind=Kind.NOTICE)
+    worker.change_user(state="locked")
 
-    assert services.deliver(reset_id) == "accepted"
+    assert worker.deliver(reset_id) == "accepted"
 
 
 def test_the_language_is_the_one_stored_on_the_reset(fake_client):
-    services = some_delivery_services(fake_client)
-    reset_id = services.record(language="de")
-    services.change_user(language="fr")
+    worker = some_delivery_services(fake_client)
+    reset_id = worker.record(language="de")
+    worker.change_user(language="fr")
 
-    services.deliver(reset_id)
+    worker.deliver(reset_id)
 
-    (mail,) = services.providers[Channel.EMAIL][0].messages
+    (mail,) = worker.providers[Channel.EMAIL][0].messages
     assert mail.language == "de"
 
 
 def test_an_sms_goes_to_the_phone(fake_client):
-    services = some_delivery_services(fake_client)
+    worker = some_delivery_services(fake_client)
 
-    services.deliver(services.record(channel=Channel.SMS))
+    worker.deliver(worker.record(channel=Channel.SMS))
 
-    (sms,) = services.providers[Channel.SMS][0].messages
+    (sms,) = worker.providers[Channel.SMS][0].messages
     assert sms.recipient.address == "+41791234567"
 
 
 def test_a_channel_without_providers_fails(fake_client):
-    services = some_delivery_services(fake_client, ScriptedProvider(channel=Channel.SMS))
-    reset_id = services.record()
+    worker = some_delivery_services(fake_client, ScriptedProvider(channel=Channel.SMS))
+    reset_id = worker.record()
 
-    services.deliver(reset_id)
+    worker.deliver(reset_id)
 
-    assert (services.look(reset_id).status, services.look(reset_id).reason) == (
+    assert (worker.look(reset_id).status, worker.look(reset_id).reason) == (
         Status.FAILED,
         "no_provider",
     )
 
 
 def test_a_key_that_was_taken_out_of_the_settings_fails_the_reset(fake_client):
-    services = some_delivery_services(fake_client)
-    reset_id = services.stores.record(key_id="00000000")
+    worker = some_delivery_services(fake_client)
+    reset_id = worker.stores.record(key_id="00000000")
 
-    services.deliver(reset_id)
+    worker.deliver(reset_id)
 
-    assert (services.look(reset_id).status, services.look(reset_id).reason) == (
+    assert (worker.look(reset_id).status, worker.look(reset_id).reason) == (
         Status.FAILED,
         "key_unknown",
     )
@@ -285,59 +285,57 @@ def test_a_key_that_was_taken_out_of_the_settings_fails_the_reset(fake_client):
 @pytest.mark.parametrize("attempts_before", [0, 1])
 def test_a_directory_that_is_away_costs_no_attempt(fake_client, logs, attempts_before):
     flaky = ScriptedProvider(TransientProviderError("http_503", DETAIL))
-    services = some_delivery_services(fake_client, flaky)
-    reset_id = services.record()
+    worker = some_delivery_services(fake_client, flaky)
+    reset_id = worker.record()
     for _ in range(attempts_before):
-        services.deliver(reset_id)
-        services.stores.make_due(reset_id)
-    silent = services.with_services(directory=SilentDirectory())
+        worker.deliver(reset_id)
+        worker.stores.make_due(reset_id)
+    silent = worker.with_services(directory=SilentDirectory())
 
     silent.deliver(reset_id)
 
     expected = Status.RETRYING if attempts_before else Status.QUEUED
-    assert (services.look(reset_id).status, services.look(reset_id).reason) == (
+    assert (worker.look(reset_id).status, worker.look(reset_id).reason) == (
         expected,
         "directory_unavailable",
     )
-    assert len(services.look(reset_id).attempts) == attempts_before
-    assert services.wait_seconds(reset_id) == pytest.approx(5, abs=2)
+    assert len(worker.look(reset_id).attempts) == attempts_before
+    assert worker.wait_seconds(reset_id) == pytest.approx(5, abs=2)
     assert "reset.settled" not in events(logs)
 
 
 def test_nothing_is_sent_when_the_code_is_about_to_expire(fake_client):
-    services = some_delivery_services(fake_client)
-    reset_id = services.record()
-    services.stores.end_in(reset_id, MARGIN_SECONDS - 1)
+    worker = some_delivery_services(fake_client)
+    reset_id = worker.record()
+    worker.stores.end_in(reset_id, MARGIN_SECONDS - 1)
 
-    services.deliver(reset_id)
+    worker.deliver(reset_id)
 
-    assert services.providers[Channel.EMAIL][0].messages == []
-    assert services.wait_seconds(reset_id) == pytest.approx(MARGIN_SECONDS - 1, abs=5)
+    assert worker.providers[Channel.EMAIL][0].messages == []
+    assert worker.wait_seconds(reset_id) == pytest.approx(MARGIN_SECONDS - 1, abs=5)
 
 
 def test_a_lease_too_short_for_a_call_is_given_back(fake_client):
-    services = some_delivery_services(
-        fake_client, lease_seconds=60.0, provider_timeout_seconds=56.0
-    )
-    reset_id = services.record()
+    worker = some_delivery_services(fake_client, lease_seconds=60.0, provider_timeout_seconds=56.0)
+    reset_id = worker.record()
 
-    services.deliver(reset_id)
+    worker.deliver(reset_id)
 
-    assert services.providers[Channel.EMAIL][0].messages == []
-    assert services.look(reset_id).reason == "lease_too_short"
+    assert worker.providers[Channel.EMAIL][0].messages == []
+    assert worker.look(reset_id).reason == "lease_too_short"
 
 
 def test_a_reset_overtaken_while_it_was_prepared_is_not_sent(fake_client):
-    services = some_delivery_services(fake_client)
-    reset_id = services.record()
-    directory = services.services.directory
+    worker = some_delivery_services(fake_client)
+    reset_id = worker.record()
+    directory = worker.services.directory
 
     class SlowDirectory:
         def find_user(self, user_id):
-            services.record()
+            worker.record()
             return directory.find_user(user_id)
 
-    services.with_services(directory=SlowDirectory()).deliver(reset_id)
+    worker.with_services(directory=SlowDirectory()).deliver(reset_id)
 
-    assert services.look(reset_id).status is Status.CANCELLED
-    assert services.providers[Channel.EMAIL][0].messages == []
+    assert worker.look(reset_id).status is Status.CANCELLED
+    assert worker.providers[Channel.EMAIL][0].messages == []

@@ -50,54 +50,50 @@ class BrokenRenderer:
 
 
 def test_an_outcome_is_noted_once_the_store_is_back(fake_client, logs):
-    services = some_delivery_services(fake_client)
-    reset_id = services.record()
-    away = services.with_services(resets=AwayAtFirst(services.services.resets, "finish", 2))
+    worker = some_delivery_services(fake_client)
+    reset_id = worker.record()
+    away = worker.with_services(resets=AwayAtFirst(worker.services.resets, "finish", 2))
 
     away.deliver(reset_id)
 
-    assert services.outcomes(reset_id) == ["accepted"]
-    assert services.look(reset_id).status is Status.ACCEPTED
+    assert worker.outcomes(reset_id) == ["accepted"]
+    assert worker.look(reset_id).status is Status.ACCEPTED
 
 
 def test_a_suppression_is_noted_once_the_store_is_back(fake_client, logs):
     refusal = PermanentProviderError("smtp_550", "nobody there", suppression="bounce")
-    services = some_delivery_services(fake_client, ScriptedProvider(refusal))
-    reset_id = services.record()
-    away = services.with_services(
-        suppressions=AwayAtFirst(services.services.suppressions, "add", 1)
-    )
+    worker = some_delivery_services(fake_client, ScriptedProvider(refusal))
+    reset_id = worker.record()
+    away = worker.with_services(suppressions=AwayAtFirst(worker.services.suppressions, "add", 1))
 
     away.deliver(reset_id)
 
-    assert services.services.suppressions.find(ADA).reason == "bounce"
-    assert services.look(reset_id).status is Status.FAILED
+    assert worker.services.suppressions.find(ADA).reason == "bounce"
+    assert worker.look(reset_id).status is Status.FAILED
 
 
 def test_a_store_that_fails_before_the_call_delays_a_person_by_a_second(fake_client, logs):
-    services = some_delivery_services(fake_client)
-    reset_id = services.record()
-    away = services.with_services(
-        suppressions=AwayAtFirst(services.services.suppressions, "find", 1)
-    )
+    worker = some_delivery_services(fake_client)
+    reset_id = worker.record()
+    away = worker.with_services(suppressions=AwayAtFirst(worker.services.suppressions, "find", 1))
 
     away.deliver(reset_id)
 
-    assert services.look(reset_id).reason == "store_unavailable"
-    assert services.wait_seconds(reset_id) == pytest.approx(1, abs=0.9)
-    services.again(reset_id)
-    assert services.outcomes(reset_id) == ["accepted"]
+    assert worker.look(reset_id).reason == "store_unavailable"
+    assert worker.wait_seconds(reset_id) == pytest.approx(1, abs=0.9)
+    worker.again(reset_id)
+    assert worker.outcomes(reset_id) == ["accepted"]
 
 
 def test_a_lost_answer_to_sending_sends_nothing(fake_client, logs):
-    services = some_delivery_services(fake_client)
-    reset_id = services.record()
-    away = services.with_services(resets=AwayAtFirst(services.services.resets, "mark_sending", 1))
+    worker = some_delivery_services(fake_client)
+    reset_id = worker.record()
+    away = worker.with_services(resets=AwayAtFirst(worker.services.resets, "mark_sending", 1))
 
     away.deliver(reset_id)
 
-    assert services.providers[Channel.EMAIL][0].messages == []
-    assert services.look(reset_id).status is Status.QUEUED
+    assert worker.providers[Channel.EMAIL][0].messages == []
+    assert worker.look(reset_id).status is Status.QUEUED
 
 
 def test_an_outcome_is_given_up_only_when_the_claim_has_ended():
@@ -117,7 +113,7 @@ def test_an_outcome_is_given_up_only_when_the_claim_has_ended():
 def test_a_server_frozen_when_the_answer_comes_costs_no_second_message(tmp_path, own_server, logs):
     server = own_server()
     with connect(f"unix://{tmp_path}/own.sock", timeout_seconds=0.5) as client:
-        services = some_delivery_services(client)
+        worker = some_delivery_services(client)
 
         def freeze():
             os.kill(server.pid, signal.SIGSTOP)
@@ -126,60 +122,60 @@ def test_a_server_frozen_when_the_answer_comes_costs_no_second_message(tmp_path,
 
         thaw = threading.Timer(1.4, os.kill, (server.pid, signal.SIGCONT))
         provider = ScriptedProvider(freeze, TAKEN)
-        services.providers[Channel.EMAIL][:] = [provider]
-        reset_id = services.record()
+        worker.providers[Channel.EMAIL][:] = [provider]
+        reset_id = worker.record()
 
-        services.deliver(reset_id)
+        worker.deliver(reset_id)
         thaw.join()
 
-        assert services.outcomes(reset_id) == ["accepted"]
+        assert worker.outcomes(reset_id) == ["accepted"]
         assert len(provider.messages) == 1
-        assert services.services.counters.totals()["p:p1:accepted:n"] == 1
+        assert worker.services.counters.totals()["p:p1:accepted:n"] == 1
 
 
 @pytest.mark.real_server
 def test_a_server_full_when_the_answer_comes_costs_no_second_message(tmp_path, own_server, logs):
     own_server()
     with connect(f"unix://{tmp_path}/own.sock") as client:
-        services = some_delivery_services(client)
+        worker = some_delivery_services(client)
 
         def fill():
             client.config_set("maxmemory", 1)  # and it stays so: outcomes are noted all the same
             return TAKEN
 
         provider = ScriptedProvider(fill, TAKEN)
-        services.providers[Channel.EMAIL][:] = [provider]
-        reset_id = services.record()
+        worker.providers[Channel.EMAIL][:] = [provider]
+        reset_id = worker.record()
 
-        services.deliver(reset_id)
+        worker.deliver(reset_id)
 
-        assert services.outcomes(reset_id) == ["accepted"]
+        assert worker.outcomes(reset_id) == ["accepted"]
         assert len(provider.messages) == 1
-        assert services.stores.counted_now() == services.stores.census() == {}
+        assert worker.stores.counted_now() == worker.stores.census() == {}
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyError, UnicodeError])
 def test_a_bug_in_rendering_ends_as_poison(fake_client, error):
-    services = some_delivery_services(fake_client, renderer=BrokenRenderer(error))
-    reset_id = services.record()
+    worker = some_delivery_services(fake_client, renderer=BrokenRenderer(error))
+    reset_id = worker.record()
 
     for _ in range(MAX_CLAIMS):
         with pytest.raises(error):
-            services.deliver(reset_id)
-        services.stores.make_due(reset_id)
-    services.deliver(reset_id)
+            worker.deliver(reset_id)
+        worker.stores.make_due(reset_id)
+    worker.deliver(reset_id)
 
-    reset = services.look(reset_id)
+    reset = worker.look(reset_id)
     assert (reset.status, reset.reason, reset.attempts) == (Status.FAILED, "poison", ())
 
 
 def test_a_message_that_cannot_be_rendered_fails_at_once(fake_client, logs):
-    services = some_delivery_services(fake_client, renderer=BrokenRenderer(RenderError))
-    reset_id = services.record()
+    worker = some_delivery_services(fake_client, renderer=BrokenRenderer(RenderError))
+    reset_id = worker.record()
 
-    services.deliver(reset_id)
+    worker.deliver(reset_id)
 
-    assert (services.look(reset_id).status, services.look(reset_id).reason) == (
+    assert (worker.look(reset_id).status, worker.look(reset_id).reason) == (
         Status.FAILED,
         "cannot_render",
     )
@@ -200,17 +196,17 @@ def log_lines():
 
 def test_a_bug_that_quotes_an_address_tells_neither_the_logs_nor_flower(fake_client, log_lines):
     app = Celery(set_as_current=False)
-    desk = TaskDependencies()
-    register_tasks(app, desk)
-    services = some_delivery_services(fake_client, renderer=BrokenRenderer(ValueError))
-    reset_id = services.record()
-    desk.delivery = services.delivery
+    tasks = TaskDependencies()
+    register_tasks(app, tasks)
+    worker = some_delivery_services(fake_client, renderer=BrokenRenderer(ValueError))
+    reset_id = worker.record()
+    tasks.delivery = worker.delivery
 
     result = app.tasks["keyturn.send_email"].apply((reset_id,))
 
     lines = log_lines()
     said = json.dumps(lines) + repr(result.result) + str(result.traceback)
-    code = services.services.codes.code(reset_id, services.look(reset_id).key_id)
+    code = worker.services.codes.code(reset_id, worker.look(reset_id).key_id)
     assert isinstance(result.result, DeliveryFailedError)
     assert [line["error"] for line in lines if line["event"] == "delivery.failed"] == ["ValueError"]
     for secret in ("ada@", code.spelled, code.signs, "https://"):

@@ -28,16 +28,16 @@ class AnswersLost:
 
 
 @pytest.fixture
-def services(client):
+def worker(client):
     return some_delivery_services(client, ScriptedProvider(TAKEN))
 
 
-def test_a_claim_whose_answer_was_lost_is_given_back_and_sent_at_once(services):
-    delivery = services.with_services(resets=AnswersLost(services.services.resets)).delivery
-    reset_id = services.record()
+def test_a_claim_whose_answer_was_lost_is_given_back_and_sent_at_once(worker):
+    delivery = worker.with_services(resets=AnswersLost(worker.services.resets)).delivery
+    reset_id = worker.record()
     with pytest.raises(StoreUnavailableError):
         delivery.deliver(reset_id)
-    assert services.wait_seconds(reset_id) > 50
+    assert worker.wait_seconds(reset_id) > 50
 
     recalled = delivery.lost_claims.recall()
 
@@ -45,33 +45,33 @@ def test_a_claim_whose_answer_was_lost_is_given_back_and_sent_at_once(services):
     assert delivery.deliver(reset_id) == "accepted"
 
 
-def test_a_worker_at_the_providers_socket_is_left_alone(services):
-    reset_id = services.record()
-    services.stores.claim_sending(reset_id)
+def test_a_worker_at_the_providers_socket_is_left_alone(worker):
+    reset_id = worker.record()
+    worker.stores.claim_sending(reset_id)
 
-    assert not services.services.waiting.recall(reset_id)
+    assert not worker.services.waiting.recall(reset_id)
 
-    assert services.wait_seconds(reset_id) > 50
+    assert worker.wait_seconds(reset_id) > 50
 
 
-def test_whoever_holds_a_recalled_claim_sends_nothing(services):
-    reset_id = services.record()
-    older = services.services.resets.claim(reset_id)
-    services.services.waiting.recall(reset_id)
-    services.deliver(reset_id)
+def test_whoever_holds_a_recalled_claim_sends_nothing(worker):
+    reset_id = worker.record()
+    older = worker.services.resets.claim(reset_id)
+    worker.services.waiting.recall(reset_id)
+    worker.deliver(reset_id)
 
-    assert not services.stores.resets.find(reset_id).attempts[1:]
+    assert not worker.stores.resets.find(reset_id).attempts[1:]
     with pytest.raises(ClaimOverError):
-        services.stores.mark_sending(older)
+        worker.stores.mark_sending(older)
 
 
-def test_what_is_not_claimed_keeps_its_time(services):
-    reset_id = services.record()
-    before = services.stores.due_at(reset_id)
+def test_what_is_not_claimed_keeps_its_time(worker):
+    reset_id = worker.record()
+    before = worker.stores.due_at(reset_id)
 
-    assert not services.services.waiting.recall(reset_id)
+    assert not worker.services.waiting.recall(reset_id)
 
-    assert services.stores.due_at(reset_id) == before
+    assert worker.stores.due_at(reset_id) == before
 
 
 def test_what_could_not_be_given_back_is_tried_again():

@@ -40,10 +40,10 @@ class Page(HTMLParser):
         assert self.open == []
 
     def handle_starttag(self, tag, attrs):
-        facts = dict(attrs)
-        self.lang = facts["lang"] if tag == "html" else self.lang
-        self.links += [facts["href"]] if tag == "a" else []
-        self.loads += [facts[name] for name in ("src", "background") if name in facts]
+        fields = dict(attrs)
+        self.lang = fields["lang"] if tag == "html" else self.lang
+        self.links += [fields["href"]] if tag == "a" else []
+        self.loads += [fields[name] for name in ("src", "background") if name in fields]
         self.open += [] if tag in VOID else [tag]
 
     def handle_endtag(self, tag):

@@ -20,15 +20,15 @@ _numbers = count(1)
 
 
 @pytest.fixture
-def services(client):
+def worker(client):
     return some_delivery_services(client)
 
 
-def desk_of(services):
-    return ReceiptProcessor(services.services)
+def processor_of(worker):
+    return ReceiptProcessor(worker.services)
 
 
-def tell(services, reset_id, kind=EventType.DELIVERED, **facts):
+def tell(worker, reset_id, kind=EventType.DELIVERED, **fields):
     """The provider tells; gives the shard it waits in."""
     values = {
         "reset_id": reset_id,
@@ -37,153 +37,153 @@ def tell(services, reset_id, kind=EventType.DELIVERED, **facts):
         "type": kind,
         "message_id": "m1",
     }
-    services.services.receipts.receive("p1", [CallbackEvent(**values | facts)])
+    worker.services.receipts.receive("p1", [CallbackEvent(**values | fields)])
     return keys.ID_SIGNS.index(reset_id[0])
 
 
-def a_delivered_one(services, user_id="ada"):
-    reset_id = services.record(user_id)
-    services.deliver(reset_id)
+def a_delivered_one(worker, user_id="ada"):
+    reset_id = worker.record(user_id)
+    worker.deliver(reset_id)
     return reset_id
 
 
-def test_what_was_told_is_applied(services):
-    reset_id = a_delivered_one(services)
-    shard = tell(services, reset_id)
+def test_what_was_told_is_applied(worker):
+    reset_id = a_delivered_one(worker)
+    shard = tell(worker, reset_id)
 
-    applied = desk_of(services).apply(shard)
+    applied = processor_of(worker).apply(shard)
 
     assert applied == 1
-    assert services.look(reset_id).status is Status.DELIVERED
-    assert services.services.receipts.shards_waiting() == []
+    assert worker.look(reset_id).status is Status.DELIVERED
+    assert worker.services.receipts.shards_waiting() == []
 
 
 @pytest.mark.parametrize("reason", ["bounce", "complaint", "opt_out", "bad_number"])
-def test_whoever_bounced_or_objected_is_not_written_to_again(services, reason):
-    shard = tell(services, a_delivered_one(services), EventType.UNDELIVERED, suppression=reason)
+def test_whoever_bounced_or_objected_is_not_written_to_again(worker, reason):
+    shard = tell(worker, a_delivered_one(worker), EventType.UNDELIVERED, suppression=reason)
 
-    desk_of(services).apply(shard)
+    processor_of(worker).apply(shard)
 
-    found = services.services.suppressions.find(
-        services.services.directory.find_user("ada").recipient(Channel.EMAIL)
+    found = worker.services.suppressions.find(
+        worker.services.directory.find_user("ada").recipient(Channel.EMAIL)
     )
     assert (found.reason, found.source) == (reason, "p1")
-    later = services.record()
-    services.deliver(later)
-    assert services.look(later).status is Status.SUPPRESSED
+    later = worker.record()
+    worker.deliver(later)
+    assert worker.look(later).status is Status.SUPPRESSED
 
 
-def test_a_soft_failure_suppresses_nobody(services):
-    shard = tell(services, a_delivered_one(services), EventType.UNDELIVERED, reason="blocked")
+def test_a_soft_failure_suppresses_nobody(worker):
+    shard = tell(worker, a_delivered_one(worker), EventType.UNDELIVERED, reason="blocked")
 
-    desk_of(services).apply(shard)
+    processor_of(worker).apply(shard)
 
-    assert list(services.services.suppressions.list_all()) == []
+    assert list(worker.services.suppressions.list_all()) == []
 
 
-def test_a_worker_that_dies_between_suppression_and_status_loses_nothing(services):
-    reset_id = a_delivered_one(services)
-    shard = tell(services, reset_id, EventType.UNDELIVERED, suppression="bounce")
+def test_a_worker_that_dies_between_suppression_and_status_loses_nothing(worker):
+    reset_id = a_delivered_one(worker)
+    shard = tell(worker, reset_id, EventType.UNDELIVERED, suppression="bounce")
 
     class DyingReceipts:
         def __getattr__(self, name):
-            return getattr(services.services.receipts, name)
+            return getattr(worker.services.receipts, name)
 
         def settle(self, *_, **__):
             raise StoreUnavailableError
 
     with pytest.raises(StoreUnavailableError):
-        desk_of(services.with_services(receipts=DyingReceipts())).apply(shard)
-    desk_of(services).apply(shard)
+        processor_of(worker.with_services(receipts=DyingReceipts())).apply(shard)
+    processor_of(worker).apply(shard)
 
-    assert services.look(reset_id).status is Status.UNDELIVERED
-    assert len(list(services.services.suppressions.list_all())) == 1
-    assert len(services.look(reset_id).events) == 1
+    assert worker.look(reset_id).status is Status.UNDELIVERED
+    assert len(list(worker.services.suppressions.list_all())) == 1
+    assert len(worker.look(reset_id).events) == 1
 
 
 def test_a_callback_settles_a_doubt_and_nothing_is_sent_again(client):
     provider = ScriptedProvider(DOUBT)
-    services = some_delivery_services(client, provider)
-    reset_id = services.record()
-    services.deliver(reset_id)
-    assert services.look(reset_id).status is Status.UNKNOWN
+    worker = some_delivery_services(client, provider)
+    reset_id = worker.record()
+    worker.deliver(reset_id)
+    assert worker.look(reset_id).status is Status.UNKNOWN
 
-    desk_of(services).apply(tell(services, reset_id, EventType.ACCEPTED, message_id="m9"))
-    services.deliver(reset_id)
+    processor_of(worker).apply(tell(worker, reset_id, EventType.ACCEPTED, message_id="m9"))
+    worker.deliver(reset_id)
 
-    reset = services.look(reset_id)
+    reset = worker.look(reset_id)
     assert reset.status is Status.ACCEPTED
-    assert services.outcomes(reset_id) == [Outcome.FOUND]
+    assert worker.outcomes(reset_id) == [Outcome.FOUND]
     assert reset.attempts[0].provider_message_id == "m9"
     assert len(provider.messages) == 1
 
 
 def test_a_callback_that_comes_during_the_call_is_not_moved_back(client):
     provider = ScriptedProvider()
-    services = some_delivery_services(client, provider)
-    reset_id = services.record()
+    worker = some_delivery_services(client, provider)
+    reset_id = worker.record()
 
     def tell_during_the_call():
-        desk_of(services).apply(tell(services, reset_id, EventType.DELIVERED))
+        processor_of(worker).apply(tell(worker, reset_id, EventType.DELIVERED))
         return DOUBT
 
     provider.answers[:] = [tell_during_the_call]
-    services.deliver(reset_id)
+    worker.deliver(reset_id)
 
-    assert services.look(reset_id).status is Status.DELIVERED
-    assert services.outcomes(reset_id) == [Outcome.FOUND]
+    assert worker.look(reset_id).status is Status.DELIVERED
+    assert worker.outcomes(reset_id) == [Outcome.FOUND]
 
 
-def test_two_workers_at_one_shard_apply_each_report_once(services):
-    reset_id = a_delivered_one(services)
-    shard = tell(services, reset_id, EventType.COMPLAINED, suppression="complaint")
-    mine = services.services.receipts.head(shard, most=1)
+def test_two_workers_at_one_shard_apply_each_report_once(worker):
+    reset_id = a_delivered_one(worker)
+    shard = tell(worker, reset_id, EventType.COMPLAINED, suppression="complaint")
+    mine = worker.services.receipts.head(shard, most=1)
 
-    desk_of(services).apply(shard)
-    applied = services.services.receipts.settle(mine[0])
+    processor_of(worker).apply(shard)
+    applied = worker.services.receipts.settle(mine[0])
 
     assert applied is None
-    assert len(services.look(reset_id).events) == 1
+    assert len(worker.look(reset_id).events) == 1
 
 
-def test_a_long_list_is_left_to_a_new_hint(services, monkeypatch):
+def test_a_long_list_is_left_to_a_new_hint(worker, monkeypatch):
     monkeypatch.setattr(receipts, "MAX_AT_ONCE", 2)
     monkeypatch.setattr(receipts, "MAX_PER_TASK", 4)
-    reset_id = a_delivered_one(services)
+    reset_id = a_delivered_one(worker)
     for _ in range(5):
-        shard = tell(services, reset_id, EventType.DEFERRED)
-    services.services.hints.close()
+        shard = tell(worker, reset_id, EventType.DEFERRED)
+    worker.services.hints.close()
 
-    assert desk_of(services).apply(shard) == 4
+    assert processor_of(worker).apply(shard) == 4
 
-    (hint,) = services.services.hints.published
+    (hint,) = worker.services.hints.published
     assert (hint.task, hint.about) == (Task.APPLY_RECEIPTS, str(shard))
 
 
-def test_a_sweep_hints_first_and_helps_itself_next(services):
-    reset_id = a_delivered_one(services)
-    chore = ReceiptJob(services.services, desk_of(services))
-    services.services.hints.close()
-    shard = tell(services, reset_id)
+def test_a_sweep_hints_first_and_helps_itself_next(worker):
+    reset_id = a_delivered_one(worker)
+    chore = ReceiptJob(worker.services, processor_of(worker))
+    worker.services.hints.close()
+    shard = tell(worker, reset_id)
 
     chore()
-    hinted = [hint.about for hint in services.services.hints.published]
-    before = services.look(reset_id).status
+    hinted = [hint.about for hint in worker.services.hints.published]
+    before = worker.look(reset_id).status
     chore()
 
     assert hinted == [str(shard)]
     assert before is Status.ACCEPTED
-    assert services.look(reset_id).status is Status.DELIVERED
-    assert len(services.services.hints.published) == 1
+    assert worker.look(reset_id).status is Status.DELIVERED
+    assert len(worker.services.hints.published) == 1
 
 
-def test_every_shard_is_swept(services):
+def test_every_shard_is_swept(worker):
     for number in range(40):
-        a_user(services.services, f"u{number}")
-        tell(services, a_delivered_one(services, f"u{number}"))
-    chore = ReceiptJob(services.services, desk_of(services))
+        a_user(worker.services, f"u{number}")
+        tell(worker, a_delivered_one(worker, f"u{number}"))
+    chore = ReceiptJob(worker.services, processor_of(worker))
 
     chore()
     chore()
 
-    assert services.services.receipts.shards_waiting() == []
+    assert worker.services.receipts.shards_waiting() == []

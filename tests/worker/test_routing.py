@@ -36,8 +36,8 @@ OUTAGE = CallTally(bad=1, account=1, is_outage=True, reason="http_401")
 pytestmark = pytest.mark.usefixtures("logs")
 
 
-class Street:
-    """One worker process over a services, whose view of the providers is refreshed at will."""
+class WorkerProcess:
+    """One worker process, whose view of the providers is refreshed at will."""
 
     def __init__(self, client, *providers, rules=None, **settings):
         self.services = some_delivery_services(client, *providers, **settings)
@@ -58,9 +58,9 @@ class Street:
         self.worker.health._pauses.all.cache.clear()
         self.worker.health.refresh()
 
-    def send(self, **facts):
+    def send(self, **fields):
         """One attempt for a new reset."""
-        reset_id = self.services.record(**facts)
+        reset_id = self.services.record(**fields)
         self.worker.deliver(reset_id)
         return reset_id
 
@@ -84,14 +84,14 @@ def two(first=(TAKEN,), second=(TAKEN,), channel=Channel.EMAIL):
 
 
 def test_an_open_circuit_is_passed_by_at_the_first_attempt(fake_client, logs):
-    street = Street(fake_client, *two())
-    street.circuits.record("p1", OUTAGE)
-    street.see()
+    process = WorkerProcess(fake_client, *two())
+    process.circuits.record("p1", OUTAGE)
+    process.see()
 
-    reset_id = street.send()
+    reset_id = process.send()
 
-    reset = street.services.look(reset_id)
-    assert street.services.carriers(reset_id) == ["p2"]
+    reset = process.services.look(reset_id)
+    assert process.services.carriers(reset_id) == ["p2"]
     assert [(e.type, e.provider, e.detail) for e in reset.events] == [
         ("failed_over", "p2", "instead of p1: circuit_open")
     ]
@@ -100,72 +100,72 @@ def test_an_open_circuit_is_passed_by_at_the_first_attempt(fake_client, logs):
 
 
 def test_a_switch_is_counted_and_the_last_one_is_known(fake_client):
-    street = Street(fake_client, *two())
-    street.circuits.record("p1", OUTAGE)
-    street.see()
-    street.send()
-    street.see()
+    process = WorkerProcess(fake_client, *two())
+    process.circuits.record("p1", OUTAGE)
+    process.see()
+    process.send()
+    process.see()
 
-    switch = street.circuits.read(["p1"])["p1"].last_switch
+    switch = process.circuits.read(["p1"])["p1"].last_switch
 
     assert (switch.to, switch.reason) == ("p2", "circuit_open")
-    assert street.services.services.counters.totals()["sw:p1:p2:circuit_open"] == 1
+    assert process.services.services.counters.totals()["sw:p1:p2:circuit_open"] == 1
 
 
 @pytest.mark.parametrize(("error", "expected"), [(LOCKED_OUT, "account"), (BUSY, "transient")])
 def test_a_switch_after_a_failure_says_how_the_last_attempt_ended(fake_client, error, expected):
-    street = Street(fake_client, *two([error], [TAKEN], Channel.SMS))
-    reset_id = street.send(channel=Channel.SMS)
+    process = WorkerProcess(fake_client, *two([error], [TAKEN], Channel.SMS))
+    reset_id = process.send(channel=Channel.SMS)
 
-    street.again(reset_id)
+    process.again(reset_id)
 
-    assert street.services.look(reset_id).events[0].detail == f"instead of p1: {expected}"
+    assert process.services.look(reset_id).events[0].detail == f"instead of p1: {expected}"
 
 
 def test_account_trouble_opens_the_circuit_for_every_worker_at_once(fake_client, logs):
-    street = Street(fake_client, *two([LOCKED_OUT]))
-    street.send()
+    process = WorkerProcess(fake_client, *two([LOCKED_OUT]))
+    process.send()
 
-    other_worker = street.open_worker()
-    reset_id = street.services.record()
+    other_worker = process.open_worker()
+    reset_id = process.services.record()
     other_worker.deliver(reset_id)
 
-    assert street.state() is CircuitState.OPEN
-    assert street.services.carriers(reset_id) == ["p2"]
+    assert process.state() is CircuitState.OPEN
+    assert process.services.carriers(reset_id) == ["p2"]
     opened = next(line for line in logs if line["event"] == "circuit.opened")
     assert (opened["provider"], opened["reason"]) == ("p1", "http_401")
 
 
 def test_a_reset_that_moves_on_is_hinted_at_without_waiting_for_a_sweep(fake_client):
-    street = Street(fake_client, *two([LOCKED_OUT]))
+    process = WorkerProcess(fake_client, *two([LOCKED_OUT]))
 
-    reset_id = street.send()
+    reset_id = process.send()
 
-    hint = street.services.services.hints.published[-1]
+    hint = process.services.services.hints.published[-1]
     assert (hint.about, hint.queue) == (reset_id, Queue.URGENT)
 
 
 def test_twenty_transient_failures_open_the_circuit(fake_client):
-    street = Street(fake_client, *two([BUSY]), user_cooldown_seconds=0.0)
+    process = WorkerProcess(fake_client, *two([BUSY]), user_cooldown_seconds=0.0)
 
     for _ in range(19):
-        street.send()
-    before = street.state()
-    street.send()
+        process.send()
+    before = process.state()
+    process.send()
 
-    assert (before, street.state()) == (CircuitState.CLOSED, CircuitState.OPEN)
+    assert (before, process.state()) == (CircuitState.CLOSED, CircuitState.OPEN)
 
 
 def test_failures_between_many_good_attempts_do_not_open_the_circuit(fake_client):
     # All within the second before the chore: what was good is told with what was not.
     script = [BUSY if number % 4 == 0 else TAKEN for number in range(100)]
-    street = Street(fake_client, ScriptedProvider(*script), user_cooldown_seconds=0.0)
+    process = WorkerProcess(fake_client, ScriptedProvider(*script), user_cooldown_seconds=0.0)
 
     for _ in script:
-        street.send()
+        process.send()
 
-    assert street.state() is CircuitState.CLOSED
-    assert street.circuits.read(["p1"])["p1"].failures == 25
+    assert process.state() is CircuitState.CLOSED
+    assert process.circuits.read(["p1"])["p1"].failures == 25
 
 
 @pytest.mark.parametrize(
@@ -182,21 +182,21 @@ def test_failures_between_many_good_attempts_do_not_open_the_circuit(fake_client
     ids=["transient", "doubt", "one-route", "refused", "mailbox", "carrier", "unsendable"],
 )
 def test_what_counts_against_a_provider(fake_client, error, expected):
-    street = Street(fake_client, ScriptedProvider(error))
+    process = WorkerProcess(fake_client, ScriptedProvider(error))
 
-    street.send()
+    process.send()
 
-    assert street.circuits.read(["p1"])["p1"].failures == expected
+    assert process.circuits.read(["p1"])["p1"].failures == expected
 
 
 def test_an_error_of_ours_does_not_count_against_a_provider(fake_client):
-    street = Street(fake_client, ScriptedProvider(ZeroDivisionError()))
+    process = WorkerProcess(fake_client, ScriptedProvider(ZeroDivisionError()))
 
     with pytest.raises(ZeroDivisionError):
-        street.send()
-    street.see()
+        process.send()
+    process.see()
 
-    assert street.circuits.read(["p1"])["p1"].calls == 0
+    assert process.circuits.read(["p1"])["p1"].calls == 0
 
 
 class SilentCircuits(CircuitStore):
@@ -219,49 +219,49 @@ def test_an_attempt_in_good_times_costs_no_further_trip(fake_client):
 
 
 def test_good_attempts_are_told_by_the_chore_and_not_one_by_one(fake_client):
-    street = Street(fake_client, ScriptedProvider())
+    process = WorkerProcess(fake_client, ScriptedProvider())
     for _ in range(3):
-        street.send()
-    before = street.circuits.read(["p1"])["p1"].calls
+        process.send()
+    before = process.circuits.read(["p1"])["p1"].calls
 
-    street.see()
+    process.see()
 
-    assert (before, street.circuits.read(["p1"])["p1"].calls) == (0, 3)
+    assert (before, process.circuits.read(["p1"])["p1"].calls) == (0, 3)
 
 
 def test_the_chore_does_nothing_more_often_than_about_once_a_second(fake_client):
-    street = Street(fake_client, ScriptedProvider())
-    street.send()
+    process = WorkerProcess(fake_client, ScriptedProvider())
+    process.send()
 
-    street.worker.health.refresh()
+    process.worker.health.refresh()
 
-    assert street.circuits.read(["p1"])["p1"].calls == 0
+    assert process.circuits.read(["p1"])["p1"].calls == 0
 
 
 def test_an_attempt_in_doubt_waits_for_its_own_provider(fake_client):
     first, second = two([CUT, TAKEN])
-    street = Street(fake_client, first, second)
-    reset_id = street.send()
-    street.circuits.record("p1", OUTAGE)
-    street.see()
+    process = WorkerProcess(fake_client, first, second)
+    reset_id = process.send()
+    process.circuits.record("p1", OUTAGE)
+    process.see()
 
-    street.again(reset_id)
+    process.again(reset_id)
 
-    reset = street.services.look(reset_id)
+    reset = process.services.look(reset_id)
     assert (reset.status, reset.reason) == (Status.UNKNOWN, "circuit_open")
-    assert 11 < street.services.wait_seconds(reset_id) < 17
+    assert 11 < process.services.wait_seconds(reset_id) < 17
     assert second.messages == []
 
 
 def test_an_attempt_in_doubt_is_looked_up_although_the_circuit_is_open(fake_client):
-    street = Street(fake_client, AskableProvider(CUT, found=Receipt("m7")))
-    reset_id = street.send()
-    street.circuits.record("p1", OUTAGE)
-    street.see()
+    process = WorkerProcess(fake_client, AskableProvider(CUT, found=Receipt("m7")))
+    reset_id = process.send()
+    process.circuits.record("p1", OUTAGE)
+    process.see()
 
-    street.again(reset_id)
+    process.again(reset_id)
 
-    assert street.services.outcomes(reset_id) == [Outcome.FOUND]
+    assert process.services.outcomes(reset_id) == [Outcome.FOUND]
 
 
 @pytest.mark.parametrize(
@@ -270,66 +270,68 @@ def test_an_attempt_in_doubt_is_looked_up_although_the_circuit_is_open(fake_clie
 def test_when_every_circuit_is_open_the_person_is_first_to_look_again(
     fake_client, queue, least, most
 ):
-    street = Street(fake_client, *two())
+    process = WorkerProcess(fake_client, *two())
     for name in ("p1", "p2"):
-        street.circuits.record(name, OUTAGE)
-    street.see()
+        process.circuits.record(name, OUTAGE)
+    process.see()
 
-    reset_id = street.services.record(queue=queue)
-    street.worker.deliver(reset_id)
+    reset_id = process.services.record(queue=queue)
+    process.worker.deliver(reset_id)
 
-    reset = street.services.look(reset_id)
-    wait = (street.services.stores.due_at(reset_id, queue) - street.services.stores.now_ms()) / 1000
+    reset = process.services.look(reset_id)
+    wait = (
+        process.services.stores.due_at(reset_id, queue) - process.services.stores.now_ms()
+    ) / 1000
     assert (reset.status, reset.reason, reset.attempts) == (Status.QUEUED, "circuit_open", ())
     assert least < wait < most
 
 
 def half_open(client, *providers, **settings):
     """A street whose first provider may be probed now."""
-    street = Street(client, *providers, rules=CircuitRules(open_seconds=0.05), **settings)
-    street.circuits.record("p1", OUTAGE)
+    process = WorkerProcess(client, *providers, rules=CircuitRules(open_seconds=0.05), **settings)
+    process.circuits.record("p1", OUTAGE)
     time.sleep(0.06)
-    street.see()
-    return street
+    process.see()
+    return process
 
 
 def test_three_good_probes_close_the_circuit(fake_client, logs):
-    street = half_open(fake_client, *two())
+    process = half_open(fake_client, *two())
 
-    carriers = [street.services.carriers(street.send())[0] for _ in range(3)]
+    carriers = [process.services.carriers(process.send())[0] for _ in range(3)]
 
     assert carriers == ["p1"] * 3
-    assert street.state() is CircuitState.CLOSED
+    assert process.state() is CircuitState.CLOSED
     assert "circuit.closed" in [line["event"] for line in logs]
 
 
 def test_a_bad_probe_opens_the_circuit_again_and_its_reset_moves_on(fake_client):
-    street = half_open(fake_client, *two([BUSY]))
+    process = half_open(fake_client, *two([BUSY]))
 
-    reset_id = street.send()
-    street.again(reset_id)
+    reset_id = process.send()
+    process.again(reset_id)
 
-    assert street.services.carriers(reset_id) == ["p1", "p2"]
-    assert street.state() is not CircuitState.CLOSED
+    assert process.services.carriers(reset_id) == ["p1", "p2"]
+    assert process.state() is not CircuitState.CLOSED
 
 
 def test_while_one_probes_the_others_go_elsewhere(fake_client):
-    street = half_open(fake_client, *two())
-    street.circuits.take_probe("p1", "somebody else", lease_seconds=10)
+    process = half_open(fake_client, *two())
+    process.circuits.take_probe("p1", "somebody else", lease_seconds=10)
 
-    reset_id = street.send()
+    reset_id = process.send()
 
-    assert street.services.carriers(reset_id) == ["p2"]
+    assert process.services.carriers(reset_id) == ["p2"]
 
 
 def test_while_one_probes_the_only_provider_the_others_look_again_soon(fake_client):
-    street = half_open(fake_client, ScriptedProvider())
-    street.circuits.take_probe("p1", "somebody else", lease_seconds=10)
+    process = half_open(fake_client, ScriptedProvider())
+    process.circuits.take_probe("p1", "somebody else", lease_seconds=10)
 
-    reset_id = street.send()
+    reset_id = process.send()
 
-    assert street.services.look(reset_id).reason == "circuit_open"
-    assert street.services.wait_seconds(reset_id) < 2
+    assert process.services.look(reset_id).reason == "circuit_open"
+    assert process.services.wait_seconds(reset_id) < 2
 
 
 @pytest.mark.parametrize(
@@ -338,98 +340,98 @@ def test_while_one_probes_the_only_provider_the_others_look_again_soon(fake_clie
     ids=["ours", "unsendable"],
 )
 def test_a_probe_that_asked_nobody_is_given_back(fake_client, spoiler):
-    street = half_open(fake_client, ScriptedProvider(spoiler))
+    process = half_open(fake_client, ScriptedProvider(spoiler))
 
     with suppress(ZeroDivisionError):
-        street.send()
+        process.send()
 
-    assert street.circuits.take_probe("p1", "the next", lease_seconds=10)[0]
+    assert process.circuits.take_probe("p1", "the next", lease_seconds=10)[0]
 
 
 def test_a_probe_whose_message_is_refused_for_good_is_a_good_one(fake_client):
-    street = half_open(fake_client, ScriptedProvider(REFUSED))
+    process = half_open(fake_client, ScriptedProvider(REFUSED))
 
     for _ in range(3):
-        street.send()
+        process.send()
 
-    assert street.state() is CircuitState.CLOSED
+    assert process.state() is CircuitState.CLOSED
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(4.0, ["p1", "p1"]), (6.0, ["p1", "p2"])])
 def test_a_provider_that_asks_for_a_long_wait_is_passed_by_at_once(fake_client, seconds, expected):
     wait = TransientProviderError("http_429", "fewer, please", retry_after_seconds=seconds)
-    street = Street(fake_client, *two([wait, TAKEN]))
-    reset_id = street.send()
-    is_due = street.services.wait_seconds(reset_id) <= 0
+    process = WorkerProcess(fake_client, *two([wait, TAKEN]))
+    reset_id = process.send()
+    is_due = process.services.wait_seconds(reset_id) <= 0
 
-    street.again(reset_id)
+    process.again(reset_id)
 
-    assert street.services.carriers(reset_id) == expected
+    assert process.services.carriers(reset_id) == expected
     assert is_due == (expected[1] == "p2")
 
 
 def test_a_long_wait_is_honoured_where_nobody_else_is_at_hand(fake_client):
     wait = TransientProviderError("http_429", "fewer, please", retry_after_seconds=30)
-    street = Street(fake_client, *two([wait], [wait]))
+    process = WorkerProcess(fake_client, *two([wait], [wait]))
 
-    reset_id = street.send()
-    street.again(reset_id)
+    reset_id = process.send()
+    process.again(reset_id)
 
-    assert street.services.carriers(reset_id) == ["p1", "p2"]
-    assert street.services.wait_seconds(reset_id) == pytest.approx(30, abs=5)
+    assert process.services.carriers(reset_id) == ["p1", "p2"]
+    assert process.services.wait_seconds(reset_id) == pytest.approx(30, abs=5)
 
 
 def test_a_long_wait_is_honoured_by_the_only_provider(fake_client):
     wait = TransientProviderError("http_429", "fewer, please", retry_after_seconds=30)
-    street = Street(fake_client, ScriptedProvider(wait))
+    process = WorkerProcess(fake_client, ScriptedProvider(wait))
 
-    reset_id = street.send()
+    reset_id = process.send()
 
-    assert street.services.wait_seconds(reset_id) == pytest.approx(30, abs=5)
+    assert process.services.wait_seconds(reset_id) == pytest.approx(30, abs=5)
 
 
 def test_a_paused_provider_is_passed_by(fake_client):
-    street = Street(fake_client, *two())
-    street.pause("p1")
+    process = WorkerProcess(fake_client, *two())
+    process.pause("p1")
 
-    reset_id = street.send()
+    reset_id = process.send()
 
-    assert street.services.carriers(reset_id) == ["p2"]
-    assert street.services.look(reset_id).events[0].detail == "instead of p1: paused"
+    assert process.services.carriers(reset_id) == ["p2"]
+    assert process.services.look(reset_id).events[0].detail == "instead of p1: paused"
 
 
 def test_when_every_provider_is_paused_the_reset_waits_and_says_so(fake_client):
-    street = Street(fake_client, *two())
-    street.pause("p1")
-    street.pause("p2")
+    process = WorkerProcess(fake_client, *two())
+    process.pause("p1")
+    process.pause("p2")
 
-    reset_id = street.send()
+    reset_id = process.send()
 
-    reset = street.services.look(reset_id)
+    reset = process.services.look(reset_id)
     assert (reset.status, reset.reason) == (Status.QUEUED, "provider_paused")
-    assert street.services.wait_seconds(reset_id) > 500  # a resume makes it due at once
+    assert process.services.wait_seconds(reset_id) > 500  # a resume makes it due at once
 
 
 def test_a_paused_provider_is_not_sent_a_doubtful_message_again(fake_client):
     first, second = two([CUT, TAKEN])
-    street = Street(fake_client, first, second)
-    reset_id = street.send()
-    street.pause("p1")
+    process = WorkerProcess(fake_client, first, second)
+    reset_id = process.send()
+    process.pause("p1")
 
-    street.again(reset_id)
+    process.again(reset_id)
 
-    reset = street.services.look(reset_id)
+    reset = process.services.look(reset_id)
     assert (reset.status, reset.reason) == (Status.UNKNOWN, "provider_paused")
     assert (len(first.messages), len(second.messages)) == (1, 0)
 
 
 def test_a_circuit_read_long_ago_is_no_advice(fake_client, monkeypatch):
-    street = Street(fake_client, *two())
-    street.circuits.record("p1", OUTAGE)
-    street.see()
+    process = WorkerProcess(fake_client, *two())
+    process.circuits.record("p1", OUTAGE)
+    process.see()
     monkeypatch.setattr(routing, "STALE_SECONDS", 0.0)
 
-    assert street.services.carriers(street.send()) == ["p1"]
+    assert process.services.carriers(process.send()) == ["p1"]
 
 
 class AwayCircuits(CircuitStore):

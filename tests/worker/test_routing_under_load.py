@@ -32,8 +32,8 @@ RULES = CircuitRules(open_seconds=0.4)
 SCHEDULE = {"retry_delays_seconds": (0.1,), "doubt_seconds": 0.5}
 
 
-class Town:
-    """A services, its workers, and a record of the first circuit's states."""
+class Workers:
+    """Three workers, what was recorded for them, and the first circuit's states."""
 
     def __init__(self, client, channel, **settings):
         self.channel = channel
@@ -92,45 +92,45 @@ class Town:
                 self.states.append(state)
 
 
-def live_through_an_outage(town, stub, outage):
+def live_through_an_outage(workers, stub, outage):
     """Well, down under load, well again; gives how often the first was called while down."""
-    town.record(BEFORE)
-    wait_until(town.are_final, what="everything before the outage")
+    workers.record(BEFORE)
+    wait_until(workers.are_final, what="everything before the outage")
     stub.outage, called_before = outage, len(stub.requests)
-    town.record(DURING)
-    wait_until(town.are_final, what="everything during the outage")
+    workers.record(DURING)
+    wait_until(workers.are_final, what="everything during the outage")
     calls = len(stub.requests) - called_before
     stub.outage = None
 
     # Somebody has to try it: resets that come meanwhile are the probes.
     def is_closed():
-        town.record(1, pause_seconds=0.1)
-        return town.state() is CircuitState.CLOSED
+        workers.record(1, pause_seconds=0.1)
+        return workers.state() is CircuitState.CLOSED
 
     wait_until(is_closed, what="a closed circuit")
     time.sleep(1.2)  # every worker's view is younger than this
-    town.record(AFTER)
-    wait_until(town.are_final, what="everything after the outage")
+    workers.record(AFTER)
+    wait_until(workers.are_final, what="everything after the outage")
     return calls
 
 
-def check_the_story(town, calls, first_ids, second_ids):
+def check_the_story(workers, calls, first_ids, second_ids):
     """Everything arrived once, the spare carried the outage, and the first is back."""
-    assert Counter([*first_ids, *second_ids]) == Counter(town.recorded)
-    assert set(town.recorded[:BEFORE]) <= set(first_ids)
-    assert set(town.recorded[BEFORE : BEFORE + DURING]) <= set(second_ids)
-    assert set(town.recorded[-AFTER:]) <= set(first_ids)
+    assert Counter([*first_ids, *second_ids]) == Counter(workers.recorded)
+    assert set(workers.recorded[:BEFORE]) <= set(first_ids)
+    assert set(workers.recorded[BEFORE : BEFORE + DURING]) <= set(second_ids)
+    assert set(workers.recorded[-AFTER:]) <= set(first_ids)
     assert calls <= MAX_CALLS_WHILE_DOWN
-    assert town.states[0] is CircuitState.CLOSED
-    assert CircuitState.OPEN in town.states
-    assert CircuitState.HALF_OPEN in town.states
-    assert town.states[-1] is CircuitState.CLOSED
+    assert workers.states[0] is CircuitState.CLOSED
+    assert CircuitState.OPEN in workers.states
+    assert CircuitState.HALF_OPEN in workers.states
+    assert workers.states[-1] is CircuitState.CLOSED
 
 
 @pytest.mark.parametrize("outage", [Answer(503), Answer(401)], ids=["503", "account"])
 def test_mail_goes_by_the_relay_while_sendgrid_is_down(real_client, outage):
     with ProviderStub() as stub, SmtpServer() as relay:
-        town = Town(
+        workers = Workers(
             real_client,
             Channel.EMAIL,
             email_providers=("sendgrid", "smtp"),
@@ -138,15 +138,15 @@ def test_mail_goes_by_the_relay_while_sendgrid_is_down(real_client, outage):
             smtp_url=relay.url,
         )
 
-        with town:
-            calls = live_through_an_outage(town, stub, outage)
+        with workers:
+            calls = live_through_an_outage(workers, stub, outage)
 
-        check_the_story(town, calls, [each["resetId"] for each in stub.taken], relay.reset_ids)
+        check_the_story(workers, calls, [each["resetId"] for each in stub.taken], relay.reset_ids)
 
 
 def test_sms_go_by_the_second_account_while_the_first_has_trouble(real_client):
     with ProviderStub() as first, ProviderStub() as second:
-        town = Town(
+        workers = Workers(
             real_client,
             Channel.SMS,
             sms_providers=("twilio", "twilio-2"),
@@ -154,16 +154,16 @@ def test_sms_go_by_the_second_account_while_the_first_has_trouble(real_client):
             twilio_2_api_url=second.url,
         )
 
-        with town:
-            calls = live_through_an_outage(town, first, Answer.of_json(401, {"code": 20003}))
+        with workers:
+            calls = live_through_an_outage(workers, first, Answer.of_json(401, {"code": 20003}))
 
         ids = [[each["resetId"] for each in stub.taken] for stub in (first, second)]
-        check_the_story(town, calls, *ids)
+        check_the_story(workers, calls, *ids)
 
 
 def test_a_message_in_doubt_stays_with_its_provider_through_an_outage(real_client):
     with ProviderStub() as stub, SmtpServer() as relay:
-        town = Town(
+        workers = Workers(
             real_client,
             Channel.EMAIL,
             email_providers=("sendgrid", "smtp"),
@@ -172,18 +172,18 @@ def test_a_message_in_doubt_stays_with_its_provider_through_an_outage(real_clien
         )
         stub.outage = Answer(how="cut")
 
-        with town:
-            town.record(30)
-            wait_until(lambda: town.state() is not CircuitState.CLOSED, what="an open circuit")
-            in_doubt = [r for r in town.recorded if "sendgrid" in town.services.carriers(r)]
+        with workers:
+            workers.record(30)
+            wait_until(lambda: workers.state() is not CircuitState.CLOSED, what="an open circuit")
+            in_doubt = [r for r in workers.recorded if "sendgrid" in workers.services.carriers(r)]
             stub.outage = None
-            wait_until(town.are_final, what="everything, the doubtful by SendGrid")
+            wait_until(workers.are_final, what="everything, the doubtful by SendGrid")
 
         taken = [each["resetId"] for each in stub.taken]
         assert len(in_doubt) >= 20
         assert set(in_doubt) <= set(taken)
         assert set(in_doubt).isdisjoint(relay.reset_ids)
-        assert Counter([*taken, *relay.reset_ids]) == Counter(town.recorded)
+        assert Counter([*taken, *relay.reset_ids]) == Counter(workers.recorded)
 
 
 def test_the_workers_go_on_while_the_circuits_cannot_be_read(real_client):

@@ -21,7 +21,7 @@ DELAYS = (5.0, 30.0)
 
 
 @pytest.fixture
-def services(client):
+def worker(client):
     return some_delivery_services(client, webhook_delays_seconds=DELAYS)
 
 
@@ -32,41 +32,41 @@ def subscriber():
 
 
 @pytest.fixture
-def herald(services):
+def sender(worker):
     subscribers = Subscribers(allow_private=True, timeout_seconds=2)
-    yield WebhookSender(services.services, subscribers)
+    yield WebhookSender(worker.services, subscribers)
     subscribers.close()
 
 
 @pytest.fixture
-def subscribe(services, subscriber):
+def subscribe(worker, subscriber):
     def subscribe(url=None, events=EVENTS):
-        subscriptions = services.services.subscriptions
+        subscriptions = worker.services.subscriptions
         secret, made = subscriptions.add("acme", url or subscriber.url, events, by="eve")
         return made.subscription_id, secret
 
     return subscribe
 
 
-def deliver(services, user_id="ada"):
-    reset_id = services.record(user_id)
-    services.deliver(reset_id)
+def deliver(worker, user_id="ada"):
+    reset_id = worker.record(user_id)
+    worker.deliver(reset_id)
     return reset_id
 
 
-def make_due(services, subscription_id):
+def make_due(worker, subscription_id):
     for tag in keys.TAGS:
         due = keys.webhooks_due(tag, subscription_id)
-        for member in services.stores.client.zrange(due, 0, -1):
-            services.stores.client.zadd(due, {member: 0})
+        for member in worker.stores.client.zrange(due, 0, -1):
+            worker.stores.client.zadd(due, {member: 0})
 
 
-def test_a_delivery_is_told_once_signed(services, herald, subscriber, subscribe):
+def test_a_delivery_is_told_once_signed(worker, sender, subscriber, subscribe):
     subscription_id, secret = subscribe()
-    reset_id = deliver(services)
+    reset_id = deliver(worker)
 
-    number = herald.deliver_due(subscription_id)
-    again = herald.deliver_due(subscription_id)
+    number = sender.deliver_due(subscription_id)
+    again = sender.deliver_due(subscription_id)
 
     assert (number, again) == (1, 0)
     told = subscriber.verified(secret)
@@ -76,13 +76,13 @@ def test_a_delivery_is_told_once_signed(services, herald, subscriber, subscribe)
 
 
 def test_what_a_subscriber_reads_holds_no_address_and_no_code(
-    services, herald, subscriber, subscribe
+    worker, sender, subscriber, subscribe
 ):
     subscription_id, _ = subscribe()
-    reset_id = deliver(services)
-    code = services.services.codes.code(reset_id, services.services.codes.signing_key_id)
+    reset_id = deliver(worker)
+    code = worker.services.codes.code(reset_id, worker.services.codes.signing_key_id)
 
-    herald.deliver_due(subscription_id)
+    sender.deliver_due(subscription_id)
 
     text = str(subscriber.calls)
     assert "ada@example.com" not in text
@@ -90,16 +90,16 @@ def test_what_a_subscriber_reads_holds_no_address_and_no_code(
 
 
 def test_one_that_fails_is_told_again_after_its_pause_by_the_same_id(
-    services, herald, subscriber, subscribe
+    worker, sender, subscriber, subscribe
 ):
     subscription_id, _ = subscribe()
     subscriber.answer_with([500, 204])
-    deliver(services)
+    deliver(worker)
 
-    first = herald.deliver_due(subscription_id)
-    too_soon = herald.deliver_due(subscription_id)
-    make_due(services, subscription_id)
-    second = herald.deliver_due(subscription_id)
+    first = sender.deliver_due(subscription_id)
+    too_soon = sender.deliver_due(subscription_id)
+    make_due(worker, subscription_id)
+    second = sender.deliver_due(subscription_id)
 
     assert (first, too_soon, second) == (0, 0, 1)
     assert len(set(subscriber.ids())) == 1
@@ -107,100 +107,100 @@ def test_one_that_fails_is_told_again_after_its_pause_by_the_same_id(
 
 
 def test_after_the_last_try_it_is_a_dead_letter_and_can_be_replayed(
-    services, herald, subscriber, subscribe
+    worker, sender, subscriber, subscribe
 ):
     subscription_id, _ = subscribe()
     subscriber.answer_with([500, 400, 302, 200])
-    deliver(services)
+    deliver(worker)
 
     for _ in (*DELAYS, "the last"):
-        herald.deliver_due(subscription_id)
-        make_due(services, subscription_id)
-    letters = services.services.webhooks.dead(subscription_id)
-    services.services.webhooks.replay(subscription_id)
-    told = herald.deliver_due(subscription_id)
+        sender.deliver_due(subscription_id)
+        make_due(worker, subscription_id)
+    dead = worker.services.webhooks.dead(subscription_id)
+    worker.services.webhooks.replay(subscription_id)
+    told = sender.deliver_due(subscription_id)
 
-    assert [(each.tries, each.answer) for each in letters] == [(3, "http_302")]
+    assert [(each.tries, each.answer) for each in dead] == [(3, "http_302")]
     assert told == 1
 
 
 def test_a_subscriber_that_is_gone_is_told_no_more_until_it_is_enabled(
-    services, herald, subscriber, subscribe
+    worker, sender, subscriber, subscribe
 ):
-    subscriptions = services.services.subscriptions
+    subscriptions = worker.services.subscriptions
     subscription_id, _ = subscribe()
     subscriber.answer_with([410, 204])
-    deliver(services)
+    deliver(worker)
 
-    herald.deliver_due(subscription_id)
-    make_due(services, subscription_id)
+    sender.deliver_due(subscription_id)
+    make_due(worker, subscription_id)
     stopped = subscriptions.find(subscription_id)
-    hints, turns = herald.hint_due(), herald.deliver_due(subscription_id)
+    hints, turns = sender.hint_due(), sender.deliver_due(subscription_id)
     subscriptions.switch(stopped, disabled=None, by="eve")
 
     assert stopped.disabled == "gone"
     assert (hints, turns) == (0, 0)
-    assert herald.deliver_due(subscription_id) == 1
+    assert sender.deliver_due(subscription_id) == 1
 
 
-def test_retry_after_is_waited_for(services, herald, subscriber, subscribe, client):
+def test_retry_after_is_waited_for(worker, sender, subscriber, subscribe, client):
     subscription_id, _ = subscribe()
     subscriber.answer_with([429])
     subscriber.headers["Retry-After"] = "300"
-    reset_id = deliver(services)
+    reset_id = deliver(worker)
 
-    herald.deliver_due(subscription_id)
+    sender.deliver_due(subscription_id)
 
     due = keys.webhooks_due(keys.tag_of(reset_id), subscription_id)
-    left_ms = client.zscore(due, f"{reset_id}:accepted") - services.stores.now_ms()
+    left_ms = client.zscore(due, f"{reset_id}:accepted") - worker.stores.now_ms()
     assert 299_000 < left_ms <= 300_000
 
 
-def test_what_kills_whoever_tells_it_is_given_up(services, herald, subscriber, subscribe):
+def test_what_kills_whoever_tells_it_is_given_up(worker, sender, subscriber, subscribe):
     subscription_id, _ = subscribe()
-    reset_id = deliver(services)
+    reset_id = deliver(worker)
     for _ in range(len(DELAYS) + 1 + CRASHES):
-        services.services.webhooks.claim(subscription_id, keys.tag_of(reset_id))
-        make_due(services, subscription_id)
+        worker.services.webhooks.claim(subscription_id, keys.tag_of(reset_id))
+        make_due(worker, subscription_id)
 
-    herald.deliver_due(subscription_id)
+    sender.deliver_due(subscription_id)
 
     assert subscriber.calls == []
-    assert [each.answer for each in services.services.webhooks.dead(subscription_id)] == [
+    assert [each.answer for each in worker.services.webhooks.dead(subscription_id)] == [
         "worker_died"
     ]
 
 
-def test_a_sweep_hints_at_subscriptions_with_something_due(services, herald, subscribe):
+def test_a_sweep_hints_at_subscriptions_with_something_due(worker, sender, subscribe):
     busy, _ = subscribe()
     subscribe(events=("reset.failed",))
-    deliver(services)
+    deliver(worker)
 
-    number = herald.hint_due()
+    number = sender.hint_due()
 
     assert number == 1
-    assert services.services.hints.published[-1] == Hint(busy, Task.SEND_WEBHOOK, Queue.WEBHOOKS)
+    assert worker.services.hints.published[-1] == Hint(busy, Task.SEND_WEBHOOK, Queue.WEBHOOKS)
 
 
 def test_a_subscriber_has_a_few_turns_at_a_time_and_one_while_it_is_unwell(
-    services, herald, subscriber, subscribe
+    worker, sender, subscriber, subscribe
 ):
     subscription_id, _ = subscribe()
     subscriber.answer_with([204, 500])
     for number in range(10):
-        deliver(services, services.services.directory and _user(services, f"user-{number}"))
+        deliver(worker, worker.services.directory and _user(worker, f"user-{number}"))
 
-    while_well = herald.hint_due()
-    herald.deliver_due(subscription_id)  # ends with the first that is not taken
-    services.services.hints.published.clear()
-    while_unwell = herald.hint_due()
+    while_well = sender.hint_due()
+    sender.deliver_due(subscription_id)  # ends with the first that is not taken
+    worker.services.hints.published.clear()
+    while_unwell = sender.hint_due()
 
     assert while_well == MAX_TURNS_EACH
     assert len(subscriber.calls) == 2
     assert while_unwell == 1
 
 
-def test_a_slow_subscriber_holds_up_nobody_else(services, subscribe):
+def test_a_slow_subscriber_holds_up_nobody_else(worker, subscribe):
     release = threading.Event()
 
     class Calls:
@@ -215,17 +215,17 @@ def test_a_slow_subscriber_holds_up_nobody_else(services, subscribe):
             return Reply(204, "http_204")
 
     calls = Calls()
-    herald = WebhookSender(services.services, calls)
+    sender = WebhookSender(worker.services, calls)
     slow, _ = subscribe("https://slow.example.com/")
     quick, _ = subscribe("https://quick.example.com/")
     for number in range(12):
-        deliver(services, _user(services, f"user-{number}"))
-    threads = [threading.Thread(target=herald.deliver_due, args=(slow,)) for _ in range(12)]
+        deliver(worker, _user(worker, f"user-{number}"))
+    threads = [threading.Thread(target=sender.deliver_due, args=(slow,)) for _ in range(12)]
     for thread in threads:
         thread.start()
 
     began = time.monotonic()
-    number = herald.deliver_due(quick)
+    number = sender.deliver_due(quick)
     took = time.monotonic() - began
     alive = sum(thread.is_alive() for thread in threads)
     release.set()
@@ -237,7 +237,7 @@ def test_a_slow_subscriber_holds_up_nobody_else(services, subscribe):
     assert alive <= MAX_TURNS_EACH
 
 
-def _user(services, user_id):
+def _user(worker, user_id):
     from tests.support.builders import a_user
 
-    return a_user(services.services, userId=user_id, email=f"{user_id}@example.com")
+    return a_user(worker.services, userId=user_id, email=f"{user_id}@example.com")

@@ -18,12 +18,12 @@ FIELDS = ("userId", "orgId", "userName", "displayName", "language", "email", "em
           "phone", "phoneVerified", "state", "kind", "password")  # fmt: skip
 
 
-def a_line(**facts):
-    return json.dumps(ADA | facts)
+def a_line(**changes):
+    return json.dumps(ADA | changes)
 
 
 def test_a_line_with_every_field_is_read():
-    facts = parse_line(
+    changes = parse_line(
         a_line(
             userName="ada", displayName="Ada Lovelace", language="EN-gb",
             email="Ada@Example.COM", emailVerified=True, phone="+41 79 123 45 67",
@@ -31,7 +31,7 @@ def test_a_line_with_every_field_is_read():
         )
     )  # fmt: skip
 
-    assert facts == ADA | {
+    assert changes == ADA | {
         "userName": "ada", "displayName": "Ada Lovelace", "language": "en-GB",
         "email": "Ada@example.com", "emailVerified": "1", "phone": "+41791234567",
         "phoneVerified": "", "state": "initial", "kind": "human", "password": "correct horse",
@@ -193,10 +193,10 @@ def test_any_line_is_read_or_refused(line):
 
 
 def check_any_line(line):
-    facts, problem = read_or_refuse(line)
+    changes, problem = read_or_refuse(line)
     assert problem.isprintable()
-    assert set(facts) <= set(FIELDS)
-    assert all(value.encode() is not None for value in facts.values())
+    assert set(changes) <= set(FIELDS)
+    assert all(value.encode() is not None for value in changes.values())
 
 
 def read_or_refuse(line):

@@ -130,11 +130,11 @@ def test_each_twilio_account_is_known_by_its_provider(tmp_path):
 
 
 def test_the_order_of_accounts_is_the_order_of_the_providers():
-    facts = {"ACCOUNT_SID": "AC1", "AUTH_TOKEN": "x", "FROM": "+41790000000"}
+    fields = {"ACCOUNT_SID": "AC1", "AUTH_TOKEN": "x", "FROM": "+41790000000"}
     accounts = {
         f"KEYTURN_TWILIO_{number}{fact}": value
         for number in ("", "2_", "3_")
-        for fact, value in facts.items()
+        for fact, value in fields.items()
     }
 
     settings = load_settings(accounts | {"KEYTURN_SMS_PROVIDERS": "twilio-3, twilio"})

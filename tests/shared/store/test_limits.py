@@ -43,9 +43,9 @@ def idempotency(client):
     return IdempotencyStore(client, Digests(client, (SECRET,)))
 
 
-def pass_gate(limits, *wanted, reset_id="r1", **facts):
+def pass_gate(limits, *wanted, reset_id="r1", **fields):
     values = {"recipient_digest": "d1", "version": -1, "reset_id": reset_id}
-    limits.pass_gate(wanted or (ORGANISATION,), **values | facts)
+    limits.pass_gate(wanted or (ORGANISATION,), **values | fields)
 
 
 def test_the_gate_lets_through_as_many_as_its_limit(limits):
@@ -204,10 +204,10 @@ def test_a_report_from_before_the_lifting_suppresses_nobody(suppressions):
     since_ms = int(suppressions.find(MIRA).since.timestamp() * 1000)
     suppressions.lift(MIRA, LIFTING)
 
-    facts = {"reason": "bounce", "source": "sendgrid"}
-    assert not suppressions.add_digest(digest, at_ms=since_ms - 3600_000, **facts)
+    fields = {"reason": "bounce", "source": "sendgrid"}
+    assert not suppressions.add_digest(digest, at_ms=since_ms - 3600_000, **fields)
     assert suppressions.find(MIRA) is None
-    assert suppressions.add_digest(digest, at_ms=since_ms + 3600_000, **facts)
+    assert suppressions.add_digest(digest, at_ms=since_ms + 3600_000, **fields)
     assert suppressions.find(MIRA)
 
 

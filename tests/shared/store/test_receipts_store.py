@@ -32,7 +32,7 @@ def store(client):
     return ReceiptStore(client, Settings())
 
 
-def an_event(reset_id, kind=EventType.DELIVERED, **facts):
+def an_event(reset_id, kind=EventType.DELIVERED, **fields):
     values = {
         "reset_id": reset_id,
         "provider": "p1",
@@ -40,7 +40,7 @@ def an_event(reset_id, kind=EventType.DELIVERED, **facts):
         "type": kind,
         "message_id": "m1",
     }
-    return CallbackEvent(**values | facts)
+    return CallbackEvent(**values | fields)
 
 
 def tell(store, *events):
@@ -50,8 +50,8 @@ def tell(store, *events):
             assert store.settle(waiting)
 
 
-def an_accepted(stores, **facts):
-    reset_id = stores.record(**facts)
+def an_accepted(stores, **fields):
+    reset_id = stores.record(**fields)
     stores.attempt(reset_id, provider_message_id="m1")
     return reset_id
 

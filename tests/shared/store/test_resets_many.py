@@ -26,8 +26,8 @@ def stores(client):
     return stores_of(client)
 
 
-def record(stores, number, **facts):
-    return [stores.record(fresh_user(), queue=Queue.BULK, **facts) for _ in range(number)]
+def record(stores, number, **fields):
+    return [stores.record(fresh_user(), queue=Queue.BULK, **fields) for _ in range(number)]
 
 
 def marks(claims):

@@ -17,16 +17,16 @@ import redis
 from shared.errors import SettingsError, StoreUnavailableError
 from shared.settings import Settings
 from shared.store.connection import connect
-from shared.store.scripts import SLACK_SECONDS, check_durability
+from shared.store.scripts import check_durability
 from shared.wiring import check_server
 from tests.support.redis_server import DEBIANS_REDIS, start_server
 from tests.support.store_builders import stores_of
-from tests.support.waiting import HANG_SECONDS, SLACK_SECONDS, wait_until
+from tests.support.waiting import HANG_SECONDS, wait_until
 from tests.support.wire import Wire, problem
 
 pytestmark = pytest.mark.real_server
 
-MAX_SECONDS = 5.0 + SLACK_SECONDS  # five are promised
+MAX_SECONDS = 10.0  # five are promised; a busy machine may add as many
 WRITERS = 8
 WRITING_SECONDS = 0.5
 UNAVAILABLE = (503, 14, "KEYTURN-Unavailable")

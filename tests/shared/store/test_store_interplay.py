@@ -108,9 +108,9 @@ class InterplayMachine(ResetMachine):
         status, word = outcome
         entries = [self.pick(self.claims, number) for number in numbers if self.claims]
         sent = {id(entry): entry for entry in entries if entry[1]}.values()
-        facts = {"status": status, "outcome": word, "provider": "p1", "delay_seconds": 5}
+        fields = {"status": status, "outcome": word, "provider": "p1", "delay_seconds": 5}
         ends = [
-            (claim, Finish(**facts, provider_message_id=f"m{claim.fence}")) for claim, _ in sent
+            (claim, Finish(**fields, provider_message_id=f"m{claim.fence}")) for claim, _ in sent
         ]
         self.stores.resets.finish_many(ends)
 

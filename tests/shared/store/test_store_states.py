@@ -73,10 +73,10 @@ class ResetMachine(RuleBasedStateMachine):
         hour=st.sampled_from([0, 0, 3]),
     )
     def record(self, user, channel, queue, kind, cooldown, hour):
-        facts = {"channel": channel, "queue": queue, "kind": kind}
+        changes = {"channel": channel, "queue": queue, "kind": kind}
         try:
             reset_id = self.stores.record(
-                user, cooldown_seconds=cooldown, limit_per_hour=hour, **facts
+                user, cooldown_seconds=cooldown, limit_per_hour=hour, **changes
             )
         except TooManyRequestsError:
             return

@@ -76,9 +76,9 @@ def test_all_other_limits_hold(client, limit):
         ({"orgId": "beta"}, "COMMAND-Hj9ds"),
     ],
 )
-def test_all_rules_about_the_user_hold(wire, facts, error_id):
+def test_all_rules_about_the_user_hold(wire, fields, error_id):
     old = wire.a_reset()
-    a_user(wire.services, **facts)
+    a_user(wire.services, **fields)
 
     assert problem(resend(wire, old, {"type": "TYPE_SMS"}))[2] == error_id
 

@@ -34,8 +34,8 @@ class AdminWire(Wire):
     def trail(self):
         return [(e.act.action, e.act.target) for e in self.services.audit.newest()]
 
-    def a_reset(self, **facts):
-        return self.reset(**facts).headers["Keyturn-Reset-Id"]
+    def a_reset(self, **fields):
+        return self.reset(**fields).headers["Keyturn-Reset-Id"]
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_who_and_why_stand_in_the_trail(wire):
         (("ORG_OWNER",), (), ACME | {"name": "beta"}, NO_MEMBER),
     ],
 )
-def test_whoever_may_not_pull_a_lever_changes_nothing(wire, roles, instance, body, expected):
+def test_an_action_without_permission_changes_nothing(wire, roles, instance, body, expected):
     token = a_token(wire.services, *roles, instance=instance)
 
     response = wire.post("pauses", body, token)

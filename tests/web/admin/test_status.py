@@ -52,22 +52,22 @@ class Watched(Story):
 
 
 @pytest.fixture
-def services(client):
+def watched(client):
     return Watched(client)
 
 
-def test_all_is_well_when_nothing_is_wrong(services):
-    services.send()
+def test_all_is_well_when_nothing_is_wrong(watched):
+    watched.send()
 
-    assert services.alerts() == []
+    assert watched.alerts() == []
 
 
-def test_the_figures_of_the_queues_are_told(services):
-    services.sample()
-    services.send()
-    services.ask()
+def test_the_figures_of_the_queues_are_told(watched):
+    watched.sample()
+    watched.send()
+    watched.ask()
 
-    told = services.told()
+    told = watched.told()
 
     urgent = told["queues"][0]
     assert told["due"] == {"urgent": 1, "bulk": 0}
@@ -80,67 +80,67 @@ def test_the_figures_of_the_queues_are_told(services):
 
 def test_the_figures_of_the_providers_are_told(client):
     refusing = ScriptedProvider(TransientProviderError("http_503", "out"), name="sendgrid")
-    services = Watched(client, refusing, ScriptedProvider(name="twilio", channel=Channel.SMS))
-    services.sample()
-    services.send()
-    services.send("sms")
+    watched = Watched(client, refusing, ScriptedProvider(name="twilio", channel=Channel.SMS))
+    watched.sample()
+    watched.send()
+    watched.send("sms")
 
-    mail, sms = services.told()["providers"]
+    mail, sms = watched.told()["providers"]
 
     assert mail == mail | {"provider": "sendgrid", "calls": 1, "errorRate": 1.0, "p95Ms": 25}
     assert sms == sms | {"provider": "twilio", "calls": 1, "errorRate": 0.0}
 
 
-def test_nobody_has_counted_before_the_first_sample(services):
-    told = services.told()
+def test_nobody_has_counted_before_the_first_sample(watched):
+    told = watched.told()
 
     assert told["queues"][0]["inPerMinute"] is None
     assert told["providers"][0]["calls"] is None
 
 
-def test_no_worker_is_the_worst(services):
-    services.services.dues.deregister(f"{QUEUES} w1")
-    services.services.pauses.pause(Scope.QUEUE, "urgent", **WHO)
+def test_no_worker_is_the_worst(watched):
+    watched.services.dues.deregister(f"{QUEUES} w1")
+    watched.services.pauses.pause(Scope.QUEUE, "urgent", **WHO)
 
-    alerts = services.alerts()
+    alerts = watched.alerts()
 
     assert alerts[0].startswith("No worker of the urgent queue was seen")
     assert any("No worker of the bulk queue" in each for each in alerts)
 
 
-def test_a_paused_urgent_queue_comes_before_all_the_rest(services):
-    services.services.pauses.pause(Scope.CHANNEL, "sms", **WHO)
-    services.services.pauses.pause(Scope.QUEUE, "urgent", **WHO)
+def test_a_paused_urgent_queue_comes_before_all_the_rest(watched):
+    watched.services.pauses.pause(Scope.CHANNEL, "sms", **WHO)
+    watched.services.pauses.pause(Scope.QUEUE, "urgent", **WHO)
 
-    alerts = services.alerts()
+    alerts = watched.alerts()
 
     assert alerts[0].startswith("The urgent queue has been paused by eve since")
     assert "keyturn resume queue urgent" in alerts[0]
     assert alerts[-1].startswith("The channel sms has been paused by eve")
 
 
-def test_an_old_reset_says_how_old(services):
-    reset_id = services.ask()
-    late = services.worker.stores.now_ms() - 42_000
-    services.redis.zadd(keys.due(keys.tag_of(reset_id), Queue.URGENT), {reset_id: late})
+def test_an_old_reset_says_how_old(watched):
+    reset_id = watched.ask()
+    late = watched.worker.stores.now_ms() - 42_000
+    watched.redis.zadd(keys.due(keys.tag_of(reset_id), Queue.URGENT), {reset_id: late})
 
-    assert re.match(r"The oldest reset has been due for 4[2-9] s", services.alerts()[0])
+    assert re.match(r"The oldest reset has been due for 4[2-9] s", watched.alerts()[0])
 
 
-def test_a_channel_without_a_way_out_is_named(services):
-    services.services.pauses.pause(Scope.PROVIDER, "twilio", **WHO)
+def test_a_channel_without_a_way_out_is_named(watched):
+    watched.services.pauses.pause(Scope.PROVIDER, "twilio", **WHO)
 
-    (alert,) = services.alerts()
+    (alert,) = watched.alerts()
 
     assert alert.startswith("Nothing goes out by sms: twilio has been paused by eve since")
 
 
-def test_the_open_circuit_of_the_only_provider_is_one_alert_with_its_reason(services):
-    services.services.circuits.record(
+def test_the_open_circuit_of_the_only_provider_is_one_alert_with_its_reason(watched):
+    watched.services.circuits.record(
         "sendgrid", CallTally(bad=1, is_outage=True, reason="connect_refused")
     )
 
-    (alert,) = services.alerts()
+    (alert,) = watched.alerts()
 
     assert re.fullmatch(
         r"Nothing goes out by email: sendgrid has its circuit open since .* UTC"
@@ -149,124 +149,124 @@ def test_the_open_circuit_of_the_only_provider_is_one_alert_with_its_reason(serv
     )
 
 
-def test_a_queue_that_falls_behind_is_named_before_it_is_late(services):
-    services.sample(seconds_ago=60)
-    reset_id = services.ask()
-    late = services.worker.stores.now_ms() - 12_000
-    services.redis.zadd(keys.due(keys.tag_of(reset_id), Queue.URGENT), {reset_id: late})
+def test_a_queue_that_falls_behind_is_named_before_it_is_late(watched):
+    watched.sample(seconds_ago=60)
+    reset_id = watched.ask()
+    late = watched.worker.stores.now_ms() - 12_000
+    watched.redis.zadd(keys.due(keys.tag_of(reset_id), Queue.URGENT), {reset_id: late})
 
-    (alert,) = services.alerts()
+    (alert,) = watched.alerts()
 
     assert alert.startswith("The urgent queue falls behind, 1 are due; in the last minute 1 came")
 
 
 def test_an_open_circuit_says_why_and_until_when(client):
-    services = Watched(client, email_providers=("sendgrid", "smtp"))
-    services.services.circuits.record(
+    watched = Watched(client, email_providers=("sendgrid", "smtp"))
+    watched.services.circuits.record(
         "sendgrid", CallTally(bad=1, is_outage=True, reason="http_401")
     )
 
-    (alert,) = services.alerts()
+    (alert,) = watched.alerts()
 
     assert alert.startswith("sendgrid has its circuit open since")
     assert "(it answers with HTTP 401)" in alert
     assert "others carry its messages" in alert
-    assert services.told()["providers"][0]["circuit"] == "open"
+    assert watched.told()["providers"][0]["circuit"] == "open"
 
 
-def test_a_provider_that_fails_often_is_named(services):
-    services.sample()
+def test_a_provider_that_fails_often_is_named(watched):
+    watched.sample()
     shard = keys.counters(keys.TAGS[3])
-    services.redis.hset(shard, mapping={"p:sendgrid:accepted:n": 70, "p:sendgrid:transient:n": 30})
+    watched.redis.hset(shard, mapping={"p:sendgrid:accepted:n": 70, "p:sendgrid:transient:n": 30})
 
-    assert services.alerts() == ["30% of 100 calls to sendgrid failed in the last five minutes."]
+    assert watched.alerts() == ["30% of 100 calls to sendgrid failed in the last five minutes."]
 
 
-def test_a_provider_that_refuses_many_for_good_is_named(services):
-    services.sample()
+def test_a_provider_that_refuses_many_for_good_is_named(watched):
+    watched.sample()
     shard = keys.counters(keys.TAGS[3])
-    services.redis.hset(shard, mapping={"p:sendgrid:accepted:n": 5, "p:sendgrid:permanent:n": 40})
+    watched.redis.hset(shard, mapping={"p:sendgrid:accepted:n": 5, "p:sendgrid:permanent:n": 40})
 
-    (alert,) = services.alerts()
+    (alert,) = watched.alerts()
 
     assert alert.startswith("sendgrid refused 89% of 45 messages for good in the last five min")
 
 
-def test_a_provider_that_does_well_again_is_not_named(services):
-    services.sample()
+def test_a_provider_that_does_well_again_is_not_named(watched):
+    watched.sample()
     shard = keys.counters(keys.TAGS[3])
-    services.redis.hset(shard, mapping={"p:sendgrid:accepted:n": 70, "p:sendgrid:transient:n": 30})
-    services.services.circuits.record("sendgrid", CallTally(good=9))
+    watched.redis.hset(shard, mapping={"p:sendgrid:accepted:n": 70, "p:sendgrid:transient:n": 30})
+    watched.services.circuits.record("sendgrid", CallTally(good=9))
 
-    assert services.alerts() == []
+    assert watched.alerts() == []
 
 
-def test_a_provider_that_reports_nothing_is_named(services):
+def test_a_provider_that_reports_nothing_is_named(watched):
     shard = keys.counters(keys.TAGS[3])
-    services.sample(seconds_ago=300)
-    services.redis.hset(shard, mapping={"p:sendgrid:accepted:n": 40})
-    services.sample()
-    services.redis.hset(shard, mapping={"p:sendgrid:accepted:n": 90})
+    watched.sample(seconds_ago=300)
+    watched.redis.hset(shard, mapping={"p:sendgrid:accepted:n": 40})
+    watched.sample()
+    watched.redis.hset(shard, mapping={"p:sendgrid:accepted:n": 90})
 
-    (alert,) = services.alerts()
+    (alert,) = watched.alerts()
 
     assert alert.startswith("sendgrid took 40 messages more than a minute ago and reported on")
 
 
-def test_reports_that_were_refused_are_told(services):
-    services.sample()
+def test_reports_that_were_refused_are_told(watched):
+    watched.sample()
     for _ in range(3):
-        assert services.call("/callbacks/sendgrid", data=b"[]").status_code == 403
+        assert watched.call("/callbacks/sendgrid", data=b"[]").status_code == 403
 
-    (alert,) = services.alerts()
+    (alert,) = watched.alerts()
 
     assert alert.startswith("3 callbacks in sendgrid's name were refused")
 
 
-def test_reports_that_came_are_counted(services):
-    services.sample()
-    services.tell_mail("delivered", services.send())
+def test_reports_that_came_are_counted(watched):
+    watched.sample()
+    watched.tell_mail("delivered", watched.send())
 
-    mail, _ = services.told()["providers"]
+    mail, _ = watched.told()["providers"]
 
     assert (mail["callbacks"], mail["refusedCallbacks"]) == (1, 0)
     assert mail["lastCallbackAt"] is not None
 
 
-def test_reports_that_wait_are_the_depth_of_their_queue(services):
-    body = a_body(a_mail_event("delivered", services.send()))
-    services.call("/callbacks/sendgrid", data=body, headers=KEY.headers(body))
+def test_reports_that_wait_are_the_depth_of_their_queue(watched):
+    body = a_body(a_mail_event("delivered", watched.send()))
+    watched.call("/callbacks/sendgrid", data=body, headers=KEY.headers(body))
 
-    receipts = services.told()["queues"][2]
+    receipts = watched.told()["queues"][2]
 
     assert (receipts["queue"], receipts["depth"]) == ("receipts", 1)
 
 
-def test_a_release_that_is_too_slow_says_so(services):
-    services.services.pauses.resume(Scope.ORGANISATION, "acme", per_second=1, **WHO)
-    (release,) = services.services.pauses.releases()
+def test_a_release_that_is_too_slow_says_so(watched):
+    watched.services.pauses.resume(Scope.ORGANISATION, "acme", per_second=1, **WHO)
+    (release,) = watched.services.pauses.releases()
     told = orjson.dumps([*orjson.loads(release.serialised)[:4], 100, 7]).decode()
-    services.redis.hset(keys.RELEASES, release.key, told)
+    watched.redis.hset(keys.RELEASES, release.key, told)
 
-    assert services.alerts()[0].startswith(
+    assert watched.alerts()[0].startswith(
         "7 of the 100 resets released for organisation acme expire"
     )
 
 
-def test_the_call_tells_the_same_to_those_who_see_the_installation(services):
-    viewer = a_token(services.services, instance=("IAM_OWNER_VIEWER",))
+def test_the_call_tells_the_same_to_those_who_see_the_installation(watched):
+    viewer = a_token(watched.services, instance=("IAM_OWNER_VIEWER",))
     path = {"path": "/keyturn/v1/status", "method": "GET"}
 
-    told = services.call(**path, headers=services.headers(viewer))
-    refused = services.call(**path, headers=services.headers())
+    told = watched.call(**path, headers=watched.headers(viewer))
+    refused = watched.call(**path, headers=watched.headers())
 
-    assert set(told.get_json()) == set(services.told())
+    assert set(told.get_json()) == set(watched.told())
     assert problem(refused) == (403, 7, "AUTH-5mWD2")
 
 
-def test_the_call_has_the_fields_that_are_described(services):
-    told = services.told()
-    document = services.call("/openapi.json", method="GET").get_json()
+def test_the_call_has_the_fields_that_are_described(watched):
+    told = watched.told()
+    document = watched.call("/openapi.json", method="GET").get_json()
 
     described = {
         name: each.get("properties") for name, each in document["components"]["schemas"].items()
@@ -277,18 +277,18 @@ def test_the_call_has_the_fields_that_are_described(services):
 
 
 @pytest.mark.real_server
-def test_a_million_waiting_resets_are_told_of_as_fast_as_none(real_client):
-    services = Watched(real_client)
-    seconds_for_none = seconds_to_tell(services)
+def test_many_waiting_resets_are_told_of_as_fast_as_none(real_client):
+    watched = Watched(real_client)
+    seconds_for_none = seconds_to_tell(watched)
     for tag in keys.TAGS:
         fill = """for i = 1, tonumber(ARGV[1]) do
             redis.call('ZADD', KEYS[1], 4000000000000 + i, ARGV[2] .. i) end"""
-        for part in range(50):
+        for part in range(10):
             real_client.eval(fill, 1, keys.due(tag, Queue.URGENT), 1_250, f"{part}x")
 
-    assert services.told()["due"]["urgent"] == 1_000_000
-    assert seconds_to_tell(services) < 10 * seconds_for_none
+    assert watched.told()["due"]["urgent"] == 200_000
+    assert seconds_to_tell(watched) < 10 * seconds_for_none
 
 
-def seconds_to_tell(services):
-    return min(timeit.repeat(services.told, number=1, repeat=5))
+def seconds_to_tell(watched):
+    return min(timeit.repeat(watched.told, number=1, repeat=5))

@@ -71,8 +71,8 @@ def send(wire, user_id, batch_id, status=Status.ACCEPTED, reason=""):
     assert resets.finish(claim, finish)
 
 
-def people(wire, *user_ids, **facts):
-    return [a_user(wire.services, u, email=f"{u}@example.com", **facts) for u in user_ids]
+def people(wire, *user_ids, **fields):
+    return [a_user(wire.services, u, email=f"{u}@example.com", **fields) for u in user_ids]
 
 
 def audited(wire):

@@ -18,7 +18,7 @@ from web.cli.batch_watch import RateEstimator, draw
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 
 
-def a_progress(ends=(), **facts):
+def a_progress(ends=(), **fields):
     values = {
         "batch_id": "b1", "state": BatchState.RUNNING, "channel": Channel.EMAIL, "reason": "",
         "by": "eve", "caller_id": "", "org_ids": None, "list_id": "l", "lists": 4, "total": 2000,
@@ -26,7 +26,7 @@ def a_progress(ends=(), **facts):
         "started_at": NOW, "changed_at": None, "finished_at": None, "next_list": 2,
         "next_index": 0, "recorded": 990, "skipped": {"inactive": 10}, "plan": {},
     }  # fmt: skip
-    return Progress(Batch(**values | facts), Counter(dict(ends)))
+    return Progress(Batch(**values | fields), Counter(dict(ends)))
 
 
 def drawn(progress, rate):
@@ -70,8 +70,8 @@ def test_failures_and_skips_are_shown_by_reason():
         ),
     ],
 )
-def test_the_sentence_hides_nothing(facts, ends, sentence):
-    assert a_progress(ends, **facts).sentence == sentence
+def test_the_sentence_hides_nothing(fields, ends, sentence):
+    assert a_progress(ends, **fields).sentence == sentence
 
 
 def test_the_rate_is_that_of_the_last_seconds(monkeypatch):

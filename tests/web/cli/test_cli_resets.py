@@ -68,12 +68,12 @@ def test_what_cannot_be_done_is_said(run, arguments, status, reason):
 def test_the_status_names_what_is_wrong_first(run):
     run("reset", "send", "ada")
 
-    facts = printed(run("status", "--json"))
+    fields = printed(run("status", "--json"))
     words = run("status").stdout
 
-    assert facts["due"] == {"urgent": 1, "bulk": 0}
-    assert facts["oldestDueSeconds"] > 0
-    assert facts["workers"] == {"urgent": 0, "bulk": 0, "receipts": 0, "webhooks": 0}
+    assert fields["due"] == {"urgent": 1, "bulk": 0}
+    assert fields["oldestDueSeconds"] > 0
+    assert fields["workers"] == {"urgent": 0, "bulk": 0, "receipts": 0, "webhooks": 0}
     assert words.startswith("No worker of the urgent queue was seen")
 
 

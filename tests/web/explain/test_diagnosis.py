@@ -61,14 +61,14 @@ class Story(WireV2):
     """A caller, a worker, the providers' callbacks, and whoever asks why."""
 
     def __init__(self, client, *providers, **settings):
-        facts = {
+        fields = {
             "sendgrid_webhook_public_key": KEY.public,
             "twilio_accounts": (TwilioAccount(account_sid=TWILIO_SID, auth_token=TWILIO_TOKEN),),
             "email_providers": ("sendgrid",),
             "sms_providers": ("twilio",),
             "sms_countries": ("CH",),
         }
-        super().__init__(client, **(facts | settings))
+        super().__init__(client, **(fields | settings))
         services = self.services
         stores = Stores(
             client,
@@ -97,22 +97,22 @@ class Story(WireV2):
         self.worker.deliver(reset_id)
         return reset_id
 
-    def tell_mail(self, event, reset_id, **facts):
+    def tell_mail(self, event, reset_id, **fields):
         """SendGrid's callback, applied."""
-        body = a_body(a_mail_event(event, reset_id, **facts))
+        body = a_body(a_mail_event(event, reset_id, **fields))
         self._apply(self.call("/callbacks/sendgrid", data=body, headers=KEY.headers(body)))
 
-    def tell_sms(self, status, reset_id, **facts):
+    def tell_sms(self, status, reset_id, **fields):
         """Twilio's callback, applied."""
-        form, query = a_status(status, sid="m1", **facts), twilio_query(reset_id)
+        form, query = a_status(status, sid="m1", **fields), twilio_query(reset_id)
         told = {"data": form_body(form), "headers": twilio_headers(query, form)}
         self._apply(self.call(f"/callbacks/twilio?{query}", **told))
 
     def _apply(self, response):
         assert response.status_code == 204
-        desk = ReceiptProcessor(self.services)
+        processor = ReceiptProcessor(self.services)
         for shard in self.services.receipts.shards_waiting():
-            desk.apply(shard)
+            processor.apply(shard)
 
     def code(self, reset_id):
         reset = self.services.resets.find(reset_id)
@@ -238,8 +238,8 @@ def test_a_refusal_that_was_mended_says_so(story):
         ({"kind": "machine"}, "is a machine"),
     ],
 )
-def test_a_user_who_may_have_no_reset(story, facts, words):
-    a_user(story.services, **facts)
+def test_a_user_who_may_have_no_reset(story, fields, words):
+    a_user(story.services, **fields)
     assert story.ask() is None
 
     diagnosis = story.explain()

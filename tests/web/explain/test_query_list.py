@@ -31,8 +31,8 @@ class ListWire(Wire):
                 return pages
             more = f"&pageToken={told['nextPageToken']}"
 
-    def ask(self, user_id="ada", **facts):
-        return self.reset(user_id, **facts).headers["Keyturn-Reset-Id"]
+    def ask(self, user_id="ada", **fields):
+        return self.reset(user_id, **fields).headers["Keyturn-Reset-Id"]
 
 
 @pytest.fixture

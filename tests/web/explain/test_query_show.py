@@ -112,10 +112,10 @@ def test_no_answer_holds_the_address_or_the_code(wire):
 
 
 @pytest.mark.parametrize("facts", [{"email": "other@example.com"}, {"email": None}])
-def test_an_address_that_was_not_written_to_is_not_shown(wire, facts):
+def test_an_address_that_was_not_written_to_is_not_shown(wire, fields):
     reset_id = reset_id_of(wire.reset())
     hand_over(wire, reset_id)
-    a_user(wire.services, **facts)
+    a_user(wire.services, **fields)
 
     assert wire.show(reset_id).get_json()["recipient"] is None
 

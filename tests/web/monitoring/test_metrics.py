@@ -43,7 +43,7 @@ def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def told(real_redis_url):
-    """/metrics of a services in which everything has happened once."""
+    """/metrics of an installation in which everything has happened once."""
     from shared.store.connection import connect
 
     with connect(real_redis_url) as client:

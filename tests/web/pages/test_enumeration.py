@@ -99,9 +99,9 @@ def test_a_refused_form_keeps_the_pace_whoever_is_asked_for(fake_client, user_id
     assert seconds_of(visit.save, visit.link(code, user_id), code="WRNG2345") >= MIN_SECONDS
 
 
-def seconds_of(act, *arguments, **facts):
+def seconds_of(act, *arguments, **fields):
     began = time.monotonic()
-    act(*arguments, **facts)
+    act(*arguments, **fields)
     return time.monotonic() - began
 
 

@@ -42,8 +42,8 @@ def a_ready(tmp_path, port):
 
     def make(**environ):
         ports = {"KEYTURN_PORT": str(port), "KEYTURN_GRPC_PORT": str(port)}
-        facts = {**ports, "KEYTURN_DATA_DIR": str(tmp_path), **environ}
-        return ReadyMessage(load_settings(facts))
+        fields = {**ports, "KEYTURN_DATA_DIR": str(tmp_path), **environ}
+        return ReadyMessage(load_settings(fields))
 
     return make
 

@@ -22,8 +22,8 @@ class WebhookWire(Wire):
         told = self.headers(token, **headers)
         return self.call(HERE + path, method=method, json=body, headers=told)
 
-    def add(self, **facts):
-        return self.ask("POST", body={"url": URL} | facts).get_json()["subscriptionId"]
+    def add(self, **fields):
+        return self.ask("POST", body={"url": URL} | fields).get_json()["subscriptionId"]
 
     def a_dead_letter(self, subscription_id):
         stores = stores_of(self.redis)

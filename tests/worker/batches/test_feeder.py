@@ -27,43 +27,43 @@ def _short(monkeypatch):
 
 
 @pytest.fixture
-def services(client, logs):
-    services = some_delivery_services(client)
-    an_organisation(services.services, "beta")
-    return services
+def worker(client, logs):
+    worker = some_delivery_services(client)
+    an_organisation(worker.services, "beta")
+    return worker
 
 
-def feeder(services, **parts):
-    services = services.with_services(**parts).services
+def feeder(worker, **parts):
+    services = worker.with_services(**parts).services
     return BatchFeeder(services, Estimate(services, a_renderer(services.settings)))
 
 
-def feed(services, batch_id="b1", **parts):
-    return feeder(services, **parts).feed(batch_id)
+def feed(worker, batch_id="b1", **parts):
+    return feeder(worker, **parts).feed(batch_id)
 
 
-def people(services, number, **facts):
+def people(worker, number, **fields):
     return [
-        a_user(services.services, f"user-{n}", email=f"user-{n}@example.com", **facts)
+        a_user(worker.services, f"user-{n}", email=f"user-{n}@example.com", **fields)
         for n in range(number)
     ]
 
 
-def found(services, batch_id="b1"):
-    return services.services.batches.find(batch_id)
+def found(worker, batch_id="b1"):
+    return worker.services.batches.find(batch_id)
 
 
-def due(services):
-    return services.services.dues.look(Queue.BULK).waiting
+def due(worker):
+    return worker.services.dues.look(Queue.BULK).waiting
 
 
-def reset_of(services, user_id, batch_id="b1"):
-    return services.look(services.services.batch_resets.reset_id(user_id, batch_id))
+def reset_of(worker, user_id, batch_id="b1"):
+    return worker.look(worker.services.batch_resets.reset_id(user_id, batch_id))
 
 
-def everybody_but_one(services):
+def everybody_but_one(worker):
     """A list with one user for every reason to leave somebody out, and ada."""
-    stores = services.services
+    stores = worker.services
     a_user(stores, "bob", orgId="beta")
     a_user(stores, "initial", state="initial")
     a_user(stores, "robot", kind="machine")
@@ -74,7 +74,7 @@ def everybody_but_one(services):
         stores.directory.find_user("bounced").email, reason="bounce", source="test"
     )
     a_user(stores, "waiting", email="waiting@example.com")
-    services.record("waiting")
+    worker.record("waiting")
     return (
         "ada",
         "nobody",
@@ -95,37 +95,37 @@ SKIPPED = {
 }  # fmt: skip
 
 
-def test_a_batch_records_a_reset_for_each_of_its_users(services):
-    users = people(services, 3)
-    a_batch(services.services, *users)
+def test_a_batch_records_a_reset_for_each_of_its_users(worker):
+    users = people(worker, 3)
+    a_batch(worker.services, *users)
 
-    feed(services)
+    feed(worker)
 
-    resets = [reset_of(services, user_id) for user_id in users]
+    resets = [reset_of(worker, user_id) for user_id in users]
     assert [(r.queue, r.batch_id, r.status) for r in resets] == [
         (Queue.BULK, "b1", Status.QUEUED)
     ] * 3
-    assert (found(services).recorded, found(services).is_fed) == (3, True)
+    assert (found(worker).recorded, found(worker).is_fed) == (3, True)
 
 
-def test_a_reset_of_a_batch_has_the_users_language_and_a_code_of_full_life(services):
-    a_user(services.services, language="de")
-    a_batch(services.services, "ada")
+def test_a_reset_of_a_batch_has_the_users_language_and_a_code_of_full_life(worker):
+    a_user(worker.services, language="de")
+    a_batch(worker.services, "ada")
 
-    feed(services)
+    feed(worker)
 
-    reset = reset_of(services, "ada")
+    reset = reset_of(worker, "ada")
     assert reset.language == "de"
     assert (reset.deadline_at - reset.created_at).total_seconds() == pytest.approx(3600, abs=1)
 
 
-def test_whoever_gets_nothing_is_counted_by_reason_and_told_by_place(services):
-    a_batch(services.services, *everybody_but_one(services), org_ids=frozenset({"acme"}))
+def test_whoever_gets_nothing_is_counted_by_reason_and_told_by_place(worker):
+    a_batch(worker.services, *everybody_but_one(worker), org_ids=frozenset({"acme"}))
 
-    feed(services)
+    feed(worker)
 
-    batch = found(services)
-    told = services.services.batch_lists.skips("b1", 0)
+    batch = found(worker)
+    told = worker.services.batch_lists.skips("b1", 0)
     assert (batch.skipped, batch.recorded) == (SKIPPED, 1)
     assert told == {
         1: "unknown_user", 2: "not_yours", 3: "not_initialised", 4: "machine", 5: "inactive",
@@ -133,86 +133,86 @@ def test_whoever_gets_nothing_is_counted_by_reason_and_told_by_place(services):
     }  # fmt: skip
 
 
-def test_a_plan_counts_and_records_nothing(services):
-    a_user(services.services, language="fr")
-    names = everybody_but_one(services)
-    before = due(services)
-    a_batch(services.services, *names, state=BatchState.PLANNING, org_ids=frozenset({"acme"}))
+def test_a_plan_counts_and_records_nothing(worker):
+    a_user(worker.services, language="fr")
+    names = everybody_but_one(worker)
+    before = due(worker)
+    a_batch(worker.services, *names, state=BatchState.PLANNING, org_ids=frozenset({"acme"}))
 
-    word = feed(services)
+    word = feed(worker)
 
-    batch = found(services)
+    batch = found(worker)
     assert (word, batch.state) == ("planned", BatchState.PLANNED)
     assert batch.plan == {"send": 1, "org:acme": 1, "language:fr": 1} | {
         f"skip:{why}": number for why, number in SKIPPED.items()
     }
-    assert (due(services), batch.recorded, batch.next_list) == (before, 0, 0)
+    assert (due(worker), batch.recorded, batch.next_list) == (before, 0, 0)
 
 
 def test_a_plan_of_sms_tells_segments_countries_and_cost(client, logs):
     prices = (("CH", 0.07), ("*", 0.1))
-    services = some_delivery_services(client, sms_prices=prices)
-    a_user(services.services, "german", phone="+4915112345678")
-    a_user(services.services, "mute", phone=None)
+    worker = some_delivery_services(client, sms_prices=prices)
+    a_user(worker.services, "german", phone="+4915112345678")
+    a_user(worker.services, "mute", phone=None)
     a_batch(
-        services.services, "ada", "german", "mute", state=BatchState.PLANNING, channel=Channel.SMS
+        worker.services, "ada", "german", "mute", state=BatchState.PLANNING, channel=Channel.SMS
     )
 
-    feed(services)
+    feed(worker)
 
-    plan = found(services).plan
+    plan = found(worker).plan
     assert (plan["country:CH"], plan["country:DE"], plan["skip:no_address"]) == (1, 1, 1)
     assert (plan["segments"], plan["cost"]) == (2, 170_000)
 
 
 def test_what_has_no_price_is_told_apart(client, logs):
-    services = some_delivery_services(client, sms_prices=(("DE", 0.07),))
-    a_batch(services.services, "ada", state=BatchState.PLANNING, channel=Channel.SMS)
+    worker = some_delivery_services(client, sms_prices=(("DE", 0.07),))
+    a_batch(worker.services, "ada", state=BatchState.PLANNING, channel=Channel.SMS)
 
-    feed(services)
+    feed(worker)
 
-    assert found(services).plan["unpriced"] == 1
-    assert "cost" not in found(services).plan
-
-
-def test_a_plan_that_is_started_sends_to_those_it_counted(services):
-    users = people(services, 2)
-    a_batch(services.services, *users, users[0], state=BatchState.PLANNING)
-    feed(services)
-
-    services.services.batches.change(found(services), BatchAction.START, by="eve", reason="go")
-    feed(services)
-
-    assert (found(services).recorded, found(services).skipped) == (2, {"duplicate": 1})
+    assert found(worker).plan["unpriced"] == 1
+    assert "cost" not in found(worker).plan
 
 
-def test_a_batch_ends_when_the_last_of_its_resets_has(services, logs):
-    a_batch(services.services, "ada", "nobody")
-    feed(services)
-    before = found(services).state
+def test_a_plan_that_is_started_sends_to_those_it_counted(worker):
+    users = people(worker, 2)
+    a_batch(worker.services, *users, users[0], state=BatchState.PLANNING)
+    feed(worker)
 
-    services.deliver(reset_of(services, "ada").reset_id)
-    word = feed(services)
+    worker.services.batches.change(found(worker), BatchAction.START, by="eve", reason="go")
+    feed(worker)
+
+    assert (found(worker).recorded, found(worker).skipped) == (2, {"duplicate": 1})
+
+
+def test_a_batch_ends_when_the_last_of_its_resets_has(worker, logs):
+    a_batch(worker.services, "ada", "nobody")
+    feed(worker)
+    before = found(worker).state
+
+    worker.deliver(reset_of(worker, "ada").reset_id)
+    word = feed(worker)
 
     assert before is BatchState.RUNNING
-    assert (word, found(services).state) == ("finished", BatchState.FINISHED)
+    assert (word, found(worker).state) == ("finished", BatchState.FINISHED)
     assert [line["event"] for line in logs][-1] == "batch.finished"
 
 
 @pytest.mark.parametrize("dies_at", ["record", "note_skips", "advance"])
-def test_a_worker_that_dies_in_a_step_costs_nothing_and_repeats_nothing(services, dies_at):
-    users = people(services, 3)
-    a_batch(services.services, *users, "nobody")
+def test_a_worker_that_dies_in_a_step_costs_nothing_and_repeats_nothing(worker, dies_at):
+    users = people(worker, 3)
+    a_batch(worker.services, *users, "nobody")
     place = {"record": "batch_resets", "note_skips": "batch_lists", "advance": "batches"}[dies_at]
 
-    word = feed(services, **{place: Dying(getattr(services.services, place), dies_at)})
-    services.services.batches._client.hset("{kt:gate}:batch:b1", "lu", 0)  # its lease is over
-    feed(services)
+    word = feed(worker, **{place: Dying(getattr(worker.services, place), dies_at)})
+    worker.services.batches._client.hset("{kt:gate}:batch:b1", "lu", 0)  # its lease is over
+    feed(worker)
 
-    batch = found(services)
+    batch = found(worker)
     assert word == "store unavailable"
     assert (batch.recorded, batch.skipped) == (3, {"unknown_user": 1})
-    assert due(services) == 3
+    assert due(worker) == 3
 
 
 class Dying:
@@ -226,197 +226,197 @@ class Dying:
         if name != self._step:
             return method
 
-        def die(*arguments, **facts):
+        def die(*arguments, **fields):
             if name != "advance":
-                method(*arguments, **facts)
+                method(*arguments, **fields)
             raise StoreUnavailableError
 
         return die
 
 
-def test_a_batch_waits_while_the_bulk_queue_is_full(services, monkeypatch):
+def test_a_batch_waits_while_the_bulk_queue_is_full(worker, monkeypatch):
     monkeypatch.setattr(feeding, "MAX_DUE", 4)
-    users = people(services, 6)
-    a_batch(services.services, *users)
+    users = people(worker, 6)
+    a_batch(worker.services, *users)
 
-    feed(services)
-    waiting = due(services)
+    feed(worker)
+    waiting = due(worker)
     for user_id in users[:3]:
-        services.deliver(reset_of(services, user_id).reset_id)
-    feed(services)
+        worker.deliver(reset_of(worker, user_id).reset_id)
+    feed(worker)
 
     assert waiting == 4
-    assert found(services).is_fed
+    assert found(worker).is_fed
 
 
-def test_a_pace_is_kept(services):
-    a_batch(services.services, *people(services, 30), rate_per_second=20.0)
+def test_a_pace_is_kept(worker):
+    a_batch(worker.services, *people(worker, 30), rate_per_second=20.0)
     began = time.monotonic()
 
-    feed(services)
+    feed(worker)
 
     took = time.monotonic() - began
-    assert 1 <= found(services).recorded <= 20 * took + 1
+    assert 1 <= found(worker).recorded <= 20 * took + 1
 
 
-def test_nothing_is_fed_once_a_batch_is_paused(services):
-    a_batch(services.services, *people(services, 3))
-    services.services.batches.change(found(services), BatchAction.PAUSE, by="eve", reason="wait")
+def test_nothing_is_fed_once_a_batch_is_paused(worker):
+    a_batch(worker.services, *people(worker, 3))
+    worker.services.batches.change(found(worker), BatchAction.PAUSE, by="eve", reason="wait")
 
-    assert feed(services) == "nothing to do"
-    assert due(services) == 0
+    assert feed(worker) == "nothing to do"
+    assert due(worker) == 0
 
 
-def test_a_directory_that_is_away_stops_a_batch_for_a_moment(services):
+def test_a_directory_that_is_away_stops_a_batch_for_a_moment(worker):
     class Away:
         def find_users(self, _user_ids):
             raise DirectoryUnavailableError
 
-    a_batch(services.services, "ada")
+    a_batch(worker.services, "ada")
 
-    feed(services, directory=Away())
-    nothing = due(services)
-    feed(services)
+    feed(worker, directory=Away())
+    nothing = due(worker)
+    feed(worker)
 
-    assert (nothing, due(services)) == (0, 1)
+    assert (nothing, due(worker)) == (0, 1)
 
 
 def test_the_days_budget_of_sms_holds_a_batch_back(client, logs):
-    services = some_delivery_services(client, sms_budget_per_day=2)
-    users = people(services, 4)
-    a_batch(services.services, *users, channel=Channel.SMS)
+    worker = some_delivery_services(client, sms_budget_per_day=2)
+    users = people(worker, 4)
+    a_batch(worker.services, *users, channel=Channel.SMS)
 
-    feed(services)
-    feed(services)
+    feed(worker)
+    feed(worker)
 
-    assert found(services).recorded == 2
-    assert not found(services).is_fed
+    assert found(worker).recorded == 2
+    assert not found(worker).is_fed
     assert "reset.limited" in [line["event"] for line in logs]
 
 
-def test_a_list_that_is_lost_is_counted_and_said(services, logs):
-    batch = a_batch(services.services, *people(services, 2))
-    services.services.batch_lists.drop(batch.list_id, batch.lists)
+def test_a_list_that_is_lost_is_counted_and_said(worker, logs):
+    batch = a_batch(worker.services, *people(worker, 2))
+    worker.services.batch_lists.drop(batch.list_id, batch.lists)
 
-    feed(services)
+    feed(worker)
 
-    assert found(services).skipped == {"list_lost": 2}
+    assert found(worker).skipped == {"list_lost": 2}
     assert "batch.list_lost" in [line["event"] for line in logs]
 
 
-def test_a_filter_leaves_alone_whoever_moved_on_since(services):
-    sent = services.record("ada")
-    services.deliver(sent)
-    made_ms = int(services.look(sent).created_at.timestamp() * 1000)
-    written = services.services.batch_lists.write([ListEntry("ada", made_ms - 5)])
-    a_batch(services.services, "x", list_id=written.list_id)
+def test_a_filter_leaves_alone_whoever_moved_on_since(worker):
+    sent = worker.record("ada")
+    worker.deliver(sent)
+    made_ms = int(worker.look(sent).created_at.timestamp() * 1000)
+    written = worker.services.batch_lists.write([ListEntry("ada", made_ms - 5)])
+    a_batch(worker.services, "x", list_id=written.list_id)
 
-    feed(services)
+    feed(worker)
 
-    assert found(services).skipped == {"newer_reset": 1}
+    assert found(worker).skipped == {"newer_reset": 1}
 
 
-def test_every_sweep_hints_at_batches_with_work(services):
-    a_batch(services.services, "ada")
+def test_every_sweep_hints_at_batches_with_work(worker):
+    a_batch(worker.services, "ada")
 
-    number = feeder(services).hint()
+    number = feeder(worker).hint()
 
     assert number == 1
-    assert services.services.hints.published == [Hint("b1", Task.FEED_BATCH, Queue.BULK)]
+    assert worker.services.hints.published == [Hint("b1", Task.FEED_BATCH, Queue.BULK)]
 
 
-def test_a_paused_batch_sends_nothing_that_was_queued(services):
-    a_batch(services.services, "ada")
-    feed(services)
-    services.services.batches.change(found(services), BatchAction.PAUSE, by="eve", reason="wait")
-    reset_id = reset_of(services, "ada").reset_id
+def test_a_paused_batch_sends_nothing_that_was_queued(worker):
+    a_batch(worker.services, "ada")
+    feed(worker)
+    worker.services.batches.change(found(worker), BatchAction.PAUSE, by="eve", reason="wait")
+    reset_id = reset_of(worker, "ada").reset_id
 
-    services.deliver(reset_id)
+    worker.deliver(reset_id)
 
-    reset = services.look(reset_id)
+    reset = worker.look(reset_id)
     assert (reset.status, reset.reason) == (Status.QUEUED, "batch_paused")
-    assert services.providers[Channel.EMAIL][0].messages == []
-    wait_ms = services.stores.due_at(reset_id, Queue.BULK) - services.stores.now_ms()
+    assert worker.providers[Channel.EMAIL][0].messages == []
+    wait_ms = worker.stores.due_at(reset_id, Queue.BULK) - worker.stores.now_ms()
     assert 1000 < wait_ms < 4000
 
 
-def test_a_pause_costs_nobody_its_code(services):
-    a_batch(services.services, "ada")
-    feed(services)
-    reset_id = reset_of(services, "ada").reset_id
-    services.stores.end_in(reset_id, 700)
-    services.services.batches.change(found(services), BatchAction.PAUSE, by="eve", reason="wait")
+def test_a_pause_costs_nobody_its_code(worker):
+    a_batch(worker.services, "ada")
+    feed(worker)
+    reset_id = reset_of(worker, "ada").reset_id
+    worker.stores.end_in(reset_id, 700)
+    worker.services.batches.change(found(worker), BatchAction.PAUSE, by="eve", reason="wait")
 
-    services.deliver(reset_id)
+    worker.deliver(reset_id)
 
-    left = services.look(reset_id).deadline_at.timestamp() - services.stores.now_ms() / 1000
+    left = worker.look(reset_id).deadline_at.timestamp() - worker.stores.now_ms() / 1000
     assert left == pytest.approx(3600, abs=5)
-    assert services.stores.live() == {reset_id}
-    assert services.services.code_store.list_known("ada")[0].is_live
+    assert worker.stores.live() == {reset_id}
+    assert worker.services.code_store.list_known("ada")[0].is_live
 
 
-def test_what_was_tried_before_a_pause_keeps_its_deadline(services):
-    a_batch(services.services, "ada")
-    feed(services)
-    reset_id = reset_of(services, "ada").reset_id
-    services.stores.claim_sending(reset_id)
-    services.stores.make_due(reset_id, Queue.BULK)
-    before = services.look(reset_id).deadline_at
-    services.services.batches.change(found(services), BatchAction.PAUSE, by="eve", reason="wait")
+def test_what_was_tried_before_a_pause_keeps_its_deadline(worker):
+    a_batch(worker.services, "ada")
+    feed(worker)
+    reset_id = reset_of(worker, "ada").reset_id
+    worker.stores.claim_sending(reset_id)
+    worker.stores.make_due(reset_id, Queue.BULK)
+    before = worker.look(reset_id).deadline_at
+    worker.services.batches.change(found(worker), BatchAction.PAUSE, by="eve", reason="wait")
 
-    services.deliver(reset_id)
+    worker.deliver(reset_id)
 
-    assert services.look(reset_id).deadline_at == before
-    assert services.services.batch_resets.refresh("ada", reset_id, 60) is False
+    assert worker.look(reset_id).deadline_at == before
+    assert worker.services.batch_resets.refresh("ada", reset_id, 60) is False
 
 
-def test_a_resumed_batch_sends_what_was_queued(services):
-    a_batch(services.services, "ada")
-    feed(services)
+def test_a_resumed_batch_sends_what_was_queued(worker):
+    a_batch(worker.services, "ada")
+    feed(worker)
     for verb in (BatchAction.PAUSE, BatchAction.RESUME):
-        services.services.batches.change(found(services), verb, by="eve", reason="x")
+        worker.services.batches.change(found(worker), verb, by="eve", reason="x")
 
-    services.deliver(reset_of(services, "ada").reset_id)
+    worker.deliver(reset_of(worker, "ada").reset_id)
 
-    assert reset_of(services, "ada").status is Status.ACCEPTED
+    assert reset_of(worker, "ada").status is Status.ACCEPTED
 
 
-def test_a_cancelled_batch_sends_nothing_that_was_queued(services):
-    a_batch(services.services, "ada", "bob")
-    a_user(services.services, "bob")
-    feed(services)
-    services.deliver(reset_of(services, "bob").reset_id)
-    services.services.batches.change(found(services), BatchAction.CANCEL, by="eve", reason="stop")
+def test_a_cancelled_batch_sends_nothing_that_was_queued(worker):
+    a_batch(worker.services, "ada", "bob")
+    a_user(worker.services, "bob")
+    feed(worker)
+    worker.deliver(reset_of(worker, "bob").reset_id)
+    worker.services.batches.change(found(worker), BatchAction.CANCEL, by="eve", reason="stop")
 
-    services.deliver(reset_of(services, "ada").reset_id)
+    worker.deliver(reset_of(worker, "ada").reset_id)
 
-    assert len(services.providers[Channel.EMAIL][0].messages) == 1
-    assert services.services.batches.ends("b1") == {
+    assert len(worker.providers[Channel.EMAIL][0].messages) == 1
+    assert worker.services.batches.ends("b1") == {
         (Status.ACCEPTED, ""): 1,
         (Status.CANCELLED, "batch_cancelled"): 1,
     }
 
 
-def test_a_doubtful_reset_of_a_cancelled_batch_gets_no_second_copy(services):
-    a_batch(services.services, "ada")
-    feed(services)
-    reset_id = reset_of(services, "ada").reset_id
-    services.stores.claim_sending(reset_id)
-    services.stores.make_due(reset_id, Queue.BULK)
-    services.services.batches.change(found(services), BatchAction.CANCEL, by="eve", reason="stop")
+def test_a_doubtful_reset_of_a_cancelled_batch_gets_no_second_copy(worker):
+    a_batch(worker.services, "ada")
+    feed(worker)
+    reset_id = reset_of(worker, "ada").reset_id
+    worker.stores.claim_sending(reset_id)
+    worker.stores.make_due(reset_id, Queue.BULK)
+    worker.services.batches.change(found(worker), BatchAction.CANCEL, by="eve", reason="stop")
 
-    services.deliver(reset_id)
+    worker.deliver(reset_id)
 
-    reset = services.look(reset_id)
+    reset = worker.look(reset_id)
     assert (reset.status, reset.reason) == (Status.UNKNOWN, "batch_cancelled")
-    assert services.providers[Channel.EMAIL][0].messages == []
-    due_at = services.stores.due_at(reset_id, Queue.BULK)
+    assert worker.providers[Channel.EMAIL][0].messages == []
+    due_at = worker.stores.due_at(reset_id, Queue.BULK)
     assert due_at / 1000 == pytest.approx(reset.deadline_at.timestamp(), abs=1)
 
 
-def test_many_recipients_are_asked_about_in_one_trip(services):
-    assert isinstance(services.services.suppressions, SuppressionStore)
-    services = services.services
+def test_many_recipients_are_asked_about_in_one_trip(worker):
+    assert isinstance(worker.services.suppressions, SuppressionStore)
+    services = worker.services
     a_user(services, "bob", email="bob@example.com")
     both = [services.directory.find_user(name).email for name in ("ada", "bob")]
     services.suppressions.add(both[1], reason="bounce", source="test")

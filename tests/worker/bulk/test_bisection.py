@@ -29,8 +29,8 @@ class Picky:
         self._bad, self._names = {f"7c0ffee{number}" for number in bad}, names
         self.calls, self.taken = [], []
 
-    def send_bulk(self, circular):
-        ids = [copy.reset_id for copy in circular.recipients]
+    def send_bulk(self, bulk_email):
+        ids = [copy.reset_id for copy in bulk_email.recipients]
         self.calls.append(ids)
         bad = [each for each in ids if each in self._bad]
         if not bad:
@@ -48,8 +48,8 @@ def bad_places(outcomes):
     return [place for place, outcome in enumerate(outcomes) if outcome is BAD]
 
 
-def send(provider, circular=None, may_call=lambda: True):
-    return send_splitting(provider, circular or many(), may_call=may_call)
+def send(provider, bulk_email=None, may_call=lambda: True):
+    return send_splitting(provider, bulk_email or many(), may_call=may_call)
 
 
 def test_good_ones_need_one_call():
@@ -121,9 +121,9 @@ def test_no_call_is_repeated_when_time_is_up():
 
 def test_who_is_refused_with_nobody_beside_them_is_not_tried_again():
     class Narrow(Picky):
-        def send_bulk(self, circular):
-            super().send_bulk(circular)
-            return [TOGETHER] * len(circular.recipients)
+        def send_bulk(self, bulk_email):
+            super().send_bulk(bulk_email)
+            return [TOGETHER] * len(bulk_email.recipients)
 
     provider = Narrow()
 
@@ -134,8 +134,8 @@ def test_who_is_refused_with_nobody_beside_them_is_not_tried_again():
 @pytest.mark.parametrize("error", [TransientProviderError, DoubtfulProviderError])
 def test_trouble_in_a_later_call_concerns_those_in_it_alone(error):
     class Failing(Picky):
-        def send_bulk(self, circular):
-            told = super().send_bulk(circular)
+        def send_bulk(self, bulk_email):
+            told = super().send_bulk(bulk_email)
             return told if len(self.calls) == 1 else [error("r", "d")] * len(told)
 
     outcomes = send(Failing(3), many(5))

@@ -33,18 +33,18 @@ def stub():
 
 
 @pytest.fixture
-def build_web_services(client, stub):
-    """Makes houses whose first provider is SendGrid at the stub; `more` come behind it."""
+def open_worker(client, stub):
+    """Makes workers whose first provider is SendGrid at the stub; `more` come behind it."""
     made = []
 
     def make(*more, kind=SendGrid, **settings):
-        facts = {"email_providers": ("sendgrid",), "sendgrid_api_key": "SG.x"}
-        services = some_delivery_services(
-            client, *more, **facts | {"sendgrid_api_url": stub.url} | settings
+        fields = {"email_providers": ("sendgrid",), "sendgrid_api_key": "SG.x"}
+        worker = some_delivery_services(
+            client, *more, **fields | {"sendgrid_api_url": stub.url} | settings
         )
-        made.append(kind(services.services.settings))
+        made.append(kind(worker.services.settings))
         by_channel = {Channel.EMAIL: [made[-1], *more], Channel.SMS: []}
-        return replace(services, providers=by_channel)
+        return replace(worker, providers=by_channel)
 
     yield make
     for provider in made:
@@ -52,76 +52,74 @@ def build_web_services(client, stub):
 
 
 @pytest.fixture
-def services(build_web_services):
-    return build_web_services()
+def worker(open_worker):
+    return open_worker()
 
 
-def people(services, number, *, domain="@example.com", **facts):
+def people(worker, number, *, domain="@example.com", **fields):
     """So many users, each with a reset in the bulk queue."""
     ids = []
     for n in range(number):
         user_id = f"u{n}{domain}"
-        a_user(
-            services.services, user_id, email=f"u{n}{domain}", displayName=f"Person {n}", **facts
-        )
-        ids.append(services.record(user_id, queue=Queue.BULK))
+        a_user(worker.services, user_id, email=f"u{n}{domain}", displayName=f"Person {n}", **fields)
+        ids.append(worker.record(user_id, queue=Queue.BULK))
     return ids
 
 
-def deliver(services, ids):
-    return services.bulk_delivery().deliver(ids)
+def deliver(worker, ids):
+    return worker.bulk_delivery().deliver(ids)
 
 
-def again(services, ids):
+def again(worker, ids):
     for reset_id in ids:
-        if services.stores.due_at(reset_id, Queue.BULK) is not None:
-            services.stores.make_due(reset_id, Queue.BULK)
-    return deliver(services, ids)
+        if worker.stores.due_at(reset_id, Queue.BULK) is not None:
+            worker.stores.make_due(reset_id, Queue.BULK)
+    return deliver(worker, ids)
 
 
-def statuses(services, ids):
-    return [services.look(reset_id).status for reset_id in ids]
+def statuses(worker, ids):
+    return [worker.look(reset_id).status for reset_id in ids]
 
 
 def taken(stub):
     return [entry["resetId"] for entry in stub.taken]
 
 
-def hinted(services):
-    return [(hint.about, hint.task) for hint in services.services.hints.published]
+def hinted(worker):
+    return [(hint.about, hint.task) for hint in worker.services.hints.published]
 
 
-def test_all_go_out_in_one_call(services, stub, logs):
-    ids = people(services, 25)
+def test_all_go_out_in_one_call(worker, stub, logs):
+    ids = people(worker, 25)
 
-    assert deliver(services, ids) == 25
+    assert deliver(worker, ids) == 25
 
     assert len(stub.requests) == 1
     assert sorted(taken(stub)) == sorted(ids)
-    assert statuses(services, ids) == [Status.ACCEPTED] * 25
-    (attempt,) = services.look(ids[7]).attempts
+    assert statuses(worker, ids) == [Status.ACCEPTED] * 25
+    (attempt,) = worker.look(ids[7]).attempts
     assert (attempt.provider, attempt.outcome) == ("sendgrid", Outcome.ACCEPTED)
     assert attempt.provider_message_id == stub.taken[0]["id"]
-    assert services.stores.due_at(ids[7], Queue.BULK) is None
-    assert services.stores.census() == services.stores.counted_now()
+    assert worker.stores.due_at(ids[7], Queue.BULK) is None
+    assert worker.stores.census() == worker.stores.counted_now()
     assert next(line for line in logs if line["event"] == "circular.sent")["recipients"] == 25
 
 
-def test_a_second_hint_sends_nothing(services, stub):
-    ids = people(services, 3)
-    deliver(services, ids)
+def test_a_second_hint_sends_nothing(worker, stub):
+    ids = people(worker, 3)
+    deliver(worker, ids)
 
-    assert deliver(services, ids) == 0
+    assert deliver(worker, ids) == 0
     assert len(stub.taken) == 3
 
 
-def test_each_gets_the_mail_of_one_alone(services, stub):
-    ids = people(services, 3)
-    single = services.record("u1@example.com", channel=Channel.EMAIL)
+def test_each_gets_the_mail_of_one_alone(worker, stub):
+    ids = people(worker, 3)
+    single = worker.record("u1@example.com", channel=Channel.EMAIL)
     stub.taken.clear()
 
-    deliver(services, [ids[0], ids[2]])
-    services.deliver(single)
+    deliver(worker, [ids[0], ids[2]])
+    worker.deliver(single)
 
     alone, together = stub.taken[-1]["mail"], stub.taken[0]["mail"]
     assert set(alone["headers"]) == set(together["headers"])
@@ -133,19 +131,19 @@ def test_each_gets_the_mail_of_one_alone(services, stub):
         }
 
 
-def test_languages_and_organisations_do_not_mix(services, stub):
-    an_organisation(services.services, "bern", name="Bern")
+def test_languages_and_organisations_do_not_mix(worker, stub):
+    an_organisation(worker.services, "bern", name="Bern")
     ids = []
     for n, (org, language) in enumerate(
         [("acme", "en"), ("acme", "de"), ("bern", "de-CH"), ("bern", "de"), ("acme", "en")]
     ):
-        a_user(services.services, f"v{n}", email=f"v{n}@example.com", orgId=org)
-        ids.append(services.record(f"v{n}", queue=Queue.BULK, org_id=org, language=language))
+        a_user(worker.services, f"v{n}", email=f"v{n}@example.com", orgId=org)
+        ids.append(worker.record(f"v{n}", queue=Queue.BULK, org_id=org, language=language))
 
-    deliver(services, ids)
+    deliver(worker, ids)
 
     told = {e["resetId"]: (e["mail"]["subject"], e["recipients"]) for e in stub.taken}
-    translate = services.services.languages.translate
+    translate = worker.services.languages.translate
     english, german, bernese = (
         (translate(language, "reset.subject", organisation=name), number)
         for language, name, number in (("en", "Acme", 2), ("de", "Acme", 1), ("de", "Bern", 2))
@@ -153,52 +151,52 @@ def test_languages_and_organisations_do_not_mix(services, stub):
     assert [told[each] for each in ids] == [english, german, bernese, bernese, english]
 
 
-def test_a_circular_is_no_larger_than_the_provider_takes(build_web_services, stub):
+def test_a_bulk_email_is_no_larger_than_the_provider_takes(open_worker, stub):
     class Narrow(SendGrid):
         max_recipients = 4
 
-    services = build_web_services(kind=Narrow)
-    ids = people(services, 10)
+    worker = open_worker(kind=Narrow)
+    ids = people(worker, 10)
 
-    deliver(services, ids)
+    deliver(worker, ids)
 
     assert Counter(entry["recipients"] for entry in stub.taken) == {4: 8, 2: 2}
     assert sorted(taken(stub)) == sorted(ids)
 
 
-def test_one_bad_address_costs_only_itself(services, stub):
-    ids = people(services, 20)
-    (bad,) = people(services, 1, domain=NAMED)
+def test_one_bad_address_costs_only_itself(worker, stub):
+    ids = people(worker, 20)
+    (bad,) = people(worker, 1, domain=NAMED)
 
-    deliver(services, [*ids[:9], bad, *ids[9:]])
+    deliver(worker, [*ids[:9], bad, *ids[9:]])
 
-    assert statuses(services, ids) == [Status.ACCEPTED] * 20
-    lost = services.look(bad)
+    assert statuses(worker, ids) == [Status.ACCEPTED] * 20
+    lost = worker.look(bad)
     assert (lost.status, lost.reason) == (Status.FAILED, "http_400")
     assert len(stub.requests) == 2
     assert sorted(taken(stub)) == sorted(ids)
 
 
-def test_one_that_is_not_named_is_found_by_halves(services, stub):
-    ids = people(services, 20)
-    (bad,) = people(services, 1, domain=UNNAMED)
+def test_one_that_is_not_named_is_found_by_halves(worker, stub):
+    ids = people(worker, 20)
+    (bad,) = people(worker, 1, domain=UNNAMED)
 
-    deliver(services, [*ids[:9], bad, *ids[9:]])
+    deliver(worker, [*ids[:9], bad, *ids[9:]])
 
-    assert statuses(services, ids) == [Status.ACCEPTED] * 20
-    assert services.look(bad).status is Status.FAILED
+    assert statuses(worker, ids) == [Status.ACCEPTED] * 20
+    assert worker.look(bad).status is Status.FAILED
     assert sorted(taken(stub)) == sorted(ids)
     assert len(stub.requests) <= 11
 
 
-def test_who_shares_an_address_gets_a_request_of_their_own(services, stub):
-    ids = people(services, 3)
-    a_user(services.services, "twin", email="u1@example.com")
-    twin = services.record("twin", queue=Queue.BULK)
+def test_who_shares_an_address_gets_a_request_of_their_own(worker, stub):
+    ids = people(worker, 3)
+    a_user(worker.services, "twin", email="u1@example.com")
+    twin = worker.record("twin", queue=Queue.BULK)
 
-    deliver(services, [*ids, twin])
+    deliver(worker, [*ids, twin])
 
-    assert statuses(services, [*ids, twin]) == [Status.ACCEPTED] * 4
+    assert statuses(worker, [*ids, twin]) == [Status.ACCEPTED] * 4
     assert [entry["recipients"] for entry in stub.taken] == [3, 3, 3, 1]
 
 
@@ -213,28 +211,28 @@ def test_who_shares_an_address_gets_a_request_of_their_own(services, stub):
     ],
     ids=["429", "503", "401", "502", "cut"],
 )
-def test_an_answer_holds_for_all(services, stub, answer, status, outcome):
-    ids = people(services, 5)
+def test_an_answer_holds_for_all(worker, stub, answer, status, outcome):
+    ids = people(worker, 5)
     stub.answers(answer)
 
-    deliver(services, ids)
+    deliver(worker, ids)
 
-    assert statuses(services, ids) == [status] * 5
-    assert {services.outcomes(each)[0] for each in ids} == {outcome}
+    assert statuses(worker, ids) == [status] * 5
+    assert {worker.outcomes(each)[0] for each in ids} == {outcome}
     assert stub.taken == []
 
-    again(services, ids)
+    again(worker, ids)
 
-    assert statuses(services, ids) == [Status.ACCEPTED] * 5
+    assert statuses(worker, ids) == [Status.ACCEPTED] * 5
     assert [entry["recipients"] for entry in stub.taken] == [5] * 5
 
 
-def test_doubt_costs_one_copy_more_with_the_same_code(services, stub):
-    ids = people(services, 4)
+def test_doubt_costs_one_copy_more_with_the_same_code(worker, stub):
+    ids = people(worker, 4)
     stub.answers(Answer(how="cut", takes=True))
-    deliver(services, ids)
+    deliver(worker, ids)
 
-    again(services, ids)
+    again(worker, ids)
 
     assert Counter(taken(stub)) == dict.fromkeys(ids, 2)
     for reset_id in ids:
@@ -242,34 +240,34 @@ def test_doubt_costs_one_copy_more_with_the_same_code(services, stub):
         assert len({mail["content"][0]["value"] for mail in mails}) == 1
         assert len({mail["content"][1]["value"] for mail in mails}) == 1
         assert len({mail["headers"]["Message-ID"] for mail in mails}) == 1
-    assert statuses(services, ids) == [Status.ACCEPTED] * 4
+    assert statuses(worker, ids) == [Status.ACCEPTED] * 4
 
 
-def test_doubt_is_held_where_the_channel_holds_it(build_web_services, stub):
-    services = build_web_services(email_on_doubt="hold")
-    ids = people(services, 4)
+def test_doubt_is_held_where_the_channel_holds_it(open_worker, stub):
+    worker = open_worker(email_on_doubt="hold")
+    ids = people(worker, 4)
     stub.answers(Answer(how="cut", takes=True))
-    deliver(services, ids)
+    deliver(worker, ids)
 
-    again(services, ids)
+    again(worker, ids)
 
     assert Counter(taken(stub)) == dict.fromkeys(ids, 1)
-    assert statuses(services, ids) == [Status.UNKNOWN] * 4
-    assert {services.look(each).reason for each in ids} == {"in_doubt_held"}
+    assert statuses(worker, ids) == [Status.UNKNOWN] * 4
+    assert {worker.look(each).reason for each in ids} == {"in_doubt_held"}
 
 
-def test_who_may_not_be_written_to_is_left_out(services, stub):
-    good, suppressed, locked, gone, nowhere = ids = people(services, 5)
-    services.services.suppressions.add(
+def test_who_may_not_be_written_to_is_left_out(worker, stub):
+    good, suppressed, locked, gone, nowhere = ids = people(worker, 5)
+    worker.services.suppressions.add(
         Recipient(Channel.EMAIL, "u1@example.com"), reason="bounce", source="p"
     )
-    a_user(services.services, "u2@example.com", state="locked")
-    services.stores.client.delete(keys.directory_user("u3@example.com"))
-    a_user(services.services, "u4@example.com", email="u4@example.com", emailVerified=False)
+    a_user(worker.services, "u2@example.com", state="locked")
+    worker.stores.client.delete(keys.directory_user("u3@example.com"))
+    a_user(worker.services, "u4@example.com", email="u4@example.com", emailVerified=False)
 
-    deliver(services, ids)
+    deliver(worker, ids)
 
-    assert [(services.look(each).status, services.look(each).reason) for each in ids] == [
+    assert [(worker.look(each).status, worker.look(each).reason) for each in ids] == [
         (Status.ACCEPTED, None),
         (Status.SUPPRESSED, "bounce"),
         (Status.CANCELLED, "user_locked"),
@@ -280,159 +278,159 @@ def test_who_may_not_be_written_to_is_left_out(services, stub):
     assert {suppressed, locked, gone, nowhere}.isdisjoint(taken(stub))
 
 
-def test_a_code_voided_after_the_claim_does_not_go_out(services, stub):
-    ids = people(services, 3)
+def test_a_code_voided_after_the_claim_does_not_go_out(worker, stub):
+    ids = people(worker, 3)
 
     class Voiding:
         def __init__(self, directory):
             self._directory = directory
 
         def find_users(self, user_ids):
-            services.stores.client.hset(keys.reset(ids[1]), "v", "voided")
+            worker.stores.client.hset(keys.reset(ids[1]), "v", "voided")
             return self._directory.find_users(user_ids)
 
-    voided = services.with_services(directory=Voiding(services.services.directory))
+    voided = worker.with_services(directory=Voiding(worker.services.directory))
     deliver(voided, ids)
 
     assert sorted(taken(stub)) == sorted([ids[0], ids[2]])
-    assert services.look(ids[1]).status is Status.QUEUED  # the next look cancels it
+    assert worker.look(ids[1]).status is Status.QUEUED  # the next look cancels it
 
 
-def test_a_pause_holds_all(services, stub):
-    ids = people(services, 3)
-    services.services.pauses.pause(Scope.QUEUE, "bulk", by="op", reason="because")
+def test_a_pause_holds_all(worker, stub):
+    ids = people(worker, 3)
+    worker.services.pauses.pause(Scope.QUEUE, "bulk", by="op", reason="because")
 
-    deliver(services, ids)
+    deliver(worker, ids)
 
     assert stub.requests == []
-    assert {services.look(each).reason for each in ids} == {"paused_queue"}
+    assert {worker.look(each).reason for each in ids} == {"paused_queue"}
 
 
-def test_a_directory_that_is_away_is_said_once(services, stub, logs):
+def test_a_directory_that_is_away_is_said_once(worker, stub, logs):
     class Away:
         def find_users(self, user_ids):
             raise DirectoryUnavailableError
 
-    ids = people(services, 3)
-    deliver(services.with_services(directory=Away()), ids)
+    ids = people(worker, 3)
+    deliver(worker.with_services(directory=Away()), ids)
 
-    assert {services.look(each).reason for each in ids} == {"directory_unavailable"}
+    assert {worker.look(each).reason for each in ids} == {"directory_unavailable"}
     assert [line["event"] for line in logs].count("directory.unavailable") == 1
 
 
-def test_what_no_circular_can_hold_goes_out_alone(services, stub):
-    notice = services.record("ada", queue=Queue.BULK, kind=Kind.NOTICE)
-    people(services, 1)
+def test_what_no_bulk_email_can_hold_goes_out_alone(worker, stub):
+    notice = worker.record("ada", queue=Queue.BULK, kind=Kind.NOTICE)
+    people(worker, 1)
     template = "https://reset.example.com/" + "x" * 9000
-    large = services.record("u0@example.com", queue=Queue.BULK, extra={"tp": template})
+    large = worker.record("u0@example.com", queue=Queue.BULK, extra={"tp": template})
 
-    deliver(services, [notice, large])
+    deliver(worker, [notice, large])
 
-    assert hinted(services)[0] == (notice, Task.SEND_EMAIL)
+    assert hinted(worker)[0] == (notice, Task.SEND_EMAIL)
     for reset_id in (notice, large):
-        services.deliver(reset_id)
+        worker.deliver(reset_id)
     assert sorted(taken(stub)[-2:]) == sorted([notice, large])
 
 
-def test_a_provider_of_single_mails_gets_single_mails(build_web_services, stub):
+def test_a_provider_of_single_mails_gets_single_mails(open_worker, stub):
     relay = ScriptedProvider(name="relay")
-    services = build_web_services(relay)
-    ids = people(services, 3)
+    worker = open_worker(relay)
+    ids = people(worker, 3)
     stub.answers(Answer(401))
-    deliver(services, ids)
+    deliver(worker, ids)
 
-    again(services, ids)  # our account's trouble moves on to the relay, which takes one at a time
-    for about, _ in hinted(services)[-3:]:
-        services.deliver(about)
+    again(worker, ids)  # our account's trouble moves on to the relay, which takes one at a time
+    for about, _ in hinted(worker)[-3:]:
+        worker.deliver(about)
 
-    assert [task for _, task in hinted(services)[-3:]] == [Task.SEND_EMAIL] * 3
+    assert [task for _, task in hinted(worker)[-3:]] == [Task.SEND_EMAIL] * 3
     assert len(relay.messages) == 3
-    assert statuses(services, ids) == [Status.ACCEPTED] * 3
+    assert statuses(worker, ids) == [Status.ACCEPTED] * 3
 
 
-def test_an_error_of_ours_parts_those_it_befell(services, stub, logs):
+def test_an_error_of_ours_parts_those_it_befell(worker, stub, logs):
     class Broken:
         def language(self, reset):
             return "en"
 
-        def render(self, language, organisation, drafts):
+        def render(self, language, organisation, items):
             raise ZeroDivisionError
 
-    ids = people(services, 3)
+    ids = people(worker, 3)
     with pytest.raises(ZeroDivisionError):
-        services.bulk_delivery(Broken()).deliver(ids)
+        worker.bulk_delivery(Broken()).deliver(ids)
 
-    assert [about for about, _ in hinted(services)] == ids
+    assert [about for about, _ in hinted(worker)] == ids
     for reset_id in ids:
-        services.deliver(reset_id)
-    assert statuses(services, ids) == [Status.ACCEPTED] * 3
+        worker.deliver(reset_id)
+    assert statuses(worker, ids) == [Status.ACCEPTED] * 3
 
 
-def test_a_provider_that_breaks_leaves_doubt(services, stub):
+def test_a_provider_that_breaks_leaves_doubt(worker, stub):
     class Breaking(ScriptedProvider):
         max_recipients = 1000
 
-        def send_bulk(self, circular):
+        def send_bulk(self, bulk_email):
             raise ZeroDivisionError
 
-    ids = people(services, 2)
-    broken = replace(services, providers={Channel.EMAIL: [Breaking()], Channel.SMS: []})
+    ids = people(worker, 2)
+    broken = replace(worker, providers={Channel.EMAIL: [Breaking()], Channel.SMS: []})
     with pytest.raises(ZeroDivisionError):
         deliver(broken, ids)
 
-    assert statuses(services, ids) == [Status.SENDING] * 2
-    again(services, ids)
-    assert {services.outcomes(each)[0] for each in ids} == {Outcome.DOUBT}
+    assert statuses(worker, ids) == [Status.SENDING] * 2
+    again(worker, ids)
+    assert {worker.outcomes(each)[0] for each in ids} == {Outcome.DOUBT}
 
 
-def test_a_lease_that_is_too_short_sends_nothing(services, stub):
-    ids = people(services, 2)
-    claims = services.services.resets.claim_many(ids)
+def test_a_lease_that_is_too_short_sends_nothing(worker, stub):
+    ids = people(worker, 2)
+    claims = worker.services.resets.claim_many(ids)
 
     class Late:
         def __getattr__(self, name):
-            return getattr(services.services.resets, name)
+            return getattr(worker.services.resets, name)
 
         def claim_many(self, reset_ids):
             return [replace(claim, lease_ends=time.monotonic() + 6) for claim in claims]
 
-    deliver(services.with_services(resets=Late()), ids)
+    deliver(worker.with_services(resets=Late()), ids)
 
     assert stub.requests == []
-    assert {services.look(each).reason for each in ids} == {"lease_too_short"}
+    assert {worker.look(each).reason for each in ids} == {"lease_too_short"}
 
 
-def test_a_store_that_fails_before_the_call_costs_nothing(services, stub):
+def test_a_store_that_fails_before_the_call_costs_nothing(worker, stub):
     class AwayOnce:
         def __getattr__(self, name):
-            return getattr(services.services.suppressions, name)
+            return getattr(worker.services.suppressions, name)
 
         def find_many(self, recipients):
             raise StoreUnavailableError
 
-    ids = people(services, 2)
-    deliver(services.with_services(suppressions=AwayOnce()), ids)
+    ids = people(worker, 2)
+    deliver(worker.with_services(suppressions=AwayOnce()), ids)
 
     assert stub.requests == []
-    assert {services.look(each).reason for each in ids} == {"store_unavailable"}
+    assert {worker.look(each).reason for each in ids} == {"store_unavailable"}
 
 
 @pytest.mark.parametrize(
     "error", [TransientProviderError, AccountProviderError, DoubtfulProviderError]
 )
-def test_an_error_means_what_it_means_for_one(services, error):
+def test_an_error_means_what_it_means_for_one(worker, error):
     class Refusing(ScriptedProvider):
         max_recipients = 1000
 
-        def send_bulk(self, circular):
-            return [error("r", "d")] * len(circular.recipients)
+        def send_bulk(self, bulk_email):
+            return [error("r", "d")] * len(bulk_email.recipients)
 
-    refusing = replace(services, providers={Channel.EMAIL: [Refusing(error("r", "d"))]})
-    together, alone = people(services, 2)
+    refusing = replace(worker, providers={Channel.EMAIL: [Refusing(error("r", "d"))]})
+    together, alone = people(worker, 2)
 
     deliver(refusing, [together])
     refusing.deliver(alone)
 
-    assert services.look(together).status == services.look(alone).status
-    assert services.look(together).reason == services.look(alone).reason
-    assert services.outcomes(together) == services.outcomes(alone)
+    assert worker.look(together).status == worker.look(alone).status
+    assert worker.look(together).reason == worker.look(alone).reason
+    assert worker.outcomes(together) == worker.outcomes(alone)

@@ -1,4 +1,4 @@
-"""A copy of a circular is, to the byte, the mail its recipient would get alone."""
+"""What a recipient of a bulk e-mail gets is, to the byte, the mail of one sent alone."""
 
 from __future__ import annotations
 
@@ -35,30 +35,32 @@ HOSTILE_NAMES = (
 _numbers = count()
 
 
-def a_draft(name="Ada Lovelace", *, code=CODE, user_id="u1", **facts):
-    reset = a_reset(reset_id=f"0reset{next(_numbers)}", user_id=user_id, **facts)
+def an_item(name="Ada Lovelace", *, code=CODE, user_id="u1", **fields):
+    reset = a_reset(reset_id=f"0reset{next(_numbers)}", user_id=user_id, **fields)
     claim = Claim(reset, 1, False, NOW, 0.0)
     user = User(user_id, "o1", display_name=name, email=EMAIL)
     return BulkItem(claim, user, EMAIL, code, provider=None)
 
 
-def alone(renderer, draft, organisation):
+def alone(renderer, item, organisation):
     return build_payload(
         renderer.render_reset(
-            draft.claim.reset, draft.user, draft.recipient, organisation, draft.code,
+            item.claim.reset, item.user, item.recipient, organisation, item.code,
             seconds_left=3600,
         )
     )  # fmt: skip
 
 
-def together(drafts, organisation, **settings):
+def together(items, organisation, **settings):
     """What each would find in their mailbox, the provider having put their values in."""
-    language = drafts[0].claim.reset.language
+    language = items[0].claim.reset.language
     renderer = a_renderer(BulkMessageRenderer, **settings)
-    circular = renderer.render(language, organisation, drafts)
+    bulk_email = renderer.render(language, organisation, items)
     found = []
-    for copy in circular.recipients:  # one address stands in all drafts, so one request each
-        request = BulkRequest(circular.with_recipients((copy,)), shared_payload(circular)).payload
+    for copy in bulk_email.recipients:  # one address stands in all drafts, so one request each
+        request = BulkRequest(
+            bulk_email.with_recipients((copy,)), shared_payload(bulk_email)
+        ).payload
         assert complaints_about(request) == []
         mail = mail_of(request, request["personalizations"][0])
         for part in ("substitutions", "headers"):
@@ -71,60 +73,62 @@ def together(drafts, organisation, **settings):
 def test_a_copy_is_the_mail_one_would_get_alone(language):
     place = {"time_zone": "Europe/Zurich"}
     renderer, organisation = a_renderer(**place), an_organisation()
-    drafts = [
-        a_draft("Ada Lovelace", language=language),
-        a_draft("Zoë", code=Code("22223333"), user_id="ö/ä?&", language=language),
-        a_draft(language=language, deadline_at=NOW + timedelta(hours=5, minutes=3)),
-        a_draft(language=language, url_template="https://id.example/r?u={{.UserID}}&c={{.Code}}"),
+    items = [
+        an_item("Ada Lovelace", language=language),
+        an_item("Zoë", code=Code("22223333"), user_id="ö/ä?&", language=language),
+        an_item(language=language, deadline_at=NOW + timedelta(hours=5, minutes=3)),
+        an_item(language=language, url_template="https://id.example/r?u={{.UserID}}&c={{.Code}}"),
     ]
 
-    found = together(drafts, organisation, **place)
+    found = together(items, organisation, **place)
 
-    assert found == [alone(renderer, draft, organisation) for draft in drafts]
+    assert found == [alone(renderer, item, organisation) for item in items]
 
 
 @pytest.mark.parametrize("organisation", ["Tom & <Jerry>", "-code.text-", "{{x}}", "", "\ud800"])
 def test_a_strange_name_stands_in_its_own_copy_alone(organisation):
     renderer, organisation = a_renderer(), an_organisation(organisation)
-    drafts = [a_draft(name) for name in HOSTILE_NAMES]
+    items = [an_item(name) for name in HOSTILE_NAMES]
 
-    found = together(drafts, organisation)
+    found = together(items, organisation)
 
-    assert found == [alone(renderer, draft, organisation) for draft in drafts]
+    assert found == [alone(renderer, item, organisation) for item in items]
 
 
-def test_a_name_with_the_markers_of_another_circular_changes_nothing():
-    seen = a_renderer(BulkMessageRenderer).render("en", None, [a_draft()])
-    spying = a_draft(" ".join(seen.recipients[0].values)[:55])
+def test_a_name_with_the_markers_of_another_bulk_email_changes_nothing():
+    seen = a_renderer(BulkMessageRenderer).render("en", None, [an_item()])
+    spying = an_item(" ".join(seen.recipients[0].values)[:55])
 
     (found,) = together([spying], None)
 
     assert found == alone(a_renderer(), spying, None)
 
 
-def test_no_two_circulars_share_a_marker():
+def test_no_two_bulk_emails_share_a_marker():
     renderer = a_renderer(BulkMessageRenderer)
 
-    first, second = (renderer.render("en", None, [a_draft()]) for _ in range(2))
+    first, second = (renderer.render("en", None, [an_item()]) for _ in range(2))
 
     assert not set(first.recipients[0].values) & set(second.recipients[0].values)
 
 
 def test_every_marker_is_asked_for_where_it_belongs():
-    circular = a_renderer(BulkMessageRenderer).render("en", an_organisation(), [a_draft()])
+    bulk_email = a_renderer(BulkMessageRenderer).render("en", an_organisation(), [an_item()])
 
-    for marker in circular.recipients[0].values:
+    for marker in bulk_email.recipients[0].values:
         is_text = ".text-" in marker
-        assert (marker in circular.text) == is_text
-        assert (marker in circular.html) == (not is_text)
-        assert marker not in circular.subject
+        assert (marker in bulk_email.text) == is_text
+        assert (marker in bulk_email.html) == (not is_text)
+        assert marker not in bulk_email.subject
 
 
 def test_nothing_of_a_person_stands_in_what_all_share():
-    circular = a_renderer(BulkMessageRenderer).render("en", None, [a_draft("Ada"), a_draft("Bob")])
+    bulk_email = a_renderer(BulkMessageRenderer).render(
+        "en", None, [an_item("Ada"), an_item("Bob")]
+    )
 
-    shared = circular.subject + circular.text + circular.html
+    shared = bulk_email.subject + bulk_email.text + bulk_email.html
     assert not any(word in shared for word in ("Ada", "Bob", CODE.spelled, "userID"))
     assert not any(
-        word in repr(circular) for word in ("Ada", "Bob", CODE.spelled, "userID", "ada@")
+        word in repr(bulk_email) for word in ("Ada", "Bob", CODE.spelled, "userID", "ada@")
     )

@@ -27,14 +27,14 @@ def now_ms(stores):
     return int(stores.now_ms())
 
 
-def new(stores, services, user_id="ada", **facts):
+def new(stores, services, user_id="ada", **fields):
     values = {
         "reset_id": services.batch_resets.reset_id(user_id, BATCH),
         "queue": Queue.BULK,
         "since_ms": now_ms(stores),
         "extra": {"b": BATCH},
     }
-    return stores.new(user_id, **values | facts)
+    return stores.new(user_id, **values | fields)
 
 
 def standing(stores, services, user_id="ada", channel=Channel.EMAIL, since_ms=None):

@@ -42,9 +42,9 @@ def services(client):
     return some_services(client)
 
 
-def change(services, verb, **facts):
+def change(services, verb, **fields):
     batch = services.batches.find("b1")
-    return services.batches.change(batch, verb, by="eve", reason="because", **facts)
+    return services.batches.change(batch, verb, by="eve", reason="because", **fields)
 
 
 def brought_to(services, state):

@@ -281,11 +281,11 @@ def test_a_dead_letter_is_listed_and_replayed_with_all_its_tries(stores, subscri
     stores.attempt(stores.record())
     webhooks.finish(claim_one(webhooks, subscription_id), WebhookOutcome.DEAD, answer="http_500")
 
-    letters = webhooks.dead(subscription_id)
+    dead = webhooks.dead(subscription_id)
     before = webhooks.read_backlogs([subscription_id])[subscription_id]
     number = webhooks.replay(subscription_id)
 
-    assert [(each.event_name, each.answer, each.tries) for each in letters] == [
+    assert [(each.event_name, each.answer, each.tries) for each in dead] == [
         ("accepted", "http_500", 1)
     ]
     assert (before.waiting, before.dead) == (0, 1)
@@ -314,7 +314,7 @@ def test_each_change_stands_in_the_audit_trail(client, subscribe, subscriptions)
     subscriptions.switch(subscriptions.find(subscription_id), disabled="gone", by="subscriber")
     subscriptions.remove(subscriptions.find(subscription_id), by="eve")
 
-    trail = [facts for _, facts in client.xrange(keys.AUDIT)]
+    trail = [fields for _, fields in client.xrange(keys.AUDIT)]
 
     assert [each["action"] for each in trail] == [
         "webhook.add",
