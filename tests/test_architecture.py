@@ -18,6 +18,7 @@ from shared import errors, log
 from shared.models import Queue
 from shared.queue import Task
 from shared.settings import PREFIX, TWILIO_PROVIDERS, Settings, TwilioAccount
+from shared.store import keys
 from tests import CHECKOUT
 from tests.support.builders import some_services
 from web import problems
@@ -31,7 +32,7 @@ SOURCES = [
     if not path.stem.endswith("_pb2")  # generated
 ]
 README = CHECKOUT / "README.md"
-PAGES = [README, *sorted((CHECKOUT / "docs").rglob("*.md"))]
+PAGES = [README, CHECKOUT / "ADDING_A_PROVIDER.md", *sorted((CHECKOUT / "docs").rglob("*.md"))]
 # A file or folder of the project, as pages name it; `*` stands for several.
 PATH = r"\b(?:web|worker|shared|tests|bench|faults|deploy)/[A-Za-z0-9_/*-]+(?:\.\w+)?"
 
@@ -164,6 +165,39 @@ def test_every_name_in_a_file_that_a_page_names_exists(page):
     ]
 
     assert missing == []
+
+
+def keys_in_the_code() -> set[tuple[str, str, str]]:
+    """Name, shape and type of every key of shared/store/keys.py; a type begins its description."""
+    types = "HASH|ZSET|LIST|STRING|SET|STREAM"
+    function = rf'^def (\w+)\(.*\) -> str:\n    """({types}), (?:.*\n)+?    return f"(.+)"$'
+    constant = rf'^(\w+) = f?"(.+)"  # ({types}), '
+    code = (CHECKOUT / "shared" / "store" / "keys.py").read_text()
+    found = [
+        (name, shape, type_) for name, type_, shape in re.findall(function, code, re.MULTILINE)
+    ]
+    prefixes = {"tag": "{kt:NN}", "tag_of": "{kt:NN}", "GATE": "{kt:gate}"}
+
+    def filled(match: re.Match[str]) -> str:
+        return prefixes.get(match[1], f"<{match[1].replace('_', ' ')}>")
+
+    return {
+        (name, re.sub(r"\{(\w+)(?:\(\w+\))?\}", filled, shape), type_)
+        for name, shape, type_ in (*found, *re.findall(constant, code, re.MULTILINE))
+    }
+
+
+def test_every_key_of_redis_stands_in_the_table_and_no_other():
+    row = r"^\| `(\w+)` \| `([^`]*kt:[^`]*)` \| (\w+) \| .+ \| .+ \|$"
+    table = set(re.findall(row, (CHECKOUT / "docs" / "architecture.md").read_text(), re.MULTILINE))
+    made = {
+        name
+        for name, value in vars(keys).items()
+        if callable(value) or str(value).startswith(("kt:", "{kt:"))
+    }
+
+    assert table == keys_in_the_code()
+    assert {name for name, _, _ in table} == made - {"cache", "shard_tag", "tag_of", "GATE"}
 
 
 def test_no_module_has_a_name_that_says_nothing():
