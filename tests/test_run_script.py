@@ -134,3 +134,14 @@ def test_an_older_python_is_told_in_a_sentence(tmp_path):
 
 def test_it_is_executable():
     assert os.access(RUN, os.X_OK)
+
+
+def test_the_quick_tests_are_a_file_of_each_folder_of_tests(script):
+    folders = {
+        str(path.parent.relative_to(CHECKOUT))
+        for path in (CHECKOUT / "tests").rglob("test_*.py")
+        if path.parent.name not in ("journeys", "bench", "faults")
+    }
+
+    assert {path.rpartition("/")[0] for path in script.QUICK} == folders
+    assert [path for path in script.QUICK if not (CHECKOUT / path).exists()] == []

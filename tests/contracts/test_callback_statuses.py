@@ -26,7 +26,7 @@ def read_sms(status, **fields):
 
 
 @pytest.mark.parametrize(
-    ("event", "facts", "status", "reason", "suppression"),
+    ("event", "fields", "status", "reason", "suppression"),
     [
         ("processed", {}, Status.ACCEPTED, "", ""),
         ("deferred", {"response": "450 ada@example.com"}, Status.ACCEPTED, "deferred", ""),
@@ -131,7 +131,7 @@ def test_no_text_of_twilio_goes_further(status):
 
 
 @pytest.mark.parametrize(
-    ("status", "facts", "why"),
+    ("status", "fields", "why"),
     [
         ("received", {}, "ignored"),
         ("teleported", {}, "unread"),

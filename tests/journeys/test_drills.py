@@ -122,7 +122,7 @@ def drill(tmp_path_factory):
     """One provider, few threads, people enough."""
     with ProviderStub(port=free_ports(1)[0]) as stub:
         keyturn = Stack(
-            tmp_path_factory.mktemp("night"),
+            tmp_path_factory.mktemp("drill"),
             KEYTURN_EMAIL_PROVIDERS="sendgrid",
             KEYTURN_SENDGRID_API_KEY="SG.test",
             KEYTURN_SENDGRID_API_URL=stub.url,
@@ -250,7 +250,7 @@ def town(tmp_path_factory):
     key = SendGridKey()
     with ProviderStub(port=free_ports(1)[0]) as stub:
         keyturn = Stack(
-            tmp_path_factory.mktemp("town"),
+            tmp_path_factory.mktemp("drill"),
             KEYTURN_EMAIL_PROVIDERS="sendgrid",
             KEYTURN_SENDGRID_API_KEY="SG.test",
             KEYTURN_SENDGRID_API_URL=stub.url,

@@ -24,7 +24,7 @@ def wire(fake_client):
 
 
 @pytest.mark.parametrize(
-    ("facts", "body", "expected"),
+    ("fields", "body", "expected"),
     [
         pytest.param({"orgId": "beta"}, b"", UNKNOWN, id="in another organisation"),
         pytest.param({"state": "initial"}, b"", (400, 9, "COMMAND-2M9sd"), id="initial"),

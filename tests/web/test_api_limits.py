@@ -143,7 +143,7 @@ def test_a_refusal_by_the_users_limit_gives_the_other_counts_back(client, header
 
 
 @pytest.mark.parametrize(
-    ("user_id", "facts"),
+    ("user_id", "fields"),
     [("nobody", None), ("eve", {"state": "locked"}), ("eve", {"phone": None})],
     ids=["unknown", "locked", "no phone"],
 )

@@ -284,7 +284,7 @@ def test_what_cannot_be_understood_is_400(wire, body):
 
 
 @pytest.mark.parametrize(
-    ("facts", "expected"),
+    ("fields", "expected"),
     [
         (None, (400, 9, "COMMAND-G8dh3")),
         ({"kind": "machine"}, (400, 9, "COMMAND-G8dh3")),
@@ -335,7 +335,7 @@ def test_without_proof_the_right_is_needed(wire, grants, expected):
     assert wire.has_password("Present-password-1")
 
 
-@pytest.mark.parametrize("facts", [{}, {"state": "locked"}, {"kind": "machine"}])
+@pytest.mark.parametrize("fields", [{}, {"state": "locked"}, {"kind": "machine"}])
 def test_a_hidden_user_answers_like_an_unknown_one(wire, stranger, fields):
     a_user(wire.services, **fields)
 

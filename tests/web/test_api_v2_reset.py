@@ -100,7 +100,7 @@ def test_an_id_that_is_no_path_segment_is_not_found(wire, user_id):
 
 
 @pytest.mark.parametrize(
-    ("facts", "expected"),
+    ("fields", "expected"),
     [
         ({"state": "initial"}, (400, 9, "COMMAND-Sfe4g")),
         ({"state": "initial", "kind": "machine"}, (400, 9, "COMMAND-Sfe4g")),
@@ -205,7 +205,7 @@ BODIES = [
 
 
 @pytest.mark.parametrize("body", BODIES)
-@pytest.mark.parametrize("facts", [{}, {"state": "locked"}, {"state": "initial"}, {"email": None}])
+@pytest.mark.parametrize("fields", [{}, {"state": "locked"}, {"state": "initial"}, {"email": None}])
 def test_a_hidden_user_answers_like_an_unknown_one(wire, body, fields):
     a_user(wire.services, **fields)
     token = a_token(wire.services, "ORG_OWNER", org_id="beta")

@@ -69,7 +69,7 @@ def test_all_other_limits_hold(client, limit):
 
 
 @pytest.mark.parametrize(
-    ("facts", "error_id"),
+    ("fields", "error_id"),
     [
         ({"phone": None}, "KEYTURN-NoRecipient"),
         ({"state": "locked"}, "KEYTURN-Inactive"),

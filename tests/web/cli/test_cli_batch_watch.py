@@ -51,7 +51,7 @@ def test_failures_and_skips_are_shown_by_reason():
 
 
 @pytest.mark.parametrize(
-    ("facts", "ends", "sentence"),
+    ("fields", "ends", "sentence"),
     [
         ({}, {}, "running, 10 of 2,000 done"),
         ({"state": BatchState.PLANNED}, {}, "planned"),

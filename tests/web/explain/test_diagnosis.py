@@ -231,7 +231,7 @@ def test_a_refusal_that_was_mended_says_so(story):
 
 
 @pytest.mark.parametrize(
-    ("facts", "words"),
+    ("fields", "words"),
     [
         ({"state": "locked"}, "locked or deactivated"),
         ({"state": "initial"}, "not yet initialised"),

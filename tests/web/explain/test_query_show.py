@@ -111,7 +111,7 @@ def test_no_answer_holds_the_address_or_the_code(wire):
     assert code.signs not in text
 
 
-@pytest.mark.parametrize("facts", [{"email": "other@example.com"}, {"email": None}])
+@pytest.mark.parametrize("fields", [{"email": "other@example.com"}, {"email": None}])
 def test_an_address_that_was_not_written_to_is_not_shown(wire, fields):
     reset_id = reset_id_of(wire.reset())
     hand_over(wire, reset_id)
