@@ -1,4 +1,4 @@
-"""Callers by tokens of an identity provider: JSON Web Tokens, verified by PyJWT, never stored.
+"""Know callers by an identity provider's JSON Web Tokens, verified by PyJWT.
 
 Source: docs/decisions/0007-tokens-of-an-identity-provider.md
 """

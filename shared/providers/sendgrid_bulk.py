@@ -1,4 +1,4 @@
-"""Many recipients in one request to SendGrid, and which of them a refusal is about.
+"""Send one mail to many recipients in one SendGrid request; find which ones a refusal names.
 
 A personalization for each recipient, as plain dictionaries: the official helpers cost 15 µs each.
 A test compares both.

@@ -1,4 +1,4 @@
-"""One SMTP session for one mail, step by step, to tell doubt from a mail surely not taken."""
+"""Speak one SMTP session for one mail; tell a mail surely not taken from one in doubt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person filled in, and the token that shows the form was ours.
+"""Read the forms of the page; sign and check their anti-forgery token.
 
 There are no cookies, so there is no session to steal or to ride on: what a foreign site could want
 is to have a visitor post a form whose code it knows itself. The token is signed, speaks of one user

@@ -1,6 +1,6 @@
-"""Runs a program that ends with the process that started it, even when that one is killed.
+"""Run a program that ends with the process that started it, even if that is killed.
 
-`web/up.py` starts this file by its path, outside of the package, so that it costs next to nothing.
+`web/up/supervisor.py` starts this file by its path, so that it loads nothing of the package.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def end_with_parent(parent_pid: int) -> None:
 def main() -> None:
     """`child.py PARENT_PID PROGRAM ARGUMENT…`."""
     end_with_parent(int(sys.argv[1]))
-    os.execv(sys.argv[2], sys.argv[2:])  # noqa: S606  # the command line comes from web/up.py
+    os.execv(sys.argv[2], sys.argv[2:])  # noqa: S606  # the command line comes from web/up/supervisor.py
 
 
 if __name__ == "__main__":
