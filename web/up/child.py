@@ -30,7 +30,7 @@ def end_with_parent(parent_pid: int) -> None:
 def main() -> None:
     """`child.py PARENT_PID PROGRAM ARGUMENT…`."""
     end_with_parent(int(sys.argv[1]))
-    os.execv(sys.argv[2], sys.argv[2:])  # noqa: S606  # the command line comes from web/up/supervisor.py
+    os.execv(sys.argv[2], sys.argv[2:])  # noqa: S606  # from the supervisor
 
 
 if __name__ == "__main__":
