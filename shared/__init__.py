@@ -1,1 +1,1 @@
-"""What both sides call, and nothing else."""
+"""What both sides use: models, store, providers, queue, settings."""

@@ -1,4 +1,4 @@
-"""Codes are derived, never stored: web and worker compute the same one from the reset's id."""
+"""Derive and compare codes: web and worker compute the same one from the reset's id."""
 
 from __future__ import annotations
 

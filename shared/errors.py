@@ -1,4 +1,4 @@
-"""What callers are told: who they are, what they may, how users and limits stand."""
+"""Every error; the docstring of a CallerError is the message to the caller."""
 
 from __future__ import annotations
 

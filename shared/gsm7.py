@@ -1,4 +1,4 @@
-"""How an SMS is counted: which alphabet a text needs and how many segments it costs.
+"""Count the segments of an SMS by the alphabet its text needs.
 
 Source: 3GPP TS 23.038 6.2.1 (alphabet, extension table) and TS 23.040 9.2.3.24.1 (the header of a
 part of a longer message takes 7 of 160 septets, or 3 of 70 characters).

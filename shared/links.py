@@ -1,4 +1,4 @@
-"""Links with a code: the default one, the short one, and a caller's own url template.
+"""Build links with a code: the default one, the short one, and from a caller's url template.
 
 A template is a URL with `{{.UserID}}`, `{{.Code}}` and `{{.OrgID}}` in it, in the spelling of
 Go's text/template; anything else between double braces is refused when the call is read.

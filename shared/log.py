@@ -1,4 +1,4 @@
-"""Structured logs: constant event names, facts as fields, never a secret or an address."""
+"""Set up structured logs and list their events; no secret or address is logged."""
 
 from __future__ import annotations
 

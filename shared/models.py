@@ -1,4 +1,4 @@
-"""The nouns of Keyturn as frozen records; no behaviour beyond masking and plain questions."""
+"""The nouns of Keyturn as frozen dataclasses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rules: pure functions, no input or output of their own."""
+"""Rules as pure functions: who may reset, retry delays, order of providers, passwords."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The queue: names of the tasks, one Celery configuration for web and worker, and hints.
+"""Name the tasks, configure Celery for web and worker, and publish hints.
 
 A hint only says "look at this one now". It may be lost, doubled or late: the due set is the truth.
 """

@@ -1,4 +1,4 @@
-"""Record a reset: limits, gate, record, hint; for the API, the page, the CLI and the other channel.
+"""Record a reset: checks, limits, record, hint; for web, worker and command line.
 
 The batch feeder records many in one trip: it has limits of its own and takes `new_reset` alone.
 """

@@ -1,4 +1,4 @@
-"""Request ids, and traces from the call to the provider where OpenTelemetry is switched on.
+"""Keep request ids, and make spans from the call to the provider if OpenTelemetry is on.
 
 On is `pip install 'keyturn[otel]'` and the standard OTEL_EXPORTER_OTLP_ENDPOINT. The place in a
 trace travels in the reset's record, never in a task.

@@ -1,4 +1,4 @@
-"""How ids, addresses, languages and moments are read; each function raises ValueError with the fix.
+"""Parse ids, addresses, languages and times; each function raises ValueError with the remedy.
 
 No error repeats what was given: it may be an address.
 """

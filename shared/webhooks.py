@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from shared.errors import ProviderError
-from shared.providers.http import Transport
+from shared.providers.transport.http import Transport
 from shared.store.webhooks.deliveries import Webhook
 from shared.store.webhooks.subscriptions import SECRET_PREFIX
 from shared.validation import format_timestamp

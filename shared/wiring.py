@@ -1,4 +1,4 @@
-"""The one place that builds real things from settings; tests pass fakes in instead."""
+"""Build the services from settings; tests pass fakes instead."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Answer calls: REST, RPC, pages, the command line. It sends no message."""
+"""The side that takes calls: REST, RPC, pages, command line; it sends no message."""

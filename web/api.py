@@ -1,4 +1,4 @@
-"""REST of resets: one function per route, and the three calls that RPC answers too. No rules."""
+"""REST of resets: one function per route; the three ZITADEL calls are also answered by RPC."""
 
 from __future__ import annotations
 

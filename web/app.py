@@ -1,4 +1,4 @@
-"""The Flask application, made from services: fakes in tests, real ones from wiring."""
+"""Build the Flask application; dispatch by path: RPC or Flask; turn errors into JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who the caller is and what they may do: every permission check (SPEC.md 3) stands here."""
+"""Know callers by their tokens, and make every permission check."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""POST /callbacks/…: providers' reports, verified, recorded once and answered fast."""
+"""Take providers' callbacks: verify, record once, hint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every request goes through: its id, the cap on its body, the headers of its answer."""
+"""Handle every request: request id, size and time limit of the body, response headers, span."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Callers by tokens of an identity provider: JSON Web Tokens, verified by PyJWT, never stored.
+"""Know callers by an identity provider's JSON Web Tokens, verified by PyJWT.
 
 Source: docs/decisions/0007-tokens-of-an-identity-provider.md
 """
@@ -24,7 +24,7 @@ from jwt.utils import base64url_decode
 
 from shared.errors import IssuerUnavailableError, ProviderError, TokenInvalidError
 from shared.models import Caller
-from shared.providers.http import Transport
+from shared.providers.transport.http import Transport
 from shared.settings import Settings
 from shared.settings.types import LOOPBACK
 from shared.store import keys

@@ -1,4 +1,4 @@
-"""The use case of SetPassword (v2): by code, by the current password, or by permission."""
+"""Use case: set a password (v2), by code, by the current password, or by permission."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Error → gRPC code, HTTP status, id: the only place."""
+"""Map each error to gRPC code, HTTP status and id."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Use cases: request a reset (v1, v2). Every protocol calls them; they decide, in SPEC's order."""
+"""Use cases: request a reset (v1, v2), for every protocol; the checks are in SPEC's order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The messages of the reset API as JSON: what decodes requests, what writes responses.
+"""Schemas of the reset API: read requests, write responses.
 
 web/openapi describes them from here: a field's `metadata` holds its description and the rules
 that the use case checks.

@@ -1,4 +1,4 @@
-"""What the web side adds to the services: who the caller is, and how providers call back."""
+"""The services of the web side: those of shared/wiring.py, authentication, callback readers."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The sending side. Answers nobody."""
+"""The side that sends; it takes no calls."""

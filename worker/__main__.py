@@ -1,4 +1,4 @@
-"""`python -m worker --queues urgent`: one process that sends, in the foreground."""
+"""`python -m worker --queues urgent`: run one worker process in the foreground."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Celery application of the workers: `celery --app worker.app …` finds it here."""
+"""Build a worker process: services, tasks, sweeper; `celery --app worker.app` loads it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run the tasks of hints in this process while the broker carries none.
+"""Run the tasks of hints in this process while the broker delivers none.
 
 A broker that is away, frozen or full, or that holds hints which never reach this worker, costs the
 pace of a sweeper and no message. Claims make it harmless to do the same twice.

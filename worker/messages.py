@@ -1,4 +1,4 @@
-"""Render a template in a language as an Email or an Sms; called for every attempt."""
+"""Render a reset or a notice as an Email or an Sms, in a language, for every attempt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an attempt's outcome means for its reset, and the writes that must follow it."""
+"""Decide what an outcome means for a reset: status, reason, next look."""
 
 from __future__ import annotations
 

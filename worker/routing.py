@@ -1,4 +1,4 @@
-"""Route a reset to a provider: what is paused, whose circuit is open, which comes next.
+"""Choose the provider of a reset by order, pauses and circuits; keep the health of providers.
 
 A good outcome costs no trip to Redis: the sweeper sends those gathered here about once a second,
 and reads everything back. A bad one is sent at once, with the good ones so far: alone it would look

@@ -1,4 +1,4 @@
-"""The sweeper inside every worker process: hints again at what is due, and runs periodic jobs."""
+"""Hint at what is due, from a thread in every worker process, and run periodic jobs."""
 
 from __future__ import annotations
 

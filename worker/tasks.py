@@ -1,4 +1,4 @@
-"""The tasks: a name and one call each; only an id crosses the queue. And their events for Flower.
+"""Register the Celery tasks, one call each with an id; send their events to Flower in batches.
 
 What a task returns is stored nowhere; Flower shows it: a word of how it ended, or a count.
 """

@@ -1,4 +1,4 @@
-"""User directories: what each promises."""
+"""The contract of a user directory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which user directories there are: one line each; KEYTURN_DIRECTORY names the one in use."""
+"""List the user directories; KEYTURN_DIRECTORY names the one in use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every sentence a person reads: one TOML file per language, chosen once per reset."""
+"""Choose a language and read its sentences, one TOML file each; format times and dates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The companies that carry messages, one file each."""
+"""The contracts of a provider: send, find, send in bulk."""
 
 from __future__ import annotations
 

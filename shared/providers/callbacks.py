@@ -1,4 +1,4 @@
-"""Callbacks from providers: what a reader of each provider takes and returns."""
+"""The contract of a callback reader: a provider's request in, events out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turn a provider's failure into one of our errors; each provider's file has its own table."""
+"""Turn a provider's failure into one of our errors, by the table in that provider's file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks and headers of every message: no line break in a header, one recipient, valid UTF-8."""
+"""Check addresses and texts of messages; build the headers of every mail."""
 
 from __future__ import annotations
 

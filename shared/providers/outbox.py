@@ -1,4 +1,4 @@
-"""The provider for development: writes each message to a file, which /dev/inbox shows.
+"""The provider for development: write each message to a file, which /dev/inbox shows.
 
 Magic recipients simulate every outcome. For e-mail the part before the @ counts (a tag behind a
 plus sign is ignored), not the domain:

@@ -1,4 +1,4 @@
-"""Which providers there are: one line each, in PROVIDERS and, if they call back, in READERS."""
+"""List the providers in PROVIDERS, and the readers of their callbacks in READERS."""
 
 from __future__ import annotations
 

@@ -28,7 +28,6 @@ from shared.errors import ProviderError, SettingsError
 from shared.models import BulkEmail, Channel, Email, Outcome, Receipt
 from shared.providers import failures
 from shared.providers.failures import Failure, failure_of_status, retry_after_seconds
-from shared.providers.http import Transport
 from shared.providers.message_checks import (
     checked_address,
     clean_text,
@@ -37,13 +36,14 @@ from shared.providers.message_checks import (
     one_line,
 )
 from shared.providers.sendgrid_bulk import MAX_RECIPIENTS, RESET_ID_ARG, BulkRequest
+from shared.providers.transport.http import Transport
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
 
     from shared.providers import BulkOutcome
-    from shared.providers.http import HttpAnswer
+    from shared.providers.transport.http import HttpAnswer
     from shared.settings import Settings
 
 PATH = "/v3/mail/send"

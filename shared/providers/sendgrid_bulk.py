@@ -1,4 +1,4 @@
-"""Many recipients in one request to SendGrid, and which of them a refusal is about.
+"""Send one mail to many recipients in one SendGrid request; find which ones a refusal names.
 
 A personalization for each recipient, as plain dictionaries: the official helpers cost 15 µs each.
 A test compares both.
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from shared.models import BulkEmail, BulkRecipient
     from shared.providers import BulkOutcome
-    from shared.providers.http import HttpAnswer
+    from shared.providers.transport.http import HttpAnswer
 
 # Source: https://www.twilio.com/docs/sendgrid/api-reference/mail-send/errors; the description of
 # the API says of substitutions "10,000 bytes per personalization object".

@@ -1,4 +1,4 @@
-"""SendGrid's Event Webhook: the official package checks signatures, tables map the events."""
+"""Verify and parse SendGrid's Event Webhook."""
 
 from __future__ import annotations
 

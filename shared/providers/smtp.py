@@ -24,8 +24,8 @@ from shared.providers.message_checks import (
     message_headers,
     one_line,
 )
-from shared.providers.smtp_session import SmtpSession
-from shared.providers.sockets import Deadline, connect, tls_context
+from shared.providers.transport.smtp_session import SmtpSession
+from shared.providers.transport.sockets import Deadline, connect, tls_context
 from shared.settings.types import LOOPBACK
 
 if TYPE_CHECKING:

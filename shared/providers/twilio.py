@@ -23,8 +23,8 @@ from shared.errors import DoubtfulProviderError, SettingsError, TransientProvide
 from shared.models import Channel, Outcome, Receipt, Sms
 from shared.providers import failures
 from shared.providers.failures import Failure, failure_of_status, retry_after_seconds
-from shared.providers.http import HttpAnswer, Transport
 from shared.providers.message_checks import checked_number, clean_text, message_id
+from shared.providers.transport.http import HttpAnswer, Transport
 from shared.settings import TwilioAccount
 
 if TYPE_CHECKING:

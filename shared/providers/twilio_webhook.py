@@ -1,4 +1,4 @@
-"""Twilio's status callbacks: the official package checks signatures, tables map the statuses."""
+"""Verify and parse Twilio's status callbacks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The settings: environment variables, parsed once, frozen; a bad one is refused with its remedy.
+"""Read the settings from environment variables; refuse a wrong one with its remedy.
 
 The README's table says what each means.
 """

@@ -1,4 +1,4 @@
-"""Parsers of settings: each turns text into a value, or raises ValueError with what to write."""
+"""Parse settings: each function turns text into a value, or raises ValueError with the remedy."""
 
 from __future__ import annotations
 

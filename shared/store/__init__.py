@@ -1,1 +1,1 @@
-"""Redis: every record, every script, every key name and lifetime."""
+"""Redis: every record, script, key name and lifetime."""

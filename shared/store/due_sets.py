@@ -1,4 +1,4 @@
-"""Read the due sets, and the workers that sweep them."""
+"""Read the due sets and the workers seen; park and release what is paused."""
 
 from __future__ import annotations
 

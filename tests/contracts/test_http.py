@@ -11,8 +11,8 @@ import pytest
 import trustme
 
 from shared.errors import DoubtfulProviderError
-from shared.providers.http import MAX_ANSWER_BYTES, MAX_IDLE_SECONDS, Transport
-from shared.providers.sockets import Deadline
+from shared.providers.transport.http import MAX_ANSWER_BYTES, MAX_IDLE_SECONDS, Transport
+from shared.providers.transport.sockets import Deadline
 from tests.support.provider_stub import Answer, ProviderStub
 from tests.support.tls_contexts import client_context, server_context
 from tests.support.waiting import SLACK_SECONDS

@@ -11,8 +11,8 @@ import pytest
 import trustme
 
 from shared.errors import TransientProviderError
-from shared.providers.http import Transport
-from shared.providers.sockets import Deadline, Resolver
+from shared.providers.transport.http import Transport
+from shared.providers.transport.sockets import Deadline, Resolver
 from tests.support.provider_stub import ProviderStub
 from tests.support.tls_contexts import client_context, server_context
 from tests.support.waiting import HANG_SECONDS, SLACK_SECONDS

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import pytest
 from standardwebhooks import Webhook as Judge
 
-from shared.providers import sockets
+from shared.providers.transport import sockets
 from shared.store.webhooks.deliveries import Webhook
 from shared.webhooks import Subscribers, body_of, read_url, sign
 from tests.support.subscriber_stub import SubscriberStub

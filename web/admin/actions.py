@@ -1,4 +1,4 @@
-"""The operator's actions; each is audited with who did it, and why."""
+"""The operator's actions: pause, resume, hold, clear, lift, resend; each is audited."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""REST of the operator: pauses, limits, holds, resending, status, the audit trail."""
+"""REST of the operator: pauses, limits, holds, resends, status, audit trail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The providers as an operator sees them, and a test message by one of them."""
+"""Show the providers to an operator, pause and resume one, send a test message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The messages of the operator's calls: request bodies and responses."""
+"""Schemas of the operator's calls: request bodies and responses."""
 
 from __future__ import annotations
 

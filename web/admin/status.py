@@ -1,4 +1,4 @@
-"""The status of the installation: queues, providers, pauses, batches."""
+"""Collect the status of the installation: queues, providers, pauses, batches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""REST of batches: one function per route; the rules stand in web/batches/service.py."""
+"""REST of batches: one function per route; the rules are in web/batches/service.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a batch stands, in figures and in one sentence that hides no failure."""
+"""Describe the progress of a batch, in figures and in one sentence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The messages about batches: bodies, the query of an upload, responses."""
+"""Schemas of batches: bodies, the query of an upload, responses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`keyturn …`: the command line. Exit status 0: done, 1: refused with the reason, 2: wrong use."""
+"""The command `keyturn`; exit status 0: done, 1: refused with the reason, 2: wrong use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`keyturn batch watch`: a bar, the rate, the time left, and the failures."""
+"""`keyturn batch watch`: bar, rate, time left, failures."""
 
 from __future__ import annotations
 

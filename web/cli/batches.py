@@ -1,4 +1,4 @@
-"""`keyturn batch plan|start|pause|resume|cancel|report`: many resets at once."""
+"""`keyturn batch plan|start|pause|resume|cancel|report`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`keyturn provider`: how each stands, and its levers; each change says who made it and why."""
+"""`keyturn provider list|pause|resume|test`."""
 
 from __future__ import annotations
 

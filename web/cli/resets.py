@@ -1,4 +1,4 @@
-"""`keyturn reset send`: ask for a reset by hand."""
+"""`keyturn reset send|hold|release|resend` and `keyturn explain`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What commands print: JSON for programs, a table for people."""
+"""What all commands share: services, options, output as JSON or as a table, errors."""
 
 from __future__ import annotations
 

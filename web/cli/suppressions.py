@@ -1,4 +1,4 @@
-"""`keyturn suppression`: who is not written to, and why; each change says who made it."""
+"""`keyturn suppression list|add|lift`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`keyturn token …`: personal access tokens of callers."""
+"""`keyturn token add|list|revoke`: tokens of callers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`keyturn org …` and `keyturn user …`: organisations, and the users of the built-in directory."""
+"""`keyturn org add|list` and `keyturn user import|show`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`keyturn webhook`: who is told of an organisation's resets, and what could not be told."""
+"""`keyturn webhook add|list|remove|enable|dead|replay|test`."""
 
 from __future__ import annotations
 

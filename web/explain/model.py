@@ -1,4 +1,4 @@
-"""What a diagnosis is made from, and what it says."""
+"""The evidence for a diagnosis, and the diagnosis."""
 
 from __future__ import annotations
 

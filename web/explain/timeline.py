@@ -1,4 +1,4 @@
-"""The timeline of a reset: call, limits, queue, attempts, receipts, opened, completed."""
+"""Build the timeline of a reset: call, limits, queue, attempts, receipts, opened, completed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""/livez, /readyz and /metrics: open to all who reach the port; they hold no personal data."""
+"""Serve /livez, /readyz and /metrics, without a token; they hold no personal data."""
 
 from __future__ import annotations
 

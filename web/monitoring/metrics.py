@@ -1,4 +1,4 @@
-"""/metrics: what the scripts counted in Redis, in Prometheus's format.
+"""Build /metrics from the counters in Redis, in Prometheus's format.
 
 The counts are written in the same step as what they count, so they hold for all processes and
 machines together and survive each of them. Scrape one web process, not all: each says the same.

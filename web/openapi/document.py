@@ -1,4 +1,4 @@
-"""The document that /openapi.json serves and /docs shows: apispec's, from operations.py."""
+"""Build the OpenAPI document with apispec; serve /openapi.json and /docs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What providers tell Keyturn (callbacks), and what Keyturn tells subscribers (webhooks)."""
+"""Describe the callbacks of providers and the webhooks to subscribers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Examples of messages: made from schemas, with one value for each name of a field."""
+"""Make examples of messages from schemas, one value for each field name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The operations of the REST API: what each is for, takes and may answer."""
+"""List the operations of the REST API: purpose, request, responses, errors."""
 
 from __future__ import annotations
 

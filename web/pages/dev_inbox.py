@@ -1,4 +1,4 @@
-"""/dev/inbox: what the outbox holds, for whoever tries Keyturn on their own machine."""
+"""Serve /dev/inbox: the messages in the outbox, for development."""
 
 from __future__ import annotations
 

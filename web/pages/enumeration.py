@@ -1,8 +1,8 @@
-"""What the pages ask of the use cases, such that nobody learns who has an account.
+"""Hide from the pages whether a user exists: the same steps, the same answers, the same time.
 
-A user id that nobody has, or whose user may not have a reset, goes the same steps as one without
-a live code: a try is counted, and after too many the answer is the same 429. The tries of all such
-ids are counted under a bounded number of decoys, so that inventing ids fills no memory.
+An unknown user id, or one whose user may not have a reset, takes the same steps as one without a
+live code: a try is counted, and after too many the answer is the same 429. The tries of all such
+ids are counted under a bounded number of decoys, so that invented ids fill no memory.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Error → page: the only place where a refusal becomes words for a person."""
+"""Turn an error into a page."""
 
 from __future__ import annotations
 

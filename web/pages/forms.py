@@ -1,9 +1,9 @@
-"""What a person filled in, and the token that shows the form was ours.
+"""Read the forms of the page; sign and check their anti-forgery token.
 
-There are no cookies, so there is no session to steal or to ride on: what a foreign site could want
-is to have a visitor post a form whose code it knows itself. The token is signed, speaks of one user
-and lives for two hours. A browser that says where a form came from (`Sec-Fetch-Site`) is believed
-as well. `Origin` is not looked at: under `no-referrer` browsers send `null` even for our own form.
+There are no cookies, so there is no session to attack; a foreign site could only make a visitor
+post a form with a code that it knows itself. The token is signed, names one user and lives for two
+hours. `Sec-Fetch-Site` is checked as well. `Origin` is not: under `no-referrer` browsers send
+`null` even for our own form.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The pages as they are shown: one form, one short notice, in the reader's language."""
+"""Render the pages, a form and a notice, in the reader's language."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The reset page: opening it changes nothing; only the form with a new password uses a code.
+"""Serve the reset page; opening it changes nothing, only a form with a new password uses a code.
 
-What a page says and how soon tells nobody whether a user, a reset or a code exists: a link is not
-looked up until its form comes back (web/page_forms.py has the anti-forgery token, web/strangers.py
-what is done for users who do not exist, web/pace.py the pace).
+What a page says and how soon does not reveal whether a user, a reset or a code exists: a link is
+not looked up until its form is posted (web/pages/forms.py has the anti-forgery token,
+web/pages/enumeration.py what is done for users who do not exist, and the uniform delay).
 """
 
 from __future__ import annotations

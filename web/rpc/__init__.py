@@ -1,1 +1,1 @@
-"""The RPC faces: native gRPC in a process of its own; gRPC-Web and Connect beside Flask."""
+"""RPC: native gRPC in a process of its own; gRPC-Web and Connect on the port of REST."""

@@ -1,4 +1,4 @@
-"""`python -m web.rpc`: gRPC, in the foreground."""
+"""`python -m web.rpc`: serve native gRPC in the foreground."""
 
 from __future__ import annotations
 

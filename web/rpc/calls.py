@@ -1,4 +1,4 @@
-"""The calls as RPC: their paths and messages, and the one way each is answered."""
+"""The RPC calls: paths, messages, and how each is answered in every protocol."""
 
 from __future__ import annotations
 

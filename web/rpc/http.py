@@ -1,4 +1,4 @@
-"""RPC on the port of REST: gRPC-Web and Connect, chosen by path, then by content type."""
+"""Serve gRPC-Web and Connect on the port of REST, by path and content type."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Runs a program that ends with the process that started it, even when that one is killed.
+"""Run a program that ends with the process that started it, even if that is killed.
 
-`web/up.py` starts this file by its path, outside of the package, so that it costs next to nothing.
+`web/up/supervisor.py` starts this file by its path, so that it loads nothing of the package.
 """
 
 from __future__ import annotations

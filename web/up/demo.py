@@ -1,4 +1,4 @@
-"""What `keyturn up` makes on its first start: secret keys, and a demo to try the calls with."""
+"""Make the secret keys and the demo users on the first start of `keyturn up`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`keyturn up`: everything on one machine, in the foreground; what it starts ends with it."""
+"""`keyturn up`: start the server and the processes of the Procfile, watch and stop them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The embedded Valkey of `keyturn up`: a real server, an append-only file, a unix socket alone."""
+"""Start the embedded Valkey of `keyturn up`: append-only file, unix socket."""
 
 from __future__ import annotations
 

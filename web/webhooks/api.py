@@ -1,4 +1,4 @@
-"""REST of the subscriptions of the organisation in force."""
+"""REST of webhook subscriptions of the organisation in force, and their schemas."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keep the claims of one bulk task that have not ended, so that none is forgotten."""
+"""Keep the claims of one bulk task until each has ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Render one reset mail for many people: once with markers, and each recipient's values.
+"""Render one reset mail for many recipients: once with markers, and each recipient's values.
 
 What a person gets is, to the byte, the mail worker/messages.py would make for them alone.
 """

@@ -1,4 +1,4 @@
-"""Prepare many claims: the checks of worker/preparation.py, with few trips for all."""
+"""Prepare many claims: the checks of worker/preparation.py, in few round trips."""
 
 from __future__ import annotations
 

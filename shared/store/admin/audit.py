@@ -1,4 +1,4 @@
-"""The audit trail: who changed what, when and why; ids and digests, never addresses."""
+"""Store the audit trail: who changed what, when and why; ids and digests, never addresses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The circuit breakers of the providers, shared by all workers."""
+"""Store the circuit breakers of the providers, shared by all workers."""
 
 from __future__ import annotations
 

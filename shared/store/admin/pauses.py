@@ -1,4 +1,4 @@
-"""Pauses of a queue, a channel, a provider or an organisation, and their releases."""
+"""Store pauses of a queue, a channel, a provider or an organisation, and their releases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The last refusals of a user: why no reset was recorded; no addresses."""
+"""Store the last refusals of a user: why no reset was recorded; no addresses."""
 
 from __future__ import annotations
 

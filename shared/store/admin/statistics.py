@@ -1,4 +1,4 @@
-"""What the scripts counted, over all shards: the source of /metrics and `status`."""
+"""Read counters, samples and server information, for /metrics and `status`."""
 
 from __future__ import annotations
 

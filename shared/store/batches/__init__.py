@@ -1,4 +1,4 @@
-"""Batches: what was asked for, how far each is, and the lease of the worker that feeds it."""
+"""Store batches: what was asked for, progress, and the lease of the worker that feeds one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The users of a batch in lists of five hundred, and those it skipped."""
+"""Store the users of a batch in lists of five hundred, and which were skipped."""
 
 from __future__ import annotations
 

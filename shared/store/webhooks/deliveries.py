@@ -1,4 +1,4 @@
-"""Webhooks: recorded by the scripts that change a reset, claimed and finished by workers.
+"""Claim, finish and replay webhooks; the scripts that change a reset record them.
 
 A webhook is kept in the shard of its reset, as `<reset id>:<event name>`, once a subscription.
 """

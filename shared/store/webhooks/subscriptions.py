@@ -1,4 +1,4 @@
-"""The webhook subscriptions of organisations, with their sealed secrets.
+"""Store the webhook subscriptions of organisations, with their sealed secrets.
 
 The list is kept in one place and copied to every shard, so that a script that changes a reset's
 status finds it beside the reset. A version keeps an older copy from overwriting a newer one.

@@ -1,4 +1,4 @@
-"""`python -m web.rpc.generated.generate`: writes the message classes beside the .proto files.
+"""`python -m web.rpc.generated.generate`: write the message classes beside the .proto files.
 
 For developers, after a change of a .proto file; needs grpcio-tools (the extra `test`).
 """

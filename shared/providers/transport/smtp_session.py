@@ -1,4 +1,4 @@
-"""One SMTP session for one mail, step by step, to tell doubt from a mail surely not taken."""
+"""Speak one SMTP session for one mail; tell a mail surely not taken from one in doubt."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
 
-    from shared.providers.sockets import Connection
+    from shared.providers.transport.sockets import Connection
 
 _TRANSIENT, _ACCOUNT, _PERMANENT = Outcome.TRANSIENT, Outcome.ACCOUNT, Outcome.PERMANENT
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from shared.errors import DoubtfulProviderError, TransientProviderError
-from shared.providers.sockets import Connection, Deadline, connect, tls_context
+from shared.providers.transport.sockets import Connection, Deadline, connect, tls_context
 
 if TYPE_CHECKING:
     import ssl

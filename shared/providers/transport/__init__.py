@@ -1,0 +1,1 @@
+"""How a message reaches a provider: sockets with deadlines, HTTP, an SMTP session."""
