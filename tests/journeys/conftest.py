@@ -14,7 +14,7 @@ from tests.journeys.stack import Stack
 
 @pytest.fixture
 def start_keyturn(tmp_path_factory):
-    """`build_web_services(KEYTURN_…="…")`: a Keyturn of one's own, stopped after the test."""
+    """`start_keyturn(KEYTURN_…="…")`: a Keyturn of one's own, stopped after the test."""
     started = []
 
     def start(*, wait: bool = True, called_in: Path = CHECKOUT, **overrides: str | None) -> Stack:
@@ -49,7 +49,8 @@ def clients():
 
 @pytest.fixture(autouse=True)
 def _show_log(request):
-    """The log of the shared Keyturn stands below a journey that failed."""
+    """The log of a Keyturn stands below a journey that failed."""
+    running = request.getfixturevalue("keyturn") if "keyturn" in request.fixturenames else None
     yield
-    if "keyturn" in request.fixturenames:
-        sys.stdout.write(request.getfixturevalue("keyturn").log()[-8000:])
+    if running:
+        sys.stdout.write(running.log()[-8000:])

@@ -46,8 +46,8 @@ class Drill:
     def ask(self, user_id):
         """A reset as a caller asks for it; the HTTP status and its id."""
         answer = self._session.post(
-            f"{self.services.url}/users/{user_id}/password/_reset",
-            headers={"Authorization": f"Bearer {self.services.token}"},
+            f"{self.keyturn.url}/users/{user_id}/password/_reset",
+            headers={"Authorization": f"Bearer {self.keyturn.token}"},
             timeout=60,
         )
         return answer.status_code, answer.headers.get("Keyturn-Reset-Id")
@@ -173,7 +173,7 @@ def test_a_provider_is_down_and_everything_arrives_once_it_is_back(drill):
     assert {status for status, _ in answers} == {200}
     mails_taken = drill.mails_taken()
     assert {mails_taken[reset_id] for _, reset_id in answers} == {1}
-    assert drill.cli("provider", "list")[0]["state"] == "closed"
+    assert drill.cli("provider", "list")[0]["circuit"] == "closed"
     assert not drill.worst().startswith("Nothing goes out")
     assert [bool(drill.keyturn.events(f"circuit.{word}")) for word in ("opened", "closed")] == [
         True,
@@ -240,12 +240,12 @@ def test_a_second_mail_has_the_same_code_and_is_explained(drill):
     first, second = [each["mail"] for each in drill.stub.taken if each["resetId"] == reset_id]
     assert first["content"] == second["content"]
     assert "It may have come twice" in drill.explain(reset_id)["verdict"]
-    figures = requests.get(f"{drill.services.url}/metrics", timeout=60).text
+    figures = requests.get(f"{drill.keyturn.url}/metrics", timeout=60).text
     assert 'outcome="doubt",provider="sendgrid"' in figures
 
 
 @pytest.fixture(scope="module")
-def town(tmp_path_factory):
+def few(tmp_path_factory):
     """Default limits, a provider that calls back, six people."""
     key = SendGridKey()
     with ProviderStub(port=free_ports(1)[0]) as stub:
@@ -264,35 +264,35 @@ def town(tmp_path_factory):
         sys.stdout.write(keyturn.log()[-8000:])
 
 
-def test_whoever_got_nothing_is_told_why_and_gets_it(town):
-    assert town.verdict("bob")["kind"] == "no_request"
+def test_whoever_got_nothing_is_told_why_and_gets_it(few):
+    assert few.verdict("bob")["kind"] == "no_request"
 
-    town.ask_for("eve")
-    town.becomes("eve", "accepted")
-    town.poster.post_mail(town.poster.mail_events(town.stub.taken[-1], "bounce", type="bounce"))
-    assert "keyturn suppression lift" in town.becomes("eve", "bounced")["next"]
+    few.ask_for("eve")
+    few.becomes("eve", "accepted")
+    few.poster.post_mail(few.poster.mail_events(few.stub.taken[-1], "bounce", type="bounce"))
+    assert "keyturn suppression lift" in few.becomes("eve", "bounced")["next"]
     lift = ("suppression", "lift", "eve@acme.example", "--resend", *WHY)
-    assert town.keyturn.cli(*lift).returncode == 0
-    town.becomes("eve", "accepted")
+    assert few.keyturn.cli(*lift).returncode == 0
+    few.becomes("eve", "accepted")
 
-    town.ask_for("bob")
-    town.becomes("bob", "accepted")
-    assert [town.ask("bob")[0] for _ in range(2)] == [429, 429]
-    assert "a limit" in json.dumps(town.verdict("bob")["chain"])
-    town.cli("limit", "clear", "--user", "bob", *WHY)
-    town.ask_for("bob")
+    few.ask_for("bob")
+    few.becomes("bob", "accepted")
+    assert [few.ask("bob")[0] for _ in range(2)] == [429, 429]
+    assert "a limit" in json.dumps(few.verdict("bob")["chain"])
+    few.cli("limit", "clear", "--user", "bob", *WHY)
+    few.ask_for("bob")
 
-    town.cli("pause", "organisation", "demo", *WHY)
+    few.cli("pause", "organisation", "demo", *WHY)
     time.sleep(PAUSE_WORKS_WITHIN_SECONDS)
-    town.ask_for("mia")
+    few.ask_for("mia")
     wait_until(
-        lambda: "demo has been paused by eve" in town.verdict("mia")["verdict"],
+        lambda: "demo has been paused by eve" in few.verdict("mia")["verdict"],
         what="a verdict that names the pause",
     )
-    town.cli("resume", "organisation", "demo", *WHY)
-    town.becomes("mia", "accepted")
+    few.cli("resume", "organisation", "demo", *WHY)
+    few.becomes("mia", "accepted")
 
-    assert town.acts()[:4] == [
+    assert few.acts()[:4] == [
         ("organisation.resume", "eve", "a drill"),
         ("organisation.pause", "eve", "a drill"),
         ("limit.clear", "eve", "a drill"),
@@ -300,21 +300,24 @@ def test_whoever_got_nothing_is_told_why_and_gets_it(town):
     ]
 
 
-def test_whom_an_outage_left_without_a_mail_gets_one_by_a_batch(town):
-    town.stub.outage = Answer.of_json(400, {"errors": [{"message": "our sender was unverified"}]})
+def test_whom_an_outage_left_without_a_mail_gets_one_by_a_batch(few):
+    few.stub.outage = Answer.of_json(400, {"errors": [{"message": "our sender was unverified"}]})
     for user_id in UNLUCKY:
-        town.ask_for(user_id)
-        town.becomes(user_id, "failed")
-    town.stub.outage = None
+        few.ask_for(user_id)
+        few.becomes(user_id, "failed")
+    few.stub.outage = None
 
     chosen = ("--since", "10m", "--status", "failed", "--provider", "sendgrid")
-    plan = town.cli("batch", "plan", *chosen, *WHY)
+    plan = few.cli("batch", "plan", *chosen, *WHY)
     assert (plan["plan"]["total"], plan["plan"]["send"]) == (3, 3)
-    town.cli("batch", "start", "--plan", plan["planId"], "--rate", "50", *WHY)
-    assert town.keyturn.cli("batch", "watch", plan["planId"]).returncode == 0
+    few.cli("batch", "start", "--plan", plan["planId"], "--rate", "50", *WHY)
+    assert few.keyturn.cli("batch", "watch", plan["planId"]).returncode == 0
 
-    assert town.cli("batch", "report", plan["planId"])["accepted"] == 3
-    assert {each["to"] for each in town.stub.taken[-3:]} == {
+    assert few.cli("batch", "report", plan["planId"])["accepted"] == 3
+    assert {each["to"] for each in few.stub.taken[-3:]} == {
         f"{name}@acme.example" for name in UNLUCKY
     }
-    assert [act[:2] for act in town.acts()][:2] == [("batch.start", "eve"), ("batch.plan", "eve")]
+    assert [act[:2] for act in few.acts()][:2] == [
+        ("batch.start", "eve"),
+        ("batch.plan", "eve"),
+    ]

@@ -287,7 +287,7 @@ def test_when_every_circuit_is_open_the_person_is_first_to_look_again(
 
 
 def half_open(client, *providers, **settings):
-    """A street whose first provider may be probed now."""
+    """A process whose first provider may be probed now."""
     process = WorkerProcess(client, *providers, rules=CircuitRules(open_seconds=0.05), **settings)
     process.circuits.record("p1", OUTAGE)
     time.sleep(0.06)
