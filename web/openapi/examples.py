@@ -16,7 +16,7 @@ VALUES: dict[str, Any] = {
     "sequence": "7", "requestId": "9f2c1d7e5a3b8064", "recipient": "a***@example.com",
     "language": "de", "nextPageToken": "2955345-3-18", "Reset.status": "delivered",
     "RecordedWithCode.verificationCode": "7KQMZR5W", "DeliveryEvent.type": "delivered",
-    "number": 1, "provider": "sendgrid", "providerMessageId": "Vn0pYyZ9", "outcome": "accepted",
+    "number": 1, "order": 1, "provider": "sendgrid", "providerMessageId": "Vn0pYyZ9", "outcome": "accepted",
     "finishedAt": "2026-11-23T12:00:00.323456Z", "expiresAt": "2026-11-23T13:00:00.123456Z",
     "verdict": "The code was used and the password changed at 2026-11-23 12:01:07 UTC.",
     "next": "Nothing; if it was not the user, lock the user and look at the callers.",
@@ -64,7 +64,7 @@ DEFAULTS: dict[type[fields.Field[Any]], Any] = {
 
 
 def make_example(schema: Schema) -> dict[str, Any]:
-    """A message with an example for each of its fields."""
+    """Return a message with an example for each of its fields."""
     message = type(schema).__name__.removesuffix("Schema")
     example = {}
     for field in schema.fields.values():

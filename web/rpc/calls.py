@@ -16,7 +16,7 @@ from shared.errors import CallerError, InvalidRequestError
 from web.api import change_password, reset_password, send_notification
 from web.auth import Credentials
 from web.http import CallResponse, RequestContext
-from web.middleware import DEPRECATED_SINCE, name_request
+from web.middleware import DEPRECATED_SINCE, assign_request_id
 from web.problems import UNEXPECTED, Problem, ProblemError, choose_language, describe
 from web.rpc.generated import management_pb2, user_pb2, zitadel_pb2
 from web.schemas import PASSWORD_RESET, SEND_NOTIFICATION, SET_PASSWORD, WireSchema
@@ -94,7 +94,7 @@ def answer_call(
 
     `read` returns the decoded message; it may raise ProblemError or CallerError.
     """
-    request_id = name_request(header("x-request-id"))
+    request_id = assign_request_id(header("x-request-id"))
     headers = (("x-request-id", request_id), *fixed_headers(services, call))
     try:
         parent, kind = header("traceparent"), tracing.SpanKind.SERVER

@@ -10,7 +10,7 @@ import orjson
 from werkzeug.wrappers import Request, Response
 
 from shared.errors import MethodNotAllowedError, NotFoundError
-from web.middleware import V1_PATH, name_request
+from web.middleware import V1_PATH, assign_request_id
 from web.problems import LATE, NO_SUCH_CALL, Problem, ProblemError, describe
 from web.rpc.calls import (
     CALLS,
@@ -100,7 +100,9 @@ class RpcApplication:
         response.headers["Cache-Control"] = "no-store"
         response.headers["X-Content-Type-Options"] = "nosniff"
         if "X-Request-Id" not in response.headers:
-            response.headers["X-Request-Id"] = name_request(request.headers.get("X-Request-Id"))
+            response.headers["X-Request-Id"] = assign_request_id(
+                request.headers.get("X-Request-Id")
+            )
         return response(environ, start_response)
 
     def _answer(self, request: Request, found: tuple[RpcCall, Fields] | None) -> Response:

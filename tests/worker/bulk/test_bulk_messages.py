@@ -124,7 +124,7 @@ def test_nothing_of_a_person_stands_in_what_all_share():
     circular = a_renderer(BulkMessageRenderer).render("en", None, [a_draft("Ada"), a_draft("Bob")])
 
     shared = circular.subject + circular.text + circular.html
-    assert not any(word in shared for word in ("Ada", "Bob", CODE.spelled, "userID"))
+    assert not any(word in shared for word in ("Ada", "Bob", CODE.formatted, "userID"))
     assert not any(
-        word in repr(circular) for word in ("Ada", "Bob", CODE.spelled, "userID", "ada@")
+        word in repr(circular) for word in ("Ada", "Bob", CODE.formatted, "userID", "ada@")
     )
