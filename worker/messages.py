@@ -110,7 +110,7 @@ class MessageRenderer:
         language = self._wording.language(reset)
         values = {
             "greeting": self._wording.greeting(language, user),
-            "code": code.spelled,
+            "code": code.formatted,
             "link": self._wording.link(reset, code, language),
             "moment": self._wording.moment(language, reset.deadline_at),
         }
@@ -133,7 +133,7 @@ class MessageRenderer:
         wording, language = self._wording, self._wording.language(reset)
         values = {
             "translate": wording.translator(language),
-            "code": code.spelled,
+            "code": code.formatted,
             "link": wording.link(reset, code, language),
             "time": wording.time(language, reset.deadline_at),
         }

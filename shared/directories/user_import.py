@@ -25,7 +25,7 @@ LINE_BYTES = 65_536
 NAME_CHARACTERS = 200
 PASSWORD_CHARACTERS = 200
 
-# Field → its value as the directory stores it. Only given fields are present; an empty text says
+# Field → its value as the directory stores it. Only given fields are present; an empty text means
 # that the user has none.
 UserFields: TypeAlias = dict[str, str]
 
@@ -131,8 +131,8 @@ def _with_hashes(
 def merge_fields(old: UserFields, given: UserFields) -> UserFields:
     """Return a user's fields after an update: given ones replace, absent ones stay.
 
-    A changed address is unverified unless the update says otherwise: the flag belonged to the
-    former address.
+    A changed address is unverified unless the update has the flag, which belonged to the former
+    address.
     """
     new = old | given
     for address, flag in (("email", "emailVerified"), ("phone", "phoneVerified")):
@@ -208,7 +208,7 @@ def _text(value: Any) -> str:
 
 
 def _is_encodable(value: str) -> bool:
-    return not any("\ud800" <= sign <= "\udfff" for sign in value)
+    return not any("\ud800" <= char <= "\udfff" for char in value)
 
 
 def _name(value: Any) -> str:

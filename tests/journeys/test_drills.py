@@ -46,8 +46,8 @@ class Drill:
     def ask(self, user_id):
         """A reset as a caller asks for it; the HTTP status and its id."""
         answer = self._session.post(
-            f"{self.services.url}/users/{user_id}/password/_reset",
-            headers={"Authorization": f"Bearer {self.services.token}"},
+            f"{self.keyturn.url}/users/{user_id}/password/_reset",
+            headers={"Authorization": f"Bearer {self.keyturn.token}"},
             timeout=60,
         )
         return answer.status_code, answer.headers.get("Keyturn-Reset-Id")

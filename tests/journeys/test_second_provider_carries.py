@@ -59,8 +59,8 @@ class Mail:
     def ask(self):
         """A reset for the next user; its id."""
         answer = requests.post(
-            f"{self.services.url}/users/u{next(self._users)}/password/_reset",
-            headers={"Authorization": f"Bearer {self.services.token}"},
+            f"{self.keyturn.url}/users/u{next(self._users)}/password/_reset",
+            headers={"Authorization": f"Bearer {self.keyturn.token}"},
             timeout=60,
         )
         assert answer.status_code == 200, answer.text
@@ -86,7 +86,7 @@ class Mail:
         return self.cli("provider", "list")[0]
 
     def metrics(self):
-        return requests.get(f"{self.services.url}/metrics", timeout=60).text
+        return requests.get(f"{self.keyturn.url}/metrics", timeout=60).text
 
 
 def test_the_relay_carries_while_sendgrid_has_trouble_and_no_longer(mail, sendgrid):

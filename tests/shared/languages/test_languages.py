@@ -82,7 +82,7 @@ def test_every_error_of_a_caller_has_its_original_words_in_the_english_file():
         if key != "KEYTURN-Unavailable":  # one id for two classes
             assert sentences[f"errors.{key}"].text == (error.__doc__ or "").strip()
     for rule, public_id in PasswordPolicyError.IDS.items():
-        assert sentences[f"errors.{public_id}"].text == PasswordPolicyError.WORDS[rule]
+        assert sentences[f"errors.{public_id}"].text == PasswordPolicyError.MESSAGES[rule]
 
 
 def test_the_english_file_has_no_error_that_nobody_raises():

@@ -116,7 +116,7 @@ class Story(WireV2):
 
     def code(self, reset_id):
         reset = self.services.resets.find(reset_id)
-        return self.services.codes.code(reset_id, reset.key_id).signs
+        return self.services.codes.code(reset_id, reset.key_id).characters
 
     def explain(self, *, later=None):
         """Why ada stands as she does."""

@@ -23,7 +23,7 @@ from shared.errors import PasswordPolicyError
 from shared.models import Queue
 from shared.store.webhooks.deliveries import Webhook
 from shared.store.webhooks.subscriptions import EVENTS
-from shared.webhooks import body_of
+from shared.webhooks import build_body
 from tests.support.batch_builders import a_batch
 from tests.support.fakes import FakeRedis
 from tests.support.wire_v2 import WireV2
@@ -117,7 +117,7 @@ def test_a_webhook_is_as_described(document, word):
     webhook = Webhook("hook_1", "a-reset", word, at, reason=None, **told)
     content = document["webhooks"][webhook.event]["post"]["requestBody"]["content"]
 
-    sent = json.loads(body_of(webhook))
+    sent = json.loads(build_body(webhook))
 
     schema_of(document, content["application/json"]).validate(sent)
     fields = {name: each["properties"] for name, each in strict(document).items()}
