@@ -231,10 +231,10 @@ def _flag(value: Any) -> str:
     return "1" if value else ""
 
 
-def _word(words: type[UserState | UserKind]) -> Callable[[Any], str]:
+def _enum_value(enum: type[UserState | UserKind]) -> Callable[[Any], str]:
     def read(value: Any) -> str:
-        if value not in [word.value for word in words]:
-            raise ValueError(f"must be one of {', '.join(words)}")
+        if value not in [member.value for member in enum]:
+            raise ValueError(f"must be one of {', '.join(enum)}")
         return str(value)
 
     return read
@@ -259,7 +259,7 @@ _PARSERS: dict[str, Callable[[Any], str]] = {
     "emailVerified": _flag,
     "phone": _optional(_text_of(validation.phone)),
     "phoneVerified": _flag,
-    "state": _word(UserState),
-    "kind": _word(UserKind),
+    "state": _enum_value(UserState),
+    "kind": _enum_value(UserKind),
     "password": _password,
 }
