@@ -33,7 +33,7 @@ STORE_BACK_SECONDS = 1.0  # a store that failed us once gets this long before th
 
 
 class NotSentError(Exception):
-    """Nothing is handed over now; `finish` says what becomes of the reset instead."""
+    """The reset is not sent now; `finish` is its outcome instead."""
 
     def __init__(self, finish: Finish) -> None:
         """`finish` is what is recorded."""

@@ -240,7 +240,7 @@ def test_a_second_mail_has_the_same_code_and_is_explained(drill):
     first, second = [each["mail"] for each in drill.stub.taken if each["resetId"] == reset_id]
     assert first["content"] == second["content"]
     assert "It may have come twice" in drill.explain(reset_id)["verdict"]
-    figures = requests.get(f"{drill.services.url}/metrics", timeout=60).text
+    figures = requests.get(f"{drill.keyturn.url}/metrics", timeout=60).text
     assert 'outcome="doubt",provider="sendgrid"' in figures
 
 
