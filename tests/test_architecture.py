@@ -9,6 +9,7 @@ import textwrap
 import tomllib
 from collections import Counter, defaultdict
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -86,8 +87,13 @@ def app(fake_client) -> Flask:
     return create_app(some_services(fake_client))
 
 
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def functions_of(path: Path):
-    yield from functions_in(ast.parse(path.read_text()))
+    yield from functions_in(tree_of(path))
 
 
 def functions_in(tree: ast.AST):
@@ -125,7 +131,7 @@ def test_no_folder_holds_more_than_15_modules():
 def test_no_two_public_classes_share_a_name():
     places = defaultdict(list)
     for path in SOURCES:
-        for node in ast.parse(path.read_text()).body:
+        for node in tree_of(path).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 places[node.name].append(str(path.relative_to(CHECKOUT)))
 
@@ -137,7 +143,7 @@ def test_no_docstring_begins_with_a_riddle():
     found = [
         f"{path.relative_to(CHECKOUT)}:{node.lineno}"
         for path in SOURCES
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(tree_of(path))
         if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module)
         and riddles.match(ast.get_docstring(node) or "")
     ]
@@ -298,7 +304,7 @@ def name_of(node: ast.AST) -> str:
 def test_every_setting_is_read_somewhere(table, owners):
     places = [path for path in SOURCES if path.parent.name != "settings"]
     places.append(CHECKOUT / "deploy" / "flowerconfig.py")
-    read = set().union(*(attributes_read(ast.parse(p.read_text()), *owners) for p in places))
+    read = set().union(*(attributes_read(tree_of(p), *owners) for p in places))
     own = ast.parse(textwrap.dedent(inspect.getsource(table))).body[0]
     for method in functions_in(own):
         if method.name in read:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,6 +89,7 @@ class Languages:
         return dict(self._sentences[language])
 
 
+@cache
 def _read(file: Path) -> dict[str, Sentence]:
     sections = tomllib.loads(file.read_text(encoding="utf-8"))
     return {

@@ -25,10 +25,11 @@ from shared.store.batches.resets import BatchResets
 from shared.store.due_sets import WaitingStore, WalkCursor
 from shared.store.receipts import ReceiptStore
 from shared.store.resets import ClaimOverError, Finish, TooLateError
+from tests import EXAMPLES
 from tests.shared.store.test_store_states import USERS, ResetMachine, outcomes, picks, users
 
 SPEED = settings(
-    max_examples=120,
+    max_examples=6 * EXAMPLES,
     stateful_step_count=40,
     deadline=None,
     database=None,

@@ -15,10 +15,11 @@ from shared.models import DUE_QUEUES, Channel, Kind, Outcome, Status
 from shared.store import keys
 from shared.store.connection import connect
 from shared.store.resets import ClaimOverError, Finish, TooLateError
+from tests import EXAMPLES
 from tests.support.store_builders import stores_of
 
 SPEED = settings(
-    max_examples=30,
+    max_examples=3 * EXAMPLES,
     stateful_step_count=30,
     deadline=None,
     database=None,

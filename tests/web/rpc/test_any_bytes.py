@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests import EXAMPLES
 from tests.support.rpc import PASSWORD_RESET, SET_PASSWORD, V1
 from web.problems import INTERNAL
 from web.rpc.http import PROTOCOLS
@@ -29,7 +30,9 @@ HEADERS = st.fixed_dictionaries(
 @pytest.mark.parametrize("kind", PROTOCOLS)
 @given(path=st.sampled_from(PATHS), body=BODIES, headers=HEADERS)
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=6 * EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_no_bytes_are_an_error_of_ours(wire, kind, path, body, headers):
     response = wire.call(path, data=body, content_type=kind, headers=wire.headers() | headers)

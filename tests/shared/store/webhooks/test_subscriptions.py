@@ -201,6 +201,7 @@ def test_a_list_that_reached_no_shard_is_spread_later(
     assert words_for(webhooks, subscription_id) == ["accepted"]
 
 
+@pytest.mark.parametrize("client", ["real"], indirect=True)  # the fake takes seconds for so many
 def test_a_subscription_that_is_too_far_behind_loses_the_newest(
     client, stores, subscribe, webhooks
 ):
