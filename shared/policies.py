@@ -26,7 +26,7 @@ MAX_HANDED_OVER = 2  # after two attempts in doubt there is no third
 NOTICE_LIFETIME_SECONDS = 24 * 3600.0
 
 # Delays between attempts, which start 0, 1, 4, 10, 25 … seconds after the record; the last delay
-# repeats. Source: the schedule of the reliability note, section 4.
+# repeats. See docs/reliability.md.
 DELAYS_SECONDS = {
     Channel.EMAIL: (1, 3, 6, 15, 35, 60, 180, 300, 600, 600, 600),
     Channel.SMS: (1, 3, 6, 10, 20, 40, 80, 140),

@@ -37,7 +37,7 @@ CHUNK_BYTES = 64 * 1024
 UPLOAD_SECONDS = 600.0
 VISIBLE_ASCII = re.compile(r"[!-~]{1,128}")
 V1_PATH = re.compile(r"(?:/management/v1)?/users/([^/]+)/password/_reset")
-# RFC 9745: the date from which the call is deprecated; the value is fixed by SPEC.
+# RFC 9745: the date from which the call is deprecated; ZITADEL deprecated v1 on it.
 DEPRECATED_SINCE = "@1735689600"
 
 

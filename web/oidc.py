@@ -185,7 +185,7 @@ class IssuerKeys(jwt.PyJWKClient):
         return self._clock() - self._tried_at >= PAUSE_SECONDS
 
     def _refresh(self) -> None:
-        """Fetch the keys unless they were a moment ago; wait briefly for another thread's fetch."""
+        """Fetch the keys unless a fetch has just ended; wait briefly for one in another thread."""
         if not self._fetching.acquire(timeout=WAIT_SECONDS):
             return
         try:

@@ -223,7 +223,7 @@ def set_password(
     """Change a user's password, use up every live code, and notify the user by mail.
 
     Raises:
-        CallerError: by the table of SPEC 4 (SetPassword); nothing was changed.
+        CallerError: the first check that failed; nothing was changed.
     """
     caller = services.auth.authenticate(credentials)
     _check_ranges(request)
@@ -278,7 +278,9 @@ def _check_current_password(services: WebServices, user: User, password: str) ->
 
 def _change(services: WebServices, user: User, request: SetPasswordRequest) -> Completed:
     services.directory.set_password(user, request.password, change_required=request.change_required)
-    language = services.languages.choose(user.language)
+    organisation = services.callers.find_organisation(user.org_id)
+    own = organisation.language if organisation else None
+    language = services.languages.choose(user.language, own)
     notice = make_notice(services, user, language=language)
     done = services.code_store.complete(user.user_id, reset_id="", token="", notice=notice)
     services.hints.publish(hint_at(notice.reset_id, Channel.EMAIL, Queue.URGENT))

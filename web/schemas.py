@@ -194,7 +194,7 @@ class SendLinkSchema(WireSchema):
 
 
 class ReturnCodeSchema(WireSchema):
-    """`ReturnPasswordResetCode`."""
+    """ZITADEL's `ReturnPasswordResetCode`: the code in the response, no message."""
 
 
 class PasswordResetSchema(WireSchema):

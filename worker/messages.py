@@ -263,7 +263,7 @@ def clean_name(raw: str) -> str | None:
 
 
 def _holds_address(line: str) -> bool:
-    """Return True for a host too that is spelled with other full stops or with wide letters."""
+    """Return True if a mail program may link a part of the line, also in full-width letters."""
     if not line.isascii():
         line = unicodedata.normalize("NFKC", line).replace("\u3002", ".")
         line = "".join(sign for sign in line if sign not in JOINERS)

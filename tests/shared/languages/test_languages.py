@@ -17,7 +17,7 @@ GSM7 = set(
     "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
     "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
 )
-# Errors of v2 that share a class with one of v1; their ids are SPEC's.
+# Errors of v2 that share a class with one of v1; their ids are ZITADEL's.
 SECOND_IDS = {
     "COMMAND-SAF4f": "COMMAND-Hj9ds",
     "COMMAND-G8dh3": "COMMAND-Hj9ds",
