@@ -173,7 +173,7 @@ def test_a_provider_is_down_and_everything_arrives_once_it_is_back(drill):
     assert {status for status, _ in answers} == {200}
     mails_taken = drill.mails_taken()
     assert {mails_taken[reset_id] for _, reset_id in answers} == {1}
-    assert drill.cli("provider", "list")[0]["state"] == "closed"
+    assert drill.cli("provider", "list")[0]["circuit"] == "closed"
     assert not drill.worst().startswith("Nothing goes out")
     assert [bool(drill.keyturn.events(f"circuit.{word}")) for word in ("opened", "closed")] == [
         True,

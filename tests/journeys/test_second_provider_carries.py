@@ -99,7 +99,7 @@ def test_the_relay_carries_while_sendgrid_has_trouble_and_no_longer(mail, sendgr
     assert len(sendgrid.requests) <= 1 + 2 * 2  # each process may find out by itself
 
     seen = mail.first()
-    assert (seen["state"], seen["reason"]) == ("open", "credits_used_up")
+    assert (seen["circuit"], seen["reason"]) == ("open", "credits_used_up")
     wait_until(lambda: mail.first()["lastSwitch"], what="a last switch")
     assert mail.first()["lastSwitch"]["to"] == "smtp"
     assert 'keyturn_circuit_state{provider="sendgrid"} 2.0' in mail.metrics()
@@ -111,9 +111,9 @@ def test_the_relay_carries_while_sendgrid_has_trouble_and_no_longer(mail, sendgr
     ]
 
     sendgrid.outage = None
-    wait_until(lambda: mail.first()["state"] == "half_open", what="half open")
+    wait_until(lambda: mail.first()["circuit"] == "half_open", what="half open")
     assert [mail.came_by(mail.ask()) for _ in range(3)] == ["sendgrid"] * 3
-    wait_until(lambda: mail.first()["state"] == "closed", what="a closed circuit")
+    wait_until(lambda: mail.first()["circuit"] == "closed", what="a closed circuit")
     assert mail.came_by(mail.ask()) == "sendgrid"
     events = [mail.keyturn.events(name) for name in ("circuit.opened", "circuit.closed")]
     assert [bool(lines) for lines in events] == [True, True]
