@@ -167,7 +167,7 @@ class Run:
             due=self._records.due(),
             may_double=not self.plan.is_provider_calm,
             told=frozenset(reporter.told),
-            codes={i: book.code(i, record["kid"]).spelled for i, record in records.items()},
+            codes={i: book.code(i, record["kid"]).formatted for i, record in records.items()},
         )
 
     def _look_at_pages(self, evidence: Evidence) -> Search:

@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from celery import Celery
 
 CONNECT_ONCE: dict[str, Any] = {"max_retries": 1, "interval_start": 0}
-SHORT_TIMEOUT = {"socket_timeout": 0.7, "socket_connect_timeout": 0.7}  # frozen counts as away
-REST_SECONDS = 2.0  # after a failure: a caller may have better things to do than wait
+SHORT_TIMEOUT = {"socket_timeout": 0.7, "socket_connect_timeout": 0.7}
+BACKOFF_SECONDS = 2.0  # after a failure, in which callers do not wait for the timeout again
 
 
 class Broker:
-    """Asks over one connection, one question at a time; any number of threads may share it."""
+    """Queries the broker over one connection, one query at a time; threads may share it."""
 
     def __init__(self, app: Celery) -> None:
-        """Connect with the first question."""
+        """Connect with the first query."""
         self._app = app
         self._connection: Any = None
-        self._rests_until = 0.0
+        self._retry_at = 0.0
         self._lock = Lock()
 
     def queue_depth(self, queue: Queue) -> int:
@@ -34,7 +34,7 @@ class Broker:
             BrokerAwayError: the broker does not answer, or did not a moment ago.
         """
         with self._lock:
-            if monotonic() < self._rests_until:
+            if monotonic() < self._retry_at:
                 raise BrokerAwayError
             try:
                 if self._connection is None:
@@ -42,7 +42,7 @@ class Broker:
                 self._connection.ensure_connection(**CONNECT_ONCE)
                 return declare(self._connection.default_channel, queue)
             except self._errors() as error:
-                self._rests_until = monotonic() + REST_SECONDS
+                self._retry_at = monotonic() + BACKOFF_SECONDS
                 raise BrokerAwayError from error
 
     def is_connected(self) -> bool:
@@ -64,7 +64,7 @@ class Broker:
         return self._app.connection_for_write(transport_options=options)
 
     def _errors(self) -> tuple[type[Exception], ...]:
-        """Return what the client of this kind of broker fails with."""
+        """Return the exceptions of the client of this kind of broker."""
         from kombu.exceptions import KombuError  # noqa: PLC0415  # commands start without kombu
 
         connection = self._app.connection()

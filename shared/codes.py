@@ -8,31 +8,31 @@ from dataclasses import dataclass
 
 from shared.errors import UnknownKeyError
 
-# 32 signs without look-alikes (no 0 O 1 I): each carries 5 bits.
+# 32 characters without look-alikes (no 0 O 1 I): each carries 5 bits.
 ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
 CODE_CHARACTERS = 8  # 40 bits
 GROUP_CHARACTERS = 4
-_SIGN_OF_BYTE = (ALPHABET * 8).encode()  # by its last five bits
+_CHARACTER_OF_BYTE = (ALPHABET * 8).encode()  # by its last five bits
 
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """A code as it is compared: upper case, no hyphens. Its str and repr give nothing away."""
+    """A code as it is compared: upper case, no hyphens. Its str and repr are masked."""
 
-    signs: str
+    characters: str
 
     @property
-    def spelled(self) -> str:
-        """As a person reads it: `ABCD-EFGH`."""
+    def formatted(self) -> str:
+        """The code in groups: `ABCD-EFGH`."""
         step = GROUP_CHARACTERS
-        return "-".join(self.signs[i : i + step] for i in range(0, len(self.signs), step))
+        return "-".join(self.characters[i : i + step] for i in range(0, len(self.characters), step))
 
     def matches(self, typed: str) -> bool:
-        """True when somebody typed this code; case, hyphens and blanks do not matter.
+        """Return True if this code was typed; ignore case, hyphens and blanks.
 
-        Takes the same time wherever the first difference stands.
+        The comparison takes constant time.
         """
-        return hmac.compare_digest(self.signs.encode(), normalise(typed).encode())
+        return hmac.compare_digest(self.characters.encode(), normalise(typed).encode())
 
     def __str__(self) -> str:
         return "Code(***)"
@@ -41,12 +41,12 @@ class Code:
 
 
 def normalise(typed: str) -> str:
-    """What somebody typed, as codes are compared."""
-    return "".join(sign for sign in typed.upper() if sign.isalnum())
+    """Return a typed code as codes are compared."""
+    return "".join(char for char in typed.upper() if char.isalnum())
 
 
 def key_id(key: str) -> str:
-    """The name of a signing key: it may be shown."""
+    """Return the id of a signing key, which is not secret."""
     return hashlib.sha256(key.encode()).hexdigest()[:8]
 
 
@@ -54,15 +54,15 @@ class CodeBook:
     """Derives the code of any reset from KEYTURN_SECRET_KEYS."""
 
     def __init__(self, keys: tuple[str, ...]) -> None:
-        """`keys`: the first signs, all verify."""
+        """The first of `keys` signs, all verify."""
         self._keys = {key_id(key): key.encode() for key in reversed(keys)}
         self.signing_key_id = key_id(keys[0])
 
     def code(self, reset_id: str, signing_key_id: str) -> Code:
-        """The code of a reset: the same for every attempt, computed, never stored.
+        """Return the code of a reset: the same for every attempt, computed, never stored.
 
         Raises:
-            UnknownKeyError: the record names a key that the settings no longer hold.
+            UnknownKeyError: the settings no longer contain the record's key.
 
         Source: docs/decisions/0002-derived-codes.md
         """
@@ -71,16 +71,16 @@ class CodeBook:
         except KeyError as error:
             raise UnknownKeyError(f"KEYTURN_SECRET_KEYS lacks the key {signing_key_id}") from error
         digest = hmac.digest(key, b"keyturn code\0" + reset_id.encode(), "sha256")
-        return Code(digest[:CODE_CHARACTERS].translate(_SIGN_OF_BYTE).decode())
+        return Code(digest[:CODE_CHARACTERS].translate(_CHARACTER_OF_BYTE).decode())
 
     def sign(self, purpose: str, text: str) -> str:
-        """A signature of our own over `text`, in hex, with the key that signs now."""
+        """Sign `text` with the current key; return the signature in hex."""
         return self._signature(self._keys[self.signing_key_id], purpose, text)
 
     def verifies(self, purpose: str, text: str, signature: str) -> bool:
-        """True when any of our keys made this signature for this purpose."""
-        made = [self._signature(key, purpose, text).encode() for key in self._keys.values()]
-        matches = [hmac.compare_digest(each, signature.encode()) for each in made]
+        """Return True if one of our keys made this signature for this purpose."""
+        signatures = [self._signature(key, purpose, text).encode() for key in self._keys.values()]
+        matches = [hmac.compare_digest(each, signature.encode()) for each in signatures]
         return any(matches)
 
     @staticmethod

@@ -6,25 +6,25 @@ from typing import ClassVar
 
 
 class SettingsError(Exception):
-    """A setting is missing or wrong; the text says how to mend it."""
+    """A setting is missing or wrong; the text is the remedy."""
 
 
 class KeyturnError(Exception):
-    """Root of all that Keyturn raises at run time."""
+    """The root of all errors that Keyturn raises at run time."""
 
 
 class CallerError(KeyturnError):
-    """Something the caller is told; the class's docstring is the message unless one is given."""
+    """An error for the caller; the message is the class's docstring unless one is given."""
 
     id: ClassVar[str | None] = None
 
     def __init__(self, message: str | None = None) -> None:
-        """`message` is read by the caller: no address, no code, no token."""
+        """`message` goes to the caller: no address, no code, no token."""
         super().__init__(message or (self.__doc__ or "").strip())
 
     @property
     def message(self) -> str:
-        """The words for the caller."""
+        """The text for the caller."""
         return str(self.args[0])
 
 
@@ -158,7 +158,7 @@ class CodeUnusableError(CallerError):
     id = "COMMAND-2M9fs"
 
     def __init__(self, end: str | None = None, *, language: str | None = None) -> None:
-        """`end` and the reset's `language` only where the code was right once: see KnownCode."""
+        """`end` and the reset's `language` are set only for a former code: see KnownCode."""
         super().__init__()
         self.end = end
         self.language = language
@@ -170,7 +170,7 @@ class CodeExpiredError(CallerError):
     id = "CODE-QvUQ4P"
 
     def __init__(self, *, language: str | None = None) -> None:
-        """`language` is the reset's, where it is known."""
+        """`language` is the reset's, if it is known."""
         super().__init__()
         self.language = language
 
@@ -193,7 +193,7 @@ class TooManyRequestsError(CallerError):
     id = "KEYTURN-RateLimited"
 
     def __init__(self, limit: str, *, retry_after_seconds: int) -> None:
-        """`limit` names which one: cooldown, user_hour, user_day, organisation, caller, …."""
+        """`limit` is its name: cooldown, user_hour, user_day, organisation, caller, …."""
         super().__init__(f"Too many requests ({limit}); try again in {retry_after_seconds} s")
         self.limit = limit
         self.retry_after_seconds = retry_after_seconds
@@ -254,7 +254,7 @@ class UrlNotAllowedError(InvalidRequestError):
 
 
 class SubscriberUrlError(InvalidRequestError):
-    """Nothing may be sent to this URL: it must be https, and lead to a public address"""
+    """The URL is refused: it must be https, and lead to a public address"""
 
     id = "KEYTURN-SubscriberUrl"
 
@@ -275,7 +275,7 @@ class PasswordPolicyError(InvalidRequestError):
         "number": "DOMAIN-ZBv4H",
         "symbol": "DOMAIN-ZDLwA",
     }
-    WORDS: ClassVar[dict[str, str]] = {
+    MESSAGES: ClassVar[dict[str, str]] = {
         "length": "Password is too short",
         "lower": "Password must contain a lower case letter",
         "upper": "Password must contain an upper case letter",
@@ -285,7 +285,7 @@ class PasswordPolicyError(InvalidRequestError):
 
     def __init__(self, rule: str) -> None:
         """`rule` is one of length, lower, upper, number, symbol."""
-        super().__init__(self.WORDS[rule])
+        super().__init__(self.MESSAGES[rule])
         self.rule = rule
 
 
@@ -324,15 +324,15 @@ class ResetStateError(CallerError):
 
 
 class BrokerAwayError(KeyturnError):
-    """The broker does not answer; no reset is lost by it."""
+    """The broker does not answer; no reset is lost."""
 
 
 class ProviderError(KeyturnError):
     """A provider did not take a message.
 
-    `reason` is a stable word of ours (`http_429`, `twilio_21211`); `detail` a sentence for the
-    operator in our own words. Neither repeats what the provider wrote: it may name the address.
-    `is_one_route` is True where other recipients may well be reached by the same provider.
+    `reason` is a stable id of ours (`http_429`, `twilio_21211`), `detail` a sentence of ours for
+    the operator. Neither repeats the provider's text, which may contain the address.
+    `is_one_route` is True if the same provider may well reach other recipients.
     """
 
     def __init__(self, reason: str, detail: str, *, is_one_route: bool = False) -> None:
@@ -344,7 +344,7 @@ class ProviderError(KeyturnError):
 
 
 class TransientProviderError(ProviderError):
-    """Surely not taken; worth another attempt, here or at the next provider."""
+    """The provider did not take the message; another attempt, or another provider, may succeed."""
 
     def __init__(
         self,
@@ -354,116 +354,51 @@ class TransientProviderError(ProviderError):
         retry_after_seconds: float | None = None,
         is_one_route: bool = False,
     ) -> None:
-        """`retry_after_seconds` is what the provider asked for, None when it did not."""
+        """`retry_after_seconds` is the provider's Retry-After, or None."""
         super().__init__(reason, detail, is_one_route=is_one_route)
         self.retry_after_seconds = retry_after_seconds
 
 
 class AccountProviderError(TransientProviderError):
-    """Our account's trouble (key, credit, sender): keep the reset, somebody must act."""
+    """Our account was refused (key, credit, sender): keep the reset; an operator must act."""
 
 
 class RefusedTogetherError(TransientProviderError):
-    """Surely not taken, for it stood in one request with a message that was refused."""
+    """The provider did not take the message, because another in the same request was refused."""
 
 
 class PermanentProviderError(ProviderError):
-    """Surely not taken and never will be.
+    """The provider refused the message permanently.
 
-    `suppression` is set (`bounce`, `opt_out`, `bad_number`) where the recipient must not be
-    written to again.
+    `suppression` is set (`bounce`, `opt_out`, `bad_number`) if the recipient must be suppressed.
     """
 
     def __init__(self, reason: str, detail: str, *, suppression: str | None = None) -> None:
-        """See the class."""
+        """`suppression` is its reason, or None."""
         super().__init__(reason, detail)
         self.suppression = suppression
 
 
 class UnsendableError(PermanentProviderError):
-    """The message itself cannot be sent by anybody; no provider was asked."""
+    """No provider can send this message; none was called."""
 
 
 class DoubtfulProviderError(ProviderError):
-    """The whole request was written and no clear answer came back: it may have been taken."""
+    """The request was sent completely without a clear response: it may have been taken."""
 
 
 class ImportLineError(KeyturnError):
-    """A line of a file of users cannot be taken, so nothing of the file was."""
+    """A line of a file of users is invalid, so nothing was imported."""
 
     def __init__(self, line_number: int, problem: str) -> None:
-        """`problem` never repeats an address or a password."""
+        """`problem` contains no address and no password."""
         super().__init__(f"line {line_number}: {problem}; nothing was imported")
         self.line_number = line_number
 
 
 class UnknownKeyError(KeyturnError):
-    """The record names a signing key that KEYTURN_SECRET_KEYS no longer holds."""
+    """The record names a signing key that KEYTURN_SECRET_KEYS no longer contains."""
 
 
 class RenderError(KeyturnError):
-    """A template lacks a value or a language lacks a sentence."""
-
-
-__all__ = [
-    "AccountProviderError",
-    "AuthHeaderInvalidError",
-    "AuthHeaderMissingError",
-    "BatchStateError",
-    "BodyTooLargeError",
-    "BrokerAwayError",
-    "CallbackRefusedError",
-    "CallbackTooLargeError",
-    "CallerError",
-    "CodeExpiredError",
-    "CodeMismatchError",
-    "CodeUnusableError",
-    "CountryNotAllowedError",
-    "DirectoryUnavailableError",
-    "DoubtfulProviderError",
-    "IdempotencyMismatchError",
-    "ImportLineError",
-    "InvalidRequestError",
-    "IssuerUnavailableError",
-    "KeyturnError",
-    "MachineUserError",
-    "MembershipMissingError",
-    "MethodNotAllowedError",
-    "NotFoundError",
-    "OrganisationUnknownError",
-    "PasswordMismatchError",
-    "PasswordMissingError",
-    "PasswordPolicyError",
-    "PasswordTooLongError",
-    "PasswordUserNotInitialisedError",
-    "PasswordUserUnknownError",
-    "PermanentProviderError",
-    "PermissionDeniedError",
-    "ProviderError",
-    "ProviderMissingError",
-    "RecipientMissingError",
-    "RecipientSuppressedError",
-    "RefusedTogetherError",
-    "RenderError",
-    "ResetStateError",
-    "ResetUserNotInitialisedError",
-    "SelectionError",
-    "SettingsError",
-    "StoreUnavailableError",
-    "SubscriberUrlError",
-    "TokenInvalidError",
-    "TooManyRequestsError",
-    "TooManySubscriptionsError",
-    "TransientProviderError",
-    "UnauthenticatedError",
-    "UnknownKeyError",
-    "UnsendableError",
-    "UrlNotAllowedError",
-    "UrlTemplateError",
-    "UrlTemplateFieldError",
-    "UserHiddenError",
-    "UserInactiveError",
-    "UserNotInitialisedError",
-    "UserPermissionError",
-    "UserUnknownError",
-]
+    """A value is missing for a template, or a sentence in a language."""

@@ -19,32 +19,32 @@ PART_UNITS = {GSM_7: 153, UCS_2: 67}
 
 
 def is_gsm7(text: str) -> bool:
-    """True when every character is in the GSM 7-bit alphabet or its extension."""
-    return all(sign in BASIC or sign in EXTENSION for sign in text)
+    """Return True if every character is in the GSM 7-bit alphabet or its extension."""
+    return all(char in BASIC or char in EXTENSION for char in text)
 
 
 def segments(text: str) -> tuple[int, str]:
-    """How many segments a text costs, and in which encoding (`GSM-7` or `UCS-2`).
+    """Return how many segments a text needs, and its encoding (`GSM-7` or `UCS-2`).
 
     A character is never cut: an extension pair or a surrogate pair that does not fit moves whole
     into the next part. An empty text is one segment.
     """
     encoding = GSM_7 if is_gsm7(text) else UCS_2
-    sizes = [_units(sign, encoding) for sign in text]
+    sizes = [_units(char, encoding) for char in text]
     if sum(sizes) <= SINGLE_UNITS[encoding]:
         return 1, encoding
     return _parts(sizes, PART_UNITS[encoding]), encoding
 
 
-def _units(sign: str, encoding: str) -> int:
-    is_double = sign in EXTENSION if encoding == GSM_7 else ord(sign) > 0xFFFF  # noqa: PLR2004
+def _units(char: str, encoding: str) -> int:
+    is_double = char in EXTENSION if encoding == GSM_7 else ord(char) > 0xFFFF  # noqa: PLR2004
     return 2 if is_double else 1
 
 
-def _parts(sizes: list[int], room: int) -> int:
+def _parts(sizes: list[int], part_units: int) -> int:
     parts, used = 1, 0
     for size in sizes:
-        if used + size > room:
+        if used + size > part_units:
             parts, used = parts + 1, 0
         used += size
     return parts

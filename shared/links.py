@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from shared.codes import Code
 
 FIELDS = ("UserID", "Code", "OrgID")
-# RFC 3986: what may stand in an address as it is; every other sign of a template is encoded.
-_URL_SIGNS = ":/?#[]@!$&'()*+,;=-._~%"
+# RFC 3986: characters that are not encoded in a template.
+_URL_CHARACTERS = ":/?#[]@!$&'()*+,;=-._~%"
 _ACTION = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _FIELD = re.compile(r"[ \t\r\n]*\.([^\W\d]\w*(?:\.[^\W\d]\w*)*)[ \t\r\n]*")
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
-# Only letters, digits and . - _ in the host: no user information, no escapes, no field, no sign
-# that is a letter elsewhere. International names are written in their xn-- form.
+# Only ASCII letters, digits and . - _ in the host: no user information, no escapes, no field.
+# International names are written in their xn-- form.
 _HOST = r"(?P<host>[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{0,5}))?"
 _ORIGIN = re.compile(rf"(?P<scheme>https?)://{_HOST}(?=[/?#]|\Z)", re.ASCII | re.IGNORECASE)
 _HOST_ENTRY = re.compile(_HOST, re.ASCII | re.IGNORECASE)
@@ -40,7 +40,7 @@ def default_link(
     """
     user, org = _quote(user_id), _quote(org_id)
     lang = f"&lang={_quote(language)}" if language else ""
-    return f"{base}/ui/password/reset?userID={user}&code={code.signs}&orgID={org}{lang}"
+    return f"{base}/ui/password/reset?userID={user}&code={code.characters}&orgID={org}{lang}"
 
 
 def _quote(text: str) -> str:
@@ -50,14 +50,14 @@ def _quote(text: str) -> str:
 
 def short_link(base: str, *, reset_id: str, code: Code) -> str:
     """Return the link of an SMS: the same meaning in few characters."""
-    return f"{base}/r/{reset_id}/{code.signs}"
+    return f"{base}/r/{reset_id}/{code.characters}"
 
 
 def check_template(template: str) -> None:
     """Raise an error unless links can be made of a caller's template.
 
     Raises:
-        UrlTemplateError: it does not parse, holds another action or an unprintable sign.
+        UrlTemplateError: it does not parse, or has another action or an unprintable character.
         UrlTemplateFieldError: it asks for a field we do not have.
     """
     _split_template(template)
@@ -69,9 +69,9 @@ def expand_template(template: str, *, user_id: str, code: Code, org_id: str) -> 
     Raises:
         UrlTemplateError, UrlTemplateFieldError: as `check_template`.
     """
-    values = {"UserID": user_id, "Code": code.signs, "OrgID": org_id}
+    values = {"UserID": user_id, "Code": code.characters, "OrgID": org_id}
     pieces = _split_template(template)
-    pieces[::2] = [quote(text, safe=_URL_SIGNS) for text in pieces[::2]]
+    pieces[::2] = [quote(text, safe=_URL_CHARACTERS) for text in pieces[::2]]
     pieces[1::2] = [quote(values[field], safe="") for field in pieces[1::2]]
     return "".join(pieces)
 
@@ -120,7 +120,7 @@ def _parse_host_entry(entry: str) -> tuple[str, int | None] | None:
 
 
 def _normalise_host(host: str) -> str:
-    """Return the host in lower case, IPv6 in its shortest spelling."""
+    """Return the host in lower case, IPv6 in its shortest form."""
     if not host.startswith("["):
         return host.lower()
     try:

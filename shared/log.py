@@ -21,55 +21,55 @@ EVENTS = {
     "code.refused": "a code was wrong, used, voided or expired",
     "codes.voided": "too many wrong codes: every live code of a user was voided",
     "attempt.accepted": "a provider took the message",
-    "attempt.deferred": "surely not taken; another attempt is due",
-    "attempt.doubtful": "the provider may have it; looked at again later",
-    "attempt.refused": "a provider refused for good",
-    "circular.sent": "many recipients were handed over together; says what became of how many",
+    "attempt.deferred": "the provider did not take the message; another attempt is due",
+    "attempt.doubtful": "the provider may have taken the message; it is looked up later",
+    "attempt.refused": "a provider refused the message permanently",
+    "circular.sent": "a bulk e-mail was sent; counts by outcome",
     "attempt.found": "a look-up found the message of a doubtful attempt",
-    "claims.recalled": "claims whose answer was lost were given back; the resets are due again",
-    "attempt.stale": "the outcome came after the claim had ended and was not noted",
-    "provider.failed_over": "this attempt goes to another provider than the last or the wanted",
+    "claims.recalled": "claims whose answer was lost were released; the resets are due again",
+    "attempt.stale": "the outcome came after the claim had ended and was not recorded",
+    "provider.failed_over": "this attempt uses another provider than the last or the preferred one",
     "pause.released": "all that a pause made wait has been made due again",
     "circuit.opened": "a provider is not called for `seconds`: too many of its calls failed",
     "circuit.closed": "a provider whose circuit was open is called again as usual",
     "provider.unasked": "a doubtful attempt could not be looked up now",
     "reset.offered": "a reset did not arrive; a fresh one goes by the other channel",
-    "reset.unoffered": "a reset did not arrive, and the other channel cannot be used; says why",
-    "receipt.applied": "what a provider told of a reset was applied; says what it became",
-    "receipt.failed": "what a provider told could not be applied, an error of ours; it is dropped",
+    "reset.unoffered": "a reset did not arrive, and the other channel cannot be used; why",
+    "receipt.applied": "a provider's report on a reset was applied; with the new status",
+    "receipt.failed": "a provider's report was dropped by an error of ours",
     "callback.refused": "a callback was not signed by the provider, or no key is configured",
-    "callback.unread": "a provider told something in words we do not know; counted, not applied",
-    "suppression.lifted": "an operator let a recipient be written to again; says who and why",
-    "suppression.added": "a recipient is not written to from now on",
-    "batch.planned": "a batch is being planned; says who and for how many",
-    "batch.started": "a batch was started; says who",
-    "batch.paused": "a batch was paused; says who",
-    "batch.resumed": "a batch was resumed; says who",
-    "batch.cancelled": "a batch was cancelled; says who",
+    "callback.unread": "a provider reported an unknown event; counted, not applied",
+    "suppression.lifted": "an operator lifted a suppression; with the operator and the reason",
+    "suppression.added": "a recipient is suppressed from now on",
+    "batch.planned": "a batch is being planned; with the operator and the count",
+    "batch.started": "a batch was started; with the operator",
+    "batch.paused": "a batch was paused; with the operator",
+    "batch.resumed": "a batch was resumed; with the operator",
+    "batch.cancelled": "a batch was cancelled; with the operator",
     "batch.finished": "every reset of a batch has ended",
-    "batch.list_lost": "users of a batch are not kept any more: it stood still too long",
+    "batch.list_lost": "the users of a batch have expired: it was paused too long",
     "batch.failed": "feeding a batch ended in an error of ours; the next sweep tries again",
     "directory.unavailable": "the user directory did not answer",
-    "issuer.unavailable": "the identity provider's keys could not be fetched; those held go on",
+    "issuer.unavailable": "the identity provider's keys could not be fetched; cached ones are used",
     "store.unavailable": "Redis did not answer or refused to write",
     "hints.dropped": "hints could not be published; the sweepers find the resets",
-    "broker.away": "hints do not arrive: this worker delivers by itself what its sweeps find due",
+    "broker.away": "hints do not arrive: this worker delivers what its own sweeps find due",
     "broker.back": "hints arrive again",
-    "task.failed": "a task of a hint that was followed without the broker failed",
-    "sweep.failed": "a sweep did not get through; the next one tries again",
+    "task.failed": "a task that ran without the broker failed",
+    "sweep.failed": "a sweep failed; the next one tries again",
     "delivery.failed": "an attempt ended in an error of ours; the lease brings the reset back",
     "request.failed": "a request ended in an error of ours",
     "webhook.told": "a subscriber took a webhook",
     "webhook.deferred": "a subscriber did not take a webhook; another try is due",
     "webhook.dead": "a subscriber did not take a webhook at the last try; kept until replayed",
     "webhook.stopped": "a subscriber answered 410: its subscription is disabled",
-    "webhook.failed": "telling a subscriber ended in an error of ours; the lease brings it back",
+    "webhook.failed": "a delivery ended in an error of ours; it is due again after its lease",
     "worker.unbuilt": "a worker could not be set up and ends",
-    "worker.started": "a worker takes hints; it has been sweeping since it was set up",
-    "worker.stopped": "a worker ended in order",
-    "process.started": "`up` started a child",
-    "process.ended": "a child of `up` ended",
-    "settings.doubtful": "a setting is allowed but probably not meant",
+    "worker.started": "a worker receives hints; it has been sweeping since it was set up",
+    "worker.stopped": "a worker shut down gracefully",
+    "process.started": "`up` started a process",
+    "process.ended": "a process of `up` ended",
+    "settings.doubtful": "a setting is allowed but probably a mistake",
 }
 
 
@@ -99,8 +99,8 @@ def set_up_logging(level: str, *, service: str, stream: TextIO = sys.stdout) -> 
         )
     )
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
-    for chatty in ("celery", "kombu", "amqp", "urllib3", "_granian"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    for verbose in ("celery", "kombu", "amqp", "urllib3", "_granian"):
+        logging.getLogger(verbose).setLevel(logging.WARNING)
 
 
 def _name_service(service: str) -> Any:
@@ -116,7 +116,7 @@ def _name_service(service: str) -> Any:
 def _format_error(
     _logger: Any, _method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    """An exception as its type and place: its text may hold what must not be logged."""
+    """Replace an exception by its class and line: its text may contain secrets."""
     error = event.pop("exc_info", None)
     if error is True:
         error = sys.exc_info()[1]

@@ -21,43 +21,43 @@ class Channel(StrEnum):
 
 
 class Queue(StrEnum):
-    """Whose turn it is; each is a Celery queue."""
+    """The Celery queues."""
 
-    URGENT = "urgent"  # a person is waiting
+    URGENT = "urgent"  # single resets
     BULK = "bulk"  # batches
-    RECEIPTS = "receipts"  # what providers reported
-    WEBHOOKS = "webhooks"  # what subscribers are told
+    RECEIPTS = "receipts"  # reports of providers
+    WEBHOOKS = "webhooks"  # calls to subscribers
 
 
 DUE_QUEUES = (Queue.URGENT, Queue.BULK)  # those with a due set: resets stand in one of them
 
 
 class Kind(StrEnum):
-    """What a record asks to be sent."""
+    """What a record is for."""
 
     RESET = "reset"  # the message with the code
-    RETURNED = "returned"  # nothing: the caller got the code and tells it itself
+    RETURNED = "returned"  # nothing is sent: the caller received the code
     NOTICE = "notice"  # "your password was changed"
 
 
 class Status(StrEnum):
-    """Where a reset stands; DESIGN's diagram as words."""
+    """The status of a reset; README.md has the diagram."""
 
     QUEUED = "queued"  # recorded, no attempt yet
     SENDING = "sending"  # a worker is at the provider's socket
-    RETRYING = "retrying"  # surely not taken, another attempt is due
-    UNKNOWN = "unknown"  # the provider may have it; looked at before anything is sent again
+    RETRYING = "retrying"  # not taken, another attempt is due
+    UNKNOWN = "unknown"  # the provider may have it; looked up before another attempt
     ACCEPTED = "accepted"  # a provider took it
     DELIVERED = "delivered"  # a provider says it arrived
     UNDELIVERED = "undelivered"  # a provider says it did not arrive
-    FAILED = "failed"  # refused for good
+    FAILED = "failed"  # refused permanently
     SUPPRESSED = "suppressed"  # the recipient must not be written to
-    EXPIRED = "expired"  # its code's life ended first
-    CANCELLED = "cancelled"  # overtaken by a newer reset, a changed password or a vanished user
+    EXPIRED = "expired"  # the code expired first
+    CANCELLED = "cancelled"  # by a newer reset, a changed password or a removed user
 
     @property
     def is_final(self) -> bool:
-        """True when no worker will touch the reset again."""
+        """True if no worker will change the reset any more."""
         return self not in (Status.QUEUED, Status.SENDING, Status.RETRYING, Status.UNKNOWN)
 
 
@@ -65,9 +65,9 @@ class Outcome(StrEnum):
     """How one attempt ended."""
 
     ACCEPTED = "accepted"
-    TRANSIENT = "transient"  # surely not taken, may be repeated
-    ACCOUNT = "account"  # surely not taken, our account's trouble
-    PERMANENT = "permanent"  # surely not taken, never will be
+    TRANSIENT = "transient"  # not taken, may be repeated
+    ACCOUNT = "account"  # not taken, our account was refused
+    PERMANENT = "permanent"  # not taken, never will be
     DOUBT = "doubt"  # may have been taken
     FOUND = "found"  # a look-up found the message of a doubtful attempt
 
@@ -82,7 +82,7 @@ class UserState(StrEnum):
 
 
 class UserKind(StrEnum):
-    """Who a user is."""
+    """Whether a user is a person."""
 
     HUMAN = "human"
     MACHINE = "machine"
@@ -124,16 +124,16 @@ class User:
     language: str | None = None
     email: Recipient | None = None
     phone: Recipient | None = None
-    must_change_password: bool = False  # said by whoever set it; the sign-in pages act on it
+    must_change_password: bool = False  # set with the password; the sign-in pages act on it
 
     def recipient(self, channel: Channel) -> Recipient | None:
-        """The user's address on a channel, verified or not."""
+        """Return the user's recipient on a channel, verified or not."""
         return self.email if channel is Channel.EMAIL else self.phone
 
 
 @dataclass(frozen=True, slots=True)
 class Organisation:
-    """Who a user belongs to."""
+    """An organisation of users."""
 
     org_id: str
     name: str
@@ -143,7 +143,7 @@ class Organisation:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who uses the API, known by its token."""
+    """A user of the API, known by its token."""
 
     token_id: str
     org_id: str
@@ -154,7 +154,7 @@ class Caller:
     seconds_left: float | None = None  # until its token expires, counted from the reading
 
     def roles_in(self, org_id: str) -> frozenset[str]:
-        """The roles that apply in an organisation, the instance-wide ones included."""
+        """Return the roles that apply in an organisation, including the instance-wide ones."""
         return self.instance_roles | self.org_roles.get(org_id, frozenset())
 
 
@@ -173,7 +173,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryEvent:
-    """What a provider, or Keyturn itself, reported about a reset later."""
+    """A later report about a reset by a provider or by Keyturn itself."""
 
     at: datetime
     type: str
@@ -201,13 +201,13 @@ class Reset:
     request_id: str | None
     url_template: str | None = None
     batch_id: str | None = None
-    trace: str | None = None  # a traceparent, where traces are switched on
+    trace: str | None = None  # a traceparent, if tracing is on
     recipient_digest: str | None = None
     next_look_at: datetime | None = None
     opened_at: datetime | None = None
     completed_at: datetime | None = None
     is_superseded: bool = False
-    is_held: bool = False  # by an operator; the last `held` event says by whom
+    is_held: bool = False  # by an operator, named in the last `held` event
     attempts: tuple[Attempt, ...] = ()
     events: tuple[DeliveryEvent, ...] = ()
 
@@ -243,14 +243,14 @@ Message: TypeAlias = Email | Sms
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What a provider gives back when it accepts."""
+    """A provider's response when it accepts a message."""
 
     provider_message_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class BulkRecipient:
-    """One recipient of a bulk e-mail, with the values that stand in place of its markers."""
+    """One recipient of a bulk e-mail, with the values that replace its markers."""
 
     reset_id: ResetId
     recipient: Recipient
@@ -290,18 +290,18 @@ def format_marker(nonce: str, name: str) -> str:
 
 
 class EventType(StrEnum):
-    """What a provider reported about a message; as it stands in a reset's timeline."""
+    """A provider's report about a message, as in a reset's timeline."""
 
     ACCEPTED = "accepted"  # the provider has the message
-    DEFERRED = "deferred"  # it has it, and tries again by itself
+    DEFERRED = "deferred"  # the provider has it and tries again
     DELIVERED = "delivered"
     UNDELIVERED = "undelivered"  # bounced, or the carrier gave up
     FAILED = "failed"  # the provider refused it after all
     COMPLAINED = "complained"  # the recipient called it spam
-    OPTED_OUT = "opted_out"  # the recipient wants no more
+    OPTED_OUT = "opted_out"  # the recipient unsubscribed
 
 
-# The status a report leads to, where the reset may still move there.
+# The status after a report, if the reset's status may still change so.
 STATUS_OF_EVENT = {
     EventType.ACCEPTED: Status.ACCEPTED,
     EventType.DEFERRED: Status.ACCEPTED,
@@ -313,26 +313,26 @@ STATUS_OF_EVENT = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallbackEvent:
-    """One report about one reset, without the provider's own texts: they may name the address."""
+    """A report about a reset, without the provider's text, which may contain the address."""
 
     reset_id: str
     provider: str
-    event_id: str  # the provider's; the same report again has the same
+    event_id: str  # the provider's; the same when a report is repeated
     type: EventType
-    at_ms: int | None = None  # when it happened, where the provider says so
-    message_id: str = ""  # as the receipt gave it
-    reason: str = ""  # a stable word of ours
+    at_ms: int | None = None  # when it happened, if the provider reports it
+    message_id: str = ""  # as in the receipt
+    reason: str = ""  # a stable id of ours
     detail: str = ""  # a sentence of ours for the operator
-    suppression: str = ""  # why the recipient must not be written to again
+    suppression: str = ""  # why the recipient must be suppressed
 
     @property
     def status(self) -> Status | None:
-        """The status this event leads to, where the reset may still move there."""
+        """The status after this event, if the reset's status may still change so."""
         if self.type is EventType.FAILED and self.suppression == "opt_out":
             return Status.SUPPRESSED
         return STATUS_OF_EVENT.get(self.type)
 
     @property
     def is_failure(self) -> bool:
-        """True when the message did not arrive."""
+        """True if the message did not arrive."""
         return self.type in (EventType.UNDELIVERED, EventType.FAILED)

@@ -22,29 +22,29 @@ from shared.errors import (
 from shared.models import Attempt, Channel, Outcome, Recipient, User, UserKind, UserState
 
 MAX_PASSWORD_CHARACTERS = 200
-MAX_HANDED_OVER = 2  # in doubt twice: never a third copy
+MAX_HANDED_OVER = 2  # after two attempts in doubt there is no third
 NOTICE_LIFETIME_SECONDS = 24 * 3600.0
 
-# Pauses between attempts; the tries stand at 0, 1, 4, 10, 25 … seconds after the record, and the
-# last pause repeats. Source: the schedule of the reliability note, section 4.
+# Delays between attempts, which start 0, 1, 4, 10, 25 … seconds after the record; the last delay
+# repeats. See docs/reliability.md.
 DELAYS_SECONDS = {
     Channel.EMAIL: (1, 3, 6, 15, 35, 60, 180, 300, 600, 600, 600),
     Channel.SMS: (1, 3, 6, 10, 20, 40, 80, 140),
 }
-FULL_JITTER_FROM = 4  # the attempt after which the whole pause is drawn
+FULL_JITTER_FROM = 4  # the attempt from which the whole delay is random
 DOUBT_SECONDS = {Channel.EMAIL: 30.0, Channel.SMS: 20.0}
-# Which provider of the list takes attempt 1, 2, 3 …; repeats with the last two.
+# The index of the provider for attempt 1, 2, 3 …; the last two repeat.
 PROVIDER_ORDER = {Channel.EMAIL: (0, 0, 1, 0, 1), Channel.SMS: (0, 1, 0, 1)}
 
 
 @dataclass(frozen=True, slots=True)
 class Jitter:
-    """Where pauses vary; tests pass a fixed one."""
+    """Varies delays; tests pass a fixed one."""
 
     spread: float = 0.2
 
     def vary(self, seconds: float, attempt_number: int) -> float:
-        """The pause after an attempt, varied so that many do not come back at once."""
+        """Return the delay after an attempt, varied so that retries do not coincide."""
         if attempt_number >= FULL_JITTER_FROM:
             return random.uniform(seconds * self.spread, seconds)
         return random.uniform(seconds * (1 - self.spread), seconds * (1 + self.spread))
@@ -58,25 +58,25 @@ def retry_delay_seconds(
     retry_after_seconds: float | None = None,
     jitter: Jitter | None = None,
 ) -> float:
-    """The pause after a failed attempt (numbered from 1).
+    """Return the delay after a failed attempt (numbered from 1).
 
-    `delays` are the operator's own pauses, taken as they are; the provider's wish counts when it
-    is longer.
+    `delays` are configured by the operator and used without jitter. The provider's Retry-After
+    counts if it is longer.
     """
     schedule = delays or DELAYS_SECONDS[channel]
-    pause = float(schedule[min(attempt_number, len(schedule)) - 1])
+    delay = float(schedule[min(attempt_number, len(schedule)) - 1])
     if not delays:
-        pause = (jitter or Jitter()).vary(pause, attempt_number)
-    return max(pause, retry_after_seconds or 0.0)
+        delay = (jitter or Jitter()).vary(delay, attempt_number)
+    return max(delay, retry_after_seconds or 0.0)
 
 
 def doubt_delay_seconds(channel: Channel, configured_seconds: float) -> float:
-    """How long to wait before a doubtful attempt is looked at."""
+    """Return how long to wait before a doubtful attempt is looked up."""
     return configured_seconds or DOUBT_SECONDS[channel]
 
 
 def last_start_seconds(channel: Channel, lifetime_seconds: float) -> float:
-    """How long before the deadline the last attempt may start: a code needs time to be used."""
+    """Return how long before the deadline the last attempt may start, so the code can be used."""
     if channel is Channel.SMS:
         return min(180.0, lifetime_seconds / 3)
     return min(600.0, lifetime_seconds / 6)
@@ -91,8 +91,8 @@ def choose_provider(
 ) -> str:
     """Return the provider of the next attempt.
 
-    An attempt in doubt is never failed over; our account's trouble, or `moves_on`, goes to the
-    next at once. The order begins with the provider of the first attempt.
+    An attempt in doubt is never failed over; after an account error, or with `moves_on`, the next
+    provider is used at once. The order begins with the provider of the first attempt.
     """
     last = attempts[-1] if attempts else None
     if last and last.provider in names:
@@ -110,12 +110,13 @@ def choose_provider(
 
 
 def check_may_reset(user: User | None, org_id: str | None) -> User:
-    """The user, when it is a person in this organisation who may get a reset.
+    """Return the user if it is a person of this organisation who may receive a reset.
 
     `org_id` None: any organisation.
 
     Raises:
-        UserUnknownError, UserNotInitialisedError, MachineUserError, UserInactiveError: the first.
+        UserUnknownError, UserNotInitialisedError, MachineUserError, UserInactiveError: the first
+            that applies.
     """
     if user is None or (org_id is not None and user.org_id != org_id):
         raise UserUnknownError
@@ -129,10 +130,10 @@ def check_may_reset(user: User | None, org_id: str | None) -> User:
 
 
 def check_recipient(user: User, channel: Channel, *, allow_unverified: bool) -> Recipient:
-    """Where to write.
+    """Return the user's recipient on a channel.
 
     Raises:
-        RecipientMissingError: no address, or none that may be used.
+        RecipientMissingError: there is no address, or it is not verified.
     """
     recipient = user.recipient(channel)
     if recipient is None or not (recipient.is_verified or allow_unverified):
@@ -141,18 +142,19 @@ def check_recipient(user: User, channel: Channel, *, allow_unverified: bool) -> 
 
 
 def check_country(recipient: Recipient, allowed: frozenset[str] | None) -> None:
-    """Whether SMS may go to this number's dial region; `allowed` None: everywhere.
+    """Raise an error unless SMS to the number's region are allowed; `allowed` None: all are.
 
     Raises:
-        CountryNotAllowedError: it may not, or the number has no region.
+        CountryNotAllowedError: the region is not allowed, or the number has none.
     """
-    is_judged = recipient.channel is Channel.SMS and allowed is not None
-    if is_judged and dial_region(recipient.address) not in (allowed or ()):
+    if allowed is None or recipient.channel is not Channel.SMS:
+        return
+    if dial_region(recipient.address) not in allowed:
         raise CountryNotAllowedError
 
 
 def dial_region(phone: str) -> str | None:
-    """The two letters of a number's region, or None for what is no number."""
+    """Return the two letters of a number's region; None if it has none."""
     try:
         number = phonenumbers.parse(phone)
     except phonenumbers.NumberParseException:
@@ -166,7 +168,7 @@ def dial_region(phone: str) -> str | None:
 def allowed_regions(
     countries: Sequence[str], senders: Sequence[str], providers: Sequence[str]
 ) -> frozenset[str] | None:
-    """The dial regions SMS may go to; None: all, for nothing but the outbox would carry them."""
+    """Return the regions that SMS may go to; None: all, because only the outbox is in use."""
     if countries:
         return frozenset(countries)
     if all(name == "outbox" for name in providers):
@@ -175,10 +177,10 @@ def allowed_regions(
 
 
 def check_password(password: str, *, min_characters: int) -> None:
-    """Whether a password is within the policy.
+    """Raise an error if a password is against the policy.
 
     Raises:
-        PasswordMissingError, PasswordTooLongError, PasswordPolicyError: the first rule it breaks.
+        PasswordMissingError, PasswordTooLongError, PasswordPolicyError: the first broken rule.
     """
     if not password:
         raise PasswordMissingError
@@ -186,11 +188,11 @@ def check_password(password: str, *, min_characters: int) -> None:
         raise PasswordTooLongError
     rules = {
         "length": len(password) >= min_characters,
-        "lower": any(sign.islower() for sign in password),
-        "upper": any(sign.isupper() for sign in password),
-        "number": any(sign.isdigit() for sign in password),
-        "symbol": any(not sign.isalnum() and not sign.isspace() for sign in password),
+        "lower": any(char.islower() for char in password),
+        "upper": any(char.isupper() for char in password),
+        "number": any(char.isdigit() for char in password),
+        "symbol": any(not char.isalnum() and not char.isspace() for char in password),
     }
-    for rule, is_kept in rules.items():
-        if not is_kept:
+    for rule, is_fulfilled in rules.items():
+        if not is_fulfilled:
             raise PasswordPolicyError(rule)

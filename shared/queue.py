@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# How long a broker that looks at such things (RabbitMQ) keeps a hint; the sweepers give a new one.
-# Nothing in it asks a worker to look at its clock, which may be an hour ahead of the web's.
+# How long a broker that knows message TTLs (RabbitMQ) keeps a hint; the sweepers publish a new one.
+# A worker does not compare it with its clock, which may be an hour ahead of the web's.
 HINT_LIFETIME_SECONDS = 30
 MAX_SHOWN_CHARACTERS = 100
-MAX_WAITING = 1000  # hints in the broker; more would only be memory
+MAX_WAITING = 1000  # hints in the broker; more would only use memory
 MAX_AT_ONCE = 200
 GATHER_SECONDS = 0.005  # between two trips to the broker: under load many hints share one
-REST_SECONDS = 0.5  # after a failure
+RETRY_SECONDS = 0.5  # after a failure
 FAILING_SECONDS = 10.0  # how long one failure counts when nothing was to be published since
 
 # Why these values: docs/decisions/0001-the-queue-is-a-hint.md
@@ -53,13 +53,13 @@ CELERY_CONFIGURATION: dict[str, Any] = {
     "worker_cancel_long_running_tasks_on_connection_loss": False,
     "broker_connection_retry_on_startup": True,
     "broker_connection_max_retries": None,
-    "broker_channel_error_retry": True,  # a full broker is no reason to end
+    "broker_channel_error_retry": True,  # a full broker does not end the worker
     "broker_transport_options": {
         "socket_timeout": 3,
         "socket_connect_timeout": 1,
         "health_check_interval": 15,
         "visibility_timeout": 3600,
-        "max_retries": 1,  # of opening a channel: who asks whether the broker is there waits
+        "max_retries": 1,  # of opening a channel: a caller of is_connected waits
         "interval_start": 0,
         "interval_step": 0.1,
         "interval_max": 0.1,
@@ -132,11 +132,11 @@ class HintPublisher:
         """Hand a hint to the thread; never waits, never fails."""
         if self._thread is None:
             self._start()
-        if self._hints.qsize() < MAX_WAITING:  # else the broker is away: sweepers find the reset
+        if self._hints.qsize() < MAX_WAITING:  # else sweepers find the reset
             self._hints.put(hint)
 
     def close(self) -> None:
-        """Publish what is waiting and end the thread."""
+        """Publish the waiting hints and end the thread."""
         self._hints.put(None)
         if self._thread is not None:
             self._thread.join(timeout=2)
@@ -183,10 +183,10 @@ class HintPublisher:
                 log.warning("hints.dropped", number=len(hints), exc_info=error)
                 if is_last:
                     return
-                self._rest()
+                self._pause()
 
     def _gather(self) -> tuple[list[Hint], bool]:
-        """Wait for one hint, then take what came meanwhile; True with the last ones."""
+        """Wait for one hint, then take all that came meanwhile; True with the last ones."""
         hints: list[Hint] = []
         hint = self._hints.get()
         while hint is not None:
@@ -199,9 +199,9 @@ class HintPublisher:
                 return hints, False
         return hints, True
 
-    def _rest(self) -> None:
-        """Wait, then leave what gathered meanwhile to the sweepers."""
-        time.sleep(REST_SECONDS)
+    def _pause(self) -> None:
+        """Wait, then leave the hints beyond one batch to the sweepers."""
+        time.sleep(RETRY_SECONDS)
         self._room.clear()
         while self._hints.qsize() > MAX_AT_ONCE:
             self._hints.get_nowait()
@@ -221,7 +221,7 @@ class HintPublisher:
                     send(self._app, producer, hint)
 
     def _has_room(self, channel: Any, queue: Queue) -> bool:
-        """Return False if the broker holds enough; hints nobody takes are memory too."""
+        """Return False if enough hints wait in the broker."""
         if self._room.get(queue, 0) <= 0:
             self._room[queue] = min(MAX_AT_ONCE, MAX_WAITING + 1 - declare(channel, queue))
         return self._room[queue] > 0

@@ -66,7 +66,7 @@ def record_reset(services: Services, request: ResetRequest) -> Recorded:
         "reset.record", facts | {"request_id": request.request_id or current_request_id()}
     ):
         recipient = _find_recipient(services, request) if request.kind is Kind.RESET else None
-        limits = _limits(services.settings, request)
+        limits = _limits(services.settings, request, recipient)
         asked_at_us = _pass_gate(services, request, limits, recipient)
         recorded = _record(services, request, limits, asked_at_us)
         if request.kind is Kind.RESET:
@@ -85,13 +85,13 @@ def _find_recipient(services: Services, request: ResetRequest) -> Recipient:
     return recipient
 
 
-def _limits(settings: Settings, request: ResetRequest) -> list[Limit]:
+def _limits(settings: Settings, request: ResetRequest, recipient: Recipient | None) -> list[Limit]:
     limits = [Limit("organisation", request.user.org_id, settings.org_limit_per_minute, 60)]
     if request.caller:
         limits.append(
             Limit("caller", request.caller.token_id, settings.caller_limit_per_minute, 60)
         )
-    if request.channel is Channel.SMS:
+    if recipient and recipient.channel is Channel.SMS:
         limits.append(sms_budget(settings))
     return [limit for limit in limits if limit.most > 0]
 

@@ -15,11 +15,11 @@ _EPOCH = datetime.fromtimestamp(0, tz=UTC)
 ID_CHARACTERS = 200
 MIN_PASSWORD_CHARACTERS = 12  # of a login for operators
 
-# Names such as `company.test` and `company.local` pass: closed networks and rehearsals use them,
-# and whether a domain can receive is the provider's to say. The list is the library's public knob.
+# Names such as `company.test` and `company.local` pass: closed networks and tests use them, and the
+# provider finds out whether a domain can receive. The library documents this way to allow them.
 email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
 
-_PHONE_SIGNS = re.compile(r"\+[0-9 ()./-]+")
+_PHONE_CHARACTERS = re.compile(r"\+[0-9 ()./-]+")
 _HOST = re.compile(
     r"((?=.{1,253}(:|$))[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9-]+)*|\[[0-9a-f:.]+\])(:[0-9]{1,5})?"
 )
@@ -36,14 +36,14 @@ _TIMESTAMP = re.compile(
 
 
 def identity(text: str) -> str:
-    """The id of a user or an organisation."""
+    """Check the id of a user or an organisation; return it."""
     if not 1 <= len(text) <= ID_CHARACTERS or not text.isprintable() or "/" in text:
         raise ValueError("must be 1 to 200 printable characters without a slash")
     return text
 
 
 def email(text: str) -> str:
-    """An e-mail address with a whole domain, normalised; nobody is asked whether it can receive."""
+    """Normalise an e-mail address with a full domain; no DNS query is made."""
     try:
         return email_validator.validate_email(text, check_deliverability=False).normalized
     except email_validator.EmailNotValidError:
@@ -51,9 +51,9 @@ def email(text: str) -> str:
 
 
 def phone(text: str) -> str:
-    """A phone number in E.164."""
+    """Normalise a phone number to E.164."""
     problem = "must be a phone number with its country, such as +41791234567"
-    if not _PHONE_SIGNS.fullmatch(text):
+    if not _PHONE_CHARACTERS.fullmatch(text):
         raise ValueError(problem)
     try:
         number = phonenumbers.parse(text)
@@ -65,7 +65,7 @@ def phone(text: str) -> str:
 
 
 def language(text: str) -> str:
-    """A BCP 47 tag in its usual spelling: `de-CH`, `zh-Hant-TW`."""
+    """Normalise a BCP 47 tag: `de-CH`, `zh-Hant-TW`."""
     match = _LANGUAGE.fullmatch(text)
     if match is None:
         raise ValueError("must be a language tag such as de or pt-BR")
@@ -76,7 +76,7 @@ def language(text: str) -> str:
 
 
 def link_host(text: str) -> str:
-    """A host that links may lead to, with its port where it has one."""
+    """Normalise a host that links may lead to, with or without a port."""
     host = text.strip().lower()
     if not _HOST.fullmatch(host):
         raise ValueError("must be a host such as app.example.com, without https:// and path")
@@ -84,7 +84,7 @@ def link_host(text: str) -> str:
 
 
 def comparable(address: str) -> str:
-    """A typed address as it is looked up: case does not matter, nor how a number is spelled."""
+    """Normalise a typed address for comparison: case and the form of a number do not matter."""
     text = address.strip()
     try:
         return email(text).casefold() if "@" in text else phone(text)
@@ -93,7 +93,7 @@ def comparable(address: str) -> str:
 
 
 def parse_timestamp(text: str) -> datetime:
-    """Return the moment of an RFC 3339 timestamp, in UTC; what is finer than a microsecond is cut.
+    """Parse an RFC 3339 timestamp, in UTC, cut to microseconds.
 
     A leap second (`:60`) counts as the last microsecond before it: Python's clocks have none.
     """
@@ -103,25 +103,25 @@ def parse_timestamp(text: str) -> datetime:
     day, minute, second, fraction, zone = match.groups(default="")
     if second == "60":
         second, fraction = "59", ".999999"
-    spelled = f"{day}T{minute}{second}{fraction}{zone.upper()}"
+    normalised = f"{day}T{minute}{second}{fraction}{zone.upper()}"
     try:
-        return datetime.fromisoformat(spelled).astimezone(UTC)
+        return datetime.fromisoformat(normalised).astimezone(UTC)
     except (ValueError, OverflowError):
         raise ValueError(problem) from None
 
 
 def moment(ms: str | float) -> datetime:
-    """Return the moment of milliseconds since 1970, as Redis's clock and scripts give them."""
+    """Convert milliseconds since 1970, as in the store's records, to a datetime."""
     return datetime.fromtimestamp(float(ms) / 1000, tz=UTC)
 
 
 def moment_from_us(us: str | int) -> datetime:
-    """Return the exact moment of microseconds since 1970."""
+    """Convert microseconds since 1970 to a datetime, exactly."""
     return _EPOCH + timedelta(0, 0, int(us))
 
 
 def format_timestamp(moment: datetime | None, *, precision: str = "microseconds") -> str | None:
-    """Return the moment as RFC 3339 in UTC: `2026-11-23T12:00:00.123456Z`; None for None."""
+    """Format a time as RFC 3339 in UTC: `2026-11-23T12:00:00.123456Z`; None for None."""
     return (
         moment.astimezone(UTC).isoformat(timespec=precision).replace("+00:00", "Z")
         if moment
@@ -130,7 +130,7 @@ def format_timestamp(moment: datetime | None, *, precision: str = "microseconds"
 
 
 def logins(raw: str) -> tuple[str, ...]:
-    """`user:password` between commas."""
+    """Parse `user:password` pairs between commas."""
     pairs = tuple(part.strip() for part in raw.split(",") if part.strip())
     for pair in pairs:
         user, _, password = pair.partition(":")

@@ -70,7 +70,7 @@ class Subscribers:
         timeout_seconds: float = TIMEOUT_SECONDS,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`clock` counts the seconds of the epoch."""
+        """`clock` returns seconds since 1970."""
         self._may_reach = None if allow_private else is_public
         self._timeout_seconds, self._clock = timeout_seconds, clock
         self._transports: dict[str, Transport] = {}
@@ -119,8 +119,8 @@ def sign(secret: str, webhook_id: str, at: int, body: bytes) -> str:
     return "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
 
 
-def body_of(webhook: Webhook) -> bytes:
-    """Return the JSON a subscriber gets: ids, words and a time; no address, no code."""
+def build_body(webhook: Webhook) -> bytes:
+    """Return the JSON body of a webhook; it contains no address and no code."""
     at = format_timestamp(webhook.at, precision="milliseconds")
     return orjson.dumps(
         {
@@ -139,8 +139,8 @@ def body_of(webhook: Webhook) -> bytes:
     )
 
 
-def body_of_test(subscription_id: str, org_id: str, at: datetime) -> bytes:
-    """Return the JSON that `keyturn webhook test` sends."""
+def build_test_body(subscription_id: str, org_id: str, at: datetime) -> bytes:
+    """Return the JSON body of `keyturn webhook test`."""
     data = {"subscriptionId": subscription_id, "orgId": org_id}
     timestamp = format_timestamp(at, precision="milliseconds")
     return orjson.dumps({"type": "webhook.test", "timestamp": timestamp, "data": data})
@@ -150,7 +150,7 @@ def read_url(text: str, *, allow_private: bool) -> str:
     """Return a subscriber's URL as it is stored.
 
     Raises:
-        ValueError: nothing may be sent there; the text says why.
+        ValueError: nothing may be sent there, with the reason.
     """
     url = text.strip()
     try:

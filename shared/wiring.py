@@ -45,26 +45,26 @@ log = structlog.get_logger()
 
 
 class Hints(Protocol):
-    """Tells workers where to look; may lose what it is told."""
+    """Publishes hints to workers; hints may be lost."""
 
     def publish(self, hint: Hint) -> None:
-        """Never waits, never fails."""
+        """Publish a hint without waiting; never fail."""
 
     def is_connected(self) -> bool:
-        """True when the broker answers now."""
+        """Return True if the broker answers now."""
 
     def is_failing(self) -> bool:
-        """True from a failure to publish until something is published, or for a while."""
+        """Return True from a failure to publish until a hint is published, or for a while."""
 
     def waiting(self, queue: Queue) -> int:
-        """How many hints wait in the broker.
+        """Return how many hints wait in the broker.
 
         Raises:
-            BrokerAwayError: it does not answer.
+            BrokerAwayError: the broker does not answer.
         """
 
     def close(self) -> None:
-        """Pass on what is waiting."""
+        """Publish the waiting hints."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,21 +104,21 @@ class Services:
 
 
 def connect_store(settings: Settings) -> Client:
-    """A client of the store's server; connects when it is first used.
+    """Return a client of the store's server; it connects on first use.
 
     Raises:
-        SettingsError: KEYTURN_REDIS_URL is no URL of a server.
+        SettingsError: KEYTURN_REDIS_URL is malformed.
     """
     try:
         return connect(settings.server_url)
-    except ValueError as error:  # the error's own text may hold the password
+    except ValueError as error:  # the error's text may contain the password
         raise SettingsError(
             "KEYTURN_REDIS_URL: must look like redis://host:6379/0, rediss://… or unix:///path"
         ) from error
 
 
 def build_services(settings: Settings, *, client: Client, hints: Hints) -> Services:
-    """Services over one Redis client.
+    """Build the services over one Redis client.
 
     Raises:
         SettingsError: there are no secret keys.
@@ -163,40 +163,41 @@ def build_services(settings: Settings, *, client: Client, hints: Hints) -> Servi
             Channel.EMAIL: settings.email_providers,
             Channel.SMS: settings.sms_providers,
         },
-        sms_regions=_regions(settings),
+        sms_regions=_sms_regions(settings),
     )
 
 
 def _sole_providers(settings: Settings) -> frozenset[str]:
-    """The providers that no other could stand in for."""
+    """Return the providers that are the only one of their channel."""
     channels = (settings.email_providers, settings.sms_providers)
     return frozenset(names[0] for names in channels if len(names) == 1)
 
 
-def _regions(settings: Settings) -> frozenset[str] | None:
+def _sms_regions(settings: Settings) -> frozenset[str] | None:
     providers, accounts = settings.sms_providers, settings.twilio_accounts
     senders = [each.from_ for each in accounts if each.provider in providers]
     regions = allowed_regions(settings.sms_countries, senders, providers)
     if regions is not None and not regions:
-        log.warning("settings.doubtful", why="no SMS may go anywhere: set KEYTURN_SMS_COUNTRIES")
+        log.warning("settings.doubtful", why="no SMS can be sent: set KEYTURN_SMS_COUNTRIES")
     return regions
 
 
 def check_server(settings: Settings) -> None:
-    """Refuse to start over a server that cannot keep what KEYTURN_DURABILITY promises.
+    """Raise an error if the server cannot provide KEYTURN_DURABILITY.
 
     Raises:
-        SettingsError: it cannot; one that is away is no reason.
+        SettingsError: it cannot; a server that does not answer is not an error.
     """
     with connect_store(settings) as client:
         check_durability(client, settings.durability)
 
 
 def check_keys(services: Services) -> None:
-    """Refuse to start with secret keys this store does not know; a store that is away is no reason.
+    """Raise an error if the secret keys are not those of this store.
 
     Raises:
-        SettingsError: none of our keys opens what the store has sealed.
+        SettingsError: no key opens what the store has sealed; a store that does not answer is not
+            an error.
     """
     try:
         services.digests.digest("start", "")

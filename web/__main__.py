@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from _typeshed.wsgi import WSGIApplication
 
-# Connections taken at a time. What waits beyond them in the kernel is reset when the server stops.
+# Connections accepted at a time; more wait in the kernel and are reset when the server stops.
 MAX_CONNECTIONS = 1024
 HEADER_MILLISECONDS = 15_000  # also closes connections that are kept alive but idle
 STOP_SECONDS = 30
@@ -31,7 +31,7 @@ MAX_HEADER_BYTES = 64 * 1024
 
 
 def main() -> None:
-    """Serve until SIGTERM or SIGINT; requests being worked on are finished."""
+    """Serve until SIGTERM or SIGINT; requests in flight are finished."""
     try:
         settings = load_settings(os.environ)
         check_server(settings)
@@ -43,9 +43,9 @@ def main() -> None:
 
 
 def taken_port(host: str, port: int, *, is_shared: bool = False) -> str | None:
-    """Why a port cannot be listened on, as a sentence; None when it can.
+    """Return a sentence why a port cannot be listened on; None if it can.
 
-    `is_shared` lets several servers of one user have it together, as granian's do.
+    `is_shared`: servers of the same user may share the port, as granian's processes do.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -62,7 +62,7 @@ def taken_port(host: str, port: int, *, is_shared: bool = False) -> str | None:
 def serve(settings: Settings, load: Callable[[int], WSGIApplication] | None = None) -> None:
     """Run granian's main process here and its server processes below it.
 
-    `load` makes the application, given this process's id; another than ours for comparisons.
+    `load` builds the application, given this process's id; the bench passes another one.
     """
     server = Granian(
         "web.app:build_app",
@@ -88,7 +88,7 @@ def serve(settings: Settings, load: Callable[[int], WSGIApplication] | None = No
 
 
 def load_app(parent_pid: int) -> WSGIApplication:
-    """The application, in a server process that ends with its parent."""
+    """Build the application in a server process, which ends with its parent."""
     end_with_parent(parent_pid)
     from web.app import build_app  # noqa: PLC0415  # after the fork, so no connection is shared
 

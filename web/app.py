@@ -28,7 +28,7 @@ from web.api import api
 from web.batches.api import api_batches
 from web.callbacks import callbacks, warn_of_unverifiable
 from web.http import current_services, json_response
-from web.middleware import V1_PATH, BodyReaders, bodies_that_end, set_up_requests, traced
+from web.middleware import V1_PATH, BodyReaders, set_up_requests, traced, with_body_timeout
 from web.monitoring.health import health
 from web.openapi.document import docs
 from web.pages.dev_inbox import inbox
@@ -54,7 +54,7 @@ HTTP_ERRORS: dict[type[HTTPException], type[CallerError]] = {
 
 
 def create_app(services: Services) -> Flask:
-    """The application; it sends nothing, and every failure has one JSON shape."""
+    """Build the Flask application; it sends nothing, and its errors have one JSON form."""
     app = Flask(__name__, static_folder=None)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # its empty answer would call itself HTML
     app.url_map.strict_slashes = True
@@ -71,9 +71,9 @@ def create_app(services: Services) -> Flask:
     app.register_blueprint(docs)
     app.register_blueprint(pages)
     app.register_blueprint(inbox)
-    app.register_error_handler(CallerError, _tell_caller)
-    app.register_error_handler(HTTPException, _tell_http)
-    app.register_error_handler(Exception, _tell_unexpected)
+    app.register_error_handler(CallerError, _answer_caller_error)
+    app.register_error_handler(HTTPException, _answer_http_error)
+    app.register_error_handler(Exception, _answer_unexpected)
     rpc = RpcApplication(app.extensions["keyturn"])
     app.wsgi_app = traced(dispatch_by_path(app.wsgi_app, rpc))  # type: ignore[assignment, method-assign]  # Flask's way
     return app
@@ -98,38 +98,38 @@ def is_rpc(environ: WSGIEnvironment) -> bool:
     )
 
 
-def _tell_caller(error: CallerError) -> Response:
+def _answer_caller_error(error: CallerError) -> Response:
     services = current_services()
     language = choose_language(services.languages, request.headers.get("Accept-Language"))
     problem = describe(error, services.languages, language)
-    response = _problem_answer(problem)
+    response = _problem_response(problem)
     if isinstance(error, UnauthenticatedError):
         response.headers["WWW-Authenticate"] = "Bearer"
     return response
 
 
-def _tell_http(error: HTTPException) -> Response:
+def _answer_http_error(error: HTTPException) -> Response:
     if is_page(request.path):
         return show_fault(current_services(), error)
     known = HTTP_ERRORS.get(type(error))
     if known is None and (error.code or 500) < 500:  # noqa: PLR2004
         known = InvalidRequestError
     if known is None:
-        return _tell_unexpected(error)
-    response = _tell_caller(known())
+        return _answer_unexpected(error)
+    response = _answer_caller_error(known())
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
         response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
     return response
 
 
-def _tell_unexpected(error: Exception) -> Response:
+def _answer_unexpected(error: Exception) -> Response:
     log.error("request.failed", request_id=g.get("request_id"), exc_info=error)
     if is_page(request.path):
         return show_fault(current_services(), error)
-    return _problem_answer(UNEXPECTED)
+    return _problem_response(UNEXPECTED)
 
 
-def _problem_answer(problem: Problem) -> Response:
+def _problem_response(problem: Problem) -> Response:
     response = json_response(problem.as_json())
     response.status_code = problem.http_status
     if problem.retry_after_seconds is not None:
@@ -138,9 +138,9 @@ def _problem_answer(problem: Problem) -> Response:
 
 
 def build_app() -> WSGIApplication:
-    """The application of this process's environment.
+    """Build the application from the environment.
 
-    The settings leave the environment: granian copies it into every request, secrets and all.
+    The settings are removed from the environment, because granian copies it into every request.
 
     Raises:
         SettingsError: a setting is wrong.
@@ -150,9 +150,9 @@ def build_app() -> WSGIApplication:
         del os.environ[name]
     set_up_logging(settings.log_level, service="web")
     set_up_tracing("web", os.environ)
-    os.environ.pop("OTEL_EXPORTER_OTLP_HEADERS", None)  # may hold a key, and was read
+    os.environ.pop("OTEL_EXPORTER_OTLP_HEADERS", None)  # may hold a key, and has been read
     hints = HintPublisher(make_celery(settings))
     services = build_services(settings, client=connect_store(settings), hints=hints)
     check_keys(services)
     readers = BodyReaders(max_slow=max(1, settings.web_threads // 2))
-    return bodies_that_end(create_app(services), readers=readers)
+    return with_body_timeout(create_app(services), readers=readers)

@@ -89,7 +89,7 @@ class Authority:
 
     by: str  # as the audit trail names it
     caller_id: str  # "" for an operator with a shell
-    org_ids: frozenset[str] | None  # whose users may be written to; None: everybody's
+    org_ids: frozenset[str] | None  # whose users may be written to; None: of every organisation
 
     def authorize(self, batch: Batch | None) -> Batch:
         """Return a batch that the caller made, or whose users it may all write to.

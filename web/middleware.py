@@ -6,7 +6,7 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 from urllib.parse import quote
@@ -19,31 +19,77 @@ from shared.errors import BodyTooLargeError, InvalidRequestError, TooManyRequest
 from shared.tracing import Span, bind_request_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-PLACE = "keyturn.span"
-QUIET = ("/livez", "/readyz", "/metrics")  # asked all day by machines
+SPAN_KEY = "keyturn.span"  # in the environ
+UNTRACED_PATHS = ("/livez", "/readyz", "/metrics")  # polled by machines
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
+
+BODY_SECONDS = 10.0
+GRACE_SECONDS = 0.25  # a body that takes longer counts as slow
+MAX_SLOW = 8  # slow bodies at a time
+MAX_READERS = 256  # threads that wait for bodies; beyond that callers get 429
+MAX_READ_BYTES = 1 << 20  # granian allocates the size it is asked for
+MAX_BODY_BYTES = 64 * 1024
+CHUNK_BYTES = 64 * 1024
+UPLOAD_SECONDS = 600.0
+VISIBLE_ASCII = re.compile(r"[!-~]{1,128}")
+V1_PATH = re.compile(r"(?:/management/v1)?/users/([^/]+)/password/_reset")
+# RFC 9745: the date from which the call is deprecated; ZITADEL deprecated v1 on it.
+DEPRECATED_SINCE = "@1735689600"
+
+
+def set_up_requests(app: Flask) -> None:
+    """Give every request an id, and every response its headers."""
+    app.before_request(_assign_request_id)
+    app.after_request(_finish_response)
+
+
+def assign_request_id(header: str | None) -> str:
+    """Bind the request id to the logs and return it: the caller's if valid, else a new one."""
+    request_id = header if header and VISIBLE_ASCII.fullmatch(header) else secrets.token_hex(8)
+    bind_request_id(request_id)
+    return request_id
+
+
+def _assign_request_id() -> None:
+    g.request_id = assign_request_id(request.headers.get("X-Request-Id"))
+
+
+def _finish_response(response: Response) -> Response:
+    span: Span | None = request.environ.get(SPAN_KEY)
+    if span is not None and request.url_rule is not None:
+        span.update_name(f"{request.method} {request.url_rule.rule}")
+        span.set_attribute("http.route", request.url_rule.rule)
+    response.headers["X-Request-Id"] = g.get("request_id", "")
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    if match := V1_PATH.fullmatch(request.path):
+        base = current_app.extensions["keyturn"].settings.link_base
+        successor = f"{base}/v2/users/{quote(match[1], safe='')}/password_reset"
+        response.headers["Deprecation"] = DEPRECATED_SINCE
+        response.headers["Link"] = f'<{successor}>; rel="successor-version"'
+    return response
 
 
 def traced(app: WSGIApplication) -> WSGIApplication:
-    """The application, each request in a span that goes on with the caller's trace."""
+    """Wrap an application: each request has a span, which continues the caller's trace."""
 
     def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        if not tracing.is_tracing() or environ.get("PATH_INFO") in QUIET:
+        if not tracing.is_tracing() or environ.get("PATH_INFO") in UNTRACED_PATHS:
             return app(environ, start_response)
         method = environ.get("REQUEST_METHOD", "")
         name = method if method in METHODS else "HTTP"
         with tracing.span(
             name, parent=environ.get("HTTP_TRACEPARENT"), kind=tracing.SpanKind.SERVER
-        ) as here:
-            environ[PLACE] = here
+        ) as span:
+            environ[SPAN_KEY] = span
 
             def start(status: str, *more: Any) -> Any:
                 code = int(status[:3])
-                here.set_attributes(
+                span.set_attributes(
                     {"http.request.method": name, "http.response.status_code": code}
                 )
                 return start_response(status, *more)
@@ -53,19 +99,72 @@ def traced(app: WSGIApplication) -> WSGIApplication:
     return application
 
 
-def name_by_route() -> None:
-    """Name the span of Flask's request by its route."""
-    here: Span | None = request.environ.get(PLACE)
-    if here is not None and request.url_rule is not None:
-        here.update_name(f"{request.method} {request.url_rule.rule}")
-        here.set_attribute("http.route", request.url_rule.rule)
+def read_capped_body(source: Request | None = None, *, max_bytes: int = MAX_BODY_BYTES) -> bytes:
+    """Return the body of a request, by default Flask's current one.
+
+    Raises:
+        BodyTooLargeError: the body or its Content-Length exceeds `max_bytes`.
+        InvalidRequestError: the body is shorter than its Content-Length.
+    """
+    source = source or request
+    length = source.content_length
+    if length is not None and length > max_bytes:
+        raise BodyTooLargeError
+    if length is None and "Transfer-Encoding" not in source.headers:
+        return b""
+    stream = source.environ["wsgi.input"]
+    body = _read(stream, max_bytes + 1 if length is None else length)
+    if len(body) > max_bytes:
+        raise BodyTooLargeError
+    if length is not None and len(body) < length:
+        raise InvalidRequestError("the body is shorter than Content-Length says")
+    return body
 
 
-BODY_SECONDS = 10.0
-GRACE_SECONDS = 0.25  # a body that takes longer is slow, and only so many may be
-MAX_SLOW = 8
-MAX_READERS = 256  # threads waiting for slow bodies at a time, beyond that callers get 503
-WHOLE_BYTES = 1 << 20  # granian gathers what it is asked for; more is nobody's business
+def read_chunks(*, max_seconds: float = UPLOAD_SECONDS) -> Iterator[bytes]:
+    """Yield a large body in chunks; each must arrive within BODY_SECONDS.
+
+    Raises:
+        InvalidRequestError: the body stalled, broke off, or took too long in all.
+    """
+    if request.content_length is None and "Transfer-Encoding" not in request.headers:
+        return
+    stream, until = request.environ["wsgi.input"], time.monotonic() + max_seconds
+    while chunk := stream.read(CHUNK_BYTES):
+        yield chunk
+        if time.monotonic() > until:
+            raise InvalidRequestError("the body did not arrive in time")
+        if isinstance(stream, TimedBody):
+            stream.extend_deadline(BODY_SECONDS)
+
+
+def _read(stream: BinaryIO, max_bytes: int) -> bytes:
+    """Read up to `max_bytes`; a read may return fewer bytes than it was asked for."""
+    chunks, missing = [], max_bytes
+    while missing > 0 and (chunk := stream.read(missing)):
+        chunks.append(chunk)
+        missing -= len(chunk)
+    return b"".join(chunks)
+
+
+def with_body_timeout(
+    app: WSGIApplication, *, seconds: float = BODY_SECONDS, readers: BodyReaders | None = None
+) -> WSGIApplication:
+    """Wrap an application: reading a body that is late or incomplete raises an error."""
+    body_readers = readers or BodyReaders()
+
+    def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        length = environ.get("CONTENT_LENGTH")
+        if length or "HTTP_TRANSFER_ENCODING" in environ:
+            environ["wsgi.input"] = TimedBody(
+                environ["wsgi.input"],
+                body_readers,
+                length_bytes=int(length) if length else None,
+                seconds=seconds,
+            )
+        return app(environ, start_response)
+
+    return application
 
 
 class _Input(Protocol):
@@ -73,14 +172,14 @@ class _Input(Protocol):
 
 
 class BodyReaders:
-    """Threads that wait for bodies, so that a request can stop waiting for its own.
+    """Threads that read bodies, so that a request can stop waiting for its own.
 
-    A body that stalls keeps its thread until the connection ends; the request does not.
+    A stalled body keeps its reader thread until the connection ends, but not the request's thread.
     """
 
-    def __init__(self, *, most: int = MAX_READERS, max_slow: int = MAX_SLOW) -> None:
-        """`max_slow` requests may wait long; fewer than there are threads that work on them."""
-        self._most = most
+    def __init__(self, *, max_threads: int = MAX_READERS, max_slow: int = MAX_SLOW) -> None:
+        """`max_slow` requests may wait for a slow body; it must be less than the web threads."""
+        self._max_threads = max_threads
         self._slow = threading.BoundedSemaphore(max_slow)
         self._jobs: SimpleQueue[_Read] = SimpleQueue()
         self._lock = threading.Lock()
@@ -88,11 +187,11 @@ class BodyReaders:
         self._started = 0
 
     def read(self, source: _Input, size: int, timeout_seconds: float) -> bytes:
-        """What `source.read(size)` gives.
+        """Return `source.read(size)`.
 
         Raises:
-            InvalidRequestError: it took longer than the timeout.
-            TooManyRequestsError: too many bodies are slow, or being waited for.
+            InvalidRequestError: the timeout passed.
+            TooManyRequestsError: too many bodies are slow or being read.
         """
         job = _Read(source, size)
         self._take_thread()
@@ -119,7 +218,7 @@ class BodyReaders:
             if self._idle:
                 self._idle -= 1
                 return
-            if self._started >= self._most:
+            if self._started >= self._max_threads:
                 raise TooManyRequestsError("slow bodies", retry_after_seconds=10)
             self._started += 1
         threading.Thread(target=self._work, name="body-reader", daemon=True).start()
@@ -149,11 +248,9 @@ class _Read:
 
 
 class TimedBody:
-    """A request's body, a file to read from.
+    """A request's body as a file; every read may raise InvalidRequestError.
 
-    Raises:
-        InvalidRequestError: the whole of it did not arrive within its seconds, or it ended
-            before the Content-Length.
+    It is raised if the body does not arrive within `seconds`, or ends before the Content-Length.
     """
 
     def __init__(
@@ -165,142 +262,35 @@ class TimedBody:
         self._deadline = time.monotonic() + seconds
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Up to `size` bytes, all when it is negative; empty at the end."""
+        """Read up to `size` bytes, all if it is negative; return empty bytes at the end."""
         if self._missing_bytes == 0 or size == 0:
             return b""
-        wanted = WHOLE_BYTES + 1 if size is None or size < 0 else size
-        data = self._readers.read(self._source, wanted, self._deadline - time.monotonic())
-        self._count(len(data), wanted)
+        size_bytes = MAX_READ_BYTES + 1 if size is None or size < 0 else size
+        data = self._readers.read(self._source, size_bytes, self._deadline - time.monotonic())
+        self._count(len(data), size_bytes)
         return data
 
-    def give_time(self, seconds: float) -> None:
-        """Count the seconds anew: of a body that is read piece by piece."""
+    def extend_deadline(self, seconds: float) -> None:
+        """Allow so many seconds from now on."""
         self._deadline = time.monotonic() + seconds
 
     def readline(self, size: int | None = -1, /) -> bytes:
-        """One line; nobody here reads lines, so it is simple and not fast."""
+        """Read one line; simple rather than fast, because we never read lines."""
         line = b""
         while not line.endswith(b"\n") and len(line) != size and (byte := self.read(1)):
             line += byte
         return line
 
     def readlines(self, _hint: int | None = -1, /) -> list[bytes]:
-        """All lines."""
+        """Read all lines."""
         return list(self)
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(self.readline, b"")
 
-    def _count(self, got_bytes: int, wanted_bytes: int) -> None:
+    def _count(self, got_bytes: int, size_bytes: int) -> None:
         if self._missing_bytes is None:
             return
         self._missing_bytes -= got_bytes
-        if self._missing_bytes > 0 and got_bytes < wanted_bytes:
+        if self._missing_bytes > 0 and got_bytes < size_bytes:
             raise InvalidRequestError("the body is shorter than Content-Length says")
-
-
-def bodies_that_end(
-    app: WSGIApplication, *, seconds: float = BODY_SECONDS, readers: BodyReaders | None = None
-) -> WSGIApplication:
-    """An application whose requests' bodies arrive whole and in time, or raise when read."""
-    waiting = readers or BodyReaders()
-
-    def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        length = environ.get("CONTENT_LENGTH")
-        if length or "HTTP_TRANSFER_ENCODING" in environ:
-            environ["wsgi.input"] = TimedBody(
-                environ["wsgi.input"],
-                waiting,
-                length_bytes=int(length) if length else None,
-                seconds=seconds,
-            )
-        return app(environ, start_response)
-
-    return application
-
-
-MAX_BODY_BYTES = 64 * 1024
-PIECE_BYTES = 64 * 1024
-UPLOAD_SECONDS = 600.0
-VISIBLE_ASCII = re.compile(r"[!-~]{1,128}")
-V1_PATH = re.compile(r"(?:/management/v1)?/users/([^/]+)/password/_reset")
-# RFC 9745: the date from which the call is deprecated; the value is fixed by SPEC.
-DEPRECATED_SINCE = "@1735689600"
-
-
-def set_up_requests(app: Flask) -> None:
-    """Give every request an id and every answer its headers."""
-    app.before_request(_name_request)
-    app.after_request(_finish_answer)
-
-
-def read_capped_body(asked: Request | None = None, *, max_bytes: int = MAX_BODY_BYTES) -> bytes:
-    """The body of a request, Flask's own unless one is given.
-
-    Raises:
-        BodyTooLargeError: more than `max_bytes`, or said to be.
-        InvalidRequestError: less came than was announced.
-    """
-    asked = asked or request
-    announced = asked.content_length
-    if announced is not None and announced > max_bytes:
-        raise BodyTooLargeError
-    if announced is None and "Transfer-Encoding" not in asked.headers:
-        return b""
-    stream = asked.environ["wsgi.input"]
-    body = _read(stream, max_bytes + 1 if announced is None else announced)
-    if len(body) > max_bytes:
-        raise BodyTooLargeError
-    if announced is not None and len(body) < announced:
-        raise InvalidRequestError("the body is shorter than Content-Length says")
-    return body
-
-
-def read_pieces(*, max_seconds: float = UPLOAD_SECONDS) -> Iterator[bytes]:
-    """A large body piece by piece, each within a small body's time.
-
-    Raises:
-        InvalidRequestError: it stalled, broke off, or took too long in all.
-    """
-    if request.content_length is None and "Transfer-Encoding" not in request.headers:
-        return
-    stream, until = request.environ["wsgi.input"], time.monotonic() + max_seconds
-    while piece := stream.read(PIECE_BYTES):
-        yield piece
-        if time.monotonic() > until:
-            raise InvalidRequestError("the body did not arrive in time")
-        if isinstance(stream, TimedBody):
-            stream.give_time(BODY_SECONDS)
-
-
-def name_request(given: str | None) -> str:
-    """The id of a request, which its logs bear: the caller's where it is one, else a fresh one."""
-    request_id = given if given and VISIBLE_ASCII.fullmatch(given) else secrets.token_hex(8)
-    bind_request_id(request_id)
-    return request_id
-
-
-def _read(stream: BinaryIO, max_bytes: int) -> bytes:
-    """The body up to so many bytes; a server may hand it out in pieces."""
-    pieces, missing = [], max_bytes
-    while missing > 0 and (piece := stream.read(missing)):
-        pieces.append(piece)
-        missing -= len(piece)
-    return b"".join(pieces)
-
-
-def _name_request() -> None:
-    g.request_id = name_request(request.headers.get("X-Request-Id"))
-
-
-def _finish_answer(response: Response) -> Response:
-    name_by_route()
-    response.headers["X-Request-Id"] = g.get("request_id", "")
-    response.headers["Cache-Control"] = "no-store"
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    if match := V1_PATH.fullmatch(request.path):
-        base = current_app.extensions["keyturn"].settings.link_base
-        successor = f"{base}/v2/users/{quote(match[1], safe='')}/password_reset"
-        response.headers["Deprecation"] = DEPRECATED_SINCE
-        response.headers["Link"] = f'<{successor}>; rel="successor-version"'
-    return response

@@ -35,7 +35,7 @@ MAX_TOKEN_CHARACTERS = 16_384
 MAX_ID_CHARACTERS = 200
 LEEWAY_SECONDS = 10.0  # by which the issuer's clock may be ahead of ours
 TOKEN_TYPES = ("jwt", "at+jwt", "application/at+jwt", "application/jwt")
-NO_VERSION = -1  # what the token says does not change with the callers in the store
+NO_VERSION = -1  # the token's roles do not depend on the callers in the store
 
 # ZITADEL's claims: https://zitadel.com/docs/apis/openidoauth/claims
 ROLES_CLAIM = "urn:zitadel:iam:org:project:roles"
@@ -66,8 +66,8 @@ FETCH_SECONDS = 5.0  # one request in whole; three of them for connecting
 MAX_DOCUMENT_BYTES = 256 * 1024
 MAX_KEYS = 64
 PAUSE_SECONDS = 5.0  # between two fetches, however many key ids are unknown
-FRESH_SECONDS = 300.0  # how late a withdrawn key may be noticed
-STALE_SECONDS = 24 * 3600.0  # how long keys are believed while the issuer does not answer
+FRESH_SECONDS = 300.0  # after which keys are fetched again
+STALE_SECONDS = 24 * 3600.0  # for which keys are used while the issuer does not answer
 WAIT_SECONDS = 1.0  # for a fetch that another thread makes
 
 _SIGNED = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)  # five parts would be encrypted
@@ -99,7 +99,7 @@ class Issuer:
         header, claims = (_read_part(part) for part in token.split(".")[:2])
         _check_header(header)
         if not {type(claims[name]) for name in {"exp", "nbf"} & claims.keys()} <= {int, float}:
-            raise ValueError("a moment is no number")  # PyJWT takes it in words, too
+            raise ValueError("a time is not a number")  # PyJWT also accepts texts
         decode = partial(
             jwt.decode,
             token,
@@ -114,7 +114,7 @@ class Issuer:
 
     def _caller(self, claims: dict[str, Any]) -> Caller:
         user_id, seconds_left = claims["sub"], claims["exp"] - time.time()
-        if not _is_id(user_id) or seconds_left <= 0:  # PyJWT would give exp the leeway
+        if not _is_id(user_id) or seconds_left <= 0:  # PyJWT applies the leeway to exp, too
             raise ValueError("no subject, or expired")
         roles = _org_roles(claims, project=self._audience, known=self._known_roles)
         own_org_id = claims.get(OWN_ORGANISATION_CLAIM)
@@ -139,7 +139,7 @@ class IssuerKeys(jwt.PyJWKClient):
     """
 
     def __init__(self, issuer: str, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock` counts seconds and never goes back."""
+        """`clock` returns monotonic seconds."""
         url = f"{issuer.rstrip('/')}/.well-known/openid-configuration"
         super().__init__(url, cache_jwk_set=False)
         self._issuer = issuer
@@ -185,7 +185,7 @@ class IssuerKeys(jwt.PyJWKClient):
         return self._clock() - self._tried_at >= PAUSE_SECONDS
 
     def _refresh(self) -> None:
-        """Fetch the keys unless they were a moment ago; wait briefly for another thread's fetch."""
+        """Fetch the keys unless a fetch has just ended; wait briefly for one in another thread."""
         if not self._fetching.acquire(timeout=WAIT_SECONDS):
             return
         try:
@@ -216,7 +216,7 @@ def open_issuer(settings: Settings) -> Issuer | None:
 
 
 def looks_signed(token: str) -> bool:
-    """True for what may be a token of an issuer: our own have another beginning and no dots."""
+    """Return True if the token may be an issuer's; our own have a prefix and no dots."""
     return token.count(".") > 1 and not token.startswith(keys.TOKEN_PREFIX)
 
 
@@ -283,18 +283,18 @@ def _fetch(url: str) -> bytes:
 
 
 def _check_header(header: dict[str, Any]) -> None:
-    """Raise ValueError for a kind of token that is not taken; keys in a header are not read."""
+    """Raise ValueError for a kind of token that is not accepted; keys in a header are not read."""
     kind = header.get("typ")
     if header.get("alg") not in ALGORITHMS:
-        raise ValueError("no algorithm that is taken")
+        raise ValueError("an algorithm that is not accepted")
     if {"crit", "b64", "zip", "enc"} & header.keys() or header.get("cty") is not None:
-        raise ValueError("a kind of token that is not taken")
+        raise ValueError("a kind of token that is not accepted")
     if kind is not None and str(kind).lower() not in TOKEN_TYPES:
-        raise ValueError("a type of token that is not taken")
+        raise ValueError("a type of token that is not accepted")
 
 
 def _read_part(part: str) -> dict[str, Any]:
-    """Read a part of a token strictly: of two claims with one name readers would take either."""
+    """Decode a part of a token; refuse duplicate claims, which parsers read differently."""
     found = json.loads(base64url_decode(part).decode(), object_pairs_hook=_without_duplicates)
     if not isinstance(found, dict):
         raise ValueError("no JSON object")  # noqa: TRY004 - the token's mistake
@@ -304,7 +304,7 @@ def _read_part(part: str) -> dict[str, Any]:
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("one name stands there twice")
+        raise ValueError("a name is given twice")
     return found
 
 
@@ -313,13 +313,13 @@ def _org_roles(
 ) -> dict[str, frozenset[str]]:
     """Return the roles held in each organisation, in the claim's order.
 
-    Roles count in the organisations they name and nowhere else, IAM roles included. The claim of
-    our own project (the audience) goes before the general one; those of other projects say nothing
-    here, for their owners name their roles. Roles we do not know are left out.
+    Roles apply only in the organisations they name, IAM roles included. The claim of our own
+    project (the audience) has precedence over the general one; claims of other projects are
+    ignored, because their owners name the roles. Unknown roles are left out.
     """
-    told = claims.get(PROJECT_ROLES_CLAIM.format(project=project), claims.get(ROLES_CLAIM))
+    claim = claims.get(PROJECT_ROLES_CLAIM.format(project=project), claims.get(ROLES_CLAIM))
     held: dict[str, frozenset[str]] = {}
-    for role, organisations in told.items() if isinstance(told, dict) else ():
+    for role, organisations in claim.items() if isinstance(claim, dict) else ():
         if role in known and isinstance(organisations, dict):
             for org_id in filter(_is_id, organisations):
                 held[org_id] = held.get(org_id, frozenset()) | {role}

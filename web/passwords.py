@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
+from typing import NoReturn
 
 import structlog
 
@@ -46,12 +48,13 @@ from web.services import WebServices
 
 log = structlog.get_logger()
 
-STORE_BACK_SECONDS = 0.5
+STORE_RETRY_SECONDS = 0.5
+MAX_CODE_CHARACTERS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """The password is changed."""
+    """A changed password."""
 
     user: User
     language: str
@@ -69,19 +72,21 @@ def complete_reset(
 ) -> Completed:
     """Change a user's password with a code; every live code of the user is used up.
 
-    The code is judged first, then the password: one against policy leaves the code usable.
+    The code is checked before the password: a password against the policy leaves the code usable.
 
     Raises:
         UserUnknownError, UserNotInitialisedError, MachineUserError, UserInactiveError.
-        CodeMismatchError: wrong, and a code is live. CodeUnusableError: used, voided, displaced, or
-        none is live. CodeExpiredError. TooManyRequestsError: too many wrong codes today.
+        CodeMismatchError: the code is wrong, and another one is live.
+        CodeUnusableError: the code was used, voided or displaced, or no code is live.
+        CodeExpiredError.
+        TooManyRequestsError: too many wrong codes today.
         PasswordMissingError, PasswordTooLongError, PasswordPolicyError.
         DirectoryUnavailableError: nothing was changed.
-        StoreUnavailableError: nothing was changed; or, where the store went away in between and
-            stayed away, the password was, and its code still works.
+        StoreUnavailableError: nothing was changed; or, if the store failed after the directory was
+            written and did not recover, the password was changed and its code still works.
     """
     user = check_may_reset(services.directory.find_user(user_id), None)
-    known = _judge_code(services, user_id, typed_code)
+    known = _check_code(services, user_id, typed_code)
     try:
         check_password(new_password, min_characters=services.settings.password_min_characters)
     except KeyturnError:
@@ -98,8 +103,8 @@ def complete_reset(
     return _conclude(services, user, known, token)
 
 
-def _judge_code(services: WebServices, user_id: str, typed_code: str) -> KnownCode:
-    """The live code that was typed. Every known code is compared, whichever matches."""
+def _check_code(services: WebServices, user_id: str, typed_code: str) -> KnownCode:
+    """Return the live code that matches; always compare all known codes, for constant time."""
     known_codes = services.code_store.begin_try(user_id)
     matching = [known for known in known_codes if _matches(services, known, typed_code)]
     if not matching:
@@ -121,7 +126,7 @@ def _matches(services: WebServices, known: KnownCode, typed_code: str) -> bool:
         return False
 
 
-def _refuse_wrong_code(services: WebServices, user_id: str) -> None:
+def _refuse_wrong_code(services: WebServices, user_id: str) -> NoReturn:
     verdict = services.code_store.note_wrong(user_id)
     log.info("codes.voided" if verdict == "voided" else "code.refused", why="wrong")
     raise CodeUnusableError if verdict == "none" else CodeMismatchError
@@ -140,21 +145,24 @@ def _conclude(services: WebServices, user: User, known: KnownCode, token: str) -
 def _use_up(
     services: WebServices, user: User, known: KnownCode, token: str, notice: CompletionNotice
 ) -> tuple[int, datetime] | None:
-    """The password is changed already, so a store that fails now is asked once more."""
+    """Use up the codes; retry once, because the password has been changed already."""
+    complete = partial(
+        services.code_store.complete,
+        user.user_id,
+        reset_id=known.reset_id,
+        token=token,
+        notice=notice,
+    )
     try:
-        return services.code_store.complete(
-            user.user_id, reset_id=known.reset_id, token=token, notice=notice
-        )
+        return complete()
     except StoreUnavailableError:
         log.warning("store.unavailable", during="completing")
-        time.sleep(STORE_BACK_SECONDS)
-        return services.code_store.complete(
-            user.user_id, reset_id=known.reset_id, token=token, notice=notice
-        )
+        time.sleep(STORE_RETRY_SECONDS)
+        return complete()
 
 
 def make_notice(services: WebServices, user: User, *, language: str) -> CompletionNotice:
-    """The record of the mail that tells a person their password was changed."""
+    """Return the record of the mail "your password was changed"."""
     fields = {
         "u": user.user_id,
         "o": user.org_id,
@@ -167,12 +175,12 @@ def make_notice(services: WebServices, user: User, *, language: str) -> Completi
 
 
 def request_fresh(services: WebServices, *, user_id: str, typed_code: str) -> None:
-    """Ask for a fresh message from the page; says nothing about whether anything was recorded.
+    """Request a fresh message from the page; do not reveal whether a reset was recorded.
 
-    The channel is that of the old code where it is known, else e-mail.
+    The channel is that of the old code if it is known, else e-mail.
 
     Raises:
-        StoreUnavailableError, DirectoryUnavailableError: nothing can be recorded for anybody now.
+        StoreUnavailableError, DirectoryUnavailableError: no reset can be recorded at present.
     """
     channel = _channel_of_code(services, user_id, typed_code)
     try:
@@ -193,61 +201,58 @@ def request_fresh(services: WebServices, *, user_id: str, typed_code: str) -> No
 
 
 def _channel_of_code(services: WebServices, user_id: str, typed_code: str) -> Channel:
-    """The channel of an old code; live codes are not compared, so nothing can be guessed here."""
+    """Return the channel of a former code; live codes are not compared, so none can be guessed."""
     ended = [known for known in services.code_store.list_known(user_id) if not known.is_live]
     return next((k.channel for k in ended if _matches(services, k, typed_code)), Channel.EMAIL)
 
 
-MAX_CODE_CHARACTERS = 20
-
-
 @dataclass(frozen=True, slots=True)
 class SetPasswordRequest:
-    """What is asked for, decoded but not yet judged."""
+    """The decoded request, not yet checked."""
 
     user_id: str
     password: str = field(repr=False, default="")
     verification_code: str | None = field(repr=False, default=None)
     current_password: str | None = field(repr=False, default=None)
-    change_required: bool = False  # the person must choose another at the next sign-in
+    change_required: bool = False  # the user must choose another at the next sign-in
 
 
 def set_password(
-    services: WebServices, credentials: Credentials, wanted: SetPasswordRequest
+    services: WebServices, credentials: Credentials, request: SetPasswordRequest
 ) -> Completed:
-    """Change a user's password; every live code is used up and the user is told by mail.
+    """Change a user's password, use up every live code, and notify the user by mail.
 
     Raises:
-        CallerError: whatever the table of SPEC 4 (SetPassword) says; nothing was changed then.
+        CallerError: the first check that failed; nothing was changed.
     """
     caller = services.auth.authenticate(credentials)
-    _check_ranges(wanted)
-    user = services.directory.find_user(wanted.user_id) if wanted.user_id.isprintable() else None
-    if wanted.verification_code is None and wanted.current_password is None:
+    _check_ranges(request)
+    user = services.directory.find_user(request.user_id) if request.user_id.isprintable() else None
+    if request.verification_code is None and request.current_password is None:
         services.auth.authorize_password_change(caller, user)
-    with _words_of_this_call():
+    with _errors_of_this_call():
         person = check_may_reset(user, None)
-        if wanted.verification_code is not None:
+        if request.verification_code is not None:
             return complete_reset(
                 services,
                 user_id=person.user_id,
-                typed_code=wanted.verification_code,
-                new_password=wanted.password,
-                change_required=wanted.change_required,
+                typed_code=request.verification_code,
+                new_password=request.password,
+                change_required=request.change_required,
             )
-    if wanted.current_password is not None:
-        _check_current_password(services, person, wanted.current_password)
-    check_password(wanted.password, min_characters=services.settings.password_min_characters)
-    return _change(services, person, wanted)
+    if request.current_password is not None:
+        _check_current_password(services, person, request.current_password)
+    check_password(request.password, min_characters=services.settings.password_min_characters)
+    return _change(services, person, request)
 
 
-def _check_ranges(wanted: SetPasswordRequest) -> None:
-    check_id_length(wanted.user_id)
-    if not wanted.password:
+def _check_ranges(request: SetPasswordRequest) -> None:
+    check_id_length(request.user_id)
+    if not request.password:
         raise PasswordMissingError
-    if len(wanted.password) > MAX_PASSWORD_CHARACTERS:
+    if len(request.password) > MAX_PASSWORD_CHARACTERS:
         raise PasswordTooLongError
-    code, current = wanted.verification_code, wanted.current_password
+    code, current = request.verification_code, request.current_password
     if code is not None and not 1 <= len(code) <= MAX_CODE_CHARACTERS:
         raise InvalidRequestError("verificationCode must have 1 to 20 characters")
     if current is not None and not 1 <= len(current) <= MAX_PASSWORD_CHARACTERS:
@@ -255,7 +260,7 @@ def _check_ranges(wanted: SetPasswordRequest) -> None:
 
 
 @contextmanager
-def _words_of_this_call() -> Iterator[None]:
+def _errors_of_this_call() -> Iterator[None]:
     try:
         yield
     except (UserUnknownError, MachineUserError) as error:
@@ -271,13 +276,15 @@ def _check_current_password(services: WebServices, user: User, password: str) ->
     services.code_store.forget_password_tries(user.user_id)
 
 
-def _change(services: WebServices, user: User, wanted: SetPasswordRequest) -> Completed:
-    services.directory.set_password(user, wanted.password, change_required=wanted.change_required)
-    language = services.languages.choose(user.language)
+def _change(services: WebServices, user: User, request: SetPasswordRequest) -> Completed:
+    services.directory.set_password(user, request.password, change_required=request.change_required)
+    organisation = services.callers.find_organisation(user.org_id)
+    own = organisation.language if organisation else None
+    language = services.languages.choose(user.language, own)
     notice = make_notice(services, user, language=language)
     done = services.code_store.complete(user.user_id, reset_id="", token="", notice=notice)
     services.hints.publish(hint_at(notice.reset_id, Channel.EMAIL, Queue.URGENT))
     log.info("password.changed")
     if done is None:
-        raise RuntimeError("completing without a code cannot lose a hold")
+        raise RuntimeError("completing without a code cannot lose a claim")
     return Completed(user, language, *done)

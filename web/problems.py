@@ -68,9 +68,9 @@ CODES: dict[type[errors.CallerError], int] = {
     errors.DirectoryUnavailableError: UNAVAILABLE,
     errors.IssuerUnavailableError: UNAVAILABLE,
 }
-# Their own text names what no translation can: a line, a state.
-PARTICULAR = (errors.SelectionError, errors.BatchStateError)
-# Where HTTP says it more exactly than the gRPC code's own status.
+# Errors whose text contains details (a line, a state), which the translation is followed by.
+ERRORS_WITH_DETAILS = (errors.SelectionError, errors.BatchStateError)
+# HTTP statuses that are more exact than the gRPC code's.
 STATUS_OVERRIDES: dict[type[errors.CallerError], int] = {
     errors.BodyTooLargeError: 413,
     errors.CallbackTooLargeError: 413,
@@ -80,7 +80,7 @@ STATUS_OVERRIDES: dict[type[errors.CallerError], int] = {
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """An error as every protocol tells it."""
+    """An error in the form that all protocols serialise."""
 
     code: int
     http_status: int
@@ -90,11 +90,11 @@ class Problem:
 
     @property
     def text(self) -> str:
-        """The message with the id behind it, as ZITADEL writes it."""
+        """The message followed by the id, as ZITADEL writes it."""
         return f"{self.message} ({self.id})" if self.id else self.message
 
     def as_json(self) -> dict[str, Any]:
-        """google.rpc.Status as JSON."""
+        """Serialise as google.rpc.Status."""
         body: dict[str, Any] = {"code": self.code, "message": self.text}
         if details := self._details():
             body["details"] = details
@@ -120,10 +120,10 @@ UNEXPECTED = Problem(INTERNAL, 500, None, "Internal error; it was logged under t
 
 
 class ProblemError(Exception):
-    """A problem of a protocol, which no use case knows."""
+    """A problem of a protocol, not of a use case."""
 
     def __init__(self, problem: Problem) -> None:
-        """`problem` is told as it is."""
+        """`problem` is what the caller receives."""
         super().__init__(problem.message)
         self.problem = problem
 
@@ -136,7 +136,7 @@ def choose_language(languages: Languages, accept_language: str | None) -> str:
 
 
 def describe(error: errors.CallerError, languages: Languages, language: str = "en") -> Problem:
-    """The problem of an error, in a language where a translation exists."""
+    """Return the problem of an error, translated if a translation exists."""
     code = CODES[type(error)]
     error_id = error.id
     if isinstance(error, errors.PasswordPolicyError):
@@ -146,7 +146,7 @@ def describe(error: errors.CallerError, languages: Languages, language: str = "e
     if isinstance(error, errors.TooManyRequestsError):
         retry_after_seconds = error.retry_after_seconds
         translated = translated and f"{translated} ({error.limit}; {retry_after_seconds} s)"
-    if isinstance(error, PARTICULAR):
+    if isinstance(error, ERRORS_WITH_DETAILS):
         translated = translated and f"{translated} ({error.message})"
     return Problem(
         code,

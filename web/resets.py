@@ -1,4 +1,4 @@
-"""Use cases: request a reset (v1, v2), for every protocol; the checks are in SPEC's order."""
+"""Use cases: request a reset (v1, v2). The order of the checks is part of the API."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def request_reset(
     """Record a reset for a user of the organisation in force (v1).
 
     Raises:
-        CallerError: the first check of SPEC's order that fails; nothing was recorded.
+        CallerError: the first check that failed; nothing was recorded.
     """
     caller, organisation = services.auth.authorize_in_force(credentials, USER_WRITE)
     channel = read_channel(request.type)
@@ -118,7 +118,7 @@ def request_password_reset(
     """Record a reset for a user the caller may write to (v2); return its code if asked for.
 
     Raises:
-        CallerError: the first check of SPEC's order that fails; nothing was recorded.
+        CallerError: the first check that failed; nothing was recorded.
     """
     caller = services.auth.authenticate(credentials)
     channel = _read_ranges(request)

@@ -31,14 +31,15 @@ from web.resets import (
     MAX_USER_ID_CHARACTERS,
 )
 
-SCHEMA = "_schema"  # marshmallow's place for what concerns no single field
+SCHEMA = "_schema"  # marshmallow's key for errors that concern no single field
+CHANNEL_TYPES: tuple[str | int, ...] = (*CHANNELS_BY_NAME, *CHANNELS_BY_NUMBER)
 
 
 class EnumValue(fields.Field[str | int]):
     """An enum as protobuf's JSON writes it: a name or a whole number."""
 
     def __init__(self, values: Iterable[str | int | None], description: str) -> None:
-        """`values` are described here and checked by the use case."""
+        """`values` go into the description; the use case checks them."""
         enum = [*dict.fromkeys((*values, None))]
         super().__init__(allow_none=True, metadata={"enum": enum, "description": description})
 
@@ -51,7 +52,7 @@ class EnumValue(fields.Field[str | int]):
 
 
 class StrictBoolean(fields.Boolean):
-    """true or false, and no word or number that could mean them."""
+    """true or false; no text or number counts as either."""
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> bool:
         if not isinstance(value, bool):
@@ -76,40 +77,40 @@ class WireSchema(CamelCaseSchema):
         unknown = EXCLUDE
 
     @pre_load
-    def _one_spelling(self, data: Any, **_: Any) -> dict[str, Any]:
+    def _unify_names(self, data: Any, **_: Any) -> dict[str, Any]:
         if not isinstance(data, dict):
             raise ValidationError("must be a JSON object")
-        spelled: dict[str, Any] = {}
+        unified: dict[str, Any] = {}
         for name, field in self.load_fields.items():
             camel = field.data_key or name
-            values = [data[spelling] for spelling in {name, camel} if spelling in data]
+            values = [data[key] for key in {name, camel} if key in data]
             if len(values) > 1:
-                raise ValidationError(f"{camel} stands there twice")
+                raise ValidationError(f"{camel} is given twice")
             if values:
-                spelled[camel] = values[0]
-        return spelled
+                unified[camel] = values[0]
+        return unified
 
 
 def check_oneof(data: Mapping[str, Any], *names: str) -> None:
-    """Nothing, when at most one of the names has a value.
+    """Raise an error if more than one of the names has a value.
 
     Raises:
-        ValidationError: more have.
+        ValidationError: more than one has.
     """
     if sum(data.get(name) is not None for name in names) > 1:
         raise ValidationError(f"only one of {' and '.join(map(_camel, names))} may be given")
 
 
 def read_body(body: bytes, schema: WireSchema) -> dict[str, Any]:
-    """The body as the schema knows it; an empty one is an empty object.
+    """Decode a JSON body by a schema; an empty body is an empty object.
 
     Raises:
-        InvalidRequestError: it is not one JSON object of this shape.
+        InvalidRequestError: it is not one JSON object that fits the schema.
     """
     try:
         text = body.decode("utf-8")
         data = json.loads(
-            text, object_pairs_hook=_sound_object, parse_constant=_no_constants
+            text, object_pairs_hook=_check_object, parse_constant=_refuse_constant
         ) if text.strip(" \t\r\n") else {}  # fmt: skip
         if not isinstance(data, dict):
             raise InvalidRequestError("the body must be one JSON object")
@@ -127,31 +128,31 @@ def _explain(error: Exception) -> str:
     return "the body is not valid JSON"
 
 
-def _sentences(messages: Mapping[str, Any], place: str = "") -> Iterator[str]:
+def _sentences(messages: Mapping[str, Any], path: str = "") -> Iterator[str]:
     for name, found in messages.items():
-        here = place if name == SCHEMA else f"{place}.{name}".lstrip(".")
+        field_path = path if name == SCHEMA else f"{path}.{name}".lstrip(".")
         if isinstance(found, Mapping):
-            yield from _sentences(found, here)
+            yield from _sentences(found, field_path)
         else:
-            yield f"{here}: {' '.join(found)}".removeprefix(": ")
+            yield f"{field_path}: {' '.join(found)}".removeprefix(": ")
 
 
 class _DuplicateKeyError(ValueError):
     """A JSON object has the same key twice."""
 
 
-def _sound_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object without a name twice, whose texts are Unicode: half a surrogate pair is none."""
+def _check_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the object unless it has a duplicate key or text that is not Unicode."""
     found = dict(pairs)
     if len(found) < len(pairs):
         raise _DuplicateKeyError
     for value in found.values():
         if isinstance(value, str):
-            value.encode()
+            value.encode()  # fails for a lone surrogate
     return found
 
 
-def _no_constants(_: str) -> NoReturn:
+def _refuse_constant(_: str) -> NoReturn:
     raise ValueError
 
 
@@ -160,21 +161,18 @@ def _camel(name: str) -> str:
     return first + "".join(part.capitalize() for part in rest)
 
 
-CHANNEL_TYPES: tuple[str | int, ...] = (*CHANNELS_BY_NAME, *CHANNELS_BY_NUMBER)
-
-
 def at_most_one(*names: str) -> dict[str, Any]:
-    """JSON Schema of protobuf's oneof: of two names, one is absent or null."""
+    """Return the JSON Schema of a protobuf oneof: of two names, one is absent or null."""
     return {"anyOf": [{"properties": {name: {"type": "null"}}} for name in names]}
 
 
 def ignored_user_id() -> fields.String:
-    """The field `userId` of a body, which the path's id overrides."""
+    """Return the field `userId` of a body, which the path's id overrides."""
     return fields.String(allow_none=True, metadata={"description": "The path's id counts"})
 
 
 class SendNotificationSchema(WireSchema):
-    """The body of the v1 call; the path's user id wins over the body's."""
+    """The body of the v1 call; the path's user id overrides the body's."""
 
     user_id = ignored_user_id()
     type = EnumValue(CHANNEL_TYPES, "Nothing means TYPE_EMAIL")
@@ -196,7 +194,7 @@ class SendLinkSchema(WireSchema):
 
 
 class ReturnCodeSchema(WireSchema):
-    """`ReturnPasswordResetCode`."""
+    """ZITADEL's `ReturnPasswordResetCode`: the code in the response, no message."""
 
 
 class PasswordResetSchema(WireSchema):
@@ -271,7 +269,7 @@ class SetPasswordSchema(WireSchema):
 
 
 class Timestamp(fields.DateTime):
-    """A moment, by format_timestamp."""
+    """A time, written by format_timestamp."""
 
     def _serialize(self, value: datetime | None, *_: Any, **__: Any) -> str | None:
         return format_timestamp(value)
@@ -286,13 +284,13 @@ class Count(fields.Integer):
 
 
 class ResponseSchema(CamelCaseSchema):
-    """Writes a response, and describes it: every field is always there.
+    """Writes and describes a response; every field is always present.
 
-    A field whose metadata says `optional` may be absent.
+    A field may be absent only if its metadata has `optional`.
     """
 
     class Meta:
-        """Clients ignore fields that they do not know."""
+        """Clients ignore unknown fields."""
 
         unknown = EXCLUDE
 
@@ -350,7 +348,7 @@ class AttemptSchema(ResponseSchema):
 
 
 class DeliveryEventSchema(ResponseSchema):
-    """What a provider, an operator or Keyturn itself reported later."""
+    """A later report of a provider, an operator or Keyturn itself."""
 
     at = Timestamp()
     type = fields.String()
@@ -413,7 +411,7 @@ class ResetPageSchema(ResponseSchema):
 
 
 class StepSchema(ResponseSchema):
-    """One thing that happened, or is going to."""
+    """One past or coming event."""
 
     at = Timestamp()
     step = fields.String()
@@ -421,7 +419,7 @@ class StepSchema(ResponseSchema):
 
 
 class ExplanationSchema(ResponseSchema):
-    """A verdict, the next action, and what happened, step by step."""
+    """A diagnosis, the next action, and the timeline."""
 
     verdict = fields.String(
         attribute="diagnosis.text", metadata={"description": "What happened, in plain words"}
@@ -432,13 +430,13 @@ class ExplanationSchema(ResponseSchema):
 
 
 class AliveSchema(ResponseSchema):
-    """The process answers."""
+    """The response of a live process."""
 
     status = fields.String(validate=OneOf(["ok"]))
 
 
 class ReadinessSchema(ResponseSchema):
-    """What is there, and what is missing."""
+    """The state of each dependency."""
 
     status = fields.String(validate=OneOf(["ok", "degraded", "unavailable"]))
     checks = fields.Dict(values=fields.String())
@@ -452,7 +450,7 @@ EXPLANATION = ExplanationSchema()
 
 
 def write_details(recorded: Recorded) -> dict[str, Any]:
-    """`zitadel.v1.ObjectDetails` as JSON."""
+    """Serialise a recorded reset as `zitadel.v1.ObjectDetails`."""
     created = format_timestamp(recorded.created_at)
     return {
         "details": {
@@ -465,12 +463,12 @@ def write_details(recorded: Recorded) -> dict[str, Any]:
 
 
 def write_code(code: Code) -> dict[str, Any]:
-    """The code of a reset whose caller asked for it."""
-    return {"verificationCode": code.signs}
+    """Serialise the code of a reset whose caller asked for it."""
+    return {"verificationCode": code.characters}
 
 
 def write_completed(completed: Completed) -> dict[str, Any]:
-    """`zitadel.object.v2.Details` as JSON, of a changed password."""
+    """Serialise a changed password as `zitadel.object.v2.Details`."""
     return {
         "details": {
             "sequence": str(completed.sequence),
@@ -481,12 +479,12 @@ def write_completed(completed: Completed) -> dict[str, Any]:
 
 
 def write_reset(reset: Reset, *, recipient: str | None) -> dict[str, Any]:
-    """A reset with its timeline; `recipient` is masked."""
+    """Serialise a reset with its timeline; `recipient` is masked."""
     written: dict[str, Any] = RESET.dump(reset)
     return written | {"recipient": recipient}
 
 
 def write_explanation(explanation: Explanation) -> dict[str, Any]:
-    """A verdict, the next action, and what happened, step by step."""
+    """Serialise a diagnosis, the next action, and the timeline."""
     written: dict[str, Any] = EXPLANATION.dump(explanation)
     return written

@@ -14,14 +14,14 @@ from web.oidc import open_issuer
 
 @dataclass(frozen=True, kw_only=True)
 class WebServices(Services):
-    """The services as the faces use them."""
+    """The services of REST, RPC and the pages."""
 
     auth: Authenticator
-    callbacks: Mapping[str, CallbackReader]  # by the last word of their path
+    callbacks: Mapping[str, CallbackReader]  # by the last segment of their path
 
 
 def build_web_services(services: Services) -> WebServices:
-    """The services, and who may use them."""
+    """Add the web side to the services."""
     parts = {part.name: getattr(services, part.name) for part in fields(Services)}
     issuer = open_issuer(services.settings)
     return WebServices(

@@ -13,8 +13,8 @@ from shared.errors import SettingsError
 from shared.models import Queue
 from shared.settings import load_settings
 
-HEARTBEAT_SECONDS = "10"  # all that Flower needs to see it alive
-NICENESS = 10  # batches step back before a person who waits
+HEARTBEAT_SECONDS = "10"  # enough for Flower
+NICENESS = 10  # batches have a lower priority than single resets
 
 
 @click.command()
@@ -22,10 +22,10 @@ NICENESS = 10  # batches step back before a person who waits
     "--queues",
     default=Queue.URGENT.value,
     show_default=True,
-    help=f"Queues to serve, between commas: {', '.join(Queue)}.",
+    help=f"Queues to serve, separated by commas: {', '.join(Queue)}.",
 )
 def main(queues: str) -> None:
-    """Send what is due until SIGTERM; what has been begun is finished."""
+    """Send due messages until SIGTERM; messages being sent are finished."""
     names = _read_queues(queues)
     try:
         settings = load_settings(os.environ)
@@ -33,16 +33,16 @@ def main(queues: str) -> None:
         sys.exit(f"keyturn worker: {error}")
     if Queue.BULK in names and Queue.URGENT not in names:
         os.nice(NICENESS)
-    # Celery warns root of pickle, which nobody here accepts.
+    # Celery warns root of pickle, which is not accepted here.
     warnings.simplefilter("ignore", SecurityWarning)
-    from worker.app import app, process  # noqa: PLC0415  # only with settings that are right
+    from worker.app import app, process  # noqa: PLC0415  # needs valid settings
 
     app.worker_main(worker_arguments(names, threads=settings.worker_threads))
     sys.exit(process.exit_status)
 
 
 def worker_arguments(names: list[Queue], *, threads: int) -> list[str]:
-    """Celery's command line for a worker of these queues; every worker has a name of its own."""
+    """Return Celery's arguments for a worker of these queues, with a unique name."""
     options = {
         "--pool": "threads",
         "--concurrency": str(threads),

@@ -38,19 +38,18 @@ from worker.webhooks import WebhookSender
 
 log = structlog.get_logger()
 
-# New objects before the garbage is looked for: the copies of a bulk e-mail come and go by ten
-# thousands, and Python's own 700 would have them all looked at dozens of times.
+# Allocations between garbage collections: a bulk e-mail creates and drops ten thousands of objects,
+# and Python's default of 700 would scan them dozens of times.
 GARBAGE_THRESHOLD = 50_000
-
 
 Providers: TypeAlias = dict[Channel, list[Provider[Message]]]
 
 
 class WorkerProcess:
-    """What lives as long as a worker process: services, delivery, sweeper."""
+    """The objects of a worker process: services, delivery, sweeper."""
 
     def __init__(self, app: Celery, settings: Settings) -> None:
-        """Register the tasks and wait for Celery's signals; Flower imports this module too."""
+        """Register tasks and signal handlers; build nothing, because Flower imports this too."""
         self._app, self._settings = app, settings
         self._name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
         self._needs, self._probe = TaskDependencies(), ConsumerProbe()
@@ -70,7 +69,7 @@ class WorkerProcess:
             signal.connect(receiver, weak=False)
 
     def set_up_logging(self, **_: Any) -> None:
-        """Log as the web does, without one warning of Celery's."""
+        """Log as the web does, without one of Celery's warnings."""
         set_up_logging(self._settings.log_level, service="worker")
         # At every lost connection Celery warns of late acknowledgement, which is not used here.
         logging.getLogger("py.warnings").addFilter(
@@ -78,18 +77,16 @@ class WorkerProcess:
         )
 
     def set_up(self, **_: Any) -> None:
-        """Build everything the tasks need before the first one is taken, and sweep from now on.
-
-        Whether the broker is there is another matter: sweeps do without it.
+        """Build what the tasks need, and start the sweeper, which works without the broker.
 
         Raises:
-            SystemExit: it cannot be built; Celery's signals swallow every other exception.
+            SystemExit: it cannot be built; Celery ignores every other exception of a signal.
         """
         set_up_logging(self._settings.log_level, service="worker")
         try:
             services, providers = self._build_services(), build_providers(self._settings)
             self._build_needs(services, providers)
-            gc.freeze()  # what is built stays: no look for garbage goes through it again
+            gc.freeze()  # later collections skip what has been built
             gc.set_threshold(GARBAGE_THRESHOLD)
             self._start_sweeper(services, providers)
         except SettingsError as error:
@@ -99,18 +96,18 @@ class WorkerProcess:
             raise SystemExit(1) from error
 
     def note_ready(self, sender: Any = None, **_: Any) -> None:
-        """Log that the broker is there, too."""
+        """Log that the worker consumes from the broker."""
         log.info("worker.started", queues=[queue.value for queue in self._served], name=str(sender))
 
     def stop_sweeping(self, **_: Any) -> None:
-        """Give no new hints from here on; what is being sent is finished."""
+        """Publish no more hints; messages being sent are finished."""
         if self._sweeper:
             self._sweeper.stop()
         if self._hints:
             self._hints.stop()
 
     def end(self, sender: Any = None, **_: Any) -> None:
-        """Keep the exit status when everything is finished; Celery itself drops it."""
+        """Record the exit status, which Celery drops, and publish the waiting hints."""
         self.exit_status = getattr(sender, "exitcode", None) or 0
         if self._hints:
             self._hints.close()
@@ -137,9 +134,11 @@ class WorkerProcess:
     def _build_needs(self, services: Services, providers: Providers) -> None:
         settings, needs, languages = self._settings, self._needs, Languages()
         renderer = MessageRenderer(settings, languages)
-        needs.delivery = one = Delivery(services, providers, renderer)
+        needs.delivery = delivery = Delivery(services, providers, renderer)
         bulk_renderer = BulkMessageRenderer(settings, languages)
-        needs.bulk = BulkDelivery(services, one.preparation, one.router, one.health, bulk_renderer)
+        needs.bulk = BulkDelivery(
+            services, delivery.preparation, delivery.router, delivery.health, bulk_renderer
+        )
         needs.receipts = ReceiptProcessor(services)
         needs.feeder = BatchFeeder(services, Estimate(services, renderer))
         subscribers = Subscribers(allow_private=settings.webhook_allow_private)

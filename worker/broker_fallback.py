@@ -23,15 +23,15 @@ from shared.wiring import Hints
 log = structlog.get_logger()
 
 MAX_THREADS = 32
-MAX_WAITING = 256  # hints taken at a time, begun or not: the rest is for the next sweep
-SILENT_SECONDS = 10.0  # the broker holds hints for so long, and none reaches this worker
+MAX_WAITING = 256  # hints held at a time, begun or not; the next sweep brings the rest
+SILENT_SECONDS = 10.0  # in which the broker has hints and none reaches this worker
 
 
 class ConsumerProbe:
     """Track whether this worker's consumer is connected, and when it last got a task."""
 
     def __init__(self) -> None:
-        """Begin before the consumer has been connected."""
+        """Start before the consumer is connected."""
         self.is_connected: bool | None = None  # None until the first connection
         self.last_task_at = monotonic()
 
@@ -40,7 +40,7 @@ class ConsumerProbe:
         probe = self
 
         class Watch(bootsteps.StartStopStep):  # type: ignore[misc]
-            """Part of the worker's connection: started once it consumes, each time anew."""
+            """A step of the worker's consumer: started with each new connection."""
 
             requires = ("celery.worker.consumer.tasks:Tasks",)
 
@@ -59,7 +59,7 @@ class ConsumerProbe:
 
 
 class LocalFallback:
-    """The hints of a worker process: published, and run here while the broker carries none."""
+    """Publishes the hints of a worker process, and runs them here while the broker fails."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class LocalFallback:
         probe: ConsumerProbe,
         threads: int = MAX_THREADS,
     ) -> None:
-        """`run` does what a hint's task does; `queues` are those this process serves."""
+        """`run` runs a hint's task; `queues` are those that this process serves."""
         self._hints, self._run, self._queues = hints, run, frozenset(queues)
         self._probe = probe
         self._empty_at: dict[Queue, float] = {}
@@ -81,7 +81,7 @@ class LocalFallback:
         self._is_closed = False
 
     def publish(self, hint: Hint) -> None:
-        """Publish a hint, for the first that gets through ends the trouble; until then run it."""
+        """Publish a hint, and also run it here while the broker fails."""
         self._hints.publish(hint)
         if hint.queue in self._queues and (self._trouble or self._hints.is_failing()):
             self._take(hint)
@@ -95,7 +95,7 @@ class LocalFallback:
         return self._hints.is_connected()
 
     def waiting(self, queue: Queue) -> int:
-        """Return how many hints wait in the broker; 0 while they are run here."""
+        """Return how many hints wait in the broker; 0 while they run here."""
         try:
             count = self._hints.waiting(queue)
         except BrokerAwayError:
@@ -105,26 +105,26 @@ class LocalFallback:
         return 0 if self._trouble else count
 
     def close(self) -> None:
-        """Finish what has been begun, and pass on what is waiting."""
+        """Finish the running tasks, and publish the waiting hints."""
         self.stop()
         self._threads.shutdown(wait=True)
         self._hints.close()
 
     def stop(self) -> None:
-        """Begin no further task."""
+        """Start no further task."""
         with self._lock:
             self._is_closed = True
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _find_trouble(self, queue: Queue, count: int) -> str:
-        """Return why a hint would not reach a worker though the broker answers; empty if it would.
+        """Return why hints do not reach this worker although the broker answers; empty if they do.
 
-        A consumer that was never connected is no trouble as long as there is no other.
+        A consumer that was never connected counts only after other trouble.
         """
         if not count or queue not in self._empty_at:
             self._empty_at[queue] = monotonic()
         if self._hints.is_failing():
-            return "the broker takes no hints"
+            return "the broker accepts no hints"
         is_connected = self._probe.is_connected
         if is_connected is False or (self._trouble and not is_connected):
             return "this worker is not connected to the broker"
@@ -149,7 +149,7 @@ class LocalFallback:
     def _run_here(self, hint: Hint) -> None:
         try:
             self._run(hint)
-        except Exception as error:  # as Celery does: a task that fails must not end its thread
+        except Exception as error:  # as in Celery, a failed task does not end its thread
             log.warning("task.failed", task=hint.task.value, about=hint.about, exc_info=error)
         finally:
             with self._lock:

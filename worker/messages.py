@@ -110,7 +110,7 @@ class MessageRenderer:
         language = self._wording.language(reset)
         values = {
             "greeting": self._wording.greeting(language, user),
-            "code": code.spelled,
+            "code": code.formatted,
             "link": self._wording.link(reset, code, language),
             "moment": self._wording.moment(language, reset.deadline_at),
         }
@@ -133,7 +133,7 @@ class MessageRenderer:
         wording, language = self._wording, self._wording.language(reset)
         values = {
             "translate": wording.translator(language),
-            "code": code.spelled,
+            "code": code.formatted,
             "link": wording.link(reset, code, language),
             "time": wording.time(language, reset.deadline_at),
         }
@@ -263,7 +263,7 @@ def clean_name(raw: str) -> str | None:
 
 
 def _holds_address(line: str) -> bool:
-    """Return True for a host too that is spelled with other full stops or with wide letters."""
+    """Return True if a mail program may link a part of the line, also in full-width letters."""
     if not line.isascii():
         line = unicodedata.normalize("NFKC", line).replace("\u3002", ".")
         line = "".join(sign for sign in line if sign not in JOINERS)

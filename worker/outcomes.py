@@ -33,7 +33,7 @@ STORE_BACK_SECONDS = 1.0  # a store that failed us once gets this long before th
 
 
 class NotSentError(Exception):
-    """Nothing is handed over now; `finish` says what becomes of the reset instead."""
+    """The reset is not sent now; `finish` is its outcome instead."""
 
     def __init__(self, finish: Finish) -> None:
         """`finish` is what is recorded."""
@@ -103,7 +103,7 @@ def _what_follows(
 
 
 def refused_together(error: ProviderError, *, provider: str, duration_ms: int) -> Finish:
-    """A request with others was refused, perhaps because of them: it goes out alone at once."""
+    """Send a message alone at once: the provider refused the whole request it was part of."""
     return Finish(
         status=Status.RETRYING,
         outcome=Outcome.TRANSIENT,
@@ -129,12 +129,12 @@ def unmarked(claim: Claim, error: Exception) -> Finish:
 
 
 def store_away(claim: Claim) -> Finish:
-    """Redis failed us before anything was handed over."""
+    """Look again soon: Redis failed before a provider was called."""
     return later(claim, "store_unavailable", STORE_BACK_SECONDS)
 
 
 def later(claim: Claim, reason: str, delay_seconds: float) -> Finish:
-    """No attempt was made; another look is due, and what was in doubt stays so."""
+    """Look again after a delay, without an attempt; a reset in doubt stays `unknown`."""
     if claim.is_doubtful:
         status = Status.UNKNOWN
     else:

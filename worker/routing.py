@@ -33,7 +33,7 @@ from shared.policies import choose_provider
 from shared.providers import Provider
 from shared.store.admin.circuits import CallTally, Circuit, CircuitState, CircuitStore
 from shared.store.admin.pauses import Pause, PauseStore, Scope
-from shared.store.due_sets import NO_PROVIDER
+from shared.store.due_sets import PROVIDER_PAUSED
 from shared.store.resets import Claim
 from worker import outcomes
 from worker.messages import ProviderSwitch
@@ -94,7 +94,7 @@ class ProviderRouter:
     def admit(self, claim: Claim, name: str) -> None:
         """Raise NotSentError unless this provider may be called now; the reset waits for it."""
         if self._health.is_paused(name):
-            raise NotSentError(outcomes.parked(claim, NO_PROVIDER))
+            raise NotSentError(outcomes.parked(claim, PROVIDER_PAUSED))
         seconds = self._health.admit(name, claim.reset.reset_id)
         if seconds:
             raise _circuit_open(claim, seconds)
@@ -129,7 +129,7 @@ class ProviderRouter:
                 return name
             waits.append(seconds)
         if not waits:
-            raise NotSentError(outcomes.parked(claim, NO_PROVIDER))
+            raise NotSentError(outcomes.parked(claim, PROVIDER_PAUSED))
         raise _circuit_open(claim, min(waits))
 
     def _switch(self, reset: Reset, wanted: str, name: str) -> ProviderSwitch | None:
@@ -277,7 +277,7 @@ class ProviderHealth:
         self._tallies[reset_id] = (name, tally)
 
     def conclude(self, reset_id: str) -> None:
-        """Send what cannot wait and give back the probe, once the attempt is recorded."""
+        """Report a failure and release the probe, once the attempt is recorded."""
         probed, noted = self._probes.pop(reset_id, None), self._tallies.pop(reset_id, None)
         try:
             if noted is not None:

@@ -20,18 +20,18 @@ log = structlog.get_logger()
 
 GRACE_SECONDS = 0.25  # the first hint of a new reset is on its way
 MAX_PER_SHARD = 40
-SHORT_LIST = 40  # hints in the broker below which workers are about to be idle
-# The same where resets by e-mail are gathered: a hint names many, a shard gives more at a time.
+MAX_WAITING = 40  # hints in the broker; above, workers are busy and a sweep publishes none
+# For queues whose resets by e-mail are gathered: a hint names many, so a shard returns more.
 MAX_IN_A_HINT = 1000
 MAX_GATHERED_PER_SHARD = 250
-SHORT_GATHERED_LIST = 2
-GATHERED_AGAIN_SECONDS = 5.0  # a reset that still waits then: its hint is lost, or far behind
+MAX_GATHERED_WAITING = 2
+GATHERED_AGAIN_SECONDS = 5.0  # for a reset still due then, the hint is lost or far behind
 DueReset: TypeAlias = tuple[str, Channel]
 PeriodicJob: TypeAlias = Callable[[], object]  # quick: the next sweep waits for it
 
 
 class Sweeper:
-    """Publishes hints for what is due; many sweepers are harmless, for a claim is made once."""
+    """Publishes hints for due resets; many sweepers are harmless, because each claim is unique."""
 
     def __init__(
         self,
@@ -47,17 +47,17 @@ class Sweeper:
     ) -> None:
         """`worker` is this process's name; `jobs` run after every sweep.
 
-        Resets by e-mail of the `gathered` queues are hinted at together, the others one by one.
+        Resets by e-mail of the `gathered` queues share hints; the others have one each.
         """
         self._dues, self._hints, self._queues, self._jobs = dues, hints, queues, jobs
         self._worker, self._pace_seconds = worker, pace_seconds
         self._gathered, self._clock = frozenset(gathered), clock
-        self._gathered_at: dict[str, float] = {}  # of those still due at the last look
+        self._gathered_at: dict[str, float] = {}  # of those still due at the last sweep
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
 
     def start(self) -> None:
-        """Sweep from now on, in a thread of its own."""
+        """Start sweeping in a thread."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -70,15 +70,15 @@ class Sweeper:
             log.info("store.unavailable", during="goodbye")
 
     def sweep(self) -> int:
-        """Hint once at what is due; return how many hints were published."""
+        """Publish hints for due resets; return how many."""
         return sum(self._sweep(queue) for queue in self._queues)
 
     def _sweep(self, queue: Queue) -> int:
         is_gathered = queue in self._gathered
-        if self._hints.waiting(queue) > (SHORT_GATHERED_LIST if is_gathered else SHORT_LIST):
+        if self._hints.waiting(queue) > (MAX_GATHERED_WAITING if is_gathered else MAX_WAITING):
             return 0
-        most = MAX_GATHERED_PER_SHARD if is_gathered else MAX_PER_SHARD
-        view = self._dues.look(queue, grace_seconds=GRACE_SECONDS, most=most)
+        limit = MAX_GATHERED_PER_SHARD if is_gathered else MAX_PER_SHARD
+        view = self._dues.look(queue, grace_seconds=GRACE_SECONDS, most=limit)
         if is_gathered:
             hints = list(_gather(self._not_just_hinted(view.resets), queue))
         else:
@@ -88,7 +88,7 @@ class Sweeper:
         return len(hints)
 
     def _not_just_hinted(self, resets: Sequence[DueReset]) -> list[DueReset]:
-        """Return those without a recent hint: a claim in vain costs as much as a won one."""
+        """Return those without a recent hint: a failed claim costs as much as a successful one."""
         now, before = self._clock(), self._gathered_at
         again = now - GATHERED_AGAIN_SECONDS
         fresh = [each for each in resets if before.get(each[0], again) <= again]
@@ -99,27 +99,27 @@ class Sweeper:
     def _run(self) -> None:
         while not self._stop.is_set():
             for job in (self._heartbeat, self.sweep, *self._jobs):
-                self._do(job)
+                self._run_job(job)
             self._stop.wait(self._pace_seconds)
 
     def _heartbeat(self) -> None:
         self._dues.heartbeat(self._worker)
 
-    def _do(self, job: PeriodicJob) -> None:
+    def _run_job(self, job: PeriodicJob) -> None:
         try:
             job()
-        except Exception as error:  # one that fails must not end the others
+        except Exception as error:  # must not end the other jobs
             log.warning("sweep.failed", job=job.__name__, exc_info=error)
 
 
 def _hint_singly(resets: Sequence[DueReset], queue: Queue) -> Iterator[Hint]:
-    """Yield a hint at each."""
+    """Yield one hint per reset."""
     for reset_id, channel in resets:
         yield hint_at(reset_id, channel, queue)
 
 
 def _gather(resets: Sequence[DueReset], queue: Queue) -> Iterator[Hint]:
-    """Yield few hints at all by e-mail, one at each by SMS."""
+    """Yield shared hints for resets by e-mail, and one for each by SMS."""
     by_email = [reset_id for reset_id, channel in resets if channel is Channel.EMAIL]
     for first in range(0, len(by_email), MAX_IN_A_HINT):
         yield hint_at_many(by_email[first : first + MAX_IN_A_HINT], queue)

@@ -20,7 +20,7 @@ from shared.queue import Hint, Task
 from shared.store import keys
 from shared.store.webhooks.deliveries import Webhook, WebhookOutcome
 from shared.store.webhooks.subscriptions import Subscription
-from shared.webhooks import Reply, Subscribers, body_of
+from shared.webhooks import Reply, Subscribers, build_body
 from shared.wiring import Services
 
 log = structlog.get_logger()
@@ -102,7 +102,7 @@ class WebhookSender:
             return True  # not the subscriber's fault
         began = time.monotonic()
         reply = self._subscribers.call(
-            subscription.url, secret, webhook_id=webhook.webhook_id, body=body_of(webhook)
+            subscription.url, secret, webhook_id=webhook.webhook_id, body=build_body(webhook)
         )
         with self._lock:
             change = self._troubled.discard if reply.is_taken else self._troubled.add

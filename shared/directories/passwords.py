@@ -12,7 +12,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 # Source: https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html
 MEMORY_KIB = 19_456
 PASSES = 2
-HASHES_AT_ONCE = 2  # hashing releases the GIL: unbounded, it would take every core from sending
+HASHES_AT_ONCE = 2  # hashing releases the GIL: without a bound it would use every core
 
 
 class Hasher(Protocol):
@@ -29,20 +29,20 @@ class Argon2Hasher:
     """The Hasher of the built-in directory."""
 
     def __init__(self, *, memory_kib: int = MEMORY_KIB, passes: int = PASSES) -> None:
-        """Tests pass smaller parameters."""
+        """Tests pass smaller values."""
         self._argon2 = PasswordHasher(
             time_cost=passes, memory_cost=memory_kib, parallelism=1, type=Type.ID
         )
-        self._places = BoundedSemaphore(HASHES_AT_ONCE)
+        self._slots = BoundedSemaphore(HASHES_AT_ONCE)
 
     def hash(self, password: str) -> str:
         """Return a new hash; waits while two others are being made."""
-        with self._places:
+        with self._slots:
             return self._argon2.hash(password)
 
     def matches(self, password_hash: str, password: str) -> bool:
         """Return True if the hash was made of this password; waits like `hash`."""
-        with self._places:
+        with self._slots:
             try:
                 return self._argon2.verify(password_hash, password)
             except (VerificationError, InvalidHashError):

@@ -17,7 +17,7 @@ from shared.store import keys
 from shared.store.connection import Client
 from shared.store.digests import Digests
 
-# All but the password: it is read where it is compared, and nowhere else.
+# All but the password, which is read only where it is compared.
 FIELDS = ("orgId", "state", "kind", "userName", "displayName", "language",
           "email", "emailVerified", "phone", "phoneVerified", "changeRequired")  # fmt: skip
 MAX_PER_TRIP = 100  # users; the server serves no other client meanwhile
@@ -27,7 +27,7 @@ class RedisDirectory:
     """Fulfils Directory; filled by `import_users`."""
 
     def __init__(self, client: Client, digests: Digests, *, hasher: Hasher | None = None) -> None:
-        """`hasher` makes and compares password hashes; argon2id unless one is given."""
+        """`hasher` hashes and compares passwords; the default is argon2id."""
         self._client = client
         self._digests = digests
         self._hasher = hasher or Argon2Hasher()
@@ -53,12 +53,12 @@ class RedisDirectory:
 
     def find_users_by_address(self, address: str) -> list[User]:
         """Return all users with this e-mail address or phone number, verified or not, by id."""
-        wanted = validation.comparable(address)
+        normalised = validation.comparable(address)
         with directory_errors():
-            index = keys.directory_address(self._digests.address_digest(wanted))
+            index = keys.directory_address(self._digests.address_digest(normalised))
             user_ids = sorted(cast("set[str]", self._client.smembers(index)))
             found = self.find_users(user_ids)
-        return [user for user in found if user is not None and wanted in _addresses(user)]
+        return [user for user in found if user is not None and normalised in _addresses(user)]
 
     def set_password(self, user: User, password: str, *, change_required: bool = False) -> None:
         """Hash and store the user's new password."""
@@ -98,10 +98,10 @@ class RedisDirectory:
             return cast("list[UserFields]", pipe.execute())
 
     def save_fields(self, changes: Iterable[tuple[UserFields, UserFields]]) -> None:
-        """Write users, each given as it was and as it is to be, with their address index.
+        """Write users with their address index; each change is the old and the new fields.
 
-        An address is indexed before its user has it: a search may find a user who does not have
-        the address yet, and checks; it never misses one who has.
+        An address is indexed before the user's record has it, so a search never misses a user; it
+        checks the record.
         """
         with directory_errors():
             pipe = self._client.pipeline(transaction=False)
@@ -125,7 +125,7 @@ class RedisDirectory:
 
 @contextmanager
 def directory_errors() -> Iterator[None]:
-    """Turn whatever Redis fails with into DirectoryUnavailableError."""
+    """Turn errors of Redis into DirectoryUnavailableError."""
     try:
         yield
     except (redis.RedisError, StoreUnavailableError) as error:

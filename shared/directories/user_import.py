@@ -25,7 +25,7 @@ LINE_BYTES = 65_536
 NAME_CHARACTERS = 200
 PASSWORD_CHARACTERS = 200
 
-# Field → its value as the directory stores it. Only given fields are present; an empty text says
+# Field → its value as the directory stores it. Only given fields are present; an empty text means
 # that the user has none.
 UserFields: TypeAlias = dict[str, str]
 
@@ -131,8 +131,8 @@ def _with_hashes(
 def merge_fields(old: UserFields, given: UserFields) -> UserFields:
     """Return a user's fields after an update: given ones replace, absent ones stay.
 
-    A changed address is unverified unless the update says otherwise: the flag belonged to the
-    former address.
+    A changed address is unverified unless the update has the flag, which belonged to the former
+    address.
     """
     new = old | given
     for address, flag in (("email", "emailVerified"), ("phone", "phoneVerified")):
@@ -208,7 +208,7 @@ def _text(value: Any) -> str:
 
 
 def _is_encodable(value: str) -> bool:
-    return not any("\ud800" <= sign <= "\udfff" for sign in value)
+    return not any("\ud800" <= char <= "\udfff" for char in value)
 
 
 def _name(value: Any) -> str:
@@ -231,10 +231,10 @@ def _flag(value: Any) -> str:
     return "1" if value else ""
 
 
-def _word(words: type[UserState | UserKind]) -> Callable[[Any], str]:
+def _enum_value(enum: type[UserState | UserKind]) -> Callable[[Any], str]:
     def read(value: Any) -> str:
-        if value not in [word.value for word in words]:
-            raise ValueError(f"must be one of {', '.join(words)}")
+        if value not in [member.value for member in enum]:
+            raise ValueError(f"must be one of {', '.join(enum)}")
         return str(value)
 
     return read
@@ -259,7 +259,7 @@ _PARSERS: dict[str, Callable[[Any], str]] = {
     "emailVerified": _flag,
     "phone": _optional(_text_of(validation.phone)),
     "phoneVerified": _flag,
-    "state": _word(UserState),
-    "kind": _word(UserKind),
+    "state": _enum_value(UserState),
+    "kind": _enum_value(UserKind),
     "password": _password,
 }

@@ -35,7 +35,7 @@ ROLE_PERMISSIONS = types.role_permissions(
 
 
 def setting(parse: Callable[[str], Any], default: Any, *, is_secret: bool = False) -> Any:
-    """Return a dataclass field with its parser; a secret stands in no repr."""
+    """Return a dataclass field with its parser; a secret is left out of the repr."""
     return field(default=default, metadata={"parse": parse}, repr=not is_secret)
 
 
@@ -101,7 +101,7 @@ class Settings:
     web_threads: int = setting(types.positive, 16)  # gRPC: at least 40
     worker_threads: int = setting(types.positive, 128)
 
-    # Where everything is kept; the embedded server unless told otherwise.
+    # Where data is stored; the default is the embedded server.
     data_dir: Path = setting(types.path, Path(".keyturn"))  # noqa: RUF009
     redis_url: str = setting(types.text, "", is_secret=True)
     broker_url: str = setting(types.text, "", is_secret=True)
@@ -178,7 +178,7 @@ class Settings:
 
     @property
     def hint_url(self) -> str:
-        """URL of the broker in Celery's spelling."""
+        """URL of the broker, as Celery writes it."""
         url = self.broker_url or self.server_url
         return url.replace("unix://", "redis+socket://", 1) if url.startswith("unix://") else url
 
@@ -209,7 +209,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     """Return the settings of an environment.
 
     Raises:
-        SettingsError: a value is missing, malformed or contradicts another; the text says which.
+        SettingsError: a value is missing, malformed or contradicts another.
     """
     _refuse_former_names(environ)
     values = _read_fields(Settings, PREFIX, environ)

@@ -84,7 +84,7 @@ class CodeStore:
         return [_known(answer[i : i + FIELDS]) for i in range(0, len(answer), FIELDS)]
 
     def refund_try(self, user_id: str) -> None:
-        """Return a reserved try: the code was right, or an old one."""
+        """Uncount the try that begin_try counted: the code was right, or an old one."""
         self._settle(user_id, "refund", "", "")
 
     def note_opened(self, user_id: str, reset_id: str) -> None:

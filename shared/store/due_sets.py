@@ -87,7 +87,7 @@ PARKED_SECONDS = 600.0  # how long paused ones are postponed; so a hundred thous
 PARKED_SPREAD_SECONDS = 1200.0
 MAX_PER_STEP = 25  # due ones that one script reads; Redis serves no other client meanwhile
 RELEASER_SECONDS = 10
-NO_PROVIDER = "provider_paused"  # why a reset waits whose providers are all paused
+PROVIDER_PAUSED = "provider_paused"  # why a reset waits whose providers are all paused
 FIELDS = {Scope.QUEUE: "q", Scope.CHANNEL: "ch", Scope.ORGANISATION: "o", Scope.PROVIDER: ""}
 
 
@@ -113,7 +113,7 @@ class WalkCursor:
 
 
 def _reason(scope: Scope) -> str:
-    return NO_PROVIDER if scope is Scope.PROVIDER else f"paused_{scope}"
+    return PROVIDER_PAUSED if scope is Scope.PROVIDER else f"paused_{scope}"
 
 
 def _queues(release: Release) -> tuple[Queue, ...]:

@@ -191,7 +191,7 @@ class NewReset:
     limit_per_day: int = 0
     asked_at_us: int = 0  # by Redis's clock; refused if it arrives too late after this; 0: never
     since_ms: int = 0  # of a batch: skip users with newer resets; 0: no batch
-    extra: Mapping[str, str] = field(default_factory=dict)  # rq, tp, b: see records.py
+    extra: Mapping[str, str] = field(default_factory=dict)  # by the names of OPTIONAL_FIELDS
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """What came back from a provider → what we do → what the operator reads: one row for each failure.
 
 Each row goes the whole way: a stub answers the real provider, a real delivery notes it on a real
-record, and the verdict is read as `keyturn explain` prints it. Source: the reliability note, 3.1.
+record, and the verdict is read as `keyturn explain` prints it. Source: docs/reliability.md
 """
 
 from __future__ import annotations

@@ -134,7 +134,7 @@ def test_a_wrong_code_is_mended_in_its_field(visit, address, open_tab, pictures)
     fill_passwords(tab)
     tab.screenshot(path=pictures / "wrong-code-phone-dark.png", full_page=True)
     assert tab.locator("input:focus").get_attribute("id") == "code"
-    tab.get_by_label("Code from the message").fill(code.spelled.lower())
+    tab.get_by_label("Code from the message").fill(code.formatted.lower())
     fill_passwords(tab)
 
     assert visit.has_password()

@@ -107,7 +107,7 @@ def test_no_span_holds_an_address_a_code_or_the_text_of_an_error(worker, exporte
 
     failed = [s for s in exporter.get_finished_spans() if "error.type" in s.attributes]
     assert [s.attributes["error.type"] for s in failed] == ["TransientProviderError"]
-    for secret in ("ada@example.com", "users/ada", code.spelled, "try "):
+    for secret in ("ada@example.com", "users/ada", code.formatted, "try "):
         assert secret not in told
 
 

@@ -14,7 +14,7 @@ from standardwebhooks import Webhook as Judge
 
 from shared.providers.transport import sockets
 from shared.store.webhooks.deliveries import Webhook
-from shared.webhooks import Subscribers, body_of, read_url, sign
+from shared.webhooks import Subscribers, build_body, read_url, sign
 from tests.support.subscriber_stub import SubscriberStub
 from tests.support.waiting import SLACK_SECONDS
 
@@ -49,13 +49,13 @@ def call(caller, url, body=b"{}"):
 
 
 def test_a_call_is_signed_as_the_standard_says(a_caller, subscriber):
-    reply = call(a_caller(), subscriber.url, body_of(WEBHOOK))
+    reply = call(a_caller(), subscriber.url, build_body(WEBHOOK))
 
     assert reply.is_taken
     headers, body = subscriber.calls[0]
     assert headers[":path"] == "/hook?from=keyturn"
     assert headers["content-type"] == "application/json"
-    assert Judge(SECRET).verify(body, headers) == json.loads(body_of(WEBHOOK))
+    assert Judge(SECRET).verify(body, headers) == json.loads(build_body(WEBHOOK))
 
 
 def test_a_signature_is_the_one_of_the_official_package():
@@ -68,7 +68,7 @@ def test_a_signature_is_the_one_of_the_official_package():
 
 
 def test_a_body_holds_ids_and_words_and_nothing_else():
-    assert json.loads(body_of(WEBHOOK)) == {
+    assert json.loads(build_body(WEBHOOK)) == {
         "type": "reset.undelivered",
         "timestamp": "2026-11-23T12:00:00.123Z",
         "data": {

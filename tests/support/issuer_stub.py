@@ -56,7 +56,7 @@ class IssuerStub:
             def do_GET(self) -> None:
                 stub.asked.append(self.path)
                 time.sleep(stub.delay_seconds)
-                body = stub.body_of(self.path)
+                body = stub.build_body(self.path)
                 self.send_response(stub.status if body is not None else 404)
                 for name, value in stub.headers.items():
                     self.send_header(name, value)
@@ -75,7 +75,7 @@ class IssuerStub:
             "/keys": {"keys": [public_jwk("RSA", "one")]},
         }
 
-    def body_of(self, path: str) -> bytes | None:
+    def build_body(self, path: str) -> bytes | None:
         found = self.documents.get(path)
         return found if isinstance(found, bytes | None) else json.dumps(found).encode()
 

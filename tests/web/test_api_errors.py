@@ -15,7 +15,7 @@ UNKNOWN = (400, 9, "COMMAND-Hj9ds")
 NO_RECIPIENT = (400, 9, "KEYTURN-NoRecipient")
 COUNTRY = (400, 9, "KEYTURN-CountryNotAllowed")
 SUPPRESSED = (400, 9, "KEYTURN-Suppressed")
-NO_PROVIDER = (503, 14, "KEYTURN-NoProvider")
+PROVIDER_PAUSED = (503, 14, "KEYTURN-NoProvider")
 
 
 @pytest.fixture
@@ -167,9 +167,9 @@ def test_a_suppressed_mail_address_leaves_the_phone_alone(wire):
 @pytest.mark.parametrize(
     ("settings", "body", "expected"),
     [
-        ({"email_providers": ()}, b"", NO_PROVIDER),
+        ({"email_providers": ()}, b"", PROVIDER_PAUSED),
         ({"email_providers": ()}, SMS, None),
-        ({"sms_providers": ()}, SMS, NO_PROVIDER),
+        ({"sms_providers": ()}, SMS, PROVIDER_PAUSED),
         ({"sms_providers": ()}, b"", None),
     ],
     ids=["e-mail without", "sms with", "sms without", "e-mail with"],

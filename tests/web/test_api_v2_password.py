@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from shared.models import Kind, Status
-from tests.support.builders import a_token, a_user
+from tests.support.builders import a_token, a_user, an_organisation
 from tests.support.wire import problem
 from tests.support.wire_v2 import GOOD, PASSWORD, RETURN, WireV2, wrong
 
@@ -369,6 +369,16 @@ def test_by_permission_the_state_counts_too(wire, state, expected):
     a_user(wire.services, state=state)
 
     assert problem(wire.set_password()) == (400, 9, expected)
+
+
+def test_the_notice_is_in_the_organisations_language_when_the_user_has_none(wire):
+    an_organisation(wire.services, language="de")
+    a_user(wire.services, language=None)
+
+    assert wire.set_password().status_code == 200
+
+    (notice,) = (wire.services.resets.find(reset_id) for reset_id in wire.records())
+    assert (notice.kind, notice.language) == (Kind.NOTICE, "de")
 
 
 # By the current password.

@@ -11,7 +11,7 @@ import pytest
 
 from shared.errors import InvalidRequestError, TooManyRequestsError
 from tests.support.waiting import HANG_SECONDS, SLACK_SECONDS
-from web.middleware import GRACE_SECONDS, BodyReaders, TimedBody, bodies_that_end
+from web.middleware import GRACE_SECONDS, BodyReaders, TimedBody, with_body_timeout
 
 
 class StalledSource:
@@ -105,7 +105,7 @@ def test_a_broken_connection_is_the_callers_fault():
 
 
 def test_slow_bodies_cannot_take_all_threads(stalled):
-    readers = BodyReaders(most=2)
+    readers = BodyReaders(max_threads=2)
     for _ in range(2):
         with pytest.raises(InvalidRequestError):
             a_body(stalled, length_bytes=5, seconds=0.02, readers=readers).read(5)
@@ -115,7 +115,7 @@ def test_slow_bodies_cannot_take_all_threads(stalled):
 
 
 def test_a_thread_serves_again_once_its_slow_body_has_ended(stalled):
-    readers = BodyReaders(most=1)
+    readers = BodyReaders(max_threads=1)
     with pytest.raises(InvalidRequestError):
         a_body(stalled, length_bytes=5, seconds=0.02, readers=readers).read(5)
 
@@ -125,7 +125,7 @@ def test_a_thread_serves_again_once_its_slow_body_has_ended(stalled):
 
 
 def test_one_thread_is_enough_for_bodies_that_come_one_after_the_other():
-    readers = BodyReaders(most=1)
+    readers = BodyReaders(max_threads=1)
 
     for _ in range(200):
         body = a_body(io.BytesIO(b"hello"), length_bytes=5, readers=readers)
@@ -149,7 +149,7 @@ def test_lines_are_read_too():
 )
 def test_requests_without_a_body_pay_nothing(environ, is_wrapped):
     seen = []
-    app = bodies_that_end(lambda environ, _start: seen.append(environ["wsgi.input"]) or [])
+    app = with_body_timeout(lambda environ, _start: seen.append(environ["wsgi.input"]) or [])
 
     app({"wsgi.input": io.BytesIO(b"hello"), **environ}, None)
 

@@ -458,8 +458,8 @@ def test_an_issuer_that_was_never_reached_is_503_and_found_later(stub, issuer, c
         lambda stub: stub.documents.update({DISCOVERY: b"\xff"}),
         lambda stub: stub.documents.update({"/keys": b"{}"}),
         lambda stub: stub.documents.update({"/keys": {"keys": [public_jwk("RSA", "one")] * 65}}),
-        lambda stub: stub.documents.update({"/keys": b" " * 300_000 + stub.body_of("/keys")}),
-        lambda stub: stub.documents.update({"/keys": b" " * 2_000_000 + stub.body_of("/keys")}),
+        lambda stub: stub.documents.update({"/keys": b" " * 300_000 + stub.build_body("/keys")}),
+        lambda stub: stub.documents.update({"/keys": b" " * 2_000_000 + stub.build_body("/keys")}),
     ],
 )
 def test_documents_that_are_not_sound_give_no_keys(stub, issuer, change):

@@ -73,7 +73,7 @@ def reset_id(services, stores):
 
 
 def complete(services, reset_id):
-    code = services.codes.code(reset_id, services.codes.signing_key_id).spelled
+    code = services.codes.code(reset_id, services.codes.signing_key_id).formatted
     return complete_reset(services, user_id="ada", typed_code=code, new_password=PASSWORD)
 
 

@@ -47,7 +47,7 @@ def test_a_reset_that_is_taken_is_accepted(fake_client):
     assert attempt.provider_message_id == "m1"
     assert worker.stores.due_at(reset_id) is None
     assert mail.recipient.address == "ada@example.com"
-    assert worker.services.codes.code(reset_id, reset.key_id).spelled in mail.text
+    assert worker.services.codes.code(reset_id, reset.key_id).formatted in mail.text
 
 
 def test_a_second_hint_does_nothing(fake_client):

@@ -46,7 +46,7 @@ class BrokenRenderer:
         self._error = error
 
     def render_reset(self, reset, user, recipient, organisation, code, *, seconds_left):
-        raise self._error(f"{recipient.address} {code.spelled} https://reset.example.com")
+        raise self._error(f"{recipient.address} {code.formatted} https://reset.example.com")
 
 
 def test_an_outcome_is_noted_once_the_store_is_back(fake_client, logs):
@@ -209,5 +209,5 @@ def test_a_bug_that_quotes_an_address_tells_neither_the_logs_nor_flower(fake_cli
     code = worker.services.codes.code(reset_id, worker.look(reset_id).key_id)
     assert isinstance(result.result, DeliveryFailedError)
     assert [line["error"] for line in lines if line["event"] == "delivery.failed"] == ["ValueError"]
-    for secret in ("ada@", code.spelled, code.signs, "https://"):
+    for secret in ("ada@", code.formatted, code.characters, "https://"):
         assert secret not in said

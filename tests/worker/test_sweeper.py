@@ -21,8 +21,8 @@ from tests.support.waiting import wait_until
 from worker.sweeper import (
     GATHERED_AGAIN_SECONDS,
     GRACE_SECONDS,
-    SHORT_GATHERED_LIST,
-    SHORT_LIST,
+    MAX_GATHERED_WAITING,
+    MAX_WAITING,
     Sweeper,
 )
 
@@ -122,7 +122,7 @@ def test_what_is_not_due_gets_no_hint(stores, state):
 
 
 def test_nothing_is_hinted_while_the_list_of_its_queue_is_long(stores):
-    hints = FullHints(SHORT_LIST + 1)
+    hints = FullHints(MAX_WAITING + 1)
     overdue(stores, stores.record())
     bulk = overdue(stores, stores.record("grace", queue=Queue.BULK))
 
@@ -132,7 +132,7 @@ def test_nothing_is_hinted_while_the_list_of_its_queue_is_long(stores):
 
 
 def test_a_short_list_is_filled(stores):
-    hints = FullHints(SHORT_LIST)
+    hints = FullHints(MAX_WAITING)
     overdue(stores, stores.record())
 
     assert a_sweeper(stores, hints).sweep() == 1
@@ -279,11 +279,11 @@ def test_nothing_is_gathered_while_hints_at_many_wait(fake_client):
     stores, hints = stores_of(fake_client), FakeHints()
     sweeper = gathering(stores, hints)
 
-    for number in range(SHORT_GATHERED_LIST + 3):
+    for number in range(MAX_GATHERED_WAITING + 3):
         overdue(stores, stores.record(f"u{number}", queue=Queue.BULK))
         sweeper.sweep()
 
-    assert len(hints.published) == SHORT_GATHERED_LIST + 1
+    assert len(hints.published) == MAX_GATHERED_WAITING + 1
 
 
 def test_what_was_just_gathered_is_gathered_again_only_when_it_still_waits_long_after(fake_client):

@@ -86,7 +86,7 @@ def test_what_a_subscriber_reads_holds_no_address_and_no_code(
 
     text = str(subscriber.calls)
     assert "ada@example.com" not in text
-    assert code.spelled not in text
+    assert code.formatted not in text
 
 
 def test_one_that_fails_is_told_again_after_its_pause_by_the_same_id(

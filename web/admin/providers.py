@@ -39,7 +39,7 @@ BAD = (Outcome.TRANSIENT, Outcome.ACCOUNT, Outcome.DOUBT)
 class Activity:
     """What was counted in the last minute, in the last five, and since the beginning."""
 
-    minute: RecentCounts | None  # None: nobody has counted yet
+    minute: RecentCounts | None  # None: there is no sample yet
     window: RecentCounts | None
     totals: Mapping[str, int]
 
@@ -55,7 +55,7 @@ class ProviderView:
     pause: Pause | None
     calls: int | None = None
     error_rate: float | None = None  # 0 to 1
-    refusal_rate: float | None = None  # 0 to 1: for good, which is nobody's trouble while seldom
+    refusal_rate: float | None = None  # 0 to 1: for good: normal while rare
     p95_ms: int | None = None  # an upper bound
     reportable: int = (
         0  # messages it took at least a minute ago: something should have been reported

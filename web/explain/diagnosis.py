@@ -9,7 +9,7 @@ from datetime import timedelta
 from shared.models import Channel, EventType, Kind, Outcome, Queue, Reset, Status
 from shared.store.admin.pauses import Pause
 from shared.store.admin.refusals import Refusal
-from shared.store.due_sets import NO_PROVIDER
+from shared.store.due_sets import PROVIDER_PAUSED
 from shared.store.suppressions import Suppression
 from web.explain.model import Diagnosis, DiagnosisKind, Evidence
 from web.explain.wording import (
@@ -209,7 +209,7 @@ def _waiting(evidence: Evidence, reset: Reset) -> Diagnosis:
 
 
 def _pause_of(evidence: Evidence, reset: Reset) -> Pause | None:
-    candidates = evidence.providers if reset.reason == NO_PROVIDER else ()
+    candidates = evidence.providers if reset.reason == PROVIDER_PAUSED else ()
     return next((each for each in evidence.pauses if each.covers(reset, candidates)), None)
 
 

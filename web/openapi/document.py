@@ -94,9 +94,9 @@ PROBLEM = {
 }
 
 
-def parameter(name: str, place: str, schema: Json, description: str, **more: Any) -> Json:
-    """An OpenAPI parameter."""
-    described = {"name": name, "in": place, "required": place == "path", "schema": schema}
+def parameter(name: str, location: str, schema: Json, description: str, **more: Any) -> Json:
+    """Return an OpenAPI parameter."""
+    described = {"name": name, "in": location, "required": location == "path", "schema": schema}
     return described | {"description": description} | more
 
 
@@ -127,15 +127,15 @@ IDEMPOTENCY_KEY = parameter(
 
 
 class JsonSchemaConverter(OpenAPIConverter):
-    """Adds what only Keyturn's schemas say: `Meta.json_schema`, and `nullable` as metadata."""
+    """Reads two extensions of Keyturn's schemas: `Meta.json_schema`, and `nullable` as metadata."""
 
     def schema2jsonschema(self, schema: Schema) -> Json:
-        """The rules of a whole message stand in `Meta.json_schema`."""
+        """Add `Meta.json_schema`, the rules of a whole message."""
         described: Json = super().schema2jsonschema(schema)  # type: ignore[no-untyped-call]
         return described | getattr(schema.Meta, "json_schema", {})
 
     def field2nullable(self, field: fields.Field[Any], ret: Json) -> Json:
-        """A null that is decoded and then refused is not described."""
+        """Do not describe null if it is decoded but then refused."""
         if ret.pop("nullable", True):
             described: Json = super().field2nullable(field, ret=ret)
             return described
@@ -143,13 +143,13 @@ class JsonSchemaConverter(OpenAPIConverter):
 
 
 class KeyturnPlugin(MarshmallowPlugin):
-    """Marshmallow's plugin with our converter."""
+    """The marshmallow plugin with our converter."""
 
     Converter = JsonSchemaConverter
 
 
 def make_document(base_url: str, languages: Languages) -> Json:
-    """The description of every REST call; `base_url` is where callers reach us."""
+    """Return the OpenAPI document; `base_url` is where callers reach us."""
     spec = APISpec(
         "Keyturn",
         VERSION,
@@ -254,7 +254,7 @@ def _content(schema: type[Schema] | str, **examples: Any) -> Json:
 
 
 def _problems(operation: Operation, languages: Languages) -> dict[int, dict[str, Problem]]:
-    """Every error the call may answer, by status, then by id (or name where it has none)."""
+    """Return the errors of a call by status, then by id (or by name without an id)."""
     found: dict[int, dict[str, Problem]] = {500: {"Unexpected": UNEXPECTED}}
     for kind in operation.all_errors:
         for error in _samples(kind):
@@ -292,13 +292,13 @@ CONTENT_SECURITY_POLICY = (
 
 @docs.get("/openapi.json")
 def openapi_json() -> Response:
-    """The description of every REST call."""
+    """Return the OpenAPI document."""
     return Response(orjson.dumps(_document()), mimetype="application/json")
 
 
 @docs.get("/docs")
 def show_docs() -> Response:
-    """The same for people; it loads nothing and runs nothing."""
+    """Return the document as a page, without scripts and external resources."""
     page = render_template(
         "docs.html",
         document=_document(),

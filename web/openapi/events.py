@@ -72,7 +72,7 @@ class TwilioStatusSchema(CallbackSchema):
 
 
 class TwilioQuerySchema(Schema):
-    """What Keyturn asks Twilio to call back with."""
+    """The query of the callback URL that Keyturn gives Twilio."""
 
     reset_id = fields.String(
         data_key="resetId", metadata={"description": "The reset that the message was for"}
@@ -80,7 +80,7 @@ class TwilioQuerySchema(Schema):
 
 
 def describe_webhooks(example: dict[str, Any]) -> dict[str, Any]:
-    """OpenAPI's `webhooks`; `example` is one message."""
+    """Return OpenAPI's `webhooks`; `example` is one message."""
     return {event: {"post": _webhook(event, example)} for event in EVENTS}
 
 

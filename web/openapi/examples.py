@@ -65,7 +65,7 @@ DEFAULTS: dict[type[fields.Field[Any]], Any] = {
 
 
 def make_example(schema: Schema) -> dict[str, Any]:
-    """A message with an example for each of its fields."""
+    """Return a message with an example for each of its fields."""
     message = type(schema).__name__.removesuffix("Schema")
     example = {}
     for field in schema.fields.values():

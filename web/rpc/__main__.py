@@ -19,7 +19,7 @@ from web.services import WebServices, build_web_services
 
 
 def main() -> None:
-    """Serve until SIGTERM or SIGINT; calls being worked on are finished."""
+    """Serve until SIGTERM or SIGINT; calls in flight are finished."""
     try:
         settings = load_settings(os.environ)
         if reason := taken_port(settings.host, settings.grpc_port, is_shared=True):
@@ -30,13 +30,13 @@ def main() -> None:
     except SettingsError as error:
         sys.exit(f"keyturn grpc: {error}")
     try:
-        asyncio.run(serve_until_told(services))
+        asyncio.run(serve_until_signal(services))
     finally:
         services.hints.close()
 
 
 def build_rpc_services(settings: Settings) -> WebServices:
-    """The services of this process.
+    """Return the services of this process.
 
     Raises:
         SettingsError: a setting is wrong.
@@ -48,8 +48,8 @@ def build_rpc_services(settings: Settings) -> WebServices:
     return build_web_services(services)
 
 
-async def serve_until_told(services: WebServices) -> None:
-    """Serve until a signal says to stop."""
+async def serve_until_signal(services: WebServices) -> None:
+    """Serve until SIGTERM or SIGINT."""
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)

@@ -16,7 +16,7 @@ from shared.errors import CallerError, InvalidRequestError
 from web.api import change_password, reset_password, send_notification
 from web.auth import Credentials
 from web.http import CallResponse, RequestContext
-from web.middleware import DEPRECATED_SINCE, name_request
+from web.middleware import DEPRECATED_SINCE, assign_request_id
 from web.problems import UNEXPECTED, Problem, ProblemError, choose_language, describe
 from web.rpc.generated import management_pb2, user_pb2, zitadel_pb2
 from web.schemas import PASSWORD_RESET, SEND_NOTIFICATION, SET_PASSWORD, WireSchema
@@ -30,7 +30,7 @@ Header: TypeAlias = Callable[[str], str | None]  # the value of a header, by its
 
 @dataclass(frozen=True, slots=True)
 class RpcCall:
-    """One call: how its messages are read and written, and who does the work."""
+    """A call: its path, messages, schema and use case."""
 
     path: str
     run: Callable[[WebServices, RequestContext, Fields], CallResponse]
@@ -70,34 +70,36 @@ CALLS = {
 }
 SERVICES = tuple(dict.fromkeys(path.split("/")[1] for path in CALLS))
 SUCCESSOR = "/zitadel.user.v2.UserService/PasswordReset"
+# The messages of `details`: protobuf's JSON finds a message by name only if it is imported.
+DETAILS = (zitadel_pb2.ErrorDetail, error_details_pb2.RetryInfo)
 
 
 @dataclass(frozen=True, slots=True)
 class RpcResponse:
-    """What a caller is told, and the headers beside it."""
+    """The response or the problem of a call, and its headers."""
 
     outcome: CallResponse | Problem
-    headers: tuple[tuple[str, str], ...]  # the request's id comes first
+    headers: tuple[tuple[str, str], ...]  # the request id is the first
 
     @property
     def request_id(self) -> str:
-        """The id under which it is logged."""
+        """The request id, as in the logs."""
         return self.headers[0][1]
 
 
 def answer_call(
     services: WebServices, call: RpcCall, header: Header, read: Callable[[], Fields]
 ) -> RpcResponse:
-    """Read, ask the use case, and put whatever happens into one shape.
+    """Read the request, run the use case, and return its response or problem.
 
-    `read` gives the decoded message; it may raise ProblemError too.
+    `read` returns the decoded message; it may raise ProblemError or CallerError.
     """
-    request_id = name_request(header("x-request-id"))
-    headers = (("x-request-id", request_id), *standing_headers(services, call))
+    request_id = assign_request_id(header("x-request-id"))
+    headers = (("x-request-id", request_id), *fixed_headers(services, call))
     try:
         parent, kind = header("traceparent"), tracing.SpanKind.SERVER
         with tracing.span(call.path[1:], parent=parent, kind=kind):
-            answer = call.run(services, read_context(header), read())
+            response = call.run(services, read_context(header), read())
     except ProblemError as error:
         return RpcResponse(error.problem, headers)
     except CallerError as error:
@@ -106,13 +108,13 @@ def answer_call(
     except Exception as error:  # the outermost loop of a call
         log.error("request.failed", request_id=request_id, exc_info=error)
         return RpcResponse(UNEXPECTED, headers)
-    if answer.reset_id:
-        headers = (*headers, ("keyturn-reset-id", answer.reset_id))
-    return RpcResponse(answer, headers)
+    if response.reset_id:
+        headers = (*headers, ("keyturn-reset-id", response.reset_id))
+    return RpcResponse(response, headers)
 
 
 def read_context(header: Header) -> RequestContext:
-    """What stands beside the message."""
+    """Return the headers that a use case needs."""
     return RequestContext(
         Credentials(header("authorization"), header("x-zitadel-orgid") or None),
         header("idempotency-key"),
@@ -120,48 +122,44 @@ def read_context(header: Header) -> RequestContext:
 
 
 def read_message(body: bytes, kind: type[Message]) -> Fields:
-    """The fields that stand in a binary message, named as the schemas of the JSON name them.
+    """Decode a binary message into its present fields, named as in the JSON schemas.
 
     Raises:
-        InvalidRequestError: it is no message of this kind.
+        InvalidRequestError: it cannot be decoded as this kind of message.
     """
     try:
-        return _fields_of(kind.FromString(body))
+        return _present_fields(kind.FromString(body))
     except DecodeError as error:
         raise InvalidRequestError("the message cannot be decoded") from error
 
 
-def write_message(answer: CallResponse, kind: type[Message]) -> bytes:
-    """The answer as a binary message."""
-    return ParseDict(answer.body, kind()).SerializeToString()
+def write_message(response: CallResponse, kind: type[Message]) -> bytes:
+    """Encode the response as a binary message."""
+    return ParseDict(response.body, kind()).SerializeToString()
 
 
-def _fields_of(message: Message) -> Fields:
+def _present_fields(message: Message) -> Fields:
     return {
-        field.name: _fields_of(value) if isinstance(value, Message) else value
+        field.name: _present_fields(value) if isinstance(value, Message) else value
         for field, value in message.ListFields()
     }
 
 
-def standing_headers(services: WebServices, call: RpcCall) -> tuple[tuple[str, str], ...]:
-    """What every answer of a call says, refusals included."""
+def fixed_headers(services: WebServices, call: RpcCall) -> tuple[tuple[str, str], ...]:
+    """Return the headers of every response of a call, including refusals."""
     if not call.is_deprecated:
         return ()
     successor = f'<{services.settings.link_base}{SUCCESSOR}>; rel="successor-version"'
     return (("deprecation", DEPRECATED_SINCE), ("link", successor))
 
 
-# What stands in `details`: protobuf's JSON finds a message by its name once it is imported.
-DETAILS = (zitadel_pb2.ErrorDetail, error_details_pb2.RetryInfo)
-
-
-def read_status(problem: Problem) -> status_pb2.Status:
-    """The google.rpc.Status of a problem."""
+def build_status(problem: Problem) -> status_pb2.Status:
+    """Return the google.rpc.Status of a problem."""
     return ParseDict(problem.as_json(), status_pb2.Status())
 
 
 def write_status_details(problem: Problem) -> bytes | None:
-    """The value of `grpc-status-details-bin`; None where there are no details."""
-    status = read_status(problem)
+    """Return the value of `grpc-status-details-bin`; None if there are no details."""
+    status = build_status(problem)
     details: bytes = status.SerializeToString()
     return details if status.details else None

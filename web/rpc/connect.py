@@ -16,7 +16,7 @@ from shared.errors import InvalidRequestError
 from web.http import CallResponse
 from web.middleware import read_capped_body
 from web.problems import HTTP_STATUS, NO_SUCH_CALL, UNAUTHENTICATED, Problem
-from web.rpc.calls import Fields, RpcCall, RpcResponse, read_message, read_status, write_message
+from web.rpc.calls import Fields, RpcCall, RpcResponse, build_status, read_message, write_message
 from web.rpc.grpc_web import decompress, read_connect_seconds
 from web.schemas import read_body
 
@@ -37,7 +37,7 @@ class Connect:
     is_json: bool
 
     def read(self, request: Request, call: RpcCall) -> Fields:
-        """The decoded message; JSON is read as REST reads it, save that an empty body is none."""
+        """Decode the message; JSON as in REST, except that an empty body is refused."""
         if request.headers.get("Connect-Protocol-Version", VERSION) != VERSION:
             raise InvalidRequestError('Connect-Protocol-Version must be "1"')
         body = decompress(read_capped_body(request), request.headers.get("Content-Encoding"))
@@ -47,24 +47,24 @@ class Connect:
             raise InvalidRequestError("the body is empty; an empty message is {}")
         return read_body(body, call.schema)
 
-    def seconds(self, request: Request) -> float | None:
-        """How long the caller waits."""
+    def timeout_seconds(self, request: Request) -> float | None:
+        """Return how long the caller waits; None if it sets no timeout."""
         return read_connect_seconds(request.headers.get("Connect-Timeout-Ms"))
 
-    def write(self, told: RpcResponse, call: RpcCall) -> Response:
-        """200 with the message, or the error."""
-        match told.outcome:
+    def write(self, answered: RpcResponse, call: RpcCall) -> Response:
+        """Return a 200 with the message, or the error."""
+        match answered.outcome:
             case CallResponse() as answer if self.is_json:
                 response = Response(orjson.dumps(answer.body), mimetype=self.mimetype)
             case CallResponse() as answer:
                 response = Response(write_message(answer, call.response), mimetype=self.mimetype)
             case Problem() as problem:
                 response = self.write_problem(problem)
-        response.headers.extend(told.headers)
+        response.headers.extend(answered.headers)
         return response
 
     def write_problem(self, problem: Problem) -> Response:
-        """Connect's error JSON, whatever the encoding of the messages."""
+        """Return Connect's error JSON, which does not depend on the messages' encoding."""
         status = problem.http_status if problem is NO_SUCH_CALL else HTTP_STATUS[problem.code]
         response = Response(orjson.dumps(_as_json(problem)), status, mimetype="application/json")
         if problem.retry_after_seconds is not None:
@@ -76,13 +76,13 @@ class Connect:
 
 def _as_json(problem: Problem) -> dict[str, Any]:
     body: dict[str, Any] = {"code": CODE_NAMES[problem.code], "message": problem.text}
-    told = problem.as_json().get("details", [])
+    as_json = problem.as_json().get("details", [])
     details = [
         {
             "type": detail.type_url.rpartition("/")[2],
             "value": b64encode(detail.value).decode().rstrip("="),
             "debug": {name: value for name, value in debug.items() if name != "@type"},
         }
-        for detail, debug in zip(read_status(problem).details, told, strict=True)
+        for detail, debug in zip(build_status(problem).details, as_json, strict=True)
     ]
     return body | ({"details": details} if details else {})

@@ -33,9 +33,9 @@ from web.rpc.calls import (
 )
 from web.services import WebServices
 
-LEAST_THREADS = 40  # calls of one connection that run side by side, whatever the setting says
+MIN_THREADS = 40  # calls of one connection that run side by side, whatever the setting
 STOP_SECONDS = 30.0
-# grpcio cancels calls that have arrived and not begun when it stops, so a quiet moment comes first.
+# When grpcio stops, it cancels calls that have arrived and not begun, so wait for a pause first.
 QUIET_SECONDS = 0.05
 MAX_QUIET_WAITS = 40
 STREAMS_PER_CONNECTION = 1024
@@ -56,11 +56,14 @@ async def serve(
     stopping: asyncio.Event,
     on_ready: Callable[[int], None] = lambda _port: None,
 ) -> None:
-    """Serve until somebody sets `stopping`; calls in flight are finished, for a while.
+    """Serve until `stopping` is set, then finish calls in flight for up to STOP_SECONDS.
 
-    `on_ready` is told the port. Raises RuntimeError when the address cannot be listened on.
+    `on_ready` receives the port.
+
+    Raises:
+        RuntimeError: the server cannot listen on the address.
     """
-    threads = max(services.settings.web_threads, LEAST_THREADS)
+    threads = max(services.settings.web_threads, MIN_THREADS)
     pool = ThreadPoolExecutor(threads, thread_name_prefix="call")
     server = grpc.aio.server(options=OPTIONS)
     handlers = Handlers(services, pool)
@@ -81,7 +84,7 @@ async def serve(
 
 
 async def _stop(server: grpc.aio.Server, handlers: Handlers) -> None:
-    """Take no more calls, finish those in flight, then let go of who only watches."""
+    """Accept no more calls, finish those in flight, then end the streams of health watchers."""
     await handlers.wait_quiet()
     ending = asyncio.ensure_future(server.stop(STOP_SECONDS))
     idle = asyncio.ensure_future(handlers.wait_idle())
@@ -92,10 +95,10 @@ async def _stop(server: grpc.aio.Server, handlers: Handlers) -> None:
 
 
 class Handlers(grpc.GenericRpcHandler):
-    """Finds the call of a path; the v1 call also by its REST path, whose user id wins."""
+    """Finds the call of a path; the v1 call also by its REST path, whose user id overrides."""
 
     def __init__(self, services: WebServices, pool: ThreadPoolExecutor) -> None:
-        """Calls run in the pool."""
+        """Run the calls in `pool`."""
         self._services = services
         self._pool = pool
         self._calls_begun = 0
@@ -104,11 +107,11 @@ class Handlers(grpc.GenericRpcHandler):
         self._is_idle.set()
 
     async def wait_idle(self) -> None:
-        """Come back once no call is in flight."""
+        """Return once no call is in flight."""
         await self._is_idle.wait()
 
     async def wait_quiet(self) -> None:
-        """Come back once no call has begun for a moment, or soon where that never happens."""
+        """Return once no call has begun for QUIET_SECONDS, or after MAX_QUIET_WAITS."""
         for _ in range(MAX_QUIET_WAITS):
             begun = self._calls_begun
             await asyncio.sleep(QUIET_SECONDS)
@@ -118,7 +121,7 @@ class Handlers(grpc.GenericRpcHandler):
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
     ) -> grpc.RpcMethodHandler[bytes, bytes] | None:
-        """The handler of a path, None when there is no such call."""
+        """Return the handler of a path; None if there is no such call."""
         path = handler_call_details.method
         if call := CALLS.get(path):
             return self._handler(call, {})
@@ -136,19 +139,19 @@ class Handlers(grpc.GenericRpcHandler):
         if not self._calls_in_flight:
             self._is_idle.set()
 
-    def _handler(self, call: RpcCall, of_path: Fields) -> grpc.RpcMethodHandler[bytes, bytes]:
+    def _handler(self, call: RpcCall, path_fields: Fields) -> grpc.RpcMethodHandler[bytes, bytes]:
         async def handle(body: bytes, context: Context) -> bytes:
             def read() -> Fields:
-                if _is_over(context):
+                if _is_past_deadline(context):
                     raise ProblemError(LATE)
-                return read_message(body, call.request) | of_path
+                return read_message(body, call.request) | path_fields
 
             header = read_metadata(context).get
             run = partial(answer_call, self._services, call, header, read)
             self._begin()
             try:
-                told = await asyncio.get_running_loop().run_in_executor(self._pool, run)
-                return await _tell(told, call, context)
+                answered = await asyncio.get_running_loop().run_in_executor(self._pool, run)
+                return await _respond(answered, call, context)
             finally:
                 self._end()
 
@@ -156,7 +159,7 @@ class Handlers(grpc.GenericRpcHandler):
 
 
 def read_metadata(context: Context) -> dict[str, str]:
-    """The text metadata by name; several values of one name are one, as in HTTP."""
+    """Return the text metadata by name; repeated names are joined, as in HTTP."""
     found: dict[str, str] = {}
     for name, value in context.invocation_metadata() or ():
         if isinstance(value, str):
@@ -164,18 +167,18 @@ def read_metadata(context: Context) -> dict[str, str]:
     return found
 
 
-async def _tell(told: RpcResponse, call: RpcCall, context: Context) -> bytes:
-    await context.send_initial_metadata(told.headers)
-    match told.outcome:
+async def _respond(answered: RpcResponse, call: RpcCall, context: Context) -> bytes:
+    await context.send_initial_metadata(answered.headers)
+    match answered.outcome:
         case CallResponse() as answer:
             return write_message(answer, call.response)
         case Problem() as problem:
-            trailers: list[tuple[str, str | bytes]] = [("x-request-id", told.request_id)]
+            trailers: list[tuple[str, str | bytes]] = [("x-request-id", answered.request_id)]
             if details := write_status_details(problem):
                 trailers.append(("grpc-status-details-bin", details))
             return await context.abort(STATUS_CODES[problem.code], problem.text, tuple(trailers))
 
 
-def _is_over(context: Context) -> bool:
+def _is_past_deadline(context: Context) -> bool:
     seconds_left = context.time_remaining()
     return seconds_left is not None and seconds_left <= 0.0

@@ -10,7 +10,7 @@ import orjson
 from werkzeug.wrappers import Request, Response
 
 from shared.errors import MethodNotAllowedError, NotFoundError
-from web.middleware import V1_PATH, name_request
+from web.middleware import V1_PATH, assign_request_id
 from web.problems import LATE, NO_SUCH_CALL, Problem, ProblemError, describe
 from web.rpc.calls import (
     CALLS,
@@ -19,7 +19,7 @@ from web.rpc.calls import (
     RpcCall,
     RpcResponse,
     answer_call,
-    standing_headers,
+    fixed_headers,
 )
 from web.rpc.connect import Connect
 from web.rpc.grpc_web import GrpcWeb
@@ -30,27 +30,27 @@ if TYPE_CHECKING:
 
 
 class WireProtocol(Protocol):
-    """Reads a call's message from a request and writes what the caller is told."""
+    """Reads a call's message from a request and writes its response."""
 
     def read(self, request: Request, call: RpcCall) -> Fields:
-        """The decoded message.
+        """Decode the message.
 
         Raises:
             CallerError, ProblemError: it cannot be read.
         """
 
-    def seconds(self, request: Request) -> float | None:
-        """How long the caller waits, None when it does not say.
+    def timeout_seconds(self, request: Request) -> float | None:
+        """Return how long the caller waits; None if it sets no timeout.
 
         Raises:
-            InvalidRequestError: it says so in no known way.
+            InvalidRequestError: the header is malformed.
         """
 
-    def write(self, told: RpcResponse, call: RpcCall) -> Response:
-        """The answer or the problem."""
+    def write(self, answered: RpcResponse, call: RpcCall) -> Response:
+        """Return the response of a call."""
 
     def write_problem(self, problem: Problem) -> Response:
-        """A problem alone."""
+        """Return the response of a problem."""
 
 
 PROTOCOLS: dict[str, WireProtocol] = {
@@ -67,7 +67,7 @@ PROTOCOLS: dict[str, WireProtocol] = {
     )
 }
 METHODS = "OPTIONS, POST"
-# A token, not a cookie, says who asks, so any site's page may ask.
+# Callers are known by a token, not a cookie, so pages of any site may call.
 CORS = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Expose-Headers": "Deprecation, Grpc-Message, Grpc-Status, "
@@ -86,21 +86,23 @@ class RpcApplication:
     """The WSGI application of the RPC paths."""
 
     def __init__(self, services: WebServices) -> None:
-        """The services are those of REST."""
+        """`services` are those of REST."""
         self._services = services
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """One request."""
+        """Handle one request."""
         request = Request(environ)
         found = find_call(request.path)
         response = self._answer(request, found)
         response.headers.extend(CORS)
         if found:
-            response.headers.update(standing_headers(self._services, found[0]))
+            response.headers.update(fixed_headers(self._services, found[0]))
         response.headers["Cache-Control"] = "no-store"
         response.headers["X-Content-Type-Options"] = "nosniff"
         if "X-Request-Id" not in response.headers:
-            response.headers["X-Request-Id"] = name_request(request.headers.get("X-Request-Id"))
+            response.headers["X-Request-Id"] = assign_request_id(
+                request.headers.get("X-Request-Id")
+            )
         return response(environ, start_response)
 
     def _answer(self, request: Request, found: tuple[RpcCall, Fields] | None) -> Response:
@@ -118,28 +120,28 @@ class RpcApplication:
         return self._call(request, protocol, *found)
 
     def _call(
-        self, request: Request, protocol: WireProtocol, call: RpcCall, of_path: Fields
+        self, request: Request, protocol: WireProtocol, call: RpcCall, path_fields: Fields
     ) -> Response:
         started_at = time.monotonic()
 
         def read() -> Fields:
-            seconds = protocol.seconds(request)
-            fields = protocol.read(request, call) | of_path
-            if seconds is not None and time.monotonic() - started_at >= seconds:
+            timeout_seconds = protocol.timeout_seconds(request)
+            fields = protocol.read(request, call) | path_fields
+            if timeout_seconds is not None and time.monotonic() - started_at >= timeout_seconds:
                 raise ProblemError(LATE)
             return fields
 
         return protocol.write(answer_call(self._services, call, request.headers.get, read), call)
 
     def _refuse(self, error: NotFoundError | MethodNotAllowedError, **headers: str) -> Response:
-        """What REST tells, for who speaks none of the protocols."""
+        """Return the error as REST does, for a client of none of the protocols."""
         problem = describe(error, self._services.languages)
         body = orjson.dumps(problem.as_json())
         return Response(body, problem.http_status, headers, mimetype="application/json")
 
 
 def find_call(path: str) -> tuple[RpcCall, Fields] | None:
-    """The call of a path, and what the path says about the message; None when there is none."""
+    """Return the call of a path and the fields in the path; None if there is no such call."""
     if call := CALLS.get(path):
         return call, {}
     if match := V1_PATH.fullmatch(path):

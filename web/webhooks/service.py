@@ -14,7 +14,7 @@ from shared.errors import (
 )
 from shared.store.admin.audit import Act
 from shared.store.webhooks.subscriptions import EVENTS, Subscription
-from shared.webhooks import Reply, Subscribers, body_of_test, read_url
+from shared.webhooks import Reply, Subscribers, build_test_body, read_url
 from web.auth import Credentials, audit_name
 from web.services import WebServices
 
@@ -113,7 +113,7 @@ def try_subscription(services: WebServices, subscription: Subscription) -> Reply
         subscription.url,
         services.subscriptions.secret(subscription),
         webhook_id=f"msg_test_{subscription.subscription_id}_{int(now.timestamp() * 1000)}",
-        body=body_of_test(subscription.subscription_id, subscription.org_id, now),
+        body=build_test_body(subscription.subscription_id, subscription.org_id, now),
     )
     subscribers.close()
     return reply

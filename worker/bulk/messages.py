@@ -64,7 +64,7 @@ class BulkMessageRenderer:
         wording, reset = self._wording, item.claim.reset
         own = (
             wording.greeting(language, item.user),
-            item.code.spelled,
+            item.code.formatted,
             wording.link(reset, item.code, language),
             wording.moment(language, reset.deadline_at),
         )

@@ -28,7 +28,10 @@ class CircuitState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CircuitRules:
-    """When a circuit opens and closes. Source: the reliability note, section 3.2."""
+    """When a circuit opens and closes.
+
+    Source: docs/decisions/0013-circuits-are-advice.md
+    """
 
     window_seconds: float = 30.0
     min_calls: int = 20  # in the window, before more than half of them failing opens it

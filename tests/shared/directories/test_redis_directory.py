@@ -250,7 +250,7 @@ def test_no_more_than_two_passwords_are_hashed_at_once():
 
     class Watched:
         def hash(self, password):
-            at_once.append(hasher._places._value)
+            at_once.append(hasher._slots._value)
             time.sleep(0.01)
             return password
 

@@ -17,7 +17,7 @@ GSM7 = set(
     "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
     "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
 )
-# Errors of v2 that share a class with one of v1; their ids are SPEC's.
+# Errors of v2 that share a class with one of v1; their ids are ZITADEL's.
 SECOND_IDS = {
     "COMMAND-SAF4f": "COMMAND-Hj9ds",
     "COMMAND-G8dh3": "COMMAND-Hj9ds",
@@ -82,7 +82,7 @@ def test_every_error_of_a_caller_has_its_original_words_in_the_english_file():
         if key != "KEYTURN-Unavailable":  # one id for two classes
             assert sentences[f"errors.{key}"].text == (error.__doc__ or "").strip()
     for rule, public_id in PasswordPolicyError.IDS.items():
-        assert sentences[f"errors.{public_id}"].text == PasswordPolicyError.WORDS[rule]
+        assert sentences[f"errors.{public_id}"].text == PasswordPolicyError.MESSAGES[rule]
 
 
 def test_the_english_file_has_no_error_that_nobody_raises():

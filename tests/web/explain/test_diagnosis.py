@@ -32,9 +32,10 @@ from tests.support.callback_builders import (
 from tests.support.delivery_services import DeliveryServices, ScriptedProvider
 from tests.support.store_builders import Stores
 from tests.support.wire_v2 import WireV2
-from web.explain.diagnosis import BY_STATUS
+from web.explain.diagnosis import BY_STATUS, REFUSALS
 from web.explain.model import DiagnosisKind
 from web.explain.query import explain_reset, explain_user
+from web.resets import RECORDED_ERRORS
 from web.services import build_web_services
 from worker.receipts import ReceiptProcessor
 
@@ -116,7 +117,7 @@ class Story(WireV2):
 
     def code(self, reset_id):
         reset = self.services.resets.find(reset_id)
-        return self.services.codes.code(reset_id, reset.key_id).signs
+        return self.services.codes.code(reset_id, reset.key_id).characters
 
     def explain(self, *, later=None):
         """Why ada stands as she does."""
@@ -591,3 +592,9 @@ def test_the_api_tells_the_same(story):
     )
     assert [step["step"] for step in told["chain"]][:4] == ["call", "limits", "queue", "attempt"]
     assert json.dumps(told)
+
+
+def test_every_recorded_refusal_can_be_explained():
+    names = {error.__name__.removesuffix("Error") for error in RECORDED_ERRORS}
+
+    assert names - {"TooManyRequests"} <= REFUSALS.keys()

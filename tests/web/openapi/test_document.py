@@ -16,7 +16,7 @@ from openapi_spec_validator import validate
 from shared.errors import PasswordPolicyError
 from shared.store.webhooks.deliveries import Webhook
 from shared.store.webhooks.subscriptions import EVENTS
-from shared.webhooks import body_of
+from shared.webhooks import build_body
 from tests.support.batch_builders import a_batch
 from tests.support.wire_v2 import WireV2
 from tests.test_architecture import OPEN_ROUTES
@@ -85,7 +85,7 @@ def test_a_webhook_is_as_described(document, word):
     webhook = Webhook("hook_1", "a-reset", word, at, reason=None, **told)
     content = document["webhooks"][webhook.event]["post"]["requestBody"]["content"]
 
-    sent = json.loads(body_of(webhook))
+    sent = json.loads(build_body(webhook))
 
     schema_of(document, content["application/json"]).validate(sent)
     schemas = document["components"]["schemas"]

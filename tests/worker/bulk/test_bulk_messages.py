@@ -128,7 +128,7 @@ def test_nothing_of_a_person_stands_in_what_all_share():
     )
 
     shared = bulk_email.subject + bulk_email.text + bulk_email.html
-    assert not any(word in shared for word in ("Ada", "Bob", CODE.spelled, "userID"))
+    assert not any(word in shared for word in ("Ada", "Bob", CODE.formatted, "userID"))
     assert not any(
-        word in repr(bulk_email) for word in ("Ada", "Bob", CODE.spelled, "userID", "ada@")
+        word in repr(bulk_email) for word in ("Ada", "Bob", CODE.formatted, "userID", "ada@")
     )
