@@ -11,11 +11,18 @@ from shared.store import keys
 from shared.store.admin.pauses import Scope
 from shared.store.resets import ClaimOverError, Finish
 from tests.support.delivery_services import some_delivery_services
+from tests.support.waiting import HANG_SECONDS
+from worker import pauses
 from worker.pauses import PauseKeeper
 from worker.routing import PauseView
 
 WHO = {"by": "eve", "reason": "a test"}
 LATER_MS = 10_000
+
+
+@pytest.fixture(autouse=True)
+def _one_step_is_enough(monkeypatch):
+    monkeypatch.setattr(pauses, "STEP_SECONDS", HANG_SECONDS)
 
 
 @pytest.fixture

@@ -265,8 +265,9 @@ def test_mails_of_a_batch_are_hinted_at_together(client):
     assert len(hints.published) == 3
 
 
-def test_no_hint_names_more_than_a_provider_takes(fake_client):
-    stores, hints = stores_of(fake_client), FakeHints()
+@pytest.mark.real_server
+def test_no_hint_names_more_than_a_provider_takes(real_client):
+    stores, hints = stores_of(real_client), FakeHints()
     for number in range(1300):
         overdue(stores, stores.record(f"u{number}", queue=Queue.BULK))
 
