@@ -128,7 +128,7 @@ def drill(tmp_path_factory):
             KEYTURN_SENDGRID_API_URL=stub.url,
             KEYTURN_USER_COOLDOWN_SECONDS="0",
             KEYTURN_WORKER_THREADS="4",
-            KEYTURN_DOUBT_SECONDS="2",
+            KEYTURN_DOUBT_SECONDS="10",  # time enough to see it with a command
         ).start()
         opened = Drill(keyturn, stub)
         opened.people(*(a_user(f"u{n}", f"u{n}@example.com") for n in range(1000)))
