@@ -14,7 +14,7 @@ from tests.journeys.stack import Stack
 
 @pytest.fixture
 def start_keyturn(tmp_path_factory):
-    """`build_web_services(KEYTURN_…="…")`: a Keyturn of one's own, stopped after the test."""
+    """`start_keyturn(KEYTURN_…="…")`: a Keyturn of one's own, stopped after the test."""
     started = []
 
     def start(*, wait: bool = True, called_in: Path = CHECKOUT, **overrides: str | None) -> Stack:

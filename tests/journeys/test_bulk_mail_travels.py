@@ -37,7 +37,7 @@ def stub():
 
 
 @pytest.fixture
-def batch_services(start_keyturn, stub):
+def keyturn_with_users(start_keyturn, stub):
     opened = start_keyturn(
         KEYTURN_EMAIL_PROVIDERS="sendgrid",
         KEYTURN_SENDGRID_API_KEY="SG.test",
@@ -56,65 +56,67 @@ def batch_services(start_keyturn, stub):
 
 
 @pytest.fixture
-def keyturn(batch_services):
-    settings = load_settings(batch_services.environ)
+def services(keyturn_with_users):
+    settings = load_settings(keyturn_with_users.environ)
     with connect_store(settings) as client:
         yield build_services(settings, client=client, hints=FakeHints())
 
 
-def record(keyturn, user_ids):
+def record(services, user_ids):
     """Resets in the bulk queue, as a batch makes them; nobody is told."""
     news = [
         NewReset(
-            reset_id=keyturn.digests.new_reset_id(user_id),
+            reset_id=services.digests.new_reset_id(user_id),
             user_id=user_id,
             org_id="demo",
             channel=Channel.EMAIL,
             language="en",
-            key_id=keyturn.codes.signing_key_id,
+            key_id=services.codes.signing_key_id,
             lifetime_seconds=LIFETIME_SECONDS,
             last_start_seconds=last_start_seconds(Channel.EMAIL, LIFETIME_SECONDS),
             queue=Queue.BULK,
         )
         for user_id in user_ids
     ]
-    assert keyturn.batch_resets.record(news) == [""] * len(news)
+    assert services.batch_resets.record(news) == [""] * len(news)
     return [new.reset_id for new in news]
 
 
-def statuses(keyturn, ids):
-    return [keyturn.resets.find(reset_id).status for reset_id in ids]
+def statuses(services, ids):
+    return [services.resets.find(reset_id).status for reset_id in ids]
 
 
-def are_final(keyturn, ids):
-    return all(status.is_final for status in statuses(keyturn, ids))
+def are_final(services, ids):
+    return all(status.is_final for status in statuses(services, ids))
 
 
-def test_a_batch_takes_few_calls_and_one_bad_address_costs_itself(batch_services, keyturn, stub):
-    ids = record(keyturn, [f"u{n}" for n in range(RESETS)])
-    (bad,) = record(keyturn, ["bad"])
+def test_a_batch_takes_few_calls_and_one_bad_address_costs_itself(
+    keyturn_with_users, services, stub
+):
+    ids = record(services, [f"u{n}" for n in range(RESETS)])
+    (bad,) = record(services, ["bad"])
 
-    wait_until(lambda: are_final(keyturn, [*ids, bad]), what="all of the batch")
+    wait_until(lambda: are_final(services, [*ids, bad]), what="all of the batch")
 
-    assert statuses(keyturn, ids) == [Status.ACCEPTED] * RESETS
-    assert keyturn.resets.find(bad).status is Status.FAILED
+    assert statuses(services, ids) == [Status.ACCEPTED] * RESETS
+    assert services.resets.find(bad).status is Status.FAILED
     assert Counter(entry["resetId"] for entry in stub.taken) == dict.fromkeys(ids, 1)
     assert len(stub.requests) <= 8
     assert max(entry["recipients"] for entry in stub.taken) > RESETS // 2
 
 
 def test_kill_9_in_the_call_loses_nobody_and_copies_carry_the_same_code(
-    batch_services, keyturn, stub
+    keyturn_with_users, services, stub
 ):
     stub.delay_seconds = 2.0
-    ids = record(keyturn, [f"u{n}" for n in range(RESETS)])
+    ids = record(services, [f"u{n}" for n in range(RESETS)])
 
     wait_until(lambda: stub.requests, what="the call")
-    batch_services.kill("bulk")
+    keyturn_with_users.kill("bulk")
     stub.delay_seconds = 0.0
-    wait_until(lambda: are_final(keyturn, ids), what="all of the batch")
+    wait_until(lambda: are_final(services, ids), what="all of the batch")
 
-    assert statuses(keyturn, ids) == [Status.ACCEPTED] * RESETS
+    assert statuses(services, ids) == [Status.ACCEPTED] * RESETS
     copies = Counter(entry["resetId"] for entry in stub.taken)
     assert set(copies) == set(ids)
     assert max(copies.values()) == 2  # what was in the call when it died
