@@ -37,7 +37,7 @@ def stub():
 
 
 @pytest.fixture
-def keyturn(start_keyturn, stub):
+def keyturn_with_users(start_keyturn, stub):
     opened = start_keyturn(
         KEYTURN_EMAIL_PROVIDERS="sendgrid",
         KEYTURN_SENDGRID_API_KEY="SG.test",
@@ -56,8 +56,8 @@ def keyturn(start_keyturn, stub):
 
 
 @pytest.fixture
-def services(keyturn):
-    settings = load_settings(keyturn.environ)
+def services(keyturn_with_users):
+    settings = load_settings(keyturn_with_users.environ)
     with connect_store(settings) as client:
         yield build_services(settings, client=client, hints=FakeHints())
 
@@ -90,7 +90,9 @@ def are_final(services, ids):
     return all(status.is_final for status in statuses(services, ids))
 
 
-def test_a_batch_takes_few_calls_and_one_bad_address_costs_itself(keyturn, services, stub):
+def test_a_batch_takes_few_calls_and_one_bad_address_costs_itself(
+    keyturn_with_users, services, stub
+):
     ids = record(services, [f"u{n}" for n in range(RESETS)])
     (bad,) = record(services, ["bad"])
 
@@ -103,12 +105,14 @@ def test_a_batch_takes_few_calls_and_one_bad_address_costs_itself(keyturn, servi
     assert max(entry["recipients"] for entry in stub.taken) > RESETS // 2
 
 
-def test_kill_9_in_the_call_loses_nobody_and_copies_carry_the_same_code(keyturn, services, stub):
+def test_kill_9_in_the_call_loses_nobody_and_copies_carry_the_same_code(
+    keyturn_with_users, services, stub
+):
     stub.delay_seconds = 2.0
     ids = record(services, [f"u{n}" for n in range(RESETS)])
 
     wait_until(lambda: stub.requests, what="the call")
-    keyturn.kill("bulk")
+    keyturn_with_users.kill("bulk")
     stub.delay_seconds = 0.0
     wait_until(lambda: are_final(services, ids), what="all of the batch")
 
