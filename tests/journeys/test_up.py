@@ -187,7 +187,7 @@ def test_ctrl_c_twice_stops_at_once(start_keyturn):
     os.kill(keyturn.pid_of("worker"), signal.SIGSTOP)  # will not end by being asked
 
     keyturn.process.send_signal(signal.SIGINT)
-    wait_until(lambda: "once more" in keyturn.log(), what="the first one noticed")
+    wait_until(lambda: "second signal" in keyturn.log(), what="the first one noticed")
     keyturn.process.send_signal(signal.SIGINT)
 
     assert keyturn.process.wait(HANG_SECONDS) == 1

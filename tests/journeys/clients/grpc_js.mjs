@@ -3,7 +3,7 @@ import { credentials, loadPackageDefinition, Metadata } from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
 import { grpc, report, token } from "./report.mjs";
 
-const protos = ["web/rpc/user.proto", "web/rpc/management.proto"];
+const protos = ["web/rpc/generated/user.proto", "web/rpc/generated/management.proto"];
 const { zitadel } = loadPackageDefinition(loadSync(protos, { includeDirs: [process.env.KEYTURN_CHECKOUT] }));
 const address = new URL(grpc).host;
 const users = new zitadel.user.v2.UserService(address, credentials.createInsecure());
