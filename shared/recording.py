@@ -61,9 +61,9 @@ def record_reset(services: Services, request: ResetRequest) -> Recorded:
     Raises:
         CallerError: a check failed; nothing was recorded.
     """
-    facts = {"reset_id": request.reset_id, "channel": request.channel.value}
+    attributes = {"reset_id": request.reset_id, "channel": request.channel.value}
     with tracing.span(
-        "reset.record", facts | {"request_id": request.request_id or current_request_id()}
+        "reset.record", attributes | {"request_id": request.request_id or current_request_id()}
     ):
         recipient = _find_recipient(services, request) if request.kind is Kind.RESET else None
         limits = _limits(services.settings, request, recipient)
@@ -73,7 +73,7 @@ def record_reset(services: Services, request: ResetRequest) -> Recorded:
             hint = hint_at(request.reset_id, request.channel, request.queue)
             services.hints.publish(hint)
         caller_id = request.caller.token_id if request.caller else None
-        log.info("reset.requested", **facts, caller_id=caller_id)
+        log.info("reset.requested", **attributes, caller_id=caller_id)
         return recorded
 
 

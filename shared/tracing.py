@@ -18,7 +18,7 @@ from opentelemetry.trace import Span, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 __all__ = [
-    "Facts",
+    "Attributes",
     "Span",
     "SpanKind",
     "bind_request_id",
@@ -32,7 +32,7 @@ __all__ = [
 log = structlog.get_logger()
 
 SWITCHES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-Facts: TypeAlias = Mapping[str, str | int | None]  # ids and words; None is left out
+Attributes: TypeAlias = Mapping[str, str | int | None]  # ids and words; None is left out
 
 _propagator = TraceContextTextMapPropagator()
 
@@ -78,14 +78,14 @@ def is_tracing() -> bool:
 @contextmanager
 def span(
     name: str,
-    facts: Facts | None = None,
+    attributes: Attributes | None = None,
     *,
     parent: str | None = None,
     kind: SpanKind = SpanKind.INTERNAL,
 ) -> Iterator[Span]:
     """A part of the trace that goes on here, else of the one that `parent` (traceparent) names.
 
-    `facts` become attributes `keyturn.<name>`. Of an error the type is kept and nothing else.
+    `attributes` become attributes `keyturn.<name>`. Of an error the type is kept and nothing else.
     """
     if _Switch.tracer is None:
         yield trace.INVALID_SPAN
@@ -95,7 +95,7 @@ def span(
         name,
         None if is_inside or not parent else _propagator.extract({"traceparent": parent}),
         kind,
-        {f"keyturn.{key}": value for key, value in (facts or {}).items() if value is not None},
+        {f"keyturn.{key}": value for key, value in (attributes or {}).items() if value is not None},
         record_exception=False,
         set_status_on_exception=False,
     ) as here:

@@ -17,6 +17,7 @@ from flask import Flask
 
 from shared import errors, log
 from shared.models import Queue
+from shared.providers.registry import READERS
 from shared.queue import Task
 from shared.settings import PREFIX, TWILIO_PROVIDERS, Settings, TwilioAccount
 from shared.store import keys
@@ -248,6 +249,12 @@ def test_every_route_is_authenticated_or_listed_as_open(app: Flask):
     routes = {rule.rule for rule in app.url_map.iter_rules()}
 
     assert routes == set(OPEN_ROUTES) | TOKEN_ROUTES
+
+
+def test_every_callback_reader_has_a_route(app: Flask):
+    routes = {rule.rule for rule in app.url_map.iter_rules()}
+
+    assert {f"/callbacks/{name}" for name in READERS} <= routes
 
 
 @pytest.mark.parametrize("route", sorted(TOKEN_ROUTES))

@@ -40,15 +40,16 @@ class Delivery:
         renderer: MessageRenderer,
     ) -> None:
         """All parts may be fakes."""
+        pauses = PauseView(services.pauses)
         self.health = ProviderHealth(
             {provider.name for channel in providers.values() for provider in channel},
             circuits=services.circuits,
-            pauses=PauseView(services.pauses),
+            pauses=pauses,
             probe_seconds=services.settings.provider_timeout_seconds + LEASE_SLACK_SECONDS,
         )
         self.lost_claims = LostClaims(services.waiting.recall)
         self.router = ProviderRouter(providers, self.health)
-        self.preparation = Preparation(services, self.router, renderer)
+        self.preparation = Preparation(services, self.router, renderer, pauses)
         self._services = services
 
     def deliver(self, reset_id: str) -> str:
@@ -61,12 +62,12 @@ class Delivery:
         if claim is None:
             return "nothing due"
         reset = claim.reset
-        facts = {"reset_id": reset_id, "request_id": reset.request_id}
-        facts["channel"] = reset.channel.value
+        attributes = {"reset_id": reset_id, "request_id": reset.request_id}
+        attributes["channel"] = reset.channel.value
         with (
-            structlog.contextvars.bound_contextvars(**facts),
+            structlog.contextvars.bound_contextvars(**attributes),
             tracing.span(
-                "reset.deliver", facts, parent=reset.trace, kind=tracing.SpanKind.CONSUMER
+                "reset.deliver", attributes, parent=reset.trace, kind=tracing.SpanKind.CONSUMER
             ) as here,
         ):
             try:
@@ -118,9 +119,9 @@ class Delivery:
         provider = outgoing.provider
         number = self._mark_sending(claim, outgoing)
         began = time.monotonic()
-        facts: tracing.Facts = {"provider": provider.name, "attempt": number}
+        attributes: tracing.Attributes = {"provider": provider.name, "attempt": number}
         try:
-            with tracing.span("provider.send", facts, kind=tracing.SpanKind.CLIENT):
+            with tracing.span("provider.send", attributes, kind=tracing.SpanKind.CLIENT):
                 receipt = provider.send(outgoing.message)
         except ProviderError as error:
             return self._note_failure(claim, outgoing, error, _since_ms(began))

@@ -48,11 +48,15 @@ class Preparation:
     """
 
     def __init__(
-        self, services: Services, router: ProviderRouter, renderer: MessageRenderer
+        self,
+        services: Services,
+        router: ProviderRouter,
+        renderer: MessageRenderer,
+        pauses: PauseView,
     ) -> None:
         """All parts may be fakes."""
         self._services, self._router, self._renderer = services, router, renderer
-        self._pauses, self._batches = PauseView(services.pauses), BatchStates(services)
+        self._pauses, self._batches = pauses, BatchStates(services)
         self.find_organisation = remember_organisations(services)
 
     def prepare(self, claim: Claim) -> OutgoingMessage:

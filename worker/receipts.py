@@ -57,8 +57,12 @@ class ReceiptProcessor:
         event, reset = waiting.event, None
         if event.suppression or event.is_failure or tracing.is_tracing():
             reset = self._services.resets.find(event.reset_id)
-        facts = {"reset_id": event.reset_id, "provider": event.provider, "type": event.type.value}
-        with tracing.span("receipt.apply", facts, parent=reset.trace if reset else None):
+        attributes = {
+            "reset_id": event.reset_id,
+            "provider": event.provider,
+            "type": event.type.value,
+        }
+        with tracing.span("receipt.apply", attributes, parent=reset.trace if reset else None):
             if reset and event.suppression:
                 self._suppress(event, reset)
             offered_id = self._other_channel.offer(reset, event) if reset else None
@@ -67,7 +71,7 @@ class ReceiptProcessor:
                 return False
             log.info(
                 "receipt.applied",
-                **facts,
+                **attributes,
                 reason=event.reason or None,
                 before=settled.before,
                 after=settled.after,

@@ -90,7 +90,7 @@ class WebhookSender:
 
     def _send(self, subscription: Subscription, secret: str, webhook: Webhook) -> bool:
         """Send one webhook; return True if the subscriber took it."""
-        facts = {
+        attributes = {
             "subscription": subscription.subscription_id,
             "reset_id": webhook.reset_id,
             "type": webhook.event,
@@ -98,7 +98,7 @@ class WebhookSender:
         }
         if webhook.tries > len(self._delays_seconds) + 1 + CRASHES:
             self._services.webhooks.finish(webhook, WebhookOutcome.DEAD, answer="worker_died")
-            log.error("webhook.dead", reason="worker_died", **facts)
+            log.error("webhook.dead", reason="worker_died", **attributes)
             return True  # not the subscriber's fault
         began = time.monotonic()
         reply = self._subscribers.call(
@@ -107,21 +107,21 @@ class WebhookSender:
         with self._lock:
             change = self._troubled.discard if reply.is_taken else self._troubled.add
             change(subscription.subscription_id)
-        facts["duration_ms"] = round((time.monotonic() - began) * 1000)
+        attributes["duration_ms"] = round((time.monotonic() - began) * 1000)
         if reply.is_taken:
             self._services.webhooks.finish(webhook, WebhookOutcome.DELIVERED)
-            log.info("webhook.told", **facts)
+            log.info("webhook.told", **attributes)
             return True
-        self._note_failure(webhook, reply, facts)
+        self._note_failure(webhook, reply, attributes)
         if reply.is_gone:
             self._services.subscriptions.switch(subscription, disabled="gone", by="subscriber")
             log.error("webhook.stopped", subscription=subscription.subscription_id)
         return False
 
-    def _note_failure(self, webhook: Webhook, reply: Reply, facts: dict[str, object]) -> None:
+    def _note_failure(self, webhook: Webhook, reply: Reply, attributes: dict[str, object]) -> None:
         if webhook.tries > len(self._delays_seconds) and not reply.is_gone:
             self._services.webhooks.finish(webhook, WebhookOutcome.DEAD, answer=reply.reason)
-            log.error("webhook.dead", reason=reply.reason, **facts)
+            log.error("webhook.dead", reason=reply.reason, **attributes)
             return
         delay = self._delays_seconds[webhook.tries - 1] if not reply.is_gone else 0.0
         delay *= random.uniform(1 - JITTER, 1 + JITTER)
@@ -129,7 +129,7 @@ class WebhookSender:
         self._services.webhooks.finish(
             webhook, WebhookOutcome.RETRY, delay_seconds=delay, answer=reply.reason
         )
-        log.warning("webhook.deferred", reason=reply.reason, **facts)
+        log.warning("webhook.deferred", reason=reply.reason, **attributes)
 
     @contextmanager
     def _turn(self, subscription_id: str) -> Iterator[bool]:

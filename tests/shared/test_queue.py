@@ -283,6 +283,8 @@ def test_a_broker_that_comes_back_gets_hints_again(tmp_path, own_server):
     wait_until(arrives)
     publisher.close()
 
+    assert not publisher.is_failing()
+
 
 def test_a_frozen_broker_costs_a_request_nothing(tmp_path, own_server):
     socket = tmp_path / "own.sock"

@@ -193,7 +193,11 @@ def test_a_role_in_one_organisation_is_none_in_another(auth):
 
 @pytest.mark.parametrize("role", WRITERS)
 def test_an_instance_wide_writer_may_write_everywhere(auth, role):
-    auth.authorize_in(a_caller(instance=[role]), "beta", "user.write")
+    caller = a_caller(instance=[role])
+
+    auth.authorize_in(caller, "beta", "user.write")
+
+    assert auth.may(caller, "beta", "user.write")
 
 
 def test_what_a_role_may_is_a_setting(callers):

@@ -196,6 +196,9 @@ def test_what_is_taken_at_a_time_has_an_end(fallback):
     followed.go.set()
 
     wait_until(lambda: len(followed.hints) == MAX_WAITING)
+    hints.close()
+
+    assert len(followed.hints) == MAX_WAITING
 
 
 def test_stopping_finishes_what_was_begun_and_begins_nothing_more(fallback):

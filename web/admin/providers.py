@@ -115,8 +115,8 @@ def _figures(services: WebServices, name: str, activity: Activity) -> dict[str, 
     if activity.window is None or activity.minute is None:
         return figures
     counts, before = activity.window.counts, f"p:{name}:"
-    told = {n.removeprefix(before): v for n, v in counts.items() if n.startswith(before)}
-    by_outcome = {outcome: told.get(f"{outcome}:n", 0) for outcome in Outcome}
+    by_name = {n.removeprefix(before): v for n, v in counts.items() if n.startswith(before)}
+    by_outcome = {outcome: by_name.get(f"{outcome}:n", 0) for outcome in Outcome}
     just_taken = activity.minute.counts.get(f"{before}accepted:n", 0)
     calls, bad = sum(by_outcome.values()), sum(by_outcome[outcome] for outcome in BAD)
     return figures | {
@@ -124,7 +124,7 @@ def _figures(services: WebServices, name: str, activity: Activity) -> dict[str, 
         "error_rate": bad / calls if calls else None,
         "refusal_rate": by_outcome[Outcome.PERMANENT] / calls if calls else None,
         "p95_ms": _p95_ms(
-            told, slowest_ms=round(services.settings.provider_timeout_seconds * 1000)
+            by_name, slowest_ms=round(services.settings.provider_timeout_seconds * 1000)
         ),
         "reportable": by_outcome[Outcome.ACCEPTED] - just_taken,
         "callbacks": counts.get(f"cb:{name}:received", 0),
@@ -132,13 +132,13 @@ def _figures(services: WebServices, name: str, activity: Activity) -> dict[str, 
     }
 
 
-def _p95_ms(told: Mapping[str, int], *, slowest_ms: int) -> int | None:
+def _p95_ms(by_name: Mapping[str, int], *, slowest_ms: int) -> int | None:
     """Of nineteen calls in twenty none took longer; the bound of a histogram's bucket."""
     buckets = [
-        (bound, sum(told.get(f"{outcome}:b{bound}", 0) for outcome in Outcome))
+        (bound, sum(by_name.get(f"{outcome}:b{bound}", 0) for outcome in Outcome))
         for bound in DURATION_BUCKETS_MS
     ]
-    buckets.append((slowest_ms, sum(told.get(f"{outcome}:binf", 0) for outcome in Outcome)))
+    buckets.append((slowest_ms, sum(by_name.get(f"{outcome}:binf", 0) for outcome in Outcome)))
     total, running = sum(number for _, number in buckets), 0
     for bound, number in buckets:
         running += number
@@ -179,10 +179,10 @@ def send_test(
     began = time.monotonic()
     try:
         receipt = provider.send(message)
-        facts = {"provider_message_id": receipt.provider_message_id}
+        values = {"provider_message_id": receipt.provider_message_id}
         outcome, error = Outcome.ACCEPTED, None
     except ProviderError as failure:
-        facts, outcome, error = {}, _outcome(failure), failure
+        values, outcome, error = {}, _outcome(failure), failure
     finally:
         provider.close()
     took_ms = round((time.monotonic() - began) * 1000)
@@ -195,7 +195,7 @@ def send_test(
         reason=error.reason if error else None,
         detail=error.detail if error else None,
         duration_ms=took_ms,
-        **facts,
+        **values,
     )
 
 

@@ -170,13 +170,13 @@ def _hashed(entries: Iterable[ListEntry], content: hashlib.blake2b) -> Iterator[
 def _mark(services: WebServices, request: BatchRequest, content: bytes) -> str:
     """Return a text that is equal for equal requests."""
     chosen = request.selection
-    facts = [request.channel, request.rate_per_second, request.reason, request.is_plan]
+    values = [request.channel, request.rate_per_second, request.reason, request.is_plan]
     if isinstance(chosen, HistoryFilter):
-        facts += [[chosen.org_id, chosen.channel, chosen.provider, sorted(chosen.statuses)]]
-        facts += [chosen.since, chosen.until]
+        values += [[chosen.org_id, chosen.channel, chosen.provider, sorted(chosen.statuses)]]
+        values += [chosen.since, chosen.until]
     else:
-        facts += [content.hex()]
-    return services.digests.digest("batch mark", orjson.dumps(facts).decode())
+        values += [content.hex()]
+    return services.digests.digest("batch mark", orjson.dumps(values).decode())
 
 
 def start_plan(

@@ -214,6 +214,6 @@ def serialise_subscription(subscription: Subscription, backlog: Backlog) -> dict
 
 
 def serialise_webhook(webhook: Webhook) -> dict[str, Any]:
-    """What was told in vain."""
+    """Serialise a webhook that was not delivered."""
     body: dict[str, Any] = DEAD_WEBHOOK.dump(webhook)
     return body
