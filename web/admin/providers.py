@@ -31,13 +31,13 @@ from web.callbacks import has_callbacks
 from web.services import WebServices
 
 MINUTE_SECONDS, WINDOW_SECONDS = 60, 300
-# Whose trouble it is: a refusal for good is about the recipient, and none of the provider's.
+# A permanent refusal is about the recipient, and no error of the provider.
 BAD = (Outcome.TRANSIENT, Outcome.ACCOUNT, Outcome.DOUBT)
 
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """What was counted in the last minute, in the last five, and since the beginning."""
+    """The counts of the last minute, of the last five, and of all time."""
 
     minute: RecentCounts | None  # None: there is no sample yet
     window: RecentCounts | None
@@ -46,7 +46,7 @@ class Activity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderView:
-    """A provider as it stands on a channel, and how its calls went in the last five minutes."""
+    """A provider of a channel, and the outcomes of its calls in the last five minutes."""
 
     name: str
     channel: Channel
@@ -55,11 +55,9 @@ class ProviderView:
     pause: Pause | None
     calls: int | None = None
     error_rate: float | None = None  # 0 to 1
-    refusal_rate: float | None = None  # 0 to 1: for good: normal while rare
+    refusal_rate: float | None = None  # 0 to 1, of permanent refusals: normal while rare
     p95_ms: int | None = None  # an upper bound
-    reportable: int = (
-        0  # messages it took at least a minute ago: something should have been reported
-    )
+    reportable: int = 0  # messages accepted at least a minute ago: callbacks should have come
     callbacks: int = 0
     refused_callbacks: int = 0
     last_callback_at: datetime | None = None  # a genuine one, however long ago
@@ -109,7 +107,7 @@ def load_providers(services: WebServices, activity: Activity) -> list[ProviderVi
 
 
 def _figures(services: WebServices, name: str, activity: Activity) -> dict[str, Any]:
-    """The fields of a view that are counted."""
+    """Return the counted fields of a view."""
     last_ms = activity.totals.get(f"{LAST_CALLBACK}{name}")
     figures: dict[str, Any] = {"last_callback_at": moment(last_ms) if last_ms else None}
     if activity.window is None or activity.minute is None:
@@ -133,7 +131,7 @@ def _figures(services: WebServices, name: str, activity: Activity) -> dict[str, 
 
 
 def _p95_ms(by_name: Mapping[str, int], *, slowest_ms: int) -> int | None:
-    """Of nineteen calls in twenty none took longer; the bound of a histogram's bucket."""
+    """Return the upper bound of the bucket that holds the 95th percentile."""
     buckets = [
         (bound, sum(by_name.get(f"{outcome}:b{bound}", 0) for outcome in Outcome))
         for bound in DURATION_BUCKETS_MS
