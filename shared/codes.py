@@ -23,7 +23,7 @@ class Code:
 
     @property
     def formatted(self) -> str:
-        """The code in groups: `ABCD-EFGH`."""
+        """Return the code in groups: `ABCD-EFGH`."""
         step = GROUP_CHARACTERS
         return "-".join(self.characters[i : i + step] for i in range(0, len(self.characters), step))
 

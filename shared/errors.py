@@ -24,7 +24,7 @@ class CallerError(KeyturnError):
 
     @property
     def message(self) -> str:
-        """The text for the caller."""
+        """Return the text for the caller."""
         return str(self.args[0])
 
 

@@ -327,7 +327,7 @@ class CallbackEvent:
 
     @property
     def status(self) -> Status | None:
-        """The status after this event, if the reset's status may still change so."""
+        """Return the status after this event, if the reset's status may still change so."""
         if self.type is EventType.FAILED and self.suppression == "opt_out":
             return Status.SUPPRESSED
         return STATUS_OF_EVENT.get(self.type)

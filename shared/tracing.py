@@ -83,7 +83,7 @@ def span(
     parent: str | None = None,
     kind: SpanKind = SpanKind.INTERNAL,
 ) -> Iterator[Span]:
-    """A part of the trace that goes on here, else of the one that `parent` (traceparent) names.
+    """Open a span of the present trace, else of the one that `parent` (traceparent) names.
 
     `attributes` become attributes `keyturn.<name>`. Of an error the type is kept and nothing else.
     """
@@ -108,7 +108,7 @@ def span(
 
 
 def traceparent() -> str | None:
-    """The place in the trace that goes on here; None when none does."""
+    """Return the traceparent of the present span; None without one."""
     carrier: dict[str, str] = {}
     _propagator.inject(carrier)
     return carrier.get("traceparent")

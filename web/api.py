@@ -74,14 +74,14 @@ def show_resets() -> Response:
 
 @api.get("/keyturn/v1/resets/<reset_id>")
 def show_reset(reset_id: str) -> Response:
-    """A reset's status and timeline."""
+    """Show a reset's status and timeline."""
     reset, recipient = find_reset_for(current_services(), credentials(), reset_id)
     return json_response(write_reset(reset, recipient=recipient))
 
 
 @api.get("/keyturn/v1/resets/<reset_id>/explanation")
 def explain_one_reset(reset_id: str) -> Response:
-    """Why a reset stands as it does, and what to do next."""
+    """Explain why a reset has its status, and what to do next."""
     reset, _ = find_reset_for(current_services(), credentials(), reset_id)
     return json_response(write_explanation(explain_reset(current_services(), reset)))
 

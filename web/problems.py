@@ -90,7 +90,7 @@ class Problem:
 
     @property
     def text(self) -> str:
-        """The message followed by the id, as ZITADEL writes it."""
+        """Return the message followed by the id, as ZITADEL writes it."""
         return f"{self.message} ({self.id})" if self.id else self.message
 
     def as_json(self) -> dict[str, Any]:

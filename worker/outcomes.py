@@ -42,7 +42,7 @@ class NotSentError(Exception):
 
 
 def accepted(provider: str, receipt: Receipt, outcome: Outcome, duration_ms: int) -> Finish:
-    """A provider has the message."""
+    """Return the outcome of a message that a provider has."""
     return Finish(
         status=Status.ACCEPTED,
         outcome=outcome,
@@ -61,7 +61,7 @@ def failed(
     has_another: bool,
     duration_ms: int,
 ) -> Finish:
-    """A provider did not take the message, or may have; `has_another`: one is at hand now."""
+    """Return the outcome of an error; `has_another`: another provider can be called now."""
     # Later than a person waits; one such move at a time.
     moves_on = (
         has_another
@@ -120,7 +120,7 @@ def alone(claim: Claim) -> Finish:
 
 
 def unmarked(claim: Claim, error: Exception) -> Finish:
-    """The attempt could not be marked, so nothing may be handed over."""
+    """Return the outcome of an attempt that could not be marked, so nothing was sent."""
     if isinstance(error, StoreUnavailableError):
         return store_away(claim)
     if isinstance(error, TooLateError):  # only the deadline can follow

@@ -128,13 +128,13 @@ def check_suppression(found: Suppression | None) -> None:
 
 
 def cannot_render(error: RenderError) -> Finish:
-    """What becomes of a reset whose message lacks something."""
+    """Fail a reset whose message lacks a value or a sentence."""
     log.error("delivery.failed", exc_info=error)
     return outcomes.ended(Status.FAILED, "cannot_render")
 
 
 def directory_away(claim: Claim) -> Finish:
-    """What becomes of a reset whose user cannot be looked up now."""
+    """Look again at a reset whose user cannot be looked up now."""
     return outcomes.later(claim, "directory_unavailable", DIRECTORY_RETRY_SECONDS)
 
 

@@ -167,7 +167,7 @@ class ReceiptJob:
     __name__ = "receipts"  # in the logs
 
     def __init__(self, services: Services, processor: ReceiptProcessor) -> None:
-        """One per process."""
+        """Create one per process."""
         self._services, self._processor = services, processor
         self._hinted: set[int] = set()
 

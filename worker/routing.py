@@ -145,7 +145,7 @@ class ProviderRouter:
 
 
 def _circuit_open(claim: Claim, seconds: float) -> NotSentError:
-    """The reset is looked at again once a circuit may admit it."""
+    """Look at the reset again once a circuit may admit it."""
     least, most = SPREAD_SECONDS[claim.reset.queue]
     seconds = min(seconds, MAX_WAIT_SECONDS[claim.reset.queue]) + random.uniform(least, most)
     return NotSentError(outcomes.later(claim, "circuit_open", seconds))

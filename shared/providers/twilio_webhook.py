@@ -54,11 +54,11 @@ class Form(dict[str, list[str]]):
     """A posted form; the official package asks it for every value of a name."""
 
     def getlist(self, name: str) -> list[str]:
-        """All values of a name."""
+        """Return all values of a name."""
         return self.get(name, [])
 
     def first(self, *names: str) -> str:
-        """The first value of the first name that has one."""
+        """Return the first value of the first name that has one."""
         return next((self[name][0] for name in names if self.get(name)), "")
 
 

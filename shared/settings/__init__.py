@@ -66,7 +66,7 @@ class TwilioAccount:
 
     @property
     def prefix(self) -> str:
-        """What the names of this account's settings begin with."""
+        """Return what the names of this account's settings begin with."""
         return _prefix(self.provider)
 
     @property
@@ -162,12 +162,12 @@ class Settings:
 
     @property
     def link_base(self) -> str:
-        """The base of every link, without a slash at its end."""
+        """Return the base of every link, without a slash at its end."""
         return self.public_url.rstrip("/") or f"http://{self.host}:{self.port}"
 
     @property
     def flower_host(self) -> str:
-        """The address Flower listens on: beyond this machine only with a login."""
+        """Return the address Flower listens on: beyond this machine only with a login."""
         is_here = self.host in types.LOOPBACK
         return self.host if is_here or self.flower_basic_auth else types.LOOPBACK[0]
 

@@ -26,7 +26,7 @@ class Grants:
 
     @property
     def roles(self) -> frozenset[str]:
-        """All roles, of every organisation."""
+        """Return all roles, of every organisation."""
         return self.instance_roles.union(*self.org_roles.values())
 
 

@@ -29,7 +29,7 @@ class Limit:
 
     @property
     def key(self) -> str:
-        """The key of its counter."""
+        """Return the key of its counter."""
         return keys.window(self.name, self.about)
 
 

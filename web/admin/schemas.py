@@ -39,7 +39,7 @@ class Rate(fields.Float):
 
 
 def reason_field(*, required: bool = True) -> fields.String:
-    """The field `reason`, which is not blank."""
+    """Return the field `reason`, which must not be blank."""
     return fields.String(
         required=required,
         allow_none=not required,

@@ -66,7 +66,7 @@ class Progress:
 
     @property
     def sentence(self) -> str:
-        """How it stands, for people."""
+        """Return its progress as a sentence."""
         sentence = self.state.value
         if self.state in (BatchState.RUNNING, BatchState.PAUSED):
             sentence += f", {self.done:,} of {self.batch.total:,} done"

@@ -73,7 +73,7 @@ class TimestampField(fields.Field[datetime]):
 
 
 def one_of(*values: str) -> OneOf:
-    """A validator whose message names the values."""
+    """Return a validator whose message names the values."""
     return OneOf(values, error="must be one of {choices}")
 
 
@@ -107,7 +107,7 @@ class SelectSchema(WireSchema):
 
 
 def optional_reason() -> fields.String:
-    """The field `reason` of a body that may do without."""
+    """Return the optional field `reason`."""
     return fields.String(
         allow_none=True,
         validate=Length(max=MAX_REASON_CHARACTERS),

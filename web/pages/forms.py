@@ -42,7 +42,7 @@ class Filled:
 
     @property
     def shown_code(self) -> str:
-        """The typed code, cut to what the form repeats."""
+        """Return the typed code, cut to what the form repeats."""
         return self.code[:MAX_SHOWN_CHARACTERS]
 
     @property
@@ -52,7 +52,7 @@ class Filled:
 
     @property
     def user_id(self) -> str:
-        """The user id; empty if the handle is a reset."""
+        """Return the user id; empty if the handle is a reset."""
         return "" if self.handle.startswith(RESET_HANDLE) else self.handle
 
 

@@ -83,7 +83,7 @@ class RpcResponse:
 
     @property
     def request_id(self) -> str:
-        """The request id, as in the logs."""
+        """Return the request id, as in the logs."""
         return self.headers[0][1]
 
 

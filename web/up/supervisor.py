@@ -251,7 +251,7 @@ class Child:
 
     @property
     def pid(self) -> int | None:
-        """The process id while the process runs."""
+        """Return the process id while the process runs."""
         return self._process.pid if self._process is not None else None
 
     def start(self) -> None:

@@ -46,7 +46,7 @@ class SubscriptionAddedSchema(ResponseSchema):
 
 
 class SubscriptionSchema(ResponseSchema):
-    """A subscription and how far it was delivered; never its secret."""
+    """Serialise a subscription and its backlog, without its secret."""
 
     subscription_id = fields.String()
     org_id = fields.String()

@@ -28,7 +28,7 @@ class OpenClaims:
 
     @property
     def claims(self) -> list[Claim]:
-        """Those that have not ended."""
+        """Return the claims that have not ended."""
         return list(self._open.values())
 
     def forget(self, claim: Claim) -> None:

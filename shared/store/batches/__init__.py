@@ -95,7 +95,7 @@ class Batch:
 
     @property
     def looked_up(self) -> int:
-        """How many of its users were looked up."""
+        """Return how many of its users were looked up."""
         return min(self.total, self.next_list * USERS_PER_LIST + self.next_index)
 
 
