@@ -45,6 +45,8 @@ OPEN_ROUTES = {
     "/metrics": "names nobody",
     "/openapi.json": "describes the calls, says nothing of anybody",
     "/docs": "the same for people",
+    "/.well-known/openid-configuration": "leads to the issuer",
+    "/.well-known/security.txt": "names the security contact",
     "/ui/password/reset": "the code is the credential",
     "/ui/password/reset/fresh": "answers everybody the same",
     "/r/<reset_id>/<code>": "the code is the credential",

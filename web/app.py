@@ -28,8 +28,16 @@ from web.api import api
 from web.batches.api import api_batches
 from web.callbacks import callbacks, warn_of_unverifiable
 from web.http import current_services, json_response
-from web.middleware import V1_PATH, BodyReaders, set_up_requests, traced, with_body_timeout
+from web.middleware import (
+    V1_PATH,
+    BodyReaders,
+    set_up_requests,
+    traced,
+    with_body_timeout,
+    with_cors,
+)
 from web.monitoring.health import health
+from web.openapi.discovery import discovery
 from web.openapi.document import docs
 from web.pages.dev_inbox import inbox
 from web.pages.errors import is_page, show_fault
@@ -69,13 +77,15 @@ def create_app(services: Services) -> Flask:
     app.register_blueprint(api_batches)
     app.register_blueprint(health)
     app.register_blueprint(docs)
+    app.register_blueprint(discovery)
     app.register_blueprint(pages)
     app.register_blueprint(inbox)
     app.register_error_handler(CallerError, _answer_caller_error)
     app.register_error_handler(HTTPException, _answer_http_error)
     app.register_error_handler(Exception, _answer_unexpected)
     rpc = RpcApplication(app.extensions["keyturn"])
-    app.wsgi_app = traced(dispatch_by_path(app.wsgi_app, rpc))  # type: ignore[assignment, method-assign]  # Flask's way
+    inner = with_cors(dispatch_by_path(app.wsgi_app, rpc), services.settings.cors_origins)
+    app.wsgi_app = traced(inner)  # type: ignore[assignment, method-assign]  # Flask's way
     return app
 
 
@@ -89,12 +99,11 @@ def dispatch_by_path(flask_app: WSGIApplication, rpc_app: RpcApplication) -> WSG
 
 
 def is_rpc(environ: WSGIEnvironment) -> bool:
-    """True for a path of RPC, and for gRPC or its preflight on the REST path of the v1 call."""
+    """True for a path of RPC, and for gRPC on the REST path of the v1 call."""
     path: str = environ.get("PATH_INFO", "")
     is_grpc = str(environ.get("CONTENT_TYPE", "")).lower().startswith("application/grpc")
-    is_preflight = "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ
     return path.removeprefix("/").partition("/")[0] in SERVICES or (
-        (is_grpc or is_preflight) and V1_PATH.fullmatch(path) is not None
+        is_grpc and V1_PATH.fullmatch(path) is not None
     )
 
 

@@ -27,6 +27,26 @@ SPAN_KEY = "keyturn.span"  # in the environ
 UNTRACED_PATHS = ("/livez", "/readyz", "/metrics")  # polled by machines
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 
+API_PATHS = (
+    "/management/",
+    "/users/",
+    "/v2/",
+    "/keyturn/",
+    "/zitadel.",
+    "/.well-known/",
+    "/openapi.json",
+)
+ALLOWED_HEADERS = (
+    "Accept, Accept-Language, Authorization, Connect-Protocol-Version, Connect-Timeout-Ms, "
+    "Content-Encoding, Content-Type, Grpc-Encoding, Grpc-Timeout, Idempotency-Key, X-Grpc-Web, "
+    "X-Request-Id, X-User-Agent, X-Zitadel-Orgid"
+)
+EXPOSED_HEADERS = (
+    "Deprecation, Grpc-Message, Grpc-Status, Grpc-Status-Details-Bin, Keyturn-Reset-Id, Link, "
+    "Location, Retry-After, WWW-Authenticate, X-Request-Id"
+)
+PREFLIGHT_SECONDS = 7200
+
 BODY_SECONDS = 10.0
 GRACE_SECONDS = 0.25  # a body that takes longer counts as slow
 MAX_SLOW = 8  # slow bodies at a time
@@ -95,6 +115,40 @@ def traced(app: WSGIApplication) -> WSGIApplication:
                 return start_response(status, *more)
 
             return app(environ, start)
+
+    return application
+
+
+def with_cors(app: WSGIApplication, origins: tuple[str, ...]) -> WSGIApplication:
+    """Wrap an application: scripts of these origins may call the API; `*` is any origin.
+
+    Callers are known by a token, not a cookie, so credentials are never allowed. The pages, the
+    callbacks and what machines poll are not for scripts of other sites.
+
+    Source: https://fetch.spec.whatwg.org/#http-cors-protocol
+    """
+
+    def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        path, origin = environ.get("PATH_INFO", ""), environ.get("HTTP_ORIGIN")
+        allowed = "*" if "*" in origins else origin if origin in origins else None
+        if allowed is None or not path.startswith(API_PATHS):
+            return app(environ, start_response)
+        headers = [("Access-Control-Allow-Origin", allowed)]
+        if allowed != "*":
+            headers.append(("Vary", "Origin"))
+        method = environ.get("HTTP_ACCESS_CONTROL_REQUEST_METHOD")
+        if environ.get("REQUEST_METHOD") == "OPTIONS" and method is not None:
+            headers += [("Access-Control-Allow-Methods", method)] if method in METHODS else []
+            headers.append(("Access-Control-Allow-Headers", ALLOWED_HEADERS))
+            headers.append(("Access-Control-Max-Age", str(PREFLIGHT_SECONDS)))
+            start_response("204 No Content", headers)
+            return []
+
+        def start(status: str, given: list[tuple[str, str]], *more: Any) -> Any:
+            exposed = ("Access-Control-Expose-Headers", EXPOSED_HEADERS)
+            return start_response(status, [*given, *headers, exposed], *more)
+
+        return app(environ, start)
 
     return application
 

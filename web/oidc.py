@@ -79,6 +79,7 @@ class Issuer:
     def __init__(self, settings: Settings, *, issuer_keys: IssuerKeys | None = None) -> None:
         self._name, self._audience = settings.oidc_issuer, settings.oidc_audience
         self._known_roles = frozenset(role for role, _ in settings.role_permissions)
+        self._max_seconds = settings.oidc_max_lifetime_seconds
         self._keys = issuer_keys or IssuerKeys(self._name)
 
     def find_caller(self, token: str) -> Caller:
@@ -116,6 +117,8 @@ class Issuer:
         user_id, seconds_left = claims["sub"], claims["exp"] - time.time()
         if not _is_id(user_id) or seconds_left <= 0:  # PyJWT applies the leeway to exp, too
             raise ValueError("no subject, or expired")
+        if claims["exp"] - _issued_at(claims) > self._max_seconds:
+            raise ValueError("it lives longer than KEYTURN_OIDC_MAX_LIFETIME_SECONDS")
         roles = _org_roles(claims, project=self._audience, known=self._known_roles)
         own_org_id = claims.get(OWN_ORGANISATION_CLAIM)
         name = hashlib.sha256(f"{self._name}\0{user_id}".encode()).hexdigest()
@@ -306,6 +309,12 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         raise ValueError("a name is given twice")
     return found
+
+
+def _issued_at(claims: Mapping[str, Any]) -> float:
+    """Return when a token was issued, in seconds; without a time that has passed, now."""
+    issued, now = claims.get("iat"), time.time()
+    return float(issued) if isinstance(issued, int | float) and 0 <= issued <= now else now
 
 
 def _org_roles(

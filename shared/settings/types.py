@@ -152,6 +152,25 @@ def url(raw: str) -> str:
     return raw.strip().rstrip("/")
 
 
+def origins(raw: str) -> tuple[str, ...]:
+    """Parse origins between commas, as browsers write them; `*` is any, empty is none."""
+    found = words(raw)
+    for each in found:
+        parts = urlsplit(each)
+        is_origin = parts.scheme in ("http", "https") and each == f"{parts.scheme}://{parts.netloc}"
+        if each != "*" and not (is_origin and parts.hostname and "@" not in parts.netloc):
+            raise ValueError("must list origins such as https://shop.example.com, or be *")
+    return found
+
+
+def contact(raw: str) -> str:
+    """Parse where a weakness is reported to: an e-mail address or an https URL; empty is none."""
+    address = raw.strip()
+    if not address or address.startswith("https://"):
+        return url(address) if address else ""
+    return f"mailto:{email(address.removeprefix('mailto:'))}"
+
+
 def provider_url(raw: str) -> str:
     """Parse scheme, host and port of a provider; http only on loopback, as calls carry a secret."""
     base = url(raw)

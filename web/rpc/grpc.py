@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
 
 from web.http import CallResponse
 from web.middleware import MAX_BODY_BYTES, V1_PATH
@@ -44,6 +44,7 @@ OPTIONS = (
     ("grpc.max_concurrent_streams", STREAMS_PER_CONNECTION),
     ("grpc.so_reuseport", 1),
 )
+REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
 STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
@@ -70,8 +71,7 @@ async def serve(
     server.add_generic_rpc_handlers((handlers,))
     state = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(state, server)
-    names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
-    reflection.enable_server_reflection(names, server)
+    _enable_reflection(server)
     port = server.add_insecure_port(address)
     await server.start()
     for service in (health.OVERALL_HEALTH, *SERVICES):
@@ -81,6 +81,25 @@ async def serve(
     await state.enter_graceful_shutdown()
     await _stop(server, handlers)
     pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _enable_reflection(server: grpc.aio.Server) -> None:
+    """Serve reflection as v1alpha and as v1: their messages are the same on the wire.
+
+    grpcio-reflection has v1alpha only. Source: https://github.com/grpc/grpc-proto
+    """
+    names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME, REFLECTION_V1)
+    servicer = reflection.aio.ReflectionServicer(names)
+    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, server)
+    handler = grpc.stream_stream_rpc_method_handler(
+        servicer.ServerReflectionInfo,
+        reflection_pb2.ServerReflectionRequest.FromString,
+        reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    handlers = {"ServerReflectionInfo": handler}
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler(REFLECTION_V1, handlers),)
+    )
 
 
 async def _stop(server: grpc.aio.Server, handlers: Handlers) -> None:

@@ -67,19 +67,6 @@ PROTOCOLS: dict[str, WireProtocol] = {
     )
 }
 METHODS = "OPTIONS, POST"
-# Callers are known by a token, not a cookie, so pages of any site may call.
-CORS = {
-    "Access-Control-Allow-Origin": "*",
-    "Access-Control-Expose-Headers": "Deprecation, Grpc-Message, Grpc-Status, "
-    "Grpc-Status-Details-Bin, Keyturn-Reset-Id, Link, Retry-After, X-Request-Id",
-}
-PREFLIGHT = {
-    "Access-Control-Allow-Methods": "POST",
-    "Access-Control-Allow-Headers": "Accept-Language, Authorization, Connect-Protocol-Version, "
-    "Connect-Timeout-Ms, Content-Encoding, Content-Type, Grpc-Encoding, Grpc-Timeout, "
-    "Idempotency-Key, X-Grpc-Web, X-Request-Id, X-User-Agent, X-Zitadel-Orgid",
-    "Access-Control-Max-Age": "7200",
-}
 
 
 class RpcApplication:
@@ -94,7 +81,6 @@ class RpcApplication:
         request = Request(environ)
         found = find_call(request.path)
         response = self._answer(request, found)
-        response.headers.extend(CORS)
         if found:
             response.headers.update(fixed_headers(self._services, found[0]))
         response.headers["Cache-Control"] = "no-store"
@@ -112,7 +98,7 @@ class RpcApplication:
                 protocol.write_problem(NO_SUCH_CALL) if protocol else self._refuse(NotFoundError())
             )
         if request.method == "OPTIONS":
-            return Response(status=204, headers=PREFLIGHT | {"Allow": METHODS})
+            return Response(status=204, headers={"Allow": METHODS})
         if request.method != "POST":
             return self._refuse(MethodNotAllowedError(), Allow=METHODS)
         if protocol is None:

@@ -24,7 +24,12 @@ from web import problems
 from web.openapi.events import SUMMARIES
 
 PAGES = {route for route in OPEN_ROUTES if route.startswith(("/ui/", "/r/", "/dev/"))}
-ITSELF = {"/openapi.json", "/docs"}
+ITSELF = {
+    "/.well-known/openid-configuration",
+    "/.well-known/security.txt",
+    "/openapi.json",
+    "/docs",
+}
 
 
 def calls_of(document):
