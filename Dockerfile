@@ -1,12 +1,14 @@
 # One image for every process: web (as it stands), grpc, worker, bulk and flower (docker-compose.yml).
 FROM python:3.11-slim AS build
 WORKDIR /keyturn
-COPY pyproject.toml constraints.txt LICENSE README.md ./
+COPY requirements/run.txt requirements/
+RUN python -m venv /venv \
+ && /venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements/run.txt
+COPY pyproject.toml LICENSE README.md ./
 COPY web ./web
 COPY worker ./worker
 COPY shared ./shared
-RUN python -m venv /venv \
- && /venv/bin/pip install --no-cache-dir --disable-pip-version-check -c constraints.txt .
+RUN /venv/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation .
 
 FROM python:3.11-slim
 RUN useradd --system --uid 10001 --no-create-home keyturn \
