@@ -1,4 +1,4 @@
-"""`python -m faults [--quick|--release|--long|--stops N]`: kill everything, lose nothing."""
+"""`python -m faults [--quick|--release|--long|--stops N|--fuzz]`: kill everything, lose nothing."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ def main() -> int:
     size.add_argument("--release", action="store_true", help="20,000 resets, about three minutes")
     size.add_argument("--long", action="store_true", help="50,000 resets")
     size.add_argument("--stops", type=int, metavar="N", help="SIGTERM N times, and nothing else")
+    size.add_argument("--fuzz", action="store_true", help="random input to parsers, 20 s each")
     parser.add_argument("--server", default="", help="a server's program; unset: the embedded one")
     parser.add_argument("--everysec", action="store_true", help="the server with that appendfsync")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="of all dice")
@@ -33,6 +34,8 @@ def main() -> int:
     if chosen.stops:
         plan = stop_drill(chosen.stops)
     folder = Path(tempfile.mkdtemp(prefix="keyturn-faults-"))
+    if chosen.fuzz:
+        return fuzz(folder, chosen.seed)
     say(f"{plan.name}, seed {chosen.seed}, in {folder}")
     server = [chosen.server] if chosen.server else []
     run = Run(folder, plan, server=server, seed=chosen.seed, fsync=FSYNC[chosen.everysec])
@@ -45,6 +48,18 @@ def main() -> int:
     else:
         shutil.rmtree(folder, ignore_errors=True)
     return 0 if is_kept else 1
+
+
+def fuzz(folder: Path, seed: int) -> int:
+    """Run the fuzz targets; 0 if every parser only refused or took its input."""
+    from faults.fuzz import run_all  # noqa: PLC0415  # atheris is there for --fuzz only
+
+    say(f"fuzz, seed {seed}, in {folder}")
+    if failed := run_all(folder, seed=seed):
+        say(f"failed: {', '.join(failed)}")
+        return 1
+    shutil.rmtree(folder, ignore_errors=True)
+    return 0
 
 
 if __name__ == "__main__":

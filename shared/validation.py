@@ -59,9 +59,11 @@ def phone(text: str) -> str:
         number = phonenumbers.parse(text)
     except phonenumbers.NumberParseException as error:
         raise ValueError(problem) from error
-    if not phonenumbers.is_possible_number(number):
+    found = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    # A number that reads as another one once it is written down could reach a stranger.
+    if not phonenumbers.is_possible_number(number) or phonenumbers.parse(found) != number:
         raise ValueError(problem)
-    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    return found
 
 
 def language(text: str) -> str:

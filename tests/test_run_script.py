@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.machinery
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -185,3 +186,15 @@ def test_the_requirements_fit_the_project():
     for text in (*project["dependencies"], *extras["build"]):
         assert Requirement(text).name.lower().replace("_", "-") in run_only, f"{text}: ./run lock"
     assert run_only.items() <= all_pins.items()
+
+
+def test_the_packages_of_an_installation_can_be_listed():
+    command = [sys.executable, "-m", "cyclonedx_py", "requirements", RUN_ONLY]
+    pytest.importorskip("cyclonedx_py")
+
+    listed = subprocess.run(command, cwd=CHECKOUT, capture_output=True, check=True, timeout=120)
+
+    components = json.loads(listed.stdout)["components"]
+    assert {(each["name"], each["version"]) for each in components} == {
+        (package, version) for package, (version, _) in pins(RUN_ONLY).items()
+    }

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from shared.validation import format_timestamp, parse_timestamp
+from shared.validation import format_timestamp, parse_timestamp, phone
 
 NOON = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 
@@ -82,3 +82,18 @@ def test_a_moment_is_written_in_utc_to_the_microsecond():
     assert format_timestamp(there, precision="milliseconds") == "2026-11-23T12:00:00.000Z"
     assert format_timestamp(None) is None
     assert parse_timestamp(format_timestamp(NOON) or "") == NOON
+
+
+@pytest.mark.parametrize("text", ["+440 0940 09 1 177", "+4400 1 23 45 67 89 0"])
+def test_a_phone_number_that_reads_as_another_is_refused(text):
+    with pytest.raises(ValueError, match="must be a phone number"):
+        phone(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("+44 (0)20 7946 0958", "+442079460958"), ("+39 06 6982 1234", "+390669821234")],
+)
+def test_a_phone_number_is_read_as_people_write_it(text, number):
+    assert phone(text) == number
+    assert phone(number) == number
