@@ -323,6 +323,10 @@ class ResetStateError(CallerError):
     id = "KEYTURN-ResetState"
 
 
+class UserChangedError(KeyturnError):
+    """The user is no longer as the password's change requires; it was not changed."""
+
+
 class BrokerAwayError(KeyturnError):
     """The broker does not answer; no reset is lost."""
 

@@ -95,6 +95,7 @@ class Recipient:
     channel: Channel
     address: str
     is_verified: bool = True
+    revision: str = field(default="", compare=False)  # another after every change; "": not counted
 
     @property
     def masked(self) -> str:
@@ -125,6 +126,10 @@ class User:
     email: Recipient | None = None
     phone: Recipient | None = None
     must_change_password: bool = False  # set with the password; the sign-in pages act on it
+    # Another after every change of password, state, kind or organisation; "": not counted.
+    revision: str = field(default="", compare=False)
+    # The e-mail addresses of a while ago, which are told of a changed password too.
+    former_emails: tuple[Recipient, ...] = field(default=(), compare=False)
 
     def recipient(self, channel: Channel) -> Recipient | None:
         """Return the user's recipient on a channel, verified or not."""
@@ -203,6 +208,9 @@ class Reset:
     batch_id: str | None = None
     trace: str | None = None  # a traceparent, if tracing is on
     recipient_digest: str | None = None
+    basis: str | None = None  # what the code rests on: Digests.basis
+    code_end: str | None = None  # how the code ended before its time: KnownCode.end
+    notice_to: str | None = None  # of a notice: the digest of the address it is for
     next_look_at: datetime | None = None
     opened_at: datetime | None = None
     completed_at: datetime | None = None

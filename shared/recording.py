@@ -146,6 +146,9 @@ def new_reset(services: Services, request: ResetRequest, *, asked_at_us: int = 0
         "url_template": request.url_template,
         "batch_id": request.batch_id,
         "trace": tracing.traceparent(),
+        "basis": services.digests.basis(
+            user, user.recipient(request.channel) if request.kind is Kind.RESET else None
+        ),
     }
     extra = {OPTIONAL_FIELDS[name]: value for name, value in optional.items() if value}
     return NewReset(

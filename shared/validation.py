@@ -6,6 +6,7 @@ No error repeats what was given: it may be an address.
 from __future__ import annotations
 
 import re
+import unicodedata
 from datetime import UTC, datetime, timedelta
 
 import email_validator
@@ -92,6 +93,11 @@ def comparable(address: str) -> str:
         return email(text).casefold() if "@" in text else phone(text)
     except ValueError:
         return text.casefold()
+
+
+def folded(address: str) -> str:
+    """Return a stored address as two of them are compared: normal form, lower case."""
+    return unicodedata.normalize("NFC", address).lower()  # casefold would make ß and ss one domain
 
 
 def parse_timestamp(text: str) -> datetime:

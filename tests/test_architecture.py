@@ -65,6 +65,7 @@ TOKEN_ROUTES = {
     "/keyturn/v1/resets",
     "/keyturn/v1/resets/<reset_id>/_hold",
     "/keyturn/v1/resets/<reset_id>/_release",
+    "/keyturn/v1/resets/<reset_id>/_void",
     "/keyturn/v1/resets/<reset_id>/_resend",
     "/keyturn/v1/pauses",
     "/keyturn/v1/pauses/_resume",

@@ -29,10 +29,11 @@ from shared.errors import (
     StoreUnavailableError,
     TooManyRequestsError,
     UnknownKeyError,
+    UserChangedError,
     UserNotInitialisedError,
     UserUnknownError,
 )
-from shared.models import Channel, Queue, User
+from shared.models import Channel, Queue, User, UserState
 from shared.policies import (
     MAX_PASSWORD_CHARACTERS,
     NOTICE_LIFETIME_SECONDS,
@@ -77,16 +78,20 @@ def complete_reset(
     Raises:
         UserUnknownError, UserNotInitialisedError, MachineUserError, UserInactiveError.
         CodeMismatchError: the code is wrong, and another one is live.
-        CodeUnusableError: the code was used, voided or displaced, or no code is live.
+        CodeUnusableError: the code was used, voided or displaced, what it rests on changed, or no
+            code is live.
         CodeExpiredError.
         TooManyRequestsError: too many wrong codes today.
         PasswordMissingError, PasswordTooLongError, PasswordPolicyError.
         DirectoryUnavailableError: nothing was changed.
         StoreUnavailableError: nothing was changed; or, if the store failed after the directory was
-            written and did not recover, the password was changed and its code still works.
+            written and did not recover, the password was changed.
     """
     user = check_may_reset(services.directory.find_user(user_id), None)
     known = _check_code(services, user_id, typed_code)
+    if not _still_rests(services, known, user):
+        services.code_store.refund_try(user_id)
+        _end_code(services, user_id, known)
     try:
         check_password(new_password, min_characters=services.settings.password_min_characters)
     except KeyturnError:
@@ -96,11 +101,31 @@ def complete_reset(
     if token is None:
         raise CodeUnusableError("used", language=known.language)
     try:
-        services.directory.set_password(user, new_password, change_required=change_required)
+        user = services.directory.set_password(
+            user,
+            new_password,
+            change_required=change_required,
+            only_if=partial(_still_rests, services, known),
+        )
     except DirectoryUnavailableError:
         services.code_store.release(user_id, token)
         raise
+    except UserChangedError:
+        services.code_store.release(user_id, token)
+        _end_code(services, user_id, known)
     return _conclude(services, user, known, token)
+
+
+def _still_rests(services: WebServices, known: KnownCode, user: User) -> bool:
+    """Return True if what a code rests on is as it was when the code was sent."""
+    changed = services.digests.what_changed(known.basis, user, known.channel)
+    return user.state is UserState.ACTIVE and not changed
+
+
+def _end_code(services: WebServices, user_id: str, known: KnownCode) -> NoReturn:
+    services.code_store.end_code(user_id, known.reset_id, "replaced")
+    log.info("code.refused", reset_id=known.reset_id, why="replaced")
+    raise CodeUnusableError("replaced", language=known.language)
 
 
 def _check_code(services: WebServices, user_id: str, typed_code: str) -> KnownCode:
@@ -137,7 +162,7 @@ def _conclude(services: WebServices, user: User, known: KnownCode, token: str) -
     done = _use_up(services, user, known, token, notice)
     if done is None:
         raise CodeUnusableError("used", language=known.language)
-    services.hints.publish(hint_at(notice.reset_id, Channel.EMAIL, Queue.URGENT))
+    _hint_at_notices(services, notice)
     log.info("reset.completed", reset_id=known.reset_id)
     return Completed(user, known.language, *done)
 
@@ -162,16 +187,27 @@ def _use_up(
 
 
 def make_notice(services: WebServices, user: User, *, language: str) -> CompletionNotice:
-    """Return the record of the mail "your password was changed"."""
+    """Return the record of the mail "your password was changed".
+
+    It goes to the address the user has now, and to each that it had a while ago.
+    """
     fields = {
         "u": user.user_id,
         "o": user.org_id,
         "lg": language,
         "kid": services.codes.signing_key_id,
     }
-    return CompletionNotice(
-        services.digests.new_reset_id(user.user_id), NOTICE_LIFETIME_SECONDS, fields
-    )
+    digest, new_id = services.suppressions.digest, services.digests.new_reset_id
+    if user.email:
+        fields["nt"] = digest(user.email)
+    former = {digest(each) for each in user.former_emails} - {fields.get("nt")}
+    copies = {new_id(user.user_id): each for each in sorted(former)}
+    return CompletionNotice(new_id(user.user_id), NOTICE_LIFETIME_SECONDS, fields, copies)
+
+
+def _hint_at_notices(services: WebServices, notice: CompletionNotice) -> None:
+    for reset_id in (notice.reset_id, *notice.copies):
+        services.hints.publish(hint_at(reset_id, Channel.EMAIL, Queue.URGENT))
 
 
 def request_fresh(services: WebServices, *, user_id: str, typed_code: str) -> None:
@@ -277,13 +313,15 @@ def _check_current_password(services: WebServices, user: User, password: str) ->
 
 
 def _change(services: WebServices, user: User, request: SetPasswordRequest) -> Completed:
-    services.directory.set_password(user, request.password, change_required=request.change_required)
+    user = services.directory.set_password(
+        user, request.password, change_required=request.change_required
+    )
     organisation = services.callers.find_organisation(user.org_id)
     own = organisation.language if organisation else None
     language = services.languages.choose(user.language, own)
     notice = make_notice(services, user, language=language)
     done = services.code_store.complete(user.user_id, reset_id="", token="", notice=notice)
-    services.hints.publish(hint_at(notice.reset_id, Channel.EMAIL, Queue.URGENT))
+    _hint_at_notices(services, notice)
     log.info("password.changed")
     if done is None:
         raise RuntimeError("completing without a code cannot lose a claim")

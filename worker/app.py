@@ -152,6 +152,7 @@ class WorkerProcess:
         )
         jobs: list[PeriodicJob] = [needs.delivery.lost_claims.recall, needs.delivery.health.refresh]
         jobs += [keeper.park, keeper.let_go, services.samples.take]
+        jobs.append(services.directory.forget_former_emails)
         if Queue.RECEIPTS in served:
             jobs.append(ReceiptJob(services, needs.receipts))
         if Queue.BULK in served:

@@ -81,7 +81,7 @@ class Delivery:
         try:
             outgoing = self.preparation.prepare(claim)
             found = self._find(claim, outgoing) if claim.is_doubtful else None
-            return found or self._send(claim, outgoing)
+            return found or self._send(outgoing.claim, outgoing)
         except NotSentError as error:
             finish = error.finish
             if finish.status.is_final:

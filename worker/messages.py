@@ -58,6 +58,7 @@ class ProviderSwitch(NamedTuple):
 class OutgoingMessage:
     """A message, its recipient and the provider that carries it."""
 
+    claim: Claim
     message: Message
     recipient: Recipient
     provider: Provider[Message]

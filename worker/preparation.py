@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Hashable
+from dataclasses import replace
 from typing import TypeVar
 
 import structlog
@@ -18,7 +19,7 @@ from shared.errors import (
     RenderError,
     UnknownKeyError,
 )
-from shared.models import Kind, Message, Organisation, Recipient, Status, User, UserState
+from shared.models import Kind, Message, Organisation, Outcome, Recipient, Status, User, UserState
 from shared.policies import check_recipient
 from shared.store.batches import BatchState
 from shared.store.resets import Claim, Finish
@@ -38,6 +39,7 @@ MIN_PAUSE_WAIT_SECONDS = 3.0  # of a reset whose batch was just paused
 MAX_PAUSE_WAIT_SECONDS = 60.0
 ORGANISATION_SECONDS = 2.0  # how late a changed name or language is noticed
 MAX_ORGANISATIONS = 4096
+NOT_TAKEN = (Outcome.TRANSIENT, Outcome.ACCOUNT, Outcome.PERMANENT)  # no copy is out
 FoundT = TypeVar("FoundT")
 
 
@@ -73,10 +75,11 @@ class Preparation:
             log.warning("directory.unavailable")
             raise NotSentError(directory_away(claim)) from error
         user, recipient = self.check_user(claim, found)
+        claim = self.bind(claim, user, recipient)
         check_suppression(self._services.suppressions.find(recipient))
         choice = self._router.choose(claim)
         message = self._render(claim, user, recipient)
-        return OutgoingMessage(message, recipient, choice.provider, choice.switch)
+        return OutgoingMessage(claim, message, recipient, choice.provider, choice.switch)
 
     def check_pauses(self, claim: Claim) -> None:
         """Raise NotSentError if the batch is paused or cancelled, or sending is paused."""
@@ -92,12 +95,37 @@ class Preparation:
             raise NotSentError(outcomes.ended(Status.CANCELLED, f"user_{user.state}"))
         try:
             recipient = check_recipient(
-                user, reset.channel, allow_unverified=self._services.settings.allow_unverified
+                self._with_address(user, reset.notice_to) if reset.notice_to else user,
+                reset.channel,
+                allow_unverified=self._services.settings.allow_unverified,
             )
         except RecipientMissingError as error:
             status = Status.FAILED if reset.kind is Kind.RESET else Status.CANCELLED
             raise NotSentError(outcomes.ended(status, "no_recipient")) from error
         return user, recipient
+
+    def _with_address(self, user: User, notice_to: str) -> User:
+        """Return the user with the one of its e-mail addresses that a notice is for, if any."""
+        digest = self._services.suppressions.digest
+        own = (each for each in (user.email, *user.former_emails) if each)
+        return replace(user, email=next((e for e in own if digest(e) == notice_to), None))
+
+    def bind(self, claim: Claim, user: User, recipient: Recipient) -> Claim:
+        """Return the claim with what its code rests on from this attempt on.
+
+        A changed address gets the message unless the former one may have it; raise NotSentError
+        if the code must not be sent any more.
+        """
+        reset, digests = claim.reset, self._services.digests
+        if reset.kind is Kind.NOTICE:
+            return claim
+        changed = digests.what_changed(reset.basis, user, reset.channel)
+        is_out = any(attempt.outcome not in NOT_TAKEN for attempt in reset.attempts)
+        if changed == "user_changed" or (changed and is_out):
+            raise NotSentError(outcomes.ended(Status.CANCELLED, changed))
+        if reset.basis and not changed:
+            return claim
+        return replace(claim, reset=replace(reset, basis=digests.basis(user, recipient)))
 
     def code(self, claim: Claim) -> Code:
         """Return the reset's code; raise NotSentError if its key is gone."""

@@ -126,7 +126,7 @@ class OtherChannel:
             event.is_failure
             and (not reset.status.is_final or reset.status is Status.ACCEPTED)
             and reset.kind is Kind.RESET
-            and not (reset.completed_at or reset.is_superseded)
+            and not (reset.completed_at or reset.is_superseded or reset.code_end)
             and is_last_message  # a later one may still arrive
             and all(earlier.type != OFFERED for earlier in reset.events)
             and bool(self._services.provider_names[OTHER[reset.channel]])
@@ -138,6 +138,8 @@ class OtherChannel:
         services = self._services
         user = services.directory.find_user(reset.user_id)
         if user is None or user.state is not UserState.ACTIVE:
+            raise RecipientMissingError
+        if services.digests.what_changed(reset.basis, user, reset.channel) == "user_changed":
             raise RecipientMissingError
         check_recipient(user, channel, allow_unverified=False)
         new_id = services.digests.derived_reset_id(user.user_id, "other channel", reset.reset_id)

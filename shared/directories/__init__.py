@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from shared.models import User
 
 
 class Directory(Protocol):
-    """Knows users and sets their passwords. Every method may raise DirectoryUnavailableError."""
+    """Knows users and sets their passwords. Every method may raise DirectoryUnavailableError.
+
+    A code ends when what it rests on changes (docs/decisions/0019-what-a-code-rests-on.md). It is
+    compared with what the directory returns at the moment of use; the revisions of User and
+    Recipient also show a change that was undone. A directory that cannot count them leaves them
+    empty.
+    """
 
     def find_user(self, user_id: str) -> User | None:
         """Return the user, or None if the id is unknown."""
@@ -20,12 +26,27 @@ class Directory(Protocol):
     def find_users_by_address(self, address: str) -> list[User]:
         """Return all users with this e-mail address or phone number, verified or not."""
 
-    def set_password(self, user: User, password: str, *, change_required: bool = False) -> None:
-        """Hash and store the user's new password.
+    def set_password(
+        self,
+        user: User,
+        password: str,
+        *,
+        change_required: bool = False,
+        only_if: Callable[[User], bool] | None = None,
+    ) -> User:
+        """Hash and store the user's new password; return the user as it was just before.
 
         `change_required`: the application that signs the person in must ask for another one; kept
         until the next password is set.
+        `only_if`: decides by the user as it is at that moment, in one step with the writing where
+        the directory can; else the user is read again right before it.
+
+        Raises:
+            UserChangedError: the user is gone, or `only_if` says no; nothing was changed.
         """
 
     def has_password(self, user: User, password: str) -> bool:
         """Return True if `password` is the user's present one."""
+
+    def forget_former_emails(self) -> None:
+        """Forget former addresses whose time is over; a periodic job."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -10,8 +12,8 @@ import redis
 
 from shared import validation
 from shared.directories.passwords import Argon2Hasher, Hasher
-from shared.directories.user_import import ImportReport, UserFields, import_users
-from shared.errors import DirectoryUnavailableError, StoreUnavailableError
+from shared.directories.user_import import ImportReport, UserFields, import_users, new_revision
+from shared.errors import DirectoryUnavailableError, StoreUnavailableError, UserChangedError
 from shared.models import Channel, Recipient, User, UserKind, UserState
 from shared.store import keys
 from shared.store.connection import Client
@@ -19,24 +21,36 @@ from shared.store.digests import Digests
 
 # All but the password, which is read only where it is compared.
 FIELDS = ("orgId", "state", "kind", "userName", "displayName", "language",
-          "email", "emailVerified", "phone", "phoneVerified", "changeRequired")  # fmt: skip
+          "email", "emailVerified", "phone", "phoneVerified", "changeRequired",
+          "revision", "emailRevision", "phoneRevision", "formerEmails")  # fmt: skip
 MAX_PER_TRIP = 100  # users; the server serves no other client meanwhile
+FORMER_EMAILS_SECONDS = 24 * 3600.0  # or as long as a code lives; a notice waits no longer
+FORGET_EVERY_SECONDS = 60.0
 
 
 class RedisDirectory:
     """Fulfils Directory; filled by `import_users`."""
 
-    def __init__(self, client: Client, digests: Digests, *, hasher: Hasher | None = None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        digests: Digests,
+        *,
+        hasher: Hasher | None = None,
+        code_lifetime_seconds: float = 0,
+    ) -> None:
         """`hasher` hashes and compares passwords; the default is argon2id."""
         self._client = client
         self._digests = digests
         self._hasher = hasher or Argon2Hasher()
+        self.keep_former_seconds = max(FORMER_EMAILS_SECONDS, code_lifetime_seconds)
+        self._forget_at = 0.0
 
     def find_user(self, user_id: str) -> User | None:
         """Return the user, or None if the id is unknown. One round trip."""
         with directory_errors():
             values = self._client.hmget(keys.directory_user(user_id), FIELDS)
-        return _user(user_id, cast("list[str | None]", values))
+        return self._user(user_id, cast("list[str | None]", values))
 
     def find_users(self, user_ids: Sequence[str]) -> list[User | None]:
         """Return what `find_user` returns for each id; one round trip per hundred."""
@@ -48,7 +62,9 @@ class RedisDirectory:
                 for user_id in some:
                     pipe.hmget(keys.directory_user(user_id), FIELDS)
                 answers = pipe.execute()
-                found += [_user(each, values) for each, values in zip(some, answers, strict=True)]
+                found += [
+                    self._user(each, values) for each, values in zip(some, answers, strict=True)
+                ]
         return found
 
     def find_users_by_address(self, address: str) -> list[User]:
@@ -60,12 +76,35 @@ class RedisDirectory:
             found = self.find_users(user_ids)
         return [user for user in found if user is not None and normalised in _addresses(user)]
 
-    def set_password(self, user: User, password: str, *, change_required: bool = False) -> None:
-        """Hash and store the user's new password."""
-        required = "1" if change_required else ""
+    def set_password(
+        self,
+        user: User,
+        password: str,
+        *,
+        change_required: bool = False,
+        only_if: Callable[[User], bool] | None = None,
+    ) -> User:
+        """Hash and store the user's new password; return the user as it was just before.
+
+        `only_if` is asked about the user as it is when the password is written: a change in
+        between makes the write fail, and it is asked again.
+
+        Raises:
+            UserChangedError: the user is gone, or `only_if` says no; nothing was changed.
+        """
+        key, required = keys.directory_user(user.user_id), "1" if change_required else ""
         fields = {"password": self._hasher.hash(password), "changeRequired": required}
+
+        def write(pipe: Any) -> User:
+            now = self._user(user.user_id, pipe.hmget(key, FIELDS))
+            if now is None or (only_if and not only_if(now)):
+                raise UserChangedError
+            pipe.multi()
+            pipe.hset(key, mapping=fields | {"revision": new_revision()})
+            return now
+
         with directory_errors():
-            self._client.hset(keys.directory_user(user.user_id), mapping=dict[Any, Any](fields))
+            return cast("User", self._client.transaction(write, key, value_from_callable=True))
 
     def has_password(self, user: User, password: str) -> bool:
         """Return True if `password` is the user's present one; False if there is none."""
@@ -81,6 +120,23 @@ class RedisDirectory:
             ImportLineError: the first bad line, and what is wrong with it.
         """
         return import_users(self, lines)
+
+    def forget_former_emails(self) -> None:
+        """Forget former addresses whose time is over; a periodic job."""
+        if time.monotonic() < self._forget_at:
+            return
+        self._forget_at = time.monotonic() + FORGET_EVERY_SECONDS
+        now_ms = int(time.time() * 1000)
+
+        def forget(pipe: Any) -> None:
+            due = pipe.zrangebyscore(keys.FORMER_EMAILS, "-inf", now_ms, 0, MAX_PER_TRIP)
+            pipe.multi()
+            for user_id in due:
+                pipe.hdel(keys.directory_user(user_id), "formerEmails")
+                pipe.zrem(keys.FORMER_EMAILS, user_id)
+
+        with directory_errors():
+            self._client.transaction(forget, keys.FORMER_EMAILS)
 
     # Used by the import; each is one round trip for many users.
 
@@ -98,25 +154,54 @@ class RedisDirectory:
             return cast("list[UserFields]", pipe.execute())
 
     def save_fields(self, changes: Iterable[tuple[UserFields, UserFields]]) -> None:
-        """Write users with their address index; each change is the old and the new fields.
+        """Write users with their address index; each change is the old fields and what is written.
 
         An address is indexed before the user's record has it, so a search never misses a user; it
         checks the record.
         """
+        forget_ms = int((time.time() + self.keep_former_seconds) * 1000)
         with directory_errors():
             pipe = self._client.pipeline(transaction=False)
             for old, new in changes:
-                old_indexes, new_indexes = self._indexes(old), self._indexes(new)
+                user_id = new["userId"]
+                old_indexes, new_indexes = self._indexes(old), self._indexes(old | new)
                 for index in new_indexes - old_indexes:
-                    pipe.sadd(index, new["userId"])
-                pipe.hset(keys.directory_user(new["userId"]), mapping=dict[Any, Any](new))
+                    pipe.sadd(index, user_id)
+                if "formerEmails" in new:
+                    pipe.zadd(keys.FORMER_EMAILS, {user_id: forget_ms})
+                pipe.hset(keys.directory_user(user_id), mapping=dict[Any, Any](new))
                 for index in old_indexes - new_indexes:
-                    pipe.srem(index, new["userId"])
+                    pipe.srem(index, user_id)
             pipe.execute()
 
     def hash_password(self, password: str) -> str:
         """Hash a password."""
         return self._hasher.hash(password)
+
+    def _user(self, user_id: str, values: Sequence[str | None]) -> User | None:
+        fields = dict(zip(FIELDS, (value or "" for value in values), strict=True))
+        if not fields["orgId"]:
+            return None
+        former = json.loads(fields["formerEmails"] or "[]")
+        since_ms = (time.time() - self.keep_former_seconds) * 1000
+        return User(
+            user_id=user_id,
+            org_id=fields["orgId"],
+            state=UserState(fields["state"] or "active"),
+            kind=UserKind(fields["kind"] or "human"),
+            user_name=fields["userName"],
+            display_name=fields["displayName"],
+            language=fields["language"] or None,
+            email=_recipient(fields, Channel.EMAIL, "email"),
+            phone=_recipient(fields, Channel.SMS, "phone"),
+            must_change_password=bool(fields["changeRequired"]),
+            revision=fields["revision"],
+            former_emails=tuple(
+                Recipient(Channel.EMAIL, address, is_verified=bool(verified))
+                for at_ms, verified, address in former
+                if at_ms > since_ms
+            ),
+        )
 
     def _indexes(self, fields: UserFields) -> set[str]:
         given = filter(None, (fields.get("email"), fields.get("phone")))
@@ -132,27 +217,11 @@ def directory_errors() -> Iterator[None]:
         raise DirectoryUnavailableError from error
 
 
-def _user(user_id: str, values: Sequence[str | None]) -> User | None:
-    if not values[0]:
+def _recipient(fields: UserFields, channel: Channel, name: str) -> Recipient | None:
+    if not fields[name]:
         return None
-    texts = (value or "" for value in values)  # in the order of FIELDS
-    org_id, state, kind, name, display, language, email, email_ok, phone, phone_ok, change = texts
-    return User(
-        user_id=user_id,
-        org_id=org_id,
-        state=UserState(state) if state else UserState.ACTIVE,
-        kind=UserKind(kind) if kind else UserKind.HUMAN,
-        user_name=name,
-        display_name=display,
-        language=language or None,
-        email=_recipient(Channel.EMAIL, email, email_ok),
-        phone=_recipient(Channel.SMS, phone, phone_ok),
-        must_change_password=bool(change),
-    )
-
-
-def _recipient(channel: Channel, address: str, verified: str) -> Recipient | None:
-    return Recipient(channel, address, is_verified=bool(verified)) if address else None
+    is_verified, revision = bool(fields[f"{name}Verified"]), fields[f"{name}Revision"]
+    return Recipient(channel, fields[name], is_verified=is_verified, revision=revision)
 
 
 def _addresses(user: User) -> list[str]:

@@ -14,7 +14,9 @@ from shared.store.digests import Digests
 Builder: TypeAlias = Callable[[Settings, Client, Digests], Directory]
 
 DIRECTORIES: dict[str, Builder] = {
-    "redis": lambda _, client, digests: RedisDirectory(client, digests),
+    "redis": lambda settings, client, digests: RedisDirectory(
+        client, digests, code_lifetime_seconds=settings.code_lifetime_seconds
+    ),
 }
 
 

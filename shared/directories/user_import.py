@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import secrets
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,6 +26,8 @@ BYTE_ORDER_MARK = "\ufeff"
 LINE_BYTES = 65_536
 NAME_CHARACTERS = 200
 PASSWORD_CHARACTERS = 200
+MAX_FORMER_EMAILS = 5  # the oldest: those of the time before the changes began
+DEFAULTS = {"orgId": "", "state": UserState.ACTIVE.value, "kind": UserKind.HUMAN.value}
 
 # Field → its value as the directory stores it. Only given fields are present; an empty text means
 # that the user has none.
@@ -112,9 +116,9 @@ def _write(
     for fields in _with_hashes(directory, batch, hashers):
         old = present[fields["userId"]]
         imported += not old.get("orgId")
-        new = merge_fields(old, fields)
-        changes.append((old, new))
-        present[fields["userId"]] = new
+        changed = merge_fields(old, fields, keep_seconds=directory.keep_former_seconds)
+        changes.append((old, changed))
+        present[fields["userId"]] = old | changed
     directory.save_fields(changes)
     return ImportReport(imported, len(batch) - imported)
 
@@ -128,19 +132,43 @@ def _with_hashes(
         yield fields | {"password": next(hashes)} if "password" in fields else fields
 
 
-def merge_fields(old: UserFields, given: UserFields) -> UserFields:
-    """Return a user's fields after an update: given ones replace, absent ones stay.
+def merge_fields(old: UserFields, given: UserFields, *, keep_seconds: float = 0) -> UserFields:
+    """Return the fields that an update writes: the given ones, and what follows from them.
 
     A changed address is unverified unless the update has the flag, which belonged to the former
-    address.
+    address. A former e-mail address is kept for so many seconds; a change of case is none.
     """
-    new = old | given
-    for address, flag in (("email", "emailVerified"), ("phone", "phoneVerified")):
-        if new.get(address, "") != old.get(address, "") and flag not in given:
+    new = dict(given)
+    for name in ("email", "phone"):
+        flag = f"{name}Verified"
+        before, now = (validation.folded(each.get(name, "")) for each in (old, old | given))
+        if before != now and flag not in given:
             new[flag] = ""
+        if before != now or old.get(flag, "") != new.get(flag, old.get(flag, "")):
+            new[f"{name}Revision"] = new_revision()
+        if name == "email" and before and before != now:
+            new["formerEmails"] = _former_emails(old, keep_seconds)
     if "password" in given and old.get("changeRequired"):
         new["changeRequired"] = ""
+    if "password" in given or any(
+        (old.get(name) or default) != (new.get(name) or old.get(name) or default)
+        for name, default in DEFAULTS.items()
+    ):
+        new["revision"] = new_revision()
     return new
+
+
+def _former_emails(old: UserFields, keep_seconds: float) -> str:
+    now_ms = int(time.time() * 1000)
+    kept = [each for each in json.loads(old.get("formerEmails") or "[]")
+            if each[0] > now_ms - keep_seconds * 1000]  # fmt: skip
+    kept.append([now_ms, int(bool(old.get("emailVerified"))), old["email"]])
+    return json.dumps(kept[:MAX_FORMER_EMAILS])
+
+
+def new_revision() -> str:
+    """Return what no user or address had as its revision before."""
+    return secrets.token_hex(8)
 
 
 def parse_line(raw: str | bytes) -> UserFields | None:

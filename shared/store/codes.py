@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from shared.errors import CodeMismatchError, TooManyRequestsError
-from shared.models import Channel
+from shared.models import Channel, Queue
 from shared.settings import Settings
 from shared.store import keys
 from shared.store.connection import Client, store_errors
@@ -22,7 +22,7 @@ MAX_WRONG_PASSWORDS = 5
 WRONG_PASSWORD_SECONDS = 15 * 60.0
 RESERVE_SECONDS = 30.0  # how long comparing and settling may take
 HOLD_SECONDS = 30.0  # how long a password may take to be changed
-FIELDS = 7
+FIELDS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +32,11 @@ class KnownCode:
     reset_id: str
     key_id: str
     deadline_at: datetime
-    end: str | None  # used, voided, displaced, replaced; None while it has not ended
+    end: str | None  # used, voided, voided_by_operator, displaced, replaced; None: not ended
     language: str
     channel: Channel
     is_live: bool
+    basis: str = ""  # what it rests on: Digests.basis
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,8 @@ class CompletionNotice:
     reset_id: str
     lifetime_seconds: float
     fields: Mapping[str, str]
+    # Those to the former addresses: reset id → the address's digest. The fields are the same.
+    copies: Mapping[str, str] = field(default_factory=dict)
 
 
 class CodeStore:
@@ -121,7 +124,10 @@ class CodeStore:
         tag, user = self._digests.user_place(user_id)
         notice_id = notice.reset_id if notice else ""
         lifetime_ms = int(notice.lifetime_seconds * 1000) if notice else 0
-        fields = [part for pair in notice.fields.items() for part in pair] if notice else []
+        copies = notice.copies if notice else {}
+        fields: list[str | int] = [len(copies)]
+        for pair in (*copies.items(), *(notice.fields.items() if notice else ())):
+            fields += pair
         answer = self._scripts.run_durably(
             "code/complete",
             (
@@ -130,10 +136,23 @@ class CodeStore:
                 keys.counters(tag),
                 f"{tag}:r:{notice_id}",
                 keys.due(tag, "urgent"),
+                *(keys.reset(copy_id) for copy_id in copies),
             ),
             [reset_id, token, tag, self._keep_ms, notice_id, lifetime_ms, *fields],
         )
         return (int(answer[1]), moment_from_us(answer[2])) if answer[0] else None
+
+    def end_code(self, user_id: str, reset_id: str, end: str, *, detail: str = "") -> str:
+        """End a code before its time, and cancel a reset that is still queued.
+
+        `end`: see KnownCode. `detail` is an operator's: it becomes an event of the reset, and a
+        code that is being used at this moment is left alone. Return `ended`, or why it could not
+        be: `absent`, `notice`, `expired`, `held`, how it had ended before, or the reset's status.
+        """
+        tag, user = self._digests.user_place(user_id)
+        names = [keys.reset(reset_id), keys.live(tag, user), keys.user(tag, user)]
+        names += [keys.due(tag, Queue.URGENT), keys.due(tag, Queue.BULK), keys.counters(tag)]
+        return str(self._scripts.run("code/end", names, (reset_id, end, detail, self._keep_ms)))
 
     def begin_password_try(self, user_id: str) -> None:
         """Reserve one try of the current password.
@@ -162,7 +181,7 @@ class CodeStore:
 
 
 def _known(values: list[str]) -> KnownCode:
-    reset_id, key_id, deadline, end, language, channel, is_live = values
+    reset_id, key_id, deadline, end, language, channel, is_live, basis = values
     return KnownCode(
         reset_id,
         key_id,
@@ -171,4 +190,5 @@ def _known(values: list[str]) -> KnownCode:
         language,
         Channel(channel),
         int(is_live) == 1,
+        basis,
     )

@@ -19,10 +19,13 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from shared import codes
 from shared.errors import SettingsError
+from shared.models import Channel, Recipient, User
 from shared.store import keys
 from shared.store.connection import Client, store_errors
+from shared.validation import folded
 
 DIGEST_BYTES = 16
+BASIS_CHARACTERS = 16  # of each half
 PEPPER_BYTES = 32
 SEAL_LABEL = b"keyturn digest key seal"
 
@@ -59,6 +62,36 @@ class Digests:
     def address_digest(self, address: str) -> str:
         """Return the digest of a recipient's address; case does not matter."""
         return self.digest("address", address.casefold())
+
+    def basis(self, user: User, recipient: Recipient | None) -> str:
+        """Return what a code rests on: a digest of the user's part, one of the address's.
+
+        `recipient` None: the code was sent nowhere, and rests on the user alone.
+        Source: docs/decisions/0019-what-a-code-rests-on.md
+        """
+        of_user = f"{user.revision}\0{user.state}\0{user.kind}\0{user.org_id}\0{user.user_id}"
+        of_address = (
+            f"{recipient.channel}\0{recipient.revision}\0{recipient.is_verified}"
+            f"\0{folded(recipient.address)}"
+            if recipient
+            else ""
+        )
+        halves = (self.digest("basis", part) if part else "" for part in (of_user, of_address))
+        return ".".join(half[:BASIS_CHARACTERS] for half in halves)
+
+    def what_changed(self, basis: str | None, user: User, channel: Channel) -> str:
+        """Return `user_changed` or `address_changed` if a code's basis did; else an empty text.
+
+        A code without a basis was recorded before there were any: it rests on nothing.
+        """
+        of_user, _, of_address = (basis or "").partition(".")
+        present = self.basis(user, user.recipient(channel) if of_address else None)
+        now_of_user, _, now_of_address = present.partition(".")
+        changes = {
+            "user_changed": of_user != now_of_user,
+            "address_changed": of_address != now_of_address,
+        }
+        return next((name for name, differs in changes.items() if basis and differs), "")
 
     def user_place(self, user_id: str) -> tuple[str, str]:
         """Return the hash tag of a user's shard, and the user's digest."""

@@ -193,6 +193,9 @@ def directory_user(user_id: str) -> str:
     return f"kt:user:{user_id}"
 
 
+FORMER_EMAILS = "kt:former"  # ZSET, user id → moment in ms when its former addresses are forgotten
+
+
 def directory_address(address_digest: str) -> str:
     """SET, ids of the users who have an address."""
     return f"kt:addr:{address_digest}"

@@ -23,7 +23,7 @@ from shared.validation import moment, moment_from_us
 
 MAX_CLAIMS = 5  # claims in a row without an outcome: the record is poison
 # How many keys and arguments of a script are a reset's own, where one call is for many resets.
-OWN = {"reset/claim": (1, 1), "reset/start_attempt": (1, 2), "reset/finish": (3, 3)}
+OWN = {"reset/claim": (1, 1), "reset/start_attempt": (1, 3), "reset/finish": (3, 3)}
 # Upper bounds of the provider call histogram, in ms; the last is open.
 DURATION_BUCKETS_MS = (25, 50, 100, 250, 500, 1000, 2500, 5000, 10000)
 # Upper bounds of the time from the record to a provider's acceptance, in ms.
@@ -33,7 +33,8 @@ ACCEPTED_BUCKETS_MS = (
 )
 
 # Optional fields of a new record: Reset's name → the record's.
-OPTIONAL_FIELDS = {"request_id": "rq", "url_template": "tp", "batch_id": "b", "trace": "tr"}
+OPTIONAL_FIELDS = {"request_id": "rq", "url_template": "tp", "batch_id": "b", "trace": "tr",
+                   "basis": "bs"}  # fmt: skip
 # Looking up an enum member by its value takes four times as long.
 _KINDS = {each.value: each for each in Kind}
 _CHANNELS = {each.value: each for each in Channel}
@@ -119,7 +120,8 @@ class ResetCalls:
         """Return the call of reset/start_attempt; `switch`: instead of which provider, and why."""
         reset_id = claim.reset.reset_id
         names = keys.reset(reset_id), keys.counters(keys.tag_of(reset_id))
-        return names, (claim.fence, recipient_digest, provider, *(switch or ()))
+        basis = claim.reset.basis or ""
+        return names, (claim.fence, recipient_digest, basis, provider, *(switch or ()))
 
     def finish(
         self, claim: Claim, finish: Finish, outcome: tuple[Argument, ...] | None = None
@@ -319,6 +321,7 @@ class ResetStore:
     ) -> int:
         """Start an attempt and return its number; call no provider without it.
 
+        The code rests on the claim's basis from now on.
         `switch`: instead of which provider, and why; it is counted and added to the timeline.
 
         Raises:
@@ -413,6 +416,9 @@ def parse_reset(reset_id: str, h: Mapping[str, str]) -> Reset:
         batch_id=h.get("b"),
         trace=h.get("tr"),
         recipient_digest=h.get("to"),
+        basis=h.get("bs"),
+        code_end=h.get("v"),
+        notice_to=h.get("nt"),
         next_look_at=_moment_or_none(h.get("n")),
         opened_at=_moment_or_none(h.get("op")),
         completed_at=_moment_or_none(h.get("co")),

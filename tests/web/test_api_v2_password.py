@@ -307,7 +307,7 @@ def test_a_user_locked_since_the_code_was_sent_is_refused(wire):
 
     assert problem(wire.set_password(code=code)) == (400, 9, "KEYTURN-Inactive")
     a_user(wire.services, state="active")
-    assert wire.set_password(code=code).status_code == 200
+    assert problem(wire.set_password(code=code)) == (400, 9, "COMMAND-2M9fs")
 
 
 # By permission.

@@ -43,7 +43,7 @@ class SilentDirectory:
     def find_user(self, user_id):
         return self._directory.find_user(user_id)
 
-    def set_password(self, user, password, *, change_required=False):
+    def set_password(self, user, password, *, change_required=False, only_if=None):
         raise DirectoryUnavailableError
 
 

@@ -102,6 +102,13 @@ def release_reset(reset_id: str) -> Response:
     return json_response({"resetId": reset_id, "isHeld": False})
 
 
+@api_admin.post("/keyturn/v1/resets/<reset_id>/_void")
+def void_reset(reset_id: str) -> Response:
+    """End the code of one reset."""
+    actions.void(current_services(), reset_id, _why_for_reset(reset_id))
+    return json_response({"resetId": reset_id, "isVoided": True})
+
+
 @api_admin.post("/keyturn/v1/resets/<reset_id>/_resend")
 def resend_reset(reset_id: str) -> Response:
     """Record a fresh reset for the user of another one."""

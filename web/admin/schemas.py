@@ -142,6 +142,13 @@ class ResetHeldSchema(ResponseSchema):
     is_held = fields.Boolean()
 
 
+class ResetVoidedSchema(ResponseSchema):
+    """A reset whose code was ended."""
+
+    reset_id = fields.String()
+    is_voided = fields.Boolean()
+
+
 class ResentSchema(ResponseSchema):
     """A fresh reset."""
 

@@ -1,4 +1,4 @@
-"""`keyturn reset send|hold|release|resend` and `keyturn explain`."""
+"""`keyturn reset send|hold|release|void|resend` and `keyturn explain`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from web.services import WebServices
 
 @click.group()
 def reset() -> None:
-    """Send, hold, release and resend resets."""
+    """Send, hold, release, void and resend resets."""
 
 
 @reset.command("send")
@@ -81,6 +81,28 @@ def release_reset(reset_id: str, reason: str, by: str, *, as_json: bool) -> None
         actions.release(services, reset_id, audit_reason(by, reason))
     result = {"resetId": reset_id, "held": False, "by": by, "reason": reason}
     print_result(result, as_json=as_json)
+
+
+@reset.command("void")
+@click.argument("reset_id", metavar="[ID]", required=False)
+@click.option("--user", "user_id", metavar="ID", help="Every code of a user.")
+@reason_option
+@by_option
+@json_option
+def void_reset(
+    reset_id: str | None, user_id: str | None, reason: str, by: str, *, as_json: bool
+) -> None:
+    """End a code before its time; a message still waiting is not sent."""
+    if (reset_id is None) == (user_id is None):
+        raise click.UsageError("give a reset's ID or --user")
+    why = audit_reason(by, reason)
+    with open_services() as services:
+        if user_id is not None:
+            voided = actions.void_user(services, user_id, why)
+        else:
+            voided = [reset_id or ""]
+            actions.void(services, voided[0], why)
+    print_result({"voided": voided, "by": by, "reason": reason}, as_json=as_json)
 
 
 @reset.command("resend")

@@ -83,6 +83,7 @@ ALIVE = {
     *(Status.QUEUED, Status.SENDING, Status.RETRYING, Status.UNKNOWN),
     *(Status.ACCEPTED, Status.DELIVERED),
 }
+HANDED_OVER = {Status.ACCEPTED, Status.DELIVERED, Status.UNKNOWN}
 CIRCUIT_OPEN = "circuit_open"
 OVERDUE = timedelta(seconds=2)
 # Most receipts of a channel are there by then.
@@ -112,11 +113,31 @@ def diagnose(evidence: Evidence) -> Diagnosis:
             "Nothing; if it was not the user, lock the user and look at the callers.",
         )
     else:
-        diagnosis = BY_STATUS[reset.status](evidence, reset)
+        diagnosis = _ended(evidence, reset) or BY_STATUS[reset.status](evidence, reset)
     outcomes = [attempt.outcome for attempt in reset.attempts]
     if outcomes.count(Outcome.DOUBT) > 1 or {Outcome.DOUBT, Outcome.ACCEPTED} <= set(outcomes):
         return replace(diagnosis, text=f"{diagnosis.text} {TWO_COPIES}")
     return diagnosis
+
+
+def _ended(evidence: Evidence, reset: Reset) -> Diagnosis | None:
+    """Say why a code ended before its time; None if it did not, or was never sent."""
+    next_step = "Nothing; the user asks for a new one when one is needed."
+    voided = next((event for event in reset.events if event.type == "voided"), None)
+    if voided:
+        text = (
+            f"The code ended: an operator voided it at {format_time(voided.at)}, {voided.detail}."
+        )
+        return Diagnosis(DiagnosisKind.OVER, text, next_step)
+    if reset.status not in HANDED_OVER or evidence.now >= reset.deadline_at:
+        return None
+    if evidence.code_change and reset.code_end in (None, "replaced"):
+        reason = f"{REASONS[evidence.code_change]} after it was sent"
+    elif reset.code_end:
+        reason = REASONS[f"code_{reset.code_end}"]
+    else:
+        return None
+    return Diagnosis(DiagnosisKind.OVER, f"The code ended: {reason}.", next_step)
 
 
 def _is_about_refusal(evidence: Evidence) -> bool:

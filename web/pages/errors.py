@@ -50,6 +50,7 @@ ENDS = {
     "voided": PageNotice("too_many_tries_heading", "too_many_tries", 410, has_fresh_button=True),
     "displaced": PageNotice("replaced_heading", "replaced", 410, has_fresh_button=True),
     "replaced": PageNotice("replaced_heading", "replaced", 410, has_fresh_button=True),
+    "voided_by_operator": PageNotice("replaced_heading", "replaced", 410, has_fresh_button=True),
     None: PageNotice("unknown_heading", "unknown", 410, has_fresh_button=True),
 }
 

@@ -73,6 +73,7 @@ class BulkPreparation:
         self, claim: Claim, found: tuple[User, Recipient, Suppression | None]
     ) -> BulkItem:
         user, recipient, suppression = found
+        claim = self._preparation.bind(claim, user, recipient)
         check_suppression(suppression)
         choice = self._router.choose(claim)
         if not self._is_bulk_provider(choice.provider):

@@ -127,15 +127,15 @@ local function look_again(r, due, id, at)
   redis.call('ZADD', due, int(at), id)
 end
 
--- Return id, key_id, deadline_ms, end, language, channel, is_live of a user's last codes, newest first.
+-- Return id, key_id, deadline_ms, end, language, channel, is_live, basis of a user's last codes, newest first.
 local function known_codes(live, recent, tag, now)
   redis.call('ZREMRANGEBYSCORE', live, '-inf', int(now))
   local answer = {}
   for _, id in ipairs(redis.call('ZREVRANGE', recent, 0, -1)) do
-    local r = redis.call('HMGET', tag .. ':r:' .. id, 'kid', 'x', 'v', 'lg', 'ch')
+    local r = redis.call('HMGET', tag .. ':r:' .. id, 'kid', 'x', 'v', 'lg', 'ch', 'bs')
     if r[1] then
       for _, value in ipairs({id, r[1], r[2], r[3] or '', r[4], r[5],
-                              redis.call('ZSCORE', live, id) and 1 or 0}) do
+                              redis.call('ZSCORE', live, id) and 1 or 0, r[6] or ''}) do
         answer[#answer + 1] = value
       end
     end

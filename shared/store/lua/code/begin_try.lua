@@ -1,6 +1,6 @@
 -- Reserve one of a user's few tries before any code is compared; return the codes to compare with.
 -- KEYS u live recent   ARGV max_wrong max_day tag reserve_ms
--- {'limited', wait_ms} | {'spent'} | {'try', id, key_id, deadline_ms, void, language, channel, is_live, …}
+-- {'limited', wait_ms} | {'spent'} | {'try', id, key_id, deadline_ms, void, language, channel, is_live, basis, …}
 local now = math.floor(now_us() / 1000)
 local h = redis.call('HMGET', KEYS[1], 'w', 'wd', 'wdx', 'rv', 'rvx')
 if h[3] and tonumber(h[3]) <= now then

@@ -1,7 +1,9 @@
 -- allow-oom: the password is changed already; its codes must end and the user be notified.
 -- Complete a reset, because the password was changed: use up every live code, cancel what is
 -- still queued, and record the notice; in one step.
--- KEYS u live m notice due   ARGV id hold_token tag keep_ms notice_id life_ms then field, value …
+-- KEYS u live m notice due copy …
+-- ARGV id hold_token tag keep_ms notice_id life_ms copies, then copy_id, digest … and field, value …
+--      (copies: the same notice to former addresses, each named by its digest)
 -- {1, sequence, now_us}, also when the same hold repeats it, or {0}: the hold was lost.
 -- id '' and token '': no code was used.
 local id, tag = ARGV[1], ARGV[3]
@@ -36,12 +38,20 @@ if id ~= '' then
   redis.call('HINCRBY', KEYS[3], 'completed', 1)
   tell(tag .. ':r:' .. id, id, 'completed', now)
 end
-if ARGV[5] ~= '' then
-  redis.call('HSET', KEYS[4], 'st', 'queued', 'c', int(us), 'x', int(now + tonumber(ARGV[6])),
+local copies = tonumber(ARGV[7])
+local function notify(key, notice_id)
+  redis.call('HSET', key, 'st', 'queued', 'c', int(us), 'x', int(now + tonumber(ARGV[6])),
     'sq', sequence, 'k', 'notice', 'q', 'urgent', 'ch', 'email', 'mg', 0, 'f', 0, 'cl', 0, 'at', 0,
-    'db', 0, 'n', int(now), unpack(ARGV, 7))
-  redis.call('ZADD', KEYS[5], int(now), ARGV[5])
+    'db', 0, 'n', int(now), unpack(ARGV, 8 + 2 * copies))
+  redis.call('ZADD', KEYS[5], int(now), notice_id)
   count(KEYS[3], nil, 'queued', 'email')
   redis.call('HINCRBY', KEYS[3], 'in:urgent', 1)
+end
+if ARGV[5] ~= '' then
+  notify(KEYS[4], ARGV[5])
+  for i = 1, copies do
+    notify(KEYS[5 + i], ARGV[6 + 2 * i])
+    redis.call('HSET', KEYS[5 + i], 'nt', ARGV[7 + 2 * i])
+  end
 end
 return {1, sequence, int(us)}

@@ -36,6 +36,10 @@ if FINAL[status] then
   end
   settle(KEYS[1], KEYS[4], KEYS[5], id, h[3], status, h[4], reason, now, tonumber(ARGV[6]))
   if status ~= 'accepted' then give_back(KEYS[2], KEYS[3], id, tonumber(h[8])) end
+  if status == 'cancelled' and reason ~= 'superseded' then  -- also what an earlier copy holds
+    redis.call('HSETNX', KEYS[1], 'v', 'replaced')
+    redis.call('ZREM', KEYS[3], id)
+  end
   return 1
 end
 
