@@ -202,6 +202,7 @@ class Reset:
     url_template: str | None = None
     batch_id: str | None = None
     trace: str | None = None  # a traceparent, if tracing is on
+    caller_id: str | None = None  # who asked: a token's id, `page`, `shell`
     recipient_digest: str | None = None
     next_look_at: datetime | None = None
     opened_at: datetime | None = None

@@ -34,6 +34,12 @@ class ClientSource:
         """Return the network to show and log: a /24, or the /48 of an IPv6 address."""
         return self._prefix(CUT_BITS)
 
+    def shown(self, how: str) -> str | None:
+        """Return it as KEYTURN_LOG_ADDRESSES asks: `cut`, `whole`, or not at all (`none`)."""
+        if how == "cut":
+            return self.cut
+        return str(self.address or "unknown") if how == "whole" else None
+
     def _prefix(self, bits: dict[int, int]) -> str:
         if self.address is None:
             return "unknown"

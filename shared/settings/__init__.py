@@ -159,6 +159,7 @@ class Settings:
     oidc_audience: str = setting(types.text, "")
     trusted_proxies: tuple[types.Network, ...] = setting(types.networks, ())  # believed: none
     dev_inbox: str = setting(types.one_of("auto", "on", "off"), "auto")  # auto: this machine only
+    log_addresses: str = setting(types.one_of("cut", "none", "whole"), "cut")  # of clients
     log_level: str = setting(types.one_of("debug", "info", "warning", "error"), "info")
 
     @property

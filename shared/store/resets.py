@@ -33,7 +33,13 @@ ACCEPTED_BUCKETS_MS = (
 )
 
 # Optional fields of a new record: Reset's name → the record's.
-OPTIONAL_FIELDS = {"request_id": "rq", "url_template": "tp", "batch_id": "b", "trace": "tr"}
+OPTIONAL_FIELDS = {
+    "request_id": "rq",
+    "url_template": "tp",
+    "batch_id": "b",
+    "trace": "tr",
+    "caller_id": "by",
+}
 # Looking up an enum member by its value takes four times as long.
 _KINDS = {each.value: each for each in Kind}
 _CHANNELS = {each.value: each for each in Channel}
@@ -412,6 +418,7 @@ def parse_reset(reset_id: str, h: Mapping[str, str]) -> Reset:
         url_template=h.get("tp"),
         batch_id=h.get("b"),
         trace=h.get("tr"),
+        caller_id=h.get("by"),
         recipient_digest=h.get("to"),
         next_look_at=_moment_or_none(h.get("n")),
         opened_at=_moment_or_none(h.get("op")),
