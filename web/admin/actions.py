@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -164,10 +165,7 @@ def suppress(services: WebServices, recipient: Recipient, why: AuditReason) -> b
 
 def lift(services: WebServices, recipient: Recipient, why: AuditReason) -> None:
     """Lift a suppression; raise NotFoundError if there is none."""
-    with services.audit.acting(
-        why.act("suppression.lift", services.suppressions.digest(recipient))
-    ):
-        _lift(services, recipient, why)
+    _lift(services, recipient, why, "suppression.lift", [])
 
 
 def lift_and_resend(services: WebServices, recipient: Recipient, why: AuditReason) -> list[Resent]:
@@ -186,16 +184,23 @@ def lift_and_resend(services: WebServices, recipient: Recipient, why: AuditReaso
     ]
     if not users:
         raise NotFoundError("no user in the directory has this address")
-    with services.audit.acting(why.act("suppression.lift_and_resend", digest(recipient))):
-        _lift(services, recipient, why)
-        return [_resend_to(services, user, recipient) for user in users]
+    return _lift(services, recipient, why, "suppression.lift_and_resend", users)
 
 
-def _lift(services: WebServices, recipient: Recipient, why: AuditReason) -> None:
-    if not services.suppressions.lift(recipient):
+def _lift(
+    services: WebServices,
+    recipient: Recipient,
+    why: AuditReason,
+    action: str,
+    users: Sequence[User],
+) -> list[Resent]:
+    if services.suppressions.find(recipient) is None:
         raise NotFoundError(f"{recipient.masked} is not suppressed")
     digest = services.suppressions.digest(recipient)
-    log.info("suppression.lifted", digest=digest, by=why.by, reason=why.reason)
+    with services.audit.acting(why.act(action, digest)):
+        services.suppressions.lift(recipient)
+        log.info("suppression.lifted", digest=digest, by=why.by, reason=why.reason)
+        return [_resend_to(services, user, recipient) for user in users]
 
 
 def _resend_to(services: WebServices, user: User, recipient: Recipient) -> Resent:
