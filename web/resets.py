@@ -152,7 +152,7 @@ def request_password_reset(
         return recorded, None
     code = _code_of(services, recorded)
     # Every time the code leaves here, after the record and before the answer.
-    act = Act(by=audit_name(caller), action="code.return", target=request.user_id)
+    act = Act(by=audit_name(caller), action="reset.return_code", target=request.user_id)
     services.audit.record(act)
     return recorded, code
 

@@ -165,7 +165,9 @@ def lifted(recipient_digest: str) -> str:
 
 VERSION = f"{GATE}:version"  # STRING, counts changes of callers and organisations; for ever
 AUDIT = f"{GATE}:audit"  # STREAM, who changed what by hand; its last hundred thousand
+AUDIT_HEAD = f"{GATE}:audit:head"  # STRING, number, id and digest of its newest entry; for ever
 AUDIT_FREQUENT = f"{GATE}:audit:frequent"  # STREAM, the acts that programs repeat; as many
+AUDIT_FREQUENT_HEAD = f"{GATE}:audit:frequent:head"  # STRING, as AUDIT_HEAD; for ever
 PAUSES = f"{GATE}:pauses"  # HASH, scope:name → who paused it, why, since when; until resumed
 RELEASES = f"{GATE}:releases"  # HASH, scope:name → what is let go after a pause; until all of it is
 SAMPLES = f"{GATE}:samples"  # LIST, the counters at moments of the last six minutes; as long
@@ -177,11 +179,6 @@ WORKERS = f"{GATE}:workers"  # ZSET, worker → moment last seen in ms; trimmed 
 SEAL = "kt:seal"  # HASH, signing key id → the sealed digest key; for ever
 TOKENS = "kt:tokens"  # HASH, token id → token digest; for ever
 ORGANISATIONS = "kt:orgs"  # SET, organisation ids; for ever
-
-
-def audit_head(stream: str) -> str:
-    """STRING, `number id digest` of a stream's newest entry; for ever."""
-    return f"{stream}:head"
 
 
 def token(token_digest: str) -> str:

@@ -38,8 +38,8 @@ PER_TRIP = 500
 MAX_TRIES = 1000  # each lost one is an entry that another process appended
 BEGUN, DONE = "begun", "done"
 # Acts of programs, thousands an hour: in a stream of their own they push out no operator's act.
-FREQUENT = frozenset({"code.return", "password.set"})
-STREAMS = (keys.AUDIT, keys.AUDIT_FREQUENT)
+FREQUENT = frozenset({"reset.return_code", "password.set"})
+HEADS = {keys.AUDIT: keys.AUDIT_HEAD, keys.AUDIT_FREQUENT: keys.AUDIT_FREQUENT_HEAD}
 # What may stand in an entry by mistake: an e-mail address, a phone number, a token.
 PRIVATE = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@]+|\+[0-9][0-9 ()./-]{5,}[0-9]|\b(?:kt_pat_|eyJ)\S+")
 
@@ -84,7 +84,7 @@ class AuditStore:
         self._client, self._digests = client, digests
         self._scripts = Scripts(client, durability)
         self._lock = Lock()
-        self._heads = dict.fromkeys(STREAMS, "")  # as this process last saw them
+        self._heads = dict.fromkeys(HEADS, "")  # as this process last saw them
 
     @contextmanager
     def acting(self, act: Act) -> Iterator[dict[str, str]]:
@@ -128,7 +128,7 @@ class AuditStore:
             arguments = (before, _number(before) + 1, self._digest(entry), MAX_KEPT)
             is_appended, self._heads[stream] = self._scripts.run(
                 "admin/audit",
-                (stream, keys.audit_head(stream)),
+                (stream, HEADS[stream]),
                 (*arguments, *chain.from_iterable(entry.items())),
             )
             if is_appended:
@@ -141,7 +141,7 @@ class AuditStore:
 
     def entries(self) -> Iterator[AuditEntry]:
         """Yield every act, newest first."""
-        return merge(*map(self._acts, STREAMS), key=lambda entry: entry.at, reverse=True)
+        return merge(*map(self._acts, HEADS), key=lambda entry: entry.at, reverse=True)
 
     def _acts(self, stream: str) -> Iterator[AuditEntry]:
         endings: dict[str, dict[str, str]] = {}
@@ -164,7 +164,7 @@ class AuditStore:
     def verify(self) -> Verification:
         """Follow the chain of each stream, up to the first entry that does not fit."""
         fitting = unchained = 0
-        for stream in STREAMS:
+        for stream in HEADS:
             found = self._verify(stream)
             fitting, unchained = fitting + found.fitting, unchained + found.unchained
             if found.misfit:
@@ -173,7 +173,7 @@ class AuditStore:
 
     def _verify(self, stream: str) -> Verification:
         with store_errors():
-            newest = self._client.get(keys.audit_head(stream)) or ""
+            newest = self._client.get(HEADS[stream]) or ""
             is_trimmed = self._client.xlen(stream) >= MAX_KEPT
         head, fitting, unchained, has_newest = "", 0, 0, not newest
         for entry_id, fields in self._walk(stream):
