@@ -207,6 +207,7 @@ class Reset:
     url_template: str | None = None
     batch_id: str | None = None
     trace: str | None = None  # a traceparent, if tracing is on
+    caller_id: str | None = None  # who asked: a token's id, `page`, `shell`
     recipient_digest: str | None = None
     basis: str | None = None  # what the code rests on: Digests.basis
     code_end: str | None = None  # how the code ended before its time: KnownCode.end

@@ -26,7 +26,7 @@ from shared.queue import hint_at
 from shared.settings import Settings
 from shared.store.limits import Limit
 from shared.store.resets import OPTIONAL_FIELDS, NewReset, Recorded, first_event
-from shared.tracing import current_request_id
+from shared.tracing import current_caller, current_request_id
 from shared.wiring import Services
 
 log = structlog.get_logger()
@@ -43,6 +43,7 @@ class ResetRequest:
     channel: Channel
     reset_id: str
     caller: Caller | None = None  # None: no API token is involved
+    caller_id: str | None = None  # None: that of the caller, or of the log context
     request_id: str | None = None  # None: that of the log context
     kind: Kind = Kind.RESET
     queue: Queue = Queue.URGENT
@@ -72,8 +73,9 @@ def record_reset(services: Services, request: ResetRequest) -> Recorded:
         if request.kind is Kind.RESET:
             hint = hint_at(request.reset_id, request.channel, request.queue)
             services.hints.publish(hint)
-        caller_id = request.caller.token_id if request.caller else None
-        log.info("reset.requested", **attributes, caller_id=caller_id)
+        caller_id = _caller_id(request)
+        user = services.digests.user_place(request.user.user_id)[1]
+        log.info("reset.requested", **attributes, user=user, caller_id=caller_id)
         return recorded
 
 
@@ -136,6 +138,13 @@ def _record(
         raise
 
 
+def _caller_id(request: ResetRequest) -> str | None:
+    """Return who asks: a token's id, `page`, `shell`; of a reset in place of another, its."""
+    if request.caller:
+        return request.caller.token_id
+    return request.caller_id or current_caller()
+
+
 def new_reset(services: Services, request: ResetRequest, *, asked_at_us: int = 0) -> NewReset:
     """Return what the store records; `asked_at_us` is the gate's time."""
     settings, user, organisation = services.settings, request.user, request.organisation
@@ -149,6 +158,7 @@ def new_reset(services: Services, request: ResetRequest, *, asked_at_us: int = 0
         "basis": services.digests.basis(
             user, user.recipient(request.channel) if request.kind is Kind.RESET else None
         ),
+        "caller_id": _caller_id(request),
     }
     extra = {OPTIONAL_FIELDS[name]: value for name, value in optional.items() if value}
     return NewReset(

@@ -21,8 +21,11 @@ __all__ = [
     "Attributes",
     "Span",
     "SpanKind",
+    "bind_context",
     "bind_request_id",
+    "current_caller",
     "current_request_id",
+    "current_source",
     "is_tracing",
     "set_up_tracing",
     "span",
@@ -116,11 +119,32 @@ def traceparent() -> str | None:
 
 def current_request_id() -> str | None:
     """Return the id of the request being answered, bound by bind_request_id."""
-    request_id: str | None = structlog.contextvars.get_contextvars().get("request_id")
-    return request_id
+    return _bound("request_id")
 
 
-def bind_request_id(request_id: str) -> None:
-    """Give every log line and record from here on this request id, and no other context."""
+def current_caller() -> str | None:
+    """Return who makes the request: a token's id, `page` or `shell`."""
+    return _bound("caller_id")
+
+
+def current_source() -> str | None:
+    """Return where the request comes from: a network, or the login at a command."""
+    return _bound("source")
+
+
+def _bound(name: str) -> str | None:
+    value: str | None = structlog.contextvars.get_contextvars().get(name)
+    return value
+
+
+def bind_request_id(request_id: str, *, source: str | None = None) -> None:
+    """Give every log line and record from here on this request id and source, and no other."""
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=request_id)
+    if source:
+        structlog.contextvars.bind_contextvars(source=source)
+
+
+def bind_context(**ids: str) -> None:
+    """Add `caller_id` or `user`, a digest, to every log line and record of this request."""
+    structlog.contextvars.bind_contextvars(**ids)

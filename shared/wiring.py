@@ -150,7 +150,7 @@ def build_services(settings: Settings, *, client: Client, hints: Hints) -> Servi
         batches=BatchStore(client, settings),
         batch_lists=BatchLists(client, digests),
         batch_resets=BatchResets(client, digests, resets),
-        audit=AuditStore(client),
+        audit=AuditStore(client, digests, settings.durability),
         pauses=PauseStore(client),
         waiting=WaitingStore(client),
         refusals=RefusalStore(client, digests, settings),

@@ -30,6 +30,7 @@ from shared.store.batches import Batch
 from shared.store.callers import CallerStore
 from shared.store.digests import Digests
 from shared.store.limits import CallerChangedError
+from shared.tracing import bind_context
 from web.oidc import Issuer, looks_signed
 
 USER_READ, USER_WRITE = "user.read", "user.write"
@@ -314,7 +315,9 @@ class Authenticator:
         match = _BEARER.fullmatch(authorization)
         if match is None:
             raise AuthHeaderInvalidError
-        return self._read_caller(match[1])[0]
+        caller = self._read_caller(match[1])[0]
+        bind_context(caller_id=caller.token_id)
+        return caller
 
     @cachedmethod(
         lambda self: self._caller_cache,

@@ -2,14 +2,49 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from itertools import takewhile
 from typing import Any
 
 import orjson
-from flask import Response, current_app, request
+from flask import Request, Response, current_app, request
 
+from shared.settings.types import Network
 from web.auth import Credentials
 from web.services import WebServices
+
+_BRACKETED = re.compile(r"\[([^]]*)].*")  # an IPv6 address, with or without a port
+CUT_BITS = {4: 24, 6: 48}  # what is left of an address that people read
+COUNTED_BITS = {4: 32, 6: 64}  # one line of a network provider's customer
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSource:
+    """Where a request comes from, by what is believed of it."""
+
+    address: IPv4Address | IPv6Address | None  # None: a socket without addresses
+
+    @property
+    def counted(self) -> str:
+        """Return what budgets are counted by: an IPv4 address, the /64 of an IPv6 one."""
+        return self._prefix(COUNTED_BITS)
+
+    @property
+    def cut(self) -> str:
+        """Return the network to show and log: a /24, or the /48 of an IPv6 address."""
+        return self._prefix(CUT_BITS)
+
+    def shown(self, how: str) -> str | None:
+        """Return it as KEYTURN_LOG_ADDRESSES asks: `cut`, `whole`, or not at all (`none`)."""
+        return {"cut": self.cut, "whole": str(self.address or "unknown")}.get(how)
+
+    def _prefix(self, bits: dict[int, int]) -> str:
+        # Without its zone, which an IPv6 address may have.
+        parts = self.address and (str(self.address).partition("%")[0], bits[self.address.version])
+        return str(ip_network(parts, strict=False)) if parts else "unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +67,38 @@ def current_services() -> WebServices:
     """Return the services of this application."""
     services: WebServices = current_app.extensions["keyturn"]
     return services
+
+
+def client_source(of: Request | None = None) -> ClientSource:
+    """Return the source of a request, by default Flask's current one."""
+    of = of or request
+    forwarded = of.headers.get("X-Forwarded-For", "")
+    trusted = current_services().settings.trusted_proxies
+    return find_source(of.remote_addr or "", forwarded, trusted)
+
+
+def find_source(peer: str, forwarded: str, trusted: Sequence[Network]) -> ClientSource:
+    """Return the nearest address that is no trusted proxy: the peer, or one X-Forwarded-For names.
+
+    The header is read from its right end, where proxies add; what stands before the first address
+    that is not trusted is the client's own claim.
+    """
+    named = map(_parse_address, (peer, *reversed(forwarded.split(","))))
+    readable = list(takewhile(lambda address: address is not None, named))
+    outside = (each for each in readable if not any(each in network for network in trusted))
+    return ClientSource(next(outside, readable[-1] if readable else None))
+
+
+def _parse_address(text: str) -> IPv4Address | IPv6Address | None:
+    """Return an address, with or without a port; an IPv4 one where it is written as IPv6."""
+    bracketed = _BRACKETED.fullmatch(text.strip())
+    host, _, port = text.strip().partition(":")
+    try:
+        found = ip_address(bracketed[1] if bracketed else text.strip() if ":" in port else host)
+    except ValueError:
+        return None
+    mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
+    return mapped or found
 
 
 def credentials() -> Credentials:

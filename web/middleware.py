@@ -17,6 +17,7 @@ from werkzeug.wrappers import Request
 from shared import tracing
 from shared.errors import BodyTooLargeError, InvalidRequestError, TooManyRequestsError
 from shared.tracing import Span, bind_request_id
+from web.http import client_source, current_services
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -67,15 +68,19 @@ def set_up_requests(app: Flask) -> None:
     app.after_request(_finish_response)
 
 
-def assign_request_id(header: str | None) -> str:
-    """Bind the request id to the logs and return it: the caller's if valid, else a new one."""
+def assign_request_id(header: str | None, *, source: str | None = None) -> str:
+    """Bind the request id to the logs and return it: the caller's if valid, else a new one.
+
+    `source`: where the request comes from, as logs and the audit trail show it.
+    """
     request_id = header if header and VISIBLE_ASCII.fullmatch(header) else secrets.token_hex(8)
-    bind_request_id(request_id)
+    bind_request_id(request_id, source=source)
     return request_id
 
 
 def _assign_request_id() -> None:
-    g.request_id = assign_request_id(request.headers.get("X-Request-Id"))
+    source = client_source().shown(current_services().settings.log_addresses)
+    g.request_id = assign_request_id(request.headers.get("X-Request-Id"), source=source)
 
 
 def _finish_response(response: Response) -> Response:

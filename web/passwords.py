@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -42,8 +42,10 @@ from shared.policies import (
 )
 from shared.queue import hint_at
 from shared.recording import ResetRequest, record_reset
+from shared.store.admin.audit import Act
 from shared.store.codes import CompletionNotice, KnownCode
-from web.auth import Credentials
+from shared.tracing import bind_context
+from web.auth import Credentials, audit_name
 from web.resets import check_id_length, record_refusals
 from web.services import WebServices
 
@@ -87,6 +89,7 @@ def complete_reset(
         StoreUnavailableError: nothing was changed; or, if the store failed after the directory was
             written and did not recover, the password was changed.
     """
+    bind_context(user=services.digests.user_place(user_id)[1])
     user = check_may_reset(services.directory.find_user(user_id), None)
     known = _check_code(services, user_id, typed_code)
     if not _still_rests(services, known, user):
@@ -263,6 +266,7 @@ def set_password(
     """
     caller = services.auth.authenticate(credentials)
     _check_ranges(request)
+    bind_context(user=services.digests.user_place(request.user_id)[1])
     user = services.directory.find_user(request.user_id) if request.user_id.isprintable() else None
     if request.verification_code is None and request.current_password is None:
         services.auth.authorize_password_change(caller, user)
@@ -278,8 +282,10 @@ def set_password(
             )
     if request.current_password is not None:
         _check_current_password(services, person, request.current_password)
-    check_password(request.password, min_characters=services.settings.password_min_characters)
-    return _change(services, person, request)
+    act = Act(by=audit_name(caller), action="password.set", target=person.user_id)
+    with services.audit.acting(act) if request.current_password is None else nullcontext():
+        check_password(request.password, min_characters=services.settings.password_min_characters)
+        return _change(services, person, request)
 
 
 def _check_ranges(request: SetPasswordRequest) -> None:

@@ -16,10 +16,11 @@ from shared.links import check_link_host, check_template
 from shared.models import Caller, Channel, Kind, Organisation, User
 from shared.policies import check_may_reset
 from shared.recording import ResetRequest, record_reset
+from shared.store.admin.audit import Act
 from shared.store.admin.refusals import NewRefusal
 from shared.store.resets import Recorded
 from shared.tracing import current_request_id
-from web.auth import USER_WRITE, Credentials, retry_when_rights_change
+from web.auth import USER_WRITE, Credentials, audit_name, retry_when_rights_change
 from web.idempotency import idempotent
 from web.services import WebServices
 
@@ -147,7 +148,13 @@ def request_password_reset(
                 url_template=request.url_template,
             )
             recorded = record_reset(services, new)
-    return recorded, _code_of(services, recorded) if request.returns_code else None
+    if not request.returns_code:
+        return recorded, None
+    code = _code_of(services, recorded)
+    # Every time the code leaves here, after the record and before the answer.
+    act = Act(by=audit_name(caller), action="reset.return_code", target=request.user_id)
+    services.audit.record(act)
+    return recorded, code
 
 
 def _read_ranges(request: PasswordResetRequest) -> Channel:

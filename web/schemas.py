@@ -426,6 +426,9 @@ class ExplanationSchema(ResponseSchema):
     )
     next = fields.String(attribute="diagnosis.next_step", metadata={"description": "What to do"})
     kind = fields.Enum(DiagnosisKind, by_value=fields.String, attribute="diagnosis.kind")
+    caller = fields.String(
+        allow_none=True, metadata={"description": "Who asked: a token, a batch, the page, …"}
+    )
     chain = fields.List(fields.Nested(StepSchema), attribute="timeline")
 
 

@@ -153,6 +153,7 @@ class OtherChannel:
             channel=channel,
             reset_id=new_id,
             request_id=reset.request_id,
+            caller_id=reset.caller_id,
             queue=reset.queue,
             url_template=reset.url_template,
             event=DeliveryEvent(services.dues.now(), OFFERED, detail=detail),

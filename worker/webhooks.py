@@ -18,6 +18,7 @@ import structlog
 from shared.models import Queue
 from shared.queue import Hint, Task
 from shared.store import keys
+from shared.store.admin.audit import Act
 from shared.store.webhooks.deliveries import Webhook, WebhookOutcome
 from shared.store.webhooks.subscriptions import Subscription
 from shared.webhooks import Reply, Subscribers, build_body
@@ -114,7 +115,10 @@ class WebhookSender:
             return True
         self._note_failure(webhook, reply, attributes)
         if reply.is_gone:
-            self._services.subscriptions.switch(subscription, disabled="gone", by="subscriber")
+            hook = subscription.subscription_id
+            act = Act(by="subscriber", action="webhook.disable", target=hook, reason="gone")
+            with self._services.audit.acting(act):
+                self._services.subscriptions.switch(subscription, disabled="gone")
             log.error("webhook.stopped", subscription=subscription.subscription_id)
         return False
 

@@ -160,7 +160,9 @@ class Settings:
     oidc_max_lifetime_seconds: float = setting(types.positive_number, 86400.0)  # of a JWT
     cors_origins: tuple[str, ...] = setting(types.origins, ("*",))  # whose scripts may call
     security_contact: str = setting(types.contact, "")  # for /.well-known/security.txt
+    trusted_proxies: tuple[types.Network, ...] = setting(types.networks, ())  # believed: none
     dev_inbox: str = setting(types.one_of("auto", "on", "off"), "auto")  # auto: this machine only
+    log_addresses: str = setting(types.one_of("cut", "none", "whole"), "cut")  # of clients
     log_level: str = setting(types.one_of("debug", "info", "warning", "error"), "info")
 
     @property

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from shared.errors import RecipientSuppressedError, TooManyRequestsError
 from shared.store import keys
-from shared.store.admin.audit import Act, append
 from shared.store.connection import Client, store_errors
 from shared.store.scripts import Argument, Scripts
 
@@ -84,18 +83,14 @@ class LimitStore:
             names = [keys.counted(reset_id), *(each.key for each in limits)]
             self._scripts.run("reset/undo_gate", names, (int(is_repeatable),))
 
-    def clear(self, name: str, about: str, act: Act) -> bool:
+    def clear(self, name: str, about: str) -> bool:
         """Restart a limit's window; return False if it was empty."""
         with store_errors():
-            pipeline = self._client.pipeline(transaction=True)
-            pipeline.delete(keys.window(name, about))
-            append(pipeline, act)
-            return bool(pipeline.execute()[0])
+            return bool(self._client.delete(keys.window(name, about)))
 
-    def clear_user(self, user_place: tuple[str, str], act: Act) -> bool:
-        """Clear a user's cool-down, hour and day; append the act first: it is in another shard."""
+    def clear_user(self, user_place: tuple[str, str]) -> bool:
+        """Clear a user's cool-down, hour and day; return False if nothing was counted."""
         with store_errors():
-            append(self._client, act)
             pipeline = self._client.pipeline(transaction=True)
             pipeline.hdel(keys.user(*user_place), "cd", "cdid")
             pipeline.delete(keys.requests(*user_place))

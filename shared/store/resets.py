@@ -33,8 +33,14 @@ ACCEPTED_BUCKETS_MS = (
 )
 
 # Optional fields of a new record: Reset's name → the record's.
-OPTIONAL_FIELDS = {"request_id": "rq", "url_template": "tp", "batch_id": "b", "trace": "tr",
-                   "basis": "bs"}  # fmt: skip
+OPTIONAL_FIELDS = {
+    "request_id": "rq",
+    "url_template": "tp",
+    "batch_id": "b",
+    "trace": "tr",
+    "caller_id": "by",
+    "basis": "bs",
+}
 # Looking up an enum member by its value takes four times as long.
 _KINDS = {each.value: each for each in Kind}
 _CHANNELS = {each.value: each for each in Channel}
@@ -415,6 +421,7 @@ def parse_reset(reset_id: str, h: Mapping[str, str]) -> Reset:
         url_template=h.get("tp"),
         batch_id=h.get("b"),
         trace=h.get("tr"),
+        caller_id=h.get("by"),
         recipient_digest=h.get("to"),
         basis=h.get("bs"),
         code_end=h.get("v"),

@@ -8,7 +8,6 @@ from datetime import datetime
 
 from shared.models import Recipient
 from shared.store import keys
-from shared.store.admin.audit import Act, append
 from shared.store.connection import Client, store_errors
 from shared.store.digests import Digests
 from shared.store.scripts import Scripts
@@ -90,19 +89,18 @@ class SuppressionStore:
         names = (keys.suppression(recipient_digest), keys.lifted(recipient_digest))
         return bool(self._scripts.run("admin/suppress", names, (reason, source, at_ms)))
 
-    def add_by_hand(self, recipient: Recipient, act: Act) -> bool:
-        """Suppress a recipient for an operator, with audit; return False if it was suppressed."""
+    def add_by_hand(self, recipient: Recipient, *, by: str, reason: str) -> bool:
+        """Suppress a recipient for an operator; return False if it was suppressed."""
         key = keys.suppression(self.digest(recipient))
         with store_errors():
             pipeline = self._client.pipeline(transaction=True)
-            pipeline.hsetnx(key, "reason", act.reason)
-            pipeline.hsetnx(key, "source", f"operator {act.by}")
+            pipeline.hsetnx(key, "reason", reason)
+            pipeline.hsetnx(key, "source", f"operator {by}")
             pipeline.hsetnx(key, "since", self._now_ms())
-            append(pipeline, act)
             return bool(pipeline.execute()[0])
 
-    def lift(self, recipient: Recipient, act: Act) -> bool:
-        """Lift a suppression, with audit; return False if there was none."""
+    def lift(self, recipient: Recipient) -> bool:
+        """Lift a suppression; return False if there was none."""
         digest = self.digest(recipient)
         if self.find(recipient) is None:
             return False
@@ -110,7 +108,6 @@ class SuppressionStore:
             pipeline = self._client.pipeline(transaction=True)
             pipeline.delete(keys.suppression(digest))
             pipeline.set(keys.lifted(digest), self._now_ms(), ex=LIFTED_SECONDS)
-            append(pipeline, act)
             return bool(pipeline.execute()[0])
 
     def _now_ms(self) -> int:

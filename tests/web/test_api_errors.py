@@ -6,7 +6,6 @@ import pytest
 
 from shared.models import Channel, Recipient
 from shared.settings import TwilioAccount
-from shared.store.admin.audit import Act
 from tests.support.builders import a_user
 from tests.support.wire import BARE, V1, Wire, problem
 
@@ -151,9 +150,7 @@ def test_a_suppressed_address_is_not_written_to_until_it_is_lifted(wire, body, r
 
     assert problem(wire.reset(body=body)) == SUPPRESSED
 
-    wire.services.suppressions.lift(
-        recipient, Act(by="eve", action="suppression.lift", target="d", reason="test")
-    )
+    wire.services.suppressions.lift(recipient)
     assert wire.reset(body=body).status_code == 200
 
 

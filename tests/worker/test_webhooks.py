@@ -42,7 +42,7 @@ def sender(worker):
 def subscribe(worker, subscriber):
     def subscribe(url=None, events=EVENTS):
         subscriptions = worker.services.subscriptions
-        secret, made = subscriptions.add("acme", url or subscriber.url, events, by="eve")
+        secret, made = subscriptions.add("acme", url or subscriber.url, events)
         return made.subscription_id, secret
 
     return subscribe
@@ -136,7 +136,7 @@ def test_a_subscriber_that_is_gone_is_told_no_more_until_it_is_enabled(
     make_due(worker, subscription_id)
     stopped = subscriptions.find(subscription_id)
     hints, turns = sender.hint_due(), sender.deliver_due(subscription_id)
-    subscriptions.switch(stopped, disabled=None, by="eve")
+    subscriptions.switch(stopped, disabled=None)
 
     assert stopped.disabled == "gone"
     assert (hints, turns) == (0, 0)

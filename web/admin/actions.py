@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -50,6 +51,10 @@ class AuditReason:
     by: str
     reason: str
 
+    def act(self, action: str, target: str) -> Act:
+        """Return an act of theirs."""
+        return Act(by=self.by, action=action, target=target, reason=self.reason)
+
 
 def check_reason(reason: str | None) -> str:
     """Return the reason without what could steer a terminal.
@@ -70,7 +75,11 @@ def pause(services: WebServices, scope: Scope, name: str, why: AuditReason) -> b
         NotFoundError: it does not exist.
     """
     _check_name(services, scope, name)
-    return services.pauses.pause(scope, name, by=why.by, reason=why.reason)
+    with services.audit.acting(why.act(f"{scope}.pause", name)) as ending:
+        is_new = services.pauses.pause(scope, name, by=why.by, reason=why.reason)
+        if not is_new:
+            ending["outcome"] = "refused: it is paused already"
+    return is_new
 
 
 def resume(
@@ -83,7 +92,10 @@ def resume(
     """
     if (scope, name) not in {(each.scope, each.name) for each in services.pauses.all()}:
         _check_name(services, scope, name)
-    return services.pauses.resume(scope, name, by=why.by, reason=why.reason, per_second=per_second)
+    with services.audit.acting(why.act(f"{scope}.resume", name)):
+        return services.pauses.resume(
+            scope, name, by=why.by, reason=why.reason, per_second=per_second
+        )
 
 
 def hold(services: WebServices, reset_id: str, why: AuditReason) -> None:
@@ -93,10 +105,10 @@ def hold(services: WebServices, reset_id: str, why: AuditReason) -> None:
         NotFoundError: there is no such reset. ResetStateError: it is too late.
     """
     _check_reset(services, reset_id)
-    services.audit.record(Act(by=why.by, action="reset.hold", target=reset_id, reason=why.reason))
-    answer = services.waiting.hold(reset_id, by=why.by, reason=why.reason)
-    if answer != "held":
-        raise ResetStateError(f"the reset is {answer}: it cannot be held any more")
+    with services.audit.acting(why.act("reset.hold", reset_id)):
+        answer = services.waiting.hold(reset_id, by=why.by, reason=why.reason)
+        if answer != "held":
+            raise ResetStateError(f"the reset is {answer}: it cannot be held any more")
 
 
 def release(services: WebServices, reset_id: str, why: AuditReason) -> None:
@@ -106,11 +118,9 @@ def release(services: WebServices, reset_id: str, why: AuditReason) -> None:
         NotFoundError: there is no such reset. ResetStateError: it is not held.
     """
     _check_reset(services, reset_id)
-    services.audit.record(
-        Act(by=why.by, action="reset.release", target=reset_id, reason=why.reason)
-    )
-    if services.waiting.release(reset_id, by=why.by, reason=why.reason) != "released":
-        raise ResetStateError("the reset is not held")
+    with services.audit.acting(why.act("reset.release", reset_id)):
+        if services.waiting.release(reset_id, by=why.by, reason=why.reason) != "released":
+            raise ResetStateError("the reset is not held")
 
 
 def void(services: WebServices, reset_id: str, why: AuditReason) -> None:
@@ -120,11 +130,15 @@ def void(services: WebServices, reset_id: str, why: AuditReason) -> None:
         NotFoundError: there is no such reset. ResetStateError: it has no code that works.
     """
     reset = services.resets.find(reset_id)
-    answer = _void(services, reset.user_id, reset_id, why) if reset else "absent"
-    if answer == "absent":
+    if reset is None:
         raise NotFoundError
-    if answer != "ended":
-        raise ResetStateError(NOT_VOIDED.get(answer, NO_CODE.format(answer)))
+    with services.audit.acting(why.act("reset.void", reset_id)):
+        detail = f"by {why.by}: {why.reason}"
+        answer = services.code_store.end_code(
+            reset.user_id, reset_id, "voided_by_operator", detail=detail
+        )
+        if answer != "ended":
+            raise ResetStateError(NOT_VOIDED.get(answer, NO_CODE.format(answer)))
 
 
 def void_user(services: WebServices, user_id: str, why: AuditReason) -> list[str]:
@@ -134,20 +148,18 @@ def void_user(services: WebServices, user_id: str, why: AuditReason) -> list[str
         ResetStateError: no code works, or one is being used right now.
     """
     live = [known.reset_id for known in services.code_store.list_known(user_id) if known.is_live]
-    answers = {each: _void(services, user_id, each, why) for each in live}
-    ended = [reset_id for reset_id, answer in answers.items() if answer == "ended"]
+    ended: list[str] = []
+    refusal = ResetStateError(NO_LIVE_CODE)
+    for reset_id in live:
+        try:
+            void(services, reset_id, why)
+        except ResetStateError as error:
+            refusal = error
+        else:
+            ended.append(reset_id)
     if not ended:
-        raise ResetStateError(NOT_VOIDED.get(next(iter(answers.values()), ""), NO_LIVE_CODE))
+        raise refusal
     return ended
-
-
-def _void(services: WebServices, user_id: str, reset_id: str, why: AuditReason) -> str:
-    detail = f"by {why.by}: {why.reason}"
-    answer = services.code_store.end_code(user_id, reset_id, "voided_by_operator", detail=detail)
-    if answer == "ended":
-        act = Act(by=why.by, action="reset.void", target=reset_id, reason=why.reason)
-        services.audit.record(act)
-    return answer
 
 
 def clear_limit(services: WebServices, limit: str, about: str, why: AuditReason) -> bool:
@@ -155,10 +167,10 @@ def clear_limit(services: WebServices, limit: str, about: str, why: AuditReason)
 
     `limit` is one of LIMITS; `about` is an id, empty for the SMS budget.
     """
-    act = Act(by=why.by, action="limit.clear", target=f"{limit} {about}".strip(), reason=why.reason)
-    if limit == "user":
-        return services.limits.clear_user(services.digests.user_place(about), act)
-    return services.limits.clear(limit, "all" if limit == "sms_budget" else about, act)
+    with services.audit.acting(why.act("limit.clear", f"{limit} {about}".strip())):
+        if limit == "user":
+            return services.limits.clear_user(services.digests.user_place(about))
+        return services.limits.clear(limit, "all" if limit == "sms_budget" else about)
 
 
 def _check_reset(services: WebServices, reset_id: str) -> None:
@@ -195,13 +207,17 @@ class Resent:
 
 def suppress(services: WebServices, recipient: Recipient, why: AuditReason) -> bool:
     """Suppress a recipient; return False if it is suppressed already, for its first reason."""
-    act = _suppression_act(services, "suppression.add", recipient, why)
-    return services.suppressions.add_by_hand(recipient, act)
+    act = why.act("suppression.add", services.suppressions.digest(recipient))
+    with services.audit.acting(act) as ending:
+        is_new = services.suppressions.add_by_hand(recipient, by=why.by, reason=why.reason)
+        if not is_new:
+            ending["outcome"] = "refused: it is suppressed already"
+    return is_new
 
 
 def lift(services: WebServices, recipient: Recipient, why: AuditReason) -> None:
     """Lift a suppression; raise NotFoundError if there is none."""
-    _lift(services, recipient, why, "suppression.lift")
+    _lift(services, recipient, why, "suppression.lift", [])
 
 
 def lift_and_resend(services: WebServices, recipient: Recipient, why: AuditReason) -> list[Resent]:
@@ -220,15 +236,23 @@ def lift_and_resend(services: WebServices, recipient: Recipient, why: AuditReaso
     ]
     if not users:
         raise NotFoundError("no user in the directory has this address")
-    _lift(services, recipient, why, "suppression.lift_and_resend")
-    return [_resend_to(services, user, recipient) for user in users]
+    return _lift(services, recipient, why, "suppression.lift_and_resend", users)
 
 
-def _lift(services: WebServices, recipient: Recipient, why: AuditReason, action: str) -> None:
-    act = _suppression_act(services, action, recipient, why)
-    if not services.suppressions.lift(recipient, act):
+def _lift(
+    services: WebServices,
+    recipient: Recipient,
+    why: AuditReason,
+    action: str,
+    users: Sequence[User],
+) -> list[Resent]:
+    if services.suppressions.find(recipient) is None:
         raise NotFoundError(f"{recipient.masked} is not suppressed")
-    log.info("suppression.lifted", digest=act.target, by=why.by, reason=why.reason)
+    digest = services.suppressions.digest(recipient)
+    with services.audit.acting(why.act(action, digest)):
+        services.suppressions.lift(recipient)
+        log.info("suppression.lifted", digest=digest, by=why.by, reason=why.reason)
+        return [_resend_to(services, user, recipient) for user in users]
 
 
 def _resend_to(services: WebServices, user: User, recipient: Recipient) -> Resent:
@@ -247,13 +271,6 @@ def _resend_to(services: WebServices, user: User, recipient: Recipient) -> Resen
     except CallerError as error:
         return Resent(user.user_id, None, error.message)
     return Resent(user.user_id, reset_id, None)
-
-
-def _suppression_act(
-    services: WebServices, action: str, recipient: Recipient, why: AuditReason
-) -> Act:
-    digest = services.suppressions.digest(recipient)
-    return Act(by=why.by, action=action, target=digest, reason=why.reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,8 +310,9 @@ def resend(services: WebServices, credentials: Credentials, wanted: ResendReques
     ):
         if slot.known:
             return slot.known
-        order = _order(services, old, channel, slot.reset_id, wanted, caller=caller)
-        return _record(services, old, order, why)
+        with services.audit.acting(why.act("reset.resend", old.reset_id)):
+            order = _order(services, old, channel, slot.reset_id, wanted, caller=caller)
+            return record_reset(services, order)
 
 
 def resend_by_hand(
@@ -310,8 +328,9 @@ def resend_by_hand(
         raise NotFoundError
     wanted = ResendRequest(reset_id)
     new_id, channel = services.digests.new_reset_id(old.user_id), channel or old.channel
-    with record_refusals(services, old.user_id, channel):
-        return _record(services, old, _order(services, old, channel, new_id, wanted), why)
+    act = why.act("reset.resend", old.reset_id)
+    with record_refusals(services, old.user_id, channel), services.audit.acting(act):
+        return record_reset(services, _order(services, old, channel, new_id, wanted))
 
 
 def _order(
@@ -336,10 +355,3 @@ def _order(
         is_repeatable=wanted.idempotency_key is not None,
         has_cooldown=False,
     )
-
-
-def _record(services: WebServices, old: Reset, order: ResetRequest, why: AuditReason) -> Recorded:
-    # The act is recorded first, so that the trail is complete; it holds refused ones too.
-    act = Act(by=why.by, action="reset.resend", target=old.reset_id, reason=why.reason)
-    services.audit.record(act)
-    return record_reset(services, order)

@@ -172,7 +172,15 @@ def send_test(
     if services.suppressions.find(recipient):
         raise RecipientSuppressedError
     check_country(recipient, services.sms_regions)
-    provider = PROVIDERS[channel, name](services.settings)
+    with services.audit.acting(Act(by=by, action="provider.test", target=name)) as ending:
+        trial = _try(services, name, recipient, language)
+        if trial.outcome is not Outcome.ACCEPTED:
+            ending["outcome"] = f"failed: {trial.reason or trial.outcome}"
+    return trial
+
+
+def _try(services: WebServices, name: str, recipient: Recipient, language: str) -> Trial:
+    provider = PROVIDERS[recipient.channel, name](services.settings)
     message = _message(services, recipient, services.languages.choose(language))
     began = time.monotonic()
     try:
@@ -184,8 +192,6 @@ def send_test(
     finally:
         provider.close()
     took_ms = round((time.monotonic() - began) * 1000)
-    act = Act(by=by, action="provider.test", target=name, reason=outcome.value)
-    services.audit.record(act)
     return Trial(
         provider=name,
         recipient=recipient,
@@ -206,10 +212,11 @@ def resume(services: WebServices, name: str, why: AuditReason) -> bool:
     is_paused = any(p.scope is Scope.PROVIDER and p.name == name for p in services.pauses.all())
     is_open = services.circuits.read([name])[name].state is CircuitState.OPEN
     if is_paused:
-        services.pauses.resume(Scope.PROVIDER, name, by=why.by, reason=why.reason)
+        with services.audit.acting(why.act("provider.resume", name)):
+            services.pauses.resume(Scope.PROVIDER, name, by=why.by, reason=why.reason)
     if is_open:
-        services.audit.record(Act(by=why.by, action="provider.try", target=name, reason=why.reason))
-        services.circuits.allow_probe(name)
+        with services.audit.acting(why.act("provider.try", name)):
+            services.circuits.allow_probe(name)
     return is_paused or is_open
 
 

@@ -173,6 +173,21 @@ class AuditEntrySchema(ResponseSchema):
     action = fields.String(attribute="act.action")
     target = fields.String(attribute="act.target")
     reason = fields.String(attribute="act.reason")
+    outcome = fields.String(
+        allow_none=True,
+        metadata={
+            "description": "done, `refused: …`, `failed: …`; begun: its end was not recorded; "
+            "null in entries of older versions"
+        },
+    )
+    source = fields.String(
+        allow_none=True, metadata={"description": "A network, or the login at a command"}
+    )
+    request_id = fields.String(allow_none=True)
+    number = fields.Integer(allow_none=True, validate=Range(min=1))
+    previous = fields.String(
+        allow_none=True, metadata={"description": "Number, id and digest of the entry before"}
+    )
 
 
 class AuditSchema(ResponseSchema):
@@ -188,6 +203,7 @@ CLEAR_LIMIT = ClearLimitSchema()
 RESEND = ResendSchema()
 PAUSES = PausesSchema()
 AUDIT = AuditSchema()
+AUDIT_ENTRY = AuditEntrySchema()
 
 
 class Amount(fields.Float):

@@ -22,6 +22,7 @@ from shared.errors import (
 )
 from shared.models import Channel, Queue
 from shared.queue import Hint, Task
+from shared.store.admin.audit import Act
 from shared.store.batches import Batch, BatchAction, BatchState, NewBatch
 from shared.store.batches.lists import ListEntry
 from shared.store.history import HistoryFilter
@@ -111,11 +112,15 @@ def make_batch(services: WebServices, authority: Authority, request: BatchReques
 def _begin(services: WebServices, new: NewBatch) -> Batch:
     is_plan = new.state is BatchState.PLANNING
     services.batch_lists.keep(new.list_id, new.lists, new.lifetime_seconds)
-    answer = services.batches.begin(new, action="batch.plan" if is_plan else "batch.start")
-    if answer != "begun":
-        services.batch_lists.drop(new.list_id, new.lists)
-    if answer == "other":
-        raise IdempotencyMismatchError
+    action = "batch.plan" if is_plan else "batch.start"
+    act = Act(by=new.by, action=action, target=new.batch_id, reason=new.reason)
+    with services.audit.acting(act) as ending:
+        answer = services.batches.begin(new)
+        if answer != "begun":
+            services.batch_lists.drop(new.list_id, new.lists)
+            ending["outcome"] = "refused: it was made before"
+        if answer == "other":
+            raise IdempotencyMismatchError
     if answer == "begun":
         event = "batch.planned" if is_plan else "batch.started"
         log.info(event, batch_id=new.batch_id, by=new.by, total=new.total)
@@ -217,14 +222,16 @@ def _change(
         lifetime = services.batches.lifetime_seconds(batch.total, rate or batch.rate_per_second)
         services.batch_lists.keep(batch.list_id, batch.lists, lifetime)
     why = _clean(reason) or (batch.reason if action is BatchAction.START else "")  # the plan's
-    answer, before = services.batches.change(
-        batch, action, by=authority.by, reason=why, rate_per_second=rate
-    )
-    if answer == "absent":
-        raise NotFoundError
-    if answer == "refused":
-        state = STATES[BatchState(before)]
-        raise BatchStateError(f"the batch {state}: it cannot be {PAST[action]}")
+    act = Act(by=authority.by, action=f"batch.{action}", target=batch_id, reason=why)
+    with services.audit.acting(act) as ending:
+        answer, before = services.batches.change(batch, action, rate_per_second=rate)
+        if answer == "absent":
+            raise NotFoundError
+        if answer == "refused":
+            state = STATES[BatchState(before)]
+            raise BatchStateError(f"the batch {state}: it cannot be {PAST[action]}")
+        if answer == "same":
+            ending["outcome"] = f"refused: the batch is {before} already"
     if answer == "changed":
         log.info(EVENTS[action], batch_id=batch_id, by=authority.by)
     services.hints.publish(Hint(batch_id, Task.FEED_BATCH, Queue.BULK))

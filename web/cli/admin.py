@@ -11,7 +11,7 @@ from web.admin import actions
 from web.admin.actions import AuditReason
 from web.admin.alerts import find_alerts
 from web.admin.providers import ProviderView
-from web.admin.schemas import serialise_status
+from web.admin.schemas import AUDIT_ENTRY, serialise_status
 from web.admin.status import QueueView, StatusView, load_status
 from web.cli.support import (
     CommandRefusedError,
@@ -108,20 +108,48 @@ def clear_limit(
     print_result(result, as_json=as_json)
 
 
-@click.command("audit")
+@click.group("audit", invoke_without_command=True)
 @click.option("--limit", "--most", "max_entries", type=click.IntRange(1, 10_000), default=50,
               show_default=True, help="How many entries at most.")  # fmt: skip
 @json_option
-def audit(max_entries: int, *, as_json: bool) -> None:
-    """List changes by operators and their reasons, newest first."""
+@click.pass_context
+def audit(context: click.Context, max_entries: int, *, as_json: bool) -> None:
+    """List acts by hand and by permission, newest first; verify or export all."""
+    if context.invoked_subcommand:
+        return
     with open_services() as services:
         entries = services.audit.newest(most=max_entries)
+    if as_json:
+        print_json(AUDIT_ENTRY.dump(entries, many=True))
+        return
     rows = [
         {"at": entry.at, "by": entry.act.by, "action": entry.act.action,
-         "target": entry.act.target, "reason": entry.act.reason}
+         "target": entry.act.target, "reason": entry.act.reason,
+         "outcome": entry.outcome, "source": entry.source}
         for entry in entries
     ]  # fmt: skip
-    print_table(rows, empty="The audit trail is empty.", as_json=as_json)
+    print_table(rows, empty="The audit trail is empty.")
+
+
+@audit.command("verify")
+@json_option
+def verify_audit(*, as_json: bool) -> None:
+    """Follow the chain of digests; name the first entry that does not fit."""
+    with open_services() as services:
+        found = services.audit.verify()
+    result: dict[str, Any] = {"isWhole": found.misfit is None, "entries": found.fitting}
+    result |= {"beforeTheChain": found.unchained, "misfit": found.misfit}
+    print_result(result, as_json=as_json)
+    if found.misfit:
+        raise CommandRefusedError(f"the audit trail was changed: {found.misfit}")
+
+
+@audit.command("export")
+def export_audit() -> None:
+    """Print every act, newest first, as JSON Lines."""
+    with open_services() as services:
+        for entry in services.audit.entries():
+            print_json(AUDIT_ENTRY.dump(entry))
 
 
 @click.command()

@@ -25,6 +25,7 @@ from web.cli.support import (
     by_option,
     json_option,
     open_services,
+    optional_reason_option,
     print_attributes,
     print_json,
 )
@@ -35,7 +36,6 @@ UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 MAX_AGO = timedelta(days=36_500)  # before any reset; more would leave the calendar
 AGO = re.compile(r"([0-9]{1,6})([smhd])")
 
-reason_option = click.option("--reason", default="", help="Why; recorded in the audit trail.")
 id_argument = click.argument("batch_id", metavar="ID")
 rate_option = click.option("--rate", type=float, metavar="N",
                            help="Resets per second; 0: as fast as possible.")  # fmt: skip
@@ -61,7 +61,7 @@ def selection_options(command: Any) -> Any:
                      help="Past resets with this status; may be repeated, the default is all."),
         click.option("--type", "type_", type=channels, default=Channel.EMAIL.value,
                      show_default=True, help="What is sent."),
-        rate_option, reason_option, by_option, json_option,
+        rate_option, optional_reason_option, by_option, json_option,
     )  # fmt: skip
     for option in reversed(options):
         command = option(command)
@@ -126,7 +126,7 @@ def start(*, plan_id: str | None, rate: float | None, reason: str, by: str, type
 def _add_command(action: BatchAction, text: str) -> None:
     @batch.command(action.value, help=text)
     @id_argument
-    @reason_option
+    @optional_reason_option
     @by_option
     @json_option
     def change(batch_id: str, reason: str, by: str, *, as_json: bool) -> None:

@@ -10,6 +10,7 @@ from shared.errors import UserUnknownError
 from shared.models import Channel
 from shared.policies import check_may_reset
 from shared.recording import ResetRequest, record_reset
+from shared.store.admin.audit import Act
 from shared.validation import format_timestamp
 from web.admin import actions
 from web.admin.actions import resend_by_hand
@@ -41,10 +42,16 @@ def reset() -> None:
 @click.argument("user_id", metavar="USER")
 @click.option("--type", "channel", type=click.Choice([each.value for each in Channel]),
               default=Channel.EMAIL.value, show_default=True)  # fmt: skip
+@by_option
 @json_option
-def send_reset(user_id: str, channel: str, *, as_json: bool) -> None:
+def send_reset(user_id: str, channel: str, by: str, *, as_json: bool) -> None:
     """Request a reset; the usual limits apply."""
-    with open_services() as services, record_refusals(services, user_id, Channel(channel)):
+    act = Act(by=by, action="reset.send", target=user_id)
+    with (
+        open_services() as services,
+        record_refusals(services, user_id, Channel(channel)),
+        services.audit.acting(act),
+    ):
         user = check_may_reset(services.directory.find_user(user_id), None)
         request = ResetRequest(
             user=user,
@@ -188,6 +195,7 @@ def _print_explanation(explanation: Explanation) -> None:
         "verdict": explanation.diagnosis.text,
         "next": explanation.diagnosis.next_step,
         "user": explanation.user_id,
+        "caller": explanation.caller,
     }
     if explanation.resets:
         reset, recipient = explanation.resets[0]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import pwd
 import secrets
+import socket
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,7 +28,7 @@ from shared.errors import (
 )
 from shared.queue import HintPublisher, make_celery
 from shared.settings import load_settings
-from shared.tracing import bind_request_id
+from shared.tracing import bind_context, bind_request_id
 from shared.validation import format_timestamp
 from shared.wiring import build_services, check_server, connect_store
 from web.services import WebServices, build_web_services
@@ -37,7 +39,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 by_option = click.option(
     "--by", default=getpass.getuser, help="Who makes the change; the default is the login name."
 )
-reason_option = click.option("--reason", required=True, help="Why; recorded in the audit trail.")
+REASON_HELP = "Why; recorded in the audit trail."
+reason_option = click.option("--reason", required=True, help=REASON_HELP)
+optional_reason_option = click.option("--reason", default="", help=REASON_HELP)
 
 
 def print_json(value: Any) -> None:
@@ -154,11 +158,23 @@ def _root_cause(error: BaseException) -> str:
     return type(error).__name__
 
 
+def bind_shell() -> None:
+    """Name this command in logs, records and the audit trail: login, host and terminal."""
+    try:
+        login = pwd.getpwuid(os.getuid()).pw_name  # LOGNAME can be set by anyone
+    except KeyError:
+        login = str(os.getuid())
+    terminal = os.ttyname(sys.stdin.fileno()) if sys.stdin.isatty() else "no terminal"
+    source = f"{login}@{socket.gethostname()} {terminal}"
+    bind_request_id(secrets.token_hex(8), source=source)
+    bind_context(caller_id="shell")
+
+
 @contextmanager
 def open_services() -> Iterator[WebServices]:
     """Build the services; publish their hints on leaving."""
     settings = load_settings(os.environ)
-    bind_request_id(secrets.token_hex(8))
+    bind_shell()
     check_server(settings)
     hints = HintPublisher(make_celery(settings))
     services = build_services(settings, client=connect_store(settings), hints=hints)

@@ -11,9 +11,17 @@ import click
 from shared import validation
 from shared.settings import Settings
 from shared.store import keys
+from shared.store.admin.audit import Act
 from shared.store.callers import Grants, Token
 from web.auth import unknown_roles
-from web.cli.support import CommandRefusedError, json_option, print_json, print_table
+from web.cli.support import (
+    CommandRefusedError,
+    by_option,
+    json_option,
+    optional_reason_option,
+    print_json,
+    print_table,
+)
 from web.cli.users import open_stores, read_value
 
 UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -33,6 +41,8 @@ def token() -> None:
               help="A role in another organisation; may be repeated.")  # fmt: skip
 @click.option("--user", "user_id", metavar="ID", help="The user that the caller is.")
 @click.option("--expires", metavar="90d", help="The token's lifetime, in s, m, h or d.")
+@optional_reason_option
+@by_option
 @json_option
 def add_token(
     *,
@@ -42,18 +52,23 @@ def add_token(
     members: tuple[str, ...],
     user_id: str | None,
     expires: str | None,
+    reason: str,
+    by: str,
     as_json: bool,
 ) -> None:
     """Create a token and print it; it is not shown again."""
     stores = open_stores()
     grants = _read_grants(org_id, role, members, is_instance_wide=instance)
     _refuse_unknown_roles(grants, stores.settings)
-    secret, record = stores.callers.create_token(
-        org_id,
-        grants,
-        user_id=None if user_id is None else read_value("--user", validation.identity, user_id),
-        lifetime_seconds=None if expires is None else read_duration(expires),
-    )
+    user_id = None if user_id is None else read_value("--user", validation.identity, user_id)
+    seconds = None if expires is None else read_duration(expires)
+    roles = ", ".join(_format_grants(grants))
+    act = Act(by=by, action="token.add", target=f"{org_id}: {roles}", reason=reason)
+    with stores.audit.acting(act) as ending:
+        secret, record = stores.callers.create_token(
+            org_id, grants, user_id=user_id, lifetime_seconds=seconds
+        )
+        ending["target"] = f"{record.token_id} of {act.target}"
     if as_json:
         print_json({"token": secret, "tokenId": record.token_id})
     else:
@@ -76,13 +91,18 @@ def list_tokens(*, as_json: bool) -> None:
 
 @token.command("revoke")
 @click.argument("token_id", metavar="ID")
+@optional_reason_option
+@by_option
 @json_option
-def revoke_token(token_id: str, *, as_json: bool) -> None:
+def revoke_token(token_id: str, reason: str, by: str, *, as_json: bool) -> None:
     """Revoke a token at once."""
     if token_id.startswith(keys.TOKEN_PREFIX):
         raise CommandRefusedError("that is a token; its id is what `keyturn token list` shows")
-    if not open_stores().callers.revoke_token(token_id):
+    stores = open_stores()
+    if token_id not in {each.token_id for each in stores.callers.list_tokens()}:
         raise CommandRefusedError("there is no token with that id; `keyturn token list` shows them")
+    with stores.audit.acting(Act(by=by, action="token.revoke", target=token_id, reason=reason)):
+        stores.callers.revoke_token(token_id)
     if as_json:
         print_json({"tokenId": token_id, "revoked": True})
     else:
@@ -142,18 +162,22 @@ def _serialise(each: Token) -> dict[str, Any]:
     }
 
 
-def _row(each: Token) -> dict[str, Any]:
-    everywhere = [f"{role} everywhere" for role in sorted(each.grants.instance_roles)]
+def _format_grants(grants: Grants) -> list[str]:
+    everywhere = [f"{role} everywhere" for role in sorted(grants.instance_roles)]
     somewhere = [
         f"{role} in {org_id}"
-        for org_id, roles in sorted(each.grants.org_roles.items())
+        for org_id, roles in sorted(grants.org_roles.items())
         for role in sorted(roles)
     ]
+    return everywhere + somewhere
+
+
+def _row(each: Token) -> dict[str, Any]:
     return {
         "token": each.token_id,
         "organisation": each.org_id,
         "user": each.user_id,
-        "roles": everywhere + somewhere,
+        "roles": _format_grants(each.grants),
         "created": each.created_at,
         "ends": each.expires_at,
         "last used": each.last_used_at,

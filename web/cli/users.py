@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any
 
 import click
@@ -14,10 +15,20 @@ from shared.directories.redis import RedisDirectory
 from shared.directories.user_import import LINE_BYTES
 from shared.models import Channel, Organisation, Recipient, User
 from shared.settings import Settings, load_settings
+from shared.store.admin.audit import Act, AuditStore
 from shared.store.callers import CallerStore
 from shared.store.digests import Digests
 from shared.wiring import connect_store
-from web.cli.support import CommandRefusedError, json_option, print_json, print_result, print_table
+from web.cli.support import (
+    CommandRefusedError,
+    bind_shell,
+    by_option,
+    json_option,
+    optional_reason_option,
+    print_json,
+    print_result,
+    print_table,
+)
 
 NAME_CHARACTERS = 200
 
@@ -29,14 +40,21 @@ class Stores:
     settings: Settings
     callers: CallerStore
     directory: RedisDirectory
+    audit: AuditStore
 
 
 def open_stores() -> Stores:
     """Open the stores of the environment's settings."""
+    bind_shell()
     settings = load_settings(os.environ)
     client = connect_store(settings)
     digests = Digests(client, settings.secret_keys)
-    return Stores(settings, CallerStore(client, digests), RedisDirectory(client, digests))
+    return Stores(
+        settings,
+        CallerStore(client, digests),
+        RedisDirectory(client, digests),
+        AuditStore(client, digests, settings.durability),
+    )
 
 
 def read_value(name: str, read: Callable[[str], str], text: str) -> str:
@@ -62,21 +80,34 @@ def org() -> None:
 @click.option("--language", metavar="TAG", help="The default language of its users; '' for none.")
 @click.option("--link-host", "link_hosts", multiple=True, metavar="HOST",
               help="A host that links may lead to; may be repeated; '' for none.")  # fmt: skip
+@optional_reason_option
+@by_option
 @json_option
 def add_organisation(
-    org_id: str, name: str, language: str | None, link_hosts: tuple[str, ...], *, as_json: bool
+    *,
+    org_id: str,
+    name: str,
+    language: str | None,
+    link_hosts: tuple[str, ...],
+    reason: str,
+    by: str,
+    as_json: bool,
 ) -> None:
     """Add or update an organisation; options that are not given stay as they are."""
-    callers = open_stores().callers
+    stores = open_stores()
+    callers = stores.callers
     org_id = read_value("ID", validation.identity, org_id)
-    known = callers.find_organisation(org_id) or Organisation(org_id, name)
+    found = callers.find_organisation(org_id)
+    known = found or Organisation(org_id, name)
     organisation = Organisation(
         org_id=org_id,
         name=read_value("--name", _organisation_name, name),
         language=known.language if language is None else _read_language(language),
         link_hosts=_read_hosts(link_hosts) if link_hosts else known.link_hosts,
     )
-    callers.save_organisation(organisation)
+    action = "organisation.change" if found else "organisation.add"
+    with stores.audit.acting(Act(by=by, action=action, target=org_id, reason=reason)):
+        callers.save_organisation(organisation)
     result = _serialise_organisation(organisation)
     print_result(result, as_json=as_json)
 
@@ -98,11 +129,17 @@ def user() -> None:
 
 @user.command("import")
 @click.argument("file", type=click.File("rb"))
+@optional_reason_option
+@by_option
 @json_option
-def import_users(file: IO[bytes], *, as_json: bool) -> None:
+def import_users(file: IO[bytes], reason: str, by: str, *, as_json: bool) -> None:
     """Add or update users from JSON Lines (- for standard input), all or none."""
     lines = iter(lambda: file.readline(LINE_BYTES + 1), b"")
-    report = open_stores().directory.import_users(lines)
+    stores, name = open_stores(), Path(str(getattr(file, "name", "-"))).name
+    act = Act(by=by, action="user.import", target=name, reason=reason)
+    with stores.audit.acting(act) as ending:
+        report = stores.directory.import_users(lines)
+        ending["target"] = f"{name}: {report.imported} imported, {report.updated} updated"
     if as_json:
         print_json({"imported": report.imported, "updated": report.updated})
     else:

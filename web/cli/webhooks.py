@@ -123,11 +123,12 @@ def replay_webhooks(subscription_id: str, by: str, *, as_json: bool) -> None:
 
 @webhook.command("test")
 @id_argument
+@by_option
 @json_option
-def test_webhook(subscription_id: str, *, as_json: bool) -> None:
+def test_webhook(subscription_id: str, by: str, *, as_json: bool) -> None:
     """Call the URL now, signed, and print the response."""
     with open_services() as services:
-        reply = try_subscription(services, _find(services, subscription_id))
+        reply = try_subscription(services, _find(services, subscription_id), by=by)
     if not reply.is_taken:
         raise CommandRefusedError(f"the call failed: {reply.reason}")
     print_result({"subscriptionId": subscription_id, "answer": reply.reason}, as_json=as_json)

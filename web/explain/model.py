@@ -75,3 +75,4 @@ class Explanation:
     diagnosis: Diagnosis
     timeline: tuple[TimelineStep, ...]
     resets: tuple[tuple[Reset, str | None], ...]  # each with its masked recipient
+    caller: str | None = None  # who asked for the newest

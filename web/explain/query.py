@@ -19,7 +19,7 @@ from web.auth import USER_READ, Credentials
 from web.callbacks import has_callbacks
 from web.explain.diagnosis import diagnose
 from web.explain.model import Evidence, Explanation
-from web.explain.timeline import build_timeline
+from web.explain.timeline import build_timeline, name_caller
 from web.resets import check_user_id
 from web.services import WebServices
 
@@ -111,7 +111,8 @@ def _explain(
         has_callbacks=last is not None and has_callbacks(services.settings, last.provider),
     )
     masked = tuple((each, masked_recipient(services, each)) for each in resets)
-    return Explanation(user_id, diagnose(evidence), build_timeline(evidence), masked)
+    caller = name_caller(reset) if reset else None
+    return Explanation(user_id, diagnose(evidence), build_timeline(evidence), masked, caller)
 
 
 def _find_change(services: WebServices, reset: Reset, user: User | None) -> str | None:

@@ -11,6 +11,8 @@ from web.explain.diagnosis import REFUSALS
 from web.explain.model import Evidence, TimelineStep
 from web.explain.wording import LIMITS, SWITCH_REASONS, describe_outcome, describe_reason
 
+CALLERS = {"page": "the page", "shell": "a command"}
+
 
 def build_timeline(evidence: Evidence) -> tuple[TimelineStep, ...]:
     """Return what happened to the reset, and the user's refusals, in order."""
@@ -31,9 +33,9 @@ def _refused(refusal: Refusal) -> TimelineStep:
 
 def _past(reset: Reset) -> Iterator[TimelineStep]:
     ids = {
+        "caller": name_caller(reset),
         "request": reset.request_id,
         "organisation": reset.org_id,
-        "batch": reset.batch_id,
         "reset": reset.reset_id,
     }
     named = ", ".join(f"{name} {value}" for name, value in ids.items() if value)
@@ -58,6 +60,15 @@ def _past(reset: Reset) -> Iterator[TimelineStep]:
         yield TimelineStep(reset.opened_at, "opened", "the right code was entered")
     if reset.completed_at:
         yield TimelineStep(reset.completed_at, "completed", "the password was changed")
+
+
+def name_caller(reset: Reset) -> str | None:
+    """Return who asked for a reset, as the audit trail names callers; None if it is not known."""
+    if reset.batch_id:
+        return f"batch {reset.batch_id}"
+    if reset.caller_id is None:
+        return None
+    return CALLERS.get(reset.caller_id, f"token {reset.caller_id}")
 
 
 def _event(reset: Reset, event: DeliveryEvent) -> TimelineStep:

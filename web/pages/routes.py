@@ -11,6 +11,7 @@ from flask import Blueprint, Response, current_app
 from flask.blueprints import BlueprintSetupState
 
 from shared.errors import CallerError, InvalidRequestError
+from shared.tracing import bind_context
 from web.http import current_services
 from web.pages.enumeration import UniformDelay, change_password, send_fresh
 from web.pages.errors import answer_refusal, show_fault
@@ -81,6 +82,11 @@ def ask_for_fresh_message() -> Response:
     except CallerError as error:
         return answer_refusal(services, filled, error, may_show_form=False)
     return show_notice(services, filled, FRESH)
+
+
+@pages.before_request
+def _name_caller() -> None:
+    bind_context(caller_id="page")
 
 
 @pages.record

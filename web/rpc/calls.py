@@ -15,7 +15,7 @@ from shared import tracing
 from shared.errors import CallerError, InvalidRequestError
 from web.api import change_password, reset_password, send_notification
 from web.auth import Credentials
-from web.http import CallResponse, RequestContext
+from web.http import CallResponse, RequestContext, find_source
 from web.middleware import DEPRECATED_SINCE, assign_request_id
 from web.problems import UNEXPECTED, Problem, ProblemError, choose_language, describe
 from web.rpc.generated import management_pb2, user_pb2, zitadel_pb2
@@ -88,13 +88,22 @@ class RpcResponse:
 
 
 def answer_call(
-    services: WebServices, call: RpcCall, header: Header, read: Callable[[], Fields]
+    services: WebServices,
+    call: RpcCall,
+    header: Header,
+    read: Callable[[], Fields],
+    *,
+    peer: str,
 ) -> RpcResponse:
     """Read the request, run the use case, and return its response or problem.
 
-    `read` returns the decoded message; it may raise ProblemError or CallerError.
+    `read` returns the decoded message; it may raise ProblemError or CallerError. `peer` is the
+    address of the other end of the connection.
     """
-    request_id = assign_request_id(header("x-request-id"))
+    settings = services.settings
+    source = find_source(peer, header("x-forwarded-for") or "", settings.trusted_proxies)
+    shown = source.shown(settings.log_addresses)
+    request_id = assign_request_id(header("x-request-id"), source=shown)
     headers = (("x-request-id", request_id), *fixed_headers(services, call))
     try:
         parent, kind = header("traceparent"), tracing.SpanKind.SERVER

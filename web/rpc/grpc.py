@@ -166,7 +166,8 @@ class Handlers(grpc.GenericRpcHandler):
                 return read_message(body, call.request) | path_fields
 
             header = read_metadata(context).get
-            run = partial(answer_call, self._services, call, header, read)
+            peer = unquote(context.peer()).partition(":")[2]  # `ipv4:127.0.0.1:4711`
+            run = partial(answer_call, self._services, call, header, read, peer=peer)
             self._begin()
             try:
                 answered = await asyncio.get_running_loop().run_in_executor(self._pool, run)

@@ -117,7 +117,8 @@ class RpcApplication:
                 raise ProblemError(LATE)
             return fields
 
-        return protocol.write(answer_call(self._services, call, request.headers.get, read), call)
+        header, peer = request.headers.get, request.remote_addr or ""
+        return protocol.write(answer_call(self._services, call, header, read, peer=peer), call)
 
     def _refuse(self, error: NotFoundError | MethodNotAllowedError, **headers: str) -> Response:
         """Return the error as REST does, for a client of none of the protocols."""

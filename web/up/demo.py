@@ -9,14 +9,17 @@ import os
 import secrets
 import socket
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from shared.directories.redis import RedisDirectory
 from shared.errors import DirectoryUnavailableError, StoreUnavailableError
 from shared.models import Organisation
 from shared.settings import SECRET_KEYS_FILE
+from shared.store.admin.audit import Act, AuditStore
 from shared.store.callers import CallerStore, Grants
 from shared.store.digests import Digests
+from shared.tracing import bind_request_id
 from shared.wiring import connect_store
 
 if TYPE_CHECKING:
@@ -75,8 +78,10 @@ class DemoSeeder:
 
     def __init__(self, settings: Settings) -> None:
         """Connect with the first try."""
+        bind_request_id(secrets.token_hex(8), source=f"keyturn up on {socket.gethostname()}")
         client = connect_store(settings)
         digests = Digests(client, settings.secret_keys)
+        self._audit = AuditStore(client, digests, settings.durability)
         self._callers = CallerStore(client, digests)
         self._directory = RedisDirectory(client, digests)
         self._data_dir = settings.data_dir
@@ -87,27 +92,34 @@ class DemoSeeder:
         """Seed the demo if it is time for another try; return True once the demo is there."""
         if not self._is_done and time.monotonic() >= self._retry_at:
             try:
-                seed_demo(self._callers, self._directory, self._data_dir)
+                seed_demo(self._callers, self._directory, self._audit, self._data_dir)
                 self._is_done = True
             except (StoreUnavailableError, DirectoryUnavailableError):
                 self._retry_at = time.monotonic() + RETRY_SECONDS
         return self._is_done
 
 
-def seed_demo(callers: CallerStore, directory: RedisDirectory, data_dir: Path) -> None:
+def seed_demo(
+    callers: CallerStore, directory: RedisDirectory, audit: AuditStore, data_dir: Path
+) -> None:
     """Create the demo organisation, its user and a token, each unless it exists.
 
     A revoked token is not replaced; if the server was emptied, a new one is made.
     """
     is_new = not callers.organisation_exists(ORG_ID)
+    act = partial(Act, by="keyturn up", reason="the demo")
     if is_new:
-        callers.save_organisation(Organisation(org_id=ORG_ID, name="Demo"))
+        with audit.acting(act(action="organisation.add", target=ORG_ID)):
+            callers.save_organisation(Organisation(org_id=ORG_ID, name="Demo"))
     if directory.find_user(USER_ID) is None:
-        directory.import_users([json.dumps(USER)])
+        with audit.acting(act(action="user.import", target=USER_ID)):
+            directory.import_users([json.dumps(USER)])
     if is_new or not (data_dir / TOKEN_FILE).exists():
         grants = Grants(org_roles={ORG_ID: frozenset({"ORG_OWNER"})})
-        token, _ = callers.create_token(ORG_ID, grants)
-        write_private(data_dir / TOKEN_FILE, token + "\n")
+        with audit.acting(act(action="token.add", target=ORG_ID)) as ending:
+            token, record = callers.create_token(ORG_ID, grants)
+            ending["target"] = f"{record.token_id} of {ORG_ID}: ORG_OWNER in {ORG_ID}"
+            write_private(data_dir / TOKEN_FILE, token + "\n")
 
 
 def demo_token(data_dir: Path) -> str:

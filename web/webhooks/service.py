@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from shared.errors import (
@@ -46,7 +47,10 @@ def add_subscription(
     if len(list_subscriptions(services, org_id)) >= MAX_OF_AN_ORGANISATION:
         raise TooManySubscriptionsError
     wanted = tuple(event for event in EVENTS if event in events or not events)
-    return services.subscriptions.add(org_id, url, wanted, by=by)
+    with services.audit.acting(Act(by=by, action="webhook.add", target=org_id)) as ending:
+        secret, made = services.subscriptions.add(org_id, url, wanted)
+        ending["target"] = made.subscription_id
+    return secret, made
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,25 +92,41 @@ def find_subscription(
 
 def remove_subscription(services: WebServices, subscription: Subscription, *, by: str) -> int:
     """Remove it with its webhooks; return how many were dropped."""
-    services.subscriptions.remove(subscription, by=by)
-    return services.webhooks.forget(subscription.subscription_id)
+    with _acting(services, "webhook.remove", subscription, by):
+        services.subscriptions.remove(subscription)
+        return services.webhooks.forget(subscription.subscription_id)
 
 
 def enable_subscription(services: WebServices, subscription: Subscription, *, by: str) -> None:
     """Send to it again, what waited included."""
-    services.subscriptions.switch(subscription, disabled=None, by=by)
+    with _acting(services, "webhook.enable", subscription, by):
+        if not services.subscriptions.switch(subscription, disabled=None):
+            raise NotFoundError
 
 
 def replay_dead(services: WebServices, subscription: Subscription, *, by: str) -> int:
     """Make its dead webhooks due again; return how many."""
-    target = subscription.subscription_id
-    number = services.webhooks.replay(target)
-    services.audit.record(Act(by=by, action="webhook.replay", target=target, reason=str(number)))
-    return number
+    with _acting(services, "webhook.replay", subscription, by):
+        return services.webhooks.replay(subscription.subscription_id)
 
 
-def try_subscription(services: WebServices, subscription: Subscription) -> Reply:
+def try_subscription(services: WebServices, subscription: Subscription, *, by: str) -> Reply:
     """Send it a test now, from this process; return its answer."""
+    with _acting(services, "webhook.test", subscription, by) as ending:
+        reply = _try(services, subscription)
+        if not reply.is_taken:
+            ending["outcome"] = f"failed: {reply.reason}"
+    return reply
+
+
+def _acting(
+    services: WebServices, action: str, subscription: Subscription, by: str
+) -> AbstractContextManager[dict[str, str]]:
+    act = Act(by=by, action=action, target=subscription.subscription_id)
+    return services.audit.acting(act)
+
+
+def _try(services: WebServices, subscription: Subscription) -> Reply:
     subscribers = Subscribers(allow_private=services.settings.webhook_allow_private)
     now = services.dues.now()
     reply = subscribers.call(

@@ -1,16 +1,47 @@
-"""Store the audit trail: who changed what, when and why; ids and digests, never addresses."""
+"""Store the audit trail: who did what, from where, when and why, and how it ended.
+
+Each entry names the one before by number, id and keyed digest (docs/decisions/0021). An act that
+takes time has two: `begun` before it, and behind it how it ended.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from heapq import merge
+from itertools import chain, islice
+from threading import Lock
 
+import orjson
+import structlog
+
+from shared.errors import (
+    CallerError,
+    DirectoryUnavailableError,
+    ImportLineError,
+    StoreUnavailableError,
+)
 from shared.store import keys
 from shared.store.connection import Client, store_errors
+from shared.store.digests import Digests
+from shared.store.scripts import Scripts
+from shared.tracing import current_request_id, current_source
 from shared.validation import moment
 
-MAX_KEPT = 100_000
+log = structlog.get_logger()
+
+MAX_KEPT = 100_000  # of each stream
+PER_TRIP = 500
+MAX_TRIES = 1000  # each lost one is an entry that another process appended
+BEGUN, DONE = "begun", "done"
+# Acts of programs, thousands an hour: in a stream of their own they push out no operator's act.
+FREQUENT = frozenset({"reset.return_code", "password.set"})
+HEADS = {keys.AUDIT: keys.AUDIT_HEAD, keys.AUDIT_FREQUENT: keys.AUDIT_FREQUENT_HEAD}
+# What may stand in an entry by mistake: an e-mail address, a phone number, a token.
+PRIVATE = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@]+|\+[0-9][0-9 ()./-]{5,}[0-9]|\b(?:kt_pat_|eyJ)\S+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,39 +51,182 @@ class Act:
     by: str  # a user of this machine, or `token <id>`
     action: str  # `suppression.lift`, `provider.pause`, …
     target: str  # an id or a digest
-    reason: str
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """An act and its time."""
+    """An act, and how it ended; entries of before the chain hold the act and its time alone."""
 
     at: datetime
     act: Act
+    outcome: str | None = None  # begun, done, `refused: …`, `failed: …`
+    source: str | None = None  # a network, or the login at a command
+    request_id: str | None = None
+    number: int | None = None
+    previous: str | None = None  # number, id and digest of the entry before
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """How many entries fit, how many are older than the chain, and the first that does not fit."""
+
+    fitting: int
+    unchained: int
+    misfit: str | None = None
 
 
 class AuditStore:
-    """Append to the trail and read it; an entry is never changed."""
+    """Append to the trail, read and verify it; an entry is never changed."""
 
-    def __init__(self, client: Client) -> None:
-        """`client` may be a fake one."""
-        self._client = client
+    def __init__(self, client: Client, digests: Digests, durability: str = "memory") -> None:
+        """`client` may be a fake one as long as `durability` is `memory`."""
+        self._client, self._digests = client, digests
+        self._scripts = Scripts(client, durability)
+        self._lock = Lock()
+        self._heads = dict.fromkeys(HEADS, "")  # as this process last saw them
 
-    def record(self, act: Act) -> None:
-        """Append an act that changes no key of the gate's slot."""
-        with store_errors():
-            append(self._client, act)
+    @contextmanager
+    def acting(self, act: Act) -> Iterator[dict[str, str]]:
+        """Append `begun`, and after the body how it ended.
+
+        The body may put `target` and `outcome` into the dict. An error of it is raised again.
+
+        Raises:
+            StoreUnavailableError: nothing was appended; the body did not run.
+        """
+        ending = {"of": self.record(act, outcome=BEGUN), "outcome": DONE}
+        try:
+            yield ending
+        except BaseException as error:
+            ending["outcome"] = _describe(error)
+            raise
+        finally:
+            try:
+                self._append(act.action, ending)
+            except StoreUnavailableError:
+                log.warning("store.unavailable", during="auditing")
+
+    def record(self, act: Act, *, outcome: str = DONE) -> str:
+        """Append an act whose end is known; return the id of its entry."""
+        beside = {"source": current_source() or "", "request": current_request_id() or ""}
+        return self._append(act.action, asdict(act) | beside | {"outcome": outcome})
+
+    def _append(self, action: str, fields: dict[str, str]) -> str:
+        stream = keys.AUDIT_FREQUENT if action in FREQUENT else keys.AUDIT
+        for name in {"target", "reason", "outcome"} & fields.keys():
+            fields[name] = PRIVATE.sub(lambda found: f"{found[0][0]}***", fields[name])
+        with self._lock:
+            entry_id = self._append_after_head(stream, fields)
+        self._scripts.confirm(keys.GATE)
+        return entry_id
+
+    def _append_after_head(self, stream: str, fields: dict[str, str]) -> str:
+        for _ in range(MAX_TRIES):
+            before = self._heads[stream]
+            entry = fields | {"prev": before}
+            arguments = (before, _number(before) + 1, self._digest(entry), MAX_KEPT)
+            is_appended, self._heads[stream] = self._scripts.run(
+                "admin/audit",
+                (stream, HEADS[stream]),
+                (*arguments, *chain.from_iterable(entry.items())),
+            )
+            if is_appended:
+                return self._heads[stream].split()[1]
+        raise StoreUnavailableError
 
     def newest(self, *, most: int = 100) -> list[AuditEntry]:
         """Return the last acts, newest first."""
+        return list(islice(self.entries(), most))
+
+    def entries(self) -> Iterator[AuditEntry]:
+        """Yield every act, newest first."""
+        return merge(*map(self._acts, HEADS), key=lambda entry: entry.at, reverse=True)
+
+    def _acts(self, stream: str) -> Iterator[AuditEntry]:
+        endings: dict[str, dict[str, str]] = {}
+        for entry_id, fields in self._walk(stream, is_backward=True):
+            if "of" in fields:
+                endings[fields["of"]] = {n: fields[n] for n in ("target", "outcome") if n in fields}
+                continue
+            found = fields | endings.pop(entry_id, {})
+            previous = found.get("prev")
+            yield AuditEntry(
+                at=moment(entry_id.partition("-")[0]),
+                act=Act(**{name: found[name] for name in Act.__slots__}),
+                outcome=found.get("outcome"),
+                source=found.get("source") or None,
+                request_id=found.get("request") or None,
+                number=None if previous is None else _number(previous) + 1,
+                previous=previous or None,
+            )
+
+    def verify(self) -> Verification:
+        """Follow the chain of each stream, up to the first entry that does not fit."""
+        fitting = unchained = 0
+        for stream in HEADS:
+            found = self._verify(stream)
+            fitting, unchained = fitting + found.fitting, unchained + found.unchained
+            if found.misfit:
+                return Verification(fitting, unchained, found.misfit)
+        return Verification(fitting, unchained)
+
+    def _verify(self, stream: str) -> Verification:
         with store_errors():
-            found = self._client.xrevrange(keys.AUDIT, count=most)
-        return [
-            AuditEntry(moment(entry_id.partition("-")[0]), Act(**fields))
-            for entry_id, fields in found
-        ]
+            newest = self._client.get(HEADS[stream]) or ""
+            is_trimmed = self._client.xlen(stream) >= MAX_KEPT
+        head, fitting, unchained, has_newest = "", 0, 0, not newest
+        for entry_id, fields in self._walk(stream):
+            before = fields.get("prev")
+            if before is None and not fitting:
+                unchained += 1
+                continue
+            if before is None or (before != head and (fitting or not is_trimmed)):
+                misfit = _name_misfit(head, before, entry_id)
+                return Verification(fitting, unchained, misfit)
+            fitting += 1
+            head = f"{_number(before) + 1} {entry_id} {self._digest(fields)}"
+            has_newest = has_newest or head == newest
+        if has_newest and (newest or not fitting):
+            return Verification(fitting, unchained)
+        return Verification(fitting, unchained, _name_misfit(head, newest, "the end"))
+
+    def _walk(
+        self, stream: str, *, is_backward: bool = False
+    ) -> Iterator[tuple[str, dict[str, str]]]:
+        read = self._client.xrevrange if is_backward else self._client.xrange
+        start = "+" if is_backward else "-"
+        while True:
+            with store_errors():
+                found = read(stream, start, count=PER_TRIP)
+            if not found:
+                return
+            yield from found
+            start = f"({found[-1][0]}"
+
+    def _digest(self, fields: dict[str, str]) -> str:
+        text = orjson.dumps(fields, option=orjson.OPT_SORT_KEYS).decode()
+        return self._digests.digest("audit", text)
 
 
-def append(target: Any, act: Act) -> None:
-    """Append an act by a client, or in the transaction of what it changes (the gate's slot)."""
-    target.xadd(keys.AUDIT, asdict(act), maxlen=MAX_KEPT, approximate=True)
+def _number(head: str) -> int:
+    """Return the number of the entry that a head names; 0 for none."""
+    number = head.partition(" ")[0]
+    return int(number) if number.isdecimal() else 0
+
+
+def _name_misfit(head: str, before: str | None, entry_id: str) -> str:
+    """Name the first entry that does not fit: `head` was read, and `before` was to stand there."""
+    if before is None:
+        return f"{entry_id} does not belong to the chain"
+    if head and _number(before) == _number(head):
+        return f"{head.split()[1]} is not as it was written"
+    return f"{entry_id} comes after entry {_number(head)} and not after {_number(before)}"
+
+
+def _describe(error: BaseException) -> str:
+    if isinstance(error, StoreUnavailableError | DirectoryUnavailableError):
+        return f"failed: {error.message}"
+    if isinstance(error, CallerError | ImportLineError):
+        return f"refused: {error}"
+    return f"failed: {type(error).__name__}"

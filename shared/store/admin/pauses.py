@@ -11,7 +11,6 @@ import orjson
 
 from shared.models import Reset
 from shared.store import keys
-from shared.store.admin.audit import MAX_KEPT
 from shared.store.connection import Client, store_errors
 from shared.store.scripts import Scripts
 from shared.validation import moment
@@ -81,7 +80,7 @@ class Release:
 
 
 class PauseStore:
-    """Pause and resume; each change is audited in the same step."""
+    """Pause and resume."""
 
     def __init__(self, client: Client) -> None:
         """`client` may be a fake one."""
@@ -90,7 +89,7 @@ class PauseStore:
     def pause(self, scope: Scope, name: str, *, by: str, reason: str) -> bool:
         """Pause; return False if it is paused already, by the first pause and its reason."""
         value = orjson.dumps([by, reason, self._now_ms()]).decode()
-        return self._change("pause", scope, name, value, by=by, reason=reason)
+        return self._change("pause", scope, name, value)
 
     def resume(
         self, scope: Scope, name: str, *, by: str, reason: str, per_second: float = 0
@@ -100,14 +99,11 @@ class PauseStore:
         Return False if it was not paused; what waits is released either way.
         """
         release = Release(scope, name, by, reason, moment(self._now_ms()), per_second)
-        return self._change("resume", scope, name, release.serialised, by=by, reason=reason)
+        return self._change("resume", scope, name, release.serialised)
 
-    def _change(
-        self, verb: str, scope: Scope, name: str, value: str, *, by: str, reason: str
-    ) -> bool:
-        where = (keys.PAUSES, keys.RELEASES, keys.AUDIT)
-        values = (verb, f"{scope}:{name}", value, by, f"{scope}.{verb}", name, reason, MAX_KEPT)
-        return bool(self._scripts.run("admin/pause", where, values))
+    def _change(self, verb: str, scope: Scope, name: str, value: str) -> bool:
+        values = (verb, f"{scope}:{name}", value)
+        return bool(self._scripts.run("admin/pause", (keys.PAUSES, keys.RELEASES), values))
 
     def all(self) -> list[Pause]:
         """Return every pause in force."""

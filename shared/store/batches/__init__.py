@@ -13,7 +13,6 @@ import orjson
 from shared.models import Channel, Status
 from shared.settings import Settings
 from shared.store import keys
-from shared.store.admin.audit import MAX_KEPT
 from shared.store.batches.lists import USERS_PER_LIST
 from shared.store.connection import Client, store_errors
 from shared.store.scripts import Argument, Scripts
@@ -108,7 +107,7 @@ class BatchCursor:
 
 
 class BatchStore:
-    """The records of batches; every change of state stands in the audit trail."""
+    """The records of batches."""
 
     def __init__(self, client: Client, settings: Settings) -> None:
         """`client` may be a fake one."""
@@ -120,10 +119,10 @@ class BatchStore:
         own = total / rate_per_second if rate_per_second else 0
         return own + self._keep_seconds + 7 * 86_400
 
-    def begin(self, new: NewBatch, *, action: str) -> str:
+    def begin(self, new: NewBatch) -> str:
         """Return `begun`, `known` (the same stands there), or `other` (the id is another's)."""
-        arguments: list[Argument] = [new.batch_id, new.mark, new.by, action, new.reason]
-        arguments += [int(new.lifetime_seconds * 1000), MAX_KEPT]
+        arguments: list[Argument] = [new.batch_id, new.mark, new.by, new.reason]
+        arguments += [int(new.lifetime_seconds * 1000)]
         org_ids = "*" if new.org_ids is None else orjson.dumps(sorted(new.org_ids)).decode()
         arguments += ["st", new.state.value, "ch", new.channel.value, "cid", new.caller_id]
         arguments += ["sc", org_ids, "li", new.list_id, "nl", new.lists, "nt", new.total]
@@ -150,8 +149,6 @@ class BatchStore:
         batch: Batch,
         action: BatchAction,
         *,
-        by: str,
-        reason: str,
         rate_per_second: float | None = None,
     ) -> tuple[str, str]:
         """Return `changed`, `same`, `refused` or `absent`, and the state before.
@@ -160,16 +157,9 @@ class BatchStore:
         """
         rate = batch.rate_per_second if rate_per_second is None else rate_per_second
         lifetime_ms = int(self.lifetime_seconds(batch.total, rate) * 1000)
-        arguments: list[Argument] = [
-            batch.batch_id,
-            action.value,
-            by,
-            reason,
-            lifetime_ms,
-            MAX_KEPT,
-        ]
+        arguments = (batch.batch_id, action.value, lifetime_ms, "rt", rate)
         answer: Sequence[str] = self._scripts.run_durably(
-            "batch/change", _gate_keys(batch.batch_id), [*arguments, "rt", rate]
+            "batch/change", _gate_keys(batch.batch_id), arguments
         )
         return answer[0], answer[1]
 
@@ -248,7 +238,7 @@ class BatchStore:
 
 
 def _gate_keys(batch_id: str) -> tuple[str, ...]:
-    return keys.batch(batch_id), keys.ACTIVE_BATCHES, keys.AUDIT
+    return keys.batch(batch_id), keys.ACTIVE_BATCHES
 
 
 def _batch_from_hash(batch_id: str, h: Mapping[str, str]) -> Batch:

@@ -18,7 +18,6 @@ import orjson
 
 from shared.models import Status
 from shared.store import keys
-from shared.store.admin.audit import MAX_KEPT, Act, append
 from shared.store.connection import Client, store_errors
 from shared.store.digests import Digests
 from shared.store.scripts import Argument, Scripts
@@ -45,15 +44,13 @@ class Subscription:
 
 
 class SubscriptionStore:
-    """Add, list, switch and remove subscriptions; each change is audited."""
+    """Add, list, switch and remove subscriptions."""
 
     def __init__(self, client: Client, digests: Digests) -> None:
         """`client` may be a fake one."""
         self._client, self._digests, self._scripts = client, digests, Scripts(client)
 
-    def add(
-        self, org_id: str, url: str, events: tuple[str, ...], *, by: str
-    ) -> tuple[str, Subscription]:
+    def add(self, org_id: str, url: str, events: tuple[str, ...]) -> tuple[str, Subscription]:
         """Add a subscription; return its secret, which is not shown again, and the subscription."""
         secret = SECRET_PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
         with store_errors():
@@ -67,10 +64,7 @@ class SubscriptionStore:
             sealed_secret=self._digests.seal(SEAL_KIND, secret),
         )
         name, value = made.subscription_id, _serialise(made)
-        self._change(
-            lambda pipeline: pipeline.hset(keys.SUBSCRIPTIONS, name, value),
-            Act(by=by, action="webhook.add", target=name, reason=""),
-        )
+        self._change(lambda pipeline: pipeline.hset(keys.SUBSCRIPTIONS, name, value))
         return secret, made
 
     def secret(self, subscription: Subscription) -> str:
@@ -89,28 +83,21 @@ class SubscriptionStore:
             found = self._client.hgetall(keys.SUBSCRIPTIONS)
         return _parse_all(found)
 
-    def switch(self, subscription: Subscription, *, disabled: str | None, by: str) -> bool:
+    def switch(self, subscription: Subscription, *, disabled: str | None) -> bool:
         """Disable it for a reason, or enable it (None); return False if it was removed."""
-        action = "webhook.enable" if disabled is None else "webhook.disable"
         switched = replace(subscription, disabled=disabled)
         is_there = self._scripts.run(
             "webhook/switch_subscription",
-            (keys.SUBSCRIPTIONS, keys.SUBSCRIPTIONS_VERSION, keys.AUDIT),
-            (
-                *(switched.subscription_id, _serialise(switched)),
-                *(by, action, disabled or "", MAX_KEPT),
-            ),
+            (keys.SUBSCRIPTIONS, keys.SUBSCRIPTIONS_VERSION),
+            (switched.subscription_id, _serialise(switched)),
         )
         self.spread()
         return bool(is_there)
 
-    def remove(self, subscription: Subscription, *, by: str) -> None:
+    def remove(self, subscription: Subscription) -> None:
         """Remove it."""
         gone = subscription.subscription_id
-        self._change(
-            lambda pipeline: pipeline.hdel(keys.SUBSCRIPTIONS, gone),
-            Act(by=by, action="webhook.remove", target=gone, reason=""),
-        )
+        self._change(lambda pipeline: pipeline.hdel(keys.SUBSCRIPTIONS, gone))
 
     def spread(self) -> None:
         """Copy the list to every shard; may be repeated."""
@@ -132,12 +119,11 @@ class SubscriptionStore:
         calls = [((keys.subscribed(tag),), arguments) for tag in keys.TAGS]
         self._scripts.run_many("webhook/subscribe", calls)
 
-    def _change(self, change: Callable[[Any], object], act: Act) -> None:
+    def _change(self, change: Callable[[Any], object]) -> None:
         with store_errors():
             pipeline = self._client.pipeline(transaction=True)
             change(pipeline)
             pipeline.incr(keys.SUBSCRIPTIONS_VERSION)
-            append(pipeline, act)
             pipeline.execute()
         self.spread()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import pytest
 
@@ -14,7 +13,6 @@ from shared.errors import (
 )
 from shared.models import Channel, Recipient
 from shared.store import keys
-from shared.store.admin.audit import Act, AuditStore
 from shared.store.digests import Digests
 from shared.store.idempotency import IdempotencyStore, KeyedRequest
 from shared.store.limits import CallerChangedError, Limit, LimitStore
@@ -24,7 +22,6 @@ from tests.support.store_builders import SECRET
 ORGANISATION = Limit("organisation", "acme", 3, 60)
 BUDGET = Limit("sms_budget", "all", 1, 86400)
 MIRA = Recipient(Channel.EMAIL, "Mira@example.org")
-LIFTING = Act(by="eve", action="suppression.lift", target="digest", reason="she asked again")
 REQUEST = KeyedRequest("caller", "key-1", "reset ada email")
 
 
@@ -173,36 +170,24 @@ def test_case_does_not_matter_to_a_suppression(suppressions):
 def test_a_lifted_suppression_is_gone(suppressions):
     suppressions.add(MIRA, reason="by hand", source="operator")
 
-    assert suppressions.lift(MIRA, LIFTING)
+    assert suppressions.lift(MIRA)
     assert suppressions.find(MIRA) is None
-    assert not suppressions.lift(MIRA, LIFTING)
+    assert not suppressions.lift(MIRA)
 
 
-def test_lifting_stands_in_the_audit_trail_once_it_was_one(client, suppressions):
-    suppressions.lift(MIRA, LIFTING)
-    suppressions.add(MIRA, reason="bounce", source="sendgrid")
-
-    suppressions.lift(MIRA, LIFTING)
-
-    assert [entry.act for entry in AuditStore(client).newest()] == [LIFTING]
-
-
-def test_adding_by_hand_stands_in_the_audit_trail_and_keeps_the_first_reason(client, suppressions):
-    act = Act(by="eve", action="suppression.add", target="digest", reason="asked us to")
-
-    assert suppressions.add_by_hand(MIRA, act)
-    assert not suppressions.add_by_hand(MIRA, replace(act, reason="again"))
+def test_adding_by_hand_keeps_the_first_reason(suppressions):
+    assert suppressions.add_by_hand(MIRA, by="eve", reason="asked us to")
+    assert not suppressions.add_by_hand(MIRA, by="eve", reason="again")
 
     found = suppressions.find(MIRA)
     assert (found.reason, found.source) == ("asked us to", "operator eve")
-    assert len(AuditStore(client).newest()) == 2
 
 
 def test_a_report_from_before_the_lifting_suppresses_nobody(suppressions):
     digest = suppressions.digest(MIRA)
     suppressions.add(MIRA, reason="bounce", source="sendgrid")
     since_ms = int(suppressions.find(MIRA).since.timestamp() * 1000)
-    suppressions.lift(MIRA, LIFTING)
+    suppressions.lift(MIRA)
 
     fields = {"reason": "bounce", "source": "sendgrid"}
     assert not suppressions.add_digest(digest, at_ms=since_ms - 3600_000, **fields)

@@ -13,7 +13,7 @@ import shared.store
 from shared.errors import StoreUnavailableError
 from shared.models import Channel, Outcome, Queue, Recipient, Status
 from shared.store import keys
-from shared.store.admin.audit import AuditStore
+from shared.store.admin.audit import Act, AuditStore
 from shared.store.admin.pauses import PauseStore, Scope
 from shared.store.connection import connect
 from shared.store.idempotency import IdempotencyStore, KeyedRequest
@@ -212,7 +212,7 @@ def test_a_worker_is_seen_and_sees_what_is_due_on_a_full_server(client, stores):
 def test_a_subscriber_is_told_on_a_full_server(client, stores):
     subscriptions = SubscriptionStore(client, stores.digests)
     webhooks = WebhookStore(client)
-    made = subscriptions.add("acme", "https://a.example/", EVENTS, by="eve")[1]
+    made = subscriptions.add("acme", "https://a.example/", EVENTS)[1]
     reset_id = stores.record()
 
     with full(client):
@@ -225,15 +225,19 @@ def test_a_subscriber_is_told_on_a_full_server(client, stores):
     assert webhooks.read_backlogs([made.subscription_id])[made.subscription_id].waiting == 0
 
 
-def test_an_operator_stops_and_restarts_sending(client):
+def test_an_operator_stops_and_restarts_sending_and_leaves_a_trace(client, stores):
     pauses, who = PauseStore(client), {"by": "eve", "reason": "it is full"}
+    audit = AuditStore(client, stores.digests)
+    stores.digests.digest("start", "")  # as every process does that has served before
 
     with full(client):
-        assert pauses.pause(Scope.QUEUE, "bulk", **who)
+        with audit.acting(Act(by="eve", action="queue.pause", target="bulk")):
+            assert pauses.pause(Scope.QUEUE, "bulk", **who)
         assert [each.name for each in pauses.all()] == ["bulk"]
-        assert pauses.resume(Scope.QUEUE, "bulk", **who)
+        with audit.acting(Act(by="eve", action="queue.resume", target="bulk")):
+            assert pauses.resume(Scope.QUEUE, "bulk", **who)
 
-    acts = [entry.act.action for entry in AuditStore(client).newest(most=2)]
+    acts = [entry.act.action for entry in audit.newest(most=2)]
     assert acts == ["queue.resume", "queue.pause"]
 
 

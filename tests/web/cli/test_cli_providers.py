@@ -114,8 +114,9 @@ def test_a_test_message_really_goes_out(run, services, stub, on_stub):
     assert stub.taken[0]["to"] == "eve@example.com"
     assert mail["subject"] == "Ein Test der Betreiber"
     assert told["recipient"] == "e***@example.com"
-    act = services.audit.newest()[0].act
-    assert (act.action, act.target, act.reason) == ("provider.test", "sendgrid", "accepted")
+    entry = services.audit.newest()[0]
+    act = (entry.act.action, entry.act.target, entry.outcome)
+    assert act == ("provider.test", "sendgrid", "done")
 
 
 @real

@@ -89,7 +89,7 @@ def test_a_suppressed_address_is_written_to_again_once_it_is_lifted(run):
     assert [each["reason"] for each in listed] == ["asked us to"]
     assert lifted.returncode == 0
     acts = printed(run("audit", "--json"))
-    assert (acts[0]["by"], acts[0]["action"]) == ("eve", "suppression.lift")
+    assert (acts[1]["by"], acts[1]["action"]) == ("eve", "suppression.lift")
     assert "ada@example.com" not in lifted.stderr + lifted.stdout
     assert sent.returncode == 0, sent.stderr
     assert printed(run("suppression", "list", "--json")) == []

@@ -50,7 +50,7 @@ def told(real_redis_url):
         client.flushdb()
         services = some_services(client)
         an_organisation(services)
-        services.subscriptions.add("acme", "https://a.example/", EVENTS, by="eve")
+        services.subscriptions.add("acme", "https://a.example/", EVENTS)
         stores = stores_of(client)
         stores.attempt(stores.record())
         stores.retry(stores.record("bob"))

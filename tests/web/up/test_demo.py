@@ -8,6 +8,7 @@ import pytest
 
 from shared.directories.redis import RedisDirectory
 from shared.settings import load_settings
+from shared.store.admin.audit import AuditStore
 from shared.store.callers import CallerStore
 from shared.store.digests import Digests
 from web.up.demo import demo_token, seed_demo, write_private, write_secret_keys
@@ -26,8 +27,13 @@ def users(client):
 
 
 @pytest.fixture
-def seed(callers, users, tmp_path):
-    return lambda: seed_demo(callers, users, tmp_path)
+def audit(client):
+    return AuditStore(client, Digests(client, (KEY,)))
+
+
+@pytest.fixture
+def seed(callers, users, audit, tmp_path):
+    return lambda: seed_demo(callers, users, audit, tmp_path)
 
 
 def settings_of(data_dir, **environ):
@@ -113,3 +119,15 @@ def test_a_private_file_is_replaced_whole(tmp_path):
 
     assert (tmp_path / "file").read_text() == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_is_seeded_stands_in_the_audit_trail(seed, callers, audit):
+    seed()
+    seed()
+
+    token = callers.list_tokens()[0].token_id
+    assert [(e.act.action, e.act.target.split()[0], e.outcome) for e in audit.newest()] == [
+        ("token.add", token, "done"),
+        ("user.import", "ada", "done"),
+        ("organisation.add", "demo", "done"),
+    ]

@@ -71,7 +71,7 @@ def test_a_dead_letter_is_shown_and_replayed(wire):
 def test_one_that_is_gone_is_enabled_again(wire):
     subscription_id = wire.add()
     found = wire.services.subscriptions.find(subscription_id)
-    wire.services.subscriptions.switch(found, disabled="gone", by="subscriber")
+    wire.services.subscriptions.switch(found, disabled="gone")
 
     before = wire.ask("GET", f"/{subscription_id}").get_json()["state"]
     wire.ask("POST", f"/{subscription_id}/_enable")

@@ -180,7 +180,7 @@ def test_a_plan_that_is_started_sends_to_those_it_counted(worker):
     a_batch(worker.services, *users, users[0], state=BatchState.PLANNING)
     feed(worker)
 
-    worker.services.batches.change(found(worker), BatchAction.START, by="eve", reason="go")
+    worker.services.batches.change(found(worker), BatchAction.START)
     feed(worker)
 
     assert (found(worker).recorded, found(worker).skipped) == (2, {"duplicate": 1})
@@ -261,7 +261,7 @@ def test_a_pace_is_kept(worker):
 
 def test_nothing_is_fed_once_a_batch_is_paused(worker):
     a_batch(worker.services, *people(worker, 3))
-    worker.services.batches.change(found(worker), BatchAction.PAUSE, by="eve", reason="wait")
+    worker.services.batches.change(found(worker), BatchAction.PAUSE)
 
     assert feed(worker) == "nothing to do"
     assert due(worker) == 0
@@ -328,7 +328,7 @@ def test_every_sweep_hints_at_batches_with_work(worker):
 def test_a_paused_batch_sends_nothing_that_was_queued(worker):
     a_batch(worker.services, "ada")
     feed(worker)
-    worker.services.batches.change(found(worker), BatchAction.PAUSE, by="eve", reason="wait")
+    worker.services.batches.change(found(worker), BatchAction.PAUSE)
     reset_id = reset_of(worker, "ada").reset_id
 
     worker.deliver(reset_id)
@@ -345,7 +345,7 @@ def test_a_pause_costs_nobody_its_code(worker):
     feed(worker)
     reset_id = reset_of(worker, "ada").reset_id
     worker.stores.end_in(reset_id, 700)
-    worker.services.batches.change(found(worker), BatchAction.PAUSE, by="eve", reason="wait")
+    worker.services.batches.change(found(worker), BatchAction.PAUSE)
 
     worker.deliver(reset_id)
 
@@ -362,7 +362,7 @@ def test_what_was_tried_before_a_pause_keeps_its_deadline(worker):
     worker.stores.claim_sending(reset_id)
     worker.stores.make_due(reset_id, Queue.BULK)
     before = worker.look(reset_id).deadline_at
-    worker.services.batches.change(found(worker), BatchAction.PAUSE, by="eve", reason="wait")
+    worker.services.batches.change(found(worker), BatchAction.PAUSE)
 
     worker.deliver(reset_id)
 
@@ -374,7 +374,7 @@ def test_a_resumed_batch_sends_what_was_queued(worker):
     a_batch(worker.services, "ada")
     feed(worker)
     for verb in (BatchAction.PAUSE, BatchAction.RESUME):
-        worker.services.batches.change(found(worker), verb, by="eve", reason="x")
+        worker.services.batches.change(found(worker), verb)
 
     worker.deliver(reset_of(worker, "ada").reset_id)
 
@@ -386,7 +386,7 @@ def test_a_cancelled_batch_sends_nothing_that_was_queued(worker):
     a_user(worker.services, "bob")
     feed(worker)
     worker.deliver(reset_of(worker, "bob").reset_id)
-    worker.services.batches.change(found(worker), BatchAction.CANCEL, by="eve", reason="stop")
+    worker.services.batches.change(found(worker), BatchAction.CANCEL)
 
     worker.deliver(reset_of(worker, "ada").reset_id)
 
@@ -403,7 +403,7 @@ def test_a_doubtful_reset_of_a_cancelled_batch_gets_no_second_copy(worker):
     reset_id = reset_of(worker, "ada").reset_id
     worker.stores.claim_sending(reset_id)
     worker.stores.make_due(reset_id, Queue.BULK)
-    worker.services.batches.change(found(worker), BatchAction.CANCEL, by="eve", reason="stop")
+    worker.services.batches.change(found(worker), BatchAction.CANCEL)
 
     worker.deliver(reset_id)
 

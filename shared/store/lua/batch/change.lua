@@ -1,6 +1,6 @@
 -- allow-oom: an operator must be able to stop a batch on a full server.
--- Start, pause, resume or cancel a batch, each with a line in the audit trail.
--- KEYS batch active audit   ARGV id verb by reason life_ms max_acts then field, value … when it starts
+-- Start, pause, resume or cancel a batch.
+-- KEYS batch active   ARGV id verb life_ms then field, value … when it starts
 -- {'changed'|'same'|'refused'|'absent', the state before}
 local FROM = {
   start = {planned = 'running'},
@@ -20,12 +20,10 @@ local to = FROM[verb][st]
 if not to then return {'refused', st} end
 redis.call('HSET', KEYS[1], 'st', to, 'ca', int(math.floor(now_us() / 1000)))
 if verb == 'start' then
-  redis.call('HSET', KEYS[1], 's', int(math.floor(now_us() / 1000)), 'lf', ARGV[5], unpack(ARGV, 7))
+  redis.call('HSET', KEYS[1], 's', int(math.floor(now_us() / 1000)), 'lf', ARGV[3], unpack(ARGV, 4))
 end
 if verb == 'start' or verb == 'resume' then
-  keep_for(KEYS[1], tonumber(ARGV[5]))
+  keep_for(KEYS[1], tonumber(ARGV[3]))
   redis.call('SADD', KEYS[2], ARGV[1])
 end
-redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[6], '*', 'by', ARGV[3], 'action', 'batch.' .. verb,
-           'target', ARGV[1], 'reason', ARGV[4])
 return {'changed', st}

@@ -1,45 +1,16 @@
-"""The audit trail and the pauses."""
+"""The pauses."""
 
 from __future__ import annotations
 
 import pytest
 
-from shared.store.admin.audit import MAX_KEPT, Act, AuditStore
 from shared.store.admin.pauses import Pause, PauseStore, Scope
 from tests.support.message_builders import NOW, a_reset
-
-ACT = Act(by="eve", action="limit.clear", target="ada", reason="she is on the phone")
-
-
-@pytest.fixture
-def audit(client):
-    return AuditStore(client)
 
 
 @pytest.fixture
 def pauses(client):
     return PauseStore(client)
-
-
-def test_the_newest_act_comes_first(audit):
-    audit.record(ACT)
-    audit.record(Act(by="bob", action="a", target="t", reason="r"))
-
-    assert [entry.act.by for entry in audit.newest()] == ["bob", "eve"]
-
-
-def test_an_act_is_told_as_it_was(audit):
-    audit.record(ACT)
-
-    assert audit.newest()[0].act == ACT
-
-
-def test_no_more_acts_are_told_than_asked_for(audit):
-    for _ in range(3):
-        audit.record(ACT)
-
-    assert len(audit.newest(most=2)) == 2
-    assert MAX_KEPT >= 100_000
 
 
 def test_what_is_paused_says_by_whom_and_why(pauses):
@@ -87,13 +58,3 @@ def test_what_is_resumed_is_paused_no_more(pauses):
 
     assert pauses.all() == []
     assert not pauses.resume(Scope.PROVIDER, "twilio", by="bob", reason="over")
-
-
-def test_pausing_leaves_a_trail(pauses, audit):
-    pauses.pause(Scope.CHANNEL, "sms", by="eve", reason="pumping")
-    pauses.resume(Scope.CHANNEL, "sms", by="bob", reason="over")
-
-    assert [(e.act.by, e.act.action, e.act.target, e.act.reason) for e in audit.newest()] == [
-        ("bob", "channel.resume", "sms", "over"),
-        ("eve", "channel.pause", "sms", "pumping"),
-    ]
