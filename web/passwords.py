@@ -32,7 +32,7 @@ from shared.errors import (
     UserNotInitialisedError,
     UserUnknownError,
 )
-from shared.models import Channel, Queue, User
+from shared.models import Caller, Channel, Queue, User
 from shared.policies import (
     MAX_PASSWORD_CHARACTERS,
     NOTICE_LIFETIME_SECONDS,
@@ -41,8 +41,9 @@ from shared.policies import (
 )
 from shared.queue import hint_at
 from shared.recording import ResetRequest, record_reset
-from shared.store.codes import CompletionNotice, KnownCode
-from web.auth import Credentials
+from shared.store.codes import WRONG_PASSWORD_SECONDS, CompletionNotice, KnownCode
+from shared.store.limits import Limit
+from web.auth import USER_WRITE, Credentials, count_change, retry_when_rights_change
 from web.resets import check_id_length, record_refusals
 from web.services import WebServices
 
@@ -50,6 +51,7 @@ log = structlog.get_logger()
 
 STORE_RETRY_SECONDS = 0.5
 MAX_CODE_CHARACTERS = 20
+MAX_PASSWORD_TRIES = 100  # of one caller in 15 minutes, at all users it may not write to
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,19 +219,26 @@ class SetPasswordRequest:
     change_required: bool = False  # the user must choose another at the next sign-in
 
 
+@retry_when_rights_change
 def set_password(
     services: WebServices, credentials: Credentials, request: SetPasswordRequest
 ) -> Completed:
     """Change a user's password, use up every live code, and notify the user by mail.
+
+    A user whom the caller may not see takes the same steps as one who does not exist.
 
     Raises:
         CallerError: the first check that failed; nothing was changed.
     """
     caller = services.auth.authenticate(credentials)
     _check_ranges(request)
-    user = services.directory.find_user(request.user_id) if request.user_id.isprintable() else None
+    found = services.directory.find_user(request.user_id) if request.user_id.isprintable() else None
+    user = services.auth.visible_user(caller, found)
     if request.verification_code is None and request.current_password is None:
         services.auth.authorize_password_change(caller, user)
+    guesses = _guess_limits(services, caller, user, request)
+    count_change(services, caller, user.org_id if user else None, *guesses)
+    is_current = _has_current_password(services, caller, user, request)
     with _errors_of_this_call():
         person = check_may_reset(user, None)
         if request.verification_code is not None:
@@ -240,8 +249,8 @@ def set_password(
                 new_password=request.password,
                 change_required=request.change_required,
             )
-    if request.current_password is not None:
-        _check_current_password(services, person, request.current_password)
+    if not is_current:
+        raise PasswordMismatchError
     check_password(request.password, min_characters=services.settings.password_min_characters)
     return _change(services, person, request)
 
@@ -269,11 +278,34 @@ def _errors_of_this_call() -> Iterator[None]:
         raise PasswordUserNotInitialisedError from error
 
 
-def _check_current_password(services: WebServices, user: User, password: str) -> None:
-    services.code_store.begin_password_try(user.user_id)
-    if not services.directory.has_password(user, password):
-        raise PasswordMismatchError
-    services.code_store.forget_password_tries(user.user_id)
+def _guess_limits(
+    services: WebServices, caller: Caller, user: User | None, request: SetPasswordRequest
+) -> list[Limit]:
+    may_write = user is not None and services.auth.may(caller, user.org_id, USER_WRITE)
+    if request.current_password is None or may_write:
+        return []
+    return [Limit("passwords", caller.token_id, MAX_PASSWORD_TRIES, int(WRONG_PASSWORD_SECONDS))]
+
+
+def _has_current_password(
+    services: WebServices, caller: Caller, user: User | None, request: SetPasswordRequest
+) -> bool:
+    """Return False if the request has a current password, and not the user's.
+
+    Raises:
+        TooManyRequestsError: the caller has tried too many at this user, who may not exist.
+    """
+    if request.current_password is None:
+        return True
+    services.code_store.begin_password_try(request.user_id, by=caller.token_id)
+    try:
+        is_right = services.directory.has_password(user, request.current_password)
+    except DirectoryUnavailableError:
+        services.code_store.refund_password_try(request.user_id, by=caller.token_id)
+        raise
+    if is_right:
+        services.code_store.forget_password_tries(request.user_id, by=caller.token_id)
+    return is_right
 
 
 def _change(services: WebServices, user: User, request: SetPasswordRequest) -> Completed:

@@ -27,5 +27,8 @@ class Directory(Protocol):
         until the next password is set.
         """
 
-    def has_password(self, user: User, password: str) -> bool:
-        """Return True if `password` is the user's present one."""
+    def has_password(self, user: User | None, password: str) -> bool:
+        """Return True if `password` is the user's present one.
+
+        Without a user, or a password of the user, it takes as long.
+        """

@@ -18,7 +18,7 @@ from shared.validation import moment, moment_from_us
 
 MAX_WRONG_TRIES = 5
 MAX_WRONG_TRIES_PER_DAY = 20
-MAX_WRONG_PASSWORDS = 5
+MAX_WRONG_PASSWORDS = 5  # of one caller at one user
 WRONG_PASSWORD_SECONDS = 15 * 60.0
 RESERVE_SECONDS = 30.0  # how long comparing and settling may take
 HOLD_SECONDS = 30.0  # how long a password may take to be changed
@@ -135,25 +135,31 @@ class CodeStore:
         )
         return (int(answer[1]), moment_from_us(answer[2])) if answer[0] else None
 
-    def begin_password_try(self, user_id: str) -> None:
-        """Reserve one try of the current password.
+    def begin_password_try(self, user_id: str, *, by: str) -> None:
+        """Reserve one of the tries that a caller has at the current password of a user.
 
         Raises:
-            TooManyRequestsError: five were wrong in 15 minutes.
+            TooManyRequestsError: five of the caller were wrong in 15 minutes.
         """
-        tag, user = self._digests.user_place(user_id)
         arguments = (MAX_WRONG_PASSWORDS, int(WRONG_PASSWORD_SECONDS * 1000))
-        wait_ms = int(
-            self._scripts.run("code/begin_password_try", (keys.user(tag, user),), arguments)
-        )
+        key = self._password_tries(user_id, by)
+        wait_ms = int(self._scripts.run("code/begin_password_try", (key,), arguments))
         if wait_ms:
             raise TooManyRequestsError("passwords", retry_after_seconds=-(-wait_ms // 1000))
 
-    def forget_password_tries(self, user_id: str) -> None:
-        """Reset the count of wrong passwords: the current one was right."""
-        tag, user = self._digests.user_place(user_id)
+    def refund_password_try(self, user_id: str, *, by: str) -> None:
+        """Uncount a try: no password was compared."""
+        names = (keys.counted(""), self._password_tries(user_id, by))
+        self._scripts.run("reset/undo_gate", names, (0,))
+
+    def forget_password_tries(self, user_id: str, *, by: str) -> None:
+        """Reset the count of a caller's wrong passwords: the user's password was set."""
         with store_errors():
-            self._client.hdel(keys.user(tag, user), "pw", "pwx")
+            self._client.delete(self._password_tries(user_id, by))
+
+    def _password_tries(self, user_id: str, by: str) -> str:
+        """Return the key of a caller's count: strangers do not lock out the user itself."""
+        return keys.window("passwords", f"{by}:{self._digests.user_place(user_id)[1]}")
 
     def release(self, user_id: str, token: str) -> None:
         """Release the hold on a code, because the password was not changed."""
