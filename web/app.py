@@ -25,10 +25,9 @@ from shared.tracing import set_up_tracing
 from shared.wiring import Services, build_services, check_keys, connect_store
 from web.admin.api import api_admin
 from web.api import api
-from web.auth import count_change_in_force
 from web.batches.api import api_batches
 from web.callbacks import callbacks, warn_of_unverifiable
-from web.http import credentials, current_services, json_response
+from web.http import current_services, json_response
 from web.middleware import V1_PATH, BodyReaders, set_up_requests, traced, with_body_timeout
 from web.monitoring.health import health
 from web.openapi.document import docs
@@ -54,10 +53,6 @@ HTTP_ERRORS: dict[type[HTTPException], type[CallerError]] = {
 }
 
 
-SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-COUNTED_AS_RESETS = ("api_admin.resend_reset",)  # endpoints
-
-
 def create_app(services: Services) -> Flask:
     """Build the Flask application; it sends nothing, and its errors have one JSON form."""
     app = Flask(__name__, static_folder=None)
@@ -66,7 +61,6 @@ def create_app(services: Services) -> Flask:
     app.url_map.merge_slashes = False
     app.extensions["keyturn"] = build_web_services(services)
     set_up_requests(app)
-    app.before_request(_count_change)
     warn_of_unverifiable(services.settings)
     app.register_blueprint(api)
     app.register_blueprint(callbacks)
@@ -102,13 +96,6 @@ def is_rpc(environ: WSGIEnvironment) -> bool:
     return path.removeprefix("/").partition("/")[0] in SERVICES or (
         (is_grpc or is_preflight) and V1_PATH.fullmatch(path) is not None
     )
-
-
-def _count_change() -> None:
-    """Count a call of Keyturn's own API that changes something, whatever its route does."""
-    is_own = request.url_rule is not None and request.path.startswith("/keyturn/")
-    if is_own and request.method not in SAFE_METHODS and request.endpoint not in COUNTED_AS_RESETS:
-        count_change_in_force(current_services(), credentials())
 
 
 def _answer_caller_error(error: CallerError) -> Response:

@@ -8,8 +8,11 @@ from typing import Any
 import orjson
 from flask import Response, current_app, request
 
-from web.auth import Credentials
+from web.auth import Credentials, count_change_in_force
 from web.services import WebServices
+
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+COUNTED_AS_RESETS = ("api_admin.resend_reset",)  # endpoints
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,16 @@ def credentials() -> Credentials:
     return Credentials(
         request.headers.get("Authorization"), request.headers.get("x-zitadel-orgid") or None
     )
+
+
+def count_changes() -> None:
+    """Count a request that may change something; before every one of Keyturn's own API.
+
+    Raises:
+        CallerError: the token, its organisation header, or too many requests.
+    """
+    if request.method not in SAFE_METHODS and request.endpoint not in COUNTED_AS_RESETS:
+        count_change_in_force(current_services(), credentials())
 
 
 def request_context() -> RequestContext:

@@ -35,6 +35,7 @@ from shared.errors import (
 from shared.models import Caller, Channel, Queue, User
 from shared.policies import (
     MAX_PASSWORD_CHARACTERS,
+    NOTICE_GAP_SECONDS,
     NOTICE_LIFETIME_SECONDS,
     check_may_reset,
     check_password,
@@ -172,7 +173,10 @@ def make_notice(services: WebServices, user: User, *, language: str) -> Completi
         "kid": services.codes.signing_key_id,
     }
     return CompletionNotice(
-        services.digests.new_reset_id(user.user_id), NOTICE_LIFETIME_SECONDS, fields
+        services.digests.new_reset_id(user.user_id),
+        NOTICE_LIFETIME_SECONDS,
+        NOTICE_GAP_SECONDS,
+        fields,
     )
 
 

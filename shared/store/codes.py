@@ -44,6 +44,7 @@ class CompletionNotice:
 
     reset_id: str
     lifetime_seconds: float
+    gap_seconds: float  # between two notices of one user
     fields: Mapping[str, str]
 
 
@@ -114,6 +115,10 @@ class CodeStore:
     ) -> tuple[int, datetime] | None:
         """Use up every live code and record the notice, because the password was changed.
 
+        A notice that has yet to go out stands for this change too; else the next is due
+        `gap_seconds` after the last. So the person reads of the last change soon, and of a
+        hundred in few mails.
+
         `reset_id` and `token` are empty where no code was used. Return the user's sequence and
         the time; None if the hold was lost. With a code, the call may be repeated if its answer
         was lost.
@@ -121,6 +126,7 @@ class CodeStore:
         tag, user = self._digests.user_place(user_id)
         notice_id = notice.reset_id if notice else ""
         lifetime_ms = int(notice.lifetime_seconds * 1000) if notice else 0
+        gap_ms = int(notice.gap_seconds * 1000) if notice else 0
         fields = [part for pair in notice.fields.items() for part in pair] if notice else []
         answer = self._scripts.run_durably(
             "code/complete",
@@ -131,7 +137,7 @@ class CodeStore:
                 f"{tag}:r:{notice_id}",
                 keys.due(tag, "urgent"),
             ),
-            [reset_id, token, tag, self._keep_ms, notice_id, lifetime_ms, *fields],
+            [reset_id, token, tag, self._keep_ms, notice_id, lifetime_ms, gap_ms, *fields],
         )
         return (int(answer[1]), moment_from_us(answer[2])) if answer[0] else None
 

@@ -1,7 +1,8 @@
 -- allow-oom: the password is changed already; its codes must end and the user be notified.
 -- Complete a reset, because the password was changed: use up every live code, cancel what is
 -- still queued, and record the notice; in one step.
--- KEYS u live m notice due   ARGV id hold_token tag keep_ms notice_id life_ms then field, value …
+-- No notice is recorded while the last one has yet to go out, and none is due within gap_ms of it.
+-- KEYS u live m notice due   ARGV id hold_token tag keep_ms notice_id life_ms gap_ms then field, value …
 -- {1, sequence, now_us}, also when the same hold repeats it, or {0}: the hold was lost.
 -- id '' and token '': no code was used.
 local id, tag = ARGV[1], ARGV[3]
@@ -36,12 +37,19 @@ if id ~= '' then
   redis.call('HINCRBY', KEYS[3], 'completed', 1)
   tell(tag .. ':r:' .. id, id, 'completed', now)
 end
-if ARGV[5] ~= '' then
-  redis.call('HSET', KEYS[4], 'st', 'queued', 'c', int(us), 'x', int(now + tonumber(ARGV[6])),
-    'sq', sequence, 'k', 'notice', 'q', 'urgent', 'ch', 'email', 'mg', 0, 'f', 0, 'cl', 0, 'at', 0,
-    'db', 0, 'n', int(now), unpack(ARGV, 7))
-  redis.call('ZADD', KEYS[5], int(now), ARGV[5])
-  count(KEYS[3], nil, 'queued', 'email')
-  redis.call('HINCRBY', KEYS[3], 'in:urgent', 1)
+if ARGV[5] == '' then return {1, sequence, int(us)} end
+local last = redis.call('HMGET', KEYS[1], 'ni', 'nt')  -- the last notice, and when it was due
+local waits = redis.call('HMGET', tag .. ':r:' .. (last[1] or ''), 'st', 'at')
+if waits[1] == 'queued' and waits[2] == '0' then
+  redis.call('HSET', tag .. ':r:' .. last[1], 'co', int(now))  -- it tells of the last change
+  return {1, sequence, int(us)}
 end
+local due = math.max(now, tonumber(last[2] or '0') + tonumber(ARGV[7]))
+redis.call('HSET', KEYS[1], 'ni', ARGV[5], 'nt', int(due))
+redis.call('HSET', KEYS[4], 'st', 'queued', 'c', int(us + (due - now) * 1000),
+  'x', int(due + tonumber(ARGV[6])), 'co', int(now), 'sq', sequence, 'k', 'notice', 'q', 'urgent',
+  'ch', 'email', 'mg', 0, 'f', 0, 'cl', 0, 'at', 0, 'db', 0, 'n', int(due), unpack(ARGV, 8))
+redis.call('ZADD', KEYS[5], int(due), ARGV[5])
+count(KEYS[3], nil, 'queued', 'email')
+redis.call('HINCRBY', KEYS[3], 'in:urgent', 1)
 return {1, sequence, int(us)}
