@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import MutableMapping
+import time
+from collections.abc import Callable, MutableMapping
+from threading import Lock
 from typing import Any, TextIO
 
 import orjson
@@ -72,6 +74,53 @@ EVENTS = {
     "settings.doubtful": "a setting is allowed but probably a mistake",
 }
 
+# By level: lines that a stranger can cause as often as it likes. Every other line is written.
+LIMITED_EVENTS = {
+    "info": ("code.refused", "codes.voided", "reset.limited", "reset.unmatched", "reset.repeated"),
+    "warning": ("callback.refused",),
+}
+LINES_PER_MINUTE = 60  # of one event in one process
+
+
+class LineLimit:
+    """A structlog step that drops lines of LIMITED_EVENTS beyond so many a minute.
+
+    Of those dropped in a minute, the 1st, 10th, 100th … are written, with their number as
+    `left_out`; so is the number of all of them, with the first line of a later minute.
+    """
+
+    def __init__(
+        self, *, most: int = LINES_PER_MINUTE, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`most` lines of an event are written in a minute; `clock` counts seconds."""
+        self._most, self._clock, self._lock = most, clock, Lock()
+        self._counts: dict[str, tuple[int, int]] = {}  # event → minute, lines in it
+
+    def __call__(
+        self, _logger: Any, level: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        """Return the event, or raise structlog.DropEvent."""
+        name, minute = event.get("event", ""), int(self._clock() // 60)
+        if name not in LIMITED_EVENTS.get(level, ()):
+            return event
+        with self._lock:
+            last, lines = self._counts.get(name, (minute, 0))
+            left_out = lines - self._most
+            if last != minute:
+                self._counts[name] = minute, 1
+            else:
+                self._counts[name] = minute, lines + 1
+                left_out += 1
+                if left_out > 0 and not _is_power_of_ten(left_out):
+                    raise structlog.DropEvent
+        if left_out > 0:
+            event["left_out"] = left_out
+        return event
+
+
+def _is_power_of_ten(number: int) -> bool:
+    return str(number).strip("0") == "1"
+
 
 def set_up_logging(level: str, *, service: str, stream: TextIO = sys.stdout) -> None:
     """Write JSON lines, those of libraries included."""
@@ -81,7 +130,7 @@ def set_up_logging(level: str, *, service: str, stream: TextIO = sys.stdout) -> 
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
     ]
     structlog.configure(
-        processors=[*shared_steps, _name_service(service), _format_error, _to_json],
+        processors=[LineLimit(), *shared_steps, _name_service(service), _format_error, _to_json],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.BytesLoggerFactory(stream.buffer),
         cache_logger_on_first_use=True,

@@ -24,6 +24,7 @@ from shared.models import Attempt, Channel, Outcome, Recipient, User, UserKind, 
 MAX_PASSWORD_CHARACTERS = 200
 MAX_HANDED_OVER = 2  # after two attempts in doubt there is no third
 NOTICE_LIFETIME_SECONDS = 24 * 3600.0
+NOTICE_GAP_SECONDS = 300.0  # between two notices of one user
 
 # Delays between attempts, which start 0, 1, 4, 10, 25 … seconds after the record; the last delay
 # repeats. See docs/reliability.md.

@@ -88,14 +88,20 @@ def _find_recipient(services: Services, request: ResetRequest) -> Recipient:
 
 
 def _limits(settings: Settings, request: ResetRequest, recipient: Recipient | None) -> list[Limit]:
-    limits = [Limit("organisation", request.user.org_id, settings.org_limit_per_minute, 60)]
-    if request.caller:
-        limits.append(
-            Limit("caller", request.caller.token_id, settings.caller_limit_per_minute, 60)
-        )
+    limits = call_limits(settings, request.user.org_id, request.caller)
     if recipient and recipient.channel is Channel.SMS:
         limits.append(sms_budget(settings))
     return [limit for limit in limits if limit.most > 0]
+
+
+def call_limits(settings: Settings, org_id: str | None, caller: Caller | None) -> list[Limit]:
+    """Return the limits of an organisation and of a caller, as far as there are such."""
+    limits = []
+    if org_id is not None:
+        limits.append(Limit("organisation", org_id, settings.org_limit_per_minute, 60))
+    if caller:
+        limits.append(Limit("caller", caller.token_id, settings.caller_limit_per_minute, 60))
+    return limits
 
 
 def sms_budget(settings: Settings) -> Limit:

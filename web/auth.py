@@ -25,11 +25,12 @@ from shared.errors import (
     UserPermissionError,
 )
 from shared.models import Caller, Organisation, Reset, User
+from shared.recording import call_limits
 from shared.settings import Settings
 from shared.store.batches import Batch
 from shared.store.callers import CallerStore
 from shared.store.digests import Digests
-from shared.store.limits import CallerChangedError
+from shared.store.limits import CallerChangedError, Limit, LimitStore
 from shared.tracing import bind_context
 from web.oidc import Issuer, looks_signed
 
@@ -262,6 +263,13 @@ class Authenticator:
             raise UserPermissionError
         raise UserHiddenError
 
+    def visible_user(self, caller: Caller, user: User | None) -> User | None:
+        """Return the user if it is the caller, or of an organisation that the caller may see."""
+        if user is None or caller.user_id == user.user_id:
+            return user
+        may_see = any(self.may(caller, user.org_id, right) for right in (USER_READ, USER_WRITE))
+        return user if may_see else None
+
     def authorize_operator(self, caller: Caller, org_id: str | None) -> None:
         """Check that the caller may pause an organisation or lift its limits; None: all of them.
 
@@ -359,6 +367,13 @@ class _HasAuth(Protocol):
     def auth(self) -> Authenticator: ...
 
 
+class _HasLimits(_HasAuth, Protocol):
+    @property
+    def settings(self) -> Settings: ...
+    @property
+    def limits(self) -> LimitStore: ...
+
+
 HouseT = TypeVar("HouseT", bound=_HasAuth)
 ParamsT = ParamSpec("ParamsT")
 ResultT = TypeVar("ResultT")
@@ -383,6 +398,27 @@ def retry_when_rights_change(
         raise StoreUnavailableError
 
     return retried
+
+
+def count_change(services: _HasLimits, caller: Caller, org_id: str | None, *more: Limit) -> None:
+    """Count a call that changes something or sends, and passes no gate of resets.
+
+    The organisation's limit counts the calls of those who may write there: others cannot spend it.
+
+    Raises:
+        TooManyRequestsError: a limit is reached.
+        CallerChangedError: the caller must be read again.
+    """
+    is_own = org_id is not None and services.auth.may(caller, org_id, USER_WRITE)
+    limits = [*call_limits(services.settings, org_id if is_own else None, caller), *more]
+    services.limits.count_change([each for each in limits if each.most], version=caller.version)
+
+
+@retry_when_rights_change
+def count_change_in_force(services: _HasLimits, credentials: Credentials) -> None:
+    """Authenticate a caller and count its call for the organisation in force, as `count_change`."""
+    caller = services.auth.authenticate(credentials)
+    count_change(services, caller, credentials.org_id or caller.org_id)
 
 
 def authority_by_hand(by: str) -> Authority:

@@ -13,9 +13,11 @@ import orjson
 from flask import Request, Response, current_app, request
 
 from shared.settings.types import Network
-from web.auth import Credentials
+from web.auth import Credentials, count_change_in_force
 from web.services import WebServices
 
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+COUNTED_AS_RESETS = ("api_admin.resend_reset",)  # endpoints
 _BRACKETED = re.compile(r"\[([^]]*)].*")  # an IPv6 address, with or without a port
 CUT_BITS = {4: 24, 6: 48}  # what is left of an address that people read
 COUNTED_BITS = {4: 32, 6: 64}  # one line of a network provider's customer
@@ -106,6 +108,16 @@ def credentials() -> Credentials:
     return Credentials(
         request.headers.get("Authorization"), request.headers.get("x-zitadel-orgid") or None
     )
+
+
+def count_changes() -> None:
+    """Count a request that may change something; before every one of Keyturn's own API.
+
+    Raises:
+        CallerError: the token, its organisation header, or too many requests.
+    """
+    if request.method not in SAFE_METHODS and request.endpoint not in COUNTED_AS_RESETS:
+        count_change_in_force(current_services(), credentials())
 
 
 def request_context() -> RequestContext:

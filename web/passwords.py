@@ -33,9 +33,10 @@ from shared.errors import (
     UserNotInitialisedError,
     UserUnknownError,
 )
-from shared.models import Channel, Queue, User, UserState
+from shared.models import Caller, Channel, Queue, User, UserState
 from shared.policies import (
     MAX_PASSWORD_CHARACTERS,
+    NOTICE_GAP_SECONDS,
     NOTICE_LIFETIME_SECONDS,
     check_may_reset,
     check_password,
@@ -43,9 +44,10 @@ from shared.policies import (
 from shared.queue import hint_at
 from shared.recording import ResetRequest, record_reset
 from shared.store.admin.audit import Act
-from shared.store.codes import CompletionNotice, KnownCode
+from shared.store.codes import WRONG_PASSWORD_SECONDS, CompletionNotice, KnownCode
+from shared.store.limits import Limit
 from shared.tracing import bind_context
-from web.auth import Credentials, audit_name
+from web.auth import USER_WRITE, Credentials, audit_name, count_change, retry_when_rights_change
 from web.resets import check_id_length, record_refusals
 from web.services import WebServices
 
@@ -53,6 +55,7 @@ log = structlog.get_logger()
 
 STORE_RETRY_SECONDS = 0.5
 MAX_CODE_CHARACTERS = 20
+MAX_PASSWORD_TRIES = 100  # of one caller in 15 minutes, at all users it may not write to
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,16 +203,15 @@ def make_notice(services: WebServices, user: User, *, language: str) -> Completi
         "lg": language,
         "kid": services.codes.signing_key_id,
     }
-    digest, new_id = services.suppressions.digest, services.digests.new_reset_id
-    if user.email:
-        fields["nt"] = digest(user.email)
-    former = {digest(each) for each in user.former_emails} - {fields.get("nt")}
-    copies = {new_id(user.user_id): each for each in sorted(former)}
-    return CompletionNotice(new_id(user.user_id), NOTICE_LIFETIME_SECONDS, fields, copies)
+    new_id, digest = services.digests.new_reset_id, services.suppressions.digest
+    present = [digest(user.email)] if user.email else [""]
+    former = {digest(each) for each in user.former_emails} - set(present)
+    recipients = {new_id(user.user_id): each for each in (*present, *sorted(former))}
+    return CompletionNotice(recipients, NOTICE_LIFETIME_SECONDS, NOTICE_GAP_SECONDS, fields)
 
 
 def _hint_at_notices(services: WebServices, notice: CompletionNotice) -> None:
-    for reset_id in (notice.reset_id, *notice.copies):
+    for reset_id in notice.recipients:
         services.hints.publish(hint_at(reset_id, Channel.EMAIL, Queue.URGENT))
 
 
@@ -256,10 +258,13 @@ class SetPasswordRequest:
     change_required: bool = False  # the user must choose another at the next sign-in
 
 
+@retry_when_rights_change
 def set_password(
     services: WebServices, credentials: Credentials, request: SetPasswordRequest
 ) -> Completed:
     """Change a user's password, use up every live code, and notify the user by mail.
+
+    A user whom the caller may not see takes the same steps as one who does not exist.
 
     Raises:
         CallerError: the first check that failed; nothing was changed.
@@ -267,9 +272,13 @@ def set_password(
     caller = services.auth.authenticate(credentials)
     _check_ranges(request)
     bind_context(user=services.digests.user_place(request.user_id)[1])
-    user = services.directory.find_user(request.user_id) if request.user_id.isprintable() else None
+    found = services.directory.find_user(request.user_id) if request.user_id.isprintable() else None
+    user = services.auth.visible_user(caller, found)
     if request.verification_code is None and request.current_password is None:
         services.auth.authorize_password_change(caller, user)
+    guesses = _guess_limits(services, caller, user, request)
+    count_change(services, caller, user.org_id if user else None, *guesses)
+    is_current = _has_current_password(services, caller, user, request)
     with _errors_of_this_call():
         person = check_may_reset(user, None)
         if request.verification_code is not None:
@@ -280,8 +289,8 @@ def set_password(
                 new_password=request.password,
                 change_required=request.change_required,
             )
-    if request.current_password is not None:
-        _check_current_password(services, person, request.current_password)
+    if not is_current:
+        raise PasswordMismatchError
     act = Act(by=audit_name(caller), action="password.set", target=person.user_id)
     with services.audit.acting(act) if request.current_password is None else nullcontext():
         check_password(request.password, min_characters=services.settings.password_min_characters)
@@ -311,11 +320,34 @@ def _errors_of_this_call() -> Iterator[None]:
         raise PasswordUserNotInitialisedError from error
 
 
-def _check_current_password(services: WebServices, user: User, password: str) -> None:
-    services.code_store.begin_password_try(user.user_id)
-    if not services.directory.has_password(user, password):
-        raise PasswordMismatchError
-    services.code_store.forget_password_tries(user.user_id)
+def _guess_limits(
+    services: WebServices, caller: Caller, user: User | None, request: SetPasswordRequest
+) -> list[Limit]:
+    may_write = user is not None and services.auth.may(caller, user.org_id, USER_WRITE)
+    if request.current_password is None or may_write:
+        return []
+    return [Limit("passwords", caller.token_id, MAX_PASSWORD_TRIES, int(WRONG_PASSWORD_SECONDS))]
+
+
+def _has_current_password(
+    services: WebServices, caller: Caller, user: User | None, request: SetPasswordRequest
+) -> bool:
+    """Return False if the request has a current password, and not the user's.
+
+    Raises:
+        TooManyRequestsError: the caller has tried too many at this user, who may not exist.
+    """
+    if request.current_password is None:
+        return True
+    services.code_store.begin_password_try(request.user_id, by=caller.token_id)
+    try:
+        is_right = services.directory.has_password(user, request.current_password)
+    except DirectoryUnavailableError:
+        services.code_store.refund_password_try(request.user_id, by=caller.token_id)
+        raise
+    if is_right:
+        services.code_store.forget_password_tries(request.user_id, by=caller.token_id)
+    return is_right
 
 
 def _change(services: WebServices, user: User, request: SetPasswordRequest) -> Completed:

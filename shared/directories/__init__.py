@@ -45,8 +45,11 @@ class Directory(Protocol):
             UserChangedError: the user is gone, or `only_if` says no; nothing was changed.
         """
 
-    def has_password(self, user: User, password: str) -> bool:
-        """Return True if `password` is the user's present one."""
+    def has_password(self, user: User | None, password: str) -> bool:
+        """Return True if `password` is the user's present one.
+
+        Without a user, or a password of the user, it takes as long.
+        """
 
     def forget_former_emails(self) -> None:
         """Forget former addresses whose time is over; a periodic job."""

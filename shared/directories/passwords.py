@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import BoundedSemaphore
 from typing import Protocol
 
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from shared.errors import DirectoryUnavailableError
+
 # argon2id at OWASP's first choice: 19 MiB, 2 passes, 1 lane; some 20 ms of one core.
 # Source: https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html
 MEMORY_KIB = 19_456
 PASSES = 2
 HASHES_AT_ONCE = 2  # hashing releases the GIL: without a bound it would use every core
+MAX_PLACES = 8  # threads that hash or wait for it; one more is refused at once
+WAIT_SECONDS = 2.0
+BUSY = "Too many passwords are being checked; nothing was done, try again"
 
 
 class Hasher(Protocol):
@@ -21,29 +28,56 @@ class Hasher(Protocol):
     def hash(self, password: str) -> str:
         """Return a new hash, with its salt and parameters."""
 
-    def matches(self, password_hash: str, password: str) -> bool:
-        """Return True if the hash was made of this password."""
+    def matches(self, password_hash: str | None, password: str) -> bool:
+        """Return True if the hash was made of this password; without one, False as slowly."""
 
 
 class Argon2Hasher:
     """The Hasher of the built-in directory."""
 
-    def __init__(self, *, memory_kib: int = MEMORY_KIB, passes: int = PASSES) -> None:
-        """Tests pass smaller values."""
+    def __init__(
+        self, *, memory_kib: int = MEMORY_KIB, passes: int = PASSES, places: int = MAX_PLACES
+    ) -> None:
+        """Tests pass smaller values; `places` bounds the threads that hash or wait for it."""
         self._argon2 = PasswordHasher(
             time_cost=passes, memory_cost=memory_kib, parallelism=1, type=Type.ID
         )
-        self._slots = BoundedSemaphore(HASHES_AT_ONCE)
+        # A hash of no password: comparing with it costs the same.
+        self._decoy = f"$argon2id$v=19$m={memory_kib},t={passes},p=1${'A' * 22}${'A' * 43}"
+        self._places, self._slots = BoundedSemaphore(places), BoundedSemaphore(HASHES_AT_ONCE)
 
     def hash(self, password: str) -> str:
-        """Return a new hash; waits while two others are being made."""
-        with self._slots:
+        """Return a new hash.
+
+        Raises:
+            DirectoryUnavailableError: too many others are being made.
+        """
+        with self._slot():
             return self._argon2.hash(password)
 
-    def matches(self, password_hash: str, password: str) -> bool:
-        """Return True if the hash was made of this password; waits like `hash`."""
-        with self._slots:
+    def matches(self, password_hash: str | None, password: str) -> bool:
+        """Return True if the hash was made of this password.
+
+        Raises:
+            DirectoryUnavailableError: as `hash`.
+        """
+        with self._slot():
             try:
-                return self._argon2.verify(password_hash, password)
+                return self._argon2.verify(password_hash or self._decoy, password)
             except (VerificationError, InvalidHashError):
                 return False
+
+    @contextmanager
+    def _slot(self) -> Iterator[None]:
+        """Wait for one of the few slots; the threads that wait are bounded too."""
+        if not self._places.acquire(blocking=False):
+            raise DirectoryUnavailableError(BUSY)
+        try:
+            if not self._slots.acquire(timeout=WAIT_SECONDS):
+                raise DirectoryUnavailableError(BUSY)
+            try:
+                yield
+            finally:
+                self._slots.release()
+        finally:
+            self._places.release()

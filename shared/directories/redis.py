@@ -106,12 +106,12 @@ class RedisDirectory:
         with directory_errors():
             return cast("User", self._client.transaction(write, key, value_from_callable=True))
 
-    def has_password(self, user: User, password: str) -> bool:
-        """Return True if `password` is the user's present one; False if there is none."""
+    def has_password(self, user: User | None, password: str) -> bool:
+        """Return True if `password` is the user's present one; no user takes the same steps."""
         with directory_errors():
-            found = self._client.hget(keys.directory_user(user.user_id), "password")
-        password_hash = cast("str | None", found)
-        return bool(password_hash) and self._hasher.matches(str(password_hash), password)
+            user_id = user.user_id if user else ""  # nobody's
+            found = self._client.hget(keys.directory_user(user_id), "password")
+        return self._hasher.matches(cast("str | None", found), password)
 
     def import_users(self, lines: Iterable[str | bytes]) -> ImportReport:
         """Add or update users from JSON Lines: all of them, or none when any line is bad.

@@ -13,12 +13,12 @@ from shared.settings import Settings
 from shared.store import keys
 from shared.store.connection import Client, store_errors
 from shared.store.digests import Digests
-from shared.store.scripts import Scripts
+from shared.store.scripts import Argument, Scripts
 from shared.validation import moment, moment_from_us
 
 MAX_WRONG_TRIES = 5
 MAX_WRONG_TRIES_PER_DAY = 20
-MAX_WRONG_PASSWORDS = 5
+MAX_WRONG_PASSWORDS = 5  # of one caller at one user
 WRONG_PASSWORD_SECONDS = 15 * 60.0
 RESERVE_SECONDS = 30.0  # how long comparing and settling may take
 HOLD_SECONDS = 30.0  # how long a password may take to be changed
@@ -41,13 +41,12 @@ class KnownCode:
 
 @dataclass(frozen=True, slots=True)
 class CompletionNotice:
-    """The notice "your password was changed", recorded when a reset is completed."""
+    """The notices "your password was changed", recorded when a reset is completed."""
 
-    reset_id: str
+    recipients: Mapping[str, str]  # reset id → digest of its address; empty: the user has none
     lifetime_seconds: float
+    gap_seconds: float  # between two notices to one address
     fields: Mapping[str, str]
-    # Those to the former addresses: reset id → the address's digest. The fields are the same.
-    copies: Mapping[str, str] = field(default_factory=dict)
 
 
 class CodeStore:
@@ -117,29 +116,25 @@ class CodeStore:
     ) -> tuple[int, datetime] | None:
         """Use up every live code and record the notice, because the password was changed.
 
+        A notice that has yet to go out stands for this change too; else the next is due
+        `gap_seconds` after the last. So the person reads of the last change soon, and of a
+        hundred in few mails.
+
         `reset_id` and `token` are empty where no code was used. Return the user's sequence and
         the time; None if the hold was lost. With a code, the call may be repeated if its answer
         was lost.
         """
         tag, user = self._digests.user_place(user_id)
-        notice_id = notice.reset_id if notice else ""
-        lifetime_ms = int(notice.lifetime_seconds * 1000) if notice else 0
-        copies = notice.copies if notice else {}
-        fields: list[str | int] = [len(copies)]
-        for pair in (*copies.items(), *(notice.fields.items() if notice else ())):
-            fields += pair
-        answer = self._scripts.run_durably(
-            "code/complete",
-            (
-                keys.user(tag, user),
-                keys.live(tag, user),
-                keys.counters(tag),
-                f"{tag}:r:{notice_id}",
-                keys.due(tag, "urgent"),
-                *(keys.reset(copy_id) for copy_id in copies),
-            ),
-            [reset_id, token, tag, self._keep_ms, notice_id, lifetime_ms, *fields],
-        )
+        arguments: list[Argument] = [reset_id, token, tag, self._keep_ms]
+        recipients = notice.recipients if notice else {}
+        if notice:
+            times_ms = (int(notice.lifetime_seconds * 1000), int(notice.gap_seconds * 1000))
+            arguments += [*times_ms, len(recipients)]
+            for pair in (*recipients.items(), *notice.fields.items()):
+                arguments += pair
+        names = [keys.user(tag, user), keys.live(tag, user), keys.counters(tag)]
+        names += [keys.due(tag, Queue.URGENT), *(keys.reset(each) for each in recipients)]
+        answer = self._scripts.run_durably("code/complete", names, arguments)
         return (int(answer[1]), moment_from_us(answer[2])) if answer[0] else None
 
     def end_code(self, user_id: str, reset_id: str, end: str, *, detail: str = "") -> str:
@@ -154,25 +149,31 @@ class CodeStore:
         names += [keys.due(tag, Queue.URGENT), keys.due(tag, Queue.BULK), keys.counters(tag)]
         return str(self._scripts.run("code/end", names, (reset_id, end, detail, self._keep_ms)))
 
-    def begin_password_try(self, user_id: str) -> None:
-        """Reserve one try of the current password.
+    def begin_password_try(self, user_id: str, *, by: str) -> None:
+        """Reserve one of the tries that a caller has at the current password of a user.
 
         Raises:
-            TooManyRequestsError: five were wrong in 15 minutes.
+            TooManyRequestsError: five of the caller were wrong in 15 minutes.
         """
-        tag, user = self._digests.user_place(user_id)
         arguments = (MAX_WRONG_PASSWORDS, int(WRONG_PASSWORD_SECONDS * 1000))
-        wait_ms = int(
-            self._scripts.run("code/begin_password_try", (keys.user(tag, user),), arguments)
-        )
+        key = self._password_tries(user_id, by)
+        wait_ms = int(self._scripts.run("code/begin_password_try", (key,), arguments))
         if wait_ms:
             raise TooManyRequestsError("passwords", retry_after_seconds=-(-wait_ms // 1000))
 
-    def forget_password_tries(self, user_id: str) -> None:
-        """Reset the count of wrong passwords: the current one was right."""
-        tag, user = self._digests.user_place(user_id)
+    def refund_password_try(self, user_id: str, *, by: str) -> None:
+        """Uncount a try: no password was compared."""
+        names = (keys.counted(""), self._password_tries(user_id, by))
+        self._scripts.run("reset/undo_gate", names, (0,))
+
+    def forget_password_tries(self, user_id: str, *, by: str) -> None:
+        """Reset the count of a caller's wrong passwords: the user's password was set."""
         with store_errors():
-            self._client.hdel(keys.user(tag, user), "pw", "pwx")
+            self._client.delete(self._password_tries(user_id, by))
+
+    def _password_tries(self, user_id: str, by: str) -> str:
+        """Return the key of a caller's count: strangers do not lock out the user itself."""
+        return keys.window("passwords", f"{by}:{self._digests.user_place(user_id)[1]}")
 
     def release(self, user_id: str, token: str) -> None:
         """Release the hold on a code, because the password was not changed."""

@@ -11,6 +11,7 @@ from shared.store.connection import Client, store_errors
 from shared.store.scripts import Argument, Scripts
 
 ONCE_SECONDS = 60  # later calls with the same Idempotency-Key find the reset itself
+CHANGES = "changes of "  # before the id: the window of calls that change something without a reset
 
 
 class CallerChangedError(Exception):
@@ -66,14 +67,25 @@ class LimitStore:
         for each in limits:
             arguments += (each.name, each.most, each.window_seconds * 1000)
         answer = self._scripts.run("reset/pass_gate", names, arguments)
-        if answer[0] == "stale":
-            raise CallerChangedError
         if answer[0] == "suppressed":
             raise RecipientSuppressedError
-        if answer[0] == "limited":
-            seconds = max(1, -(-int(answer[2]) // 1000))
-            raise TooManyRequestsError(answer[1], retry_after_seconds=seconds)
+        _check(answer)
         return int(answer[1])
+
+    def count_change(self, limits: Sequence[Limit], *, version: int) -> None:
+        """Count a call that records no reset toward every limit, if all of them allow it.
+
+        Such calls have windows of their own: resets leave room for what stops them.
+
+        Raises:
+            CallerChangedError: `version` is no longer the current one.
+            TooManyRequestsError: a limit is reached.
+        """
+        names = [keys.VERSION, *(keys.window(each.name, CHANGES + each.about) for each in limits)]
+        arguments: list[Argument] = [version]
+        for each in limits:
+            arguments += (each.name, each.most, each.window_seconds * 1000)
+        _check(self._scripts.run("count_change", names, arguments))
 
     def give_back(
         self, limits: Sequence[Limit], *, reset_id: str, is_repeatable: bool = False
@@ -84,9 +96,10 @@ class LimitStore:
             self._scripts.run("reset/undo_gate", names, (int(is_repeatable),))
 
     def clear(self, name: str, about: str) -> bool:
-        """Restart a limit's window; return False if it was empty."""
+        """Restart a limit's windows; return False if they were empty."""
         with store_errors():
-            return bool(self._client.delete(keys.window(name, about)))
+            windows = keys.window(name, about), keys.window(name, CHANGES + about)
+            return bool(self._client.delete(*windows))
 
     def clear_user(self, user_place: tuple[str, str]) -> bool:
         """Clear a user's cool-down, hour and day; return False if nothing was counted."""
@@ -95,3 +108,11 @@ class LimitStore:
             pipeline.hdel(keys.user(*user_place), "cd", "cdid")
             pipeline.delete(keys.requests(*user_place))
             return any(pipeline.execute())
+
+
+def _check(answer: Sequence[str]) -> None:
+    if answer[0] == "stale":
+        raise CallerChangedError
+    if answer[0] == "limited":
+        seconds = max(1, -(-int(answer[2]) // 1000))
+        raise TooManyRequestsError(answer[1], retry_after_seconds=seconds)

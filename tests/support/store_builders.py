@@ -55,7 +55,7 @@ class Stores:
 
     def notice(self, user_id=USER):
         fields = {"u": user_id, "o": "acme", "lg": "en", "kid": "k1"}
-        return CompletionNotice(self.digests.new_reset_id(user_id), 86400.0, fields)
+        return CompletionNotice(self.digests.new_reset_id(user_id), 86400.0, 300.0, fields)
 
     def place(self, user_id=USER):
         return self.digests.user_place(user_id)

@@ -43,11 +43,17 @@ def stranger(wire):
     return a_token(wire.services, org_id="beta")
 
 
+@pytest.fixture
+def adas(wire):
+    """The token of the user herself, without a role."""
+    return a_token(wire.services, org_id="beta", user_id="ada")
+
+
 # By code.
 
 
-def test_a_right_code_changes_the_password_whoever_brings_it(wire, stranger):
-    response = wire.set_password(code=wire.a_code(), token=stranger)
+def test_a_right_code_of_the_user_herself_changes_the_password(wire, adas):
+    response = wire.set_password(code=wire.a_code(), token=adas)
 
     assert response.status_code == 200
     assert wire.has_password(GOOD)
@@ -294,11 +300,11 @@ def test_what_cannot_be_understood_is_400(wire, body):
     ],
 )
 @pytest.mark.parametrize("proof", [{"code": "23456789"}, {"current": "x"}])
-def test_a_user_who_may_have_no_password_is_refused(wire, stranger, fields, proof, expected):
+def test_a_user_who_may_have_no_password_is_refused(wire, fields, proof, expected):
     if fields is not None:
         a_user(wire.services, "eve", **fields)
 
-    assert problem(wire.set_password("eve", token=stranger, **proof)) == expected
+    assert problem(wire.set_password("eve", **proof)) == expected
 
 
 def test_a_user_locked_since_the_code_was_sent_is_refused(wire):
@@ -384,8 +390,8 @@ def test_the_notice_is_in_the_organisations_language_when_the_user_has_none(wire
 # By the current password.
 
 
-def test_the_current_password_changes_it(wire, stranger):
-    assert wire.set_password(current="Present-password-1", token=stranger).status_code == 200
+def test_the_current_password_changes_it(wire, adas):
+    assert wire.set_password(current="Present-password-1", token=adas).status_code == 200
     assert wire.has_password(GOOD)
 
 

@@ -22,11 +22,12 @@ from web.admin.schemas import (
 from web.admin.status import load_status
 from web.auth import SYSTEM_READ, USER_WRITE, audit_name
 from web.explain.query import check_names, read_count
-from web.http import credentials, current_services, json_response, request_context
+from web.http import count_changes, credentials, current_services, json_response, request_context
 from web.middleware import read_capped_body
 from web.schemas import read_body, write_details
 
 api_admin = Blueprint("api_admin", __name__)
+api_admin.before_request(count_changes)
 MAX_ENTRIES = 1000
 
 

@@ -21,12 +21,13 @@ from web.batches.progress import list_results, read_progress, write_progress
 from web.batches.schemas import BATCH, BATCH_REASON, read_filter, read_options, read_user_ids
 from web.batches.service import BatchRequest, change_batch, make_batch, start_plan
 from web.batches.uploads import read_entries
-from web.http import credentials, current_services, json_response, request_context
+from web.http import count_changes, credentials, current_services, json_response, request_context
 from web.middleware import read_capped_body, read_chunks
 from web.resets import read_channel
 from web.schemas import read_body
 
 api_batches = Blueprint("api_batches", __name__)
+api_batches.before_request(count_changes)
 
 UPLOAD_TYPES = ("application/x-ndjson", "text/plain")
 ACCEPTED = 202

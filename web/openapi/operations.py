@@ -88,6 +88,7 @@ class Operation:
         needs_token = "token" in self.security
         return (
             *(AUTHENTICATION if needs_token else ()),
+            *((errors.TooManyRequestsError,) if needs_token and self.call[:4] != "GET " else ()),
             *(BODY if needs_token and self.request else ()),
             *(RECORDING if self.makes_reset else ()),
             *self.errors,

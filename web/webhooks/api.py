@@ -14,13 +14,14 @@ from shared.store.webhooks.subscriptions import EVENTS, Subscription
 from shared.validation import format_timestamp
 from shared.webhooks import MAX_URL_CHARACTERS
 from web.auth import USER_READ, USER_WRITE
-from web.http import credentials, current_services, json_response
+from web.http import count_changes, credentials, current_services, json_response
 from web.middleware import read_capped_body
 from web.schemas import Count, ResponseSchema, Timestamp, WireSchema, read_body
 from web.webhooks import service
 from web.webhooks.service import SubscriptionActor
 
 api_webhooks = Blueprint("api_webhooks", __name__)
+api_webhooks.before_request(count_changes)
 
 
 class SubscriptionRequestSchema(WireSchema):

@@ -17,12 +17,12 @@ from shared.errors import (
 from shared.models import Recipient, User
 from shared.policies import check_country, check_may_reset, check_recipient
 from shared.store.batches import Batch
-from shared.store.batches.lists import ListEntry
+from shared.store.batches.lists import UNKNOWN_USER, ListEntry
 from shared.store.batches.resets import KNOWN, Candidate
 from shared.wiring import Services
 
 REASONS: dict[type[CallerError], str] = {
-    UserUnknownError: "unknown_user",
+    UserUnknownError: UNKNOWN_USER,
     UserNotInitialisedError: "not_initialised",
     MachineUserError: "machine",
     UserInactiveError: "inactive",
@@ -104,7 +104,7 @@ class BatchSelection:
         """Return the user and where to write, or the reason for neither."""
         services = self._services
         if user is not None and batch.org_ids is not None and user.org_id not in batch.org_ids:
-            return "not_yours"
+            user = None  # a batch does not reveal who exists elsewhere
         try:
             person = check_may_reset(user, None)
             recipient = check_recipient(

@@ -13,7 +13,7 @@ import orjson
 from shared.models import Channel, Status
 from shared.settings import Settings
 from shared.store import keys
-from shared.store.batches.lists import USERS_PER_LIST
+from shared.store.batches.lists import FORMER_UNKNOWN, UNKNOWN_USER, USERS_PER_LIST
 from shared.store.connection import Client, store_errors
 from shared.store.scripts import Argument, Scripts
 from shared.validation import moment
@@ -263,6 +263,15 @@ def _batch_from_hash(batch_id: str, h: Mapping[str, str]) -> Batch:
         next_list=int(h["cu"]),
         next_index=int(h["co"]),
         recorded=int(h["q"]),
-        skipped={name[2:]: int(number) for name, number in h.items() if name.startswith("k:")},
-        plan={name[2:]: int(number) for name, number in h.items() if name.startswith("p:")},
+        skipped=_counts(h, "k:"),
+        plan=_counts(h, "p:"),
     )
+
+
+def _counts(h: Mapping[str, str], prefix: str) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for name, number in h.items():
+        if name.startswith(prefix):
+            present = name.removeprefix(prefix).replace(FORMER_UNKNOWN, UNKNOWN_USER)
+            counts[present] += int(number)
+    return counts

@@ -17,6 +17,8 @@ LISTS_PER_TRIP = 20
 NUMBER_SIGNS = 15  # hex digits of a user's number: it fits the integers that Redis packs
 SEEN_KEYS = 4096  # a million users make 244 a key
 UNBEGUN_SECONDS = 3600  # of lists whose batch never began: the writer died
+UNKNOWN_USER = "unknown_user"
+FORMER_UNKNOWN = "not_yours"  # in batches of former releases: a user of another organisation
 ItemT = TypeVar("ItemT")
 
 
@@ -102,7 +104,10 @@ class BatchLists:
         """Return why users of a list got no reset, by index."""
         with store_errors():
             found = self._client.hgetall(keys.batch_skips(batch_id, number))
-        return {int(index): reason for index, reason in found.items()}
+        return {
+            int(index): UNKNOWN_USER if reason == FORMER_UNKNOWN else reason
+            for index, reason in found.items()
+        }
 
     def repeated(
         self, batch_id: str, number: int, users: Sequence[tuple[int, str]], seconds: float

@@ -42,6 +42,22 @@ local function took(m, name, ms, bounds, first)
   add(m, name .. 'ms', ms)
 end
 
+-- Count a call toward the windows from names[first] on, each with name, limit and window_ms in the
+-- caller's ARGV from values[at] on; count nothing and return {'limited', name, wait_ms} if one is full.
+local function count_call(names, first, values, at)
+  for i = first, #names do
+    local a = at + (i - first) * 3
+    if tonumber(redis.call('GET', names[i]) or '0') >= tonumber(values[a + 1]) then
+      return {'limited', values[a], int(redis.call('PTTL', names[i]))}
+    end
+  end
+  for i = first, #names do
+    if redis.call('INCR', names[i]) == 1 then
+      redis.call('PEXPIRE', names[i], values[at + (i - first) * 3 + 2])
+    end
+  end
+end
+
 -- Keep a key at least so long from now; never shorten its lifetime.
 local function keep_for(key, ms)
   redis.call('PEXPIRE', key, int(math.max(ms, redis.call('PTTL', key))))

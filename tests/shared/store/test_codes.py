@@ -401,10 +401,10 @@ def test_listing_what_is_known_costs_no_try(stores):
 
 def test_five_wrong_passwords_close_the_door_for_a_while(stores):
     for _ in range(5):
-        stores.codes.begin_password_try(USER)
+        stores.codes.begin_password_try(USER, by="t1")
 
     with pytest.raises(TooManyRequestsError) as caught:
-        stores.codes.begin_password_try(USER)
+        stores.codes.begin_password_try(USER, by="t1")
 
     assert caught.value.limit == "passwords"
     assert 895 <= caught.value.retry_after_seconds <= 900
@@ -412,11 +412,25 @@ def test_five_wrong_passwords_close_the_door_for_a_while(stores):
 
 def test_a_right_password_forgets_the_wrong_ones(stores):
     for _ in range(5):
-        stores.codes.begin_password_try(USER)
+        stores.codes.begin_password_try(USER, by="t1")
 
-    stores.codes.forget_password_tries(USER)
+    stores.codes.forget_password_tries(USER, by="t1")
 
     for _ in range(5):
-        stores.codes.begin_password_try(USER)
+        stores.codes.begin_password_try(USER, by="t1")
     with pytest.raises(TooManyRequestsError):
-        stores.codes.begin_password_try(USER)
+        stores.codes.begin_password_try(USER, by="t1")
+
+
+def test_wrong_passwords_count_by_caller_and_user(stores):
+    for _ in range(5):
+        stores.codes.begin_password_try(USER, by="t1")
+
+    stores.codes.begin_password_try(USER, by="t2")
+    stores.codes.begin_password_try("other", by="t1")
+
+
+def test_a_try_that_compared_nothing_is_given_back(stores):
+    for _ in range(9):
+        stores.codes.begin_password_try(USER, by="t1")
+        stores.codes.refund_password_try(USER, by="t1")

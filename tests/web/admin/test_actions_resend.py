@@ -123,6 +123,7 @@ def test_a_notice_is_not_sent_again(wire):
     notice = CompletionNotice(
         services.digests.new_reset_id("ada"),
         86400.0,
+        300.0,
         {"u": "ada", "o": "acme", "lg": "en", "kid": services.codes.signing_key_id},
     )
     services.code_store.complete("ada", reset_id="", token="", notice=notice)

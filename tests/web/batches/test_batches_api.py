@@ -259,7 +259,7 @@ def test_users_of_other_organisations_are_skipped(wire):
 
     work(wire, batch_id)
 
-    assert show(wire, batch_id)["skips"] == {"not_yours": 1}
+    assert show(wire, batch_id)["skips"] == {"unknown_user": 1}
 
 
 def test_a_caller_of_many_organisations_writes_to_all_of_them(wire):

@@ -1,9 +1,11 @@
 -- allow-oom: the password is changed already; its codes must end and the user be notified.
 -- Complete a reset, because the password was changed: use up every live code, cancel what is
 -- still queued, and record the notice; in one step.
--- KEYS u live m notice due copy …
--- ARGV id hold_token tag keep_ms notice_id life_ms copies, then copy_id, digest … and field, value …
---      (copies: the same notice to former addresses, each named by its digest)
+-- No notice is recorded for an address while the last one to it has yet to go out, and none is due
+-- within gap_ms of it.
+-- KEYS u live m due notice …
+-- ARGV id hold_token tag keep_ms life_ms gap_ms notices, then notice_id, digest … and field, value …
+--      (a notice to each address, present and former, named by its digest; none: no notices)
 -- {1, sequence, now_us}, also when the same hold repeats it, or {0}: the hold was lost.
 -- id '' and token '': no code was used.
 local id, tag = ARGV[1], ARGV[3]
@@ -38,20 +40,31 @@ if id ~= '' then
   redis.call('HINCRBY', KEYS[3], 'completed', 1)
   tell(tag .. ':r:' .. id, id, 'completed', now)
 end
-local copies = tonumber(ARGV[7])
-local function notify(key, notice_id)
-  redis.call('HSET', key, 'st', 'queued', 'c', int(us), 'x', int(now + tonumber(ARGV[6])),
-    'sq', sequence, 'k', 'notice', 'q', 'urgent', 'ch', 'email', 'mg', 0, 'f', 0, 'cl', 0, 'at', 0,
-    'db', 0, 'n', int(now), unpack(ARGV, 8 + 2 * copies))
-  redis.call('ZADD', KEYS[5], int(now), notice_id)
-  count(KEYS[3], nil, 'queued', 'email')
-  redis.call('HINCRBY', KEYS[3], 'in:urgent', 1)
+local notices = tonumber(ARGV[7] or '0')
+if notices == 0 then return {1, sequence, int(us)} end
+local life, gap = tonumber(ARGV[5]), tonumber(ARGV[6])
+local last = cjson.decode(redis.call('HGET', KEYS[1], 'nn') or '{}')  -- by digest: id, when it was due
+for digest, notice in pairs(last) do
+  if notice[2] + gap <= now then last[digest] = nil end
 end
-if ARGV[5] ~= '' then
-  notify(KEYS[4], ARGV[5])
-  for i = 1, copies do
-    notify(KEYS[5 + i], ARGV[6 + 2 * i])
-    redis.call('HSET', KEYS[5 + i], 'nt', ARGV[7 + 2 * i])
+for i = 1, notices do
+  local notice_id, digest, key = ARGV[6 + 2 * i], ARGV[7 + 2 * i], KEYS[4 + i]
+  local before = last[digest]
+  local waits = before and redis.call('HMGET', tag .. ':r:' .. before[1], 'st', 'at') or {}
+  if waits[1] == 'queued' and waits[2] == '0' then
+    redis.call('HSET', tag .. ':r:' .. before[1], 'co', int(now))  -- it tells of the last change
+  else
+    local due = before and math.max(now, before[2] + gap) or now
+    last[digest] = {notice_id, due}
+    redis.call('HSET', key, 'st', 'queued', 'c', int(us + (due - now) * 1000),
+      'x', int(due + life), 'co', int(now), 'sq', sequence, 'k', 'notice', 'q', 'urgent',
+      'ch', 'email', 'mg', 0, 'f', 0, 'cl', 0, 'at', 0, 'db', 0, 'n', int(due),
+      unpack(ARGV, 8 + 2 * notices))
+    if digest ~= '' then redis.call('HSET', key, 'nt', digest) end
+    redis.call('ZADD', KEYS[4], int(due), notice_id)
+    count(KEYS[3], nil, 'queued', 'email')
+    redis.call('HINCRBY', KEYS[3], 'in:urgent', 1)
   end
 end
+redis.call('HSET', KEYS[1], 'nn', cjson.encode(last))
 return {1, sequence, int(us)}

@@ -8,16 +8,7 @@ local version = tonumber(ARGV[1])  -- -1: no caller is involved
 if version >= 0 and tonumber(redis.call('GET', KEYS[1]) or '0') ~= version then return {'stale'} end
 if redis.call('EXISTS', KEYS[2]) == 1 then return {'suppressed'} end
 if ARGV[2] == '0' or redis.call('EXISTS', KEYS[3]) == 1 then return {'ok', int(now_us())} end
-for i = 4, #KEYS do
-  local a = 4 + (i - 4) * 3
-  if tonumber(redis.call('GET', KEYS[i]) or '0') >= tonumber(ARGV[a + 1]) then
-    return {'limited', ARGV[a], int(redis.call('PTTL', KEYS[i]))}
-  end
-end
-for i = 4, #KEYS do
-  if redis.call('INCR', KEYS[i]) == 1 then
-    redis.call('PEXPIRE', KEYS[i], ARGV[4 + (i - 4) * 3 + 2])
-  end
-end
+local limited = count_call(KEYS, 4, ARGV, 4)
+if limited then return limited end
 if ARGV[3] ~= '0' and #KEYS > 3 then redis.call('SET', KEYS[3], 1, 'PX', ARGV[3]) end
 return {'ok', int(now_us())}

@@ -65,8 +65,8 @@ def test_batches_do_not_know_each_others_users(services):
 
 
 def test_skips_are_told_by_place(services):
-    services.batch_lists.note_skips("b1", 2, {0: "inactive", 499: "not_yours"}, 60)
+    services.batch_lists.note_skips("b1", 2, {0: "inactive", 499: "machine"}, 60)
     services.batch_lists.note_skips("b1", 2, {0: "inactive"}, 60)
 
-    assert services.batch_lists.skips("b1", 2) == {0: "inactive", 499: "not_yours"}
+    assert services.batch_lists.skips("b1", 2) == {0: "inactive", 499: "machine"}
     assert services.batch_lists.skips("b1", 3) == {}
