@@ -33,15 +33,13 @@ from shared.errors import (
     UserUnknownError,
 )
 from shared.models import Channel, Queue, User
-from shared.policies import (
-    MAX_PASSWORD_CHARACTERS,
-    NOTICE_LIFETIME_SECONDS,
-    check_may_reset,
-    check_password,
-)
+from shared.passwords.check import check_new_password
+from shared.passwords.policy import normalise
+from shared.policies import NOTICE_LIFETIME_SECONDS, check_may_reset
 from shared.queue import hint_at
 from shared.recording import ResetRequest, record_reset
 from shared.store.codes import CompletionNotice, KnownCode
+from shared.validation import MAX_PASSWORD_CHARACTERS
 from web.auth import Credentials
 from web.resets import check_id_length, record_refusals
 from web.services import WebServices
@@ -88,7 +86,7 @@ def complete_reset(
     user = check_may_reset(services.directory.find_user(user_id), None)
     known = _check_code(services, user_id, typed_code)
     try:
-        check_password(new_password, min_characters=services.settings.password_min_characters)
+        check_new_password(services, user, new_password)
     except KeyturnError:
         services.code_store.note_opened(user_id, known.reset_id)
         raise
@@ -242,7 +240,7 @@ def set_password(
             )
     if request.current_password is not None:
         _check_current_password(services, person, request.current_password)
-    check_password(request.password, min_characters=services.settings.password_min_characters)
+    check_new_password(services, person, request.password)
     return _change(services, person, request)
 
 
@@ -250,12 +248,12 @@ def _check_ranges(request: SetPasswordRequest) -> None:
     check_id_length(request.user_id)
     if not request.password:
         raise PasswordMissingError
-    if len(request.password) > MAX_PASSWORD_CHARACTERS:
+    if len(normalise(request.password)) > MAX_PASSWORD_CHARACTERS:
         raise PasswordTooLongError
     code, current = request.verification_code, request.current_password
     if code is not None and not 1 <= len(code) <= MAX_CODE_CHARACTERS:
         raise InvalidRequestError("verificationCode must have 1 to 20 characters")
-    if current is not None and not 1 <= len(current) <= MAX_PASSWORD_CHARACTERS:
+    if current is not None and not 1 <= len(normalise(current)) <= MAX_PASSWORD_CHARACTERS:
         raise InvalidRequestError("currentPassword must have 1 to 200 characters")
 
 

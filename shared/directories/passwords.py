@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import unicodedata
 from threading import BoundedSemaphore
 from typing import Protocol
 
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
+
+from shared.passwords.policy import normalise
 
 # argon2id at OWASP's first choice: 19 MiB, 2 passes, 1 lane; some 20 ms of one core.
 # Source: https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html
@@ -36,12 +39,21 @@ class Argon2Hasher:
         self._slots = BoundedSemaphore(HASHES_AT_ONCE)
 
     def hash(self, password: str) -> str:
-        """Return a new hash; waits while two others are being made."""
+        """Return a new hash of the normal form; waits while two others are being made."""
         with self._slots:
-            return self._argon2.hash(password)
+            return self._argon2.hash(normalise(password))
 
     def matches(self, password_hash: str, password: str) -> bool:
-        """Return True if the hash was made of this password; waits like `hash`."""
+        """Return True if the hash was made of this password; waits like `hash`.
+
+        Former hashes were made of what was typed. So a password whose normal form differs from what
+        was typed, or from its decomposed form, costs a second comparison; ASCII never does.
+        """
+        composed, apart = normalise(password), unicodedata.normalize("NFD", password)
+        spellings = dict.fromkeys((composed, apart if password == composed else password))
+        return any(self._verify(password_hash, each) for each in spellings)
+
+    def _verify(self, password_hash: str, password: str) -> bool:
         with self._slots:
             try:
                 return self._argon2.verify(password_hash, password)

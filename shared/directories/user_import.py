@@ -14,6 +14,7 @@ from shared import validation
 from shared.directories.passwords import HASHES_AT_ONCE
 from shared.errors import DirectoryUnavailableError, ImportLineError
 from shared.models import UserKind, UserState
+from shared.passwords.policy import normalise
 
 if TYPE_CHECKING:
     from shared.directories.redis import RedisDirectory
@@ -23,7 +24,6 @@ SPOOL_BYTES_IN_MEMORY = 16 * 1024 * 1024
 BYTE_ORDER_MARK = "\ufeff"
 LINE_BYTES = 65_536
 NAME_CHARACTERS = 200
-PASSWORD_CHARACTERS = 200
 
 # Field → its value as the directory stores it. Only given fields are present; an empty text means
 # that the user has none.
@@ -219,9 +219,10 @@ def _name(value: Any) -> str:
 
 
 def _password(value: Any) -> str:
-    password = _text(value)
-    if not 1 <= len(password) <= PASSWORD_CHARACTERS:
-        raise ValueError(f"has 1 to {PASSWORD_CHARACTERS} characters; leave it out to keep it")
+    password = normalise(_text(value))
+    if not 1 <= len(password) <= validation.MAX_PASSWORD_CHARACTERS:
+        most = validation.MAX_PASSWORD_CHARACTERS
+        raise ValueError(f"has 1 to {most} characters; leave it out to keep it")
     return password
 
 
