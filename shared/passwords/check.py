@@ -12,7 +12,7 @@ from shared.passwords.policy import normalise, policy_of
 from shared.settings import Settings
 from shared.wiring import Services
 
-PHONE_SUFFIX_DIGITS = 7  # of the ways to write a number, all end in these
+PHONE_SUFFIX_DIGITS = range(7, 11)  # without the country, and without the area
 
 
 def check_new_password(services: Services, user: User, password: str) -> None:
@@ -37,7 +37,8 @@ def _own_words(settings: Settings, user: User, organisation: Organisation | None
     if user.email:
         yield from user.email.address.split("@")
     if user.phone:
-        yield from (user.phone.address, user.phone.address[-PHONE_SUFFIX_DIGITS:])
+        yield user.phone.address
+        yield from (user.phone.address[-digits:] for digits in PHONE_SUFFIX_DIGITS)
     if organisation:
         yield organisation.name
     yield from ("Keyturn", settings.email_from_name, urlsplit(settings.link_base).hostname or "")
