@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from shared.passwords.policy import PasswordPolicy
 
 
 class SettingsError(Exception):
@@ -274,6 +277,7 @@ class PasswordPolicyError(InvalidRequestError):
         "upper": "DOMAIN-VoaRj",
         "number": "DOMAIN-ZBv4H",
         "symbol": "DOMAIN-ZDLwA",
+        "guessable": "KEYTURN-PasswordGuessable",
     }
     MESSAGES: ClassVar[dict[str, str]] = {
         "length": "Password is too short",
@@ -281,12 +285,14 @@ class PasswordPolicyError(InvalidRequestError):
         "upper": "Password must contain an upper case letter",
         "number": "Password must contain a number",
         "symbol": "Password must contain a symbol",
+        "guessable": "Password is common or easy to guess",
     }
 
-    def __init__(self, rule: str) -> None:
-        """`rule` is one of length, lower, upper, number, symbol."""
+    def __init__(self, rule: str, *, policy: PasswordPolicy | None = None) -> None:
+        """`rule` is one of length, lower, upper, number, symbol, guessable."""
         super().__init__(self.MESSAGES[rule])
         self.rule = rule
+        self.policy = policy
 
 
 class PasswordTooLongError(InvalidRequestError):

@@ -20,6 +20,7 @@ EVENTS = {
     "reset.completed": "the password was changed with a code",
     "reset.settled": "a reset reached its end without an attempt",
     "password.changed": "the password was changed without a code",
+    "passwords.unasked": "the service of leaked passwords did not answer; the password was taken",
     "code.refused": "a code was wrong, used, voided or expired",
     "codes.voided": "too many wrong codes: every live code of a user was voided",
     "attempt.accepted": "a provider took the message",

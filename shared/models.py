@@ -144,6 +144,8 @@ class Organisation:
     name: str
     language: str | None = None
     link_hosts: tuple[str, ...] = ()
+    password_min_characters: int | None = None  # None, here and below: as the installation
+    password_needs: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

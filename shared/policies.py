@@ -1,4 +1,4 @@
-"""Rules as pure functions: who may reset, retry delays, order of providers, passwords."""
+"""Rules as pure functions: who may reset, retry delays, order of providers."""
 
 from __future__ import annotations
 
@@ -11,9 +11,6 @@ import phonenumbers
 from shared.errors import (
     CountryNotAllowedError,
     MachineUserError,
-    PasswordMissingError,
-    PasswordPolicyError,
-    PasswordTooLongError,
     RecipientMissingError,
     UserInactiveError,
     UserNotInitialisedError,
@@ -21,7 +18,6 @@ from shared.errors import (
 )
 from shared.models import Attempt, Channel, Outcome, Recipient, User, UserKind, UserState
 
-MAX_PASSWORD_CHARACTERS = 200
 MAX_HANDED_OVER = 2  # after two attempts in doubt there is no third
 NOTICE_LIFETIME_SECONDS = 24 * 3600.0
 NOTICE_GAP_SECONDS = 300.0  # between two notices of one user
@@ -175,25 +171,3 @@ def allowed_regions(
     if all(name == "outbox" for name in providers):
         return None
     return frozenset(region for sender in senders if (region := dial_region(sender)))
-
-
-def check_password(password: str, *, min_characters: int) -> None:
-    """Raise an error if a password is against the policy.
-
-    Raises:
-        PasswordMissingError, PasswordTooLongError, PasswordPolicyError: the first broken rule.
-    """
-    if not password:
-        raise PasswordMissingError
-    if len(password) > MAX_PASSWORD_CHARACTERS:
-        raise PasswordTooLongError
-    rules = {
-        "length": len(password) >= min_characters,
-        "lower": any(char.islower() for char in password),
-        "upper": any(char.isupper() for char in password),
-        "number": any(char.isdigit() for char in password),
-        "symbol": any(not char.isalnum() and not char.isspace() for char in password),
-    }
-    for rule, is_fulfilled in rules.items():
-        if not is_fulfilled:
-            raise PasswordPolicyError(rule)

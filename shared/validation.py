@@ -14,6 +14,7 @@ import phonenumbers
 
 _EPOCH = datetime.fromtimestamp(0, tz=UTC)
 ID_CHARACTERS = 200
+MAX_PASSWORD_CHARACTERS = 200
 MIN_PASSWORD_CHARACTERS = 12  # of a login for operators
 
 # Names such as `company.test` and `company.local` pass: closed networks and tests use them, and the

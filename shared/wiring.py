@@ -13,6 +13,7 @@ from shared.directories.registry import build_directory
 from shared.errors import SettingsError, StoreUnavailableError
 from shared.languages import Languages
 from shared.models import Channel, Queue
+from shared.passwords.breaches import LeakedPasswords
 from shared.policies import allowed_regions
 from shared.settings import Settings
 from shared.store.admin.audit import AuditStore
@@ -101,6 +102,7 @@ class Services:
     hints: Hints
     provider_names: dict[Channel, tuple[str, ...]]
     sms_regions: frozenset[str] | None
+    leaked_passwords: LeakedPasswords | None
 
 
 def connect_store(settings: Settings) -> Client:
@@ -164,6 +166,9 @@ def build_services(settings: Settings, *, client: Client, hints: Hints) -> Servi
             Channel.SMS: settings.sms_providers,
         },
         sms_regions=_sms_regions(settings),
+        leaked_passwords=LeakedPasswords(settings.password_range_url, CounterStore(client))
+        if settings.password_range_url
+        else None,
     )
 
 

@@ -50,6 +50,7 @@ OPEN_ROUTES = {
     "/ui/password/reset": "the code is the credential",
     "/ui/password/reset/fresh": "answers everybody the same",
     "/r/<reset_id>/<code>": "the code is the credential",
+    "/ui/password/reveal.js": "the same script for everybody",
     "/callbacks/sendgrid": "signed by SendGrid",
     "/callbacks/twilio": "signed by Twilio",
     "/dev/inbox": "this machine only, outbox only",

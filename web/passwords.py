@@ -34,19 +34,16 @@ from shared.errors import (
     UserUnknownError,
 )
 from shared.models import Caller, Channel, Queue, User, UserState
-from shared.policies import (
-    MAX_PASSWORD_CHARACTERS,
-    NOTICE_GAP_SECONDS,
-    NOTICE_LIFETIME_SECONDS,
-    check_may_reset,
-    check_password,
-)
+from shared.passwords.check import check_new_password
+from shared.passwords.policy import normalise
+from shared.policies import NOTICE_GAP_SECONDS, NOTICE_LIFETIME_SECONDS, check_may_reset
 from shared.queue import hint_at
 from shared.recording import ResetRequest, record_reset
 from shared.store.admin.audit import Act
 from shared.store.codes import WRONG_PASSWORD_SECONDS, CompletionNotice, KnownCode
 from shared.store.limits import Limit
 from shared.tracing import bind_context
+from shared.validation import MAX_PASSWORD_CHARACTERS
 from web.auth import USER_WRITE, Credentials, audit_name, count_change, retry_when_rights_change
 from web.resets import check_id_length, record_refusals
 from web.services import WebServices
@@ -99,7 +96,7 @@ def complete_reset(
         services.code_store.refund_try(user_id)
         _end_code(services, user_id, known)
     try:
-        check_password(new_password, min_characters=services.settings.password_min_characters)
+        check_new_password(services, user, new_password)
     except KeyturnError:
         services.code_store.note_opened(user_id, known.reset_id)
         raise
@@ -293,7 +290,7 @@ def set_password(
         raise PasswordMismatchError
     act = Act(by=audit_name(caller), action="password.set", target=person.user_id)
     with services.audit.acting(act) if request.current_password is None else nullcontext():
-        check_password(request.password, min_characters=services.settings.password_min_characters)
+        check_new_password(services, person, request.password)
         return _change(services, person, request)
 
 
@@ -301,12 +298,12 @@ def _check_ranges(request: SetPasswordRequest) -> None:
     check_id_length(request.user_id)
     if not request.password:
         raise PasswordMissingError
-    if len(request.password) > MAX_PASSWORD_CHARACTERS:
+    if len(normalise(request.password)) > MAX_PASSWORD_CHARACTERS:
         raise PasswordTooLongError
     code, current = request.verification_code, request.current_password
     if code is not None and not 1 <= len(code) <= MAX_CODE_CHARACTERS:
         raise InvalidRequestError("verificationCode must have 1 to 20 characters")
-    if current is not None and not 1 <= len(current) <= MAX_PASSWORD_CHARACTERS:
+    if current is not None and not 1 <= len(normalise(current)) <= MAX_PASSWORD_CHARACTERS:
         raise InvalidRequestError("currentPassword must have 1 to 200 characters")
 
 

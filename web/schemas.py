@@ -17,9 +17,8 @@ from marshmallow.validate import Length, OneOf, Range, Regexp
 from shared.codes import Code
 from shared.errors import InvalidRequestError
 from shared.models import Channel, Outcome, Reset, Status
-from shared.policies import MAX_PASSWORD_CHARACTERS
 from shared.store.resets import Recorded
-from shared.validation import format_timestamp
+from shared.validation import MAX_PASSWORD_CHARACTERS, format_timestamp
 from web.explain.model import DiagnosisKind, Explanation
 from web.explain.query import CURSOR_PATTERN, MAX_ON_A_PAGE
 from web.passwords import MAX_CODE_CHARACTERS, Completed

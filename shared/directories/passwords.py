@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import BoundedSemaphore
@@ -11,6 +12,7 @@ from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from shared.errors import DirectoryUnavailableError
+from shared.passwords.policy import normalise
 
 # argon2id at OWASP's first choice: 19 MiB, 2 passes, 1 lane; some 20 ms of one core.
 # Source: https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html
@@ -47,20 +49,28 @@ class Argon2Hasher:
         self._places, self._slots = BoundedSemaphore(places), BoundedSemaphore(HASHES_AT_ONCE)
 
     def hash(self, password: str) -> str:
-        """Return a new hash.
+        """Return a new hash of the normal form.
 
         Raises:
             DirectoryUnavailableError: too many others are being made.
         """
         with self._slot():
-            return self._argon2.hash(password)
+            return self._argon2.hash(normalise(password))
 
     def matches(self, password_hash: str | None, password: str) -> bool:
         """Return True if the hash was made of this password.
 
+        Former hashes were made of what was typed. So a password whose normal form differs from what
+        was typed, or from its decomposed form, costs a second comparison; ASCII never does.
+
         Raises:
             DirectoryUnavailableError: as `hash`.
         """
+        composed, apart = normalise(password), unicodedata.normalize("NFD", password)
+        spellings = dict.fromkeys((composed, apart if password == composed else password))
+        return any(self._verify(password_hash, each) for each in spellings)
+
+    def _verify(self, password_hash: str | None, password: str) -> bool:
         with self._slot():
             try:
                 return self._argon2.verify(password_hash or self._decoy, password)

@@ -16,6 +16,7 @@ from shared import validation
 from shared.directories.passwords import HASHES_AT_ONCE
 from shared.errors import DirectoryUnavailableError, ImportLineError
 from shared.models import UserKind, UserState
+from shared.passwords.policy import normalise
 
 if TYPE_CHECKING:
     from shared.directories.redis import RedisDirectory
@@ -25,7 +26,6 @@ SPOOL_BYTES_IN_MEMORY = 16 * 1024 * 1024
 BYTE_ORDER_MARK = "\ufeff"
 LINE_BYTES = 65_536
 NAME_CHARACTERS = 200
-PASSWORD_CHARACTERS = 200
 MAX_FORMER_EMAILS = 5  # the oldest: those of the time before the changes began
 DEFAULTS = {"orgId": "", "state": UserState.ACTIVE.value, "kind": UserKind.HUMAN.value}
 
@@ -247,9 +247,10 @@ def _name(value: Any) -> str:
 
 
 def _password(value: Any) -> str:
-    password = _text(value)
-    if not 1 <= len(password) <= PASSWORD_CHARACTERS:
-        raise ValueError(f"has 1 to {PASSWORD_CHARACTERS} characters; leave it out to keep it")
+    password = normalise(_text(value))
+    if not 1 <= len(password) <= validation.MAX_PASSWORD_CHARACTERS:
+        most = validation.MAX_PASSWORD_CHARACTERS
+        raise ValueError(f"has 1 to {most} characters; leave it out to keep it")
     return password
 
 

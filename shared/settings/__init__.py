@@ -24,6 +24,7 @@ SMS_PROVIDERS = (*TWILIO_PROVIDERS, "outbox")
 RENAMED_PROVIDERS = {"twilio2": "twilio-2"}
 SECRET_KEYS_FILE = "secret_keys"  # noqa: S105 - a file's name
 LEASE_SLACK_SECONDS = 5.0
+PASSWORD_NEEDS = ("lower", "upper", "number", "symbol")  # below 15 characters
 WEBHOOK_DELAYS_SECONDS = (5.0, 30.0, 120.0, 600.0, 3600.0, 21600.0, 86400.0)
 
 ROLE_PERMISSIONS = types.role_permissions(
@@ -136,7 +137,9 @@ class Settings:
     sms_countries: tuple[str, ...] = setting(types.countries, ())  # empty: of the sender numbers
     sms_prices: tuple[tuple[str, float], ...] = setting(types.prices, ())  # CH=0.07,DE=0.08,*=0.10
     sms_currency: str = setting(types.line, "EUR")
-    password_min_characters: int = setting(types.positive, 8)
+    password_min_characters: int = setting(types.password_length, 8)
+    password_needs: tuple[str, ...] = setting(types.names(PASSWORD_NEEDS), PASSWORD_NEEDS)
+    password_range_url: str = setting(types.https_url, "")  # empty: no look-up of leaked ones
 
     # Delivery.
     retry_delays_seconds: tuple[float, ...] = setting(types.numbers, ())  # unset: by channel
@@ -155,7 +158,7 @@ class Settings:
     role_permissions: tuple[tuple[str, frozenset[str]], ...] = setting(
         types.role_permissions, ROLE_PERMISSIONS
     )
-    oidc_issuer: str = setting(types.issuer, "")
+    oidc_issuer: str = setting(types.https_url, "")
     oidc_audience: str = setting(types.text, "")
     oidc_max_lifetime_seconds: float = setting(types.positive_number, 86400.0)  # of a JWT
     cors_origins: tuple[str, ...] = setting(types.origins, ("*",))  # whose scripts may call

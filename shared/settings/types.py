@@ -77,6 +77,13 @@ def positive(raw: str) -> int:
     return value
 
 
+def password_length(raw: str) -> int:
+    """Parse a least length of passwords."""
+    if (value := positive(raw)) > validation.MAX_PASSWORD_CHARACTERS:
+        raise ValueError(f"must be at most {validation.MAX_PASSWORD_CHARACTERS}")
+    return value
+
+
 def port(raw: str) -> int:
     """Parse a TCP port."""
     value = count(raw)
@@ -193,8 +200,8 @@ def provider_url(raw: str) -> str:
     return base
 
 
-def issuer(raw: str) -> str:
-    """Parse an OpenID Connect issuer, kept to the letter; http only on loopback."""
+def https_url(raw: str) -> str:
+    """Parse an https URL, kept to the letter as issuers are compared; http only on loopback."""
     name = raw.strip()
     parts = urlsplit(url(name))
     if parts.scheme == "http" and parts.hostname not in LOOPBACK:

@@ -86,20 +86,26 @@ def caller_from_reply(reply: Iterable[str], *, version: int) -> Caller:
 
 def organisation_as_hash(organisation: Organisation) -> dict[str, str]:
     """Return an organisation's fields."""
+    needs = organisation.password_needs
     return {
         "name": organisation.name,
         "language": organisation.language or "",
         "hosts": " ".join(organisation.link_hosts),
+        "passwordMin": str(organisation.password_min_characters or ""),
+        "passwordNeeds": "-" if needs is None else " ".join(needs),
     }
 
 
 def organisation_from_hash(org_id: str, fields: Mapping[str, str]) -> Organisation:
     """Return the organisation of a stored hash."""
+    needs = fields.get("passwordNeeds", "-")
     return Organisation(
         org_id=org_id,
         name=fields["name"],
         language=fields.get("language") or None,
         link_hosts=tuple(fields.get("hosts", "").split()),
+        password_min_characters=int(fields.get("passwordMin") or 0) or None,
+        password_needs=None if needs == "-" else tuple(needs.split()),
     )
 
 

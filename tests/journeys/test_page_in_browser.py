@@ -1,4 +1,4 @@
-"""The page in Chromium with scripts switched off, as a person meets it."""
+"""The page in Chromium as a person meets it, with scripts switched off but for one test."""
 
 from __future__ import annotations
 
@@ -71,11 +71,11 @@ def pictures(tmp_path):
 
 @pytest.fixture
 def open_tab(chromium, pictures):
-    """Opens a tab without scripts; fails the test when a page broke its own policy."""
+    """Opens a tab, without scripts unless told; fails the test when a page broke its own policy."""
     contexts, complaints = [], []
 
     def open_one(**fields):
-        context = chromium.new_context(java_script_enabled=False, **fields)
+        context = chromium.new_context(**{"java_script_enabled": False} | fields)
         contexts.append(context)
         tab = context.new_page()
         tab.on("console", lambda message: complaints.append(message.text))
@@ -106,6 +106,40 @@ def test_a_person_changes_the_password(visit, address, open_tab, pictures):
     assert visit.has_password()
 
 
+def test_the_rules_and_a_button_that_shows_the_passwords_come_before_the_first_try(
+    visit, address, open_tab, pictures
+):
+    _, code = visit.record()
+    tab = open_tab(java_script_enabled=True, viewport={"width": 360, "height": 740})
+    tab.goto(address + visit.link(code, language="en"))
+    fields = [tab.locator("#password"), tab.locator("#passwordConfirm")]
+    tab.screenshot(path=pictures / "rules-phone.png", full_page=True)
+
+    assert "At least 8 characters" in tab.locator("#password-rules").inner_text()
+    fields[0].fill(PASSWORD)
+    tab.get_by_role("button", name="Show passwords").click()
+    tab.screenshot(path=pictures / "shown-phone.png", full_page=True)
+    assert [each.get_attribute("type") for each in fields] == ["text", "text"]
+    tab.get_by_role("button", name="Hide passwords").click()
+    assert [each.get_attribute("type") for each in fields] == ["password", "password"]
+    tab.get_by_role("button", name="Show passwords").click()
+    fill_passwords(tab)
+
+    assert tab.get_by_role("status").is_visible()
+    assert visit.has_password()
+
+
+def test_without_scripts_there_is_no_button_that_shows_passwords(visit, address, open_tab):
+    _, code = visit.record()
+    tab = open_tab()
+
+    tab.goto(address + visit.link(code, language="en"))
+
+    assert tab.get_by_role("button").all_inner_texts() == [
+        "Save new password", "Send a fresh message",
+    ]  # fmt: skip
+
+
 def test_the_first_bad_field_has_the_focus_and_says_what_is_wrong(
     visit, address, open_tab, pictures
 ):
@@ -113,7 +147,7 @@ def test_the_first_bad_field_has_the_focus_and_says_what_is_wrong(
     tab = open_tab()
 
     tab.goto(address + visit.link(code, language="en"))
-    fill_passwords(tab, "correct-horse-7")
+    fill_passwords(tab, "correct-rat-7")
 
     field = tab.get_by_label("New password", exact=True)
     tab.screenshot(path=pictures / "error-light.png", full_page=True)

@@ -1,12 +1,12 @@
-"""`keyturn org add|list` and `keyturn user import|show`."""
+"""`keyturn org add|list|password` and `keyturn user import|show`."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import click
 
@@ -14,7 +14,9 @@ from shared import validation
 from shared.directories.redis import RedisDirectory
 from shared.directories.user_import import LINE_BYTES
 from shared.models import Channel, Organisation, Recipient, User
-from shared.settings import Settings, load_settings
+from shared.passwords.policy import policy_of
+from shared.settings import PASSWORD_NEEDS, Settings, load_settings
+from shared.settings.types import names, password_length
 from shared.store.admin.audit import Act, AuditStore
 from shared.store.callers import CallerStore
 from shared.store.digests import Digests
@@ -24,13 +26,16 @@ from web.cli.support import (
     bind_shell,
     by_option,
     json_option,
+    open_services,
     optional_reason_option,
     print_json,
     print_result,
     print_table,
+    reason_option,
 )
 
 NAME_CHARACTERS = 200
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,7 @@ def open_stores() -> Stores:
     )
 
 
-def read_value(name: str, read: Callable[[str], str], text: str) -> str:
+def read_value(name: str, read: Callable[[str], T], text: str) -> T:
     """Return `read(text)`.
 
     Raises:
@@ -99,8 +104,8 @@ def add_organisation(
     org_id = read_value("ID", validation.identity, org_id)
     found = callers.find_organisation(org_id)
     known = found or Organisation(org_id, name)
-    organisation = Organisation(
-        org_id=org_id,
+    organisation = replace(
+        known,
         name=read_value("--name", _organisation_name, name),
         language=known.language if language is None else _read_language(language),
         link_hosts=_read_hosts(link_hosts) if link_hosts else known.link_hosts,
@@ -120,6 +125,42 @@ def list_organisations(*, as_json: bool) -> None:
     print_table(
         rows, empty="There are no organisations; add one with `keyturn org add`.", as_json=as_json
     )
+
+
+@org.command("password")
+@click.argument("org_id", metavar="ID")
+@click.option("--min-characters", metavar="N", help="Least length; '' for the installation's.")
+@click.option("--needs", metavar="LIST",
+              help="Of lower,upper,number,symbol, or none; '' for the installation's.")  # fmt: skip
+@reason_option
+@by_option
+@json_option
+def set_password_policy(
+    org_id: str,
+    min_characters: str | None,
+    needs: str | None,
+    reason: str,
+    by: str,
+    *,
+    as_json: bool,
+) -> None:
+    """Set what new passwords of an organisation need; options that are not given stay."""
+    with open_services() as services:
+        organisation = services.callers.find_organisation(org_id)
+        if organisation is None:
+            raise CommandRefusedError("there is no organisation with that id")
+        if min_characters is not None:
+            least = _read_setting("--min-characters", password_length, min_characters)
+            organisation = replace(organisation, password_min_characters=least)
+        if needs is not None:
+            kinds = _read_setting("--needs", names(PASSWORD_NEEDS), needs)
+            organisation = replace(organisation, password_needs=kinds)
+        act = Act(by=by, action="organisation.password", target=org_id, reason=reason)
+        with services.audit.acting(act):
+            services.callers.save_organisation(organisation)
+        policy = policy_of(services.settings, organisation)
+    result = {"orgId": org_id, "minCharacters": policy.min_characters, "needs": list(policy.needs)}
+    print_result(result, as_json=as_json)
 
 
 @click.group()
@@ -162,6 +203,11 @@ def _organisation_name(text: str) -> str:
     if not 1 <= len(text.strip()) <= NAME_CHARACTERS or not text.isprintable():
         raise ValueError(f"must be one line of 1 to {NAME_CHARACTERS} characters")
     return text.strip()
+
+
+def _read_setting(name: str, parse: Callable[[str], T], text: str) -> T | None:
+    """Return the parsed text; None for an empty one, which means the installation's."""
+    return read_value(name, parse, "" if text == "none" else text) if text else None
 
 
 def _read_language(text: str) -> str | None:

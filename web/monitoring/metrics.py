@@ -85,6 +85,12 @@ def _reset_metrics(totals: Counter[str]) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "keyturn_resets_completed", "Passwords changed with a code", value=totals["completed"]
     )
+    yield _counter(
+        "keyturn_password_lookups",
+        "Look-ups of leaked passwords; after a failed one the password was taken",
+        ["outcome"],
+        _select(totals, "lp"),
+    )
     yield CounterMetricFamily(
         "keyturn_resets_poisoned",
         "Resets given up because every worker that took them failed",

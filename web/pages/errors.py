@@ -37,6 +37,7 @@ POLICY_COMPLAINTS = {
     "upper": Complaint("no_upper", field="password"),
     "number": Complaint("no_number", field="password"),
     "symbol": Complaint("no_symbol", field="password"),
+    "guessable": Complaint("guessable", field="password"),
 }
 OUTAGE = Complaint("unavailable", 503, heading_key="unavailable_heading")
 TOO_MANY_REQUESTS = Complaint("too_many_requests", 429, heading_key="too_many_requests_heading")
@@ -73,7 +74,7 @@ def answer_refusal(
     if isinstance(error, StoreUnavailableError | DirectoryUnavailableError):
         return _show_outage(services, filled, may_show_form=may_show_form)
     if isinstance(error, PasswordPolicyError):
-        return show_form(services, filled, POLICY_COMPLAINTS[error.rule])
+        return show_form(services, filled, POLICY_COMPLAINTS[error.rule], policy=error.policy)
     return show_form(services, filled, COMPLAINTS[type(error)])
 
 

@@ -11,7 +11,9 @@ from urllib.parse import urlsplit
 from flask import Response, render_template, request
 from markupsafe import Markup
 
-from shared.policies import MAX_PASSWORD_CHARACTERS
+from shared.errors import StoreUnavailableError
+from shared.passwords.policy import PASSPHRASE_CHARACTERS, PasswordPolicy, policy_of
+from shared.validation import MAX_PASSWORD_CHARACTERS
 from web.pages.forms import Filled, make_token
 from web.problems import choose_language
 from web.services import WebServices
@@ -19,8 +21,8 @@ from web.services import WebServices
 STYLE = (Path(__file__).parent.parent / "templates" / "page.css").read_text(encoding="utf-8")
 STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 CONTENT_SECURITY_POLICY = (
-    f"default-src 'none'; style-src 'sha256-{STYLE_HASH}'; form-action 'self'; "
-    "base-uri 'none'; frame-ancestors 'none'"
+    f"default-src 'none'; script-src 'self'; style-src 'sha256-{STYLE_HASH}'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 
 
@@ -47,11 +49,18 @@ class PageNotice:
 
 
 def show_form(
-    services: WebServices, filled: Filled, complaint: Complaint | None = None
+    services: WebServices,
+    filled: Filled,
+    complaint: Complaint | None = None,
+    *,
+    policy: PasswordPolicy | None = None,
 ) -> Response:
-    """Return the form for a new password; it keeps what was typed, except passwords."""
+    """Return the form for a new password; it keeps what was typed, except passwords.
+
+    `policy` is the user's; without it the rules are those of the organisation in the link.
+    """
     has_code_field = not filled.has_whole_code or (complaint and complaint.field == "code")
-    min_characters = services.settings.password_min_characters
+    policy = policy or _policy_of_link(services, filled)
     is_too_long = complaint and complaint.key == "too_long"
     return _show(
         services,
@@ -60,9 +69,21 @@ def show_form(
         status=complaint.status if complaint else 200,
         complaint=complaint,
         has_code_field=has_code_field,
-        characters=MAX_PASSWORD_CHARACTERS if is_too_long else min_characters,
-        min_characters=min_characters,
+        characters=MAX_PASSWORD_CHARACTERS if is_too_long else policy.min_characters,
+        min_characters=policy.min_characters,
+        needs=policy.needs if policy.min_characters < PASSPHRASE_CHARACTERS else (),
+        passphrase_characters=PASSPHRASE_CHARACTERS,
     )
+
+
+def _policy_of_link(services: WebServices, filled: Filled) -> PasswordPolicy:
+    """Return the policy to show; the installation's where the link names no known organisation."""
+    org_id = filled.org_id if filled.org_id.isprintable() else ""
+    try:
+        organisation = services.callers.find_organisation(org_id) if org_id else None
+    except StoreUnavailableError:
+        organisation = None
+    return policy_of(services.settings, organisation)
 
 
 def show_notice(
@@ -99,6 +120,7 @@ def _show(
         style=Markup(STYLE),  # noqa: S704 - our own file
         brand=services.settings.email_from_name,
         action=f"{base}/ui/password/reset",
+        script=f"{base}/ui/password/reveal.js",
         filled=filled,
         token=make_token(services.codes, filled.handle),
         **values,

@@ -7,10 +7,13 @@ web/pages/enumeration.py what is done for users who do not exist, and the unifor
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from flask import Blueprint, Response, current_app
 from flask.blueprints import BlueprintSetupState
 
 from shared.errors import CallerError, InvalidRequestError
+from shared.passwords.policy import normalise
 from shared.tracing import bind_context
 from web.http import current_services
 from web.pages.enumeration import UniformDelay, change_password, send_fresh
@@ -20,6 +23,7 @@ from web.pages.rendering import Complaint, PageNotice, show_form, show_notice
 
 pages = Blueprint("pages", __name__, template_folder="templates")
 
+SCRIPT = (Path(__file__).parent.parent / "templates" / "reveal.js").read_text(encoding="utf-8")
 UNIFORM_DELAY = "keyturn.uniform_delay"
 INCOMPLETE = PageNotice("unknown_heading", "open_again", 200)
 INCOMPLETE_FORM = PageNotice("unknown_heading", "open_again", 400)
@@ -42,6 +46,12 @@ def open_short_link(reset_id: str, code: str) -> Response:
     return _open(read_short_link(reset_id, code))
 
 
+@pages.get("/ui/password/reveal.js")
+def read_script() -> Response:
+    """Return the script of the button that shows the passwords; the page works without it."""
+    return Response(SCRIPT, mimetype="text/javascript")
+
+
 @pages.post("/ui/password/reset")
 def save_password() -> Response:
     """Change the password with the code; no other route uses a code up."""
@@ -50,7 +60,7 @@ def save_password() -> Response:
         return show_notice(services, filled, INCOMPLETE_FORM)
     if not is_own_form(services.codes, filled):
         return show_form(services, filled, TOO_OLD)
-    if filled.password != filled.repeat:
+    if normalise(filled.password) != normalise(filled.repeat):
         return show_form(services, filled, DIFFER)
     try:
         completed = _uniform_delay().run(

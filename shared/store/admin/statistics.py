@@ -17,11 +17,16 @@ LAST_CALLBACK = "last:"
 
 
 class CounterStore:
-    """Read the counters; the scripts write them, in the same step as what they count."""
+    """Read the counters; the scripts write most of them, in the same step as what they count."""
 
     def __init__(self, client: Client) -> None:
         """`client` may be a fake one."""
         self._client = client
+
+    def add(self, name: str) -> None:
+        """Count what no script does."""
+        with store_errors():
+            self._client.hincrby(keys.counters(keys.TAGS[0]), name, 1)
 
     def totals(self) -> Counter[str]:
         """Return every counter by its name in the scripts, summed over the shards.
@@ -31,7 +36,7 @@ class CounterStore:
         `p:<provider>:<outcome>:n|ms|b<upper bound in ms>`, `cb:<provider>:<outcome>` (callbacks),
         `d:<channel>:<provider>:ms|b<upper bound in ms>` (from the record to the recipient),
         `s:<channel>:<queue>:ms|b<upper bound in ms>` (from the record to acceptance),
-        `w:<outcome>` (webhooks), `poison`,
+        `w:<outcome>` (webhooks), `lp:<outcome>` (look-ups of leaked passwords), `poison`,
         and, the newest of all shards, `last:<provider>`: when its last callback came, in ms.
         """
         with store_errors():
