@@ -157,4 +157,4 @@ def _recipient(channel: Channel, address: str, verified: str) -> Recipient | Non
 
 def _addresses(user: User) -> list[str]:
     given = (user.email, user.phone)
-    return [each.address.casefold() for each in given if each is not None]
+    return [validation.address_key(each.address) for each in given if each is not None]
