@@ -183,7 +183,7 @@ def read_url(text: str, *, allow_private: bool) -> str:
     if "@" in parts.netloc or parts.fragment:
         raise ValueError("must hold neither a password nor a fragment")
     is_number = _is_address(parts.hostname)
-    if not is_number and not is_host_name(parts.hostname):
+    if not is_number and ("[" in parts.netloc or not is_host_name(parts.hostname)):
         raise ValueError(
             "must name a host that DNS can have, or an address in its usual spelling: any other "
             "number may be a private one"
