@@ -389,6 +389,10 @@ class PermanentProviderError(ProviderError):
         self.suppression = suppression
 
 
+class RouteUnfitError(PermanentProviderError):
+    """This provider cannot carry the message, whoever it is for; another provider may."""
+
+
 class UnsendableError(PermanentProviderError):
     """No provider can send this message; none was called."""
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from shared.errors import UrlNotAllowedError, UrlTemplateError, UrlTemplateFieldError
+from shared.settings.types import LOOPBACK
 
 if TYPE_CHECKING:
     from shared.codes import Code
@@ -94,20 +95,36 @@ def _parse_field(action: str) -> str:
     return field[1]
 
 
-def check_link_host(template: str, allowed_hosts: Iterable[str]) -> None:
-    """Raise unless a template leads to an allowed host (`host`: any port, or `host:port`).
+def check_link_host(template: str, allowed_hosts: Iterable[str], *, base: str) -> None:
+    """Raise unless a template leads to the public URL (`base`) or to an allowed host.
+
+    An entry is `host` (any port) or `host:port`. Another port of the public host may be another
+    person's: it must be listed with the port, unless the host is this machine.
 
     Raises:
-        UrlNotAllowedError: it does not, or URL parsers could disagree on where it leads.
+        UrlNotAllowedError: it does not, or by http:// where the public URL is https://, or URL
+            parsers could disagree on where it leads.
     """
     match = _ORIGIN.match(template)
     if match is None or "\\" in template:
         raise UrlNotAllowedError
-    host = _normalise_host(match["host"])
-    port = int(match["port"] or DEFAULT_PORTS[match["scheme"].lower()])
+    scheme, host, port = _read_origin(match)
+    own_match = _ORIGIN.match(base)
+    own_scheme, own_host, own_port = _read_origin(own_match) if own_match else ("", "", 0)
     allowed = {parsed for entry in allowed_hosts if (parsed := _parse_host_entry(entry))}
-    if (host, None) not in allowed and (host, port) not in allowed:
+    if host == own_host:
+        is_loopback = own_scheme == "http" and host in LOOPBACK
+        is_allowed = port == own_port or is_loopback or (host, port) in allowed
+    else:
+        is_allowed = (host, None) in allowed or (host, port) in allowed
+    if not is_allowed or (scheme, own_scheme) == ("http", "https"):
         raise UrlNotAllowedError
+
+
+def _read_origin(match: re.Match[str]) -> tuple[str, str, int]:
+    """Return scheme, host and port."""
+    scheme = match["scheme"].lower()
+    return scheme, _normalise_host(match["host"]), int(match["port"] or DEFAULT_PORTS[scheme])
 
 
 def _parse_host_entry(entry: str) -> tuple[str, int | None] | None:

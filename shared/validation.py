@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import email_validator
+import idna
 import phonenumbers
 
 _EPOCH = datetime.fromtimestamp(0, tz=UTC)
@@ -24,6 +26,13 @@ email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
 _PHONE_CHARACTERS = re.compile(r"\+[0-9 ()./-]+")
 _HOST = re.compile(
     r"((?=.{1,253}(:|$))[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9-]+)*|\[[0-9a-f:.]+\])(:[0-9]{1,5})?"
+)
+# Letters, digits, hyphens; the last label is no number: 127.1 and 0x7f000001 would be addresses.
+# Source: RFC 1123, 2.1; https://url.spec.whatwg.org/#ends-in-a-number-checker
+_LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_HOST_NAME = re.compile(
+    rf"(?=.{{1,253}}\Z)(?:{_LABEL}\.)*(?!(?:[0-9]+|0x[0-9a-f]*)\Z){_LABEL}",
+    re.IGNORECASE | re.ASCII,
 )
 _LANGUAGE = re.compile(
     r"(?P<language>[a-z]{2,3})(-(?P<script>[a-z]{4}))?(-(?P<region>[a-z]{2}|[0-9]{3}))?"
@@ -50,6 +59,43 @@ def email(text: str) -> str:
         return email_validator.validate_email(text, check_deliverability=False).normalized
     except email_validator.EmailNotValidError:
         raise ValueError("must be an e-mail address such as ada@example.com") from None
+
+
+def ascii_domain(domain: str) -> str:
+    """Return a domain in ASCII: its A-labels by IDNA 2008; a domain in ASCII stays as it is.
+
+    UTS 46 prepares it, without the transitional mapping: `straße.example` is another domain than
+    `strasse.example`, to which Python's own codec leads. Source: docs/decisions/0023-addresses.md
+    """
+    if domain.isascii():
+        return domain
+    try:
+        return idna.encode(domain, uts46=True).decode()
+    except UnicodeError:
+        raise ValueError("has a domain that is no name") from None
+
+
+def is_host_name(text: str) -> bool:
+    """Return True for a name that DNS can have, and that no reader takes for a number."""
+    return _HOST_NAME.fullmatch(text) is not None
+
+
+def ascii_address(address: str) -> str:
+    """Return an e-mail address with its domain in ASCII."""
+    name, _, domain = address.rpartition("@")
+    return f"{name}@{ascii_domain(domain).removesuffix('.')}"
+
+
+def address_key(address: str) -> str:
+    """Return an address for comparison: NFC, lower case, and one form for both of a domain.
+
+    That form is Unicode, as `email` gives it: stored digests were made of it.
+    """
+    name, at, domain = address.rpartition("@")
+    if at and (not domain.isascii() or "xn--" in domain.lower()):
+        with suppress(UnicodeError):
+            domain = idna.decode(idna.encode(domain, uts46=True))
+    return unicodedata.normalize("NFC", f"{name}{at}{domain.removesuffix('.')}").lower()
 
 
 def phone(text: str) -> str:
@@ -91,14 +137,9 @@ def comparable(address: str) -> str:
     """Normalise a typed address for comparison: case and the form of a number do not matter."""
     text = address.strip()
     try:
-        return email(text).casefold() if "@" in text else phone(text)
+        return address_key(email(text)) if "@" in text else phone(text)
     except ValueError:
-        return text.casefold()
-
-
-def folded(address: str) -> str:
-    """Return a stored address as two of them are compared: normal form, lower case."""
-    return unicodedata.normalize("NFC", address).lower()  # casefold would make ß and ss one domain
+        return address_key(text)
 
 
 def parse_timestamp(text: str) -> datetime:

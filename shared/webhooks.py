@@ -26,15 +26,33 @@ from shared.errors import ProviderError
 from shared.providers.transport.http import Transport
 from shared.store.webhooks.deliveries import Webhook
 from shared.store.webhooks.subscriptions import SECRET_PREFIX
-from shared.validation import format_timestamp
+from shared.validation import format_timestamp, is_host_name
 
 TIMEOUT_SECONDS = 10.0
 MAX_RETRY_AFTER_SECONDS = 86_400.0
 MAX_TRANSPORTS = 500
 MAX_URL_CHARACTERS = 500
 USER_AGENT = "Keyturn-Webhooks/1"
-NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: an IPv4 address in its last 32 bits
-SITE_LOCAL = ipaddress.IPv6Network("fec0::/10")  # RFC 3879: out of use, and routed by some
+# Not of the public Internet, whatever this Python's ipaddress knows: IANA's registries of special
+# purposes, what is out of use, and the addresses of clouds' metadata. Only 2000::/3 is handed out.
+# Source: https://www.iana.org/assignments/iana-ipv4-special-registry and iana-ipv6-special-registry
+NOT_PUBLIC = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10",  # with 100.100.100.200 (Alibaba Cloud)
+        "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12",
+        "168.63.129.16/32",  # Azure
+        "192.0.0.0/24",  # with 192.0.0.192 (Oracle Cloud)
+        "192.0.2.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24", "192.168.0.0/16",
+        "192.175.48.0/24", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24",
+        "224.0.0.0/4", "240.0.0.0/4",
+        "::/3", "4000::/2", "8000::/1",  # with fd00:ec2::254 (AWS)
+        "2001::/23",  # with Teredo, 2001::/32
+        "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3ffe::/16", "3fff::/20",
+    )
+)  # fmt: skip
+# An IPv4 address in the last 32 bits, which a gateway or this machine would connect to.
+MAPPED = (ipaddress.IPv6Network("::ffff:0:0/96"), ipaddress.IPv6Network("64:ff9b::/96"))  # RFC 6052
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -164,19 +182,27 @@ def read_url(text: str, *, allow_private: bool) -> str:
         raise ValueError("must be a URL such as https://hooks.example.com/keyturn")
     if "@" in parts.netloc or parts.fragment:
         raise ValueError("must hold neither a password nor a fragment")
+    is_number = _is_address(parts.hostname)
+    if not is_number and ("[" in parts.netloc or not is_host_name(parts.hostname)):
+        raise ValueError(
+            "must name a host that DNS can have, or an address in its usual spelling: any other "
+            "number may be a private one"
+        )
     if allow_private:
         return url
     if parts.scheme == "http":
         raise ValueError("must begin with https:// (see KEYTURN_WEBHOOK_ALLOW_PRIVATE)")
-    if parts.hostname == "localhost" or (
-        _is_number(parts.hostname) and not is_public(parts.hostname)
-    ):
+    is_here = parts.hostname == "localhost" or parts.hostname.endswith(".localhost")
+    if is_here or (is_number and not is_public(parts.hostname)):
         raise ValueError("leads to a private address (see KEYTURN_WEBHOOK_ALLOW_PRIVATE)")
     return url
 
 
-def _is_number(host: str) -> bool:
-    return ":" in host or host.replace(".", "").isdigit()
+def _is_address(host: str) -> bool:
+    try:
+        return "%" not in host and ipaddress.ip_address(host) is not None
+    except ValueError:
+        return False
 
 
 def _retry_after(headers: Message) -> float:
@@ -188,27 +214,9 @@ def _retry_after(headers: Message) -> float:
 def is_public(text: str) -> bool:
     """Return True for an address of the public Internet, False for text that is no address."""
     try:
-        address: Address = ipaddress.ip_address(text.partition("%")[0])
+        address: Address = ipaddress.ip_address(text)
     except ValueError:
         return False
-    return all(_is_global(each) for each in (address, *_embedded_ipv4(address)))
-
-
-def _is_global(address: Address) -> bool:
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None or address in NAT64:
-            return True  # judged by the address inside
-        if address in SITE_LOCAL:
-            return False
-    is_odd = address.is_multicast or address.is_reserved or address.is_unspecified
-    return address.is_global and not is_odd
-
-
-def _embedded_ipv4(address: Address) -> list[Address]:
-    """Return the IPv4 addresses inside an IPv6 one, which a gateway would connect to."""
-    if isinstance(address, ipaddress.IPv4Address):
-        return []
-    embedded = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
-    if address in NAT64:
-        embedded.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
-    return [each for each in embedded if each is not None]
+    if any(address in network for network in MAPPED):
+        address = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return not any(address in network for network in NOT_PUBLIC)

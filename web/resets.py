@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 import structlog
 
@@ -181,9 +180,8 @@ def _find_user(
     organisation = services.callers.find_organisation(user.org_id)
     if request.url_template is not None:
         own = organisation.link_hosts if organisation else ()
-        base = urlsplit(services.settings.link_base).hostname or ""
-        allowed = frozenset((base, *services.settings.link_hosts, *own))
-        check_link_host(request.url_template, allowed)
+        allowed = (*services.settings.link_hosts, *own)
+        check_link_host(request.url_template, allowed, base=services.settings.link_base)
     try:
         return check_may_reset(user, None), organisation
     except errors.UserNotInitialisedError as error:

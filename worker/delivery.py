@@ -157,7 +157,7 @@ class Delivery:
             error,
             self._services.settings,
             provider=name,
-            has_another=self.router.has_another(reset, name),
+            has_another=self.router.has_another(reset, name, error),
             duration_ms=duration_ms,
         )
         event = {Status.UNKNOWN: "attempt.doubtful", Status.RETRYING: "attempt.deferred"}

@@ -39,6 +39,7 @@ from shared.models import (
 from shared.providers import Provider
 from shared.settings import Settings
 from shared.store.resets import Claim
+from shared.validation import ascii_domain
 
 TEMPLATES = Path(__file__).parent / "templates"
 MAX_NAME_CHARACTERS = 60
@@ -195,7 +196,7 @@ class Wording:
         """`languages` holds the sentences."""
         self._settings, self._languages = settings, languages
         self._translators = {tag: partial(languages.translate, tag) for tag in languages.tags}
-        self._domain = settings.email_from.rpartition("@")[2].encode("idna").decode()
+        self._domain = ascii_domain(settings.email_from.rpartition("@")[2])
 
     def language(self, reset: Reset) -> str:
         """Return the supported language in which a message is written."""

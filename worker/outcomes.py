@@ -12,6 +12,7 @@ from shared.errors import (
     DoubtfulProviderError,
     PermanentProviderError,
     ProviderError,
+    RouteUnfitError,
     StoreUnavailableError,
     TransientProviderError,
 )
@@ -98,6 +99,8 @@ def _what_follows(
             retry_after_seconds=error.retry_after_seconds,
         )
         return Status.RETRYING, Outcome.ACCOUNT if is_account else Outcome.TRANSIENT, delay
+    if isinstance(error, RouteUnfitError) and has_another:
+        return Status.RETRYING, Outcome.PERMANENT, 0
     has_opted_out = isinstance(error, PermanentProviderError) and error.suppression == "opt_out"
     return Status.SUPPRESSED if has_opted_out else Status.FAILED, Outcome.PERMANENT, 0
 

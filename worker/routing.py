@@ -25,6 +25,7 @@ from shared.errors import (
     PermanentProviderError,
     ProviderError,
     RefusedTogetherError,
+    RouteUnfitError,
     StoreUnavailableError,
     UnsendableError,
 )
@@ -77,7 +78,7 @@ class ProviderRouter:
             NotSentError: none can be called now.
         """
         reset = claim.reset
-        providers = {provider.name: provider for provider in self._providers[reset.channel]}
+        providers = {each.name: each for each in self._fit(reset)}
         if not providers:
             raise NotSentError(outcomes.ended(Status.FAILED, "no_provider"))
         wanted = self._wanted(reset, tuple(providers))
@@ -99,8 +100,13 @@ class ProviderRouter:
         if seconds:
             raise _circuit_open(claim, seconds)
 
-    def has_another(self, reset: Reset, name: str) -> bool:
-        """Return True if a provider can be called that this run of account errors did not meet."""
+    def has_another(self, reset: Reset, name: str, error: ProviderError) -> bool:
+        """Return True if a provider can be called that this run of account errors did not meet.
+
+        If this one is unfit for the message, a provider that is paused or left alone counts too.
+        """
+        if isinstance(error, RouteUnfitError):
+            return any(other.name != name for other in self._fit(reset))
         run = takewhile(lambda each: each.outcome is Outcome.ACCOUNT, reversed(reset.attempts))
         met = {name, *(attempt.provider for attempt in run)}
         try:
@@ -108,10 +114,15 @@ class ProviderRouter:
                 other.name not in met
                 and not self._health.is_paused(other.name)
                 and not self._health.is_open(other.name)
-                for other in self._providers[reset.channel]
+                for other in self._fit(reset)
             )
         except StoreUnavailableError:
             return False
+
+    def _fit(self, reset: Reset) -> list[Provider[Message]]:
+        """Return the channel's providers but for those that cannot carry this message."""
+        unfit = {each.provider for each in reset.attempts if each.outcome is Outcome.PERMANENT}
+        return [each for each in self._providers[reset.channel] if each.name not in unfit]
 
     def _wanted(self, reset: Reset, names: tuple[str, ...]) -> str:
         moves_on = reset.reason == ASKED_TO_WAIT

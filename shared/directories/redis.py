@@ -226,4 +226,4 @@ def _recipient(fields: UserFields, channel: Channel, name: str) -> Recipient | N
 
 def _addresses(user: User) -> list[str]:
     given = (user.email, user.phone)
-    return [each.address.casefold() for each in given if each is not None]
+    return [validation.address_key(each.address) for each in given if each is not None]

@@ -141,7 +141,7 @@ def merge_fields(old: UserFields, given: UserFields, *, keep_seconds: float = 0)
     new = dict(given)
     for name in ("email", "phone"):
         flag = f"{name}Verified"
-        before, now = (validation.folded(each.get(name, "")) for each in (old, old | given))
+        before, now = (validation.address_key(each.get(name, "")) for each in (old, old | given))
         if before != now and flag not in given:
             new[flag] = ""
         if before != now or old.get(flag, "") != new.get(flag, old.get(flag, "")):

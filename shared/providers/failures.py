@@ -12,6 +12,7 @@ from shared.errors import (
     DoubtfulProviderError,
     PermanentProviderError,
     ProviderError,
+    RouteUnfitError,
     TransientProviderError,
 )
 from shared.models import Outcome
@@ -31,11 +32,14 @@ class Failure:
     outcome: Outcome
     detail: str  # for the operator
     suppression: str | None = None
-    is_one_route: bool = False  # other recipients may well be reached
+    # Other recipients may well be reached; PERMANENT: another provider may carry this very message.
+    is_one_route: bool = False
 
     def error(self, reason: str, *, retry_after_seconds: float | None = None) -> ProviderError:
         """Return the error to raise; `reason` is the stable word for it."""
         match self.outcome:
+            case Outcome.PERMANENT if self.is_one_route:
+                return RouteUnfitError(reason, self.detail)
             case Outcome.PERMANENT:
                 return PermanentProviderError(reason, self.detail, suppression=self.suppression)
             case Outcome.ACCOUNT | Outcome.TRANSIENT:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from shared.errors import UnsendableError
+from shared.validation import ascii_address
 
 if TYPE_CHECKING:
     from shared.models import BulkRecipient, Email, Sms
@@ -26,12 +27,13 @@ def clean_text(text: str) -> str:
 
 
 def checked_address(email: Email | BulkRecipient) -> str:
-    """Return the address to write to.
+    """Return the address to write to, its domain in ASCII: the same for every provider.
 
     Raises:
-        UnsendableError: it could mean more than one recipient, or inject a header.
+        UnsendableError: it could mean more than one recipient, or inject a header, or its domain
+            cannot be encoded.
     """
-    address = email.recipient.address
+    address = sendable(email.recipient.address)
     is_plain = (
         address.isprintable()
         and 0 < address.rfind("@") < len(address) - 1 <= MAX_ADDRESS_CHARACTERS
@@ -69,17 +71,15 @@ def message_headers(email: Email | BulkRecipient) -> dict[str, str]:
     return {name: value for name, value in headers.items() if value}
 
 
-def ascii_domain(address: str) -> str:
-    """Return the address with its domain in IDNA (punycode).
+def sendable(address: str) -> str:
+    """Return the address with its domain in ASCII.
 
     Raises:
         UnsendableError: the domain cannot be encoded.
     """
-    name, _, domain = address.rpartition("@")
     try:
-        return f"{name}@{domain.encode('idna').decode()}"
-    except UnicodeError:
-        # The cause holds the domain.
+        return ascii_address(address)
+    except ValueError:  # its text does not hold the domain
         raise UnsendableError("bad_address", "the address's domain is no name") from None
 
 

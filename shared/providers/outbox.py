@@ -32,6 +32,7 @@ from shared.providers.message_checks import (
     clean_text,
     message_headers,
     one_line,
+    sendable,
 )
 
 if TYPE_CHECKING:
@@ -107,7 +108,9 @@ class Outbox:
             "channel": self.channel.value,
             "resetId": message.reset_id,
             "at": datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds"),
-            "to": message.recipient.address,
+            "to": checked_address(message)
+            if isinstance(message, Email)
+            else checked_number(message),
             "provider": self.name,
         }
         return entry | (
@@ -176,7 +179,7 @@ def _prune(directory: Path, *, keep: int, older_than: float) -> None:
 
 
 def _email_fields(email: Email) -> dict[str, Any]:
-    sender = f"{one_line(email.from_name)} <{email.from_address}>".lstrip()
+    sender = f"{one_line(email.from_name)} <{sendable(email.from_address)}>".lstrip()
     return {
         "language": email.language,
         "subject": one_line(email.subject),

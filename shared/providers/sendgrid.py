@@ -34,8 +34,9 @@ from shared.providers.message_checks import (
     message_headers,
     message_id,
     one_line,
+    sendable,
 )
-from shared.providers.sendgrid_bulk import MAX_RECIPIENTS, RESET_ID_ARG, BulkRequest
+from shared.providers.sendgrid_bulk import MALFORMED, MAX_RECIPIENTS, RESET_ID_ARG, BulkRequest
 from shared.providers.transport.http import Transport
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ STATUSES = {
     404: Failure(Outcome.ACCOUNT, "this is not SendGrid's API; check KEYTURN_SENDGRID_API_URL"),
     405: Failure(Outcome.ACCOUNT, "this is not SendGrid's API; check KEYTURN_SENDGRID_API_URL"),
     406: Failure(Outcome.ACCOUNT, "SendGrid does not understand our client"),
-    413: Failure(Outcome.PERMANENT, "the mail is too large for SendGrid"),
+    413: Failure(Outcome.PERMANENT, "the mail is too large for SendGrid", is_one_route=True),
     415: Failure(Outcome.ACCOUNT, "SendGrid does not understand our client"),
     429: Failure(Outcome.TRANSIENT, "SendGrid asks for fewer requests"),
     451: Failure(Outcome.ACCOUNT, "SendGrid may not send this from this region (data residency)"),
@@ -69,6 +70,9 @@ STATUSES = {
     503: _UNAVAILABLE,
     504: Failure(Outcome.DOUBT, "SendGrid's edge answered; the mail may have been taken behind it"),
 }
+_NO_UTF8 = Failure(
+    Outcome.PERMANENT, "SendGrid takes ASCII addresses only, it seems", is_one_route=True
+)
 # A 401 or 403 about used-up credits, not the key, says so in words alone.
 _NO_CREDITS = Failure(Outcome.ACCOUNT, "our credits at SendGrid are used up")
 _NO_CREDITS_WORDS = b"credits exceeded"
@@ -104,6 +108,8 @@ class SendGrid:
         answer = self._call(build_payload(message))
         if answer.status // 100 == 2:  # noqa: PLR2004 - accepted, even if the body is cut
             return Receipt(message_id(answer.headers.get("X-Message-Id")))
+        if answer.status == MALFORMED and not checked_address(message).isascii():
+            raise _NO_UTF8.error(f"http_{answer.status}")
         raise self._error(answer)
 
     def send_bulk(self, email: BulkEmail) -> list[BulkOutcome]:
@@ -150,7 +156,7 @@ def shared_payload(email: BulkEmail) -> dict[str, Any]:
 
 def _begin(email: Email | BulkEmail) -> Mail:
     mail = Mail()
-    mail.from_email = From(email.from_address, one_line(email.from_name))
+    mail.from_email = From(sendable(email.from_address), one_line(email.from_name))
     mail.subject = Subject(one_line(email.subject))
     mail.add_content(Content("text/plain", clean_text(email.text)))
     mail.add_content(Content("text/html", clean_text(email.html)))

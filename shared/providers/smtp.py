@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from email.charset import Charset
+from email.header import Header
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -18,15 +21,16 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from shared.errors import AccountProviderError, SettingsError
 from shared.models import Channel, Email, Receipt
 from shared.providers.message_checks import (
-    ascii_domain,
     checked_address,
     clean_text,
     message_headers,
     one_line,
+    sendable,
 )
 from shared.providers.transport.smtp_session import SmtpSession
 from shared.providers.transport.sockets import Deadline, connect, tls_context
 from shared.settings.types import LOOPBACK
+from shared.validation import ascii_domain, is_host_name
 
 if TYPE_CHECKING:
     import ssl
@@ -39,9 +43,10 @@ URL_HELP = (
     "KEYTURN_SMTP_URL must look like smtp://user:password@host:port, with ?starttls=required where "
     "needed, or smtps://…; write special characters of the password as %XX, ASCII only"
 )
-# Folding at 78 would turn a long Message-ID into an encoded word, which breaks threading.
-POLICY = SMTP.clone(max_line_length=998)
-POLICY_UTF8 = POLICY.clone(utf8=True)
+MAX_LINE_CHARACTERS = 76
+MAX_PLAIN_CHARACTERS = 66  # fits into the first line of From and Subject
+MAX_PIECE_BYTES = 39  # makes an encoded word of at most 64 characters, which fits there too
+UTF_8 = Charset("utf-8")  # quoted-printable or base64, whichever is shorter
 PART_ENCODING = "quoted-printable"  # never 8 bit, and readable in a packet dump
 
 
@@ -60,14 +65,14 @@ class Smtp:
     ) -> None:
         """`tls` and `clock` (epoch seconds) are for tests."""
         self._relay = parse_relay(settings.smtp_url)
+        self._own_name = settings.smtp_ehlo_name or _public_name(settings)
         self._tls = tls or tls_context()
         self._timeout_seconds = settings.provider_timeout_seconds
         self._clock = clock
 
     def send(self, message: Email) -> Receipt:
         """See Provider."""
-        address = ascii_domain(checked_address(message))
-        sender = ascii_domain(message.from_address)
+        address, sender = checked_address(message), sendable(message.from_address)
         relay = self._relay
         connection = connect(
             relay.host,
@@ -75,14 +80,14 @@ class Smtp:
             deadline=Deadline(self._timeout_seconds),
             tls=self._tls if relay.is_tls else None,
         )
-        session = SmtpSession(connection, relay.host)
+        session = SmtpSession(connection, relay.host, own_name=self._own_name)
         try:
             session.greet()
             is_tls = relay.is_tls or self._encrypt(session)
             self._log_in(session, is_tls=is_tls)
-            is_utf8 = session.set_envelope(sender, address)
+            session.set_envelope(sender, address)
             at = datetime.fromtimestamp(self._clock(), UTC)
-            content = format_mime(message, recipient=address, at=at, is_utf8=is_utf8)
+            content = format_mime(message, recipient=address, at=at)
             queued_as = session.send_data(content)
         finally:
             session.close()
@@ -135,13 +140,14 @@ def parse_relay(url: str) -> Relay:
     """
     try:
         parts = urlsplit(url)
+        host = ascii_domain(parts.hostname or "")
         port, options = parts.port, dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
     except ValueError:
         raise SettingsError(URL_HELP) from None
     user, password = unquote(parts.username or ""), unquote(parts.password or "")
     is_valid = (
         parts.scheme in ("smtp", "smtps")
-        and parts.hostname
+        and host
         and parts.path in ("", "/")
         and options in ({}, {"starttls": "required"})
         and (user + password).isascii()
@@ -152,7 +158,7 @@ def parse_relay(url: str) -> Relay:
     is_tls = parts.scheme == "smtps"
     default_port = TLS_PORT if is_tls else SUBMISSION_PORT if user else RELAY_PORT
     return Relay(
-        host=parts.hostname or "",
+        host=host,
         port=port or default_port,
         user=user,
         password=password,
@@ -161,20 +167,64 @@ def parse_relay(url: str) -> Relay:
     )
 
 
-def format_mime(email: Email, *, recipient: str, at: datetime, is_utf8: bool = False) -> bytes:
+def _public_name(settings: Settings) -> str:
+    """Return the public URL's host for EHLO; empty if it is no whole name: an address, say."""
+    host = urlsplit(settings.link_base).hostname or ""
+    return host if "." in host and is_host_name(host) else ""
+
+
+def format_mime(email: Email, *, recipient: str, at: datetime) -> bytes:
     """Return the mail as text and HTML alternatives, with CRLF line ends.
 
-    `recipient` is the address of RCPT TO; `is_utf8` when the server agreed to SMTPUTF8.
+    `recipient` is the address of RCPT TO. Its head is written here, not by EmailMessage, whose
+    encoded words are longer than RFC 2047 allows, and which folds a Message-ID.
     """
-    message = EmailMessage(policy=SMTP)
-    name, _, domain = ascii_domain(email.from_address).rpartition("@")
-    message["From"] = Address(one_line(email.from_name), username=name, domain=domain)
-    name, _, domain = recipient.rpartition("@")
-    message["To"] = Address(username=name, domain=domain)
-    message["Subject"] = one_line(email.subject)
-    message["Date"] = format_datetime(at)
-    for header, value in message_headers(email).items():
-        message[header] = value
-    message.set_content(clean_text(email.text), cte=PART_ENCODING)
-    message.add_alternative(clean_text(email.html), subtype="html", cte=PART_ENCODING)
-    return message.as_bytes(policy=POLICY_UTF8 if is_utf8 else POLICY)
+    fields = {
+        "From": _mailbox(sendable(email.from_address), one_line(email.from_name)),
+        "To": _mailbox(recipient),
+        "Subject": _encode_subject(one_line(email.subject)),
+        "Date": format_datetime(at),
+        **message_headers(email),
+    }
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    content = EmailMessage(policy=SMTP)
+    content.set_content(clean_text(email.text), cte=PART_ENCODING)
+    content.add_alternative(clean_text(email.html), subtype="html", cte=PART_ENCODING)
+    return head.encode() + content.as_bytes()
+
+
+def _mailbox(address: str, name: str = "") -> str:
+    """Return `name <address>` as From and To have it."""
+    local, _, domain = address.rpartition("@")
+    plain = Address(name, username=local, domain=domain)
+    if _is_plain(name) and len(str(plain)) <= MAX_PLAIN_CHARACTERS:
+        return str(plain)
+    return f"{_encode_words(name)}\r\n <{plain.addr_spec}>" if name else plain.addr_spec
+
+
+def _encode_subject(text: str) -> str:
+    """Return a subject: folded at blanks, or as encoded words."""
+    if not _is_plain(text):
+        return _encode_words(text)
+    return Header(text, "us-ascii", MAX_LINE_CHARACTERS, "Subject").encode(linesep="\r\n")
+
+
+def _is_plain(text: str) -> bool:
+    """Return True for ASCII that no reader takes for encoded words, and that can be folded."""
+    longest = max(map(len, text.split(" ")))
+    return text.isascii() and "=?" not in text and longest <= MAX_PLAIN_CHARACTERS
+
+
+def _encode_words(text: str) -> str:
+    """Return a text as encoded words, one a line, cut between words where they fit.
+
+    Source: RFC 2047, 2: at most 75 characters, and 76 for the line.
+    """
+    pieces = [""]
+    for word in re.findall(" *[^ ]+ *", text):
+        fits = len(word.encode()) <= MAX_PIECE_BYTES
+        for part in [word] if fits else word:
+            if len((pieces[-1] + part).encode()) > MAX_PIECE_BYTES:
+                pieces.append("")
+            pieces[-1] += part
+    return "\r\n ".join(UTF_8.header_encode(piece) for piece in pieces)

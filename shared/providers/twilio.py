@@ -60,7 +60,7 @@ CODES = {
     20503: _BROKEN,
     21211: _BAD_NUMBER,
     21217: _BAD_NUMBER,
-    21408: Failure(_PERMANENT, "our Twilio account may not send to this region"),
+    21408: Failure(_PERMANENT, "our Twilio account may not send to this region", is_one_route=True),
     21421: _BAD_NUMBER,
     21606: _SENDER,
     21608: Failure(

@@ -121,6 +121,7 @@ class Settings:
     sendgrid_webhook_public_key: str = setting(types.webhook_public_key, "")
     twilio_accounts: tuple[TwilioAccount, ...] = ()  # those with an id, in use or not
     smtp_url: str = setting(types.text, "", is_secret=True)
+    smtp_ehlo_name: str = setting(types.ehlo_name, "")  # unset: the public URL's host
     provider_timeout_seconds: float = setting(types.positive_number, 10.0)  # of a whole call
 
     # Codes, and limits of how many are sent; a limit of 0 is off.

@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+import re
 import tempfile
 from collections.abc import Callable
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import urlsplit
@@ -22,6 +23,7 @@ from shared import validation
 MIN_SECRET_CHARACTERS = 32
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 TRUE = ("true", "1", "yes", "on")
+_ADDRESS_LITERAL = re.compile(r"\[(IPv6:)?([0-9a-f:.]+)\]", re.IGNORECASE)  # RFC 5321, 4.1.3
 FALSE = ("false", "0", "no", "off", "")
 Network: TypeAlias = IPv4Network | IPv6Network
 
@@ -163,11 +165,14 @@ def secret_keys(raw: str) -> tuple[str, ...]:
 
 
 def url(raw: str) -> str:
-    """Parse an http or https URL without query and fragment."""
+    """Parse an http or https URL without query and fragment; its host becomes ASCII."""
     parts = urlsplit(raw.strip())
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise ValueError("must look like https://reset.example.com")
-    return raw.strip().rstrip("/")
+    user, at, place = parts.netloc.rpartition("@")
+    host, colon, port_text = place.partition(":")  # IPv6 is ASCII: its parts come back as they were
+    netloc = f"{user}{at}{validation.ascii_domain(host)}{colon}{port_text}"
+    return parts._replace(netloc=netloc).geturl().rstrip("/")
 
 
 def origins(raw: str) -> tuple[str, ...]:
@@ -212,8 +217,22 @@ def https_url(raw: str) -> str:
 
 
 def email(raw: str) -> str:
-    """Parse an e-mail address."""
-    return validation.email(raw.strip())
+    """Parse an e-mail address; its domain becomes ASCII."""
+    return validation.ascii_address(validation.email(raw.strip()))
+
+
+def ehlo_name(raw: str) -> str:
+    """Parse a host's name, or an address literal as SMTP writes it; empty is none."""
+    name = validation.ascii_domain(raw.strip())
+    literal = _ADDRESS_LITERAL.fullmatch(name)
+    try:
+        if literal:
+            (IPv6Address if literal[1] else IPv4Address)(literal[2])
+    except ValueError:
+        literal = None
+    if name and not literal and not validation.is_host_name(name):
+        raise ValueError("must be a name such as reset.example.com, or [192.0.2.1]")
+    return name
 
 
 def phone(raw: str) -> str:

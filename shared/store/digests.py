@@ -22,7 +22,7 @@ from shared.errors import SettingsError
 from shared.models import Channel, Recipient, User
 from shared.store import keys
 from shared.store.connection import Client, store_errors
-from shared.validation import folded
+from shared.validation import address_key
 
 DIGEST_BYTES = 16
 BASIS_CHARACTERS = 16  # of each half
@@ -72,7 +72,7 @@ class Digests:
         of_user = f"{user.revision}\0{user.state}\0{user.kind}\0{user.org_id}\0{user.user_id}"
         of_address = (
             f"{recipient.channel}\0{recipient.revision}\0{recipient.is_verified}"
-            f"\0{folded(recipient.address)}"
+            f"\0{address_key(recipient.address)}"
             if recipient
             else ""
         )

@@ -11,7 +11,7 @@ from shared.store import keys
 from shared.store.connection import Client, store_errors
 from shared.store.digests import Digests
 from shared.store.scripts import Scripts
-from shared.validation import moment
+from shared.validation import address_key, moment
 
 MAX_PER_TRIP = 100
 
@@ -36,7 +36,8 @@ class SuppressionStore:
 
     def digest(self, recipient: Recipient) -> str:
         """Return the digest of a recipient."""
-        return self._digests.digest("recipient", f"{recipient.channel}:{recipient.address.lower()}")
+        address = address_key(recipient.address)
+        return self._digests.digest("recipient", f"{recipient.channel}:{address}")
 
     def find(self, recipient: Recipient) -> Suppression | None:
         """Return the suppression, or None if the recipient may be written to."""

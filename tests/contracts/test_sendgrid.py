@@ -10,6 +10,7 @@ from shared.errors import (
     AccountProviderError,
     DoubtfulProviderError,
     PermanentProviderError,
+    RouteUnfitError,
     SettingsError,
     TransientProviderError,
 )
@@ -43,7 +44,7 @@ def sendgrid(stub):
 @pytest.mark.parametrize(
     ("status", "expected"),
     [
-        (302, A), (400, P), (401, A), (403, A), (404, A), (405, A), (406, A), (409, T), (413, P),
+        (302, A), (400, P), (401, A), (403, A), (404, A), (405, A), (406, A), (409, T), (413, RouteUnfitError),
         (415, A), (429, T), (451, A), (500, T), (502, D), (503, T), (504, D), (520, D), (600, D),
     ],
 )  # fmt: skip

@@ -8,6 +8,7 @@ from shared.errors import (
     AccountProviderError,
     DoubtfulProviderError,
     PermanentProviderError,
+    RouteUnfitError,
     SettingsError,
     TransientProviderError,
 )
@@ -84,7 +85,7 @@ def test_a_password_is_not_told_without_tls_beyond_this_machine():
         ("DATA", "451 later", TransientProviderError, "smtp_451", None),
         ("DATA", "554 no", PermanentProviderError, "smtp_554", None),
         (".", "451 later", TransientProviderError, "smtp_451", None),
-        (".", "552 too big", PermanentProviderError, "smtp_552", None),
+        (".", "552 too big", RouteUnfitError, "smtp_552", None),
         (".", "354 more", DoubtfulProviderError, "smtp_354", None),
     ],
 )

@@ -69,10 +69,10 @@ REFUSALS = {
     ),
     "UrlNotAllowed": (
         DiagnosisKind.REFUSED,
-        "the caller's link leads to a host that is not allowed",
+        "the caller's link leads to a host that is not allowed, or to such a port, or by http://",
         (
-            "Add the host to the organisation (`keyturn org add … --link-host`) or to "
-            "KEYTURN_LINK_HOSTS."
+            "Use https://; or add the host, with its port if it has one, to the organisation "
+            "(`keyturn org add … --link-host`) or to KEYTURN_LINK_HOSTS."
         ),
     ),
 }
@@ -241,6 +241,8 @@ def _retrying(reset: Reset) -> Diagnosis:
     else:
         next_step = f"Nothing: retry at {format_time(reset.next_look_at)} by itself."
     until = f"It is retried until {format_last_start(reset)}."
+    if reset.attempts and reset.attempts[-1].outcome is Outcome.PERMANENT:
+        until = f"Another provider is next. {until}"
     if reset.reason == CIRCUIT_OPEN:
         until = f"Now {REASONS[CIRCUIT_OPEN]} (`keyturn provider list`). {until}"
     return Diagnosis(DiagnosisKind.RETRYING, f"{describe_last_attempt(reset)}. {until}", next_step)

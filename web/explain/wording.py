@@ -64,6 +64,7 @@ SWITCH_REASONS = {
     "paused": "paused",
     "asked_to_wait": "asked us to wait",
 } | {outcome.value: text for outcome, text in OUTCOMES.items()}
+SWITCH_REASONS[Outcome.PERMANENT] = "cannot carry this message"
 FAILURES = {
     "connect_refused": "it refuses connections",
     "connect_dns": "its name cannot be resolved",
@@ -90,6 +91,9 @@ def describe_reason(reset: Reset) -> str:
     """Return why the reset has its status."""
     if reset.reason in REASONS:
         return REASONS[reset.reason]
+    refusals = [each for each in reset.attempts if each.outcome is Outcome.PERMANENT]
+    if len(refusals) > 1:  # each provider but the last was unfit for the message
+        return "; ".join(f"{each.provider}: {each.detail or 'unfit'}" for each in refusals)
     details = [event.detail for event in reversed(reset.events) if event.provider]
     details += [attempt.detail for attempt in reversed(reset.attempts)]
     return next(filter(None, details), None) or reset.reason or "no reason was recorded"

@@ -184,6 +184,6 @@ class BulkDelivery:
             error,
             self._services.settings,
             provider=name,
-            has_another=self._router.has_another(claim.reset, name),
+            has_another=self._router.has_another(claim.reset, name, error),
             duration_ms=took_ms,
         )

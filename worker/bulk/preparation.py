@@ -76,7 +76,9 @@ class BulkPreparation:
         claim = self._preparation.bind(claim, user, recipient)
         check_suppression(suppression)
         choice = self._router.choose(claim)
-        if not self._is_bulk_provider(choice.provider):
+        # SendGrid refuses a whole request for a local part it cannot write to.
+        is_ascii = recipient.address.rpartition("@")[0].isascii()
+        if not is_ascii or not self._is_bulk_provider(choice.provider):
             raise NotSentError(outcomes.alone(claim))
         if claim.is_doubtful:
             outcomes.check_may_resend(claim, self._services.settings, can_ask=False)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, cast
 
 from shared.errors import (
     DoubtfulProviderError,
-    PermanentProviderError,
     ProviderError,
+    RouteUnfitError,
     TransientProviderError,
 )
 from shared.models import Outcome
@@ -29,32 +29,54 @@ _TRANSIENT, _ACCOUNT, _PERMANENT = Outcome.TRANSIENT, Outcome.ACCOUNT, Outcome.P
 _BUSY = Failure(_TRANSIENT, "the relay asks us to come again")
 _NO_LOGIN = Failure(_ACCOUNT, "the relay does not let us in; check KEYTURN_SMTP_URL")
 _NO_SENDER = Failure(_ACCOUNT, "the relay does not take KEYTURN_EMAIL_FROM as the sender")
+_REFUSED = Failure(_PERMANENT, "the relay refused the mail")
+# The relay does not accept our mail; some say so with the code of a bad recipient.
+_NO_RELAY = Failure(
+    _ACCOUNT, "the relay does not relay for us; check the login in KEYTURN_SMTP_URL"
+)
+_NO_ENTRY = Failure(
+    _ACCOUNT, "the relay refuses our host or sender; check KEYTURN_SMTP_EHLO_NAME and …_EMAIL_FROM"
+)
+_TOO_LARGE = Failure(_PERMANENT, "the mail is too large for the relay", is_one_route=True)
+_CANNOT = Failure(_PERMANENT, "the relay cannot carry such a mail", is_one_route=True)
 REPLIES = {
     ("greeting", 5): Failure(_ACCOUNT, "the relay does not talk to us"),
-    ("ehlo", 5): Failure(_ACCOUNT, "the relay does not take our host's name"),
+    ("ehlo", 5): Failure(
+        _ACCOUNT, "the relay does not take our host's name; set KEYTURN_SMTP_EHLO_NAME"
+    ),
     ("starttls", 5): Failure(_ACCOUNT, "the relay refused TLS although it offered it"),
     ("auth", 5): _NO_LOGIN,
+    ("mail", 552): _TOO_LARGE,
+    ("mail", 555): _CANNOT,
     ("mail", 5): _NO_SENDER,
     ("rcpt", 530): _NO_LOGIN,
     ("rcpt", 535): _NO_LOGIN,
+    ("rcpt", 555): _CANNOT,
     ("rcpt", 5): Failure(_PERMANENT, "the relay refused the recipient"),
-    ("data", 5): Failure(_PERMANENT, "the relay refused the mail"),
+    ("data", 552): _TOO_LARGE,
+    ("data", 5): _REFUSED,
+    ("end", 552): _TOO_LARGE,
     ("end", 5): Failure(_PERMANENT, "the relay refused the mail after reading it"),
 }
 # The enhanced code says that there is no such mailbox. Source: RFC 3463 3.2, RFC 7505 (5.1.10).
 UNKNOWN_USER = Failure(_PERMANENT, "there is nobody at that address", suppression="bounce")
 # A full or busy mailbox, or greylisting: no fault of the relay.
 BUSY_MAILBOX = Failure(_TRANSIENT, "the recipient's mailbox takes nothing now", is_one_route=True)
-BUSY_MAILBOX_WORDS = re.compile(rb"4\.[12]\.\d{1,3}(?!\S)|.*gr[ae]y-?list", re.IGNORECASE)
-# The relay does not accept our mail; some say so with the code of a bad recipient.
-NO_RELAY = Failure(_ACCOUNT, "the relay does not relay for us; check the login in KEYTURN_SMTP_URL")
-NO_RELAY_WORDS = re.compile(
-    rb"relay(ing)? (access )?(denied|not permitted|prohibited)|(unable|not permitted) to relay",
-    re.IGNORECASE,
-)
-UNKNOWN_USER_CODES = ("5.1.1", "5.1.6", "5.1.10")
+# (steps, reply classes, words, meaning): counts before REPLIES, for codes alone say too little.
+WORDS = (
+    ("rcpt", "45", rb"5\.1\.(1|6|10)(?!\S)", UNKNOWN_USER),
+    ("rcpt", "4", rb"4\.[12]\.\d{1,3}(?!\S)|.*gr[ae]y-?list", BUSY_MAILBOX),
+    ("rcpt", "5", rb".*relay(ing)? (access )?(denied|not permitted|prohibited)", _NO_RELAY),
+    ("rcpt", "5", rb".*(unable|not permitted) to relay", _NO_RELAY),
+    # Postfix says these at RCPT only (smtpd_delay_reject).
+    ("rcpt", "5", rb".*(helo command|client host|sender address) rejected", _NO_ENTRY),
+    # What the relay lacks for any recipient: size, parameters (5.3), content, SMTPUTF8 (5.6).
+    # Source: RFC 3463 3.4 and 3.7, RFC 6531 3.5
+    ("mail rcpt data end", "5", rb"5\.3\.4(?!\S)", _TOO_LARGE),
+    ("mail rcpt data end", "5", rb"5\.(3\.3|6\.\d{1,3})(?!\S)", _CANNOT),
+    ("data end", "5", rb"5\.2\.\d{1,3}(?!\S)", _REFUSED),
+)  # fmt: skip
 
-ENHANCED = re.compile(rb"\d\.\d{1,3}\.\d{1,3}(?!\S)")
 QUEUED_AS = re.compile(rb"queued as ([A-Za-z0-9._-]{1,100})")
 GO_AHEAD = 354
 QUIT_SECONDS = 1.0
@@ -63,10 +85,11 @@ QUIT_SECONDS = 1.0
 class SmtpSession:
     """One SMTP session; each step raises ProviderError."""
 
-    def __init__(self, connection: Connection, host: str) -> None:
+    def __init__(self, connection: Connection, host: str, *, own_name: str = "") -> None:
+        """`own_name` is for EHLO; empty: this machine's name, or its address."""
         self._connection = connection
         self._host = host
-        self._client = smtplib.SMTP(local_hostname=_own_name(connection.sock))
+        self._client = smtplib.SMTP(local_hostname=own_name or _own_name(connection.sock))
         self._client.sock = cast("socket.socket", connection)  # it calls makefile, sendall, close
 
     def supports(self, extension: str) -> bool:
@@ -106,23 +129,25 @@ class SmtpSession:
             return
         raise _failure("auth", code, b"")
 
-    def set_envelope(self, sender: str, recipient: str) -> bool:
-        """Send MAIL FROM and RCPT TO; return True if headers may have UTF-8 (SMTPUTF8)."""
+    def set_envelope(self, sender: str, recipient: str) -> None:
+        """Send MAIL FROM and RCPT TO, with SMTPUTF8 where an address needs it."""
         is_utf8 = not (sender + recipient).isascii()
         if is_utf8 and not self.supports("smtputf8"):
-            raise PermanentProviderError("smtp_no_utf8", "the relay takes ASCII addresses only")
+            raise RouteUnfitError("smtp_no_utf8", "the relay takes ASCII addresses only")
         if is_utf8:
             self._client.command_encoding = "utf-8"
         options = ["SMTPUTF8"] if is_utf8 else []
         self._step("mail", lambda: self._client.mail(sender, options))
         self._step("rcpt", lambda: self._client.rcpt(recipient))
-        return is_utf8
 
     def send_data(self, content: bytes) -> str | None:
         """Send the mail; return the relay's queue id, if it gives one.
 
         From the final dot until the reply is read, the mail is in doubt.
         """
+        limit = self._client.esmtp_features.get("size", "")
+        if limit.isdecimal() and 0 < int(limit) < len(content):
+            raise _TOO_LARGE.error("smtp_too_large")
         self._step("data", lambda: self._client.docmd("DATA"), expected=GO_AHEAD // 100)
         dotted = re.sub(rb"(?m)^\.", b"..", content)
         ending = b".\r\n" if dotted.endswith(b"\r\n") else b"\r\n.\r\n"
@@ -170,16 +195,13 @@ class SmtpSession:
 
 
 def _failure(step: str, code: int, text: bytes) -> ProviderError:
-    """Return the error of a reply; its text is searched for the enhanced code, never repeated."""
-    enhanced = ENHANCED.match(text)
+    """Return the error of a reply; its text is searched for known words, never repeated."""
     reason = f"smtp_{code}" if code > 0 else "smtp_garbage"
-    if step == "rcpt" and enhanced and enhanced[0].decode() in UNKNOWN_USER_CODES:
-        return UNKNOWN_USER.error(reason)
     reply_class = code // 100
-    if step == "rcpt" and reply_class == 4 and BUSY_MAILBOX_WORDS.match(text):  # noqa: PLR2004
-        return BUSY_MAILBOX.error(reason)
-    if step == "rcpt" and reply_class == 5 and NO_RELAY_WORDS.search(text):  # noqa: PLR2004
-        return NO_RELAY.error(reason)
+    for steps, classes, words, failure in WORDS:
+        is_such = step in steps.split() and str(reply_class) in classes
+        if is_such and re.match(words, text, re.IGNORECASE | re.DOTALL):
+            return failure.error(reason)
     row = REPLIES.get((step, code)) or REPLIES.get((step, reply_class))
     if row is None and step == "end" and reply_class != 4:  # noqa: PLR2004
         row = Failure(Outcome.DOUBT, "the relay's answer says neither yes nor no")

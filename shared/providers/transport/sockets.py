@@ -214,7 +214,7 @@ class Resolver:
         """
         try:
             return self._look_up(host, port, socket.AI_NUMERICHOST)
-        except socket.gaierror:
+        except (socket.gaierror, UnicodeError):  # UnicodeError: no name, for a label is too long
             return self._answer(host, port).result(timeout=deadline.remaining_seconds())
 
     def _answer(self, host: str, port: int) -> Future[list[_Address]]:
