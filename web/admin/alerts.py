@@ -9,6 +9,7 @@ from shared.store.admin.circuits import CircuitState
 from shared.store.admin.pauses import Pause, Scope
 from web.admin.providers import ProviderView
 from web.admin.status import QueueView, StatusView
+from web.callbacks import describe_unset_channel
 from web.explain.wording import describe_failure, format_duration, format_time
 
 LATE_SECONDS = 30  # a person gives up about then
@@ -22,7 +23,7 @@ def find_alerts(status: StatusView) -> list[str]:
     """Return a sentence for each thing that is wrong, with what to do; the first is the worst."""
     checks = (
         *(_urgent_queue, _channels, _broker, _providers, _callbacks),
-        *(_other_queues, _pauses, _batches),
+        *(_other_queues, _pauses, _batches, _unset_channels),
     )
     return [text for check in checks for text in check(status)]
 
@@ -139,6 +140,11 @@ def _batches(status: StatusView) -> Iterator[str]:
     for batch in status.batches:
         if batch.state == "paused":
             yield f"The batch {batch.batch_id} is paused."
+
+
+def _unset_channels(status: StatusView) -> Iterator[str]:
+    for channel in status.unset_channels:
+        yield f"{describe_unset_channel(channel)}."
 
 
 def _queue(status: StatusView, queue: Queue) -> QueueView:

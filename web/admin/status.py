@@ -42,6 +42,7 @@ class StatusView:
     releases: tuple[Release, ...]
     batches: tuple[Batch, ...]
     has_broker: bool
+    unset_channels: tuple[str, ...] = ()  # left without a provider
 
 
 def load_status(services: WebServices) -> StatusView:
@@ -67,6 +68,7 @@ def load_status(services: WebServices) -> StatusView:
         releases=tuple(services.pauses.releases()),
         batches=tuple(services.batches.active()),
         has_broker=has_broker,
+        unset_channels=services.settings.unset_channels,
     )
 
 
