@@ -1,18 +1,26 @@
-"""Register the Celery tasks, one call each with an id; send their events to Flower in batches.
+"""Register the Celery tasks, one call each with an id; drop what is no hint at one of them.
+
+Task events are sent to Flower in batches.
 
 What a task returns is stored nowhere; Flower shows it: a word of how it ended, or a count.
 """
 
 from __future__ import annotations
 
+import logging
+import re
+from collections import Counter, deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeAlias
 
 import structlog
 from celery import Celery, bootsteps
+from kombu.exceptions import KombuError
 
+from shared.broker import is_redis
 from shared.queue import Task
+from shared.store.admin.statistics import CounterStore
 from worker.batches.feeder import BatchFeeder
 from worker.bulk.delivery import BulkDelivery
 from worker.delivery import Delivery
@@ -114,3 +122,91 @@ class GatherEvents(bootsteps.StartStopStep):  # type: ignore[misc]
 def gather_events(app: Celery) -> None:
     """Have the workers of this application gather their events."""
     app.steps["consumer"].add(GatherEvents)
+
+
+ABOUT = re.compile(r"[\w,:-]+", re.ASCII)
+MAX_COUNTED = 100_000
+# What reading a foreign message raises, in json, base64, kombu and Celery.
+UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, RecursionError, KombuError)
+
+
+class HintFilter:
+    """Drops what the broker delivers and is no hint: an error in Celery's loop ends the worker.
+
+    What it drops is counted, by a periodic job and without any of its text.
+    """
+
+    counters: CounterStore  # set once the worker process is set up
+
+    def __init__(self) -> None:
+        """Create one per process."""
+        self._dropped: deque[str] = deque(maxlen=MAX_COUNTED)
+
+    def watch(self, app: Celery) -> None:
+        """Filter what the consumer of this application's worker gets."""
+        hints = self
+
+        class Filter(bootsteps.StartStopStep):  # type: ignore[misc]
+            """A step of the worker's consumer: started with each new connection."""
+
+            requires = tuple(
+                f"celery.worker.consumer.{step}" for step in ("tasks:Tasks", "control:Control")
+            )
+
+            def start(self, parent: Any) -> None:
+                parent.task_consumer.on_decode_error = partial(hints.drop, parent)
+                parent.on_invalid_task = lambda _, *dropped: hints.drop(parent, *dropped)
+                parent.create_task_handler = partial(hints.make_handler, parent)
+                channel = parent.task_consumer.channel
+                if is_redis(channel):  # where the envelope may be unreadable, too
+                    for each in channel.connection.channels:
+                        each.handlers = {k: hints.guard(v) for k, v in each.handlers.items()}
+
+        app.steps["consumer"].add(Filter)
+
+    def guard(self, read: Callable[[], object]) -> Callable[[], object]:
+        """Return a reader of the socket that drops what has no readable envelope."""
+
+        def read_hint() -> object:
+            try:
+                return read()
+            except UNREADABLE as error:
+                self._dropped.append(type(error).__name__)
+                return True
+
+        return read_hint
+
+    def make_handler(self, parent: Any) -> Callable[[Any], None]:
+        """Return Celery's handler of messages, for hints alone."""
+        handle = type(parent).create_task_handler(parent)
+
+        def handle_hint(message: Any) -> None:
+            try:
+                _check_hint(message)
+                handle(message)
+            except UNREADABLE as error:
+                self.drop(parent, message, error)
+
+        return handle_hint
+
+    def drop(self, parent: Any, message: Any, error: Exception) -> None:
+        """Count a message, and take it from the broker."""
+        self._dropped.append(type(error).__name__)
+        message.reject_log_error(logging.getLogger(__name__), parent.connection_errors)
+
+    def count(self) -> None:
+        """Log and store how many were dropped; a periodic job."""
+        found = Counter(self._dropped.popleft() for _ in range(len(self._dropped)))
+        if found:
+            log.warning("hint.unreadable", number=found.total(), errors=sorted(found))
+            self.counters.add("unread", found.total())
+
+
+def _check_hint(message: Any) -> None:
+    """Raise an error unless a message is what `send` in shared/queue.py publishes."""
+    headers = message.headers
+    Task(headers["task"])
+    (about,), named, embedded = message.payload
+    is_for_now = headers.get("eta") is None and headers.get("expires") is None
+    if not ABOUT.fullmatch(about) or named or any(embedded.values()) or not is_for_now:
+        raise ValueError("not a hint")

@@ -16,6 +16,7 @@ LATE_SECONDS = 30  # a person gives up about then
 BEHIND_SECONDS, MAX_SURPLUS = 5, 1.2  # late by so much while more come than go
 LATE_BULK_SECONDS = 300
 SLOW = "too few workers or threads, or a slow provider (p95 below)"
+MAX_STARTS = 2  # of each worker in five minutes
 MAX_ERRORS, MIN_CALLS, MIN_RECENT_CALLS = 0.2, 20, 5
 
 
@@ -23,7 +24,7 @@ def find_alerts(status: StatusView) -> list[str]:
     """Return a sentence for each thing that is wrong, with what to do; the first is the worst."""
     checks = (
         *(_urgent_queue, _channels, _broker, _providers, _callbacks),
-        *(_other_queues, _pauses, _batches, _unset_channels),
+        *(_other_queues, _restarts, _pauses, _batches, _unset_channels),
     )
     return [text for check in checks for text in check(status)]
 
@@ -117,6 +118,20 @@ def _other_queues(status: StatusView) -> Iterator[str]:
     if bulk.oldest_seconds > LATE_BULK_SECONDS and not bulk.pause:
         age = format_duration(bulk.oldest_seconds)
         yield f"The oldest of the bulk queue has been due for {age}."
+
+
+def _restarts(status: StatusView) -> Iterator[str]:
+    for each in status.queues:
+        if each.started > MAX_STARTS * max(1, each.workers):
+            yield (
+                f"Workers of the {each.queue} queue started {each.started} times in the last five "
+                "minutes: do they end (`process.ended`, `worker.stopped` or nothing in the logs)?"
+            )
+    if status.unreadable:
+        yield (
+            f"{status.unreadable} messages in the broker were no hints of Keyturn in the last five "
+            "minutes, and were dropped (`hint.unreadable`): what else writes there?"
+        )
 
 
 def _pauses(status: StatusView) -> Iterator[str]:
