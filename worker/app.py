@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import uuid
+from functools import partial
 from typing import Any, TypeAlias
 
 import structlog
@@ -33,7 +34,7 @@ from worker.messages import MessageRenderer
 from worker.pauses import PauseKeeper
 from worker.receipts import ReceiptJob, ReceiptProcessor
 from worker.sweeper import PeriodicJob, Sweeper
-from worker.tasks import HintFilter, TaskDependencies, gather_events, register_tasks
+from worker.tasks import TaskDependencies, add_steps, count_dropped, register_tasks
 from worker.webhooks import WebhookSender
 
 log = structlog.get_logger()
@@ -52,14 +53,13 @@ class WorkerProcess:
         """Register tasks and signal handlers; build nothing, because Flower imports this too."""
         self._app, self._settings = app, settings
         self._name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
-        self._needs, self._probe, self._filter = TaskDependencies(), ConsumerProbe(), HintFilter()
+        self._needs, self._probe = TaskDependencies(), ConsumerProbe()
         self._hints: LocalFallback | None = None
         self._sweeper: Sweeper | None = None
         self.exit_status = 0
         register_tasks(app, self._needs)
-        gather_events(app)
+        add_steps(app)
         self._probe.watch(app)
-        self._filter.watch(app)
         for signal, receiver in (
             (signals.setup_logging, self.set_up_logging),
             (signals.worker_init, self.set_up),
@@ -129,7 +129,6 @@ class WorkerProcess:
             threads=settings.worker_threads,
         )
         services = build_services(settings, client=connect_store(settings), hints=self._hints)
-        self._filter.counters = services.counters
         check_keys(services)
         return services
 
@@ -153,7 +152,8 @@ class WorkerProcess:
             services.pauses, services.waiting, queues, worker=self._name, now=services.dues.now_ms
         )
         jobs: list[PeriodicJob] = [needs.delivery.lost_claims.recall, needs.delivery.health.refresh]
-        jobs += [keeper.park, keeper.let_go, services.samples.take, self._filter.count]
+        jobs += [keeper.park, keeper.let_go, services.samples.take]
+        jobs += [partial(count_dropped, services.counters)]
         if Queue.RECEIPTS in served:
             jobs.append(ReceiptJob(services, needs.receipts))
         if Queue.BULK in served:

@@ -12,7 +12,7 @@ import re
 from collections import Counter, deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import structlog
 from celery import Celery, bootsteps
@@ -119,87 +119,60 @@ class GatherEvents(bootsteps.StartStopStep):  # type: ignore[misc]
             parent.event_dispatcher.flush()
 
 
-def gather_events(app: Celery) -> None:
-    """Have the workers of this application gather their events."""
-    app.steps["consumer"].add(GatherEvents)
+def add_steps(app: Celery) -> None:
+    """Have the workers of this application gather their events, and drop what is no hint."""
+    app.steps["consumer"] |= {GatherEvents, HintFilter}
 
 
 ABOUT = re.compile(r"[\w,:-]+", re.ASCII)
-MAX_COUNTED = 100_000
 # What reading a foreign message raises, in json, base64, kombu and Celery.
 UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, RecursionError, KombuError)
 
 
-class HintFilter:
+class HintFilter(bootsteps.StartStopStep):  # type: ignore[misc]
     """Drops what the broker delivers and is no hint: an error in Celery's loop ends the worker.
 
-    What it drops is counted, by a periodic job and without any of its text.
+    Part of the worker's connection. What it drops is counted, and none of its text is logged.
     """
 
-    counters: CounterStore  # set once the worker process is set up
+    requires = ("celery.worker.consumer.tasks:Tasks", "celery.worker.consumer.control:Control")
+    dropped: ClassVar[deque[str]] = deque(maxlen=100_000)  # what was wrong, until it is counted
 
-    def __init__(self) -> None:
-        """Create one per process."""
-        self._dropped: deque[str] = deque(maxlen=MAX_COUNTED)
+    def start(self, parent: Any) -> None:
+        """Filter what this connection brings."""
+        drop = partial(self._drop, parent)
+        handle = partial(self._handle, type(parent).create_task_handler(parent), drop)
+        parent.task_consumer.on_decode_error, parent.create_task_handler = drop, lambda: handle
+        channel = parent.task_consumer.channel
+        if is_redis(channel):  # where the envelope may be unreadable, too
+            for each in channel.connection.channels:
+                each.handlers = {k: partial(self._read, v) for k, v in each.handlers.items()}
 
-    def watch(self, app: Celery) -> None:
-        """Filter what the consumer of this application's worker gets."""
-        hints = self
+    def _read(self, read: Callable[[], object]) -> object:
+        try:
+            return read()
+        except UNREADABLE as error:
+            self.dropped.append(type(error).__name__)
+            return True
 
-        class Filter(bootsteps.StartStopStep):  # type: ignore[misc]
-            """A step of the worker's consumer: started with each new connection."""
+    def _handle(self, handle: Callable[[Any], None], drop: Callable[..., None], hint: Any) -> None:
+        try:
+            _check_hint(hint)
+            handle(hint)
+        except UNREADABLE as error:
+            drop(hint, error)
 
-            requires = tuple(
-                f"celery.worker.consumer.{step}" for step in ("tasks:Tasks", "control:Control")
-            )
-
-            def start(self, parent: Any) -> None:
-                parent.task_consumer.on_decode_error = partial(hints.drop, parent)
-                parent.on_invalid_task = lambda _, *dropped: hints.drop(parent, *dropped)
-                parent.create_task_handler = partial(hints.make_handler, parent)
-                channel = parent.task_consumer.channel
-                if is_redis(channel):  # where the envelope may be unreadable, too
-                    for each in channel.connection.channels:
-                        each.handlers = {k: hints.guard(v) for k, v in each.handlers.items()}
-
-        app.steps["consumer"].add(Filter)
-
-    def guard(self, read: Callable[[], object]) -> Callable[[], object]:
-        """Return a reader of the socket that drops what has no readable envelope."""
-
-        def read_hint() -> object:
-            try:
-                return read()
-            except UNREADABLE as error:
-                self._dropped.append(type(error).__name__)
-                return True
-
-        return read_hint
-
-    def make_handler(self, parent: Any) -> Callable[[Any], None]:
-        """Return Celery's handler of messages, for hints alone."""
-        handle = type(parent).create_task_handler(parent)
-
-        def handle_hint(message: Any) -> None:
-            try:
-                _check_hint(message)
-                handle(message)
-            except UNREADABLE as error:
-                self.drop(parent, message, error)
-
-        return handle_hint
-
-    def drop(self, parent: Any, message: Any, error: Exception) -> None:
-        """Count a message, and take it from the broker."""
-        self._dropped.append(type(error).__name__)
+    def _drop(self, parent: Any, message: Any, error: Exception) -> None:
+        self.dropped.append(type(error).__name__)
         message.reject_log_error(logging.getLogger(__name__), parent.connection_errors)
 
-    def count(self) -> None:
-        """Log and store how many were dropped; a periodic job."""
-        found = Counter(self._dropped.popleft() for _ in range(len(self._dropped)))
-        if found:
-            log.warning("hint.unreadable", number=found.total(), errors=sorted(found))
-            self.counters.add("unread", found.total())
+
+def count_dropped(counters: CounterStore) -> None:
+    """Log and count the messages that were dropped."""
+    found = Counter(HintFilter.dropped.popleft() for _ in range(len(HintFilter.dropped)))
+    if found:
+        log.warning("hint.unreadable", number=found.total(), errors=sorted(found))
+        counters.add("unread", found.total())
 
 
 def _check_hint(message: Any) -> None:
