@@ -56,6 +56,7 @@ EVENTS = {
     "issuer.unavailable": "the identity provider's keys could not be fetched; cached ones are used",
     "store.unavailable": "Redis did not answer or refused to write",
     "hints.dropped": "hints could not be published; the sweepers find the resets",
+    "hint.unreadable": "messages in the broker were no hints and were dropped; how many",
     "broker.away": "hints do not arrive: this worker delivers what its own sweeps find due",
     "broker.back": "hints arrive again",
     "task.failed": "a task that ran without the broker failed",

@@ -181,10 +181,7 @@ def _sole_providers(settings: Settings) -> frozenset[str]:
 def _sms_regions(settings: Settings) -> frozenset[str] | None:
     providers, accounts = settings.sms_providers, settings.twilio_accounts
     senders = [each.from_ for each in accounts if each.provider in providers]
-    regions = allowed_regions(settings.sms_countries, senders, providers)
-    if regions is not None and not regions:
-        log.warning("settings.doubtful", why="no SMS can be sent: set KEYTURN_SMS_COUNTRIES")
-    return regions
+    return allowed_regions(settings.sms_countries, senders, providers)
 
 
 def check_server(settings: Settings) -> None:

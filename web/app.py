@@ -26,7 +26,7 @@ from shared.wiring import Services, build_services, check_keys, connect_store
 from web.admin.api import api_admin
 from web.api import api
 from web.batches.api import api_batches
-from web.callbacks import callbacks, warn_of_unverifiable
+from web.callbacks import callbacks, warn_of_providers
 from web.http import current_services, json_response
 from web.middleware import (
     V1_PATH,
@@ -69,7 +69,7 @@ def create_app(services: Services) -> Flask:
     app.url_map.merge_slashes = False
     app.extensions["keyturn"] = build_web_services(services)
     set_up_requests(app)
-    warn_of_unverifiable(services.settings)
+    warn_of_providers(services.settings)
     app.register_blueprint(api)
     app.register_blueprint(callbacks)
     app.register_blueprint(api_admin)

@@ -70,6 +70,15 @@ def receive_callback(services: WebServices, provider: str, callback: Callback) -
         services.hints.publish(hint_at_receipts(shard))
 
 
+def describe_unset_channel(channel: str) -> str:
+    """Return the sentence about a channel that was left without a provider."""
+    name = {"email": "E-mail", "sms": "SMS"}[channel]
+    return (
+        f"{name}: no provider is set up, so calls for it are answered 503: set "
+        f"KEYTURN_{channel.upper()}_PROVIDERS (to nothing, if that is meant)"
+    )
+
+
 def has_callbacks(settings: Settings, provider: str) -> bool:
     """Return whether a provider sends callbacks that we can verify."""
     if provider == "sendgrid":
@@ -77,8 +86,10 @@ def has_callbacks(settings: Settings, provider: str) -> bool:
     return any(a.provider == provider and a.auth_token for a in settings.twilio_accounts)
 
 
-def warn_of_unverifiable(settings: Settings) -> None:
-    """Log, at the start, the providers in use whose callbacks cannot be verified."""
+def warn_of_providers(settings: Settings) -> None:
+    """Log, at the start, channels without a provider and callbacks that cannot be verified."""
+    for channel in settings.unset_channels:
+        log.warning("settings.doubtful", why=describe_unset_channel(channel))
     if "sendgrid" in settings.email_providers and not settings.sendgrid_webhook_public_key:
         log.warning(
             "settings.doubtful",

@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import uuid
+from functools import partial
 from typing import Any, TypeAlias
 
 import structlog
@@ -33,7 +34,7 @@ from worker.messages import MessageRenderer
 from worker.pauses import PauseKeeper
 from worker.receipts import ReceiptJob, ReceiptProcessor
 from worker.sweeper import PeriodicJob, Sweeper
-from worker.tasks import TaskDependencies, gather_events, register_tasks
+from worker.tasks import TaskDependencies, add_steps, count_dropped, register_tasks
 from worker.webhooks import WebhookSender
 
 log = structlog.get_logger()
@@ -57,7 +58,7 @@ class WorkerProcess:
         self._sweeper: Sweeper | None = None
         self.exit_status = 0
         register_tasks(app, self._needs)
-        gather_events(app)
+        add_steps(app)
         self._probe.watch(app)
         for signal, receiver in (
             (signals.setup_logging, self.set_up_logging),
@@ -152,7 +153,7 @@ class WorkerProcess:
         )
         jobs: list[PeriodicJob] = [needs.delivery.lost_claims.recall, needs.delivery.health.refresh]
         jobs += [keeper.park, keeper.let_go, services.samples.take]
-        jobs.append(services.directory.forget_former_emails)
+        jobs += [services.directory.forget_former_emails, partial(count_dropped, services.counters)]
         if Queue.RECEIPTS in served:
             jobs.append(ReceiptJob(services, needs.receipts))
         if Queue.BULK in served:

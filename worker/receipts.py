@@ -122,9 +122,13 @@ class OtherChannel:
         """Return True while the failure is the reset's own and its code is live and unused."""
         accepted_id = reset.attempts[-1].provider_message_id if reset.attempts else None
         is_last_message = not accepted_id or not event.message_id or accepted_id == event.message_id
+        copies = sum(bool(attempt.provider_message_id) for attempt in reset.attempts)
+        may_fail = reset.status is Status.ACCEPTED or (
+            reset.status is Status.DELIVERED and copies == 1  # else the other one has arrived
+        )
         return (
             event.is_failure
-            and (not reset.status.is_final or reset.status is Status.ACCEPTED)
+            and (not reset.status.is_final or may_fail)
             and reset.kind is Kind.RESET
             and not (reset.completed_at or reset.is_superseded or reset.code_end)
             and is_last_message  # a later one may still arrive

@@ -109,7 +109,8 @@ class Sweeper:
         try:
             job()
         except Exception as error:  # must not end the other jobs
-            log.warning("sweep.failed", job=job.__name__, exc_info=error)
+            name = getattr(job, "func", job).__name__
+            log.warning("sweep.failed", job=name, exc_info=error)
 
 
 def _hint_singly(resets: Sequence[DueReset], queue: Queue) -> Iterator[Hint]:

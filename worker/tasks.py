@@ -1,18 +1,26 @@
-"""Register the Celery tasks, one call each with an id; send their events to Flower in batches.
+"""Register the Celery tasks, one call each with an id; drop what is no hint at one of them.
+
+Task events are sent to Flower in batches.
 
 What a task returns is stored nowhere; Flower shows it: a word of how it ended, or a count.
 """
 
 from __future__ import annotations
 
+import logging
+import re
+from collections import Counter, deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import structlog
 from celery import Celery, bootsteps
+from kombu.exceptions import KombuError
 
+from shared.broker import is_redis
 from shared.queue import Task
+from shared.store.admin.statistics import CounterStore
 from worker.batches.feeder import BatchFeeder
 from worker.bulk.delivery import BulkDelivery
 from worker.delivery import Delivery
@@ -111,6 +119,67 @@ class GatherEvents(bootsteps.StartStopStep):  # type: ignore[misc]
             parent.event_dispatcher.flush()
 
 
-def gather_events(app: Celery) -> None:
-    """Have the workers of this application gather their events."""
-    app.steps["consumer"].add(GatherEvents)
+def add_steps(app: Celery) -> None:
+    """Have the workers of this application gather their events, and drop what is no hint."""
+    app.steps["consumer"] |= {GatherEvents, HintFilter}
+
+
+ABOUT = re.compile(r"[\w,:-]+", re.ASCII)
+# What reading a foreign message raises, in json, base64, kombu and Celery.
+UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, RecursionError, KombuError)
+
+
+class HintFilter(bootsteps.StartStopStep):  # type: ignore[misc]
+    """Drops what the broker delivers and is no hint: an error in Celery's loop ends the worker.
+
+    Part of the worker's connection. What it drops is counted, and none of its text is logged.
+    """
+
+    requires = ("celery.worker.consumer.tasks:Tasks", "celery.worker.consumer.control:Control")
+    dropped: ClassVar[deque[str]] = deque(maxlen=100_000)  # what was wrong, until it is counted
+
+    def start(self, parent: Any) -> None:
+        """Filter what this connection brings."""
+        drop = partial(self._drop, parent)
+        handle = partial(self._handle, type(parent).create_task_handler(parent), drop)
+        parent.task_consumer.on_decode_error, parent.create_task_handler = drop, lambda: handle
+        channel = parent.task_consumer.channel
+        if is_redis(channel):  # where the envelope may be unreadable, too
+            for each in channel.connection.channels:
+                each.handlers = {k: partial(self._read, v) for k, v in each.handlers.items()}
+
+    def _read(self, read: Callable[[], object]) -> object:
+        try:
+            return read()
+        except UNREADABLE as error:
+            self.dropped.append(type(error).__name__)
+            return True
+
+    def _handle(self, handle: Callable[[Any], None], drop: Callable[..., None], hint: Any) -> None:
+        try:
+            _check_hint(hint)
+            handle(hint)
+        except UNREADABLE as error:
+            drop(hint, error)
+
+    def _drop(self, parent: Any, message: Any, error: Exception) -> None:
+        self.dropped.append(type(error).__name__)
+        message.reject_log_error(logging.getLogger(__name__), parent.connection_errors)
+
+
+def count_dropped(counters: CounterStore) -> None:
+    """Log and count the messages that were dropped."""
+    found = Counter(HintFilter.dropped.popleft() for _ in range(len(HintFilter.dropped)))
+    if found:
+        log.warning("hint.unreadable", number=found.total(), errors=sorted(found))
+        counters.add("unread", found.total())
+
+
+def _check_hint(message: Any) -> None:
+    """Raise an error unless a message is what `send` in shared/queue.py publishes."""
+    headers = message.headers
+    Task(headers["task"])
+    (about,), named, embedded = message.payload
+    is_for_now = headers.get("eta") is None and headers.get("expires") is None
+    if not ABOUT.fullmatch(about) or named or any(embedded.values()) or not is_for_now:
+        raise ValueError("not a hint")

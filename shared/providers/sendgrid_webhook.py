@@ -87,8 +87,7 @@ class SendGridWebhook:
 
     def __init__(self, settings: Settings) -> None:
         """Without a key every callback is refused."""
-        key = settings.sendgrid_webhook_public_key
-        self._webhook = EventWebhook(key) if key else None
+        self._webhooks = [EventWebhook(key) for key in settings.sendgrid_webhook_public_key]
 
     def read(self, callback: Callback) -> ParsedCallback:
         """See CallbackReader."""
@@ -100,16 +99,15 @@ class SendGridWebhook:
         return parse_events(listed if isinstance(listed, list) else [listed])
 
     def _verify(self, callback: Callback) -> None:
-        if self._webhook is None:
+        if not self._webhooks:
             raise CallbackForgedError("no_key")
         signature = callback.headers.get(EventWebhookHeader.SIGNATURE.lower())
         timestamp = callback.headers.get(EventWebhookHeader.TIMESTAMP.lower())
         if not signature or not timestamp:
             raise CallbackForgedError("unsigned")
         try:
-            is_genuine = self._webhook.verify_signature(
-                callback.body.decode(), signature, timestamp
-            )
+            body = callback.body.decode()
+            is_genuine = any(w.verify_signature(body, signature, timestamp) for w in self._webhooks)
         except ValueError:  # no base64, no UTF-8
             is_genuine = False
         if not is_genuine:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
@@ -80,17 +81,17 @@ class TwilioWebhook:
         account = self._accounts.get(form.first("AccountSid"))
         if account is None:
             raise CallbackForgedError("account")
-        self._verify(callback, form, RequestValidator(account.auth_token))
+        self._verify(callback, form, account.auth_token)
         return parse_status(form, callback.query, provider=account.provider)
 
-    def _verify(self, callback: Callback, form: Form, validator: RequestValidator) -> None:
+    def _verify(self, callback: Callback, form: Form, tokens: Iterable[str]) -> None:
         """Twilio signs the URL without its fragment, and the form; or the body's hash for JSON."""
         signature = callback.headers.get(SIGNATURE_HEADER.lower())
         if not signature:
             raise CallbackForgedError("unsigned")
         url = f"{self._url}?{callback.query}" if callback.query else self._url
         signed = callback.body.decode() if _is_json(callback) else form
-        if not validator.validate(url, signed, signature):
+        if not any(RequestValidator(token).validate(url, signed, signature) for token in tokens):
             raise CallbackForgedError("signature")
 
 

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from shared import validation
 from shared.errors import SettingsError
+from shared.policies import MAX_PASSWORD_CHARACTERS, dial_region
 from shared.settings import types
 
 PREFIX = "KEYTURN_"
@@ -58,7 +59,9 @@ class TwilioAccount:
 
     provider: str = "twilio"  # the name in KEYTURN_SMS_PROVIDERS: twilio, twilio-2, …
     account_sid: str = setting(types.text, "")
-    auth_token: str = setting(types.text, "", is_secret=True)  # verifies callbacks
+    auth_token: tuple[str, ...] = setting(
+        types.secrets, (), is_secret=True
+    )  # any verifies callbacks
     api_key_sid: str = setting(types.text, "")  # sends; without it the auth token does
     api_key_secret: str = setting(types.text, "", is_secret=True)
     from_: str = setting(types.phone, "")  # E.164
@@ -75,7 +78,7 @@ class TwilioAccount:
         """User and secret: of the API key if there is one, else of the account."""
         if self.api_key_sid and self.api_key_secret:
             return self.api_key_sid, self.api_key_secret
-        return self.account_sid, self.auth_token
+        return self.account_sid, next(iter(self.auth_token), "")
 
     def missing(self) -> list[str]:
         """Return the settings without which this account cannot send."""
@@ -111,14 +114,15 @@ class Settings:
     directory: str = setting(types.one_of(*DIRECTORIES), "redis")
     public_url: str = setting(types.url, "")  # unset: http://HOST:PORT
 
-    # Providers, in order; "outbox" where nothing is set.
+    # Providers, in order. The outbox is the default while neither channel has a real one.
     email_providers: tuple[str, ...] = setting(types.names(EMAIL_PROVIDERS), ("outbox",))
     sms_providers: tuple[str, ...] = setting(_parse_sms_providers, ("outbox",))
+    unset_channels: tuple[str, ...] = ()  # those left without a provider, beside a real one
     email_from: str = setting(types.email, "no-reply@keyturn.example")
     email_from_name: str = setting(types.line, "Keyturn")
     sendgrid_api_key: str = setting(types.text, "", is_secret=True)
     sendgrid_api_url: str = setting(types.provider_url, "https://api.sendgrid.com")
-    sendgrid_webhook_public_key: str = setting(types.webhook_public_key, "")
+    sendgrid_webhook_public_key: tuple[str, ...] = setting(types.webhook_public_keys, ())  # any
     twilio_accounts: tuple[TwilioAccount, ...] = ()  # those with an id, in use or not
     smtp_url: str = setting(types.text, "", is_secret=True)
     smtp_ehlo_name: str = setting(types.ehlo_name, "")  # unset: the public URL's host
@@ -231,9 +235,18 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         for name in TWILIO_PROVIDERS
     ]
     with_id = tuple(account for account in accounts if account.account_sid)
+    _leave_no_channel_to_the_outbox(values)
     settings = Settings(**values, twilio_accounts=with_id)
     _refuse_contradictions(settings)
     return settings
+
+
+def _leave_no_channel_to_the_outbox(values: dict[str, Any]) -> None:
+    """Empty a channel that is not set while the other one has a real provider."""
+    for channel, other in (("email", "sms"), ("sms", "email")):
+        is_unset = f"{channel}_providers" not in values
+        if is_unset and set(values.get(f"{other}_providers", ())) - {"outbox"}:
+            values |= {f"{channel}_providers": (), "unset_channels": (channel,)}
 
 
 def _read_fields(
@@ -288,12 +301,29 @@ def _refuse_contradictions(settings: Settings) -> None:
             f"the provider {provider} needs {missing}; set it, or take {provider} "
             "out of KEYTURN_EMAIL_PROVIDERS or KEYTURN_SMS_PROVIDERS"
         )
+    _refuse_what_refuses_all(settings)
     if bool(settings.oidc_issuer) != bool(settings.oidc_audience):
         raise SettingsError(
             "KEYTURN_OIDC_ISSUER and KEYTURN_OIDC_AUDIENCE belong together: set both, or neither"
         )
     if urlsplit(settings.link_base).scheme not in ("http", "https"):
         raise SettingsError("KEYTURN_PUBLIC_URL must begin with http:// or https://")
+
+
+def _refuse_what_refuses_all(settings: Settings) -> None:
+    used = [each for each in settings.twilio_accounts if each.provider in settings.sms_providers]
+    foreign = [each.prefix for each in used if not dial_region(each.from_)]
+    if foreign and not settings.sms_countries:
+        names = ", ".join(f"{prefix}FROM" for prefix in foreign)
+        raise SettingsError(
+            f"{names}: a sender without a dial region (a name, a short code, a messaging service) "
+            "says nothing about where SMS may go; set KEYTURN_SMS_COUNTRIES, for example CH,DE,AT"
+        )
+    if settings.password_min_characters > MAX_PASSWORD_CHARACTERS:
+        raise SettingsError(
+            f"KEYTURN_PASSWORD_MIN_CHARACTERS must be at most {MAX_PASSWORD_CHARACTERS}, the "
+            "longest password that is taken"
+        )
 
 
 def _missing_credentials(settings: Settings) -> list[tuple[str, str]]:

@@ -24,6 +24,7 @@ MIN_SECRET_CHARACTERS = 32
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 TRUE = ("true", "1", "yes", "on")
 _ADDRESS_LITERAL = re.compile(r"\[(IPv6:)?([0-9a-f:.]+)\]", re.IGNORECASE)  # RFC 5321, 4.1.3
+PERMISSIONS = frozenset({"user.read", "user.write", "system.read", "system.write"})
 FALSE = ("false", "0", "no", "off", "")
 Network: TypeAlias = IPv4Network | IPv6Network
 
@@ -152,7 +153,7 @@ def numbers(raw: str) -> tuple[float, ...]:
 
 def secret_keys(raw: str) -> tuple[str, ...]:
     """Parse signing keys between commas."""
-    keys = tuple(part.strip() for part in raw.split(",") if part.strip())
+    keys = secrets(raw)
     if not keys:
         raise ValueError("must hold at least one key; make one with `openssl rand -hex 32`")
     for key in keys:
@@ -247,10 +248,19 @@ def phone(raw: str) -> str:
     return sender
 
 
-def webhook_public_key(raw: str) -> str:
-    """Parse SendGrid's verification key (base64), with or without PEM header lines."""
-    lines = [line.strip() for line in raw.splitlines() if not line.startswith("-----")]
-    key = "".join(lines)
+def secrets(raw: str) -> tuple[str, ...]:
+    """Parse secrets between commas."""
+    return tuple(part.strip() for part in raw.split(",") if part.strip())
+
+
+def webhook_public_keys(raw: str) -> tuple[str, ...]:
+    """Parse SendGrid's verification keys, between commas or as PEM one after the other."""
+    return tuple(filter(None, map(_webhook_public_key, re.split(r",|-----END[^,]*?-----", raw))))
+
+
+def _webhook_public_key(raw: str) -> str:
+    """Parse one verification key (base64), with or without PEM header lines."""
+    key = "".join(re.sub(r"-----BEGIN.*?-----", "", raw).split())
     try:
         parsed = load_der_public_key(base64.b64decode(key, validate=True)) if key else None
     except ValueError as error:
@@ -293,7 +303,14 @@ def role_permissions(raw: str) -> tuple[tuple[str, frozenset[str]], ...]:
         role, equals, permissions = part.partition("=")
         if not equals:
             raise ValueError("must look like ORG_OWNER=user.read+user.write,ORG_OWNER_VIEWER=…")
-        pairs.append((role.strip(), frozenset(filter(None, permissions.strip().split("+")))))
+        named = frozenset(filter(None, (each.strip() for each in permissions.split("+"))))
+        if not role.strip() or named - PERMISSIONS:
+            raise ValueError(f"must give each role some of {', '.join(sorted(PERMISSIONS))}")
+        pairs.append((role.strip(), named))
+    if not any(permissions for _, permissions in pairs):
+        raise ValueError(
+            "gives no role a permission, so every call would be refused; name one, or unset it"
+        )
     return tuple(pairs)
 
 

@@ -67,8 +67,12 @@ class DueStore:
         return moment(self.now_ms())
 
     def heartbeat(self, worker: str) -> None:
-        """Note that a worker is alive."""
-        self._scripts.run("heartbeat", (keys.WORKERS,), (worker, int(WORKER_SEEN_SECONDS * 12000)))
+        """Note that a worker is alive; count it if it has just started."""
+        known_ms = int(WORKER_SEEN_SECONDS * 12000)
+        if self._scripts.run("heartbeat", (keys.WORKERS,), (worker, known_ms)):
+            with store_errors():
+                for queue in worker.partition(" ")[0].split(","):
+                    self._client.hincrby(keys.counters(keys.TAGS[0]), f"ws:{queue}", 1)
 
     def workers_seen(self, queue: Queue) -> list[str]:
         """Return a queue's workers seen lately; a name begins with the queues it serves."""

@@ -117,7 +117,7 @@ class ReceiptStore:
         """Apply the first report of a list and remove it; return None if another worker did.
 
         `offered_id`: the reset on the other channel that was recorded because of this report.
-        The status only moves forward; what a worker stores later of the attempt does not change it.
+        What a worker stores later of the attempt does not change the status.
         """
         event = waiting.event
         tag = keys.tag_of(event.reset_id)

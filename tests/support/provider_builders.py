@@ -78,7 +78,7 @@ def a_twilio_account(provider: str = "twilio", **changes) -> TwilioAccount:
     is_first = provider == "twilio"
     fields = {
         "account_sid": ACCOUNT_SID if is_first else SECOND_ACCOUNT_SID,
-        "auth_token": AUTH_TOKEN,
+        "auth_token": (AUTH_TOKEN,),
         "from_": "+15005550006" if is_first else "+15005550007",
     }
     return TwilioAccount(provider=provider, **(fields | changes))

@@ -75,10 +75,10 @@ class CallbackWire(Wire):
 def wire(client):
     return CallbackWire(
         client,
-        sendgrid_webhook_public_key=KEY.public,
+        sendgrid_webhook_public_key=(KEY.public,),
         twilio_accounts=(
-            TwilioAccount(account_sid=TWILIO_SID, auth_token=TWILIO_TOKEN),
-            TwilioAccount(provider="twilio-2", account_sid="AC2", auth_token="another token"),
+            TwilioAccount(account_sid=TWILIO_SID, auth_token=(TWILIO_TOKEN,)),
+            TwilioAccount(provider="twilio-2", account_sid="AC2", auth_token=("another token",)),
         ),
     )
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from celery import Celery
 from celery.events.dispatcher import EventDispatcher
 
-from worker.tasks import FLUSH_SECONDS, GatherEvents, gather_events
+from worker.tasks import FLUSH_SECONDS, GatherEvents, add_steps
 
 
 class Timer:
@@ -79,6 +79,6 @@ def test_a_stopping_worker_sends_what_it_gathered():
 def test_the_worker_application_gathers_its_events():
     app = Celery("test", set_as_current=False, broker="memory://")
 
-    gather_events(app)
+    add_steps(app)
 
     assert GatherEvents in app.steps["consumer"]

@@ -9,12 +9,14 @@ from shared.store.admin.circuits import CircuitState
 from shared.store.admin.pauses import Pause, Scope
 from web.admin.providers import ProviderView
 from web.admin.status import QueueView, StatusView
+from web.callbacks import describe_unset_channel
 from web.explain.wording import describe_failure, format_duration, format_time
 
 LATE_SECONDS = 30  # a person gives up about then
 BEHIND_SECONDS, MAX_SURPLUS = 5, 1.2  # late by so much while more come than go
 LATE_BULK_SECONDS = 300
 SLOW = "too few workers or threads, or a slow provider (p95 below)"
+MAX_STARTS = 2  # of each worker in five minutes
 MAX_ERRORS, MIN_CALLS, MIN_RECENT_CALLS = 0.2, 20, 5
 
 
@@ -22,7 +24,7 @@ def find_alerts(status: StatusView) -> list[str]:
     """Return a sentence for each thing that is wrong, with what to do; the first is the worst."""
     checks = (
         *(_urgent_queue, _channels, _broker, _providers, _callbacks),
-        *(_other_queues, _pauses, _batches),
+        *(_other_queues, _restarts, _pauses, _batches, _unset_channels),
     )
     return [text for check in checks for text in check(status)]
 
@@ -118,6 +120,20 @@ def _other_queues(status: StatusView) -> Iterator[str]:
         yield f"The oldest of the bulk queue has been due for {age}."
 
 
+def _restarts(status: StatusView) -> Iterator[str]:
+    for each in status.queues:
+        if each.started > MAX_STARTS * max(1, each.workers):
+            yield (
+                f"Workers of the {each.queue} queue started {each.started} times in the last five "
+                "minutes: do they end (`process.ended`, `worker.stopped` or nothing in the logs)?"
+            )
+    if status.unreadable:
+        yield (
+            f"{status.unreadable} messages in the broker were no hints of Keyturn in the last five "
+            "minutes, and were dropped (`hint.unreadable`): what else writes there?"
+        )
+
+
 def _pauses(status: StatusView) -> Iterator[str]:
     named_above = {(Scope.QUEUE, Queue.URGENT.value)} | {
         (Scope.PROVIDER, view.name)
@@ -139,6 +155,11 @@ def _batches(status: StatusView) -> Iterator[str]:
     for batch in status.batches:
         if batch.state == "paused":
             yield f"The batch {batch.batch_id} is paused."
+
+
+def _unset_channels(status: StatusView) -> Iterator[str]:
+    for channel in status.unset_channels:
+        yield f"{describe_unset_channel(channel)}."
 
 
 def _queue(status: StatusView, queue: Queue) -> QueueView:

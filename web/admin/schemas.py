@@ -230,6 +230,7 @@ class QueueStatusSchema(ResponseSchema):
     )
     out_per_minute = Amount(digits=1, allow_none=True)
     workers = Count()
+    started = Count(metadata={"description": "Workers that started in the last five minutes"})
     hints = Count(allow_none=True)
     is_paused = fields.Function(lambda queue: queue.pause is not None, metadata={"type": "boolean"})
 

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 from shared.models import DUE_QUEUES, Queue
 from shared.store.admin.pauses import Pause, Release, Scope
-from shared.store.admin.statistics import RecentCounts
 from shared.store.batches import Batch
-from web.admin.providers import ProviderView, load_providers, read_activity
+from web.admin.providers import Activity, ProviderView, load_providers, read_activity
 from web.services import WebServices
 
 
@@ -25,6 +24,7 @@ class QueueView:
     in_per_minute: float | None = None  # None: not counted yet
     out_per_minute: float | None = None
     workers: int
+    started: int = 0  # workers, in the last five minutes
     hints: int | None  # None: the broker does not answer
     pause: Pause | None = None
 
@@ -42,6 +42,8 @@ class StatusView:
     releases: tuple[Release, ...]
     batches: tuple[Batch, ...]
     has_broker: bool
+    unset_channels: tuple[str, ...] = ()  # left without a provider
+    unreadable: int = 0  # messages in the broker that were no hints, in the last five minutes
 
 
 def load_status(services: WebServices) -> StatusView:
@@ -51,14 +53,14 @@ def load_status(services: WebServices) -> StatusView:
         StoreUnavailableError: Redis does not answer.
     """
     activity = read_activity(services)
-    minute, totals = activity.minute, activity.totals
+    totals, lately = activity.totals, activity.window.counts if activity.window else {}
     pauses, has_broker = tuple(services.pauses.all()), services.hints.is_connected()
     reached: Counter[str] = Counter()
     for name, value in totals.items():
         if name.startswith("to:"):
             reached[name.rpartition(":")[2]] += value
     return StatusView(
-        queues=tuple(_queue(services, q, minute, pauses, has_broker=has_broker) for q in Queue),
+        queues=tuple(_queue(services, q, activity, pauses, has_broker=has_broker) for q in Queue),
         providers=tuple(load_providers(services, activity)),
         open={n[4:]: v for n, v in sorted(totals.items()) if n.startswith("now:") and v},
         reached=dict(sorted(reached.items())),
@@ -67,19 +69,22 @@ def load_status(services: WebServices) -> StatusView:
         releases=tuple(services.pauses.releases()),
         batches=tuple(services.batches.active()),
         has_broker=has_broker,
+        unset_channels=services.settings.unset_channels,
+        unreadable=lately.get("unread", 0),
     )
 
 
 def _queue(
     services: WebServices,
     queue: Queue,
-    minute: RecentCounts | None,
+    activity: Activity,
     pauses: tuple[Pause, ...],
     *,
     has_broker: bool,
 ) -> QueueView:
     depth, due, oldest_seconds = _depth(services, queue)
-    counts = minute if queue in DUE_QUEUES else None
+    counts = activity.minute if queue in DUE_QUEUES else None
+    window = activity.window
     return QueueView(
         queue=queue,
         depth=depth,
@@ -88,6 +93,7 @@ def _queue(
         in_per_minute=counts.per_minute(f"in:{queue.value}") if counts else None,
         out_per_minute=counts.per_minute(f"out:{queue.value}") if counts else None,
         workers=len(services.dues.workers_seen(queue)),
+        started=window.counts.get(f"ws:{queue.value}", 0) if window else 0,
         hints=services.hints.waiting(queue) if has_broker else None,
         pause=next((p for p in pauses if p.scope is Scope.QUEUE and p.name == queue.value), None),
     )

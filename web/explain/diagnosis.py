@@ -373,6 +373,8 @@ def _failed(evidence: Evidence, reset: Reset) -> Diagnosis:
         next_step += f"KEYTURN_SMS_COUNTRIES; {other_channel}."
     elif suppression or reset.status in (Status.UNDELIVERED, Status.SUPPRESSED):
         kind, text = DiagnosisKind.BOUNCED, f"{NOT_DELIVERED[reset.status]}: {reason}."
+        if any(event.type == EventType.DELIVERED for event in reset.events):
+            text += " Before that it was reported as delivered."
         next_step = "Check the address with the user"
         if suppression:
             address = evidence.recipient or "The address"

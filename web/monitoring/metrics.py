@@ -43,7 +43,7 @@ def render_metrics(services: Services) -> bytes:
     metrics = [
         *_reset_metrics(totals),
         *_provider_metrics(totals, services.circuits.read(providers).values()),
-        *_queue_metrics(services.dues),
+        *_queue_metrics(totals, services.dues),
         *_webhook_metrics(totals, services.webhooks.read_backlogs(subscriptions).values()),
         *_server_metrics(services.server.health()),
     ]
@@ -150,7 +150,7 @@ def _provider_metrics(totals: Counter[str], circuits: Iterable[Circuit]) -> Iter
     )
 
 
-def _queue_metrics(dues: DueStore) -> Iterator[Metric]:
+def _queue_metrics(totals: Counter[str], dues: DueStore) -> Iterator[Metric]:
     views = {queue.value: dues.look(queue) for queue in DUE_QUEUES}
     yield _gauge(
         "keyturn_due_depth",
@@ -175,6 +175,14 @@ def _queue_metrics(dues: DueStore) -> Iterator[Metric]:
         "Worker processes seen in the last 5 s",
         ["queue"],
         (([queue.value], len(dues.workers_seen(queue))) for queue in Queue),
+    )
+    yield _counter(
+        "keyturn_worker_starts", "Worker processes that started", ["queue"], _select(totals, "ws")
+    )
+    yield CounterMetricFamily(
+        "keyturn_hints_unreadable",
+        "Messages in the broker that were no hints and were dropped",
+        value=totals["unread"],
     )
 
 

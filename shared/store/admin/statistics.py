@@ -37,6 +37,8 @@ class CounterStore:
         `d:<channel>:<provider>:ms|b<upper bound in ms>` (from the record to the recipient),
         `s:<channel>:<queue>:ms|b<upper bound in ms>` (from the record to acceptance),
         `w:<outcome>` (webhooks), `lp:<outcome>` (look-ups of leaked passwords), `poison`,
+        `unread` (messages in the broker that were no hints), `ws:<queue>` (worker processes that
+        started),
         and, the newest of all shards, `last:<provider>`: when its last callback came, in ms.
         """
         with store_errors():
@@ -51,10 +53,22 @@ class CounterStore:
                 totals[name] = max(totals[name], int(shard[name]))
         return totals
 
+    def add(self, name: str, number: int) -> None:
+        """Count what no script counts."""
+        with store_errors():
+            self._client.hincrby(keys.counters(keys.TAGS[0]), name, number)
+
 
 SAMPLE_INTERVAL_SECONDS = 10
 MAX_SAMPLES = 37  # six minutes
-KINDS = ("in", "out", "p", "cb")  # counters that are sampled, by the first part of their names
+KINDS = (
+    "in",
+    "out",
+    "p",
+    "cb",
+    "ws",
+    "unread",
+)  # counters that are sampled, by the first part of their names
 
 
 @dataclass(frozen=True, slots=True)

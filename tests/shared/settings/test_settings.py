@@ -121,9 +121,9 @@ def test_each_twilio_account_is_known_by_its_provider(tmp_path):
     told = {each.provider: (each.account_sid, each.auth_token) for each in settings.twilio_accounts}
 
     assert told == {
-        "twilio": ("AC1", "first-secret"),
-        "twilio-2": ("AC2", "second-secret"),
-        "twilio-9": ("AC9", ""),
+        "twilio": ("AC1", ("first-secret",)),
+        "twilio-2": ("AC2", ("second-secret",)),
+        "twilio-9": ("AC9", ()),
     }
     assert "-secret" not in repr(settings)
     assert settings.twilio_account("twilio-9").api_key_secret == "ninth-secret"
@@ -168,7 +168,7 @@ def test_a_webhook_key_is_taken_as_it_stands_and_in_pem():
         load_settings({"KEYTURN_SENDGRID_WEBHOOK_PUBLIC_KEY": given}) for given in (key, pem, "")
     ]
 
-    assert [each.sendgrid_webhook_public_key for each in read] == [key, key, ""]
+    assert [each.sendgrid_webhook_public_key for each in read] == [(key,), (key,), ()]
 
 
 @pytest.mark.parametrize(

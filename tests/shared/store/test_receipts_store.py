@@ -177,13 +177,14 @@ def test_a_claim_held_while_the_callback_comes_cannot_send_any_more(stores, stor
 @pytest.mark.parametrize(
     ("first", "then"),
     [
-        (EventType.DELIVERED, EventType.UNDELIVERED),
         (EventType.DELIVERED, EventType.ACCEPTED),
+        (EventType.DELIVERED, EventType.DEFERRED),
+        (EventType.UNDELIVERED, EventType.DEFERRED),
         (EventType.UNDELIVERED, EventType.DELIVERED),
         (EventType.FAILED, EventType.DELIVERED),
     ],
 )
-def test_a_final_state_is_never_left(stores, store, first, then):
+def test_what_was_said_before_or_late_revises_nothing(stores, store, first, then):
     reset_id = an_accepted(stores)
     tell(store, an_event(reset_id, first))
     before = stores.status(reset_id)

@@ -63,8 +63,8 @@ class Story(WireV2):
 
     def __init__(self, client, *providers, **settings):
         fields = {
-            "sendgrid_webhook_public_key": KEY.public,
-            "twilio_accounts": (TwilioAccount(account_sid=TWILIO_SID, auth_token=TWILIO_TOKEN),),
+            "sendgrid_webhook_public_key": (KEY.public,),
+            "twilio_accounts": (TwilioAccount(account_sid=TWILIO_SID, auth_token=(TWILIO_TOKEN,)),),
             "email_providers": ("sendgrid",),
             "sms_providers": ("twilio",),
             "sms_countries": ("CH",),

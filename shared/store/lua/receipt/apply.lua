@@ -1,6 +1,7 @@
 -- allow-oom: it was received already; an event takes 100 bytes.
 -- Apply the first report of a shard's list to its reset, and remove it from the list; in one step.
--- No fence: the provider knows better than the holder of a claim, and a status only moves forward.
+-- No fence: the provider knows better than the holder of a claim. docs/architecture.md says which
+-- status may follow which.
 -- KEYS r receipts due:urgent due:bulk m
 -- ARGV item id tag keep_ms kind status at_ms provider message_id reason detail offered_id bound_ms…
 -- {'moved'}: another worker was first; {'unknown'}: the record is gone; {'applied', from, to or ''}
@@ -8,7 +9,7 @@ local id, tag, kind, provider, message_id = ARGV[2], ARGV[3], ARGV[5], ARGV[8], 
 local m = KEYS[5]
 if redis.call('LINDEX', KEYS[2], 0) ~= ARGV[1] then return {'moved'} end
 redis.call('LPOP', KEYS[2])  -- first: one that cannot be applied must not keep all others waiting
-local h = redis.call('HMGET', KEYS[1], 'st', 'ch', 'q', 'c', 'at', 'ud', 'k', 'en')
+local h = redis.call('HMGET', KEYS[1], 'st', 'ch', 'q', 'c', 'at', 'ud', 'k', 'en', 'cp')
 local st, channel = h[1], h[2]
 if not st then
   redis.call('HINCRBY', m, 'cb:' .. provider .. ':unknown', 1)
@@ -45,12 +46,27 @@ local to, is_last = ARGV[6], true
 if to ~= '' then is_last = settle_attempt() end
 local is_open = not FINAL[st]
 local may_follow = st == 'accepted' and h[7] ~= 'returned'
+-- The last word on each copy: the second of its delivery, or false. What came back stays so, and
+-- one copy that failed says nothing of another that was taken.
+local copies, copy = cjson.decode(h[9] or '{}'), provider .. ' ' .. message_id
+local before, second = copies[copy], math.floor(at / 1000)  -- SendGrid counts seconds
+local is_stale = before == false or (before and to ~= 'delivered' and second < before)
+if to ~= '' and to ~= 'accepted' and not is_stale then
+  copies[copy] = to == 'delivered' and math.max(second, before or 0)
+  redis.call('HSET', KEYS[1], 'cp', cjson.encode(copies))
+end
+local has_arrived, has_failed = false, false
+for _, word in pairs(copies) do
+  has_arrived, has_failed = has_arrived or word, has_failed or not word
+end
 if to == 'accepted' then
   if not is_open then to = '' end
 elseif to == 'delivered' then
-  if not is_open and not may_follow then to = '' end
-elseif to ~= '' then  -- one copy that failed says nothing of another that was taken
-  if not is_open and not (may_follow and is_last) then to = '' end
+  local is_revised = has_failed and (st == 'undelivered' or st == 'failed' or st == 'suppressed')
+  if is_stale or not (is_open or may_follow or is_revised) then to = '' end
+elseif to ~= '' then
+  local is_revised = st == 'delivered' and not has_arrived and (before or is_last)
+  if is_stale or not (is_open or may_follow and is_last or is_revised) then to = '' end
 end
 
 if kind == 'deferred' then  -- a mail may be deferred for days: the last time is enough
