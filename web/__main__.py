@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import sys
 from functools import partial
@@ -23,9 +24,13 @@ if TYPE_CHECKING:
 
     from _typeshed.wsgi import WSGIApplication
 
+    from web.server.door import Door
+
 # Connections accepted at a time; more wait in the kernel and are reset when the server stops.
-MAX_CONNECTIONS = 1024
-HEADER_MILLISECONDS = 15_000  # also closes connections that are kept alive but idle
+MAX_CONNECTIONS = 4096
+BACKLOG = 1024
+SPARE_FILES = 256  # beside those of connections
+HEADER_MILLISECONDS = 10_000  # also closes connections that are kept alive but idle
 STOP_SECONDS = 30
 MAX_HEADER_BYTES = 64 * 1024
 
@@ -65,14 +70,13 @@ def serve(settings: Settings, load: Callable[[int], WSGIApplication] | None = No
     `load` builds the application, given this process's id; the bench passes another one.
     """
     server = Granian(
-        "web.app:build_app",
+        "web.server.door:Door",
         address=settings.host,
         port=settings.port,
-        interface=Interfaces.WSGI,
+        interface=Interfaces.ASGINL,
         workers=settings.web_processes,
-        blocking_threads=settings.web_threads,
-        backlog=MAX_CONNECTIONS,
-        backpressure=MAX_CONNECTIONS,
+        backlog=BACKLOG,
+        backpressure=allow_connections(),
         http=HTTPModes.http1,
         http1_settings=HTTP1Settings(
             header_read_timeout=HEADER_MILLISECONDS, max_buffer_size=MAX_HEADER_BYTES
@@ -84,7 +88,25 @@ def serve(settings: Settings, load: Callable[[int], WSGIApplication] | None = No
         respawn_interval=0.1,
         workers_kill_timeout=STOP_SECONDS,
     )
-    server.serve(target_loader=partial(load or load_app, os.getpid()), wrap_loader=False)
+    loader = partial(load_door, load or load_app, os.getpid(), settings.web_threads)
+    server.serve(target_loader=loader, wrap_loader=False)
+
+
+def allow_connections() -> int:
+    """Raise this process's limit of open files; return how many connections fit into it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_CONNECTIONS + SPARE_FILES
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    return max(1, most - SPARE_FILES)
+
+
+def load_door(load: Callable[[int], WSGIApplication], parent_pid: int, threads: int) -> Door:
+    """Build the application in a server process, and the door before it."""
+    from web.server.door import Door  # noqa: PLC0415  # after the fork, as in load_app
+
+    return Door(load(parent_pid), threads=threads)
 
 
 def load_app(parent_pid: int) -> WSGIApplication:

@@ -28,14 +28,7 @@ from web.api import api
 from web.batches.api import api_batches
 from web.callbacks import callbacks, warn_of_providers
 from web.http import current_services, json_response
-from web.middleware import (
-    V1_PATH,
-    BodyReaders,
-    set_up_requests,
-    traced,
-    with_body_timeout,
-    with_cors,
-)
+from web.middleware import V1_PATH, set_up_requests, traced, with_cors
 from web.monitoring.health import health
 from web.openapi.discovery import discovery
 from web.openapi.document import docs
@@ -149,7 +142,7 @@ def _problem_response(problem: Problem) -> Response:
 def build_app() -> WSGIApplication:
     """Build the application from the environment.
 
-    The settings are removed from the environment, because granian copies it into every request.
+    The settings are removed from the environment: nothing needs the secrets there any more.
 
     Raises:
         SettingsError: a setting is wrong.
@@ -163,5 +156,4 @@ def build_app() -> WSGIApplication:
     hints = HintPublisher(make_celery(settings))
     services = build_services(settings, client=connect_store(settings), hints=hints)
     check_keys(services)
-    readers = BodyReaders(max_slow=max(1, settings.web_threads // 2))
-    return with_body_timeout(create_app(services), readers=readers)
+    return create_app(services)

@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 
 from shared import validation
 from shared.errors import SettingsError
-from shared.policies import MAX_PASSWORD_CHARACTERS, dial_region
+from shared.policies import dial_region
 from shared.settings import types
+from shared.validation import MAX_PASSWORD_CHARACTERS
 
 PREFIX = "KEYTURN_"
 TWILIO_PROVIDERS = ("twilio", *(f"twilio-{number}" for number in range(2, 10)))

@@ -22,7 +22,7 @@ from web.batches.schemas import BATCH, BATCH_REASON, read_filter, read_options, 
 from web.batches.service import BatchRequest, change_batch, make_batch, start_plan
 from web.batches.uploads import read_entries
 from web.http import count_changes, credentials, current_services, json_response, request_context
-from web.middleware import read_capped_body, read_chunks
+from web.middleware import read_capped_body, read_list
 from web.resets import read_channel
 from web.schemas import read_body
 
@@ -42,7 +42,7 @@ def make_batches() -> Response:
     authority = current_services().auth.authorize_batches(credentials())
     options = read_options(request.args)
     if request.mimetype in UPLOAD_TYPES:
-        return _make(authority, options, read_entries(read_chunks()))
+        return _make(authority, options, read_entries(read_list()))
     fields = options | read_body(read_capped_body(), BATCH)
     if fields.get("plan_id") is not None:
         return _start(authority, fields)

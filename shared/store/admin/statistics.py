@@ -23,11 +23,6 @@ class CounterStore:
         """`client` may be a fake one."""
         self._client = client
 
-    def add(self, name: str) -> None:
-        """Count what no script does."""
-        with store_errors():
-            self._client.hincrby(keys.counters(keys.TAGS[0]), name, 1)
-
     def totals(self) -> Counter[str]:
         """Return every counter by its name in the scripts, summed over the shards.
 
@@ -53,7 +48,7 @@ class CounterStore:
                 totals[name] = max(totals[name], int(shard[name]))
         return totals
 
-    def add(self, name: str, number: int) -> None:
+    def add(self, name: str, number: int = 1) -> None:
         """Count what no script counts."""
         with store_errors():
             self._client.hincrby(keys.counters(keys.TAGS[0]), name, number)

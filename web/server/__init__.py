@@ -1,0 +1,1 @@
+"""Between granian and the WSGI application."""
