@@ -2,14 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
 import orjson
-from flask import Response, current_app, request
+from flask import Request, Response, current_app, request
 
+from shared.settings.types import Network
 from web.auth import Credentials
 from web.services import WebServices
+
+CUT_BITS = {4: 24, 6: 48}  # what is left of an address that people read
+COUNTED_BITS = {4: 32, 6: 64}  # one line of a network provider's customer
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSource:
+    """Where a request comes from, by what is believed of it."""
+
+    address: IPv4Address | IPv6Address | None  # None: a socket without addresses
+
+    @property
+    def counted(self) -> str:
+        """Return what budgets are counted by: an IPv4 address, the /64 of an IPv6 one."""
+        return self._prefix(COUNTED_BITS)
+
+    @property
+    def cut(self) -> str:
+        """Return the network to show and log: a /24, or the /48 of an IPv6 address."""
+        return self._prefix(CUT_BITS)
+
+    def _prefix(self, bits: dict[int, int]) -> str:
+        if self.address is None:
+            return "unknown"
+        # Through an integer: an IPv6 address may have a zone.
+        whole = type(self.address)(int(self.address))
+        return str(ip_network((whole, bits[whole.version]), strict=False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +62,46 @@ def current_services() -> WebServices:
     """Return the services of this application."""
     services: WebServices = current_app.extensions["keyturn"]
     return services
+
+
+def client_source(of: Request | None = None) -> ClientSource:
+    """Return the source of a request, by default Flask's current one."""
+    of = of or request
+    forwarded = of.headers.get("X-Forwarded-For", "")
+    trusted = current_services().settings.trusted_proxies
+    return find_source(of.remote_addr or "", forwarded, trusted)
+
+
+def find_source(peer: str, forwarded: str, trusted: Sequence[Network]) -> ClientSource:
+    """Return the nearest address that is no trusted proxy: the peer, or one X-Forwarded-For names.
+
+    The header is read from its right end, where proxies add; what stands before the first address
+    that is not trusted is the client's own claim.
+    """
+    source = _parse_address(peer)
+    for entry in reversed(forwarded.split(",")):
+        if source is None or not any(source in network for network in trusted):
+            break
+        named = _parse_address(entry)
+        if named is None:
+            break
+        source = named
+    return ClientSource(source)
+
+
+def _parse_address(text: str) -> IPv4Address | IPv6Address | None:
+    """Return an address, with or without a port; an IPv4 one where it is written as IPv6."""
+    text = text.strip()
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        found = ip_address(text)
+    except ValueError:
+        return None
+    mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
+    return mapped or found
 
 
 def credentials() -> Credentials:

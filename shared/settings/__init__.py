@@ -157,6 +157,7 @@ class Settings:
     )
     oidc_issuer: str = setting(types.issuer, "")
     oidc_audience: str = setting(types.text, "")
+    trusted_proxies: tuple[types.Network, ...] = setting(types.networks, ())  # believed: none
     dev_inbox: str = setting(types.one_of("auto", "on", "off"), "auto")  # auto: this machine only
     log_level: str = setting(types.one_of("debug", "info", "warning", "error"), "info")
 

@@ -7,7 +7,9 @@ import hashlib
 import math
 import tempfile
 from collections.abc import Callable
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
+from typing import TypeAlias
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -21,6 +23,7 @@ MIN_SECRET_CHARACTERS = 32
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 TRUE = ("true", "1", "yes", "on")
 FALSE = ("false", "0", "no", "off", "")
+Network: TypeAlias = IPv4Network | IPv6Network
 
 
 def text(raw: str) -> str:
@@ -99,6 +102,14 @@ def words(raw: str) -> tuple[str, ...]:
 def hosts(raw: str) -> tuple[str, ...]:
     """Parse hosts between commas, each with or without a port."""
     return tuple(validation.link_host(word) for word in words(raw))
+
+
+def networks(raw: str) -> tuple[Network, ...]:
+    """Parse addresses and networks between commas."""
+    try:
+        return tuple(ip_network(word) for word in words(raw))
+    except ValueError as error:
+        raise ValueError(f"{error}; write addresses or networks, such as 10.0.0.0/8,::1") from error
 
 
 def names(known: tuple[str, ...]) -> Callable[[str], tuple[str, ...]]:
