@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import structlog
 
+from shared.codes import normalise
 from shared.errors import (
     CallerError,
     CodeExpiredError,
@@ -253,7 +254,8 @@ def _check_ranges(request: SetPasswordRequest) -> None:
     if len(request.password) > MAX_PASSWORD_CHARACTERS:
         raise PasswordTooLongError
     code, current = request.verification_code, request.current_password
-    if code is not None and not 1 <= len(code) <= MAX_CODE_CHARACTERS:
+    # Hyphens and blanks do not count, for a link's secret alone takes all of them.
+    if code is not None and not (code and len(normalise(code)) <= MAX_CODE_CHARACTERS):
         raise InvalidRequestError("verificationCode must have 1 to 20 characters")
     if current is not None and not 1 <= len(current) <= MAX_PASSWORD_CHARACTERS:
         raise InvalidRequestError("currentPassword must have 1 to 200 characters")

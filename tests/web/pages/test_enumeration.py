@@ -121,7 +121,7 @@ def test_whoever_finds_no_place_is_told_before_anything_is_done(fake_client):
 
     assert [answer.status_code for answer in answers] == [429, 429]
     assert {answer.headers["Retry-After"] for answer in (*answers, saved)} == {"1"}
-    assert (saved.status_code, see(saved).forms[0]["code"]) == (429, code.characters)
+    assert (saved.status_code, see(saved).forms[0]["code"]) == (429, code.link_secret)
     assert answers[0].get_data() == answers[1].get_data()
     assert visit.everything_stored() == before
 

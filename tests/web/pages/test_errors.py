@@ -73,7 +73,7 @@ def test_an_expired_code_says_so(fake_client):
 
     assert answer.status_code == 410
     assert "abgelaufen" in see(answer).text
-    assert see(answer).forms[0]["code"] == code.characters
+    assert see(answer).forms[0]["code"] == code.link_secret
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_the_store_being_gone_keeps_the_form(visit):
     saved, asked = visit.post(form), visit.post(form, path=FRESH_PATH)
 
     assert (saved.status_code, asked.status_code) == (503, 503)
-    assert see(saved).forms[0]["code"] == code.characters
+    assert see(saved).forms[0]["code"] == code.link_secret
     assert "Nothing was changed" in see(saved).text
     assert int(saved.headers["Retry-After"]) > 0
 
