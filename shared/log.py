@@ -19,7 +19,7 @@ EVENTS = {
     "reset.settled": "a reset reached its end without an attempt",
     "password.changed": "the password was changed without a code",
     "code.refused": "a code was wrong, used, voided or expired",
-    "codes.voided": "too many wrong codes: every live code of a user was voided",
+    "codes.voided": "a hundred wrong codes: the typed code of a reset is void, its link works on",
     "attempt.accepted": "a provider took the message",
     "attempt.deferred": "the provider did not take the message; another attempt is due",
     "attempt.doubtful": "the provider may have taken the message; it is looked up later",
