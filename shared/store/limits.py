@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from shared.errors import RecipientSuppressedError, TooManyRequestsError
 from shared.store import keys
 from shared.store.admin.audit import Act, append
+from shared.store.codes import MAX_WRONG_OF_A_RESET
 from shared.store.connection import Client, store_errors
 from shared.store.scripts import Argument, Scripts
 
+# Of the page's button; a user's digest is what each counts by.
+PAGE_LIMITS_OF_A_USER = ("page_pause", "page_user", "page_holder_pause", "page_holder")
 ONCE_SECONDS = 60  # later calls with the same Idempotency-Key find the reset itself
 
 
@@ -84,19 +87,28 @@ class LimitStore:
             names = [keys.counted(reset_id), *(each.key for each in limits)]
             self._scripts.run("reset/undo_gate", names, (int(is_repeatable),))
 
-    def clear(self, name: str, about: str, act: Act) -> bool:
-        """Restart a limit's window; return False if it was empty."""
+    def clear(self, name: str, about: str, act: Act) -> dict[str, int]:
+        """Restart a limit's window; return what was counted in it, by name."""
         with store_errors():
             pipeline = self._client.pipeline(transaction=True)
+            pipeline.get(keys.window(name, about))
             pipeline.delete(keys.window(name, about))
             append(pipeline, act)
-            return bool(pipeline.execute()[0])
+            counted = int(pipeline.execute()[0] or 0)
+        return {"calls": counted} if counted else {}
 
-    def clear_user(self, user_place: tuple[str, str], act: Act) -> bool:
-        """Clear a user's cool-down, hour and day; append the act first: it is in another shard."""
+    def clear_user(self, user_place: tuple[str, str], act: Act) -> dict[str, int]:
+        """Clear what keeps a user from resets and codes; return what was in force, by name.
+
+        The act is appended first: it is in another shard.
+        """
+        tag, user = user_place
+        windows = [keys.window(name, user) for name in PAGE_LIMITS_OF_A_USER]
         with store_errors():
             append(self._client, act)
-            pipeline = self._client.pipeline(transaction=True)
-            pipeline.hdel(keys.user(*user_place), "cd", "cdid")
-            pipeline.delete(keys.requests(*user_place))
-            return any(pipeline.execute())
+            pressed = self._client.delete(*windows)
+        names = (keys.user(tag, user), keys.requests(tag, user), keys.live(tag, user))
+        arguments = (user, tag, MAX_WRONG_OF_A_RESET)
+        answer = self._scripts.run("admin/clear_user", (*names, keys.guesses(tag, user)), arguments)
+        found = dict(zip(answer[::2], map(int, answer[1::2]), strict=True)) | {"page": pressed}
+        return {name: number for name, number in found.items() if number}

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from shared.models import DUE_QUEUES, Queue
 from shared.store.admin.pauses import Pause, Release, Scope
 from shared.store.admin.statistics import RecentCounts
 from shared.store.batches import Batch
+from shared.store.codes import GuessCount
 from web.admin.providers import ProviderView, load_providers, read_activity
 from web.services import WebServices
+
+MAX_GUESSES = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +45,9 @@ class StatusView:
     releases: tuple[Release, ...]
     batches: tuple[Batch, ...]
     has_broker: bool
+    guesses: tuple[GuessCount, ...] = ()  # the most tries first
+    wrong_codes: int = 0  # in the last five minutes
+    void_codes: Mapping[str, str] = field(default_factory=dict)  # live reset → its user
 
 
 def load_status(services: WebServices) -> StatusView:
@@ -53,6 +59,8 @@ def load_status(services: WebServices) -> StatusView:
     activity = read_activity(services)
     minute, totals = activity.minute, activity.totals
     pauses, has_broker = tuple(services.pauses.all()), services.hints.is_connected()
+    guesses = services.code_store.list_guesses()[:MAX_GUESSES]
+    counts = activity.window.counts if activity.window else {}
     reached: Counter[str] = Counter()
     for name, value in totals.items():
         if name.startswith("to:"):
@@ -67,7 +75,16 @@ def load_status(services: WebServices) -> StatusView:
         releases=tuple(services.pauses.releases()),
         batches=tuple(services.batches.active()),
         has_broker=has_broker,
+        guesses=tuple(guesses),
+        wrong_codes=counts.get("wrong:typed", 0) + counts.get("wrong:link", 0),
+        void_codes=_find_void_codes(services, guesses),
     )
+
+
+def _find_void_codes(services: WebServices, guesses: list[GuessCount]) -> dict[str, str]:
+    users = dict.fromkeys(each.user_id for each in guesses)
+    known = ((user, each) for user in users for each in services.code_store.list_known(user))
+    return {each.reset_id: user for user, each in known if each.is_live and not each.may_be_typed}
 
 
 def _queue(

@@ -122,7 +122,7 @@ def send_fresh(
 
 
 def _find_user_id(services: WebServices, handle: str) -> str:
-    """Return the user id that a handle means; else the handle, which is nobody's id."""
+    """Return the user id that a handle means; else the handle, which is no user's id."""
     is_reset = handle.startswith(RESET_HANDLE)
     reset = services.resets.find(handle.removeprefix(RESET_HANDLE)) if is_reset else None
     return reset.user_id if reset else handle

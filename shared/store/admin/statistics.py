@@ -31,7 +31,7 @@ class CounterStore:
         `p:<provider>:<outcome>:n|ms|b<upper bound in ms>`, `cb:<provider>:<outcome>` (callbacks),
         `d:<channel>:<provider>:ms|b<upper bound in ms>` (from the record to the recipient),
         `s:<channel>:<queue>:ms|b<upper bound in ms>` (from the record to acceptance),
-        `w:<outcome>` (webhooks), `poison`,
+        `w:<outcome>` (webhooks), `poison`, `wrong:typed|link` (codes),
         and, the newest of all shards, `last:<provider>`: when its last callback came, in ms.
         """
         with store_errors():
@@ -49,7 +49,8 @@ class CounterStore:
 
 SAMPLE_INTERVAL_SECONDS = 10
 MAX_SAMPLES = 37  # six minutes
-KINDS = ("in", "out", "p", "cb")  # counters that are sampled, by the first part of their names
+# The counters that are sampled, by the first part of their names.
+KINDS = ("in", "out", "p", "cb", "wrong")
 
 
 @dataclass(frozen=True, slots=True)
