@@ -48,7 +48,8 @@ class Evidence:
     due: frozenset[str]  # ids in the due sets at the end
     may_double: bool = True  # False where nothing was done that could leave an attempt in doubt
     told: frozenset[str] = frozenset()  # Keyturn took note of a report that they were delivered
-    codes: dict[str, str] = field(default_factory=dict)  # reset id → the code that works
+    codes: dict[str, str] = field(default_factory=dict)  # reset id → the typed code that works
+    secrets: frozenset[str] = frozenset()  # of the links that work
 
     @cached_property
     def owed(self) -> dict[str, Accepted]:

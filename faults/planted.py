@@ -9,7 +9,15 @@ from collections.abc import Iterable, Iterator, Mapping
 
 # The alphabet of codes, and a code as a word of its own: in a text, a link or an address.
 _SIGN = rb"[2-9A-HJ-NP-Za-hj-np-z]"
-_CODE = re.compile(rb"(?<![0-9A-Za-z])" + _SIGN + rb"{4}-?" + _SIGN + rb"{4}(?![0-9A-Za-z])")
+_CODE = re.compile(
+    rb"(?<![0-9A-Za-z])(?:"
+    + _SIGN
+    + rb"{4}-?"
+    + _SIGN
+    + rb"{4}|"
+    + _SIGN
+    + rb"{20})(?![0-9A-Za-z])"
+)
 _NUMBER = re.compile(rb"(?<!\d)(?:0041|41|0)(7[789](?:[ .-]?\d){7})(?!\d)")
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{24,}={0,2}")
 _NOT_DIGITS = re.compile(rb"\D")

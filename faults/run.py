@@ -159,6 +159,7 @@ class Run:
         callers.write(self.site.folder / "accepted.jsonl")
         records = self._records.load(self._records.ids())
         book = CodeBook((self.site.secrets["signing key"],))
+        codes = {i: book.code(i, record["kid"]) for i, record in records.items()}
         return Evidence(
             lines=read_ledger(self.site.ledger),
             accepted=callers.accepted,
@@ -167,7 +168,8 @@ class Run:
             due=self._records.due(),
             may_double=not self.plan.is_provider_calm,
             told=frozenset(reporter.told),
-            codes={i: book.code(i, record["kid"]).formatted for i, record in records.items()},
+            codes={i: code.formatted for i, code in codes.items()},
+            secrets=frozenset(code.link_secret for code in codes.values()),
         )
 
     def _look_at_pages(self, evidence: Evidence) -> Search:
@@ -177,7 +179,7 @@ class Run:
             Planted(
                 domain=DOMAIN,
                 numbers=[p.address for p in self.people if p.channel == "sms"],
-                codes=evidence.codes.values(),
+                codes=evidence.secrets.union(evidence.codes.values()),
                 words=site.secrets | {"token": site.token},
             )
         )

@@ -4,35 +4,40 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import unicodedata
 from dataclasses import dataclass
 
 from shared.errors import UnknownKeyError
 
 # 32 characters without look-alikes (no 0 O 1 I): each carries 5 bits.
 ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
-CODE_CHARACTERS = 8  # 40 bits
+CODE_CHARACTERS = 8  # 40 bits: enough where tries are counted
+LINK_CHARACTERS = 20  # 100 bits, and as many as SetPassword's field takes
 GROUP_CHARACTERS = 4
 _CHARACTER_OF_BYTE = (ALPHABET * 8).encode()  # by its last five bits
 
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """A code as it is compared: upper case, no hyphens. Its str and repr are masked."""
+    """What opens a reset, as it is compared: upper case, no hyphens; str and repr are masked."""
 
-    characters: str
+    characters: str  # what a person types
+    link_secret: str  # what links carry, and callers get who ask for the code
 
     @property
     def formatted(self) -> str:
-        """Return the code in groups: `ABCD-EFGH`."""
+        """Return the typed code in groups: `ABCD-EFGH`."""
         step = GROUP_CHARACTERS
         return "-".join(self.characters[i : i + step] for i in range(0, len(self.characters), step))
 
     def matches(self, typed: str) -> bool:
-        """Return True if this code was typed; ignore case, hyphens and blanks.
+        """Return True if this code was typed or its link used; ignore case, hyphens and blanks.
 
-        The comparison takes constant time.
+        The comparison takes constant time for texts of one length.
         """
-        return hmac.compare_digest(self.characters.encode(), normalise(typed).encode())
+        given = normalise_code(typed)
+        own = self.link_secret if len(given) == LINK_CHARACTERS else self.characters
+        return hmac.compare_digest(own.encode(), given.encode())
 
     def __str__(self) -> str:
         return "Code(***)"
@@ -40,9 +45,15 @@ class Code:
     __repr__ = __str__
 
 
-def normalise(typed: str) -> str:
-    """Return a typed code as codes are compared."""
-    return "".join(char for char in typed.upper() if char.isalnum())
+def normalise_code(typed: str) -> str:
+    """Return a code as codes are compared; full-width letters are letters."""
+    folded = unicodedata.normalize("NFKC", typed).upper()
+    return "".join(char for char in folded if char.isalnum())
+
+
+def is_link_secret(typed: str) -> bool:
+    """Return True for a text as long as a link's secret, right or wrong."""
+    return len(normalise_code(typed)) == LINK_CHARACTERS
 
 
 def key_id(key: str) -> str:
@@ -59,7 +70,7 @@ class CodeBook:
         self.signing_key_id = key_id(keys[0])
 
     def code(self, reset_id: str, signing_key_id: str) -> Code:
-        """Return the code of a reset: the same for every attempt, computed, never stored.
+        """Return the code of a reset: the same for every attempt, derived, never stored.
 
         Raises:
             UnknownKeyError: the settings no longer contain the record's key.
@@ -70,8 +81,12 @@ class CodeBook:
             key = self._keys[signing_key_id]
         except KeyError as error:
             raise UnknownKeyError(f"KEYTURN_SECRET_KEYS lacks the key {signing_key_id}") from error
-        digest = hmac.digest(key, b"keyturn code\0" + reset_id.encode(), "sha256")
-        return Code(digest[:CODE_CHARACTERS].translate(_CHARACTER_OF_BYTE).decode())
+        typed = hmac.digest(key, b"keyturn code\0" + reset_id.encode(), "sha256")
+        link = hmac.digest(key, b"keyturn link\0" + reset_id.encode(), "sha256")
+        return Code(
+            typed[:CODE_CHARACTERS].translate(_CHARACTER_OF_BYTE).decode(),
+            link[:LINK_CHARACTERS].translate(_CHARACTER_OF_BYTE).decode(),
+        )
 
     def sign(self, purpose: str, text: str) -> str:
         """Sign `text` with the current key; return the signature in hex."""

@@ -41,7 +41,7 @@ def default_link(
     """
     user, org = _quote(user_id), _quote(org_id)
     lang = f"&lang={_quote(language)}" if language else ""
-    return f"{base}/ui/password/reset?userID={user}&code={code.characters}&orgID={org}{lang}"
+    return f"{base}/ui/password/reset?userID={user}&code={code.link_secret}&orgID={org}{lang}"
 
 
 def _quote(text: str) -> str:
@@ -51,7 +51,7 @@ def _quote(text: str) -> str:
 
 def short_link(base: str, *, reset_id: str, code: Code) -> str:
     """Return the link of an SMS: the same meaning in few characters."""
-    return f"{base}/r/{reset_id}/{code.characters}"
+    return f"{base}/r/{reset_id}/{code.link_secret}"
 
 
 def check_template(template: str) -> None:
@@ -70,7 +70,7 @@ def expand_template(template: str, *, user_id: str, code: Code, org_id: str) -> 
     Raises:
         UrlTemplateError, UrlTemplateFieldError: as `check_template`.
     """
-    values = {"UserID": user_id, "Code": code.characters, "OrgID": org_id}
+    values = {"UserID": user_id, "Code": code.link_secret, "OrgID": org_id}
     pieces = _split_template(template)
     pieces[::2] = [quote(text, safe=_URL_CHARACTERS) for text in pieces[::2]]
     pieces[1::2] = [quote(values[field], safe="") for field in pieces[1::2]]

@@ -22,7 +22,7 @@ EVENTS = {
     "password.changed": "the password was changed without a code",
     "passwords.unasked": "the service of leaked passwords did not answer; the password was taken",
     "code.refused": "a code was wrong, used, voided or expired",
-    "codes.voided": "too many wrong codes: every live code of a user was voided",
+    "codes.voided": "a hundred wrong codes: the typed code of a reset is void, its link works on",
     "attempt.accepted": "a provider took the message",
     "attempt.deferred": "the provider did not take the message; another attempt is due",
     "attempt.doubtful": "the provider may have taken the message; it is looked up later",

@@ -49,8 +49,9 @@ class ResetRequest:
     queue: Queue = Queue.URGENT
     url_template: str | None = None
     batch_id: str | None = None
-    since_ms: int = 0  # of a batch: see NewReset
+    since_ms: int = 0  # see NewReset
     event: DeliveryEvent | None = None  # the first of its timeline
+    limits: tuple[Limit, ...] | None = None  # in place of the organisation's and the caller's
     has_cooldown: bool = True
     has_user_limits: bool = True  # the cool-down and those per hour and day
     is_repeatable: bool = False  # others may ask for the same reset at this moment
@@ -89,9 +90,11 @@ def _find_recipient(services: Services, request: ResetRequest) -> Recipient:
 
 def _limits(settings: Settings, request: ResetRequest, recipient: Recipient | None) -> list[Limit]:
     limits = call_limits(settings, request.user.org_id, request.caller)
+    if request.limits is not None:
+        limits = [*request.limits, *call_limits(settings, None, request.caller)]
     if recipient and recipient.channel is Channel.SMS:
         limits.append(sms_budget(settings))
-    return [limit for limit in limits if limit.most > 0]
+    return [limit for limit in limits if limit.most > 0 and limit.window_seconds > 0]
 
 
 def call_limits(settings: Settings, org_id: str | None, caller: Caller | None) -> list[Limit]:

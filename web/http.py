@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from itertools import takewhile
 from typing import Any
 
 import orjson
@@ -19,7 +17,6 @@ from web.services import WebServices
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 COUNTED_AS_RESETS = ("api_admin.resend_reset",)  # endpoints
 BODY_ERROR = "keyturn.body_error"  # in the environ: why there is no body (web/server/door.py)
-_BRACKETED = re.compile(r"\[([^]]*)].*")  # an IPv6 address, with or without a port
 CUT_BITS = {4: 24, 6: 48}  # what is left of an address that people read
 COUNTED_BITS = {4: 32, 6: 64}  # one line of a network provider's customer
 
@@ -45,9 +42,11 @@ class ClientSource:
         return {"cut": self.cut, "whole": str(self.address or "unknown")}.get(how)
 
     def _prefix(self, bits: dict[int, int]) -> str:
-        # Without its zone, which an IPv6 address may have.
-        parts = self.address and (str(self.address).partition("%")[0], bits[self.address.version])
-        return str(ip_network(parts, strict=False)) if parts else "unknown"
+        if self.address is None:
+            return "unknown"
+        # Through an integer: an IPv6 address may have a zone.
+        whole = type(self.address)(int(self.address))
+        return str(ip_network((whole, bits[whole.version]), strict=False))
 
 
 class ListWantedError(Exception):
@@ -92,18 +91,26 @@ def find_source(peer: str, forwarded: str, trusted: Sequence[Network]) -> Client
     The header is read from its right end, where proxies add; what stands before the first address
     that is not trusted is the client's own claim.
     """
-    named = map(_parse_address, (peer, *reversed(forwarded.split(","))))
-    readable = list(takewhile(lambda address: address is not None, named))
-    outside = (each for each in readable if not any(each in network for network in trusted))
-    return ClientSource(next(outside, readable[-1] if readable else None))
+    source = _parse_address(peer)
+    for entry in reversed(forwarded.split(",")):
+        if source is None or not any(source in network for network in trusted):
+            break
+        named = _parse_address(entry)
+        if named is None:
+            break
+        source = named
+    return ClientSource(source)
 
 
 def _parse_address(text: str) -> IPv4Address | IPv6Address | None:
     """Return an address, with or without a port; an IPv4 one where it is written as IPv6."""
-    bracketed = _BRACKETED.fullmatch(text.strip())
-    host, _, port = text.strip().partition(":")
+    text = text.strip()
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
     try:
-        found = ip_address(bracketed[1] if bracketed else text.strip() if ":" in port else host)
+        found = ip_address(text)
     except ValueError:
         return None
     mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None

@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import structlog
 
+from shared.codes import is_link_secret, normalise_code
 from shared.errors import (
     CallerError,
     CodeExpiredError,
@@ -40,7 +41,13 @@ from shared.policies import NOTICE_GAP_SECONDS, NOTICE_LIFETIME_SECONDS, check_m
 from shared.queue import hint_at
 from shared.recording import ResetRequest, record_reset
 from shared.store.admin.audit import Act
-from shared.store.codes import WRONG_PASSWORD_SECONDS, CompletionNotice, KnownCode
+from shared.store.codes import (
+    MAX_WRONG_OF_A_RESET,
+    WRONG_PASSWORD_SECONDS,
+    CompletionNotice,
+    Guesser,
+    KnownCode,
+)
 from shared.store.limits import Limit
 from shared.tracing import bind_context
 from shared.validation import MAX_PASSWORD_CHARACTERS
@@ -53,6 +60,9 @@ log = structlog.get_logger()
 STORE_RETRY_SECONDS = 0.5
 MAX_CODE_CHARACTERS = 20
 MAX_PASSWORD_TRIES = 100  # of one caller in 15 minutes, at all users it may not write to
+HOUR_SECONDS = 3600
+SOURCE_FACTOR = 10  # one source may ask the page for so many times what one user may get
+NEVER_MS = 1 << 52  # later than any moment: nothing is newer, only what waits is in the way
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +81,13 @@ def complete_reset(
     user_id: str,
     typed_code: str,
     new_password: str,
+    guesser: Guesser,
     change_required: bool = False,
 ) -> Completed:
     """Change a user's password with a code; every live code of the user is used up.
 
     The code is checked before the password: a password against the policy leaves the code usable.
+    `guesser`: whose wrong codes are counted.
 
     Raises:
         UserUnknownError, UserNotInitialisedError, MachineUserError, UserInactiveError.
@@ -83,7 +95,7 @@ def complete_reset(
         CodeUnusableError: the code was used, voided or displaced, what it rests on changed, or no
             code is live.
         CodeExpiredError.
-        TooManyRequestsError: too many wrong codes today.
+        TooManyRequestsError: too many typed codes of the guesser were wrong.
         PasswordMissingError, PasswordTooLongError, PasswordPolicyError.
         DirectoryUnavailableError: nothing was changed.
         StoreUnavailableError: nothing was changed; or, if the store failed after the directory was
@@ -91,16 +103,30 @@ def complete_reset(
     """
     bind_context(user=services.digests.user_place(user_id)[1])
     user = check_may_reset(services.directory.find_user(user_id), None)
-    known = _check_code(services, user_id, typed_code)
+    known, tried = check_code(services, user_id, typed_code, guesser)
+    return use_code(services, user, known, tried, new_password, change_required=change_required)
+
+
+def use_code(
+    services: WebServices,
+    user: User,
+    known: KnownCode,
+    tried: Guesser | None,
+    new_password: str,
+    *,
+    change_required: bool = False,
+) -> Completed:
+    """Change the password with a code that is right; raise as complete_reset."""
+    user_id = user.user_id
     if not _still_rests(services, known, user):
-        services.code_store.refund_try(user_id)
+        services.code_store.refund_try(user_id, tried)
         _end_code(services, user_id, known)
     try:
         check_new_password(services, user, new_password)
     except KeyturnError:
-        services.code_store.note_opened(user_id, known.reset_id)
+        services.code_store.note_opened(user_id, known.reset_id, tried)
         raise
-    token = services.code_store.take(user_id, known.reset_id)
+    token = services.code_store.take(user_id, known.reset_id, tried)
     if token is None:
         raise CodeUnusableError("used", language=known.language)
     try:
@@ -131,19 +157,26 @@ def _end_code(services: WebServices, user_id: str, known: KnownCode) -> NoReturn
     raise CodeUnusableError("replaced", language=known.language)
 
 
-def _check_code(services: WebServices, user_id: str, typed_code: str) -> KnownCode:
-    """Return the live code that matches; always compare all known codes, for constant time."""
-    known_codes = services.code_store.begin_try(user_id)
+def check_code(
+    services: WebServices, user_id: str, typed_code: str, guesser: Guesser
+) -> tuple[KnownCode, Guesser | None]:
+    """Return the live code that matches, and whose try it was: a link's secret needs none.
+
+    All known codes are compared, for constant time. A link's secret is right whatever others tried.
+    """
+    tried, store = None if is_link_secret(typed_code) else guesser, services.code_store
+    known_codes = store.begin_try(user_id, tried) if tried else store.list_known(user_id)
     matching = [known for known in known_codes if _matches(services, known, typed_code)]
     if not matching:
-        _refuse_wrong_code(services, user_id)
+        _refuse_wrong_code(services, user_id, known_codes, tried)
     known = matching[0]
-    if known.is_live:
-        return known
-    services.code_store.refund_try(user_id)
-    log.info("code.refused", reset_id=known.reset_id, why=known.end or "expired")
-    if known.end:
-        raise CodeUnusableError(known.end, language=known.language)
+    if known.may_be_typed or (known.is_live and tried is None):
+        return known, tried
+    store.refund_try(user_id, tried)
+    end = "voided" if known.is_live else known.end
+    log.info("code.refused", reset_id=known.reset_id, why=end or "expired")
+    if end:
+        raise CodeUnusableError(end, language=known.language)
     raise CodeExpiredError(language=known.language)
 
 
@@ -154,10 +187,17 @@ def _matches(services: WebServices, known: KnownCode, typed_code: str) -> bool:
         return False
 
 
-def _refuse_wrong_code(services: WebServices, user_id: str) -> NoReturn:
-    verdict = services.code_store.note_wrong(user_id)
-    log.info("codes.voided" if verdict == "voided" else "code.refused", why="wrong")
-    raise CodeUnusableError if verdict == "none" else CodeMismatchError
+def _refuse_wrong_code(
+    services: WebServices, user_id: str, known_codes: list[KnownCode], tried: Guesser | None
+) -> NoReturn:
+    services.code_store.note_wrong(user_id, tried)
+    log.info("code.refused", why="wrong")
+    for known in known_codes if tried else ():
+        if known.is_live and known.wrong_tries == MAX_WRONG_OF_A_RESET - 1:
+            log.warning("codes.voided", reset_id=known.reset_id)
+    if any(known.is_live if tried is None else known.may_be_typed for known in known_codes):
+        raise CodeMismatchError
+    raise CodeUnusableError
 
 
 def _conclude(services: WebServices, user: User, known: KnownCode, token: str) -> Completed:
@@ -212,15 +252,18 @@ def _hint_at_notices(services: WebServices, notice: CompletionNotice) -> None:
         services.hints.publish(hint_at(reset_id, Channel.EMAIL, Queue.URGENT))
 
 
-def request_fresh(services: WebServices, *, user_id: str, typed_code: str) -> None:
+def request_fresh(services: WebServices, *, user_id: str, typed_code: str, source: str) -> None:
     """Request a fresh message from the page; do not reveal whether a reset was recorded.
 
-    The channel is that of the old code if it is known, else e-mail.
+    The button has limits of its own, so that a stranger's presses spend nothing of the API's.
+    Holders of a former code, or of a link, have theirs apart from strangers', and get the message
+    on its channel; all others get it by e-mail, and only if none waits to be sent.
 
     Raises:
         StoreUnavailableError, DirectoryUnavailableError: no reset can be recorded at present.
     """
-    channel = _channel_of_code(services, user_id, typed_code)
+    held = _find_held(services, user_id, typed_code)
+    channel = held.channel if held else Channel.EMAIL
     try:
         with record_refusals(services, user_id, channel):
             user = check_may_reset(services.directory.find_user(user_id), None)
@@ -229,6 +272,9 @@ def request_fresh(services: WebServices, *, user_id: str, typed_code: str) -> No
                 organisation=services.callers.find_organisation(user.org_id),
                 channel=channel,
                 reset_id=services.digests.new_reset_id(user_id),
+                limits=_page_limits(services, user, None if held else source),
+                has_user_limits=False,
+                since_ms=0 if held else NEVER_MS,
             )
             record_reset(services, request)
     except (StoreUnavailableError, DirectoryUnavailableError):
@@ -238,10 +284,33 @@ def request_fresh(services: WebServices, *, user_id: str, typed_code: str) -> No
         log.info("reset.unmatched", why=type(error).__name__, limit=limit)
 
 
-def _channel_of_code(services: WebServices, user_id: str, typed_code: str) -> Channel:
-    """Return the channel of a former code; live codes are not compared, so none can be guessed."""
-    ended = [known for known in services.code_store.list_known(user_id) if not known.is_live]
-    return next((k.channel for k in ended if _matches(services, k, typed_code)), Channel.EMAIL)
+def _page_limits(services: WebServices, user: User, stranger: str | None) -> tuple[Limit, ...]:
+    """Return the limits of the page's button; `stranger` is the source of one without a code."""
+    settings, digests = services.settings, services.digests
+    _, digest = digests.user_place(user.user_id)
+    pause_seconds = int(settings.user_cooldown_seconds)
+    every_minute = Limit("page_organisation", user.org_id, settings.org_limit_per_minute, 60)
+    if stranger is None:
+        return (
+            Limit("page_holder_pause", digest, 1, pause_seconds),
+            Limit("page_holder", digest, settings.user_limit_per_hour, HOUR_SECONDS),
+            every_minute,
+        )
+    most, from_one_source = settings.page_limit_per_hour, digests.digest("source", stranger)
+    return (
+        Limit("page_pause", digest, 1, pause_seconds),
+        Limit("page_user", digest, most, HOUR_SECONDS),
+        Limit("page_source", from_one_source, most * SOURCE_FACTOR, HOUR_SECONDS),
+        every_minute,
+    )
+
+
+def _find_held(services: WebServices, user_id: str, typed_code: str) -> KnownCode | None:
+    """Return the code that was given; a live one by its link alone, so none can be guessed."""
+    is_link = is_link_secret(typed_code)
+    known_codes = services.code_store.list_known(user_id)
+    candidates = [known for known in known_codes if is_link or not known.is_live]
+    return next((known for known in candidates if _matches(services, known, typed_code)), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +353,7 @@ def set_password(
                 user_id=person.user_id,
                 typed_code=request.verification_code,
                 new_password=request.password,
+                guesser=Guesser(f"token {caller.token_id}", f"token {caller.token_id}"),
                 change_required=request.change_required,
             )
     if not is_current:
@@ -301,7 +371,8 @@ def _check_ranges(request: SetPasswordRequest) -> None:
     if len(normalise(request.password)) > MAX_PASSWORD_CHARACTERS:
         raise PasswordTooLongError
     code, current = request.verification_code, request.current_password
-    if code is not None and not 1 <= len(code) <= MAX_CODE_CHARACTERS:
+    # Hyphens and blanks do not count, for a link's secret alone takes all of them.
+    if code is not None and not (code and len(normalise_code(code)) <= MAX_CODE_CHARACTERS):
         raise InvalidRequestError("verificationCode must have 1 to 20 characters")
     if current is not None and not 1 <= len(normalise(current)) <= MAX_PASSWORD_CHARACTERS:
         raise InvalidRequestError("currentPassword must have 1 to 200 characters")

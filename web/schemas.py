@@ -466,7 +466,7 @@ def write_details(recorded: Recorded) -> dict[str, Any]:
 
 def write_code(code: Code) -> dict[str, Any]:
     """Serialise the code of a reset whose caller asked for it."""
-    return {"verificationCode": code.characters}
+    return {"verificationCode": code.link_secret}
 
 
 def write_completed(completed: Completed) -> dict[str, Any]:

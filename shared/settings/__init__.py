@@ -135,6 +135,7 @@ class Settings:
     user_cooldown_seconds: float = setting(types.number, 60.0)
     user_limit_per_hour: int = setting(types.count, 5)
     user_limit_per_day: int = setting(types.count, 10)
+    page_limit_per_hour: int = setting(types.count, 2)  # fewer than a user's live codes
     org_limit_per_minute: int = setting(types.count, 3000)
     caller_limit_per_minute: int = setting(types.count, 6000)
     sms_budget_per_day: int = setting(types.count, 0)

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from shared.errors import CodeMismatchError, TooManyRequestsError
+import orjson
+
+from shared.errors import TooManyRequestsError
 from shared.models import Channel, Queue
 from shared.settings import Settings
 from shared.store import keys
@@ -16,13 +18,14 @@ from shared.store.digests import Digests
 from shared.store.scripts import Argument, Scripts
 from shared.validation import moment, moment_from_us
 
-MAX_WRONG_TRIES = 5
-MAX_WRONG_TRIES_PER_DAY = 20
+MAX_WRONG_TRIES = 5  # by one source for one user, in TRIES_SECONDS
+TRIES_SECONDS = 15 * 60.0
+MAX_WRONG_OF_A_RESET = 100  # by all sources. Source: NIST SP 800-63B-4, 3.2.2
+MAX_SOURCES = 256  # that share one key
 MAX_WRONG_PASSWORDS = 5  # of one caller at one user
 WRONG_PASSWORD_SECONDS = 15 * 60.0
-RESERVE_SECONDS = 30.0  # how long comparing and settling may take
 HOLD_SECONDS = 30.0  # how long a password may take to be changed
-FIELDS = 8
+FIELDS = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,35 @@ class KnownCode:
     channel: Channel
     is_live: bool
     basis: str = ""  # what it rests on: Digests.basis
+    wrong_tries: int = 0  # of typed codes, while it was live
+
+    @property
+    def may_be_typed(self) -> bool:
+        """True while it is live and was not guessed at too often; its link works all the same."""
+        return self.is_live and self.wrong_tries < MAX_WRONG_OF_A_RESET
+
+
+@dataclass(frozen=True, slots=True)
+class Guesser:
+    """Who tries codes: what tries are counted by, and what of it may be shown."""
+
+    counted: str
+    shown: str
+
+
+@dataclass(frozen=True, slots=True)
+class GuessCount:
+    """Tries of typed codes by one source for one user, none of them right."""
+
+    source: str  # as it may be shown
+    user_id: str
+    tries: int
+    until: datetime
+
+    @property
+    def is_locked(self) -> bool:
+        """True if the source must wait."""
+        return self.tries >= MAX_WRONG_TRIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +82,7 @@ class CompletionNotice:
 
 
 class CodeStore:
-    """Count tries before a code is compared, so that parallel guesses gain nothing."""
+    """Count tries before a typed code is compared, so that parallel guesses gain nothing."""
 
     def __init__(self, client: Client, digests: Digests, settings: Settings) -> None:
         """`client` may be a fake one."""
@@ -58,24 +90,27 @@ class CodeStore:
         self._scripts = Scripts(client, settings.durability)
         self._keep_ms = int(settings.record_lifetime_seconds * 1000)
 
-    def begin_try(self, user_id: str) -> list[KnownCode]:
-        """Reserve one try; return the codes to compare with, newest first.
+    def begin_try(self, user_id: str, guesser: Guesser) -> list[KnownCode]:
+        """Count one try of a typed code; return the codes to compare with, newest first.
 
         Raises:
-            TooManyRequestsError: too many wrong codes today.
-            CodeMismatchError: all remaining tries are reserved now.
+            TooManyRequestsError: too many codes of this guesser were wrong.
         """
         tag, user = self._digests.user_place(user_id)
         answer = self._scripts.run(
             "code/begin_try",
-            (keys.user(tag, user), keys.live(tag, user), keys.recent(tag, user)),
-            (MAX_WRONG_TRIES, MAX_WRONG_TRIES_PER_DAY, tag, int(RESERVE_SECONDS * 1000)),
+            (keys.guesses(tag, user), keys.live(tag, user), keys.recent(tag, user)),
+            (
+                *(self._field(user, guesser), MAX_WRONG_TRIES, int(TRIES_SECONDS * 1000)),
+                *(MAX_SOURCES, tag, guesser.shown, user_id),
+            ),
         )
         if answer[0] == "limited":
             raise TooManyRequestsError("codes", retry_after_seconds=-(-int(answer[1]) // 1000))
-        if answer[0] == "spent":
-            raise CodeMismatchError
         return [_known(answer[i : i + FIELDS]) for i in range(1, len(answer), FIELDS)]
+
+    def _field(self, user: str, guesser: Guesser | None) -> str:
+        return f"{user}:{self._digests.digest('source', guesser.counted)}" if guesser else ""
 
     def list_known(self, user_id: str) -> list[KnownCode]:
         """Return a user's last codes, without a try."""
@@ -85,29 +120,63 @@ class CodeStore:
         )
         return [_known(answer[i : i + FIELDS]) for i in range(0, len(answer), FIELDS)]
 
-    def refund_try(self, user_id: str) -> None:
-        """Uncount the try that begin_try counted: the code was right, or an old one."""
-        self._settle(user_id, "refund", "", "")
+    def list_guesses(self, user_id: str | None = None) -> list[GuessCount]:
+        """Return who tries codes of a user, or of any user with codes, the most tries first."""
+        users = (
+            [self._digests.user_place(user_id)]
+            if user_id is not None
+            else [(tag, bucket) for tag in keys.TAGS for bucket in keys.ID_SIGNS]
+        )
+        with store_errors():
+            now_seconds, _ = self._client.time()
+            pipeline = self._client.pipeline(transaction=False)
+            for place in users:
+                pipeline.hgetall(keys.guesses(*place))
+            found = [pair for answer in pipeline.execute() for pair in answer.items()]
+        prefix = users[0][1] + ":" if user_id is not None else ""
+        entries = [orjson.loads(entry) for field, entry in found if field.startswith(prefix)]
+        counts = [
+            GuessCount(shown, name, tries, moment(till)) for tries, till, shown, name in entries
+        ]
+        current = [c for c in counts if c.user_id and c.until.timestamp() > now_seconds]
+        return sorted(current, key=lambda count: -count.tries)
 
-    def note_opened(self, user_id: str, reset_id: str) -> None:
+    # What a try came to. `guesser` is None for a link's secret, whose tries are not counted.
+
+    def refund_try(self, user_id: str, guesser: Guesser | None) -> None:
+        """Uncount a try: the code was right, but had ended."""
+        self._settle(user_id, "refund", guesser)
+
+    def note_opened(self, user_id: str, reset_id: str, guesser: Guesser | None) -> None:
         """Settle a try: the code was right but is not used yet."""
-        self._settle(user_id, "opened", reset_id, "")
+        self._settle(user_id, "opened", guesser, reset_id)
 
-    def note_wrong(self, user_id: str) -> str:
-        """Count a wrong code; return `ok`, `voided` (the last try) or `none` (no live code)."""
-        return self._settle(user_id, "wrong", "", "")
+    def note_wrong(self, user_id: str, guesser: Guesser | None) -> None:
+        """Count a wrong code for the metrics."""
+        self._settle(user_id, "wrong_typed" if guesser else "wrong_link", guesser)
 
-    def take(self, user_id: str, reset_id: str) -> str | None:
+    def take(self, user_id: str, reset_id: str, guesser: Guesser | None) -> str | None:
         """Hold a code while the password is changed; return a token, or None if it is held."""
         token = secrets.token_hex(8)
-        return token if self._settle(user_id, "take", reset_id, token) == "ok" else None
+        answer = self._settle(user_id, "take", guesser, reset_id, token)
+        return token if answer == "ok" else None
 
-    def _settle(self, user_id: str, what: str, reset_id: str, token: str) -> str:
+    def _settle(
+        self,
+        user_id: str,
+        what: str,
+        guesser: Guesser | None,
+        reset_id: str = "",
+        token: str = "",
+    ) -> str:
         tag, user = self._digests.user_place(user_id)
         answer = self._scripts.run(
             "code/settle_try",
-            (keys.user(tag, user), keys.live(tag, user)),
-            (what, reset_id, MAX_WRONG_TRIES, tag, token, int(HOLD_SECONDS * 1000)),
+            (
+                *(keys.user(tag, user), keys.live(tag, user)),
+                *(keys.guesses(tag, user), keys.counters(tag)),
+            ),
+            (what, reset_id, self._field(user, guesser), tag, token, int(HOLD_SECONDS * 1000)),
         )
         return str(answer)
 
@@ -182,7 +251,7 @@ class CodeStore:
 
 
 def _known(values: list[str]) -> KnownCode:
-    reset_id, key_id, deadline, end, language, channel, is_live, basis = values
+    reset_id, key_id, deadline, end, language, channel, is_live, basis, wrong_tries = values
     return KnownCode(
         reset_id,
         key_id,
@@ -192,4 +261,5 @@ def _known(values: list[str]) -> KnownCode:
         Channel(channel),
         int(is_live) == 1,
         basis,
+        int(wrong_tries),
     )

@@ -42,7 +42,7 @@ def due(tag: str, queue: str) -> str:
 
 
 def user(tag: str, user_digest: str) -> str:
-    """HASH, sequence, cool-down, wrong codes of one user; for ever, for sequences never restart."""
+    """HASH, sequence, cool-down of one user; for ever, for sequences never restart."""
     return f"{tag}:u:{user_digest}"
 
 
@@ -59,6 +59,14 @@ def recent(tag: str, user_digest: str) -> str:
 def requests(tag: str, user_digest: str) -> str:
     """ZSET, id → moment in ms: what counts toward a user's hour and day; one day."""
     return f"{tag}:req:{user_digest}"
+
+
+def guesses(tag: str, user_digest: str) -> str:
+    """HASH, user and source → tries of typed codes; 15 minutes. Users share 16 a shard.
+
+    They share, whether they exist or not, so that invented ids fill no memory and tell nothing.
+    """
+    return f"{tag}:guess:{user_digest[0]}"
 
 
 def made(tag: str, bucket: int) -> str:

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 
 from shared.errors import RecipientSuppressedError, TooManyRequestsError
 from shared.store import keys
+from shared.store.codes import MAX_WRONG_OF_A_RESET
 from shared.store.connection import Client, store_errors
 from shared.store.scripts import Argument, Scripts
 
+# Of the page's button; a user's digest is what each counts by.
+PAGE_LIMITS_OF_A_USER = ("page_pause", "page_user", "page_holder_pause", "page_holder")
 ONCE_SECONDS = 60  # later calls with the same Idempotency-Key find the reset itself
 CHANGES = "changes of "  # before the id: the window of calls that change something without a reset
 
@@ -95,19 +98,27 @@ class LimitStore:
             names = [keys.counted(reset_id), *(each.key for each in limits)]
             self._scripts.run("reset/undo_gate", names, (int(is_repeatable),))
 
-    def clear(self, name: str, about: str) -> bool:
-        """Restart a limit's windows; return False if they were empty."""
-        with store_errors():
-            windows = keys.window(name, about), keys.window(name, CHANGES + about)
-            return bool(self._client.delete(*windows))
-
-    def clear_user(self, user_place: tuple[str, str]) -> bool:
-        """Clear a user's cool-down, hour and day; return False if nothing was counted."""
+    def clear(self, name: str, about: str) -> dict[str, int]:
+        """Restart a limit's windows; return what was counted in them, by name."""
+        windows = {"calls": keys.window(name, about), "changes": keys.window(name, CHANGES + about)}
         with store_errors():
             pipeline = self._client.pipeline(transaction=True)
-            pipeline.hdel(keys.user(*user_place), "cd", "cdid")
-            pipeline.delete(keys.requests(*user_place))
-            return any(pipeline.execute())
+            pipeline.mget(*windows.values())
+            pipeline.delete(*windows.values())
+            counted = pipeline.execute()[0]
+        found = zip(windows, counted, strict=True)
+        return {name: int(number) for name, number in found if number}
+
+    def clear_user(self, user_place: tuple[str, str]) -> dict[str, int]:
+        """Clear what keeps a user from resets and codes; return what was in force, by name."""
+        tag, user = user_place
+        with store_errors():
+            pressed = self._client.delete(*(keys.window(n, user) for n in PAGE_LIMITS_OF_A_USER))
+        names = (keys.user(tag, user), keys.requests(tag, user), keys.live(tag, user))
+        arguments = (user, tag, MAX_WRONG_OF_A_RESET)
+        answer = self._scripts.run("admin/clear_user", (*names, keys.guesses(tag, user)), arguments)
+        found = dict(zip(answer[::2], map(int, answer[1::2]), strict=True)) | {"page": pressed}
+        return {name: number for name, number in found.items() if number}
 
 
 def _check(answer: Sequence[str]) -> None:

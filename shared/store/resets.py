@@ -198,7 +198,7 @@ class NewReset:
     limit_per_hour: int = 0
     limit_per_day: int = 0
     asked_at_us: int = 0  # by Redis's clock; refused if it arrives too late after this; 0: never
-    since_ms: int = 0  # of a batch: skip users with newer resets; 0: no batch
+    since_ms: int = 0  # skip users with newer resets, or one that waits; 0: skip none
     extra: Mapping[str, str] = field(default_factory=dict)  # by the names of OPTIONAL_FIELDS
 
 
@@ -238,6 +238,8 @@ class ResetStore:
         if answer[0] == "limited":
             seconds = -(-int(answer[2]) // 1000)
             raise TooManyRequestsError(answer[1], retry_after_seconds=max(1, seconds))
+        if answer[0] == "skipped":
+            raise TooManyRequestsError(answer[1], retry_after_seconds=1)
         if answer[0] == "late":
             raise StoreUnavailableError
         if answer[0] == "known":

@@ -10,7 +10,7 @@ from shared.codes import Code
 from shared.errors import UrlTemplateError, UrlTemplateFieldError
 from shared.links import check_template, default_link, expand_template, short_link
 
-CODE = Code("ABCDEFGH")
+CODE = Code("22223333", "ABCDEFGH")
 
 
 def expand(template, *, user_id="u1", org_id="o1"):

@@ -24,8 +24,8 @@ from worker.messages import MessageRenderer
 LANGUAGES = Languages()
 NOW = datetime(2026, 11, 23, 14, 5, tzinfo=UTC)
 ID = "0123456789abcdefghjkmnpqrst"
-CODE = Code("WMWMWMWM")
-LINK = "https://id.example/ui/password/reset?userID=u1&code=WMWMWMWM&orgID=o1"
+CODE = Code("WMWMWMWM", "W" * 20)
+LINK = "https://id.example/ui/password/reset?userID=u1&code=WWWWWWWWWWWWWWWWWWWW&orgID=o1"
 EMAIL = Recipient(Channel.EMAIL, "ada@example.com")
 PHONE = Recipient(Channel.SMS, "+41790000000")
 every_language = pytest.mark.parametrize("language", LANGUAGES.tags)

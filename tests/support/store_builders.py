@@ -11,13 +11,14 @@ from shared.models import Channel, Outcome, Queue, Status
 from shared.settings import Settings
 from shared.store import keys
 from shared.store.admin.statistics import CounterStore
-from shared.store.codes import CodeStore, CompletionNotice
+from shared.store.codes import CodeStore, CompletionNotice, Guesser
 from shared.store.digests import Digests
 from shared.store.due_sets import DueStore
 from shared.store.resets import Claim, Finish, NewReset, ResetStore
 
 SECRET = "a secret key of more than thirty-two characters"
 USER = "ada"
+GUESSER = Guesser("198.51.100.7/32", "198.51.100.0/24")
 LIFETIME_SECONDS = 3600.0
 MARGIN_SECONDS = 600.0
 KEEP_SECONDS = 259200.0
@@ -126,13 +127,15 @@ class Stores:
     def retry(self, reset_id):
         return self.attempt(reset_id, Outcome.TRANSIENT, Status.RETRYING, delay_seconds=1)
 
-    def wrong_try(self, user_id=USER):
-        self.codes.begin_try(user_id)
-        return self.codes.note_wrong(user_id)
+    def wrong_try(self, user_id=USER, guesser=GUESSER):
+        """Try a wrong typed code; return what it was compared with."""
+        known = self.codes.begin_try(user_id, guesser)
+        self.codes.note_wrong(user_id, guesser)
+        return known
 
     def take(self, reset_id, user_id=USER):
-        self.codes.begin_try(user_id)
-        return self.codes.take(user_id, reset_id)
+        """Take a code by its link."""
+        return self.codes.take(user_id, reset_id, None)
 
     def complete(self, reset_id, user_id=USER):
         token = self.take(reset_id, user_id)

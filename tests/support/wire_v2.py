@@ -11,6 +11,7 @@ RESET = "/v2/users/{}/password_reset"
 PASSWORD = "/v2/users/{}/password"
 GOOD = "Correct-horse-1"
 RETURN = {"returnCode": {}}
+WRONG = "WRNG2345"  # as long as a typed code
 
 
 class WireV2(Wire):
@@ -71,3 +72,9 @@ class WireV2(Wire):
 def wrong(code: str) -> str:
     """A code that is not this one."""
     return ("3" if code[0] == "2" else "2") + code[1:]
+
+
+def typed_code(wire: WireV2, user_id: str = "ada") -> str:
+    """The typed code of a user's newest reset."""
+    newest = wire.services.resets.find_of_user(user_id)[0]
+    return wire.services.codes.code(newest.reset_id, newest.key_id).formatted

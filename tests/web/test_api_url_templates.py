@@ -236,7 +236,7 @@ def test_values_are_percent_encoded_when_inserted():
     query = parse_qs(parts.query)
     assert parts.hostname == "links.example"
     assert parts.fragment == "x"
-    assert query == {"u": [values["user_id"]], "c": [code.characters], "o": [values["org_id"]]}
+    assert query == {"u": [values["user_id"]], "c": [code.link_secret], "o": [values["org_id"]]}
 
 
 @pytest.mark.parametrize("raw", ["https://app.example.com", "app.example.com/x", "*.example.com"])

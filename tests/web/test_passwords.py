@@ -9,7 +9,7 @@ import pytest
 from shared.errors import CodeUnusableError, DirectoryUnavailableError, StoreUnavailableError
 from shared.models import Kind, Status
 from tests.support.builders import a_user, an_organisation, some_services
-from tests.support.store_builders import Stores
+from tests.support.store_builders import GUESSER, Stores
 from web.passwords import complete_reset
 from web.services import build_web_services
 
@@ -74,7 +74,9 @@ def reset_id(services, stores):
 
 def complete(services, reset_id):
     code = services.codes.code(reset_id, services.codes.signing_key_id).formatted
-    return complete_reset(services, user_id="ada", typed_code=code, new_password=PASSWORD)
+    return complete_reset(
+        services, user_id="ada", typed_code=code, new_password=PASSWORD, guesser=GUESSER
+    )
 
 
 def has_new_password(services):

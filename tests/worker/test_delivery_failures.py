@@ -209,5 +209,5 @@ def test_a_bug_that_quotes_an_address_tells_neither_the_logs_nor_flower(fake_cli
     code = worker.services.codes.code(reset_id, worker.look(reset_id).key_id)
     assert isinstance(result.result, DeliveryFailedError)
     assert [line["error"] for line in lines if line["event"] == "delivery.failed"] == ["ValueError"]
-    for secret in ("ada@", code.formatted, code.characters, "https://"):
+    for secret in ("ada@", code.formatted, code.characters, code.link_secret, "https://"):
         assert secret not in said

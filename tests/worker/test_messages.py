@@ -182,9 +182,9 @@ def test_a_caller_s_template_makes_the_link_on_both_channels():
     mail = mail_of(a_renderer(), url_template=template, user_id="u 1")
     sms = sms_of(a_renderer(), url_template=template)
 
-    assert Page(mail.html).links[0] == "https://app.example/o1/u%201?c=WMWMWMWM&x=1"
-    assert "https://app.example/o1/u%201?c=WMWMWMWM&x=1" in mail.text
-    assert sms.body.endswith("https://app.example/o1/u1?c=WMWMWMWM&x=1")
+    assert Page(mail.html).links[0] == "https://app.example/o1/u%201?c=WWWWWWWWWWWWWWWWWWWW&x=1"
+    assert "https://app.example/o1/u%201?c=WWWWWWWWWWWWWWWWWWWW&x=1" in mail.text
+    assert sms.body.endswith("https://app.example/o1/u1?c=WWWWWWWWWWWWWWWWWWWW&x=1")
 
 
 @pytest.mark.parametrize("part", ["subject.txt", "txt", "html"])

@@ -33,7 +33,7 @@ def test_an_sms_is_one_gsm_7_segment_at_a_host_of_40_characters(language, time_z
     assert set(sms.body) <= GSM7
     assert len(sms.body) <= 160
     assert "WMWM-WMWM" in sms.body
-    assert f"https://{HOST_OF_40}/r/{ID}/WMWMWMWM" in sms.body
+    assert f"https://{HOST_OF_40}/r/{ID}/WWWWWWWWWWWWWWWWWWWW" in sms.body
     assert format_clock_time(language, NOW + timedelta(hours=1), time_zone) in sms.body
 
 

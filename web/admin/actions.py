@@ -162,8 +162,8 @@ def void_user(services: WebServices, user_id: str, why: AuditReason) -> list[str
     return ended
 
 
-def clear_limit(services: WebServices, limit: str, about: str, why: AuditReason) -> bool:
-    """Clear the count of a limit; return False if nothing was counted.
+def clear_limit(services: WebServices, limit: str, about: str, why: AuditReason) -> dict[str, int]:
+    """Clear what a limit counts; return what was in force, by name.
 
     `limit` is one of LIMITS; `about` is an id, empty for the SMS budget.
     """

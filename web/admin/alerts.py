@@ -15,6 +15,7 @@ from web.explain.wording import describe_failure, format_duration, format_time
 LATE_SECONDS = 30  # a person gives up about then
 BEHIND_SECONDS, MAX_SURPLUS = 5, 1.2  # late by so much while more come than go
 LATE_BULK_SECONDS = 300
+MANY_WRONG_CODES = 50  # in five minutes
 SLOW = "too few workers or threads, or a slow provider (p95 below)"
 MAX_STARTS = 2  # of each worker in five minutes
 MAX_ERRORS, MIN_CALLS, MIN_RECENT_CALLS = 0.2, 20, 5
@@ -24,7 +25,7 @@ def find_alerts(status: StatusView) -> list[str]:
     """Return a sentence for each thing that is wrong, with what to do; the first is the worst."""
     checks = (
         *(_urgent_queue, _channels, _broker, _providers, _callbacks),
-        *(_other_queues, _restarts, _pauses, _batches, _unset_channels),
+        *(_guesses, _other_queues, _restarts, _pauses, _batches, _unset_channels),
     )
     return [text for check in checks for text in check(status)]
 
@@ -108,6 +109,19 @@ def _callbacks(status: StatusView) -> Iterator[str]:
                 f"none{f', the last time at {format_time(last)}' if last else ''}: does it still "
                 "call us?"
             )
+
+
+def _guesses(status: StatusView) -> Iterator[str]:
+    if status.wrong_codes >= MANY_WRONG_CODES:
+        yield (
+            f"{status.wrong_codes} wrong codes in the last five minutes: codes are guessed at "
+            "large; the sources stand below, links work on."
+        )
+    for reset_id, user_id in status.void_codes.items():
+        yield (
+            f"A hundred wrong codes ended the typed code of {reset_id}, its link works on; "
+            f"`keyturn limit clear --user {user_id} --reason …` lets the code be typed again."
+        )
 
 
 def _other_queues(status: StatusView) -> Iterator[str]:

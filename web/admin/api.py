@@ -85,8 +85,9 @@ def clear_limit() -> Response:
     else:
         services.auth.authorize_operator(caller, about if limit == "organisation" else None)
     why = AuditReason(audit_name(caller), actions.check_reason(fields["reason"]))
-    was_counted = actions.clear_limit(services, limit, about, why)
-    return json_response({"limit": limit, "id": about or None, "wasCounted": was_counted})
+    cleared = actions.clear_limit(services, limit, about, why)
+    answer = {"limit": limit, "id": about or None, "wasCounted": bool(cleared), "cleared": cleared}
+    return json_response(answer)
 
 
 @api_admin.post("/keyturn/v1/resets/<reset_id>/_hold")

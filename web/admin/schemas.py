@@ -133,6 +133,7 @@ class LimitClearedSchema(ResponseSchema):
     limit = fields.String(validate=OneOf(LIMITS))
     id = fields.String(allow_none=True)
     was_counted = fields.Boolean()
+    cleared = fields.Dict(values=Count(), metadata={"description": "What was in force"})
 
 
 class ResetHeldSchema(ResponseSchema):
@@ -291,6 +292,16 @@ class BatchStatusSchema(ResponseSchema):
     rate_per_second = fields.Float(validate=Range(min=0))
 
 
+class GuessesSchema(ResponseSchema):
+    """Wrong typed codes by one source for one user."""
+
+    user_id = fields.String()
+    source = fields.String(metadata={"description": "A /24, a /48 or a token"})
+    tries = Count()
+    is_locked = fields.Boolean(metadata={"description": "The source must wait"})
+    until = Timestamp()
+
+
 class StatusSchema(ResponseSchema):
     """Queues, providers, pauses and batches, and what is wrong first."""
 
@@ -317,6 +328,7 @@ class StatusSchema(ResponseSchema):
     pauses = fields.List(fields.Nested(PauseSchema))
     releases = fields.List(fields.Nested(ReleaseSchema))
     batches = fields.List(fields.Nested(BatchStatusSchema))
+    guesses = fields.List(fields.Nested(GuessesSchema))
 
 
 PROVIDER = ProviderStatusSchema()

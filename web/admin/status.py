@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from shared.models import DUE_QUEUES, Queue
 from shared.store.admin.pauses import Pause, Release, Scope
 from shared.store.batches import Batch
+from shared.store.codes import GuessCount
 from web.admin.providers import Activity, ProviderView, load_providers, read_activity
 from web.services import WebServices
+
+MAX_GUESSES = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +47,9 @@ class StatusView:
     has_broker: bool
     unset_channels: tuple[str, ...] = ()  # left without a provider
     unreadable: int = 0  # messages in the broker that were no hints, in the last five minutes
+    guesses: tuple[GuessCount, ...] = ()  # the most tries first
+    wrong_codes: int = 0  # in the last five minutes
+    void_codes: Mapping[str, str] = field(default_factory=dict)  # live reset → its user
 
 
 def load_status(services: WebServices) -> StatusView:
@@ -55,6 +61,7 @@ def load_status(services: WebServices) -> StatusView:
     activity = read_activity(services)
     totals, lately = activity.totals, activity.window.counts if activity.window else {}
     pauses, has_broker = tuple(services.pauses.all()), services.hints.is_connected()
+    guesses = services.code_store.list_guesses()[:MAX_GUESSES]
     reached: Counter[str] = Counter()
     for name, value in totals.items():
         if name.startswith("to:"):
@@ -71,7 +78,16 @@ def load_status(services: WebServices) -> StatusView:
         has_broker=has_broker,
         unset_channels=services.settings.unset_channels,
         unreadable=lately.get("unread", 0),
+        guesses=tuple(guesses),
+        wrong_codes=lately.get("wrong:typed", 0) + lately.get("wrong:link", 0),
+        void_codes=_find_void_codes(services, guesses),
     )
+
+
+def _find_void_codes(services: WebServices, guesses: list[GuessCount]) -> dict[str, str]:
+    users = dict.fromkeys(each.user_id for each in guesses)
+    known = ((user, each) for user in users for each in services.code_store.list_known(user))
+    return {each.reset_id: user for user, each in known if each.is_live and not each.may_be_typed}
 
 
 def _queue(

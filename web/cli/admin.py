@@ -24,7 +24,9 @@ from web.cli.support import (
     print_table,
     reason_option,
 )
+from web.explain.wording import describe_guesses
 
+MAX_GUESSES_SHOWN = 10
 OPTIONAL_COLUMNS = ("callbacks", "paused", "last switch")
 
 scope_argument = click.argument("scope", type=click.Choice([each.value for each in Scope]))
@@ -76,7 +78,7 @@ def limit() -> None:
 
 
 @limit.command("clear")
-@click.option("--user", metavar="ID", help="A user's cool-down and hourly and daily limits.")
+@click.option("--user", metavar="ID", help="A user's limits, and all guesses at its codes.")
 @click.option("--org", "organisation", metavar="ID", help="An organisation's limit per minute.")
 @click.option("--caller", metavar="ID", help="A token's limit per minute; ID is the token's id.")
 @click.option("--sms-budget", is_flag=True, help="The daily SMS budget.")
@@ -103,8 +105,9 @@ def clear_limit(
     with open_services() as services:
         if name == "user" and services.directory.find_user(about) is None:
             raise CommandRefusedError(f"there is no user {about!r} in the directory")
-        was_counted = actions.clear_limit(services, name, about, audit_reason(by, reason))
-    result = {"limit": name, "of": about, "by": by, "reason": reason, "wasCounted": was_counted}
+        cleared = actions.clear_limit(services, name, about, audit_reason(by, reason))
+    result = {"limit": name, "of": about, "by": by, "reason": reason, "wasCounted": bool(cleared)}
+    result["cleared"] = cleared if as_json else _format_counts(cleared)
     print_result(result, as_json=as_json)
 
 
@@ -189,6 +192,8 @@ def _print_status(view: StatusView) -> None:
     for batch in view.batches:
         done = batch.recorded + sum(batch.skipped.values())
         result[f"batch {batch.batch_id}"] = f"{batch.state}, {done} of {batch.total}"
+    for each in view.guesses[:MAX_GUESSES_SHOWN]:
+        result[f"guesses {each.user_id} {each.source}"] = describe_guesses(each)
     print_attributes(result)
 
 

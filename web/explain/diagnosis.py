@@ -9,12 +9,14 @@ from datetime import timedelta
 from shared.models import Channel, EventType, Kind, Outcome, Queue, Reset, Status
 from shared.store.admin.pauses import Pause
 from shared.store.admin.refusals import Refusal
+from shared.store.codes import MAX_WRONG_OF_A_RESET
 from shared.store.due_sets import PROVIDER_PAUSED
 from shared.store.suppressions import Suppression
 from web.explain.model import Diagnosis, DiagnosisKind, Evidence
 from web.explain.wording import (
     LIMITS,
     REASONS,
+    describe_guesses,
     describe_last_attempt,
     describe_reason,
     format_duration,
@@ -85,6 +87,7 @@ ALIVE = {
 }
 HANDED_OVER = {Status.ACCEPTED, Status.DELIVERED, Status.UNKNOWN}
 CIRCUIT_OPEN = "circuit_open"
+MAX_GUESSES_SHOWN = 3
 OVERDUE = timedelta(seconds=2)
 # Most receipts of a channel are there by then.
 RECEIPT_AFTER = {Channel.EMAIL: timedelta(minutes=5), Channel.SMS: timedelta(minutes=2)}
@@ -101,6 +104,19 @@ TWO_COPIES = (
 
 def diagnose(evidence: Evidence) -> Diagnosis:
     """Return what happened to the reset, or to the last request, and what to do next."""
+    found = _diagnose(evidence)
+    if not evidence.guesses and not evidence.is_void:
+        return found
+    guesses = [describe_guesses(each) for each in evidence.guesses[:MAX_GUESSES_SHOWN]]
+    if evidence.is_void:
+        guesses.insert(0, f"after {MAX_WRONG_OF_A_RESET} wrong tries its code cannot be typed")
+    text = f"{found.text} Its link works whatever is guessed: {'; '.join(guesses)}."
+    next_step = f"{found.next_step} To let the code be typed again: "
+    next_step += f"`keyturn limit clear --user {evidence.user_id} --reason …`."
+    return replace(found, text=text, next_step=next_step)
+
+
+def _diagnose(evidence: Evidence) -> Diagnosis:
     reset = evidence.reset
     if _is_about_refusal(evidence):
         return _refused(evidence)
@@ -186,6 +202,8 @@ def _limited(evidence: Evidence, refusal: Refusal, request: str) -> Diagnosis:
         "caller": f"--caller {refusal.caller_id}",
         "sms_budget": "--sms-budget",
     }
+    if refusal.limit == "page_source":  # others are not kept waiting
+        return Diagnosis(DiagnosisKind.LIMITED, text, "Wait until then, or ask by the API.")
     option = options.get(refusal.limit, f"--user {evidence.user_id}")
     next_step = f"Wait until then, or `keyturn limit clear {option} --reason …`."
     return Diagnosis(DiagnosisKind.LIMITED, text, next_step)
@@ -355,7 +373,8 @@ def _look_for_it(evidence: Evidence, reset: Reset, begin: str) -> str:
         return f"The code expired at {expires}; the user asks for a new one."
     stop = "" if begin.endswith("?") else "."
     place = "looks in the spam folder too" if reset.channel is Channel.EMAIL else "looks again"
-    return f"{begin}{stop} The user {place}; the code works until {expires}."
+    what = "link" if evidence.is_void else "code"
+    return f"{begin}{stop} The user {place}; the {what} works until {expires}."
 
 
 def _failed(evidence: Evidence, reset: Reset) -> Diagnosis:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from shared.models import Reset
 from shared.store.admin.pauses import Pause
 from shared.store.admin.refusals import Refusal
+from shared.store.codes import GuessCount
 from shared.store.suppressions import Suppression
 
 
@@ -55,6 +56,8 @@ class Evidence:
     pauses: tuple[Pause, ...] = ()
     providers: tuple[str, ...] = ()  # of the reset's channel
     workers: int = 0  # alive, of the reset's queue
+    guesses: tuple[GuessCount, ...] = ()  # at the user's typed codes, the most first
+    is_void: bool = False  # so many guesses that the reset's code cannot be typed any more
     has_callbacks: bool = False  # the last attempt's provider reports what became of a message
 
 

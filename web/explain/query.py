@@ -108,6 +108,11 @@ def _explain(
         pauses=tuple(services.pauses.all()),
         providers=services.provider_names[channel],
         workers=len(services.dues.workers_seen(reset.queue)) if reset else 0,
+        guesses=tuple(services.code_store.list_guesses(user_id)),
+        is_void=any(
+            reset and each.reset_id == reset.reset_id and each.is_live and not each.may_be_typed
+            for each in services.code_store.list_known(user_id)
+        ),
         has_callbacks=last is not None and has_callbacks(services.settings, last.provider),
     )
     masked = tuple((each, masked_recipient(services, each)) for each in resets)

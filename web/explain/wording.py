@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from shared.models import Attempt, Outcome, Reset
 from shared.policies import last_start_seconds
+from shared.store.codes import GuessCount
 
 REASONS = {
     "superseded": "a newer reset of the same user overtook it",
@@ -84,6 +85,13 @@ LIMITS = {
     "organisation": "the organisation's resets in a minute",
     "caller": "the caller's resets in a minute",
     "sms_budget": "the installation's SMS of a day",
+    "page_pause": "the pause between two messages the page sends a user",
+    "page_user": "what strangers may ask the page to send a user in an hour",
+    "page_holder_pause": "the pause between two messages for those who hold a code",
+    "page_holder": "what those who hold a code may ask the page for in an hour",
+    "page_source": "what one source may ask the page for in an hour",
+    "page_organisation": "what the page may send an organisation's users in a minute",
+    "newer_reset": "a message to the user already waited to be sent",
 }
 
 
@@ -97,6 +105,12 @@ def describe_reason(reset: Reset) -> str:
     details = [event.detail for event in reversed(reset.events) if event.provider]
     details += [attempt.detail for attempt in reversed(reset.attempts)]
     return next(filter(None, details), None) or reset.reason or "no reason was recorded"
+
+
+def describe_guesses(count: GuessCount) -> str:
+    """Return who typed wrong codes, how many, and whether the source must wait."""
+    end = f"; it waits until {format_time(count.until)}" if count.is_locked else ""
+    return f"{count.tries} wrong codes from {count.source}{end}"
 
 
 def describe_last_attempt(reset: Reset) -> str:

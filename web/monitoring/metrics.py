@@ -91,6 +91,12 @@ def _reset_metrics(totals: Counter[str]) -> Iterator[Metric]:
         ["outcome"],
         _select(totals, "lp"),
     )
+    yield _counter(
+        "keyturn_wrong_codes",
+        "Codes that were wrong, by what they were as long as",
+        ["kind"],
+        (([kind], totals[f"wrong:{kind}"]) for kind in ("typed", "link")),
+    )
     yield CounterMetricFamily(
         "keyturn_resets_poisoned",
         "Resets given up because every worker that took them failed",

@@ -15,7 +15,7 @@ VALUES: dict[str, Any] = {
     "resetId": RESET_ID, "userId": "ada", "orgId": "acme", "resourceOwner": "acme",
     "sequence": "7", "requestId": "9f2c1d7e5a3b8064", "recipient": "a***@example.com",
     "language": "de", "nextPageToken": "2955345-3-18", "Reset.status": "delivered",
-    "RecordedWithCode.verificationCode": "7KQMZR5W", "DeliveryEvent.type": "delivered",
+    "RecordedWithCode.verificationCode": "7KQMZR5WT3HXB2VNCD8E", "DeliveryEvent.type": "delivered",
     "number": 1, "order": 1, "provider": "sendgrid", "providerMessageId": "Vn0pYyZ9",
     "outcome": "accepted",
     "finishedAt": "2026-11-23T12:00:00.323456Z", "expiresAt": "2026-11-23T13:00:00.123456Z",

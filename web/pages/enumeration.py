@@ -1,19 +1,22 @@
 """Hide from the pages whether a user exists: the same steps, the same answers, the same time.
 
 An unknown user id, or one whose user may not have a reset, takes the same steps as one without a
-live code: a try is counted, and after too many the answer is the same 429. The tries of all such
-ids are counted under a bounded number of decoys, so that invented ids fill no memory.
+live code: a try is counted toward its source, and after too many the answer is the same 429.
 """
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
-from threading import BoundedSemaphore
+from threading import BoundedSemaphore, Lock
 from typing import TypeVar
 
+from shared.codes import is_link_secret
 from shared.errors import (
     CallerError,
+    CodeExpiredError,
+    CodeMismatchError,
     CodeUnusableError,
     MachineUserError,
     TooManyRequestsError,
@@ -21,14 +24,16 @@ from shared.errors import (
     UserNotInitialisedError,
     UserUnknownError,
 )
-from web.passwords import Completed, complete_reset, request_fresh
+from shared.models import User
+from shared.policies import check_may_reset
+from shared.store.codes import Guesser, KnownCode
+from web.http import ClientSource
+from web.passwords import Completed, check_code, request_fresh, use_code
 from web.services import WebServices
 
 # In place of a user id on the page of a short link: the reset, which is looked up when the form is
 # posted. No user id contains a slash.
 RESET_HANDLE = "r/"
-DECOY_HANDLE = "decoy/"
-DECOY_DIGITS = 4  # 65,536 decoys
 MAX_USER_ID_CHARACTERS = 200
 NO_SUCH_USER_ERRORS = (
     UserUnknownError,
@@ -38,77 +43,152 @@ NO_SUCH_USER_ERRORS = (
 )
 PAGES_LIMIT = "pages"  # the limit's name when too many page requests wait
 MIN_SECONDS = 0.25  # more than the slowest of the equalised paths takes on a busy machine
+# The same where no place to wait is free: more than it takes on a quiet machine.
+MIN_SECONDS_WITHOUT_PLACE = 0.02
+PLACES_OF_A_SOURCE = 2
 
 ResultT = TypeVar("ResultT")
 
 
 def change_password(
-    services: WebServices, *, handle: str, typed_code: str, new_password: str
+    services: WebServices,
+    delay: UniformDelay,
+    source: ClientSource,
+    *,
+    handle: str,
+    typed_code: str,
+    new_password: str,
 ) -> Completed:
     """Complete a reset for a user id, or for the handle of a short link.
 
     Raises:
-        What complete_reset raises; CodeUnusableError in place of every error about the user.
+        What complete_reset raises; CodeMismatchError in place of every error about the user, and
+        where no code is live.
     """
-    user_id = _find_user_id(services, handle)
+
+    def check() -> tuple[User | None, KnownCode, Guesser | None]:
+        user_id = _find_user_id(services, handle)
+        user = _find_user(services, user_id)
+        try:
+            return user, *check_code(services, user_id, typed_code, _guesser(source))
+        except CodeUnusableError as error:
+            raise error if error.end else CodeMismatchError from error
+
+    user, known, tried = delay.run(check, source=source, is_first=is_link_secret(typed_code))
+    if user is None:
+        raise CodeUnusableError("replaced")
+    return use_code(services, user, known, tried, new_password)
+
+
+def _guesser(source: ClientSource) -> Guesser:
+    return Guesser(source.counted, source.cut)
+
+
+def _find_user(services: WebServices, user_id: str) -> User | None:
+    """Return the user; None if there is none, or none who may have a reset."""
+    is_possible = _can_be_user_id(user_id)
     try:
-        return complete_reset(
-            services, user_id=user_id, typed_code=typed_code, new_password=new_password
-        )
-    except NO_SUCH_USER_ERRORS as error:
-        # The same steps as for a user without a live code, so the answers do not differ.
-        decoy = DECOY_HANDLE + services.digests.digest("decoy", user_id)[:DECOY_DIGITS]
-        services.code_store.begin_try(decoy)
-        services.code_store.note_wrong(decoy)
-        raise CodeUnusableError from error
+        return check_may_reset(services.directory.find_user(user_id) if is_possible else None, None)
+    except NO_SUCH_USER_ERRORS:
+        return None
 
 
-def send_fresh(services: WebServices, *, handle: str, typed_code: str) -> None:
+def _can_be_user_id(text: str) -> bool:
+    return len(text) <= MAX_USER_ID_CHARACTERS and text.isprintable()
+
+
+def send_fresh(
+    services: WebServices,
+    delay: UniformDelay,
+    source: ClientSource,
+    *,
+    handle: str,
+    typed_code: str,
+) -> None:
     """Request a fresh message for a user id, or for the handle of a short link.
 
     Raises:
         StoreUnavailableError, DirectoryUnavailableError: no reset can be recorded at present.
+        TooManyRequestsError: the source asks for too much at a time.
     """
-    request_fresh(services, user_id=_find_user_id(services, handle), typed_code=typed_code)
+
+    def ask() -> None:
+        user_id = _find_user_id(services, handle)
+        if _can_be_user_id(user_id):
+            request_fresh(services, user_id=user_id, typed_code=typed_code, source=source.counted)
+
+    is_first = is_link_secret(typed_code)
+    delay.run(ask, source=source, is_first=is_first, only_refusals=False)
 
 
 def _find_user_id(services: WebServices, handle: str) -> str:
-    """Return the user id that a handle means; an id that does not exist if there is none."""
-    if handle.startswith(RESET_HANDLE):
-        reset = services.resets.find(handle.removeprefix(RESET_HANDLE))
-        return reset.user_id if reset else handle
-    is_possible = len(handle) <= MAX_USER_ID_CHARACTERS and handle.isprintable()
-    return handle if is_possible else DECOY_HANDLE
+    """Return the user id that a handle means; else the handle, which is no user's id."""
+    is_reset = handle.startswith(RESET_HANDLE)
+    reset = services.resets.find(handle.removeprefix(RESET_HANDLE)) if is_reset else None
+    return reset.user_id if reset else handle
 
 
 class UniformDelay:
     """Pads response times to a minimum, for a bounded number of requests at once.
 
-    A slot is taken before anything is looked up, so that the refusal does not depend on the user.
+    A request whose code is right waits for nothing. All others share the places to wait; a client
+    has two of them, so that it cannot keep others from theirs.
     """
 
     def __init__(self, *, slots: int, min_seconds: float = MIN_SECONDS) -> None:
         """`slots` requests may wait here; the other threads stay free."""
         self._slots = BoundedSemaphore(slots)
         self._min_seconds = min_seconds
+        self._inside: Counter[str] = Counter()  # by source
+        self._lock = Lock()
 
-    def run(self, act: Callable[[], ResultT], *, only_refusals: bool = False) -> ResultT:
+    def run(
+        self,
+        act: Callable[[], ResultT],
+        *,
+        source: ClientSource,
+        is_first: bool = False,
+        only_refusals: bool = True,
+    ) -> ResultT:
         """Call `act`; return its result or raise its error after the minimum time at the earliest.
 
-        `only_refusals`: delay a CallerError, and nothing else.
+        `only_refusals`: delay a CallerError, and nothing else. A code that was right, though it
+        has ended, is not delayed either: who knows it learns nothing. `is_first`: run it however
+        many requests of its source are here.
 
         Raises:
-            TooManyRequestsError: no slot is free; `act` was not called.
+            TooManyRequestsError: the source has as many requests here as it may, and `act` was not
+                called; or nothing is free to wait for the refusal.
         """
-        if not self._slots.acquire(blocking=False):
-            raise TooManyRequestsError(PAGES_LIMIT, retry_after_seconds=1)
-        ends_at, is_delayed = time.monotonic() + self._min_seconds, not only_refusals
+        began, name = time.monotonic(), source.counted
+        with self._lock:
+            if not is_first and self._inside[name] >= PLACES_OF_A_SOURCE:
+                raise TooManyRequestsError(PAGES_LIMIT, retry_after_seconds=1)
+            self._inside[name] += 1
         try:
-            return act()
-        except CallerError:
-            is_delayed = True
+            result = act()
+        except (CodeUnusableError, CodeExpiredError):
             raise
+        except CallerError as error:
+            if not self._wait(began, name):
+                raise TooManyRequestsError(PAGES_LIMIT, retry_after_seconds=1) from error
+            raise
+        else:
+            if not only_refusals:
+                self._wait(began, name)
+            return result
         finally:
-            if is_delayed:
-                time.sleep(max(0.0, ends_at - time.monotonic()))
+            with self._lock:
+                self._inside[name] -= 1
+                self._inside += Counter()  # forget sources with none
+
+    def _wait(self, began: float, name: str) -> bool:
+        """Wait in a place; return False if none is free, after a shorter time."""
+        has_share = self._inside[name] <= PLACES_OF_A_SOURCE
+        has_place = has_share and self._slots.acquire(blocking=False)
+        shortest = min(self._min_seconds, MIN_SECONDS_WITHOUT_PLACE)
+        ends_at = began + (self._min_seconds if has_place else shortest)
+        time.sleep(max(0.0, ends_at - time.monotonic()))
+        if has_place:
             self._slots.release()
+        return has_place

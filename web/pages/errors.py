@@ -45,14 +45,12 @@ OUTAGE_NOTICE = PageNotice(
     "unavailable_heading", "unavailable", 503, retry_after_seconds=RETRY_AFTER_OUTAGE_SECONDS
 )
 EXPIRED = PageNotice("expired_heading", "expired", 410, has_fresh_button=True)
-# By how the code ended; None: the typed code is no former code, and no code of the user is live.
-ENDS = {
+ENDS: dict[str | None, PageNotice] = {  # by how the code ended
     "used": PageNotice("used_heading", "used", 410, has_fresh_button=True),
     "voided": PageNotice("too_many_tries_heading", "too_many_tries", 410, has_fresh_button=True),
     "displaced": PageNotice("replaced_heading", "replaced", 410, has_fresh_button=True),
     "replaced": PageNotice("replaced_heading", "replaced", 410, has_fresh_button=True),
     "voided_by_operator": PageNotice("replaced_heading", "replaced", 410, has_fresh_button=True),
-    None: PageNotice("unknown_heading", "unknown", 410, has_fresh_button=True),
 }
 
 

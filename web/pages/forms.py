@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 
 from flask import request
 
-from shared.codes import CODE_CHARACTERS, CodeBook, normalise
+from shared.codes import CODE_CHARACTERS, LINK_CHARACTERS, CodeBook, normalise_code
 from shared.errors import InvalidRequestError
 from web.middleware import read_capped_body
 from web.pages.enumeration import RESET_HANDLE
@@ -47,8 +47,8 @@ class Filled:
 
     @property
     def has_whole_code(self) -> bool:
-        """True if the typed code has the length of a code."""
-        return len(normalise(self.code)) == CODE_CHARACTERS
+        """True if the code has the length of a typed one or of a link's secret."""
+        return len(normalise_code(self.code)) in (CODE_CHARACTERS, LINK_CHARACTERS)
 
     @property
     def user_id(self) -> str:

@@ -15,7 +15,7 @@ from flask.blueprints import BlueprintSetupState
 from shared.errors import CallerError, InvalidRequestError
 from shared.passwords.policy import normalise
 from shared.tracing import bind_context
-from web.http import current_services
+from web.http import client_source, current_services
 from web.pages.enumeration import UniformDelay, change_password, send_fresh
 from web.pages.errors import answer_refusal, show_fault
 from web.pages.forms import Filled, is_own_form, read_form, read_link, read_short_link
@@ -63,14 +63,13 @@ def save_password() -> Response:
     if normalise(filled.password) != normalise(filled.repeat):
         return show_form(services, filled, DIFFER)
     try:
-        completed = _uniform_delay().run(
-            lambda: change_password(
-                services,
-                handle=filled.handle,
-                typed_code=filled.code,
-                new_password=filled.password,
-            ),
-            only_refusals=True,
+        completed = change_password(
+            services,
+            _uniform_delay(),
+            client_source(),
+            handle=filled.handle,
+            typed_code=filled.code,
+            new_password=filled.password,
         )
     except CallerError as error:
         return answer_refusal(services, filled, error)
@@ -86,8 +85,12 @@ def ask_for_fresh_message() -> Response:
     if not is_own_form(services.codes, filled):
         return show_notice(services, filled, FRESH_AGAIN)
     try:
-        _uniform_delay().run(
-            lambda: send_fresh(services, handle=filled.handle, typed_code=filled.code)
+        send_fresh(
+            services,
+            _uniform_delay(),
+            client_source(),
+            handle=filled.handle,
+            typed_code=filled.code,
         )
     except CallerError as error:
         return answer_refusal(services, filled, error, may_show_form=False)

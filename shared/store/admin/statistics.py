@@ -33,7 +33,7 @@ class CounterStore:
         `s:<channel>:<queue>:ms|b<upper bound in ms>` (from the record to acceptance),
         `w:<outcome>` (webhooks), `lp:<outcome>` (look-ups of leaked passwords), `poison`,
         `unread` (messages in the broker that were no hints), `ws:<queue>` (worker processes that
-        started),
+        started), `wrong:typed|link` (codes),
         and, the newest of all shards, `last:<provider>`: when its last callback came, in ms.
         """
         with store_errors():
@@ -56,14 +56,8 @@ class CounterStore:
 
 SAMPLE_INTERVAL_SECONDS = 10
 MAX_SAMPLES = 37  # six minutes
-KINDS = (
-    "in",
-    "out",
-    "p",
-    "cb",
-    "ws",
-    "unread",
-)  # counters that are sampled, by the first part of their names
+# The counters that are sampled, by the first part of their names.
+KINDS = ("in", "out", "p", "cb", "ws", "unread", "wrong")
 
 
 @dataclass(frozen=True, slots=True)

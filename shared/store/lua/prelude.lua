@@ -143,15 +143,16 @@ local function look_again(r, due, id, at)
   redis.call('ZADD', due, int(at), id)
 end
 
--- Return id, key_id, deadline_ms, end, language, channel, is_live, basis of a user's last codes, newest first.
+-- Return id, key_id, deadline_ms, end, language, channel, is_live, basis, wrong tries of a user's last
+-- codes, newest first.
 local function known_codes(live, recent, tag, now)
   redis.call('ZREMRANGEBYSCORE', live, '-inf', int(now))
   local answer = {}
   for _, id in ipairs(redis.call('ZREVRANGE', recent, 0, -1)) do
-    local r = redis.call('HMGET', tag .. ':r:' .. id, 'kid', 'x', 'v', 'lg', 'ch', 'bs')
+    local r = redis.call('HMGET', tag .. ':r:' .. id, 'kid', 'x', 'v', 'lg', 'ch', 'bs', 'gw')
     if r[1] then
       for _, value in ipairs({id, r[1], r[2], r[3] or '', r[4], r[5],
-                              redis.call('ZSCORE', live, id) and 1 or 0, r[6] or ''}) do
+                              redis.call('ZSCORE', live, id) and 1 or 0, r[6] or '', r[7] or 0}) do
         answer[#answer + 1] = value
       end
     end
@@ -176,4 +177,12 @@ local function in_the_way(recent, tag, id, channel, since, now)
     end
   end
   return answer
+end
+
+-- Return how often a source tried typed codes of a user in its window, and when that ends; 0, 0: not.
+local function guesses_of(guesses, field, now)
+  local text = redis.call('HGET', guesses, field)
+  local entry = text and cjson.decode(text)
+  if not entry or tonumber(entry[2]) <= now then return 0, 0 end
+  return entry[1], tonumber(entry[2]), entry
 end

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 
 import pytest
 
-from shared.errors import CodeMismatchError, TooManyRequestsError
+from shared.errors import TooManyRequestsError
 from shared.models import Channel, Kind, Outcome, Queue, Status
 from shared.store import keys
-from shared.store.codes import MAX_WRONG_TRIES, MAX_WRONG_TRIES_PER_DAY
+from shared.store.codes import MAX_SOURCES, MAX_WRONG_OF_A_RESET, MAX_WRONG_TRIES, Guesser
 from shared.store.resets import ClaimOverError, Finish
-from tests.support.store_builders import USER, stores_of
+from tests.support.store_builders import GUESSER, USER, stores_of
 
 
 @pytest.fixture
@@ -23,169 +25,169 @@ def set_user(stores, **fields):
     stores.client.hset(keys.user(*stores.place()), mapping=fields)
 
 
-def guess_at_once(stores, number):
-    """How many of so many parallel wrong guesses were compared with a live code."""
-
-    def guess(_):
-        try:
-            known = stores.codes.begin_try(USER)
-            stores.codes.note_wrong(USER)
-        except (CodeMismatchError, TooManyRequestsError):
-            return 0
-        return int(any(code.is_live for code in known))
-
-    with ThreadPoolExecutor(20) as pool:
-        return sum(pool.map(guess, range(number)))
+def others():
+    """Guessers from everywhere."""
+    return (Guesser(f"10.0.0.{number}/32", "10.0.0.0/24") for number in count(1))
 
 
 def test_a_try_tells_what_may_be_compared(stores):
     reset_id = stores.record(channel=Channel.SMS, language="de")
 
-    (known,) = stores.codes.begin_try(USER)
+    (known,) = stores.codes.begin_try(USER, GUESSER)
 
     assert (known.reset_id, known.key_id, known.end, known.is_live) == (reset_id, "k1", None, True)
     assert (known.language, known.channel) == ("de", Channel.SMS)
     assert known.deadline_at == stores.resets.find(reset_id).deadline_at
+    assert known.may_be_typed
 
 
 def test_an_expired_code_is_known_but_not_live(stores):
     reset_id = stores.record()
     stores.end_in(reset_id, -1)
 
-    (known,) = stores.codes.begin_try(USER)
+    (known,) = stores.codes.begin_try(USER, GUESSER)
 
     assert (known.reset_id, known.is_live, known.end) == (reset_id, False, None)
 
 
-def test_four_wrong_tries_void_nothing(stores):
+def test_after_five_wrong_tries_their_source_waits_and_no_other(stores):
     reset_id = stores.record()
+    for _ in range(MAX_WRONG_TRIES):
+        stores.wrong_try()
 
-    verdicts = [stores.wrong_try() for _ in range(MAX_WRONG_TRIES - 1)]
+    with pytest.raises(TooManyRequestsError) as caught:
+        stores.codes.begin_try(USER, GUESSER)
 
-    assert verdicts == ["ok"] * 4
+    assert (caught.value.limit, caught.value.retry_after_seconds) == ("codes", 900)
+    assert stores.codes.begin_try(USER, next(others()))
+    assert stores.codes.begin_try("eve", GUESSER) == []
     assert stores.live() == {reset_id}
 
 
-def test_the_fifth_wrong_try_voids_every_live_code(stores):
-    sent = stores.record(channel=Channel.SMS)
-    stores.attempt(sent)
-    waiting = stores.record()
-
-    verdicts = [stores.wrong_try() for _ in range(MAX_WRONG_TRIES)]
-
-    assert verdicts[-1] == "voided"
-    assert stores.live() == set()
-    assert {code.end for code in stores.codes.list_known(USER)} == {"voided"}
-    assert stores.field(sent, "v") == stores.field(waiting, "v") == "voided"
-
-
-def test_after_voiding_a_fresh_code_has_all_its_tries(stores):
-    stores.record()
+def test_a_source_waits_for_users_who_do_not_exist_too(stores):
     for _ in range(MAX_WRONG_TRIES):
-        stores.wrong_try()
-    fresh = stores.record()
+        stores.wrong_try("nobody")
 
-    verdicts = [stores.wrong_try() for _ in range(MAX_WRONG_TRIES - 1)]
-
-    assert "voided" not in verdicts
-    assert stores.live() == {fresh}
+    with pytest.raises(TooManyRequestsError):
+        stores.codes.begin_try("nobody", GUESSER)
+    assert stores.codes.begin_try("no other", GUESSER) == []
 
 
-def test_a_hundred_parallel_guesses_make_five_at_most(stores):
+def test_a_hundred_parallel_guesses_of_a_source_make_five(stores):
     stores.record()
 
-    compared = guess_at_once(stores, 100)
+    def guess(_):
+        try:
+            return len(stores.codes.begin_try(USER, GUESSER))
+        except TooManyRequestsError:
+            return 0
 
-    assert compared == MAX_WRONG_TRIES
-    assert stores.live() == set()
-
-
-def test_no_more_than_five_tries_are_compared_with_a_live_code(stores):
-    stores.record()
-    reserved = [stores.codes.begin_try(USER) for _ in range(MAX_WRONG_TRIES)]
-
-    with pytest.raises(CodeMismatchError):
-        stores.codes.begin_try(USER)
-
-    assert all(known[0].is_live for known in reserved)
+    with ThreadPoolExecutor(20) as pool:
+        assert sum(pool.map(guess, range(100))) == MAX_WRONG_TRIES
 
 
-def test_wrong_guesses_beside_a_right_one_do_not_void_it(stores):
+def test_a_hundred_wrong_tries_end_the_typed_code_and_nothing_else(stores):
     reset_id = stores.record()
-    for _ in range(MAX_WRONG_TRIES):
-        stores.codes.begin_try(USER)
+    for guesser, _ in zip(others(), range(MAX_WRONG_OF_A_RESET - 1), strict=False):
+        stores.wrong_try(guesser=guesser)
 
-    verdicts = [stores.codes.note_wrong(USER) for _ in range(MAX_WRONG_TRIES - 1)]
+    (last,) = stores.wrong_try()
+    (after,) = stores.wrong_try()
 
-    assert verdicts == ["ok"] * 4
-    assert stores.codes.take(USER, reset_id)
-
-
-def test_tries_of_a_process_that_died_are_free_again(stores):
-    reset_id = stores.record()
-    for _ in range(MAX_WRONG_TRIES):
-        stores.codes.begin_try(USER)
-    set_user(stores, rvx=int(stores.now_ms()))
-
+    assert (last.may_be_typed, after.may_be_typed, after.is_live) == (True, False, True)
     assert stores.take(reset_id)
 
 
-def test_a_wrong_try_without_a_live_code_is_told_so(stores):
-    assert stores.wrong_try() == "none"
-
-
-def test_twenty_wrong_codes_a_day_are_enough_with_a_code_or_without(stores):
-    for _ in range(MAX_WRONG_TRIES_PER_DAY):
-        stores.wrong_try()
+def test_a_fresh_code_has_all_its_tries(stores):
     stores.record()
-    set_user(stores, wdx=int(stores.now_ms()) + 5500)
+    for guesser, _ in zip(others(), range(MAX_WRONG_OF_A_RESET + 1), strict=False):
+        stores.wrong_try(guesser=guesser)
 
-    with pytest.raises(TooManyRequestsError) as caught:
-        stores.codes.begin_try(USER)
+    fresh = stores.record()
 
-    assert (caught.value.limit, caught.value.retry_after_seconds) == ("codes", 6)
+    known = {each.reset_id: each.may_be_typed for each in stores.codes.begin_try(USER, GUESSER)}
+    assert [known.pop(fresh), *known.values()] == [True, False]
 
 
-def test_the_day_of_wrong_codes_ends(stores):
-    for _ in range(MAX_WRONG_TRIES_PER_DAY):
-        stores.wrong_try()
+def test_a_right_code_does_not_revive_one_that_is_void(stores):
     stores.record()
-    set_user(stores, wdx=int(stores.now_ms()))
+    for guesser, _ in zip(others(), range(MAX_WRONG_OF_A_RESET), strict=False):
+        stores.wrong_try(guesser=guesser)
 
-    assert stores.codes.begin_try(USER)
+    for _ in range(3):
+        stores.codes.begin_try(USER, GUESSER)
+        stores.codes.refund_try(USER, GUESSER)
+
+    (known,) = stores.codes.list_known(USER)
+    assert not known.may_be_typed
+
+
+def test_the_wait_of_a_source_ends(stores):
+    stores.record()
+    for _ in range(MAX_WRONG_TRIES):
+        stores.wrong_try()
+    key = keys.guesses(*stores.place())
+    ((field, entry),) = stores.client.hgetall(key).items()
+    tries, _, *names = json.loads(entry)
+    stores.client.hset(key, field, json.dumps([tries, str(int(stores.now_ms())), *names]))
+
+    assert stores.codes.begin_try(USER, GUESSER)
+    assert 890 < stores.client.ttl(key) <= 900
 
 
 def test_a_refunded_try_counts_nowhere(stores):
     stores.record()
 
-    for _ in range(30):
-        stores.codes.begin_try(USER)
-        stores.codes.refund_try(USER)
+    for _ in range(MAX_WRONG_OF_A_RESET + 30):
+        stores.codes.begin_try(USER, GUESSER)
+        stores.codes.refund_try(USER, GUESSER)
 
-    assert stores.user()["wd"] == stores.user()["rv"] == "0"
-    assert "w" not in stores.user()
+    (known,) = stores.codes.list_known(USER)
+    assert (known.wrong_tries, stores.codes.list_guesses(USER)) == (0, [])
 
 
-def test_a_refund_after_the_day_ended_gives_no_extra_try(stores):
+def test_an_old_code_that_was_right_makes_no_wrong_tries_forgotten(stores):
     stores.record()
-    stores.codes.begin_try(USER)
-    stores.client.hdel(keys.user(*stores.place()), "wd", "wdx", "rv", "rvx")
+    for _ in range(MAX_WRONG_TRIES - 1):
+        stores.wrong_try()
+    stores.codes.begin_try(USER, GUESSER)
+    stores.codes.refund_try(USER, GUESSER)
 
-    stores.codes.refund_try(USER)
+    stores.wrong_try()
 
-    assert int(stores.user().get("wd", 0)) >= 0
-    assert int(stores.user().get("rv", 0)) >= 0
+    with pytest.raises(TooManyRequestsError):
+        stores.codes.begin_try(USER, GUESSER)
+
+
+def test_guesses_take_no_more_room_however_many_guess(stores):
+    for number in range(MAX_SOURCES + 20):
+        stores.wrong_try(guesser=Guesser(f"10.0.{number}.1/32", "10.0.0.0/24"))
+
+    assert stores.client.hlen(keys.guesses(*stores.place())) == MAX_SOURCES
+
+
+def test_what_is_kept_of_a_guess_names_no_address_and_no_invented_user(stores):
+    stores.record()
+    stores.wrong_try()
+    stores.wrong_try("eve@example.com")
+
+    kept = str([stores.client.hgetall(key) for key in stores.client.keys("*:guess:*")])
+
+    assert "198.51.100.7" not in kept
+    assert "eve" not in kept
+    (count_,) = stores.codes.list_guesses()
+    assert (count_.user_id, count_.source, count_.tries) == (USER, "198.51.100.0/24", 1)
 
 
 def test_a_right_code_that_is_not_used_yet_is_noted_as_opened(stores):
     reset_id = stores.record()
-    stores.codes.begin_try(USER)
+    stores.codes.begin_try(USER, GUESSER)
 
-    stores.codes.note_opened(USER, reset_id)
+    stores.codes.note_opened(USER, reset_id, GUESSER)
 
     assert stores.resets.find(reset_id).opened_at is not None
     assert stores.live() == {reset_id}
-    assert stores.user()["wd"] == "0"
+    assert stores.codes.list_guesses() == []
 
 
 def test_the_first_opening_is_kept(stores):
@@ -208,7 +210,7 @@ def test_of_twenty_who_take_a_code_at_once_one_gets_it(stores):
     reset_id = stores.record()
 
     with ThreadPoolExecutor(20) as pool:
-        tokens = list(pool.map(lambda _: stores.codes.take(USER, reset_id), range(20)))
+        tokens = list(pool.map(lambda _: stores.take(reset_id), range(20)))
 
     assert len([token for token in tokens if token]) == 1
 
@@ -257,13 +259,13 @@ def test_a_hold_that_lapsed_still_completes_when_nobody_took_it(stores):
 @pytest.mark.parametrize("end", ["expired", "voided"])
 def test_a_code_that_ended_since_it_was_compared_cannot_be_taken(stores, end):
     reset_id = stores.record()
-    stores.codes.begin_try(USER)
+    stores.codes.begin_try(USER, GUESSER)
     if end == "expired":
         stores.end_in(reset_id, -1)
     else:
         stores.client.delete(keys.live(*stores.place()))
 
-    assert stores.codes.take(USER, reset_id) is None
+    assert stores.take(reset_id) is None
 
 
 def test_completing_uses_up_every_live_code(stores):
@@ -379,17 +381,6 @@ def test_a_password_changed_without_a_code_ends_every_code(stores):
     assert stores.live() == set()
     assert stores.status(reset_id) is Status.CANCELLED
     assert stores.counters.totals()["completed"] == 0
-
-
-def test_a_success_forgets_the_wrong_tries(stores):
-    reset_id = stores.record()
-    for _ in range(MAX_WRONG_TRIES - 1):
-        stores.wrong_try()
-
-    stores.complete(reset_id)
-    stores.record()
-
-    assert stores.wrong_try() == "ok"
 
 
 def test_listing_what_is_known_costs_no_try(stores):

@@ -24,7 +24,7 @@ from shared.store.suppressions import SuppressionStore
 from shared.store.webhooks.deliveries import WebhookOutcome, WebhookStore
 from shared.store.webhooks.subscriptions import EVENTS, SubscriptionStore
 from tests.support.redis_server import DEBIANS_REDIS, start_server
-from tests.support.store_builders import stores_of
+from tests.support.store_builders import GUESSER, stores_of
 from tests.support.waiting import HANG_SECONDS
 
 pytestmark = pytest.mark.real_server
@@ -160,15 +160,16 @@ def test_a_password_that_was_changed_uses_up_its_codes_on_a_full_server(client, 
 
 def test_nobody_begins_to_guess_on_a_full_server_but_a_wrong_guess_counts(client, stores):
     stores.record()
-    stores.codes.begin_try("ada")
+    stores.codes.begin_try("ada", GUESSER)
 
     with full(client):
-        assert stores.codes.note_wrong("ada") == "ok"
+        stores.codes.note_wrong("ada", GUESSER)
         with pytest.raises(StoreUnavailableError):
-            stores.codes.begin_try("ada")
+            stores.codes.begin_try("ada", GUESSER)
 
-    assert stores.user()["w"] == "1"
-    assert stores.user()["rv"] == "0"
+    assert stores.counters.totals()["wrong:typed"] == 1
+    (count,) = stores.codes.list_guesses("ada")
+    assert count.tries == 1
 
 
 def test_what_was_counted_is_given_back_on_a_full_server(client, stores):

@@ -161,7 +161,9 @@ def test_a_cleared_user_may_ask_at_once(client):
 
     told = wire.post("limits/_clear", {"limit": "user", "id": "ada"} | WHY, wire.token)
 
-    assert told.get_json() == {"limit": "user", "id": "ada", "wasCounted": True}
+    assert told.get_json() == {
+        "limit": "user", "id": "ada", "wasCounted": True, "cleared": {"cooldown": 1, "requests": 1},
+    }  # fmt: skip
     assert wire.reset().status_code == 200
     assert wire.trail() == [("limit.clear", "user ada")]
 

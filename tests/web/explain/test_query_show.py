@@ -109,6 +109,7 @@ def test_no_answer_holds_the_address_or_the_code(wire):
 
     assert "ada@" not in text
     assert code.characters not in text
+    assert code.link_secret not in text
 
 
 @pytest.mark.parametrize("fields", [{"email": "other@example.com"}, {"email": None}])

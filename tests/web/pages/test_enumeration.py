@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from threading import Event
+from contextlib import contextmanager
+from threading import Event, Semaphore
 
 import pytest
 
-from shared.errors import CodeUnusableError, TooManyRequestsError
+from shared.errors import CodeMismatchError, TooManyRequestsError
 from shared.models import Channel
 from shared.queue import Task
 from tests.support.builders import a_user
 from tests.support.pages import FRESH_PATH, Visit, see
 from tests.support.waiting import HANG_SECONDS
-from web.pages.enumeration import UniformDelay
+from web.http import find_source
+from web.pages.enumeration import MIN_SECONDS_WITHOUT_PLACE, PLACES_OF_A_SOURCE, UniformDelay
 
 MIN_SECONDS = 0.05
+WRONG = "WRNG2345"
+HERE, ELSEWHERE = find_source("127.0.0.1", "", ()), find_source("198.51.100.7", "", ())
 
 
 @pytest.fixture
@@ -92,11 +96,12 @@ def test_the_button_keeps_the_pace_whoever_is_asked_for(fake_client):
 
 
 @pytest.mark.parametrize("user_id", ["ada", "nobody"])
-def test_a_refused_form_keeps_the_pace_whoever_is_asked_for(fake_client, user_id):
+@pytest.mark.parametrize("wrong", ["WRNG2345", "WRNG2345" * 2 + "ABCD"])
+def test_a_refused_form_keeps_the_pace_whoever_is_asked_for(fake_client, user_id, wrong):
     visit = Visit(fake_client, delay=UniformDelay(slots=2, min_seconds=MIN_SECONDS))
     _, code = visit.record()
 
-    assert seconds_of(visit.save, visit.link(code, user_id), code="WRNG2345") >= MIN_SECONDS
+    assert seconds_of(visit.save, visit.link(code, user_id), code=wrong) >= MIN_SECONDS
 
 
 def seconds_of(act, *arguments, **fields):
@@ -105,29 +110,84 @@ def seconds_of(act, *arguments, **fields):
     return time.monotonic() - began
 
 
-def test_whoever_finds_no_place_is_told_before_anything_is_done(fake_client):
-    delay, is_inside, may_leave = UniformDelay(slots=1, min_seconds=0), Event(), Event()
+@contextmanager
+def busy(delay, *, requests=PLACES_OF_A_SOURCE, source=HERE):
+    """So many requests of a source wait in the delay meanwhile."""
+    inside, may_leave = Semaphore(0), Event()
+
+    def wait():
+        inside.release()
+        may_leave.wait(HANG_SECONDS)
+
+    with ThreadPoolExecutor(requests) as pool:
+        for _ in range(requests):
+            pool.submit(delay.run, wait, source=source)
+            assert inside.acquire(timeout=HANG_SECONDS)
+        yield
+        may_leave.set()
+
+
+def test_a_source_with_too_many_requests_is_told_before_anything_is_done(fake_client):
+    delay = UniformDelay(slots=50, min_seconds=0)
     visit = Visit(fake_client, delay=delay)
     _, code = visit.record()
-    forms = [visit.fill(visit.link(code, user_id)) for user_id in ("ada", "nobody")]
+    link = visit.link(code)
+    forms = [visit.fill(visit.link(code, each), code=WRONG) for each in ("ada", "nobody")]
     before = visit.everything_stored()
 
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(delay.run, lambda: (is_inside.set(), may_leave.wait(HANG_SECONDS)))
-        is_inside.wait(HANG_SECONDS)
+    with busy(delay):
         answers = [visit.post(form, path=FRESH_PATH) for form in forms]
         saved = visit.post(forms[0])
-        may_leave.set()
+        unchanged = visit.everything_stored() == before
+        by_link = visit.save(link)
 
     assert [answer.status_code for answer in answers] == [429, 429]
     assert {answer.headers["Retry-After"] for answer in (*answers, saved)} == {"1"}
-    assert (saved.status_code, see(saved).forms[0]["code"]) == (429, code.characters)
+    assert (saved.status_code, see(saved).forms[0]["code"]) == (429, WRONG)
     assert answers[0].get_data() == answers[1].get_data()
-    assert visit.everything_stored() == before
+    assert unchanged
+    assert by_link.status_code == 200
+
+
+def test_a_client_keeps_no_other_from_a_place(fake_client):
+    delay = UniformDelay(slots=3, min_seconds=0)
+    visit = Visit(fake_client, delay=delay)
+    _, code = visit.record()
+    link = visit.link(code)
+
+    with busy(delay, source=ELSEWHERE):
+        wrong, right = visit.save(link, code=WRONG), visit.save(link, code=code.formatted)
+
+    assert (wrong.status_code, right.status_code) == (400, 200)
+
+
+@pytest.mark.parametrize("spelled", ["link_secret", "formatted"])
+def test_a_right_code_needs_no_place(fake_client, spelled):
+    visit = Visit(fake_client, delay=UniformDelay(slots=0, min_seconds=5))
+    _, code = visit.record()
+
+    answer = visit.save(visit.link(code), code=getattr(code, spelled))
+
+    assert answer.status_code == 200
+    assert visit.save(visit.link(code), code=getattr(code, spelled)).status_code == 410
+
+
+@pytest.mark.parametrize("user_id", ["ada", "nobody"])
+def test_without_a_place_a_refusal_says_nothing_and_keeps_a_shorter_pace(fake_client, user_id):
+    visit = Visit(fake_client, delay=UniformDelay(slots=0, min_seconds=5))
+    _, code = visit.record()
+    form = visit.fill(visit.link(code, user_id), code=WRONG)
+    began = time.monotonic()
+
+    saved, asked = visit.post(form), visit.post(form, path=FRESH_PATH)
+
+    assert (saved.status_code, asked.status_code) == (429, 200)
+    assert see(saved).forms[0]["code"] == WRONG
+    assert time.monotonic() - began >= 2 * MIN_SECONDS_WITHOUT_PLACE
 
 
 def refuse():
-    raise CodeUnusableError
+    raise CodeMismatchError
 
 
 def fail():
@@ -142,8 +202,8 @@ def test_a_place_is_free_again_however_it_ended(act, only_refusals):
 
     for _ in range(3):
         try:
-            delay.run(act, only_refusals=only_refusals)
-        except (CodeUnusableError, ZeroDivisionError, TooManyRequestsError) as error:
+            delay.run(act, source=HERE, only_refusals=only_refusals)
+        except (CodeMismatchError, ZeroDivisionError, TooManyRequestsError) as error:
             raised.append(type(error))
 
     assert TooManyRequestsError not in raised
@@ -152,4 +212,4 @@ def test_a_place_is_free_again_however_it_ended(act, only_refusals):
 def test_what_succeeds_does_not_wait():
     delay = UniformDelay(slots=1, min_seconds=5)
 
-    assert seconds_of(delay.run, lambda: None, only_refusals=True) < 1
+    assert seconds_of(delay.run, lambda: None, source=HERE) < 1

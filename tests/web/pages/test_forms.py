@@ -30,7 +30,7 @@ def test_a_form_without_its_token_is_refused(visit):
 
     assert answer.status_code == 400
     assert "open for too long" in see(answer).text
-    assert see(answer).forms[0]["code"] == code.characters
+    assert see(answer).forms[0]["code"] == code.link_secret
     assert visit.everything_stored() == before
 
 

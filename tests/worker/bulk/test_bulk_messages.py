@@ -75,7 +75,9 @@ def test_a_copy_is_the_mail_one_would_get_alone(language):
     renderer, organisation = a_renderer(**place), an_organisation()
     items = [
         an_item("Ada Lovelace", language=language),
-        an_item("Zoë", code=Code("22223333"), user_id="ö/ä?&", language=language),
+        an_item(
+            "Zoë", code=Code("22223333", "22223333444455556666"), user_id="ö/ä?&", language=language
+        ),
         an_item(language=language, deadline_at=NOW + timedelta(hours=5, minutes=3)),
         an_item(language=language, url_template="https://id.example/r?u={{.UserID}}&c={{.Code}}"),
     ]

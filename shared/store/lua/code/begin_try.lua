@@ -1,20 +1,32 @@
--- Reserve one of a user's few tries before any code is compared; return the codes to compare with.
--- KEYS u live recent   ARGV max_wrong max_day tag reserve_ms
--- {'limited', wait_ms} | {'spent'} | {'try', id, key_id, deadline_ms, void, language, channel, is_live, basis, …}
-local now = math.floor(now_us() / 1000)
-local h = redis.call('HMGET', KEYS[1], 'w', 'wd', 'wdx', 'rv', 'rvx')
-if h[3] and tonumber(h[3]) <= now then
-  redis.call('HDEL', KEYS[1], 'wd', 'wdx')
-  h[2], h[3] = false, false
+-- Count a try of a typed code toward its source before any code is compared, so that parallel guesses
+-- gain nothing; return the codes to compare with. The same steps for a user who does not exist.
+-- KEYS guesses live recent
+-- ARGV field max_wrong wait_ms max_sources tag shown_source user_id
+-- {'limited', wait_ms} | {'try', and what known_codes returns, as it was before this try}
+local now, tag = math.floor(now_us() / 1000), ARGV[5]
+local field, max_wrong, wait_ms = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local tries, till = guesses_of(KEYS[1], field, now)
+if tries >= max_wrong then return {'limited', int(till - now)} end
+if redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[4]) and redis.call('HEXISTS', KEYS[1], field) == 0 then
+  -- Make room: what is over goes, else what ends first. A reset's own count goes on.
+  local first, first_till
+  local all = redis.call('HGETALL', KEYS[1])
+  for i = 1, #all, 2 do
+    local ends = tonumber(cjson.decode(all[i + 1])[2])
+    if ends <= now then redis.call('HDEL', KEYS[1], all[i]) end
+    if not first or ends < first_till then first, first_till = all[i], ends end
+  end
+  redis.call('HDEL', KEYS[1], first)
 end
-if h[5] and tonumber(h[5]) <= now then  -- reserved by a process that died: it compares no more
-  redis.call('HDEL', KEYS[1], 'rv', 'rvx')
-  h[4] = false
+tries = tries + 1
+if till == 0 or tries >= max_wrong then till = now + wait_ms end
+-- The user's id is kept where there are codes: what a stranger invents is not.
+local name = redis.call('EXISTS', KEYS[3]) == 1 and ARGV[7] or ''
+redis.call('HSET', KEYS[1], field, cjson.encode({tries, int(till), ARGV[6], name}))
+redis.call('PEXPIRE', KEYS[1], int(wait_ms))
+local known = known_codes(KEYS[2], KEYS[3], tag, now)
+for _, id in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
+  local r = tag .. ':r:' .. id
+  if redis.call('HEXISTS', r, 'kid') == 1 then redis.call('HINCRBY', r, 'gw', 1) end
 end
-if tonumber(h[2] or 0) >= tonumber(ARGV[2]) then return {'limited', int(tonumber(h[3]) - now)} end
-if tonumber(h[1] or 0) + tonumber(h[4] or 0) >= tonumber(ARGV[1]) then return {'spent'} end
-redis.call('HINCRBY', KEYS[1], 'rv', 1)
-redis.call('HSET', KEYS[1], 'rvx', int(now + tonumber(ARGV[4])))
-redis.call('HINCRBY', KEYS[1], 'wd', 1)
-if not h[3] then redis.call('HSET', KEYS[1], 'wdx', int(now + 86400000)) end
-return {'try', unpack(known_codes(KEYS[2], KEYS[3], ARGV[3], now))}
+return {'try', unpack(known)}
