@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import email_validator
@@ -67,10 +66,8 @@ def ascii_domain(domain: str) -> str:
     UTS 46 prepares it, without the transitional mapping: `straße.example` is another domain than
     `strasse.example`, to which Python's own codec leads. Source: docs/decisions/0023-addresses.md
     """
-    if domain.isascii():
-        return domain
     try:
-        return idna.encode(domain, uts46=True).decode()
+        return domain if domain.isascii() else idna.encode(domain, uts46=True).decode()
     except UnicodeError:
         raise ValueError("has a domain that is no name") from None
 
@@ -92,10 +89,16 @@ def address_key(address: str) -> str:
     That form is Unicode, as `email` gives it: stored digests were made of it.
     """
     name, at, domain = address.rpartition("@")
-    if at and (not domain.isascii() or "xn--" in domain.lower()):
-        with suppress(UnicodeError):
-            domain = idna.decode(idna.encode(domain, uts46=True))
-    return unicodedata.normalize("NFC", f"{name}{at}{domain.removesuffix('.')}").lower()
+    is_foreign = not domain.isascii() or "xn--" in domain.lower()
+    known = _unicode_domain(domain) if at and is_foreign else domain
+    return unicodedata.normalize("NFC", f"{name}{at}{known.removesuffix('.')}").lower()
+
+
+def _unicode_domain(domain: str) -> str:
+    try:
+        return idna.decode(idna.encode(domain, uts46=True))
+    except UnicodeError:
+        return domain
 
 
 def phone(text: str) -> str:

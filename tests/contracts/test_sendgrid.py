@@ -44,8 +44,9 @@ def sendgrid(stub):
 @pytest.mark.parametrize(
     ("status", "expected"),
     [
-        (302, A), (400, P), (401, A), (403, A), (404, A), (405, A), (406, A), (409, T), (413, RouteUnfitError),
-        (415, A), (429, T), (451, A), (500, T), (502, D), (503, T), (504, D), (520, D), (600, D),
+        (302, A), (400, P), (401, A), (403, A), (404, A), (405, A), (406, A), (409, T), (415, A),
+        (413, RouteUnfitError), (429, T), (451, A), (500, T), (502, D), (503, T), (504, D),
+        (520, D), (600, D),
     ],
 )  # fmt: skip
 def test_a_status_of_sendgrid_means(stub, sendgrid, status, expected):

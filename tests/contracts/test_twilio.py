@@ -14,6 +14,7 @@ from shared.errors import (
     AccountProviderError,
     DoubtfulProviderError,
     PermanentProviderError,
+    RouteUnfitError,
     SettingsError,
     TransientProviderError,
 )
@@ -72,7 +73,7 @@ def hasty_twilio(stub):
         (429, 20429, T, "twilio_20429", None),
         (400, 21211, P, "twilio_21211", "bad_number"),
         (400, 21614, P, "twilio_21614", "bad_number"),
-        (400, 21408, P, "twilio_21408", None),
+        (400, 21408, RouteUnfitError, "twilio_21408", None),
         (400, 21606, A, "twilio_21606", None),
         (400, 21610, P, "twilio_21610", "opt_out"),
         (400, 21611, T, "twilio_21611", None),

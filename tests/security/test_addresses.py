@@ -1,5 +1,6 @@
 """A code goes to the very domain that was meant, by every provider, and in a head all can read."""
 
+# ruff: noqa: RUF001 - letters that look like others are what this is about
 from __future__ import annotations
 
 import email
@@ -125,8 +126,8 @@ def test_a_batch_is_told_the_same(fake_client, stub):
     provider = SendGrid(some_settings(sendgrid_api_url=stub.url))
     worker = some_delivery_services(fake_client, provider)
     wanted = {}
-    for number, (given, right) in enumerate(DOMAINS):
-        user_id = a_user(worker.services, f"u{number}", email=f"u{number}@{given}")
+    for number, (domain, right) in enumerate(DOMAINS):
+        user_id = a_user(worker.services, f"u{number}", email=f"u{number}@{domain}")
         wanted[worker.record(user_id)] = [{"email": f"u{number}@{right}"}]
 
     worker.bulk_delivery().deliver(list(wanted))
