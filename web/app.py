@@ -154,5 +154,6 @@ def build_app() -> WSGIApplication:
     hints = HintPublisher(make_celery(settings))
     services = build_services(settings, client=connect_store(settings), hints=hints)
     check_keys(services)
+    services.digests.watch()
     readers = BodyReaders(max_slow=max(1, settings.web_threads // 2))
     return with_body_timeout(create_app(services), readers=readers)

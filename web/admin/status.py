@@ -43,6 +43,7 @@ class StatusView:
     batches: tuple[Batch, ...]
     has_broker: bool
     unset_channels: tuple[str, ...] = ()  # left without a provider
+    refusal: str | None = None  # why Redis takes no writes
     unreadable: int = 0  # messages in the broker that were no hints, in the last five minutes
 
 
@@ -52,7 +53,7 @@ def load_status(services: WebServices) -> StatusView:
     Raises:
         StoreUnavailableError: Redis does not answer.
     """
-    activity = read_activity(services)
+    activity, refusal = read_activity(services), services.server.refusal()
     totals, lately = activity.totals, activity.window.counts if activity.window else {}
     pauses, has_broker = tuple(services.pauses.all()), services.hints.is_connected()
     reached: Counter[str] = Counter()
@@ -61,7 +62,8 @@ def load_status(services: WebServices) -> StatusView:
             reached[name.rpartition(":")[2]] += value
     return StatusView(
         queues=tuple(_queue(services, q, activity, pauses, has_broker=has_broker) for q in Queue),
-        providers=tuple(load_providers(services, activity)),
+        # The script of their circuits is one that writes.
+        providers=() if refusal else tuple(load_providers(services, activity)),
         open={n[4:]: v for n, v in sorted(totals.items()) if n.startswith("now:") and v},
         reached=dict(sorted(reached.items())),
         completed=totals["completed"],
@@ -70,6 +72,7 @@ def load_status(services: WebServices) -> StatusView:
         batches=tuple(services.batches.active()),
         has_broker=has_broker,
         unset_channels=services.settings.unset_channels,
+        refusal=refusal,
         unreadable=lately.get("unread", 0),
     )
 
