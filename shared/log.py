@@ -55,6 +55,7 @@ EVENTS = {
     "directory.unavailable": "the user directory did not answer",
     "issuer.unavailable": "the identity provider's keys could not be fetched; cached ones are used",
     "store.unavailable": "Redis did not answer or refused to write",
+    "store.replaced": "Redis lost its data, or is another one: nothing is recorded or sent",
     "hints.dropped": "hints could not be published; the sweepers find the resets",
     "hint.unreadable": "messages in the broker were no hints and were dropped; how many",
     "broker.away": "hints do not arrive: this worker delivers what its own sweeps find due",

@@ -156,4 +156,5 @@ def build_app() -> WSGIApplication:
     hints = HintPublisher(make_celery(settings))
     services = build_services(settings, client=connect_store(settings), hints=hints)
     check_keys(services)
+    services.digests.watch()
     return create_app(services)

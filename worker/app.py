@@ -169,6 +169,7 @@ class WorkerProcess:
             pace_seconds=self._settings.sweep_seconds,
             jobs=jobs,
             gathered=(Queue.BULK,) if takes_many else (),
+            verify=services.digests.verify,
         )
         self._sweeper.start()
 

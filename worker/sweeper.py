@@ -43,14 +43,17 @@ class Sweeper:
         pace_seconds: float,
         jobs: Sequence[PeriodicJob] = (),
         gathered: Sequence[Queue] = (),
+        verify: PeriodicJob = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`worker` is this process's name; `jobs` run after every sweep.
+        """`worker` is this process's name; `jobs` run after every sweep, `verify` before it.
+
+        A worker whose `verify` fails is not seen.
 
         Resets by e-mail of the `gathered` queues share hints; the others have one each.
         """
         self._dues, self._hints, self._queues, self._jobs = dues, hints, queues, jobs
-        self._worker, self._pace_seconds = worker, pace_seconds
+        self._worker, self._pace_seconds, self._verify = worker, pace_seconds, verify
         self._gathered, self._clock = frozenset(gathered), clock
         self._gathered_at: dict[str, float] = {}  # of those still due at the last sweep
         self._stop = threading.Event()
@@ -103,6 +106,7 @@ class Sweeper:
             self._stop.wait(self._pace_seconds)
 
     def _heartbeat(self) -> None:
+        self._verify()
         self._dues.heartbeat(self._worker)
 
     def _run_job(self, job: PeriodicJob) -> None:

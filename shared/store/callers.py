@@ -150,12 +150,15 @@ class CallerStore:
         """Return a token's caller; None if it is unknown, expired or revoked. One round trip."""
         if len(token) != TOKEN_CHARACTERS or not token.startswith(keys.TOKEN_PREFIX):
             return None
+        self._digests.check()
         key = keys.token(self._digests.token_digest(token))
         with store_errors():
             pipe = self._client.pipeline(transaction=False)
             pipe.get(keys.VERSION)
             pipe.eval(_FIND_CALLER, 1, key, str(USE_NOTED_EVERY_MS))
             version, reply = pipe.execute()
+        if not reply:
+            self._digests.verify()  # no token is known to a store that lost its data
         return caller_from_reply(reply, version=int(version or 0)) if reply else None
 
     def caller_version(self) -> int:
@@ -213,6 +216,7 @@ class CallerStore:
     def save_organisation(self, organisation: Organisation) -> None:
         """Add an organisation, or replace it."""
         key = keys.organisation(organisation.org_id)
+        self._digests.check()
         with store_errors():
             self._client.hset(key, mapping=dict[Any, Any](organisation_as_hash(organisation)))
             self._client.sadd(keys.ORGANISATIONS, organisation.org_id)
@@ -243,6 +247,7 @@ class CallerStore:
                 raise OrganisationUnknownError(f"Organisation {org_id} doesn't exist")
 
     def _save_token(self, token_digest: str, fields: dict[str, str]) -> None:
+        self._digests.check()  # a store with callers has a digest key
         with store_errors():
             self._client.hset(keys.token(token_digest), mapping=dict[Any, Any](fields))
             self._client.hset(keys.TOKENS, fields["id"], token_digest)

@@ -9,23 +9,29 @@ from __future__ import annotations
 import base64
 import hashlib
 import secrets
+import time
+from contextlib import suppress
 from itertools import chain
-from threading import Lock
+from threading import Lock, Thread
 from typing import cast
 
+import structlog
 from cryptography.fernet import Fernet, InvalidToken
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from shared import codes
-from shared.errors import SettingsError
+from shared.errors import SettingsError, StoreUnavailableError
 from shared.models import Channel, Recipient, User
 from shared.store import keys
 from shared.store.connection import Client, store_errors
 from shared.validation import address_key
 
+log = structlog.get_logger()
+
 DIGEST_BYTES = 16
 BASIS_CHARACTERS = 16  # of each half
+VERIFY_SECONDS = 0.5
 PEPPER_BYTES = 32
 SEAL_LABEL = b"keyturn digest key seal"
 
@@ -39,9 +45,12 @@ return redis.call('HGETALL', KEYS[1])
 class Digests:
     """Make keyed hashes and the ids that follow from them; load the key at the first use.
 
-    Every method that needs the key may raise StoreUnavailableError at its first use, and
-    SettingsError when none of our secret keys opens what this store has sealed.
+    Every method that needs the key may raise StoreUnavailableError at its first use, or while the
+    store holds another key or none (`verify`), and SettingsError when none of our secret keys opens
+    what this store has sealed, or when the seal is gone and other data is not.
     """
+
+    is_replaced = False  # the store lost its data, or is another one
 
     def __init__(self, client: Client, secret_keys: tuple[str, ...]) -> None:
         """`secret_keys`: any of them opens the digest key; all of them seal it."""
@@ -53,7 +62,42 @@ class Digests:
         self._client = client
         self._secret_keys = {codes.key_id(key): key for key in secret_keys}
         self._pepper: bytes | None = None
+        self._seal: dict[str, str] = {}
         self._lock = Lock()
+
+    def verify(self) -> None:
+        """Raise StoreUnavailableError unless the store holds the digest key in use.
+
+        If it does not, digests raise the same until it does again: a suppressed address would not
+        be found by a digest of another key.
+        """
+        if self._pepper is None:
+            return
+        with store_errors():
+            sealed = self._client.hgetall(keys.SEAL)
+        was_replaced = self.is_replaced
+        self.is_replaced = self._seal.items().isdisjoint(sealed.items())
+        if self.is_replaced:
+            if not was_replaced:
+                log.error("store.replaced")
+            raise StoreUnavailableError
+
+    def check(self) -> bytes:
+        """Return the digest key; raise StoreUnavailableError if `verify` did and still does."""
+        if self.is_replaced:
+            self.verify()
+        return self._pepper or self._load_pepper()
+
+    def watch(self) -> None:
+        """Verify the key from now on, in a thread."""
+
+        def run() -> None:
+            while True:
+                time.sleep(VERIFY_SECONDS)
+                with suppress(StoreUnavailableError):
+                    self.verify()
+
+        Thread(target=run, name="seal", daemon=True).start()
 
     def digest(self, kind: str, text: str) -> str:
         """Return the keyed hash of a text, in hex; it depends on `kind` (at most 16 bytes)."""
@@ -121,7 +165,7 @@ class Digests:
 
     def _box(self, kind: str) -> Fernet:
         derived = HKDF(algorithm=SHA256(), length=32, salt=None, info=kind.encode())
-        key = derived.derive(self._pepper or self._load_pepper())
+        key = derived.derive(self.check())
         return Fernet(base64.urlsafe_b64encode(key))
 
     @staticmethod
@@ -134,10 +178,9 @@ class Digests:
         return keys.ID_SIGNS[shard] + base64.b32encode(bits).decode().rstrip("=").lower()
 
     def _hash(self, kind: str, text: str) -> bytes:
-        key = self._pepper or self._load_pepper()
         return hashlib.blake2b(
             text.encode(errors="surrogatepass"),
-            key=key,
+            key=self.check(),
             digest_size=DIGEST_BYTES,
             person=kind.encode(),
         ).digest()
@@ -148,13 +191,19 @@ class Digests:
                 sealed = self._sealed()
                 pepper = self._unseal(sealed)
                 self._seal_for_missing_keys(pepper, sealed)
-                self._pepper = pepper
+                self._seal, self._pepper = sealed, pepper
             return self._pepper
 
     def _sealed(self) -> dict[str, str]:
         fresh = secrets.token_bytes(PEPPER_BYTES)
         offer = [(key_id, _seal(key, fresh)) for key_id, key in self._secret_keys.items()]
         with store_errors():
+            is_used = self._client.exists(keys.VERSION)
+            if is_used and not self._client.exists(keys.SEAL):
+                raise SettingsError(
+                    f"this store has data, and its digest key ({keys.SEAL}) is gone: restore it "
+                    "(docs/operating.md, Redis lost its data)"
+                )
             reply = self._client.eval(SEAL_ONCE, 1, keys.SEAL, *chain.from_iterable(offer))
         flat = cast("list[str]", reply)
         return dict(zip(flat[::2], flat[1::2], strict=True))

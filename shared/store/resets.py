@@ -97,6 +97,7 @@ class ResetCalls:
 
     def claim(self, reset_id: str) -> SharingCall:
         """Return the call of reset/claim."""
+        self._digests.check()  # what cannot be sent is not claimed
         tag = keys.tag_of(reset_id)
         names = (
             keys.reset(reset_id),
@@ -111,7 +112,11 @@ class ResetCalls:
         """Return the claim of an answer; `began` is the monotonic time just before the call."""
         if answer[0] != "claimed":
             return None
-        reset = parse_reset(reset_id, _pairs(answer[4:]))
+        record = _pairs(answer[4:])
+        user = self._digests.user_place(record["u"])[1]
+        if record.get("ud", user) != user:
+            self._digests.verify()  # it was recorded with another digest key than ours
+        reset = parse_reset(reset_id, record)
         return Claim(
             reset, int(answer[2]), answer[3] == 1, moment(answer[1]), began + self._lease_seconds
         )

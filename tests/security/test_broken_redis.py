@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import redis
 
+from shared.errors import SettingsError
+from shared.models import Queue, Status
 from shared.store import keys
+from shared.store.connection import connect
+from shared.store.digests import Digests
+from shared.wiring import check_keys
+from tests.support.builders import SECRET, some_services
 from tests.support.broker_messages import POISON, SECRET_TEXT, a_message
 from tests.support.waiting import wait_until
+from tests.support.wire import Wire, problem
 from tests.support.worker_process import WorkerProcess
 from tests.web.admin.test_status import Watched
 
@@ -95,3 +104,130 @@ def test_status_is_quiet_about_workers_that_were_restarted_once(real_client):
     watched.services.dues.heartbeat("urgent,receipts again-1")
 
     assert watched.told()["troubles"] == []
+
+
+READ_ONLY = {
+    "a replica": (("REPLICAOF", "127.0.0.1", "9"), ("REPLICAOF", "NO", "ONE"), "a replica"),
+    "full": (("CONFIG", "SET", "maxmemory", "1"), ("CONFIG", "SET", "maxmemory", "0"), "full"),
+    "alone": (
+        ("CONFIG", "SET", "min-replicas-to-write", "1"),
+        ("CONFIG", "SET", "min-replicas-to-write", "0"),
+        "too few replicas",
+    ),
+}
+
+
+@pytest.fixture
+def wire(server):
+    """An installation on that server, whose worker was seen a moment ago."""
+    with connect(f"unix://{server.connection_pool.connection_kwargs['path']}") as client:
+        yield Watched(client)
+
+
+def ready(wire):
+    answer = wire.call("/readyz", method="GET")
+    return answer.status_code, answer.get_json()["checks"]
+
+
+@pytest.mark.parametrize("how", READ_ONLY)
+def test_readyz_and_status_say_at_once_that_redis_takes_no_writes(server, wire, how):
+    hurt, heal, word = READ_ONLY[how]
+    assert ready(wire)[0] == 200
+    server.execute_command(*hurt)
+
+    status, checks = ready(wire)
+    trouble = wire.alerts()[0]
+
+    assert status == 503
+    assert checks["redis"].startswith("read-only") and word in checks["redis"]
+    assert checks["worker"] == "unknown"
+    assert trouble.startswith("Redis is read-only") and word in trouble
+    assert wire.reset().status_code == 503
+    server.execute_command(*heal)
+    assert ready(wire)[0] == 200
+
+
+def test_readyz_says_at_once_that_the_disk_takes_no_writes(server, wire, tmp_path):
+    server.config_set("stop-writes-on-bgsave-error", "yes")
+    server.config_set("save", "3600 1")
+    (tmp_path / "dump.rdb").mkdir()  # in the way of the file
+    (tmp_path / "dump.rdb" / "x").touch()
+    server.bgsave()
+    wait_until(lambda: server.info()["rdb_last_bgsave_status"] == "err", what="a failed save")
+
+    assert ready(wire)[1]["redis"] == "read-only: it cannot write to its disk"
+
+
+@pytest.mark.parametrize("is_replaced", [False, True], ids=["gone", "another"])
+def test_a_process_whose_digest_key_is_not_the_store_s_refuses(
+    server, wire, fake_client, is_replaced
+):
+    kept = server.dump(keys.SEAL)
+    server.delete(keys.SEAL)
+    if is_replaced:
+        Digests(fake_client, (SECRET,)).check()
+        server.hset(keys.SEAL, mapping=fake_client.hgetall(keys.SEAL))
+
+    status, checks = ready(wire)
+
+    assert (status, checks["redis"]) == (503, "lost its data, or is another one")
+    assert checks["worker"] == "unknown"
+    assert problem(wire.reset()) == (503, 14, "KEYTURN-Unavailable")
+    assert wire.reset("nobody").status_code == 503
+    assert wire.reset_v2(body={"returnCode": {}}).status_code == 503
+    server.delete(keys.SEAL)
+    server.restore(keys.SEAL, 0, kept)
+    assert ready(wire)[0] == 200
+    assert wire.reset().status_code == 200
+
+
+def test_a_new_token_and_an_unknown_one_are_unavailable_rather_than_wrong(server, wire):
+    server.flushall()
+
+    answers = [wire.reset(token=keys.TOKEN_PREFIX + "a" * 43), wire.reset()]
+
+    assert [each.status_code for each in answers] == [503, 503]
+
+
+def test_a_process_that_starts_on_data_without_a_digest_key_does_not_make_another(server, wire):
+    server.delete(keys.SEAL)
+
+    with pytest.raises(SettingsError, match="digest key"):
+        check_keys(some_services(wire.redis))
+
+    assert not server.exists(keys.SEAL)
+
+
+def test_a_process_that_starts_on_an_empty_store_makes_one(server, wire):
+    server.flushall()
+
+    check_keys(some_services(wire.redis))
+
+    assert server.exists(keys.SEAL)
+
+
+def test_a_worker_sends_nothing_and_is_not_seen_while_the_store_is_another(
+    server, wire, start_worker, tmp_path
+):
+    start_worker(KEYTURN_PROVIDER_TIMEOUT_SECONDS="1", KEYTURN_LEASE_SECONDS="7")
+    wait_until(lambda: wire.services.dues.workers_seen(Queue.URGENT), what="a worker")
+    server.flushall()
+    fresh = Wire(wire.redis)
+    reset_id = fresh.reset().headers["Keyturn-Reset-Id"]
+    fresh.services.suppressions.add(
+        fresh.services.directory.find_user("ada").email, reason="bounce", source="eve"
+    )
+    server.lpush("urgent", a_message(reset_id))
+    server.delete(keys.WORKERS)
+    time.sleep(3)
+
+    reset = fresh.services.resets.find(reset_id)
+    assert (reset.status, reset.attempts) == (Status.QUEUED, ())
+    assert int(server.hget(keys.reset(reset_id), "cl")) < 2  # nor is it spoilt by claims in vain
+    assert fresh.services.dues.workers_seen(Queue.URGENT) == []
+    assert not (tmp_path / "outbox").exists()
+    start_worker()
+    wait_until(
+        lambda: fresh.services.resets.find(reset_id).status is Status.SUPPRESSED,
+        what="what a worker that started anew makes of it",
+    )

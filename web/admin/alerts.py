@@ -24,10 +24,15 @@ MAX_ERRORS, MIN_CALLS, MIN_RECENT_CALLS = 0.2, 20, 5
 def find_alerts(status: StatusView) -> list[str]:
     """Return a sentence for each thing that is wrong, with what to do; the first is the worst."""
     checks = (
-        *(_urgent_queue, _channels, _broker, _providers, _callbacks),
+        *(_store, _urgent_queue, _channels, _broker, _providers, _callbacks),
         *(_guesses, _other_queues, _restarts, _pauses, _batches, _unset_channels),
     )
     return [text for check in checks for text in check(status)]
+
+
+def _store(status: StatusView) -> Iterator[str]:
+    if status.refusal:
+        yield f"Redis is {status.refusal}. Calls get 503 and nothing is sent until it takes writes."
 
 
 def _urgent_queue(status: StatusView) -> Iterator[str]:

@@ -46,6 +46,7 @@ class StatusView:
     batches: tuple[Batch, ...]
     has_broker: bool
     unset_channels: tuple[str, ...] = ()  # left without a provider
+    refusal: str | None = None  # why Redis takes no writes
     unreadable: int = 0  # messages in the broker that were no hints, in the last five minutes
     guesses: tuple[GuessCount, ...] = ()  # the most tries first
     wrong_codes: int = 0  # in the last five minutes
@@ -58,7 +59,7 @@ def load_status(services: WebServices) -> StatusView:
     Raises:
         StoreUnavailableError: Redis does not answer.
     """
-    activity = read_activity(services)
+    activity, refusal = read_activity(services), services.server.refusal()
     totals, lately = activity.totals, activity.window.counts if activity.window else {}
     pauses, has_broker = tuple(services.pauses.all()), services.hints.is_connected()
     guesses = services.code_store.list_guesses()[:MAX_GUESSES]
@@ -68,7 +69,8 @@ def load_status(services: WebServices) -> StatusView:
             reached[name.rpartition(":")[2]] += value
     return StatusView(
         queues=tuple(_queue(services, q, activity, pauses, has_broker=has_broker) for q in Queue),
-        providers=tuple(load_providers(services, activity)),
+        # The script of their circuits is one that writes.
+        providers=() if refusal else tuple(load_providers(services, activity)),
         open={n[4:]: v for n, v in sorted(totals.items()) if n.startswith("now:") and v},
         reached=dict(sorted(reached.items())),
         completed=totals["completed"],
@@ -77,6 +79,7 @@ def load_status(services: WebServices) -> StatusView:
         batches=tuple(services.batches.active()),
         has_broker=has_broker,
         unset_channels=services.settings.unset_channels,
+        refusal=refusal,
         unreadable=lately.get("unread", 0),
         guesses=tuple(guesses),
         wrong_codes=lately.get("wrong:typed", 0) + lately.get("wrong:link", 0),

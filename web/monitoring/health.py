@@ -29,10 +29,14 @@ def readyz() -> Response:
     services = current_services()
     checks = {"redis": "ok", "broker": "ok", "worker": "ok"}
     try:
-        if not services.dues.workers_seen(Queue.URGENT):
+        services.digests.verify()
+        if refusal := services.server.refusal():
+            checks |= {"redis": refusal, "worker": "unknown"}
+        elif not services.dues.workers_seen(Queue.URGENT):
             checks["worker"] = "none of the urgent queue was seen in the last 5 s"
     except StoreUnavailableError:
-        checks["redis"] = "does not answer"
+        is_replaced = services.digests.is_replaced
+        checks["redis"] = "lost its data, or is another one" if is_replaced else "does not answer"
         checks["worker"] = "unknown"
     if not services.hints.is_connected():
         checks["broker"] = "does not answer"

@@ -45,6 +45,7 @@ def build_rpc_services(settings: Settings) -> WebServices:
     hints = HintPublisher(make_celery(settings))
     services = build_services(settings, client=connect_store(settings), hints=hints)
     check_keys(services)
+    services.digests.watch()
     return build_web_services(services)
 
 

@@ -138,12 +138,38 @@ class ServerHealth:
     replicas: int  # connected
 
 
+# Why a server takes no writes, by a word of its error.
+READ_ONLY = {
+    "ReadOnlyError": "it is a replica",
+    "OutOfMemoryError": "its memory is full",
+    "MISCONF": "it cannot write to its disk",
+    "NOREPLICAS": "too few replicas are connected to it",
+}
+
+
 class ServerStore:
     """Read the figures of the server itself."""
 
     def __init__(self, client: Client) -> None:
         """`client` may be a fake one."""
         self._client = client
+
+    def refusal(self) -> str | None:
+        """Return why the server takes no writes, by trying one; None if it does.
+
+        Raises:
+            StoreUnavailableError: the server does not answer.
+        """
+        with store_errors():
+            try:
+                self._client.set(keys.confirmed(keys.TAGS[0]), 1)
+            except redis.ResponseError as error:
+                text = f"{type(error).__name__} {error}"
+                for word, why in READ_ONLY.items():
+                    if word in text:
+                        return f"read-only: {why}"
+                raise
+        return None
 
     def health(self) -> ServerHealth | None:
         """Return the figures of INFO; None if we may not ask for them.
