@@ -153,5 +153,5 @@ def build_app() -> WSGIApplication:
     os.environ.pop("OTEL_EXPORTER_OTLP_HEADERS", None)  # may hold a key, and has been read
     hints = HintPublisher(make_celery(settings))
     services = build_services(settings, client=connect_store(settings), hints=hints)
-    check_keys(services)
+    check_keys(services.digests)
     return create_app(services)
