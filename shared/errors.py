@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 class SettingsError(Exception):
     """A setting is missing or wrong; the text is the remedy."""
 
+    EXIT_STATUS = 78  # EX_CONFIG of sysexits.h: starting again changes nothing
+
 
 class KeyturnError(Exception):
     """The root of all errors that Keyturn raises at run time."""

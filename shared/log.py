@@ -74,6 +74,7 @@ EVENTS = {
     "worker.stopped": "a worker shut down gracefully",
     "process.started": "`up` started a process",
     "process.ended": "a process of `up` ended",
+    "process.silent": "the web process no longer answers; `up` starts another",
     "settings.doubtful": "a setting is allowed but probably a mistake",
 }
 

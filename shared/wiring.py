@@ -185,16 +185,18 @@ def _sms_regions(settings: Settings) -> frozenset[str] | None:
 
 
 def check_server(settings: Settings) -> None:
-    """Raise an error if the server cannot provide KEYTURN_DURABILITY.
+    """Raise an error if the server cannot provide KEYTURN_DURABILITY, or the keys are not its own.
 
     Raises:
-        SettingsError: it cannot; a server that does not answer is not an error.
+        SettingsError: it cannot, or no key opens what it has sealed; a server that does not answer
+            is not an error.
     """
     with connect_store(settings) as client:
         check_durability(client, settings.durability)
+        check_keys(Digests(client, settings.secret_keys))
 
 
-def check_keys(services: Services) -> None:
+def check_keys(digests: Digests) -> None:
     """Raise an error if the secret keys are not those of this store.
 
     Raises:
@@ -202,6 +204,6 @@ def check_keys(services: Services) -> None:
             an error.
     """
     try:
-        services.digests.digest("start", "")
+        digests.digest("start", "")
     except StoreUnavailableError:
         log.warning("store.unavailable", during="start")

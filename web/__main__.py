@@ -41,7 +41,8 @@ def main() -> None:
         settings = load_settings(os.environ)
         check_server(settings)
     except SettingsError as error:
-        sys.exit(f"keyturn web: {error}")
+        print(f"keyturn web: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(SettingsError.EXIT_STATUS)
     if reason := taken_port(settings.host, settings.port, is_shared=True):
         sys.exit(f"keyturn web: {reason}")
     serve(settings)

@@ -155,6 +155,6 @@ def build_app() -> WSGIApplication:
     os.environ.pop("OTEL_EXPORTER_OTLP_HEADERS", None)  # may hold a key, and has been read
     hints = HintPublisher(make_celery(settings))
     services = build_services(settings, client=connect_store(settings), hints=hints)
-    check_keys(services)
+    check_keys(services.digests)
     services.digests.watch()
     return create_app(services)

@@ -30,7 +30,8 @@ def main(queues: str) -> None:
     try:
         settings = load_settings(os.environ)
     except SettingsError as error:
-        sys.exit(f"keyturn worker: {error}")
+        print(f"keyturn worker: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(SettingsError.EXIT_STATUS)
     if Queue.BULK in names and Queue.URGENT not in names:
         os.nice(NICENESS)
     # Celery warns root of pickle, which is not accepted here.

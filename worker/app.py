@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import socket
+import sys
 import uuid
 from functools import partial
 from typing import Any, TypeAlias
@@ -91,7 +92,8 @@ class WorkerProcess:
             gc.set_threshold(GARBAGE_THRESHOLD)
             self._start_sweeper(services, providers)
         except SettingsError as error:
-            raise SystemExit(f"keyturn worker: {error}") from error
+            print(f"keyturn worker: {error}", file=sys.stderr)  # noqa: T201
+            raise SystemExit(SettingsError.EXIT_STATUS) from error
         except Exception as error:
             log.error("worker.unbuilt", exc_info=error)
             raise SystemExit(1) from error
@@ -129,7 +131,7 @@ class WorkerProcess:
             threads=settings.worker_threads,
         )
         services = build_services(settings, client=connect_store(settings), hints=self._hints)
-        check_keys(services)
+        check_keys(services.digests)
         return services
 
     def _build_needs(self, services: Services, providers: Providers) -> None:

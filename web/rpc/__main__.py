@@ -28,7 +28,8 @@ def main() -> None:
         set_up_tracing("grpc", os.environ)
         services = build_rpc_services(settings)
     except SettingsError as error:
-        sys.exit(f"keyturn grpc: {error}")
+        print(f"keyturn grpc: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(SettingsError.EXIT_STATUS)
     try:
         asyncio.run(serve_until_signal(services))
     finally:
@@ -44,7 +45,7 @@ def build_rpc_services(settings: Settings) -> WebServices:
     check_server(settings)
     hints = HintPublisher(make_celery(settings))
     services = build_services(settings, client=connect_store(settings), hints=hints)
-    check_keys(services)
+    check_keys(services.digests)
     services.digests.watch()
     return build_web_services(services)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import os
 import secrets
@@ -21,6 +20,7 @@ from shared.store.callers import CallerStore, Grants
 from shared.store.digests import Digests
 from shared.tracing import bind_request_id
 from shared.wiring import connect_store
+from web.up.probe import LOOPBACK_OF, get_status
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,7 +48,6 @@ USER = {
 POLL_SECONDS = 0.2
 TIMEOUT_SECONDS = 2.0
 SLOW_START_SECONDS = 20.0
-LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # to call, not to listen on
 NOT_FOUND = 404
 OK = 200
 
@@ -158,17 +157,8 @@ class ReadyMessage:
             print(f"Not ready yet; {self._base}/readyz says what is missing.", flush=True)  # noqa: T201
 
     def _status(self, path: str) -> int | None:
-        """Return the status of a GET; None if there is no response."""
-        connection = http.client.HTTPConnection(
-            self._host, self._settings.port, timeout=TIMEOUT_SECONDS
-        )
-        try:
-            connection.request("GET", path)
-            return connection.getresponse().status
-        except (OSError, http.client.HTTPException):
-            return None
-        finally:
-            connection.close()
+        port = self._settings.port
+        return get_status(self._host, port, path, timeout_seconds=TIMEOUT_SECONDS)
 
     def _grpc_listens(self) -> bool:
         address = (self._host, self._settings.grpc_port)

@@ -22,6 +22,7 @@ from shared.settings import Settings, load_settings
 from shared.wiring import check_server
 from web.__main__ import taken_port
 from web.up.demo import DemoSeeder, ReadyMessage, write_secret_keys
+from web.up.probe import LiveProbe
 from web.up.valkey import EmbeddedServer
 
 if TYPE_CHECKING:
@@ -57,13 +58,13 @@ def run_up(environ: Mapping[str, str]) -> int:
     with _lock_data_dir(settings.data_dir):
         set_up_logging(settings.log_level, service="up")
         _refuse_taken_ports(settings)
-        if settings.redis_url:
-            check_server(settings)
         write_secret_keys(settings)
         settings = load_settings(environ)  # with the keys
         processes = Processes(settings, environ)
         try:
-            processes.start(signals)
+            processes.start_server(signals)
+            check_server(settings)
+            processes.start()
             demo, ready = DemoSeeder(settings), ReadyMessage(settings)
             while not signals.count:
                 processes.restart_ended()
@@ -152,9 +153,10 @@ class Processes:
                 "server", self._server.command(), environ=environ, prepare=self._server.prepare
             )
         self._children = build_children(environ)
+        self._probe = LiveProbe(settings)
 
-    def start(self, signals: StopSignals) -> None:
-        """Start the server, wait until it answers, then start the others.
+    def start_server(self, signals: StopSignals) -> None:
+        """Start the server and wait until it answers.
 
         Raises:
             StartRefusedError: the server does not answer.
@@ -163,14 +165,24 @@ class Processes:
             if not self._server.is_running():
                 self._server_child.start()
             self._wait_for(self._server, signals)
+
+    def start(self) -> None:
+        """Start all processes but the server."""
         for child in self._children:
             child.start()
 
     def restart_ended(self) -> None:
-        """Restart the processes that have ended."""
+        """Restart the processes that have ended, and those of web when nothing answers.
+
+        Raises:
+            StartRefusedError: a process ended because of a setting.
+        """
         self._restart_server()
         for child in self._children:
             child.restart_if_ended()
+            if child.name == "web" and self._probe.is_silent(child.pid):
+                log.error("process.silent", name=child.name, pid=child.pid)
+                child.kill()
 
     def stop(self, is_forced: Callable[[], bool]) -> None:
         """Stop web and gRPC first, then Flower, then the workers, and the server last."""
@@ -305,6 +317,8 @@ class Child:
             "process.ended", name=self.name, status=status, restart_seconds=self._restart_seconds
         )
         self.kill()
+        if status == SettingsError.EXIT_STATUS:
+            raise StartRefusedError(f"{self.name} refuses a setting; what it wrote says which")
         self._restart_at = now + self._restart_seconds
         self._restart_seconds = min(self._restart_seconds * 2, MAX_RESTART_SECONDS)
 
