@@ -1,6 +1,5 @@
 """A code goes to the very domain that was meant, by every provider, and in a head all can read."""
 
-# ruff: noqa: RUF001 - letters that look like others are what this is about
 from __future__ import annotations
 
 import email

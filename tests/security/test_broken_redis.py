@@ -13,8 +13,8 @@ from shared.store import keys
 from shared.store.connection import connect
 from shared.store.digests import Digests
 from shared.wiring import check_keys
-from tests.support.builders import SECRET, some_services
 from tests.support.broker_messages import POISON, SECRET_TEXT, a_message
+from tests.support.builders import SECRET, some_services
 from tests.support.waiting import wait_until
 from tests.support.wire import Wire, problem
 from tests.support.worker_process import WorkerProcess

@@ -1,6 +1,5 @@
 """Where Keyturn calls, and where its links lead: public hosts, https, no other port."""
 
-# ruff: noqa: RUF001 - digits that look like others are what this is about
 from __future__ import annotations
 
 import socket

@@ -20,7 +20,7 @@ from web.callbacks import has_callbacks
 from web.explain.diagnosis import diagnose
 from web.explain.model import Evidence, Explanation
 from web.explain.timeline import build_timeline, name_caller
-from web.resets import check_user_id
+from web.resets import check_id_length
 from web.services import WebServices
 
 MAX_ON_A_PAGE = 100
@@ -158,12 +158,14 @@ def _find_obstacle(
 def list_resets(services: WebServices, credentials: Credentials, wanted: PageRequest) -> Page:
     """Return a page of the resets in organisations where the caller has `user.read`.
 
+    It is empty for a user without such resets, whether or not the user exists.
+
     Raises:
         UnauthenticatedError, OrganisationUnknownError, MembershipMissingError.
     """
     caller, org_id = services.auth.authenticate(credentials), credentials.org_id
     if wanted.user_id is not None:
-        check_user_id(wanted.user_id)
+        check_id_length(wanted.user_id)
         found, token = _of_user(services, caller, wanted.user_id, org_id, wanted)
     else:
         found, token = _of_all(services, caller, org_id, wanted)
