@@ -48,8 +48,8 @@ class RedisDirectory:
 
     def find_user(self, user_id: str) -> User | None:
         """Return the user, or None if the id is unknown. One round trip."""
-        self._digests.check()  # a store that lost its data knows nobody
         with directory_errors():
+            self._digests.check()  # a store that lost its data knows nobody
             values = self._client.hmget(keys.directory_user(user_id), FIELDS)
         return self._user(user_id, cast("list[str | None]", values))
 

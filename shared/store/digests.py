@@ -62,21 +62,22 @@ class Digests:
         self._client = client
         self._secret_keys = {codes.key_id(key): key for key in secret_keys}
         self._pepper: bytes | None = None
-        self._seal: dict[str, str] = {}
+        self._loaded = b""  # the same, once it was read, and what was read then
+        self._seal: set[tuple[str, str]] = set()
         self._lock = Lock()
 
     def verify(self) -> None:
         """Raise StoreUnavailableError unless the store holds the digest key in use.
 
-        If it does not, digests raise the same until it does again: a suppressed address would not
-        be found by a digest of another key.
+        If it does not, digests raise the same until it does again: a digest of another key would
+        not find a suppressed address.
         """
-        if self._pepper is None:
+        if not self._seal:
             return
         with store_errors():
             sealed = self._client.hgetall(keys.SEAL)
-        was_replaced = self.is_replaced
-        self.is_replaced = self._seal.items().isdisjoint(sealed.items())
+        was_replaced, self.is_replaced = self.is_replaced, self._seal.isdisjoint(sealed.items())
+        self._pepper = None if self.is_replaced else self._loaded
         if self.is_replaced:
             if not was_replaced:
                 log.error("store.replaced")
@@ -84,8 +85,6 @@ class Digests:
 
     def check(self) -> bytes:
         """Return the digest key; raise StoreUnavailableError if `verify` did and still does."""
-        if self.is_replaced:
-            self.verify()
         return self._pepper or self._load_pepper()
 
     def watch(self) -> None:
@@ -187,12 +186,14 @@ class Digests:
 
     def _load_pepper(self) -> bytes:
         with self._lock:
-            if self._pepper is None:
+            if self._seal:
+                self.verify()
+            else:
                 sealed = self._sealed()
-                pepper = self._unseal(sealed)
-                self._seal_for_missing_keys(pepper, sealed)
-                self._seal, self._pepper = sealed, pepper
-            return self._pepper
+                self._loaded = self._unseal(sealed)
+                self._seal_for_missing_keys(self._loaded, sealed)
+                self._seal, self._pepper = set(sealed.items()), self._loaded
+            return self._loaded
 
     def _sealed(self) -> dict[str, str]:
         fresh = secrets.token_bytes(PEPPER_BYTES)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from shared.errors import StoreUnavailableError
 from shared.models import DUE_QUEUES, Channel, Queue
 from shared.store import keys
 from shared.store.admin.pauses import Pause, Release, Scope
@@ -70,7 +72,7 @@ class DueStore:
         """Note that a worker is alive; count it if it has just started."""
         known_ms = int(WORKER_SEEN_SECONDS * 12000)
         if self._scripts.run("heartbeat", (keys.WORKERS,), (worker, known_ms)):
-            with store_errors():
+            with suppress(StoreUnavailableError), store_errors():  # a full server counts nothing
                 for queue in worker.partition(" ")[0].split(","):
                     self._client.hincrby(keys.counters(keys.TAGS[0]), f"ws:{queue}", 1)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 import redis
@@ -13,12 +16,14 @@ from shared.store import keys
 from shared.store.connection import connect
 from shared.store.digests import Digests
 from shared.wiring import check_keys
+from tests.journeys.stack import Stack
 from tests.support.broker_messages import POISON, SECRET_TEXT, a_message
 from tests.support.builders import SECRET, some_services
 from tests.support.waiting import wait_until
 from tests.support.wire import Wire, problem
 from tests.support.worker_process import WorkerProcess
 from tests.web.admin.test_status import Watched
+from web.up.demo import USER
 
 pytestmark = pytest.mark.real_server
 
@@ -139,9 +144,11 @@ def test_readyz_and_status_say_at_once_that_redis_takes_no_writes(server, wire, 
     trouble = wire.alerts()[0]
 
     assert status == 503
-    assert checks["redis"].startswith("read-only") and word in checks["redis"]
+    assert checks["redis"].startswith("read-only")
+    assert word in checks["redis"]
     assert checks["worker"] == "unknown"
-    assert trouble.startswith("Redis is read-only") and word in trouble
+    assert trouble.startswith("Redis is read-only")
+    assert word in trouble
     assert wire.reset().status_code == 503
     server.execute_command(*heal)
     assert ready(wire)[0] == 200
@@ -231,3 +238,38 @@ def test_a_worker_sends_nothing_and_is_not_seen_while_the_store_is_another(
         lambda: fresh.services.resets.find(reset_id).status is Status.SUPPRESSED,
         what="what a worker that started anew makes of it",
     )
+
+
+def test_a_whole_keyturn_refuses_until_it_is_restarted(tmp_path):
+    stack = Stack(tmp_path, KEYTURN_USER_COOLDOWN_SECONDS="0").start()
+    try:
+        with redis.Redis(unix_socket_path=stack.redis_url.removeprefix("unix://")) as store:
+            assert ask(stack) == 200
+            store.flushall()
+            wait_until(lambda: stack.status("/readyz") == 503, seconds=5, what="it to be noticed")
+            stack.cli("org", "add", "demo", "--name", "Demo")
+            user = json.dumps(USER)
+            stack.cli("user", "import", "-", given=user)
+            done = stack.cli("token", "add", "--org", "demo", "--role", "ORG_OWNER", "--json")
+            stack.cli("suppression", "add", USER["email"], "--reason", "bounced")
+            token = json.loads(done.stdout)["token"]
+
+            assert ask(stack, token) == 503
+            assert stack.status("/readyz") == 503
+        assert stack.stop() == 0
+        stack.start()
+        assert ask(stack, token) == 400
+        assert stack.cli("suppression", "list").stdout.count("bounced") == 1
+    finally:
+        if stack.process.poll() is None:
+            stack.stop()
+
+
+def ask(stack, token=None):
+    call = Request(f"{stack.url}/management/v1/users/ada/password/_reset", method="POST", data=b"")
+    call.add_header("Authorization", f"Bearer {token or stack.token}")
+    try:
+        with urlopen(call, timeout=60) as answer:
+            return answer.status
+    except HTTPError as error:
+        return error.code

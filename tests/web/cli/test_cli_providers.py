@@ -15,7 +15,11 @@ from tests.support.provider_stub import Answer, ProviderStub
 from web.app import create_app
 
 OUTAGE = CallTally(bad=1, account=1, is_outage=True, reason="http_401")
-BOTH = {"KEYTURN_EMAIL_PROVIDERS": "sendgrid,smtp", "KEYTURN_SMTP_URL": "smtp://127.0.0.1:1"}
+BOTH = {
+    "KEYTURN_EMAIL_PROVIDERS": "sendgrid,smtp",
+    "KEYTURN_SMS_PROVIDERS": "outbox",
+    "KEYTURN_SMTP_URL": "smtp://127.0.0.1:1",
+}
 KEY = {"KEYTURN_SENDGRID_API_KEY": "SG.secret"}
 
 real = pytest.mark.real_server
