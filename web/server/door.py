@@ -144,6 +144,8 @@ class Door:
                 try:
                     if self._lists.total() > MAX_LISTS or self._lists[caller] > MAX_LISTS_OF_CALLER:
                         raise TooManyRequestsError("lists", retry_after_seconds=10)
+                    if int(environ.get("CONTENT_LENGTH") or 0) > MAX_LIST_BYTES:
+                        raise BodyTooLargeError
                     await _spool(file, receive)
                 except CallerError as error:
                     environ[BODY_ERROR] = error
