@@ -16,7 +16,7 @@ from shared.models import Queue
 from shared.store.batches import Batch, BatchAction, BatchState
 from shared.store.batches.lists import ListEntry
 from shared.store.history import HistoryFilter
-from web.auth import USER_WRITE, Authority, Credentials
+from web.auth import USER_WRITE, Authority
 from web.batches.progress import list_results, read_progress, write_progress
 from web.batches.schemas import BATCH, BATCH_REASON, read_filter, read_options, read_user_ids
 from web.batches.service import BatchRequest, change_batch, make_batch, start_plan
@@ -50,8 +50,8 @@ def make_batches() -> Response:
         return _make(authority, fields, iter(read_user_ids(fields["user_ids"])))
     selected = read_filter(fields["select"])
     if selected.org_id is not None:
-        wanted = Credentials(credentials().authorization, selected.org_id)
-        current_services().auth.authorize_in_force(wanted, USER_WRITE)
+        auth = current_services().auth
+        auth.authorize_in(auth.authenticate(credentials()), selected.org_id, USER_WRITE)
     return _make(authority, fields, selected)
 
 
