@@ -41,7 +41,7 @@ BEGUN, DONE = "begun", "done"
 FREQUENT = frozenset({"reset.return_code", "password.set"})
 HEADS = {keys.AUDIT: keys.AUDIT_HEAD, keys.AUDIT_FREQUENT: keys.AUDIT_FREQUENT_HEAD}
 # What may stand in an entry by mistake: an e-mail address, a phone number, a token.
-PRIVATE = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@]+|\+[0-9][0-9 ()./-]{5,}[0-9]|\b(?:kt_pat_|eyJ)\S+")
+PRIVATE = re.compile(r"[^\s@]+@[^\s@.]+\.[^\s@,;]+|\+[0-9][0-9 ()./-]{5,}[0-9]|\b(?:kt_pat_|eyJ)\S+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
