@@ -21,7 +21,6 @@ from shared.store.digests import Digests
 from shared.wiring import connect_store
 from web.cli.support import (
     CommandRefusedError,
-    bind_shell,
     by_option,
     json_option,
     optional_reason_option,
@@ -45,7 +44,6 @@ class Stores:
 
 def open_stores() -> Stores:
     """Open the stores of the environment's settings."""
-    bind_shell()
     settings = load_settings(os.environ)
     client = connect_store(settings)
     digests = Digests(client, settings.secret_keys)
