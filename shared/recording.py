@@ -26,7 +26,7 @@ from shared.queue import hint_at
 from shared.settings import Settings
 from shared.store.limits import Limit
 from shared.store.resets import OPTIONAL_FIELDS, NewReset, Recorded, first_event
-from shared.tracing import current_caller, current_request_id
+from shared.tracing import bound, current_request_id
 from shared.wiring import Services
 
 log = structlog.get_logger()
@@ -151,7 +151,7 @@ def _caller_id(request: ResetRequest) -> str | None:
     """Return who asks: a token's id, `page`, `shell`; of a reset in place of another, its."""
     if request.caller:
         return request.caller.token_id
-    return request.caller_id or current_caller()
+    return request.caller_id or bound("caller_id")
 
 
 def new_reset(services: Services, request: ResetRequest, *, asked_at_us: int = 0) -> NewReset:

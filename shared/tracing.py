@@ -23,9 +23,8 @@ __all__ = [
     "SpanKind",
     "bind_context",
     "bind_request_id",
-    "current_caller",
+    "bound",
     "current_request_id",
-    "current_source",
     "is_tracing",
     "set_up_tracing",
     "span",
@@ -119,20 +118,15 @@ def traceparent() -> str | None:
 
 def current_request_id() -> str | None:
     """Return the id of the request being answered, bound by bind_request_id."""
-    return _bound("request_id")
+    return bound("request_id")
 
 
-def current_caller() -> str | None:
-    """Return who makes the request: a token's id, `page` or `shell`."""
-    return _bound("caller_id")
+def bound(name: str) -> str | None:
+    """Return a value of the request being answered; None if it is not bound.
 
-
-def current_source() -> str | None:
-    """Return where the request comes from: a network, or the login at a command."""
-    return _bound("source")
-
-
-def _bound(name: str) -> str | None:
+    `request_id`; `source`, a network or the login at a command; `caller_id`, a token's id, `page`
+    or `shell`; `user`, a digest.
+    """
     value: str | None = structlog.contextvars.get_contextvars().get(name)
     return value
 
@@ -140,11 +134,9 @@ def _bound(name: str) -> str | None:
 def bind_request_id(request_id: str, *, source: str | None = None) -> None:
     """Give every log line and record from here on this request id and source, and no other."""
     structlog.contextvars.clear_contextvars()
-    structlog.contextvars.bind_contextvars(request_id=request_id)
-    if source:
-        structlog.contextvars.bind_contextvars(source=source)
+    bind_context(request_id=request_id, **({"source": source} if source else {}))
 
 
-def bind_context(**ids: str) -> None:
-    """Add `caller_id` or `user`, a digest, to every log line and record of this request."""
-    structlog.contextvars.bind_contextvars(**ids)
+def bind_context(**values: str) -> None:
+    """Add values to every log line and record of this request; `bound` names them."""
+    structlog.contextvars.bind_contextvars(**values)

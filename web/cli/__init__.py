@@ -9,7 +9,7 @@ import click
 from shared.log import set_up_logging
 from web import up
 from web.cli import admin, batches, providers, resets, suppressions, tokens, users, webhooks
-from web.cli.support import report_errors
+from web.cli.support import bind_shell, report_errors
 
 # A further command is one line here.
 COMMANDS: tuple[click.Command, ...] = (
@@ -37,6 +37,7 @@ class KeyturnGroup(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         """Run a command."""
         with report_errors():
+            bind_shell()
             return super().invoke(ctx)
 
 

@@ -174,7 +174,6 @@ def bind_shell() -> None:
 def open_services() -> Iterator[WebServices]:
     """Build the services; publish their hints on leaving."""
     settings = load_settings(os.environ)
-    bind_shell()
     check_server(settings)
     hints = HintPublisher(make_celery(settings))
     services = build_services(settings, client=connect_store(settings), hints=hints)

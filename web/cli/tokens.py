@@ -62,8 +62,8 @@ def add_token(
     _refuse_unknown_roles(grants, stores.settings)
     user_id = None if user_id is None else read_value("--user", validation.identity, user_id)
     seconds = None if expires is None else read_duration(expires)
-    roles = ", ".join(_format_grants(grants))
-    act = Act(by=by, action="token.add", target=f"{org_id}: {roles}", reason=reason)
+    rights = ", ".join(_format_grants(grants) + ([f"as user {user_id}"] if user_id else []))
+    act = Act(by=by, action="token.add", target=f"{org_id}: {rights}", reason=reason)
     with stores.audit.acting(act) as ending:
         secret, record = stores.callers.create_token(
             org_id, grants, user_id=user_id, lifetime_seconds=seconds

@@ -23,7 +23,6 @@ from shared.store.digests import Digests
 from shared.wiring import connect_store
 from web.cli.support import (
     CommandRefusedError,
-    bind_shell,
     by_option,
     json_option,
     open_services,
@@ -50,7 +49,6 @@ class Stores:
 
 def open_stores() -> Stores:
     """Open the stores of the environment's settings."""
-    bind_shell()
     settings = load_settings(os.environ)
     client = connect_store(settings)
     digests = Digests(client, settings.secret_keys)

@@ -18,7 +18,6 @@ from shared.settings import SECRET_KEYS_FILE
 from shared.store.admin.audit import Act, AuditStore
 from shared.store.callers import CallerStore, Grants
 from shared.store.digests import Digests
-from shared.tracing import bind_request_id
 from shared.wiring import connect_store
 from web.up.probe import LOOPBACK_OF, get_status
 
@@ -77,7 +76,6 @@ class DemoSeeder:
 
     def __init__(self, settings: Settings) -> None:
         """Connect with the first try."""
-        bind_request_id(secrets.token_hex(8), source=f"keyturn up on {socket.gethostname()}")
         client = connect_store(settings)
         digests = Digests(client, settings.secret_keys)
         self._audit = AuditStore(client, digests, settings.durability)

@@ -112,28 +112,22 @@ def replay_dead(services: WebServices, subscription: Subscription, *, by: str) -
 
 def try_subscription(services: WebServices, subscription: Subscription, *, by: str) -> Reply:
     """Send it a test now, from this process; return its answer."""
+    subscribers = Subscribers(allow_private=services.settings.webhook_allow_private)
+    now = services.dues.now()
     with _acting(services, "webhook.test", subscription, by) as ending:
-        reply = _try(services, subscription)
+        reply = subscribers.call(
+            subscription.url,
+            services.subscriptions.secret(subscription),
+            webhook_id=f"msg_test_{subscription.subscription_id}_{int(now.timestamp() * 1000)}",
+            body=build_test_body(subscription.subscription_id, subscription.org_id, now),
+        )
         if not reply.is_taken:
             ending["outcome"] = f"failed: {reply.reason}"
+    subscribers.close()
     return reply
 
 
 def _acting(
     services: WebServices, action: str, subscription: Subscription, by: str
 ) -> AbstractContextManager[dict[str, str]]:
-    act = Act(by=by, action=action, target=subscription.subscription_id)
-    return services.audit.acting(act)
-
-
-def _try(services: WebServices, subscription: Subscription) -> Reply:
-    subscribers = Subscribers(allow_private=services.settings.webhook_allow_private)
-    now = services.dues.now()
-    reply = subscribers.call(
-        subscription.url,
-        services.subscriptions.secret(subscription),
-        webhook_id=f"msg_test_{subscription.subscription_id}_{int(now.timestamp() * 1000)}",
-        body=build_test_body(subscription.subscription_id, subscription.org_id, now),
-    )
-    subscribers.close()
-    return reply
+    return services.audit.acting(Act(by=by, action=action, target=subscription.subscription_id))

@@ -28,20 +28,21 @@ from shared.store import keys
 from shared.store.connection import Client, store_errors
 from shared.store.digests import Digests
 from shared.store.scripts import Scripts
-from shared.tracing import current_request_id, current_source
+from shared.tracing import bound
 from shared.validation import moment
 
 log = structlog.get_logger()
 
 MAX_KEPT = 100_000  # of each stream
 PER_TRIP = 500
-MAX_TRIES = 1000  # each lost one is an entry that another process appended
 BEGUN, DONE = "begun", "done"
 # Acts of programs, thousands an hour: in a stream of their own they push out no operator's act.
 FREQUENT = frozenset({"reset.return_code", "password.set"})
 HEADS = {keys.AUDIT: keys.AUDIT_HEAD, keys.AUDIT_FREQUENT: keys.AUDIT_FREQUENT_HEAD}
 # What may stand in an entry by mistake: an e-mail address, a phone number, a token.
-PRIVATE = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@]+|\+[0-9][0-9 ()./-]{5,}[0-9]|\b(?:kt_pat_|eyJ)\S+")
+PRIVATE = re.compile(
+    r"[^\s@]+@[^\s@.]+\.[^\s@,;]+|\+[0-9][0-9 ()./-]{5,}[0-9]|\b(?:kt_pat_|eyJ)\S+"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,31 +110,27 @@ class AuditStore:
 
     def record(self, act: Act, *, outcome: str = DONE) -> str:
         """Append an act whose end is known; return the id of its entry."""
-        beside = {"source": current_source() or "", "request": current_request_id() or ""}
+        beside = {"source": bound("source") or "", "request": bound("request_id") or ""}
         return self._append(act.action, asdict(act) | beside | {"outcome": outcome})
 
     def _append(self, action: str, fields: dict[str, str]) -> str:
         stream = keys.AUDIT_FREQUENT if action in FREQUENT else keys.AUDIT
         for name in {"target", "reason", "outcome"} & fields.keys():
             fields[name] = PRIVATE.sub(lambda found: f"{found[0][0]}***", fields[name])
+        is_appended = 0
         with self._lock:
-            entry_id = self._append_after_head(stream, fields)
+            while not is_appended:  # another process appended, so this ends
+                before = self._heads[stream]
+                entry = fields | {"prev": before}
+                arguments = (before, _number(before) + 1, self._digest(entry), MAX_KEPT)
+                is_appended, head = self._scripts.run(
+                    "admin/audit",
+                    (stream, HEADS[stream]),
+                    (*arguments, *chain.from_iterable(entry.items())),
+                )
+                self._heads[stream] = head
         self._scripts.confirm(keys.GATE)
-        return entry_id
-
-    def _append_after_head(self, stream: str, fields: dict[str, str]) -> str:
-        for _ in range(MAX_TRIES):
-            before = self._heads[stream]
-            entry = fields | {"prev": before}
-            arguments = (before, _number(before) + 1, self._digest(entry), MAX_KEPT)
-            is_appended, self._heads[stream] = self._scripts.run(
-                "admin/audit",
-                (stream, HEADS[stream]),
-                (*arguments, *chain.from_iterable(entry.items())),
-            )
-            if is_appended:
-                return self._heads[stream].split()[1]
-        raise StoreUnavailableError
+        return str(head).split()[1]
 
     def newest(self, *, most: int = 100) -> list[AuditEntry]:
         """Return the last acts, newest first."""
@@ -164,8 +161,7 @@ class AuditStore:
     def verify(self) -> Verification:
         """Follow the chain of each stream, up to the first entry that does not fit."""
         fitting = unchained = 0
-        for stream in HEADS:
-            found = self._verify(stream)
+        for found in map(self._verify, HEADS):
             fitting, unchained = fitting + found.fitting, unchained + found.unchained
             if found.misfit:
                 return Verification(fitting, unchained, found.misfit)
@@ -225,8 +221,6 @@ def _name_misfit(head: str, before: str | None, entry_id: str) -> str:
 
 
 def _describe(error: BaseException) -> str:
-    if isinstance(error, StoreUnavailableError | DirectoryUnavailableError):
-        return f"failed: {error.message}"
-    if isinstance(error, CallerError | ImportLineError):
-        return f"refused: {error}"
-    return f"failed: {type(error).__name__}"
+    is_away = isinstance(error, StoreUnavailableError | DirectoryUnavailableError)
+    is_refusal = isinstance(error, CallerError | ImportLineError) and not is_away
+    return f"refused: {error}" if is_refusal else f"failed: {type(error).__name__}"
