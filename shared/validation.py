@@ -6,7 +6,9 @@ No error repeats what was given: it may be an address.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
 
 import email_validator
 import phonenumbers
@@ -91,6 +93,13 @@ def comparable(address: str) -> str:
         return email(text).casefold() if "@" in text else phone(text)
     except ValueError:
         return text.casefold()
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """Return the known name that is most like a given one; one that holds it comes first."""
+    name = name[:ID_CHARACTERS]
+    longer = [each for each in known if name.lower() in each.lower()]
+    return get_close_matches(name, longer or known, n=1, cutoff=0.0)[0]
 
 
 def parse_timestamp(text: str) -> datetime:

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from shared import validation
 
 MIN_SECRET_CHARACTERS = 32
+PERMISSIONS = ("user.read", "user.write", "system.read", "system.write")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 TRUE = ("true", "1", "yes", "on")
 FALSE = ("false", "0", "no", "off", "")
@@ -244,7 +245,11 @@ def role_permissions(raw: str) -> tuple[tuple[str, frozenset[str]], ...]:
         role, equals, permissions = part.partition("=")
         if not equals:
             raise ValueError("must look like ORG_OWNER=user.read+user.write,ORG_OWNER_VIEWER=…")
-        pairs.append((role.strip(), frozenset(filter(None, permissions.strip().split("+")))))
+        held = frozenset(filter(None, permissions.strip().split("+")))
+        for unknown in sorted(held - set(PERMISSIONS)):
+            near = validation.nearest(unknown, PERMISSIONS)
+            raise ValueError(f"{unknown} is no permission; the nearest is {near}")
+        pairs.append((role.strip(), held))
     return tuple(pairs)
 
 

@@ -32,7 +32,8 @@ def token() -> None:
 @click.option("--member", "members", multiple=True, metavar="ORG=ROLE",
               help="A role in another organisation; may be repeated.")  # fmt: skip
 @click.option("--user", "user_id", metavar="ID", help="The user that the caller is.")
-@click.option("--expires", metavar="90d", help="The token's lifetime, in s, m, h or d.")
+@click.option("--expires", metavar="90d", default="90d", show_default=True,
+              help="The token's lifetime, in s, m, h or d; or never.")  # fmt: skip
 @json_option
 def add_token(
     *,
@@ -41,7 +42,7 @@ def add_token(
     instance: bool,
     members: tuple[str, ...],
     user_id: str | None,
-    expires: str | None,
+    expires: str,
     as_json: bool,
 ) -> None:
     """Create a token and print it; it is not shown again."""
@@ -52,13 +53,16 @@ def add_token(
         org_id,
         grants,
         user_id=None if user_id is None else read_value("--user", validation.identity, user_id),
-        lifetime_seconds=None if expires is None else read_duration(expires),
+        lifetime_seconds=None if expires == "never" else read_duration(expires),
     )
     if as_json:
         print_json({"token": secret, "tokenId": record.token_id})
     else:
         click.echo(secret)
-        click.echo(f"This is token {record.token_id}; it is not shown again.", err=True)
+        ends = f"until {record.expires_at:%Y-%m-%d}" if record.expires_at else "until it is revoked"
+        click.echo(
+            f"This is token {record.token_id}, valid {ends}; it is not shown again.", err=True
+        )
 
 
 @token.command("list")
@@ -98,7 +102,9 @@ def read_duration(text: str) -> int:
     match = re.fullmatch(r"([0-9]{1,12})([smhd])", text)
     seconds = int(match[1]) * UNIT_SECONDS[match[2]] if match else 0
     if not 1 <= seconds <= MAX_SECONDS:
-        raise CommandRefusedError("--expires must look like 90d, 12h, 30m or 45s, at most 36500d")
+        raise CommandRefusedError(
+            "--expires must look like 90d, 12h, 30m or 45s, at most 36500d, or be never"
+        )
     return seconds
 
 
