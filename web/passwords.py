@@ -34,7 +34,7 @@ from shared.errors import (
 )
 from shared.models import Channel, Queue, User
 from shared.passwords.check import check_new_password
-from shared.passwords.policy import normalise
+from shared.passwords.policy import normalise_password
 from shared.policies import NOTICE_LIFETIME_SECONDS, check_may_reset
 from shared.queue import hint_at
 from shared.recording import ResetRequest, record_reset
@@ -204,6 +204,15 @@ def _channel_of_code(services: WebServices, user_id: str, typed_code: str) -> Ch
     return next((k.channel for k in ended if _matches(services, k, typed_code)), Channel.EMAIL)
 
 
+def find_link(services: WebServices, user_id: str, secret: str) -> KnownCode | None:
+    """Return the code of a link, live or ended; None if the secret is wrong. No try is counted.
+
+    Not for typed codes, which are short enough to be guessed.
+    """
+    known_codes = services.code_store.list_known(user_id)
+    return next((known for known in known_codes if _matches(services, known, secret)), None)
+
+
 @dataclass(frozen=True, slots=True)
 class SetPasswordRequest:
     """The decoded request, not yet checked."""
@@ -248,12 +257,12 @@ def _check_ranges(request: SetPasswordRequest) -> None:
     check_id_length(request.user_id)
     if not request.password:
         raise PasswordMissingError
-    if len(normalise(request.password)) > MAX_PASSWORD_CHARACTERS:
+    if len(normalise_password(request.password)) > MAX_PASSWORD_CHARACTERS:
         raise PasswordTooLongError
     code, current = request.verification_code, request.current_password
     if code is not None and not 1 <= len(code) <= MAX_CODE_CHARACTERS:
         raise InvalidRequestError("verificationCode must have 1 to 20 characters")
-    if current is not None and not 1 <= len(normalise(current)) <= MAX_PASSWORD_CHARACTERS:
+    if current is not None and not 1 <= len(normalise_password(current)) <= MAX_PASSWORD_CHARACTERS:
         raise InvalidRequestError("currentPassword must have 1 to 200 characters")
 
 

@@ -104,7 +104,7 @@ class OwnSchema(WireSchema):
 
     @pre_load
     def _unify_names(self, data: Any, **_: Any) -> dict[str, Any]:
-        unified = super()._unify_names(data)
+        unified: dict[str, Any] = super()._unify_names(data)
         camel = [field.data_key or name for name, field in self.load_fields.items()]
         for name in sorted(set(data) - {*camel, *self.load_fields}):
             shown = name if len(name) <= MAX_SHOWN_NAME_CHARACTERS and name.isidentifier() else ""

@@ -9,7 +9,7 @@ from typing import Protocol
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from shared.passwords.policy import normalise
+from shared.passwords.policy import normalise_password
 
 # argon2id at OWASP's first choice: 19 MiB, 2 passes, 1 lane; some 20 ms of one core.
 # Source: https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html
@@ -41,7 +41,7 @@ class Argon2Hasher:
     def hash(self, password: str) -> str:
         """Return a new hash of the normal form; waits while two others are being made."""
         with self._slots:
-            return self._argon2.hash(normalise(password))
+            return self._argon2.hash(normalise_password(password))
 
     def matches(self, password_hash: str, password: str) -> bool:
         """Return True if the hash was made of this password; waits like `hash`.
@@ -49,7 +49,7 @@ class Argon2Hasher:
         Former hashes were made of what was typed. So a password whose normal form differs from what
         was typed, or from its decomposed form, costs a second comparison; ASCII never does.
         """
-        composed, apart = normalise(password), unicodedata.normalize("NFD", password)
+        composed, apart = normalise_password(password), unicodedata.normalize("NFD", password)
         spellings = dict.fromkeys((composed, apart if password == composed else password))
         return any(self._verify(password_hash, each) for each in spellings)
 

@@ -12,16 +12,19 @@ from collections.abc import Callable
 from threading import BoundedSemaphore
 from typing import TypeVar
 
+from shared.codes import CODE_CHARACTERS, normalise
 from shared.errors import (
     CallerError,
+    CodeExpiredError,
     CodeUnusableError,
     MachineUserError,
+    StoreUnavailableError,
     TooManyRequestsError,
     UserInactiveError,
     UserNotInitialisedError,
     UserUnknownError,
 )
-from web.passwords import Completed, complete_reset, request_fresh
+from web.passwords import Completed, complete_reset, find_link, request_fresh
 from web.services import WebServices
 
 # In place of a user id on the page of a short link: the reset, which is looked up when the form is
@@ -37,6 +40,7 @@ NO_SUCH_USER_ERRORS = (
     UserInactiveError,
 )
 PAGES_LIMIT = "pages"  # the limit's name when too many page requests wait
+MIN_LINK_SECONDS = 0.02  # opening a link, where nothing is written
 MIN_SECONDS = 0.25  # more than the slowest of the equalised paths takes on a busy machine
 
 ResultT = TypeVar("ResultT")
@@ -61,6 +65,27 @@ def change_password(
         services.code_store.begin_try(decoy)
         services.code_store.note_wrong(decoy)
         raise CodeUnusableError from error
+
+
+def find_link_end(services: WebServices, *, handle: str, secret: str) -> CallerError | None:
+    """Return why a link no longer works, to a reader who has its secret; else None.
+
+    Typed codes are not looked up: opening pages is not counted, and they could be guessed so.
+    Whether a secret is wrong, unknown or live takes the same time.
+    """
+    if len(normalise(secret)) <= CODE_CHARACTERS:
+        return None
+    ends_at = time.monotonic() + MIN_LINK_SECONDS
+    try:
+        known = find_link(services, _find_user_id(services, handle), secret)
+    except StoreUnavailableError:
+        return None
+    if known is None or known.is_live:
+        time.sleep(max(0.0, ends_at - time.monotonic()))
+        return None
+    if known.end:
+        return CodeUnusableError(known.end, language=known.language)
+    return CodeExpiredError(language=known.language)
 
 
 def send_fresh(services: WebServices, *, handle: str, typed_code: str) -> None:
