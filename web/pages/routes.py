@@ -1,8 +1,9 @@
 """Serve the reset page; opening it changes nothing, only a form with a new password uses a code.
 
 What a page says and how soon does not reveal whether a user, a reset or a code exists: only to a
-reader who has the secret of a link that has ended does opening it say so (web/pages/forms.py has the anti-forgery token,
-web/pages/enumeration.py what is done for users who do not exist, and the uniform delay).
+reader who has the secret of a link that has ended does opening it say so (web/pages/forms.py has
+the anti-forgery token, web/pages/enumeration.py what is done for users who do not exist, and the
+uniform delay).
 """
 
 from __future__ import annotations
