@@ -478,7 +478,7 @@ def test_a_used_link_says_so_when_it_is_opened(visit, link):
 
     assert [each.status_code for each in answers] == [200, 200]
     page = see(answers[0])
-    assert "was used already" in page.text
+    assert "schon benutzt" in page.text
     assert page.actions == ["/ui/password/reset/fresh"]
     assert visit.everything_stored() == before
 
@@ -489,7 +489,7 @@ def test_an_expired_link_says_so_when_it_is_opened(fake_client):
     if not hasattr(code, "link_secret"):
         pytest.skip("links carry the typed code")
 
-    assert "has expired" in see(visit.open(visit.link(code, language="en"))).text
+    assert "ist abgelaufen" in see(visit.open(visit.link(code, language="en"))).text
 
 
 def test_a_replaced_short_link_says_so_when_it_is_opened(visit, link):
@@ -498,7 +498,7 @@ def test_a_replaced_short_link_says_so_when_it_is_opened(visit, link):
 
     page = see(visit.open(visit.short_link(reset_id, code) + "?lang=en"))
 
-    assert "was used already" in page.text
+    assert "schon benutzt" in page.text
 
 
 def test_a_live_or_a_wrong_link_shows_the_form(visit, link):
