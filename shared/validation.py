@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
 
 import email_validator
 import idna
@@ -143,6 +145,13 @@ def comparable(address: str) -> str:
         return address_key(email(text)) if "@" in text else phone(text)
     except ValueError:
         return address_key(text)
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """Return the known name that is most like a given one; one that holds it comes first."""
+    name = name[:ID_CHARACTERS]
+    longer = [each for each in known if name.lower() in each.lower()]
+    return get_close_matches(name, longer or known, n=1, cutoff=0.0)[0]
 
 
 def parse_timestamp(text: str) -> datetime:

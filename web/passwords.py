@@ -36,7 +36,7 @@ from shared.errors import (
 )
 from shared.models import Caller, Channel, Queue, User, UserState
 from shared.passwords.check import check_new_password
-from shared.passwords.policy import normalise
+from shared.passwords.policy import normalise_password
 from shared.policies import NOTICE_GAP_SECONDS, NOTICE_LIFETIME_SECONDS, check_may_reset
 from shared.queue import hint_at
 from shared.recording import ResetRequest, record_reset
@@ -262,7 +262,7 @@ def request_fresh(services: WebServices, *, user_id: str, typed_code: str, sourc
     Raises:
         StoreUnavailableError, DirectoryUnavailableError: no reset can be recorded at present.
     """
-    held = _find_held(services, user_id, typed_code)
+    held = find_held(services, user_id, typed_code)
     channel = held.channel if held else Channel.EMAIL
     try:
         with record_refusals(services, user_id, channel):
@@ -305,7 +305,7 @@ def _page_limits(services: WebServices, user: User, stranger: str | None) -> tup
     )
 
 
-def _find_held(services: WebServices, user_id: str, typed_code: str) -> KnownCode | None:
+def find_held(services: WebServices, user_id: str, typed_code: str) -> KnownCode | None:
     """Return the code that was given; a live one by its link alone, so none can be guessed."""
     is_link = is_link_secret(typed_code)
     known_codes = services.code_store.list_known(user_id)
@@ -368,13 +368,13 @@ def _check_ranges(request: SetPasswordRequest) -> None:
     check_id_length(request.user_id)
     if not request.password:
         raise PasswordMissingError
-    if len(normalise(request.password)) > MAX_PASSWORD_CHARACTERS:
+    if len(normalise_password(request.password)) > MAX_PASSWORD_CHARACTERS:
         raise PasswordTooLongError
     code, current = request.verification_code, request.current_password
     # Hyphens and blanks do not count, for a link's secret alone takes all of them.
     if code is not None and not (code and len(normalise_code(code)) <= MAX_CODE_CHARACTERS):
         raise InvalidRequestError("verificationCode must have 1 to 20 characters")
-    if current is not None and not 1 <= len(normalise(current)) <= MAX_PASSWORD_CHARACTERS:
+    if current is not None and not 1 <= len(normalise_password(current)) <= MAX_PASSWORD_CHARACTERS:
         raise InvalidRequestError("currentPassword must have 1 to 200 characters")
 
 

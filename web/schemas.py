@@ -11,14 +11,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, NoReturn
 
-from marshmallow import EXCLUDE, Schema, ValidationError, fields, pre_load, validates_schema
+from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, fields, pre_load, validates_schema
 from marshmallow.validate import Length, OneOf, Range, Regexp
 
 from shared.codes import Code
 from shared.errors import InvalidRequestError
 from shared.models import Channel, Outcome, Reset, Status
 from shared.store.resets import Recorded
-from shared.validation import MAX_PASSWORD_CHARACTERS, format_timestamp
+from shared.validation import MAX_PASSWORD_CHARACTERS, format_timestamp, nearest
 from web.explain.model import DiagnosisKind, Explanation
 from web.explain.query import CURSOR_PATTERN, MAX_ON_A_PAGE
 from web.passwords import MAX_CODE_CHARACTERS, Completed
@@ -30,6 +30,7 @@ from web.resets import (
     MAX_USER_ID_CHARACTERS,
 )
 
+MAX_SHOWN_NAME_CHARACTERS = 40  # of an unknown field: it may be an address in the wrong place
 SCHEMA = "_schema"  # marshmallow's key for errors that concern no single field
 CHANNEL_TYPES: tuple[str | int, ...] = (*CHANNELS_BY_NAME, *CHANNELS_BY_NUMBER)
 
@@ -87,6 +88,28 @@ class WireSchema(CamelCaseSchema):
                 raise ValidationError(f"{camel} is given twice")
             if values:
                 unified[camel] = values[0]
+        return unified
+
+
+class OwnSchema(WireSchema):
+    """Reads a body of Keyturn's own calls: an unknown field is refused, with the nearest name.
+
+    A misspelled `dryRun` that is ignored would send a batch. ZITADEL's calls ignore unknown fields.
+    """
+
+    class Meta:
+        """web/openapi tells it."""
+
+        unknown = RAISE
+
+    @pre_load
+    def _unify_names(self, data: Any, **_: Any) -> dict[str, Any]:
+        unified: dict[str, Any] = super()._unify_names(data)
+        camel = [field.data_key or name for name, field in self.load_fields.items()]
+        for name in sorted(set(data) - {*camel, *self.load_fields}):
+            shown = name if len(name) <= MAX_SHOWN_NAME_CHARACTERS and name.isidentifier() else ""
+            near = f"the nearest is {nearest(name, camel)}" if camel else "there is none"
+            raise ValidationError(f"unknown field {shown}".rstrip() + f"; {near}")
         return unified
 
 

@@ -47,6 +47,30 @@ JOINERS = "\u200c\u200d"  # invisible, yet part of how Persian and Indic names a
 # What mail programs turn into a link by themselves, and so would carry somebody's phishing.
 ADDRESS = re.compile(r"://|www\.|[^\W_]-?\.-?[^\W_]{2,}|\d\.\d+\.\d", re.IGNORECASE)
 
+MAX_DIGITS = 4  # "Ada 1815", but no number that can be called
+# Marks that no name holds; the end of a longer word: "Sammy Davis Jr." is a name; sums.
+SENTENCE = re.compile(
+    r"\w ?[!?؟。]|[¡¿]|[^\W\d_]{5,}[.](\s|$)|[^\W\d_]{4,}[.]$|[$€£] ?\d|\d ?[%$€£]"
+)
+STREET = re.compile(
+    r"stra(ss|ß)e\b|str\.|(weg|gasse|platz|allee|straat|laan)\b|\b(street|road|avenue|lane|rue|via"
+    r"|calle|rua|ulica|ul\.|p\.? ?o\.? box|postfach)\b",
+    re.IGNORECASE,
+)
+# A word in small letters, but those that stand in names.
+PLAIN_WORD = re.compile(
+    r"(?<!\S)(?!(al|bin|das?|de|de[lnr]|della|di|dos?|du|el?|i|l[ae]|los|of|the|und|van|von|y|zu)\b)"
+    r"[^\W\d_]+(?!\S)"
+)
+MIN_WORDS, MIN_PLAIN_WORDS = 5, 3  # of a sentence
+# Words of messages that ask for an act, in the languages of our mails.
+CALL_TO_ACT = re.compile(
+    r"\b(account|password|click|call|please|your?|urgente?|verify|security|winner|konto|passwort|bitte"
+    r"|klicken|anrufen|gewonnen|sofort|compte|cliquez|appelez|gagné|votre|cuenta|llame|ganado|clicca"
+    r"|chiami|vinto|clique|ganhou|rekening|hasło|kliknij|zadzwoń|wygrałeś)\b",
+    re.IGNORECASE,
+)
+
 
 class ProviderSwitch(NamedTuple):
     """A message goes out by another provider than this one."""
@@ -217,6 +241,7 @@ class Wording:
     def greeting(self, language: str, user: User) -> str:
         """Return the first line, with the user's name if it can be used."""
         name = clean_name(user.display_name)
+        name = name if name and _is_name_of_person(name) else None
         translate = self._translators[language]
         return translate("mail.greeting", name=name) if name else translate("mail.greeting_plain")
 
@@ -261,6 +286,25 @@ def clean_name(raw: str) -> str | None:
         return None
     return (
         line if len(line) <= MAX_NAME_CHARACTERS else line[: MAX_NAME_CHARACTERS - 1].rstrip() + "…"
+    )
+
+
+def _is_name_of_person(line: str) -> bool:
+    """Return False for a number to call, a postal address or a sentence: none of them greets.
+
+    A stranger chooses the display name, and our mail would carry it. Who loses a true name to a
+    rule is greeted without it.
+    """
+    line = unicodedata.normalize("NFKC", line)
+    digits, words = sum(char.isdigit() for char in line), len(line.split())
+    plain = sum(found[0].islower() for found in PLAIN_WORD.finditer(line))
+    return not (
+        digits > MAX_DIGITS
+        or (digits and not any(char.isalpha() for char in line))
+        or SENTENCE.search(line)
+        or (digits and STREET.search(line))
+        or (words >= MIN_WORDS and plain >= MIN_PLAIN_WORDS)
+        or (words > 2 and CALL_TO_ACT.search(line))  # noqa: PLR2004
     )
 
 

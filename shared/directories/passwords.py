@@ -12,7 +12,7 @@ from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from shared.errors import DirectoryUnavailableError
-from shared.passwords.policy import normalise
+from shared.passwords.policy import normalise_password
 
 # argon2id at OWASP's first choice: 19 MiB, 2 passes, 1 lane; some 20 ms of one core.
 # Source: https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html
@@ -55,7 +55,7 @@ class Argon2Hasher:
             DirectoryUnavailableError: too many others are being made.
         """
         with self._slot():
-            return self._argon2.hash(normalise(password))
+            return self._argon2.hash(normalise_password(password))
 
     def matches(self, password_hash: str | None, password: str) -> bool:
         """Return True if the hash was made of this password.
@@ -66,7 +66,7 @@ class Argon2Hasher:
         Raises:
             DirectoryUnavailableError: as `hash`.
         """
-        composed, apart = normalise(password), unicodedata.normalize("NFD", password)
+        composed, apart = normalise_password(password), unicodedata.normalize("NFD", password)
         spellings = dict.fromkeys((composed, apart if password == composed else password))
         return any(self._verify(password_hash, each) for each in spellings)
 

@@ -16,7 +16,7 @@ from shared import validation
 from shared.directories.passwords import HASHES_AT_ONCE
 from shared.errors import DirectoryUnavailableError, ImportLineError
 from shared.models import UserKind, UserState
-from shared.passwords.policy import normalise
+from shared.passwords.policy import normalise_password
 
 if TYPE_CHECKING:
     from shared.directories.redis import RedisDirectory
@@ -247,7 +247,7 @@ def _name(value: Any) -> str:
 
 
 def _password(value: Any) -> str:
-    password = normalise(_text(value))
+    password = normalise_password(_text(value))
     if not 1 <= len(password) <= validation.MAX_PASSWORD_CHARACTERS:
         most = validation.MAX_PASSWORD_CHARACTERS
         raise ValueError(f"has 1 to {most} characters; leave it out to keep it")

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from shared.errors import ProviderError, StoreUnavailableError
-from shared.passwords.policy import normalise
+from shared.passwords.policy import normalise_password
 from shared.providers.transport.http import Transport
 from shared.store.admin.statistics import CounterStore
 
@@ -36,7 +36,9 @@ class LeakedPasswords:
 
     def holds(self, password: str) -> bool:
         """Return True if the password is known to have leaked; False also without an answer."""
-        digest = hashlib.sha1(normalise(password).encode(), usedforsecurity=False).hexdigest()
+        digest = hashlib.sha1(
+            normalise_password(password).encode(), usedforsecurity=False
+        ).hexdigest()
         prefix, rest = digest[:PREFIX_CHARACTERS].upper(), digest[PREFIX_CHARACTERS:].upper()
         try:
             found = self._counts(prefix).get(rest, 0) > 0

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from shared.errors import PasswordPolicyError
 from shared.models import Organisation, User
 from shared.passwords.guessing import is_guessable
-from shared.passwords.policy import normalise, policy_of
+from shared.passwords.policy import normalise_password, policy_of
 from shared.settings import Settings
 from shared.wiring import Services
 
@@ -27,7 +27,7 @@ def check_new_password(services: Services, user: User, password: str) -> None:
     policy.check(password)
     words = _own_words(services.settings, user, organisation)
     leaked = services.leaked_passwords
-    if is_guessable(normalise(password), words) or (leaked and leaked.holds(password)):
+    if is_guessable(normalise_password(password), words) or (leaked and leaked.holds(password)):
         raise PasswordPolicyError("guessable", policy=policy)
 
 

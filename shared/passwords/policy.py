@@ -19,7 +19,7 @@ from shared.validation import MAX_PASSWORD_CHARACTERS
 PASSPHRASE_CHARACTERS = 15
 
 
-def normalise(password: str) -> str:
+def normalise_password(password: str) -> str:
     """Return the form in which a password is counted, hashed and compared: NFC.
 
     Keyboards write the same letter composed or not, so one password arrives in two spellings.
@@ -42,7 +42,7 @@ class PasswordPolicy:
         """
         if not password:
             raise PasswordMissingError
-        password = normalise(password)
+        password = normalise_password(password)
         if len(password) > MAX_PASSWORD_CHARACTERS:
             raise PasswordTooLongError
         if len(password) < self.min_characters:

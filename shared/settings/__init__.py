@@ -5,8 +5,9 @@ The README's table says what each means.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,6 +26,12 @@ SMS_PROVIDERS = (*TWILIO_PROVIDERS, "outbox")
 # Former name → present one. Records may still hold the former.
 RENAMED_PROVIDERS = {"twilio2": "twilio-2"}
 SECRET_KEYS_FILE = "secret_keys"  # noqa: S105 - a file's name
+# Variables of the tests, of deploy/haproxy.cfg, and those that Kubernetes sets for a service whose
+# name begins with keyturn (beside KEYTURN_…_PORT=tcp://…, which its value tells).
+NO_SETTING = re.compile(
+    r"KEYTURN_(TEST_.+|CONTRACTS_DIR|CHECKOUT|WEB_SERVER|GRPC_SERVER|PUBLIC_BIND"
+    r"|(.+_)?SERVICE_(HOST|PORT)(_.+)?|(.+_)?PORT_[0-9]+_(TCP|UDP|SCTP)(_.+)?)$"
+)
 LEASE_SLACK_SECONDS = 5.0
 PASSWORD_NEEDS = ("lower", "upper", "number", "symbol")  # below 15 characters
 WEBHOOK_DELAYS_SECONDS = (5.0, 30.0, 120.0, 600.0, 3600.0, 21600.0, 86400.0)
@@ -227,6 +234,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         SettingsError: a value is missing, malformed or contradicts another.
     """
     _refuse_former_names(environ)
+    _refuse_unknown_names(environ)
     values = _read_fields(Settings, PREFIX, environ)
     data_dir = values.get("data_dir", Settings.data_dir)
     if "secret_keys" not in values and (data_dir / SECRET_KEYS_FILE).exists():
@@ -255,11 +263,19 @@ def _read_fields(
     table: type[Settings | TwilioAccount], prefix: str, environ: Mapping[str, str]
 ) -> dict[str, Any]:
     values = {}
-    for entry in fields(table):
-        variable = prefix + entry.name.rstrip("_").upper()
-        if entry.metadata and (raw := _raw_value(environ, variable)) is not None:
+    for variable, entry in _variables(table, prefix):
+        if (raw := _raw_value(environ, variable)) is not None:
             values[entry.name] = _parse(variable, entry.metadata["parse"], raw)
     return values
+
+
+def _variables(
+    table: type[Settings | TwilioAccount], prefix: str
+) -> Iterator[tuple[str, Field[Any]]]:
+    """Yield each setting's variable and field."""
+    for entry in fields(table):
+        if entry.metadata:
+            yield prefix + entry.name.rstrip("_").upper(), entry
 
 
 def _refuse_former_names(environ: Mapping[str, str]) -> None:
@@ -271,6 +287,17 @@ def _refuse_former_names(environ: Mapping[str, str]) -> None:
                     f"{variable} is now called {present}, and the provider {former} in "
                     f"KEYTURN_SMS_PROVIDERS is now {name}"
                 )
+
+
+def _refuse_unknown_names(environ: Mapping[str, str]) -> None:
+    tables = ((Settings, PREFIX), *((TwilioAccount, _prefix(name)) for name in TWILIO_PROVIDERS))
+    known = [name for table, prefix in tables for name, _ in _variables(table, prefix)]
+    for variable in sorted(environ):
+        name = variable.removesuffix("_FILE")
+        is_known = name in known or NO_SETTING.match(variable)
+        if name.startswith(PREFIX) and not is_known and "://" not in environ[variable][:6]:
+            near = validation.nearest(name, known) + variable.removeprefix(name)
+            raise SettingsError(f"{variable} is no setting; the nearest is {near}")
 
 
 def _raw_value(environ: Mapping[str, str], variable: str) -> str | None:

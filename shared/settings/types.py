@@ -21,10 +21,10 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from shared import validation
 
 MIN_SECRET_CHARACTERS = 32
+PERMISSIONS = ("user.read", "user.write", "system.read", "system.write")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 TRUE = ("true", "1", "yes", "on")
 _ADDRESS_LITERAL = re.compile(r"\[(IPv6:)?([0-9a-f:.]+)\]", re.IGNORECASE)  # RFC 5321, 4.1.3
-PERMISSIONS = frozenset({"user.read", "user.write", "system.read", "system.write"})
 FALSE = ("false", "0", "no", "off", "")
 Network: TypeAlias = IPv4Network | IPv6Network
 
@@ -304,8 +304,11 @@ def role_permissions(raw: str) -> tuple[tuple[str, frozenset[str]], ...]:
         if not equals:
             raise ValueError("must look like ORG_OWNER=user.read+user.write,ORG_OWNER_VIEWER=…")
         named = frozenset(filter(None, (each.strip() for each in permissions.split("+"))))
-        if not role.strip() or named - PERMISSIONS:
-            raise ValueError(f"must give each role some of {', '.join(sorted(PERMISSIONS))}")
+        if not role.strip():
+            raise ValueError("must name a role before each =")
+        for unknown in sorted(named - set(PERMISSIONS)):
+            near = validation.nearest(unknown, PERMISSIONS)
+            raise ValueError(f"{unknown} is no permission; the nearest is {near}")
         pairs.append((role.strip(), named))
     if not any(permissions for _, permissions in pairs):
         raise ValueError(

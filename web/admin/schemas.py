@@ -19,9 +19,9 @@ from web.schemas import (
     Count,
     DetailsSchema,
     EnumValue,
+    OwnSchema,
     ResponseSchema,
     Timestamp,
-    WireSchema,
 )
 
 MAX_NAME_CHARACTERS = 200
@@ -48,7 +48,7 @@ def reason_field(*, required: bool = True) -> fields.String:
     )
 
 
-class ReasonSchema(WireSchema):
+class ReasonSchema(OwnSchema):
     """A reason alone."""
 
     reason = reason_field()
@@ -87,7 +87,7 @@ class ClearLimitSchema(ReasonSchema):
     )
 
 
-class ResendSchema(WireSchema):
+class ResendSchema(OwnSchema):
     """The channel; the same as before without one."""
 
     type = EnumValue(CHANNEL_TYPES, "Nothing means the channel of before")

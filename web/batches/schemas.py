@@ -27,10 +27,10 @@ from web.schemas import (
     CamelCaseSchema,
     Count,
     EnumValue,
+    OwnSchema,
     ResponseSchema,
     StrictBoolean,
     Timestamp,
-    WireSchema,
     check_oneof,
     read_body,
 )
@@ -85,7 +85,7 @@ class Statuses(fields.Field[list[str]]):
         return [check(each) for each in (value if isinstance(value, list) else [value])]
 
 
-class SelectSchema(WireSchema):
+class SelectSchema(OwnSchema):
     """Which past resets a batch sends again."""
 
     org_id = fields.String(allow_none=True)
@@ -115,7 +115,7 @@ def optional_reason() -> fields.String:
     )
 
 
-class OptionsSchema(WireSchema):
+class OptionsSchema(OwnSchema):
     """How a batch is sent."""
 
     type = EnumValue(CHANNEL_TYPES, "Nothing means TYPE_EMAIL")
@@ -180,7 +180,7 @@ class BatchRequestSchema(OptionsSchema):
             raise ValidationError("give userIds, select or planId")
 
 
-class BatchReasonSchema(WireSchema):
+class BatchReasonSchema(OwnSchema):
     """Why a batch is paused, resumed or cancelled."""
 
     reason = optional_reason()

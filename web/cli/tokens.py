@@ -40,7 +40,8 @@ def token() -> None:
 @click.option("--member", "members", multiple=True, metavar="ORG=ROLE",
               help="A role in another organisation; may be repeated.")  # fmt: skip
 @click.option("--user", "user_id", metavar="ID", help="The user that the caller is.")
-@click.option("--expires", metavar="90d", help="The token's lifetime, in s, m, h or d.")
+@click.option("--expires", metavar="90d", default="90d", show_default=True,
+              help="The token's lifetime, in s, m, h or d; or never.")  # fmt: skip
 @optional_reason_option
 @by_option
 @json_option
@@ -51,7 +52,7 @@ def add_token(
     instance: bool,
     members: tuple[str, ...],
     user_id: str | None,
-    expires: str | None,
+    expires: str,
     reason: str,
     by: str,
     as_json: bool,
@@ -61,7 +62,7 @@ def add_token(
     grants = _read_grants(org_id, role, members, is_instance_wide=instance)
     _refuse_unknown_roles(grants, stores.settings)
     user_id = None if user_id is None else read_value("--user", validation.identity, user_id)
-    seconds = None if expires is None else read_duration(expires)
+    seconds = None if expires == "never" else read_duration(expires)
     rights = ", ".join(_format_grants(grants) + ([f"as user {user_id}"] if user_id else []))
     act = Act(by=by, action="token.add", target=f"{org_id}: {rights}", reason=reason)
     with stores.audit.acting(act) as ending:
@@ -73,7 +74,10 @@ def add_token(
         print_json({"token": secret, "tokenId": record.token_id})
     else:
         click.echo(secret)
-        click.echo(f"This is token {record.token_id}; it is not shown again.", err=True)
+        ends = f"until {record.expires_at:%Y-%m-%d}" if record.expires_at else "until it is revoked"
+        click.echo(
+            f"This is token {record.token_id}, valid {ends}; it is not shown again.", err=True
+        )
 
 
 @token.command("list")
@@ -118,7 +122,9 @@ def read_duration(text: str) -> int:
     match = re.fullmatch(r"([0-9]{1,12})([smhd])", text)
     seconds = int(match[1]) * UNIT_SECONDS[match[2]] if match else 0
     if not 1 <= seconds <= MAX_SECONDS:
-        raise CommandRefusedError("--expires must look like 90d, 12h, 30m or 45s, at most 36500d")
+        raise CommandRefusedError(
+            "--expires must look like 90d, 12h, 30m or 45s, at most 36500d, or be never"
+        )
     return seconds
 
 

@@ -19,6 +19,7 @@ from shared.errors import (
     CodeMismatchError,
     CodeUnusableError,
     MachineUserError,
+    StoreUnavailableError,
     TooManyRequestsError,
     UserInactiveError,
     UserNotInitialisedError,
@@ -28,7 +29,7 @@ from shared.models import User
 from shared.policies import check_may_reset
 from shared.store.codes import Guesser, KnownCode
 from web.http import ClientSource
-from web.passwords import Completed, check_code, request_fresh, use_code
+from web.passwords import Completed, check_code, find_held, request_fresh, use_code
 from web.services import WebServices
 
 # In place of a user id on the page of a short link: the reset, which is looked up when the form is
@@ -42,6 +43,7 @@ NO_SUCH_USER_ERRORS = (
     UserInactiveError,
 )
 PAGES_LIMIT = "pages"  # the limit's name when too many page requests wait
+MIN_LINK_SECONDS = 0.02  # opening a link, where nothing is written
 MIN_SECONDS = 0.25  # more than the slowest of the equalised paths takes on a busy machine
 # The same where no place to wait is free: more than it takes on a quiet machine.
 MIN_SECONDS_WITHOUT_PLACE = 0.02
@@ -95,6 +97,27 @@ def _find_user(services: WebServices, user_id: str) -> User | None:
 
 def _can_be_user_id(text: str) -> bool:
     return len(text) <= MAX_USER_ID_CHARACTERS and text.isprintable()
+
+
+def find_link_end(services: WebServices, *, handle: str, secret: str) -> CallerError | None:
+    """Return why a link no longer works, to a reader who has its secret; else None.
+
+    Typed codes are not looked up: opening pages is not counted, and they could be guessed so.
+    Whether a secret is wrong, unknown or live takes the same time.
+    """
+    if not is_link_secret(secret):
+        return None
+    ends_at = time.monotonic() + MIN_LINK_SECONDS
+    try:
+        known = find_held(services, _find_user_id(services, handle), secret)
+    except StoreUnavailableError:
+        return None
+    if known is None or known.is_live:
+        time.sleep(max(0.0, ends_at - time.monotonic()))
+        return None
+    if known.end:
+        return CodeUnusableError(known.end, language=known.language)
+    return CodeExpiredError(language=known.language)
 
 
 def send_fresh(

@@ -1,8 +1,9 @@
 """Serve the reset page; opening it changes nothing, only a form with a new password uses a code.
 
-What a page says and how soon does not reveal whether a user, a reset or a code exists: a link is
-not looked up until its form is posted (web/pages/forms.py has the anti-forgery token,
-web/pages/enumeration.py what is done for users who do not exist, and the uniform delay).
+What a page says and how soon does not reveal whether a user, a reset or a code exists: only to a
+reader who has the secret of a link that has ended does opening it say so (web/pages/forms.py has
+the anti-forgery token, web/pages/enumeration.py what is done for users who do not exist, and the
+uniform delay).
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from flask import Blueprint, Response, current_app
 from flask.blueprints import BlueprintSetupState
 
 from shared.errors import CallerError, InvalidRequestError
-from shared.passwords.policy import normalise
+from shared.passwords.policy import normalise_password
 from shared.tracing import bind_context
 from web.http import client_source, current_services
-from web.pages.enumeration import UniformDelay, change_password, send_fresh
+from web.pages.enumeration import UniformDelay, change_password, find_link_end, send_fresh
 from web.pages.errors import answer_refusal, show_fault
 from web.pages.forms import Filled, is_own_form, read_form, read_link, read_short_link
 from web.pages.rendering import Complaint, PageNotice, show_form, show_notice
@@ -60,7 +61,7 @@ def save_password() -> Response:
         return show_notice(services, filled, INCOMPLETE_FORM)
     if not is_own_form(services.codes, filled):
         return show_form(services, filled, TOO_OLD)
-    if normalise(filled.password) != normalise(filled.repeat):
+    if normalise_password(filled.password) != normalise_password(filled.repeat):
         return show_form(services, filled, DIFFER)
     try:
         completed = change_password(
@@ -118,6 +119,11 @@ def _refuse_body(error: InvalidRequestError) -> Response:
 def _open(filled: Filled) -> Response:
     if not filled.handle:
         return show_notice(current_services(), filled, INCOMPLETE)
+    end = find_link_end(current_services(), handle=filled.handle, secret=filled.code)
+    if end:
+        response = answer_refusal(current_services(), filled, end)
+        response.status_code = 200  # opening a page is no refusal
+        return response
     return show_form(current_services(), filled)
 
 

@@ -16,7 +16,7 @@ from shared.webhooks import MAX_URL_CHARACTERS
 from web.auth import USER_READ, USER_WRITE
 from web.http import count_changes, credentials, current_services, json_response
 from web.middleware import read_capped_body
-from web.schemas import Count, ResponseSchema, Timestamp, WireSchema, read_body
+from web.schemas import Count, OwnSchema, ResponseSchema, Timestamp, read_body
 from web.webhooks import service
 from web.webhooks.service import SubscriptionActor
 
@@ -24,7 +24,7 @@ api_webhooks = Blueprint("api_webhooks", __name__)
 api_webhooks.before_request(count_changes)
 
 
-class SubscriptionRequestSchema(WireSchema):
+class SubscriptionRequestSchema(OwnSchema):
     """Where to, and of what; nothing: of everything."""
 
     url = fields.String(
@@ -125,6 +125,7 @@ class WebhookSchema(ResponseSchema):
 
 
 SUBSCRIPTION = SubscriptionRequestSchema()
+NO_FIELDS = OwnSchema()  # a misspelled wish to replay one webhook must not replay all
 DEAD_WEBHOOK = DeadWebhookSchema()
 
 
@@ -178,6 +179,7 @@ def list_dead(subscription_id: str) -> Response:
 def replay_webhooks(subscription_id: str) -> Response:
     """Make its dead webhooks due again."""
     asking = _asking(USER_WRITE)
+    read_body(read_capped_body(), NO_FIELDS)
     found = _find(asking, subscription_id)
     number = service.replay_dead(current_services(), found, by=asking.by)
     return json_response({"subscriptionId": subscription_id, "replayed": number})
@@ -187,6 +189,7 @@ def replay_webhooks(subscription_id: str) -> Response:
 def enable_webhook(subscription_id: str) -> Response:
     """Enable a subscription that answered 410."""
     asking = _asking(USER_WRITE)
+    read_body(read_capped_body(), NO_FIELDS)
     service.enable_subscription(current_services(), _find(asking, subscription_id), by=asking.by)
     return json_response({"subscriptionId": subscription_id, "state": "active"})
 

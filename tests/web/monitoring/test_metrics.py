@@ -61,6 +61,7 @@ def told(real_redis_url):
         client.hset("{kt:00}:m", "last:sendgrid", 1_764_000_000_000)
         client.hincrby("{kt:00}:m", "d:email:sendgrid:b1000", 1)
         client.hincrby("{kt:00}:m", "w:told", 1)
+        services.counters.add("lp:unknown")
         services.dues.heartbeat(f"{','.join(Queue)} of the test")
         return create_app(services).test_client().get("/metrics").text
 
