@@ -11,6 +11,7 @@ from shared.directories import Directory
 from shared.directories.passwords import Argon2Hasher
 from shared.directories.redis import RedisDirectory
 from shared.directories.registry import DIRECTORIES
+from shared.errors import UserChangedError
 from shared.models import Channel, Organisation, Recipient, User, UserKind, UserState
 from shared.store.callers import CallerStore
 from shared.store.digests import Digests
@@ -100,6 +101,42 @@ def test_setting_a_password_changes_nothing_else(directory):
     directory.set_password(ADA, "New-password-2")
 
     assert directory.find_user("ada") == ADA
+
+
+def test_a_password_may_depend_on_the_user_as_it_is_then(directory):
+    seen = []
+
+    with pytest.raises(UserChangedError):
+        directory.set_password(ADA, "New-password-2", only_if=lambda user: bool(seen.append(user)))
+
+    assert seen == [ADA]
+    assert directory.has_password(ADA, PASSWORD)
+    assert directory.set_password(ADA, "New-password-2", only_if=lambda _: True) == ADA
+    assert directory.has_password(ADA, "New-password-2")
+
+
+def test_a_password_is_set_for_nobody_who_is_unknown(directory):
+    with pytest.raises(UserChangedError):
+        directory.set_password(User("nobody", "acme"), PASSWORD)
+
+    assert directory.find_user("nobody") is None
+
+
+def test_a_password_is_another_revision_of_the_user_if_they_are_counted(directory):
+    before = directory.find_user("ada")
+
+    directory.set_password(ADA, PASSWORD)
+
+    after = directory.find_user("ada")
+    assert before.revision == after.revision == "" or before.revision != after.revision
+    assert before.email.revision == after.email.revision
+
+
+def test_forgetting_former_addresses_leaves_the_present_ones(directory):
+    directory.forget_former_emails()
+
+    assert directory.find_user("ada") == ADA
+    assert directory.find_user("ada").former_emails == ()
 
 
 def test_a_required_change_lasts_until_the_next_password(directory):

@@ -65,6 +65,46 @@ def test_what_cannot_be_done_is_said(run, arguments, status, reason):
     assert "Traceback" not in done.stderr
 
 
+def test_a_voided_reset_is_over_and_says_who_ended_it(run, services):
+    reset_id = printed(run("reset", "send", "ada", "--json"))["resetId"]
+    why = ("--reason", "a stolen phone", "--by", "eve", "--json")
+
+    told = printed(run("reset", "void", reset_id, *why))
+
+    assert told == {"voided": [reset_id], "by": "eve", "reason": "a stolen phone"}
+    assert (
+        "an operator voided it at"
+        in printed(run("explain", "--reset", reset_id, "--json"))["verdict"]
+    )
+    again = run("reset", "void", reset_id, *why)
+    assert again.returncode == 1
+    assert "voided by an operator before" in again.stderr
+    assert [each.act.action for each in services.audit.newest()] == ["reset.void"]
+
+
+def test_every_code_of_a_user_is_voided_together(run, services):
+    none = run("reset", "void", "--user", "ada", "--reason", "x")
+    fresh = {"KEYTURN_USER_COOLDOWN_SECONDS": "0", "KEYTURN_SMS_COUNTRIES": "CH"}
+    ids = [printed(run("reset", "send", "ada", "--type", channel, "--json", **fresh))["resetId"]
+           for channel in ("email", "sms")]  # fmt: skip
+
+    told = printed(run("reset", "void", "--user", "ada", "--reason", "x", "--json"))
+
+    assert sorted(told["voided"]) == sorted(ids)
+    assert {services.resets.find(each).reason for each in ids} == {"code_voided_by_operator"}
+    assert none.returncode == 1
+    assert "has no code that works" in none.stderr
+    assert len(services.audit.newest()) == 2
+
+
+@pytest.mark.parametrize("arguments", [(), ("x", "--user", "ada")])
+def test_voiding_wants_a_reset_or_a_user(run, arguments):
+    done = run("reset", "void", *arguments, "--reason", "x")
+
+    assert done.returncode == 2
+    assert "give a reset's ID or --user" in done.stderr
+
+
 def test_the_status_names_what_is_wrong_first(run):
     run("reset", "send", "ada")
 
