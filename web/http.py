@@ -17,36 +17,34 @@ from web.services import WebServices
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 COUNTED_AS_RESETS = ("api_admin.resend_reset",)  # endpoints
 BODY_ERROR = "keyturn.body_error"  # in the environ: why there is no body (web/server/door.py)
-CUT_BITS = {4: 24, 6: 48}  # what is left of an address that people read
-COUNTED_BITS = {4: 32, 6: 64}  # one line of a network provider's customer
 
 
 @dataclass(frozen=True, slots=True)
 class ClientSource:
-    """Where a request comes from, by what is believed of it."""
+    """Where a request comes from, as far as it is believed."""
 
     address: IPv4Address | IPv6Address | None  # None: a socket without addresses
 
     @property
     def counted(self) -> str:
         """Return what budgets are counted by: an IPv4 address, the /64 of an IPv6 one."""
-        return self._prefix(COUNTED_BITS)
+        return self._network(32, 64)
 
     @property
     def cut(self) -> str:
         """Return the network to show and log: a /24, or the /48 of an IPv6 address."""
-        return self._prefix(CUT_BITS)
+        return self._network(24, 48)
 
     def shown(self, how: str) -> str | None:
         """Return it as KEYTURN_LOG_ADDRESSES asks: `cut`, `whole`, or not at all (`none`)."""
         return {"cut": self.cut, "whole": str(self.address or "unknown")}.get(how)
 
-    def _prefix(self, bits: dict[int, int]) -> str:
+    def _network(self, ipv4_bits: int, ipv6_bits: int) -> str:
         if self.address is None:
             return "unknown"
-        # Through an integer: an IPv6 address may have a zone.
-        whole = type(self.address)(int(self.address))
-        return str(ip_network((whole, bits[whole.version]), strict=False))
+        bits = ipv4_bits if self.address.version == 4 else ipv6_bits  # noqa: PLR2004
+        # By its number, for an IPv6 address may have a zone.
+        return str(ip_network((type(self.address)(int(self.address)), bits), strict=False))
 
 
 class ListWantedError(Exception):
@@ -93,10 +91,8 @@ def find_source(peer: str, forwarded: str, trusted: Sequence[Network]) -> Client
     """
     source = _parse_address(peer)
     for entry in reversed(forwarded.split(",")):
-        if source is None or not any(source in network for network in trusted):
-            break
         named = _parse_address(entry)
-        if named is None:
+        if source is None or named is None or not any(source in network for network in trusted):
             break
         source = named
     return ClientSource(source)
@@ -105,10 +101,8 @@ def find_source(peer: str, forwarded: str, trusted: Sequence[Network]) -> Client
 def _parse_address(text: str) -> IPv4Address | IPv6Address | None:
     """Return an address, with or without a port; an IPv4 one where it is written as IPv6."""
     text = text.strip()
-    if text.startswith("["):
-        text = text[1:].partition("]")[0]
-    elif text.count(":") == 1:
-        text = text.partition(":")[0]
+    if text.startswith("[") or text.count(":") == 1:
+        text = text.lstrip("[").partition("]" if "]" in text else ":")[0]
     try:
         found = ip_address(text)
     except ValueError:

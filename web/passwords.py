@@ -288,20 +288,17 @@ def _page_limits(services: WebServices, user: User, stranger: str | None) -> tup
     """Return the limits of the page's button; `stranger` is the source of one without a code."""
     settings, digests = services.settings, services.digests
     _, digest = digests.user_place(user.user_id)
-    pause_seconds = int(settings.user_cooldown_seconds)
-    every_minute = Limit("page_organisation", user.org_id, settings.org_limit_per_minute, 60)
-    if stranger is None:
-        return (
-            Limit("page_holder_pause", digest, 1, pause_seconds),
-            Limit("page_holder", digest, settings.user_limit_per_hour, HOUR_SECONDS),
-            every_minute,
-        )
-    most, from_one_source = settings.page_limit_per_hour, digests.digest("source", stranger)
+    who, most = "page_holder", settings.user_limit_per_hour
+    of_source: tuple[Limit, ...] = ()
+    if stranger is not None:
+        who, most = "page_user", settings.page_limit_per_hour
+        about = digests.digest("source", stranger)
+        of_source = (Limit("page_source", about, most * SOURCE_FACTOR, HOUR_SECONDS),)
     return (
-        Limit("page_pause", digest, 1, pause_seconds),
-        Limit("page_user", digest, most, HOUR_SECONDS),
-        Limit("page_source", from_one_source, most * SOURCE_FACTOR, HOUR_SECONDS),
-        every_minute,
+        Limit(f"{who}_pause", digest, 1, int(settings.user_cooldown_seconds)),
+        Limit(who, digest, most, HOUR_SECONDS),
+        Limit("page_organisation", user.org_id, settings.org_limit_per_minute, 60),
+        *of_source,
     )
 
 

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 import orjson
 
@@ -48,8 +49,7 @@ class KnownCode:
         return self.is_live and self.wrong_tries < MAX_WRONG_OF_A_RESET
 
 
-@dataclass(frozen=True, slots=True)
-class Guesser:
+class Guesser(NamedTuple):
     """Who tries codes: what tries are counted by, and what of it may be shown."""
 
     counted: str
@@ -122,63 +122,49 @@ class CodeStore:
 
     def list_guesses(self, user_id: str | None = None) -> list[GuessCount]:
         """Return who tries codes of a user, or of any user with codes, the most tries first."""
-        users = (
-            [self._digests.user_place(user_id)]
-            if user_id is not None
-            else [(tag, bucket) for tag in keys.TAGS for bucket in keys.ID_SIGNS]
-        )
+        places = [(tag, bucket) for tag in keys.TAGS for bucket in keys.ID_SIGNS]
+        if user_id is not None:
+            places = [self._digests.user_place(user_id)]
         with store_errors():
             now_seconds, _ = self._client.time()
             pipeline = self._client.pipeline(transaction=False)
-            for place in users:
+            for place in places:
                 pipeline.hgetall(keys.guesses(*place))
-            found = [pair for answer in pipeline.execute() for pair in answer.items()]
-        prefix = users[0][1] + ":" if user_id is not None else ""
-        entries = [orjson.loads(entry) for field, entry in found if field.startswith(prefix)]
-        counts = [
-            GuessCount(shown, name, tries, moment(till)) for tries, till, shown, name in entries
-        ]
-        current = [c for c in counts if c.user_id and c.until.timestamp() > now_seconds]
-        return sorted(current, key=lambda count: -count.tries)
+            entries = [entry for answer in pipeline.execute() for entry in answer.values()]
+        found = []
+        for tries, till, shown, name in map(orjson.loads, entries):
+            if name and user_id in (None, name) and int(till) > now_seconds * 1000:
+                found.append(GuessCount(shown, name, tries, moment(till)))
+        return sorted(found, key=lambda count: -count.tries)
 
     # What a try came to. `guesser` is None for a link's secret, whose tries are not counted.
 
     def refund_try(self, user_id: str, guesser: Guesser | None) -> None:
         """Uncount a try: the code was right, but had ended."""
-        self._settle(user_id, "refund", guesser)
+        self._settle("refund", user_id, guesser)
 
     def note_opened(self, user_id: str, reset_id: str, guesser: Guesser | None) -> None:
         """Settle a try: the code was right but is not used yet."""
-        self._settle(user_id, "opened", guesser, reset_id)
+        self._settle("opened", user_id, guesser, reset_id)
 
     def note_wrong(self, user_id: str, guesser: Guesser | None) -> None:
         """Count a wrong code for the metrics."""
-        self._settle(user_id, "wrong_typed" if guesser else "wrong_link", guesser)
+        self._settle("wrong_typed" if guesser else "wrong_link", user_id, guesser)
 
     def take(self, user_id: str, reset_id: str, guesser: Guesser | None) -> str | None:
         """Hold a code while the password is changed; return a token, or None if it is held."""
         token = secrets.token_hex(8)
-        answer = self._settle(user_id, "take", guesser, reset_id, token)
-        return token if answer == "ok" else None
+        return token if self._settle("take", user_id, guesser, reset_id, token) == "ok" else None
 
     def _settle(
-        self,
-        user_id: str,
-        what: str,
-        guesser: Guesser | None,
-        reset_id: str = "",
-        token: str = "",
+        self, what: str, user_id: str, guesser: Guesser | None, reset_id: str = "", token: str = ""
     ) -> str:
         tag, user = self._digests.user_place(user_id)
-        answer = self._scripts.run(
-            "code/settle_try",
-            (
-                *(keys.user(tag, user), keys.live(tag, user)),
-                *(keys.guesses(tag, user), keys.counters(tag)),
-            ),
-            (what, reset_id, self._field(user, guesser), tag, token, int(HOLD_SECONDS * 1000)),
-        )
-        return str(answer)
+        names = [keys.user(tag, user), keys.live(tag, user)]
+        names += [keys.guesses(tag, user), keys.counters(tag)]
+        field, hold_ms = self._field(user, guesser), int(HOLD_SECONDS * 1000)
+        arguments = (what, reset_id, field, tag, token, hold_ms)
+        return str(self._scripts.run("code/settle_try", names, arguments))
 
     def complete(
         self, user_id: str, *, reset_id: str, token: str, notice: CompletionNotice | None

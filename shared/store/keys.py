@@ -62,11 +62,9 @@ def requests(tag: str, user_digest: str) -> str:
 
 
 def guesses(tag: str, user_digest: str) -> str:
-    """HASH, user and source → tries of typed codes; 15 minutes. Users share 16 a shard.
-
-    They share, whether they exist or not, so that invented ids fill no memory and tell nothing.
-    """
-    return f"{tag}:guess:{user_digest[0]}"
+    """HASH, user and source → tries of typed codes; 15 minutes. All users share 16 a shard."""
+    bucket = user_digest[0]
+    return f"{tag}:guess:{bucket}"
 
 
 def made(tag: str, bucket: int) -> str:

@@ -12,7 +12,7 @@ from shared.store.connection import Client, store_errors
 from shared.store.scripts import Argument, Scripts
 
 # Of the page's button; a user's digest is what each counts by.
-PAGE_LIMITS_OF_A_USER = ("page_pause", "page_user", "page_holder_pause", "page_holder")
+PAGE_LIMITS_OF_A_USER = ("page_user_pause", "page_user", "page_holder_pause", "page_holder")
 ONCE_SECONDS = 60  # later calls with the same Idempotency-Key find the reset itself
 CHANGES = "changes of "  # before the id: the window of calls that change something without a reset
 

@@ -7,16 +7,19 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from itertools import count
-from types import SimpleNamespace
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from shared.models import Channel
-from tests.support.builders import a_user
+from tests.support.builders import a_token, a_user
 from tests.support.pages import FRESH_PATH, Visit, see
 from tests.support.wire import problem
 from tests.support.wire_v2 import RETURN, WireV2
+from web.admin.schemas import serialise_status
+from web.admin.status import load_status
+from web.explain.query import explain_user
+from web.services import build_web_services
 
 WRONG = "WRNG2345"
 MISMATCH, UNUSABLE = (400, 3, "CODE-woT0xc"), (400, 9, "COMMAND-2M9fs")
@@ -215,11 +218,8 @@ def test_ninety_nine_wrong_codes_leave_the_typed_code_alone(visit):
 
 def test_by_the_api_a_hundred_wrong_codes_answer_as_no_live_code_does(wire):
     code = wire.a_code()
-    visit = SimpleNamespace(app=wire.app)
-    page = Visit.__new__(Visit)
-    page.__dict__ |= {"app": visit.app, "browser": wire.app.test_client()}
     for number in range(20):
-        guess(page, "/ui/password/reset?userID=ada", address=f"198.18.0.{number}")
+        guess(page_of(wire), "/ui/password/reset?userID=ada", address=f"198.18.0.{number}")
 
     assert problem(wire.set_password(code=typed(wire))) == UNUSABLE
     assert problem(wire.set_password(code=WRONG)) == UNUSABLE
@@ -229,20 +229,12 @@ def test_by_the_api_a_hundred_wrong_codes_answer_as_no_live_code_does(wire):
 
 def test_callers_have_budgets_of_their_own(wire):
     wire.a_code()
-    first = wire.token
     statuses = [wire.set_password(code=WRONG).status_code for _ in range(7)]
-    wire.token = a_second_token(wire)
+    wire.token = a_token(wire.services, "ORG_OWNER")
 
     assert statuses == [400] * 5 + [429] * 2
-    assert wire.token != first
     assert problem(wire.set_password(code=WRONG)) == MISMATCH
     assert wire.set_password(code=typed(wire)).status_code == 200
-
-
-def a_second_token(wire):
-    from tests.support.builders import a_token
-
-    return a_token(wire.services, "ORG_OWNER")
 
 
 def test_guesses_at_once_gain_nothing(wire):
@@ -278,23 +270,24 @@ def test_a_code_is_read_however_a_keyboard_spells_it(visit, spell, is_link):
 # The button for a fresh message.
 
 
-def test_presses_of_a_stranger_spend_nothing_of_the_api_s(fake_client):
-    visit = Visit(fake_client, user_limit_per_hour=2)
-    _, code = visit.record()
-    press(visit, "/ui/password/reset?userID=ada", times=10)
+@pytest.mark.parametrize(
+    "limits", [{"user_limit_per_hour": 1}, {"user_limit_per_day": 1}, {"user_cooldown_seconds": 60}]
+)
+def test_presses_of_strangers_spend_nothing_of_the_api_s(fake_client, limits):
+    wire = WireV2(fake_client, **LIMITS_OFF | limits)
+    page = page_of(wire)
+    form = page.fill("/ui/password/reset?userID=ada")
+    for _ in range(6):
+        assert at(page, next(strangers)).post(form, path=FRESH_PATH).status_code == 200
 
-    visit.record()
-
-    requests = visit.services.limits
-    assert requests
-    assert len(visit.services.resets.find_of_user("ada")) >= 2
+    assert wire.reset().status_code == 200
 
 
-def test_presses_of_strangers_start_no_cool_down(fake_client):
-    visit = Visit(fake_client, user_cooldown_seconds=60)
-    press(visit, "/ui/password/reset?userID=ada", times=3)
-
-    assert visit.record()
+def page_of(wire):
+    """The pages of an installation that is asked by the API too."""
+    page = Visit.__new__(Visit)
+    page.__dict__ |= {"app": wire.app, "browser": wire.app.test_client()}
+    return page
 
 
 def test_strangers_get_a_user_two_messages_an_hour(visit):
@@ -336,7 +329,6 @@ def test_a_press_with_a_code_of_her_own_comes_first(visit):
 
 
 def test_a_press_does_not_tell_a_live_typed_code(visit):
-    """Only the budgets of typing may be spent on guesses."""
     _, code = visit.record(channel=Channel.SMS)
     settle(visit)
 
@@ -392,10 +384,8 @@ def test_clearing_a_user_ends_every_lock_and_says_what_was_in_force(wire):
 
 def test_clearing_a_user_lets_a_void_code_be_typed_again(wire):
     wire.a_code()
-    page = Visit.__new__(Visit)
-    page.__dict__ |= {"app": wire.app, "browser": wire.app.test_client()}
     for number in range(21):
-        guess(page, "/ui/password/reset?userID=ada", address=f"198.18.0.{number}")
+        guess(page_of(wire), "/ui/password/reset?userID=ada", address=f"198.18.0.{number}")
     assert problem(wire.set_password(code=typed(wire))) == UNUSABLE
 
     told = operate(wire)
@@ -403,3 +393,62 @@ def test_clearing_a_user_lets_a_void_code_be_typed_again(wire):
     assert told["cleared"]["void_codes"] == 1
     assert told["cleared"]["guessers"] == 21
     assert wire.set_password(code=typed(wire)).status_code == 200
+
+
+def test_explain_names_a_lock_and_a_void_code(wire):
+    wire.a_code()
+    for _ in range(6):
+        wire.set_password(code=WRONG)
+    services = build_web_services(wire.services)
+
+    said = explain_user(services, "ada").diagnosis
+
+    assert "5 wrong codes from token" in said.text
+    assert "waits until" in said.text
+    assert "Its link works" in said.text
+    assert "keyturn limit clear --user ada" in said.next_step
+
+    for number in range(20):
+        guess(page_of(wire), "/ui/password/reset?userID=ada", address=f"198.18.0.{number}")
+
+    said = explain_user(services, "ada").diagnosis
+
+    assert "cannot be typed" in said.text
+    assert "198.18.0.0/24" in said.text
+    assert "198.18.0.1/" not in said.text
+
+
+def test_status_names_who_guesses_a_void_code_and_guessing_at_large(wire):
+    wire.a_code()
+    wire.services.samples.take()
+    for number in range(21):
+        guess(page_of(wire), "/ui/password/reset?userID=ada", address=f"198.18.0.{number}")
+    guess(page_of(wire), "/ui/password/reset?userID=eve@people.test")
+
+    view = load_status(build_web_services(wire.services))
+    told = serialise_status(view)
+
+    newest = wire.services.resets.find_of_user("ada")[0].reset_id
+    assert {each["userId"] for each in told["guesses"]} == {"ada"}
+    assert told["guesses"][0]["source"] == "198.18.0.0/24"
+    assert told["guesses"][0]["isLocked"] is True
+    assert any(newest in each and "limit clear --user ada" in each for each in told["troubles"])
+    assert any("wrong codes in the last five minutes" in each for each in told["troubles"])
+
+
+def test_wrong_codes_are_a_metric_whoever_they_are_guessed_for(wire):
+    for name in ("ada", "nobody"):
+        guess(page_of(wire), f"/ui/password/reset?userID={name}", times=2)
+        guess(page_of(wire), f"/ui/password/reset?userID={name}", times=1, code="2" * 20)
+
+    text = wire.call("/metrics", method="GET").get_data(as_text=True)
+
+    assert 'keyturn_wrong_codes_total{kind="typed"} 4.0' in text
+    assert 'keyturn_wrong_codes_total{kind="link"} 2.0' in text
+
+
+def test_no_address_of_a_guesser_is_kept_or_logged(wire, capsys):
+    wire.a_code()
+    guess(page_of(wire), "/ui/password/reset?userID=ada", times=7, address="203.0.113.66")
+
+    assert "203.0.113.66" not in wire.stored_words() + capsys.readouterr().out

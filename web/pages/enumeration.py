@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from threading import BoundedSemaphore, Lock
 from typing import TypeVar
 
@@ -52,14 +53,17 @@ PLACES_OF_A_SOURCE = 2
 ResultT = TypeVar("ResultT")
 
 
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """What a form says, and where it comes from."""
+
+    handle: str
+    code: str = field(repr=False)
+    source: ClientSource
+
+
 def change_password(
-    services: WebServices,
-    delay: UniformDelay,
-    source: ClientSource,
-    *,
-    handle: str,
-    typed_code: str,
-    new_password: str,
+    services: WebServices, delay: UniformDelay, visitor: Visitor, new_password: str
 ) -> Completed:
     """Complete a reset for a user id, or for the handle of a short link.
 
@@ -67,36 +71,28 @@ def change_password(
         What complete_reset raises; CodeMismatchError in place of every error about the user, and
         where no code is live.
     """
+    guesser = Guesser(visitor.source.counted, visitor.source.cut)
 
     def check() -> tuple[User | None, KnownCode, Guesser | None]:
-        user_id = _find_user_id(services, handle)
+        user_id = _find_user_id(services, visitor.handle)
         user = _find_user(services, user_id)
         try:
-            return user, *check_code(services, user_id, typed_code, _guesser(source))
+            return user, *check_code(services, user_id, visitor.code, guesser)
         except CodeUnusableError as error:
             raise error if error.end else CodeMismatchError from error
 
-    user, known, tried = delay.run(check, source=source, is_first=is_link_secret(typed_code))
+    user, known, tried = delay.run(check, visitor)
     if user is None:
         raise CodeUnusableError("replaced")
     return use_code(services, user, known, tried, new_password)
 
 
-def _guesser(source: ClientSource) -> Guesser:
-    return Guesser(source.counted, source.cut)
-
-
 def _find_user(services: WebServices, user_id: str) -> User | None:
     """Return the user; None if there is none, or none who may have a reset."""
-    is_possible = _can_be_user_id(user_id)
     try:
-        return check_may_reset(services.directory.find_user(user_id) if is_possible else None, None)
+        return check_may_reset(services.directory.find_user(user_id), None)
     except NO_SUCH_USER_ERRORS:
         return None
-
-
-def _can_be_user_id(text: str) -> bool:
-    return len(text) <= MAX_USER_ID_CHARACTERS and text.isprintable()
 
 
 def find_link_end(services: WebServices, *, handle: str, secret: str) -> CallerError | None:
@@ -120,14 +116,7 @@ def find_link_end(services: WebServices, *, handle: str, secret: str) -> CallerE
     return CodeExpiredError(language=known.language)
 
 
-def send_fresh(
-    services: WebServices,
-    delay: UniformDelay,
-    source: ClientSource,
-    *,
-    handle: str,
-    typed_code: str,
-) -> None:
+def send_fresh(services: WebServices, delay: UniformDelay, visitor: Visitor) -> None:
     """Request a fresh message for a user id, or for the handle of a short link.
 
     Raises:
@@ -136,19 +125,19 @@ def send_fresh(
     """
 
     def ask() -> None:
-        user_id = _find_user_id(services, handle)
-        if _can_be_user_id(user_id):
-            request_fresh(services, user_id=user_id, typed_code=typed_code, source=source.counted)
+        user_id, source = _find_user_id(services, visitor.handle), visitor.source.counted
+        request_fresh(services, user_id=user_id, typed_code=visitor.code, source=source)
 
-    is_first = is_link_secret(typed_code)
-    delay.run(ask, source=source, is_first=is_first, only_refusals=False)
+    delay.run(ask, visitor, only_refusals=False)
 
 
 def _find_user_id(services: WebServices, handle: str) -> str:
-    """Return the user id that a handle means; else the handle, which is no user's id."""
+    """Return the user id that a handle means; one that no user has if it means none."""
     is_reset = handle.startswith(RESET_HANDLE)
     reset = services.resets.find(handle.removeprefix(RESET_HANDLE)) if is_reset else None
-    return reset.user_id if reset else handle
+    if reset or (len(handle) <= MAX_USER_ID_CHARACTERS and handle.isprintable()):
+        return reset.user_id if reset else handle
+    return RESET_HANDLE + services.digests.digest("handle", handle)
 
 
 class UniformDelay:
@@ -166,26 +155,20 @@ class UniformDelay:
         self._lock = Lock()
 
     def run(
-        self,
-        act: Callable[[], ResultT],
-        *,
-        source: ClientSource,
-        is_first: bool = False,
-        only_refusals: bool = True,
+        self, act: Callable[[], ResultT], visitor: Visitor, *, only_refusals: bool = True
     ) -> ResultT:
         """Call `act`; return its result or raise its error after the minimum time at the earliest.
 
         `only_refusals`: delay a CallerError, and nothing else. A code that was right, though it
-        has ended, is not delayed either: who knows it learns nothing. `is_first`: run it however
-        many requests of its source are here.
+        has ended, is not delayed either: who knows it learns nothing.
 
         Raises:
             TooManyRequestsError: the source has as many requests here as it may, and `act` was not
-                called; or nothing is free to wait for the refusal.
+                called; or no place is free to wait with a refusal.
         """
-        began, name = time.monotonic(), source.counted
+        began, name = time.monotonic(), visitor.source.counted
         with self._lock:
-            if not is_first and self._inside[name] >= PLACES_OF_A_SOURCE:
+            if self._inside[name] >= PLACES_OF_A_SOURCE and not is_link_secret(visitor.code):
                 raise TooManyRequestsError(PAGES_LIMIT, retry_after_seconds=1)
             self._inside[name] += 1
         try:

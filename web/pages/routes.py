@@ -17,7 +17,13 @@ from shared.errors import CallerError, InvalidRequestError
 from shared.passwords.policy import normalise_password
 from shared.tracing import bind_context
 from web.http import client_source, current_services
-from web.pages.enumeration import UniformDelay, change_password, find_link_end, send_fresh
+from web.pages.enumeration import (
+    UniformDelay,
+    Visitor,
+    change_password,
+    find_link_end,
+    send_fresh,
+)
 from web.pages.errors import answer_refusal, show_fault
 from web.pages.forms import Filled, is_own_form, read_form, read_link, read_short_link
 from web.pages.rendering import Complaint, PageNotice, show_form, show_notice
@@ -64,14 +70,8 @@ def save_password() -> Response:
     if normalise_password(filled.password) != normalise_password(filled.repeat):
         return show_form(services, filled, DIFFER)
     try:
-        completed = change_password(
-            services,
-            _uniform_delay(),
-            client_source(),
-            handle=filled.handle,
-            typed_code=filled.code,
-            new_password=filled.password,
-        )
+        visitor = _visitor(filled)
+        completed = change_password(services, _uniform_delay(), visitor, filled.password)
     except CallerError as error:
         return answer_refusal(services, filled, error)
     return show_notice(services, filled, DONE, language=completed.language)
@@ -86,13 +86,7 @@ def ask_for_fresh_message() -> Response:
     if not is_own_form(services.codes, filled):
         return show_notice(services, filled, FRESH_AGAIN)
     try:
-        send_fresh(
-            services,
-            _uniform_delay(),
-            client_source(),
-            handle=filled.handle,
-            typed_code=filled.code,
-        )
+        send_fresh(services, _uniform_delay(), _visitor(filled))
     except CallerError as error:
         return answer_refusal(services, filled, error, may_show_form=False)
     return show_notice(services, filled, FRESH)
@@ -125,6 +119,10 @@ def _open(filled: Filled) -> Response:
         response.status_code = 200  # opening a page is no refusal
         return response
     return show_form(current_services(), filled)
+
+
+def _visitor(filled: Filled) -> Visitor:
+    return Visitor(filled.handle, filled.code, client_source())
 
 
 def _uniform_delay() -> UniformDelay:

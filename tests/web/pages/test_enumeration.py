@@ -16,11 +16,18 @@ from tests.support.builders import a_user
 from tests.support.pages import FRESH_PATH, Visit, see
 from tests.support.waiting import HANG_SECONDS
 from web.http import find_source
-from web.pages.enumeration import MIN_SECONDS_WITHOUT_PLACE, PLACES_OF_A_SOURCE, UniformDelay
+from web.pages.enumeration import (
+    MIN_SECONDS_WITHOUT_PLACE,
+    PLACES_OF_A_SOURCE,
+    UniformDelay,
+    Visitor,
+)
 
 MIN_SECONDS = 0.05
 WRONG = "WRNG2345"
-HERE, ELSEWHERE = find_source("127.0.0.1", "", ()), find_source("198.51.100.7", "", ())
+HERE, ELSEWHERE = (
+    Visitor("ada", "", find_source(peer, "", ())) for peer in ("127.0.0.1", "198.51.100.7")
+)
 
 
 @pytest.fixture
@@ -111,7 +118,7 @@ def seconds_of(act, *arguments, **fields):
 
 
 @contextmanager
-def busy(delay, *, requests=PLACES_OF_A_SOURCE, source=HERE):
+def busy(delay, *, requests=PLACES_OF_A_SOURCE, visitor=HERE):
     """So many requests of a source wait in the delay meanwhile."""
     inside, may_leave = Semaphore(0), Event()
 
@@ -121,7 +128,7 @@ def busy(delay, *, requests=PLACES_OF_A_SOURCE, source=HERE):
 
     with ThreadPoolExecutor(requests) as pool:
         for _ in range(requests):
-            pool.submit(delay.run, wait, source=source)
+            pool.submit(delay.run, wait, visitor)
             assert inside.acquire(timeout=HANG_SECONDS)
         yield
         may_leave.set()
@@ -155,7 +162,7 @@ def test_a_client_keeps_no_other_from_a_place(fake_client):
     _, code = visit.record()
     link = visit.link(code)
 
-    with busy(delay, source=ELSEWHERE):
+    with busy(delay, visitor=ELSEWHERE):
         wrong, right = visit.save(link, code=WRONG), visit.save(link, code=code.formatted)
 
     assert (wrong.status_code, right.status_code) == (400, 200)
@@ -202,7 +209,7 @@ def test_a_place_is_free_again_however_it_ended(act, only_refusals):
 
     for _ in range(3):
         try:
-            delay.run(act, source=HERE, only_refusals=only_refusals)
+            delay.run(act, HERE, only_refusals=only_refusals)
         except (CodeMismatchError, ZeroDivisionError, TooManyRequestsError) as error:
             raised.append(type(error))
 
@@ -212,4 +219,4 @@ def test_a_place_is_free_again_however_it_ended(act, only_refusals):
 def test_what_succeeds_does_not_wait():
     delay = UniformDelay(slots=1, min_seconds=5)
 
-    assert seconds_of(delay.run, lambda: None, source=HERE) < 1
+    assert seconds_of(delay.run, lambda: None, HERE) < 1
