@@ -115,15 +115,11 @@ class LineLimit:
             else:
                 self._counts[name] = minute, lines + 1
                 left_out += 1
-                if left_out > 0 and not _is_power_of_ten(left_out):
+                if left_out > 0 and str(left_out).strip("0") != "1":  # no power of ten
                     raise structlog.DropEvent
         if left_out > 0:
             event["left_out"] = left_out
         return event
-
-
-def _is_power_of_ten(number: int) -> bool:
-    return str(number).strip("0") == "1"
 
 
 def set_up_logging(level: str, *, service: str, stream: TextIO = sys.stdout) -> None:

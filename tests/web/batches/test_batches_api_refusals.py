@@ -152,12 +152,9 @@ def test_a_json_body_keeps_its_cap(wire):
     assert response.status_code == 413
 
 
-def test_an_organisation_that_does_not_exist_is_told(wire):
-    assert problem(make(wire, select={"orgId": "nowhere"})) == (403, 7, "AUTH-Bs7Ds")
-
-
-def test_an_organisation_that_is_not_the_callers_is_told(wire):
-    assert problem(make(wire, select={"orgId": "beta"})) == (404, 5, "AUTHZ-cdgFk")
+@pytest.mark.parametrize("org_id", ["beta", "nowhere"])
+def test_an_organisation_that_is_not_the_callers_is_not_there(wire, org_id):
+    assert problem(make(wire, select={"orgId": org_id})) == (404, 5, "AUTHZ-cdgFk")
 
 
 def test_a_caller_who_may_only_read_starts_nothing(wire):
