@@ -168,6 +168,41 @@ def test_a_wrong_setting_is_a_sentence(start_keyturn):
     assert "Traceback" not in keyturn.log()
 
 
+def test_keys_of_another_store_end_it_with_a_sentence(start_keyturn):
+    keyturn = start_keyturn()
+    keyturn.stop()
+    keyturn.environ["KEYTURN_SECRET_KEYS"] = "another key of more than thirty-two characters"
+
+    keyturn.start(wait=False)
+
+    assert keyturn.process.wait(HANG_SECONDS) == 1
+    assert "KEYTURN_SECRET_KEYS holds none of the keys" in keyturn.log()
+    assert "Traceback" not in keyturn.log()
+
+
+def test_a_setting_that_only_a_child_refuses_ends_it(start_keyturn):
+    keyturn = start_keyturn(
+        wait=False, KEYTURN_EMAIL_PROVIDERS="smtp", KEYTURN_SMTP_URL="smtp://a:b:c:d"
+    )
+
+    assert keyturn.process.wait(HANG_SECONDS) == 1
+    assert "KEYTURN_SMTP_URL" in keyturn.log()
+    assert keyturn.log().count("keyturn up: ") == 1
+    assert "Traceback" not in keyturn.log()
+
+
+def test_a_web_process_that_answers_no_more_is_replaced(start_keyturn):
+    keyturn = start_keyturn()
+    before = keyturn.pid_of("web")
+    for pid in (before, *descendants(before)):
+        os.kill(pid, signal.SIGSTOP)
+
+    wait_until(lambda: keyturn.pid_of("web") != before, what="another web")
+
+    assert [event["pid"] for event in keyturn.events("process.silent")] == [before]
+    wait_until(lambda: keyturn.status("/livez") == 200, what="an answer")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
 def test_stopping_ends_everything_in_order(number, start_keyturn):
     keyturn = start_keyturn()

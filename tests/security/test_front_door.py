@@ -123,7 +123,7 @@ def test_a_list_that_breaks_off_anywhere_starts_nothing(door, address, framing, 
 
     for cut in cuts:
         ask(address, head, body[:cut], end="reset")
-        assert ask(address, head, body[:cut], end="half").status in (0, 400)
+        assert ask(address, head, body[:cut], end="half").status in (0, 400, 429)
 
     assert lives(address) == 200
     assert door.recorded() == before

@@ -110,7 +110,9 @@ class Door:
             if length > most:
                 raise BodyTooLargeError
             async with limit:
-                while len(body) < wanted and (piece := await _receive_piece(receive)) is not None:
+                is_last = False
+                while len(body) < wanted and not is_last:
+                    piece, is_last = await _receive_piece(receive)
                     body += piece
                     self._hold(limit, len(piece))
             if len(body) > most:
@@ -272,8 +274,8 @@ def _most_bytes(environ: WSGIEnvironment) -> int:
     return MAX_GRPC_BYTES if "/grpc" in _content_type(environ) else MAX_BODY_BYTES
 
 
-async def _receive_piece(receive: Receive) -> bytes | None:
-    """Return the next piece of a body; None after the last one.
+async def _receive_piece(receive: Receive) -> tuple[bytes, bool]:
+    """Return the next piece of a body, and whether it is the last.
 
     Raises:
         InvalidRequestError: the body broke off.
@@ -281,8 +283,7 @@ async def _receive_piece(receive: Receive) -> bytes | None:
     message = await receive()
     if message["type"] != "http.request":
         raise InvalidRequestError("the body broke off")
-    piece: bytes = message["body"]
-    return piece if piece or message["more_body"] else None
+    return message["body"], not message["more_body"]
 
 
 async def _spool(file: IO[bytes], receive: Receive) -> None:
@@ -296,7 +297,9 @@ async def _spool(file: IO[bytes], receive: Receive) -> None:
     until, size, pieces = now() + LIST_SECONDS, 0, bytearray()
     try:
         async with asyncio.timeout(BODY_SECONDS) as limit:
-            while (piece := await _receive_piece(receive)) is not None:
+            is_last = False
+            while not is_last:
+                piece, is_last = await _receive_piece(receive)
                 size += len(piece)
                 pieces += piece
                 if size > MAX_LIST_BYTES:
