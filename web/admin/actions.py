@@ -28,19 +28,6 @@ log = structlog.get_logger()
 
 MAX_REASON_CHARACTERS = 500
 LIMITS = ("user", "organisation", "caller", "sms_budget")
-# Why a code cannot be voided, by the answer of CodeStore.end_code.
-NOT_VOIDED = {
-    "notice": "a notice about a changed password has no code",
-    "expired": "its code has expired",
-    "held": "a code of this user is being used right now; try again in a minute",
-    "used": "its code was used, or the password was changed otherwise",
-    "voided": "its code was voided by too many wrong tries",
-    "voided_by_operator": "its code was voided by an operator before",
-    "displaced": "newer codes of the user displaced it",
-    "replaced": "its code was replaced, or what it rests on changed",
-}
-NO_CODE = "the reset is {}: it has no code that works"
-NO_LIVE_CODE = "the user has no code that works"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,34 +107,17 @@ def void(services: WebServices, reset_id: str, why: AuditReason) -> None:
         NotFoundError: there is no such reset. ResetStateError: it has no code that works.
     """
     reset = services.resets.find(reset_id)
-    answer = _void(services, reset.user_id, reset_id, why) if reset else "absent"
-    if answer == "absent":
+    if reset is None:
         raise NotFoundError
-    if answer != "ended":
-        raise ResetStateError(NOT_VOIDED.get(answer, NO_CODE.format(answer)))
-
-
-def void_user(services: WebServices, user_id: str, why: AuditReason) -> list[str]:
-    """End every code of a user before its time; return the ids of their resets.
-
-    Raises:
-        ResetStateError: no code works, or one is being used right now.
-    """
-    live = [known.reset_id for known in services.code_store.list_known(user_id) if known.is_live]
-    answers = {each: _void(services, user_id, each, why) for each in live}
-    ended = [reset_id for reset_id, answer in answers.items() if answer == "ended"]
-    if not ended:
-        raise ResetStateError(NOT_VOIDED.get(next(iter(answers.values()), ""), NO_LIVE_CODE))
-    return ended
-
-
-def _void(services: WebServices, user_id: str, reset_id: str, why: AuditReason) -> str:
     detail = f"by {why.by}: {why.reason}"
-    answer = services.code_store.end_code(user_id, reset_id, "voided_by_operator", detail=detail)
-    if answer == "ended":
-        act = Act(by=why.by, action="reset.void", target=reset_id, reason=why.reason)
-        services.audit.record(act)
-    return answer
+    answer = services.code_store.end_code(
+        reset.user_id, reset_id, "voided_by_operator", detail=detail
+    )
+    if answer != "ended":
+        words = {"notice": "it is a notice", "held": "it is being used right now"}
+        over = words.get(answer, f"it is over already ({answer.replace('_', ' ')})")
+        raise ResetStateError(f"the code of this reset cannot be voided: {over}")
+    services.audit.record(Act(by=why.by, action="reset.void", target=reset_id, reason=why.reason))
 
 
 def clear_limit(services: WebServices, limit: str, about: str, why: AuditReason) -> bool:
