@@ -38,11 +38,8 @@ class Directory(Protocol):
 
         `change_required`: the application that signs the person in must ask for another one; kept
         until the next password is set.
-        `only_if`: decides by the user as it is at that moment, in one step with the writing where
-        the directory can; else the user is read again right before it.
-
-        Raises:
-            UserChangedError: the user is gone, or `only_if` says no; nothing was changed.
+        `only_if`: asked about the user as it is then, in one step with the writing where the
+        directory can, else right before it. UserChangedError: it says no, or the user is gone.
         """
 
     def has_password(self, user: User | None, password: str) -> bool:

@@ -63,9 +63,7 @@ class RedisDirectory:
                 for user_id in some:
                     pipe.hmget(keys.directory_user(user_id), FIELDS)
                 answers = pipe.execute()
-                found += [
-                    self._user(each, values) for each, values in zip(some, answers, strict=True)
-                ]
+                found += map(self._user, some, answers)
         return found
 
     def find_users_by_address(self, address: str) -> list[User]:
@@ -87,11 +85,7 @@ class RedisDirectory:
     ) -> User:
         """Hash and store the user's new password; return the user as it was just before.
 
-        `only_if` is asked about the user as it is when the password is written: a change in
-        between makes the write fail, and it is asked again.
-
-        Raises:
-            UserChangedError: the user is gone, or `only_if` says no; nothing was changed.
+        A change between `only_if` and the writing makes the write fail, and it is asked again.
         """
         key, required = keys.directory_user(user.user_id), "1" if change_required else ""
         fields = {"password": self._hasher.hash(password), "changeRequired": required}

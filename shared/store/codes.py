@@ -193,11 +193,9 @@ class CodeStore:
         return (int(answer[1]), moment_from_us(answer[2])) if answer[0] else None
 
     def end_code(self, user_id: str, reset_id: str, end: str, *, detail: str = "") -> str:
-        """End a code before its time, and cancel a reset that is still queued.
+        """End a code before its time, for a KnownCode.end; return `ended`, or why it could not be.
 
-        `end`: see KnownCode. `detail` is an operator's: it becomes an event of the reset, and a
-        code that is being used at this moment is left alone. Return `ended`, or why it could not
-        be: `absent`, `notice`, `expired`, `held`, how it had ended before, or the reset's status.
+        `detail` is an operator's and becomes an event. A reset still queued is cancelled.
         """
         tag, user = self._digests.user_place(user_id)
         names = [keys.reset(reset_id), keys.live(tag, user), keys.user(tag, user)]

@@ -112,15 +112,13 @@ class Digests:
         `recipient` None: the code was sent nowhere, and rests on the user alone.
         Source: docs/decisions/0019-what-a-code-rests-on.md
         """
-        of_user = f"{user.revision}\0{user.state}\0{user.kind}\0{user.org_id}\0{user.user_id}"
-        of_address = (
-            f"{recipient.channel}\0{recipient.revision}\0{recipient.is_verified}"
-            f"\0{address_key(recipient.address)}"
-            if recipient
-            else ""
+        of_user = f"{user.revision} {user.state} {user.kind} {user.org_id}"
+        of_address = recipient and (
+            f"{recipient.channel} {recipient.revision} {recipient.is_verified} "
+            + address_key(recipient.address)
         )
-        halves = (self.digest("basis", part) if part else "" for part in (of_user, of_address))
-        return ".".join(half[:BASIS_CHARACTERS] for half in halves)
+        halves = (part and self.digest("basis", part) for part in (of_user, of_address))
+        return ".".join((half or "")[:BASIS_CHARACTERS] for half in halves)
 
     def what_changed(self, basis: str | None, user: User, channel: Channel) -> str:
         """Return `user_changed` or `address_changed` if a code's basis did; else an empty text.
@@ -129,12 +127,9 @@ class Digests:
         """
         of_user, _, of_address = (basis or "").partition(".")
         present = self.basis(user, user.recipient(channel) if of_address else None)
-        now_of_user, _, now_of_address = present.partition(".")
-        changes = {
-            "user_changed": of_user != now_of_user,
-            "address_changed": of_address != now_of_address,
-        }
-        return next((name for name, differs in changes.items() if basis and differs), "")
+        is_same_user = present.startswith(f"{of_user}.")
+        changed = "address_changed" if is_same_user else "user_changed"
+        return changed if basis and basis != present else ""
 
     def user_place(self, user_id: str) -> tuple[str, str]:
         """Return the hash tag of a user's shard, and the user's digest."""

@@ -165,7 +165,7 @@ def test_a_returned_code_was_sent_nowhere_and_rests_on_no_address(life):
     assert life.set_password(code=code).status_code == 200
 
 
-def test_a_password_set_by_permission_ends_every_code(life, use):
+def test_a_password_set_by_permission_ends_every_code(life):
     text = life.send()
     assert life.set_password(password="Another-horse-3").status_code == 200
 

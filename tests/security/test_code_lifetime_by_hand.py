@@ -125,19 +125,19 @@ def ended_codes(life):
     """Resets whose code is over, each by another way, and the words that refuse voiding it."""
     used = life.ask()
     life.set_password(code=life.code(used))
-    yield used, "was used"
+    yield used, "(used)"
     voided = life.ask()
     life.void(voided)
-    yield voided, "voided by an operator before"
+    yield voided, "(voided by operator)"
     expired = life.ask()
     life.worker.stores.end_in(expired, -1)
-    yield expired, "has expired"
+    yield expired, "(expired)"
     superseded = life.ask()
     newer = life.ask()
-    yield superseded, "replaced"
+    yield superseded, "(replaced)"
     a_user(life.services, email=None)
     life.worker.deliver(newer)
-    yield newer, "failed"
+    yield newer, "(failed)"
 
 
 def test_a_code_that_is_over_is_refused_and_not_noted_as_done(fake_client):
@@ -197,7 +197,7 @@ def test_a_notice_has_no_code(life):
     life.set_password(password=GOOD)
     (hint,) = [each for each in life.hints.published if life.look(each.about)]
 
-    assert "has no code" in life.void(hint.about).get_json()["message"]
+    assert "it is a notice" in life.void(hint.about).get_json()["message"]
 
 
 # Who is told of a changed password.
@@ -331,12 +331,12 @@ def test_a_former_address_stands_in_the_users_record_alone_and_a_day_long(life, 
     ("changes", "words"),
     [
         ([{"email": "new@example.com"}], "the address, or its verification, changed"),
-        ([{"email": None}], "the address was removed"),
-        ([{"emailVerified": False}], "the address is another, or no longer verified"),
+        ([{"email": None}], "the address, or its verification, changed"),
+        ([{"emailVerified": False}], "the address, or its verification, changed"),
         ([{"email": "x@example.com"}, {}], "the address, or its verification, changed"),
         ([{"password": "Another-horse-2"}], "the user's password, state or organisation changed"),
-        ([{"orgId": "beta"}], "the user moved to another organisation"),
-        ([{"state": "inactive"}], "the user is deactivated"),
+        ([{"orgId": "beta"}], "the user's password, state or organisation changed"),
+        ([{"state": "inactive"}], "the user's password, state or organisation changed"),
     ],
 )
 @pytest.mark.parametrize("is_tried", [False, True])

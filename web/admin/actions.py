@@ -29,19 +29,6 @@ log = structlog.get_logger()
 
 MAX_REASON_CHARACTERS = 500
 LIMITS = ("user", "organisation", "caller", "sms_budget")
-# Why a code cannot be voided, by the answer of CodeStore.end_code.
-NOT_VOIDED = {
-    "notice": "a notice about a changed password has no code",
-    "expired": "its code has expired",
-    "held": "a code of this user is being used right now; try again in a minute",
-    "used": "its code was used, or the password was changed otherwise",
-    "voided": "its code was voided by too many wrong tries",
-    "voided_by_operator": "its code was voided by an operator before",
-    "displaced": "newer codes of the user displaced it",
-    "replaced": "its code was replaced, or what it rests on changed",
-}
-NO_CODE = "the reset is {}: it has no code that works"
-NO_LIVE_CODE = "the user has no code that works"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,33 +120,16 @@ def void(services: WebServices, reset_id: str, why: AuditReason) -> None:
     if reset is None:
         raise NotFoundError
     with services.audit.acting(why.act("reset.void", reset_id)):
-        detail = f"by {why.by}: {why.reason}"
         answer = services.code_store.end_code(
-            reset.user_id, reset_id, "voided_by_operator", detail=detail
+            reset.user_id,
+            reset_id,
+            "voided_by_operator",
+            detail=f"by {why.by}: {why.reason}",
         )
         if answer != "ended":
-            raise ResetStateError(NOT_VOIDED.get(answer, NO_CODE.format(answer)))
-
-
-def void_user(services: WebServices, user_id: str, why: AuditReason) -> list[str]:
-    """End every code of a user before its time; return the ids of their resets.
-
-    Raises:
-        ResetStateError: no code works, or one is being used right now.
-    """
-    live = [known.reset_id for known in services.code_store.list_known(user_id) if known.is_live]
-    ended: list[str] = []
-    refusal = ResetStateError(NO_LIVE_CODE)
-    for reset_id in live:
-        try:
-            void(services, reset_id, why)
-        except ResetStateError as error:
-            refusal = error
-        else:
-            ended.append(reset_id)
-    if not ended:
-        raise refusal
-    return ended
+            words = {"notice": "it is a notice", "held": "it is being used right now"}
+            over = words.get(answer, f"it is over already ({answer.replace('_', ' ')})")
+            raise ResetStateError(f"the code of this reset cannot be voided: {over}")
 
 
 def clear_limit(services: WebServices, limit: str, about: str, why: AuditReason) -> dict[str, int]:

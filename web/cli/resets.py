@@ -102,13 +102,13 @@ def void_reset(
     """End a code before its time; a message still waiting is not sent."""
     if (reset_id is None) == (user_id is None):
         raise click.UsageError("give a reset's ID or --user")
-    why = audit_reason(by, reason)
     with open_services() as services:
-        if user_id is not None:
-            voided = actions.void_user(services, user_id, why)
-        else:
-            voided = [reset_id or ""]
-            actions.void(services, voided[0], why)
+        known = services.code_store.list_known(user_id) if user_id is not None else []
+        voided = [reset_id] if reset_id else [each.reset_id for each in known if each.is_live]
+        if not voided:
+            raise CommandRefusedError("no code of this user works")
+        for each in voided:
+            actions.void(services, each, audit_reason(by, reason))
     print_result({"voided": voided, "by": by, "reason": reason}, as_json=as_json)
 
 

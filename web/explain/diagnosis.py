@@ -138,21 +138,18 @@ def _diagnose(evidence: Evidence) -> Diagnosis:
 
 def _ended(evidence: Evidence, reset: Reset) -> Diagnosis | None:
     """Say why a code ended before its time; None if it did not, or was never sent."""
-    next_step = "Nothing; the user asks for a new one when one is needed."
     voided = next((event for event in reset.events if event.type == "voided"), None)
     if voided:
-        text = (
-            f"The code ended: an operator voided it at {format_time(voided.at)}, {voided.detail}."
-        )
-        return Diagnosis(DiagnosisKind.OVER, text, next_step)
-    if reset.status not in HANDED_OVER or evidence.now >= reset.deadline_at:
+        reason = f"an operator voided it at {format_time(voided.at)}, {voided.detail}"
+    elif reset.status not in HANDED_OVER or evidence.now >= reset.deadline_at:
         return None
-    if evidence.code_change and reset.code_end in (None, "replaced"):
+    elif evidence.code_change and reset.code_end in (None, "replaced"):
         reason = f"{REASONS[evidence.code_change]} after it was sent"
     elif reset.code_end:
         reason = REASONS[f"code_{reset.code_end}"]
     else:
         return None
+    next_step = "Nothing; the user asks for a new one when one is needed."
     return Diagnosis(DiagnosisKind.OVER, f"The code ended: {reason}.", next_step)
 
 

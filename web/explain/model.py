@@ -50,7 +50,7 @@ class Evidence:
     reset: Reset | None = None
     recipient: str | None = None  # of the reset, masked
     suppression: Suppression | None = None  # of the address the reset goes to
-    code_change: str | None = None  # what the code rested on changed since: a key of REASONS
+    code_change: str = ""  # what its code rested on changed since: see Digests.what_changed
     refusals: tuple[Refusal, ...] = ()  # newest first
     obstacle: str | None = None  # what would refuse a request now: the name of an error
     pauses: tuple[Pause, ...] = ()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from shared.errors import CallerError, InvalidRequestError
-from shared.models import Caller, Channel, Kind, Reset, Status, User, UserState
+from shared.models import Caller, Channel, Kind, Reset, Status, User
 from shared.policies import check_country, check_may_reset, check_recipient
 from shared.store.admin.refusals import Refusal
 from shared.store.history import HistoryCursor, HistoryEntry, HistoryFilter
@@ -102,7 +102,11 @@ def _explain(
         reset=reset,
         recipient=recipient,
         suppression=suppression,
-        code_change=_find_change(services, reset, user) if reset else None,
+        code_change=(
+            services.digests.what_changed(reset.basis, user, reset.channel)
+            if reset and user
+            else ""
+        ),
         refusals=refusals,
         obstacle=_find_obstacle(services, user, channel, suppression),
         pauses=tuple(services.pauses.all()),
@@ -118,23 +122,6 @@ def _explain(
     masked = tuple((each, masked_recipient(services, each)) for each in resets)
     caller = name_caller(reset) if reset else None
     return Explanation(user_id, diagnose(evidence), build_timeline(evidence), masked, caller)
-
-
-def _find_change(services: WebServices, reset: Reset, user: User | None) -> str | None:
-    """Return what ended the reset's code, as far as the directory tells it now."""
-    if user is None:
-        return "user_gone"
-    changed = services.digests.what_changed(reset.basis, user, reset.channel)
-    recipient = user.recipient(reset.channel)
-    if changed == "user_changed" and user.org_id != reset.org_id:
-        return "user_moved"
-    if changed == "user_changed" and user.state is not UserState.ACTIVE:
-        return f"user_{user.state}"
-    if changed == "address_changed" and recipient is None:
-        return "address_removed"
-    if changed == "address_changed" and recipient and not recipient.is_verified:
-        return "address_unverified"
-    return changed or None
 
 
 def _find_obstacle(

@@ -78,7 +78,7 @@ def test_a_voided_reset_is_over_and_says_who_ended_it(run, services):
     )
     again = run("reset", "void", reset_id, *why)
     assert again.returncode == 1
-    assert "voided by an operator before" in again.stderr
+    assert "it is over already (voided by operator)" in again.stderr
     assert [each.act.action for each in services.audit.newest()] == ["reset.void"]
 
 
@@ -93,7 +93,7 @@ def test_every_code_of_a_user_is_voided_together(run, services):
     assert sorted(told["voided"]) == sorted(ids)
     assert {services.resets.find(each).reason for each in ids} == {"code_voided_by_operator"}
     assert none.returncode == 1
-    assert "has no code that works" in none.stderr
+    assert "no code of this user works" in none.stderr
     assert len(services.audit.newest()) == 2
 
 
