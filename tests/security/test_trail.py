@@ -21,11 +21,14 @@ from shared.models import Channel, Recipient
 from shared.store import keys
 from shared.store.admin.audit import Act
 from shared.store.batches import BatchCursor
-from tests.support.builders import PUBLIC_URL, SECRET, a_token, a_user, an_organisation
+from tests.support.builders import PUBLIC_URL, SECRET, a_token, a_user
+from tests.support.message_builders import a_reset
+from tests.support.pages import PATH, Visit
 from tests.support.rpc import PASSWORD_RESET, SET_PASSWORD, V1
 from tests.support.waiting import wait_until
 from tests.support.wire import Wire
 from web.cli import keyturn
+from web.explain.timeline import name_caller
 from web.rpc.calls import CALLS
 
 HOOK = "https://127.0.0.1:1/hook"  # nothing listens there
@@ -129,20 +132,14 @@ def a_line_of_import(tmp_path):
 COMMANDS = {
     "org add": (lambda w, _: ("gamma", "--name", "Gamma", *WHY), "organisation.add"),
     "user import": (lambda w, tmp: (a_line_of_import(tmp), *WHY), "user.import"),
-    "token add": (
-        lambda w, _: ("--org", "acme", "--role", "ORG_OWNER", *WHY),
-        "token.add",
-    ),
+    "token add": (lambda w, _: ("--org", "acme", "--role", "ORG_OWNER", *WHY), "token.add"),
     "token revoke": (
         lambda w, _: (w.services.callers.list_tokens()[0].token_id, *WHY),
         "token.revoke",
     ),
     "reset send": (lambda w, _: ("ada", *BY), "reset.send"),
     "reset hold": (lambda w, _: (w.a_reset(), *WHY), "reset.hold"),
-    "reset release": (
-        lambda w, _: (w.a_held_reset(), *WHY),
-        "reset.release",
-    ),
+    "reset release": (lambda w, _: (w.a_held_reset(), *WHY), "reset.release"),
     "reset resend": (lambda w, _: (w.a_reset(), *WHY), "reset.resend"),
     "suppression add": (lambda w, _: ("mira@example.com", *WHY), "suppression.add"),
     "suppression lift": (lambda w, _: (w.a_suppression(), *WHY), "suppression.lift"),
@@ -530,7 +527,6 @@ def lines_of(logs, event):
 
 
 def test_log_lines_of_what_matters_say_who_and_from_where(wire):
-    an_organisation(wire.services)
     user = wire.services.digests.user_place("ada")[1]
     caller = wire.services.callers.find_caller(wire.token).token_id
     wrong = NEW_PASSWORD | {"verificationCode": "WRONGONE"}
@@ -587,3 +583,18 @@ def test_explain_names_the_caller_by_the_api_too(wire):
 
     assert shown["caller"] == f"token {token_id}"
     assert "caller" not in wire.show(wire.records()[0]).get_json()
+
+
+def test_explain_names_the_page(fake_client):
+    visit = Visit(fake_client)
+    reset_id, code = visit.record()
+    visit.post(visit.fill(visit.link(code)), path=f"{PATH}/fresh")
+
+    asked = [r for r in visit.services.resets.find_of_user("ada") if r.reset_id != reset_id]
+
+    assert [reset.caller_id for reset in asked] == ["page"]
+    assert [name_caller(reset) for reset in asked] == ["the page"]
+
+
+def test_explain_names_the_batch():
+    assert name_caller(a_reset(batch_id="b1", caller_id=None)) == "batch b1"
