@@ -34,7 +34,7 @@ VALUES: dict[str, Any] = {
     "Status.due": {"urgent": 3, "bulk": 0}, "dueNow": {"urgent": 1, "bulk": 0},
     "open": {"queued": 3}, "reached": {"accepted": 2048}, "Status.hints": {"urgent": 0},
     "Status.workers": {"urgent": 2}, "QueueStatus.workers": 2, "completed": 1020,
-    "Status.pauses": [], "Status.releases": [], "batches": [], "QueueStatus.hints": 0,
+    "Status.pauses": [], "Status.releases": [], "batches": [], "guesses": [], "QueueStatus.hints": 0,
     "batchId": "9f2c1d7e5a3b8064", "Reset.batchId": None, "total": 900, "waiting": 463,
     "queued": 25, "accepted": 380, "delivered": 26, "failed": 2,
     "failures": {"failed: http_400": 2}, "skipped": 4,
