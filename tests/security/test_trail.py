@@ -138,6 +138,11 @@ COMMANDS = {
         "token.revoke",
     ),
     "reset send": (lambda w, _: ("ada", *BY), "reset.send"),
+    "org password": (
+        lambda w, _: ("acme", "--min-characters", "12", *WHY),
+        "organisation.password",
+    ),
+    "reset void": (lambda w, _: (w.a_reset(), *WHY), "reset.void"),
     "reset hold": (lambda w, _: (w.a_reset(), *WHY), "reset.hold"),
     "reset release": (lambda w, _: (w.a_held_reset(), *WHY), "reset.release"),
     "reset resend": (lambda w, _: (w.a_reset(), *WHY), "reset.resend"),
@@ -231,6 +236,10 @@ ROUTES = {
     "POST /keyturn/v1/limits/_clear": (
         lambda w: ("/keyturn/v1/limits/_clear", {"limit": "user", "id": "ada"} | REASON),
         "limit.clear",
+    ),
+    "POST /keyturn/v1/resets/<reset_id>/_void": (
+        lambda w: (f"/keyturn/v1/resets/{w.a_reset()}/_void", REASON),
+        "reset.void",
     ),
     "POST /keyturn/v1/resets/<reset_id>/_hold": (
         lambda w: (f"/keyturn/v1/resets/{w.a_reset()}/_hold", REASON),
