@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from typing import Any
+from itertools import takewhile
+from typing import Any, TypeAlias
 
 import orjson
 from flask import Request, Response, current_app, request
@@ -14,8 +15,11 @@ from shared.settings.types import Network
 from web.auth import Credentials, count_change_in_force
 from web.services import WebServices
 
+Address: TypeAlias = IPv4Address | IPv6Address
+
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 COUNTED_AS_RESETS = ("api_admin.resend_reset",)  # endpoints
+CACHED_SOURCES = 4096
 BODY_ERROR = "keyturn.body_error"  # in the environ: why there is no body (web/server/door.py)
 
 
@@ -23,28 +27,21 @@ BODY_ERROR = "keyturn.body_error"  # in the environ: why there is no body (web/s
 class ClientSource:
     """Where a request comes from, as far as it is believed."""
 
-    address: IPv4Address | IPv6Address | None  # None: a socket without addresses
+    address: Address | None  # None: a socket without addresses
 
     @property
     def counted(self) -> str:
         """Return what budgets are counted by: an IPv4 address, the /64 of an IPv6 one."""
-        return self._network(32, 64)
+        return _network(self.address, 32, 64)
 
     @property
     def cut(self) -> str:
         """Return the network to show and log: a /24, or the /48 of an IPv6 address."""
-        return self._network(24, 48)
+        return _network(self.address, 24, 48)
 
     def shown(self, how: str) -> str | None:
         """Return it as KEYTURN_LOG_ADDRESSES asks: `cut`, `whole`, or not at all (`none`)."""
         return {"cut": self.cut, "whole": str(self.address or "unknown")}.get(how)
-
-    def _network(self, ipv4_bits: int, ipv6_bits: int) -> str:
-        if self.address is None:
-            return "unknown"
-        bits = ipv4_bits if self.address.version == 4 else ipv6_bits  # noqa: PLR2004
-        # By its number, for an IPv6 address may have a zone.
-        return str(ip_network((type(self.address)(int(self.address)), bits), strict=False))
 
 
 class ListWantedError(Exception):
@@ -83,28 +80,34 @@ def client_source(of: Request | None = None) -> ClientSource:
     return find_source(of.remote_addr or "", forwarded, trusted)
 
 
-def find_source(peer: str, forwarded: str, trusted: Sequence[Network]) -> ClientSource:
+@lru_cache(CACHED_SOURCES)
+def find_source(peer: str, forwarded: str, trusted: tuple[Network, ...]) -> ClientSource:
     """Return the nearest address that is no trusted proxy: the peer, or one X-Forwarded-For names.
 
     The header is read from its right end, where proxies add; what stands before the first address
     that is not trusted is the client's own claim.
     """
-    source = _parse_address(peer)
-    for entry in reversed(forwarded.split(",")):
-        named = _parse_address(entry)
-        if source is None or named is None or not any(source in network for network in trusted):
-            break
-        source = named
-    return ClientSource(source)
+    named = map(_parse_address, (peer, *reversed(forwarded.split(","))))
+    readable = list(takewhile(lambda address: address is not None, named))
+    outside = (each for each in readable if not any(each in network for network in trusted))
+    return ClientSource(next(outside, readable[-1] if readable else None))
 
 
-def _parse_address(text: str) -> IPv4Address | IPv6Address | None:
+@lru_cache(CACHED_SOURCES)
+def _network(address: Address | None, ipv4_bits: int, ipv6_bits: int) -> str:
+    if address is None:
+        return "unknown"
+    bits = ipv4_bits if isinstance(address, IPv4Address) else ipv6_bits
+    # By its number, for an IPv6 address may have a zone.
+    return str(ip_network((type(address)(int(address)), bits), strict=False))
+
+
+def _parse_address(text: str) -> Address | None:
     """Return an address, with or without a port; an IPv4 one where it is written as IPv6."""
-    text = text.strip()
-    if text.startswith("[") or text.count(":") == 1:
-        text = text.lstrip("[").partition("]" if "]" in text else ":")[0]
+    has_port = "[" in text or text.count(":") == 1
+    bare = text.strip().lstrip("[").partition("]" if "]" in text else ":")[0] if has_port else text
     try:
-        found = ip_address(text)
+        found = ip_address(bare.strip())
     except ValueError:
         return None
     mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None

@@ -26,7 +26,7 @@ OWN = "/keyturn/v1"
 WHY = {"reason": "a test"}
 LIMITED = (429, 8, "KEYTURN-RateLimited")
 URL = "https://hooks.example.com/keyturn"
-PRESENT = "Present-password-1"
+PRESENT = "Xylophon-quartz-1"
 CALLS: dict[str, tuple[str, str, Any]] = {
     "pause": ("POST", f"{OWN}/pauses", {"scope": "organisation", "name": "acme"} | WHY),
     "resume": ("POST", f"{OWN}/pauses/_resume", {"scope": "organisation", "name": "acme"} | WHY),

@@ -33,7 +33,7 @@ from web.rpc.grpc_web import write_frame
 from web.rpc.http import PROTOCOLS
 
 SECRET = "known-to-its-tenant-alone"
-PRESENT = "Present-password-1"
+PRESENT = "Xylophon-quartz-1"
 NEW = "Correct-horse-battery-staple-1"
 WHY = {"reason": "a test"}
 SINCE = format_timestamp(datetime.now(UTC) - timedelta(minutes=15))  # longer ones read for long

@@ -17,7 +17,7 @@ from tests.support.wire_v2 import GOOD, WireV2
 from web.rpc.generated.user_pb2 import SetPasswordRequest
 from web.rpc.grpc_web import write_frame
 
-PRESENT = "Present-password-1"
+PRESENT = "Xylophon-quartz-1"
 UNKNOWN = (400, 9, "COMMAND-G8dh3")
 WRONG = (400, 3, "COMMAND-3M0fs")
 LIMITED = (429, 8, "KEYTURN-RateLimited")
@@ -356,7 +356,12 @@ def test_the_next_mail_may_go_once_the_gap_is_over(wire):
     (first,) = notices(wire)
     _send(wire, first.reset_id)
     user = keys.user(*wire.services.digests.user_place("ada"))
-    wire.redis.hincrby(user, "nt", -300_000)
+    notices_sent = json.loads(wire.redis.hget(user, "nn"))
+    wire.redis.hset(
+        user,
+        "nn",
+        json.dumps({to: [each, at - 300_000] for to, (each, at) in notices_sent.items()}),
+    )
 
     wire.set_password(password="Another-one-2")
 
