@@ -1,4 +1,4 @@
-"""`python -m bench [--seconds N] [--quick] [accept latency worker providers protocols batch]`."""
+"""`python -m bench [--seconds N] [--quick] [MEASURE …]`; MEASURES has their names."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from bench.machine import machine_facts
 from bench.protocols import measure_protocols
 from bench.providers import measure_providers
 from bench.site import open_site
+from bench.stalled import measure_stalled
 from bench.worker import measure_worker
 
 USERS = 20_000
@@ -27,6 +28,7 @@ MEASURES: dict[str, Callable[..., list[Row]]] = {
     "providers": measure_providers,
     "protocols": measure_protocols,
     "batch": measure_batch,
+    "stalled": measure_stalled,
 }
 MAX_USERS = {"batch": 106_000}  # where more are needed; not in a quick run
 

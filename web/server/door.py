@@ -11,6 +11,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
@@ -82,6 +83,7 @@ class Door:
         self._arriving: dict[asyncio.Timeout, int] = {}  # the bytes of bodies, the oldest first
         self._held_bytes = 0  # of bodies that arrive or are worked on
         self._lists: Counter[str] = Counter()  # that arrive, by caller
+        self._refusing = asyncio.Semaphore()  # many bodies end at once: whole ones go first
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -157,7 +159,9 @@ class Door:
             self._lists -= Counter((caller,))
 
     async def _answer(self, environ: WSGIEnvironment, receive: Receive, send: Send) -> None:
-        await self._send(await self._in_thread(self._call, environ), receive, send)
+        async with self._refusing if BODY_ERROR in environ else nullcontext():
+            answer = await self._in_thread(self._call, environ)
+        await self._send(answer, receive, send)
 
     async def _in_thread(self, call: Callable[..., ResultT], *arguments: object) -> ResultT:
         """Return what a call returns; with less work than run_in_executor has."""
