@@ -405,7 +405,7 @@ def test_explain_names_a_lock_and_a_void_code(wire):
 
     assert "5 wrong codes from token" in said.text
     assert "waits until" in said.text
-    assert "Its link works" in said.text
+    assert "No link ends by them" in said.text
     assert "keyturn limit clear --user ada" in said.next_step
 
     for number in range(20):

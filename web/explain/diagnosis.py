@@ -110,7 +110,7 @@ def diagnose(evidence: Evidence) -> Diagnosis:
     guesses = [describe_guesses(each) for each in evidence.guesses[:MAX_GUESSES_SHOWN]]
     if evidence.is_void:
         guesses.insert(0, f"after {MAX_WRONG_OF_A_RESET} wrong tries its code cannot be typed")
-    text = f"{found.text} Its link works whatever is guessed: {'; '.join(guesses)}."
+    text = f"{found.text} Guesses: {'; '.join(guesses)}. No link ends by them."
     next_step = f"{found.next_step} To let the code be typed again: "
     next_step += f"`keyturn limit clear --user {evidence.user_id} --reason …`."
     return replace(found, text=text, next_step=next_step)
