@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from typing import Any
@@ -356,12 +357,9 @@ def test_the_next_mail_may_go_once_the_gap_is_over(wire):
     (first,) = notices(wire)
     _send(wire, first.reset_id)
     user = keys.user(*wire.services.digests.user_place("ada"))
-    notices_sent = json.loads(wire.redis.hget(user, "nn"))
-    wire.redis.hset(
-        user,
-        "nn",
-        json.dumps({to: [each, at - 300_000] for to, (each, at) in notices_sent.items()}),
-    )
+    sent = json.loads(wire.redis.hget(user, "nn"))
+    earlier = {address: [each, at - 300_000] for address, (each, at) in sent.items()}
+    wire.redis.hset(user, "nn", json.dumps(earlier))
 
     wire.set_password(password="Another-one-2")
 
