@@ -80,8 +80,8 @@ EVENTS = {
 
 # By level: lines that a stranger can cause as often as it likes. Every other line is written.
 LIMITED_EVENTS = {
-    "info": ("code.refused", "codes.voided", "reset.limited", "reset.unmatched", "reset.repeated"),
-    "warning": ("callback.refused",),
+    "info": ("code.refused", "reset.limited", "reset.unmatched", "reset.repeated"),
+    "warning": ("callback.refused", "codes.voided"),
 }
 LINES_PER_MINUTE = 60  # of one event in one process
 
