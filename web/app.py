@@ -26,7 +26,7 @@ from shared.wiring import Services, build_services, check_keys, connect_store
 from web.admin.api import api_admin
 from web.api import api
 from web.batches.api import api_batches
-from web.callbacks import callbacks, warn_of_providers
+from web.callbacks import callbacks, warn_of_settings
 from web.http import current_services, json_response
 from web.middleware import V1_PATH, set_up_requests, traced, with_cors
 from web.monitoring.health import health
@@ -62,7 +62,7 @@ def create_app(services: Services) -> Flask:
     app.url_map.merge_slashes = False
     app.extensions["keyturn"] = build_web_services(services)
     set_up_requests(app)
-    warn_of_providers(services.settings)
+    warn_of_settings(services.settings)
     app.register_blueprint(api)
     app.register_blueprint(callbacks)
     app.register_blueprint(api_admin)

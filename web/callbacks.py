@@ -24,6 +24,11 @@ log = structlog.get_logger()
 callbacks = Blueprint("callbacks", __name__)
 MAX_BYTES = 1024 * 1024  # SendGrid sends many events at once
 
+UNNAMED_PROXY = (
+    "the public URL is https, so a proxy is in front: name it in KEYTURN_TRUSTED_PROXIES, "
+    "or all people count as one source of guesses"
+)
+
 
 @callbacks.post("/callbacks/sendgrid")
 def sendgrid() -> Response:
@@ -86,8 +91,13 @@ def has_callbacks(settings: Settings, provider: str) -> bool:
     return any(a.provider == provider and a.auth_token for a in settings.twilio_accounts)
 
 
-def warn_of_providers(settings: Settings) -> None:
-    """Log, at the start, channels without a provider and callbacks that cannot be verified."""
+def warn_of_settings(settings: Settings) -> None:
+    """Log, at the start, what is allowed and most likely a mistake.
+
+    That is a channel without a provider, callbacks that cannot be verified, a proxy without a name.
+    """
+    if settings.public_url.startswith("https:") and not settings.trusted_proxies:
+        log.warning("settings.doubtful", why=UNNAMED_PROXY)
     for channel in settings.unset_channels:
         log.warning("settings.doubtful", why=describe_unset_channel(channel))
     if "sendgrid" in settings.email_providers and not settings.sendgrid_webhook_public_key:

@@ -6,6 +6,7 @@ import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
+from ipaddress import ip_network
 from itertools import count
 from urllib.parse import parse_qs, urlsplit
 
@@ -14,7 +15,7 @@ import pytest
 from shared.models import Channel
 from tests.support.builders import a_token, a_user
 from tests.support.pages import FRESH_PATH, Visit, see
-from tests.support.wire import problem
+from tests.support.wire import Wire, problem
 from tests.support.wire_v2 import RETURN, WireV2
 from web.admin.schemas import serialise_status
 from web.admin.status import load_status
@@ -452,3 +453,23 @@ def test_no_address_of_a_guesser_is_kept_or_logged(wire, capsys):
     guess(page_of(wire), "/ui/password/reset?userID=ada", times=7, address="203.0.113.66")
 
     assert "203.0.113.66" not in wire.stored_words() + capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_told"),
+    [
+        ({"public_url": "https://reset.example.com"}, True),
+        (
+            {
+                "public_url": "https://reset.example.com",
+                "trusted_proxies": (ip_network("10.0.0.0/8"),),
+            },
+            False,
+        ),
+        ({"public_url": "http://127.0.0.1:8080"}, False),
+    ],
+)
+def test_a_proxy_without_a_name_is_told_at_the_start(fake_client, capsys, settings, is_told):
+    Wire(fake_client, **settings)
+
+    assert ("KEYTURN_TRUSTED_PROXIES" in capsys.readouterr().out) == is_told
