@@ -62,7 +62,7 @@ def measure_stalled(site: Site, *, seconds: float) -> list[Row]:
                     beside = callers.call(*given)["p99_ms"]
                 rows.append(
                     Row(
-                        name=f"{name}: p99 beside {number} stalled / at rest: {beside:.0f} / {rest:.0f} ms",
+                        name=f"{name}: p99 beside {number} stalled: {beside:.0f} / {rest:.0f} ms",
                         value=beside / rest,
                         unit="",
                         most=MAX_RATIO,

@@ -51,7 +51,7 @@ BODILESS_METHODS = ("GET", "HEAD", "OPTIONS")
 LISTS_PATH, LIST_TYPES = "/keyturn/v1/batches", ("text/plain", "application/x-ndjson")
 MAX_LIST_BYTES = 256 * 1024 * 1024  # a million lines
 LIST_SECONDS = 600.0  # for all of it; BODY_SECONDS for each piece
-MAX_LISTS, MAX_LISTS_OF_CALLER = 8, 2  # that arrive at a time
+MAX_LISTS, MAX_LISTS_OF_CALLER = 8, 4  # that arrive at a time
 SPOOLED_BYTES = 1024 * 1024  # in memory; more of a list is in a file
 
 # RFC 9112, 3.2: a name or an address, and a port; of names, what hosts are really named by.
@@ -144,19 +144,20 @@ class Door:
         caller = environ.get("HTTP_AUTHORIZATION", "")
         self._lists[caller] += 1
         try:
+            if self._lists.total() > MAX_LISTS or self._lists[caller] > MAX_LISTS_OF_CALLER:
+                raise TooManyRequestsError("lists", retry_after_seconds=10)
+            if int(environ.get("CONTENT_LENGTH") or 0) > MAX_LIST_BYTES:
+                raise BodyTooLargeError
             with SpooledTemporaryFile(SPOOLED_BYTES) as file:
-                try:
-                    if self._lists.total() > MAX_LISTS or self._lists[caller] > MAX_LISTS_OF_CALLER:
-                        raise TooManyRequestsError("lists", retry_after_seconds=10)
-                    if int(environ.get("CONTENT_LENGTH") or 0) > MAX_LIST_BYTES:
-                        raise BodyTooLargeError
-                    await _spool(file, receive)
-                except CallerError as error:
-                    environ[BODY_ERROR] = error
+                await _spool(file, receive)
                 environ["wsgi.input"] = file
                 await self._answer(environ, receive, send)
+        except CallerError as error:
+            environ[BODY_ERROR] = error
         finally:
             self._lists -= Counter((caller,))
+        if BODY_ERROR in environ:
+            await self._answer(environ, receive, send)
 
     async def _answer(self, environ: WSGIEnvironment, receive: Receive, send: Send) -> None:
         async with self._refusing if BODY_ERROR in environ else nullcontext():
