@@ -62,7 +62,7 @@ MAX_CODE_CHARACTERS = 20
 MAX_PASSWORD_TRIES = 100  # of one caller in 15 minutes, at all users it may not write to
 HOUR_SECONDS = 3600
 SOURCE_FACTOR = 10  # one source may ask the page for so many times what one user may get
-NEVER_MS = 1 << 52  # later than any moment: nothing is newer, only what waits is in the way
+NEVER_MS = 1 << 52  # later than any moment: only what waits, or would be displaced, is in the way
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,8 +256,9 @@ def request_fresh(services: WebServices, *, user_id: str, typed_code: str, sourc
     """Request a fresh message from the page; do not reveal whether a reset was recorded.
 
     The button has limits of its own, so that a stranger's presses spend nothing of the API's.
-    Holders of a former code, or of a link, have theirs apart from strangers', and get the message
-    on its channel; all others get it by e-mail, and only if none waits to be sent.
+    Holders of a former code, or of a link, get the message on its channel. While the user still has
+    the address it went to, they have limits apart from strangers'. All others get it only if none
+    waits to be sent and it displaces no code.
 
     Raises:
         StoreUnavailableError, DirectoryUnavailableError: no reset can be recorded at present.
@@ -267,14 +268,15 @@ def request_fresh(services: WebServices, *, user_id: str, typed_code: str, sourc
     try:
         with record_refusals(services, user_id, channel):
             user = check_may_reset(services.directory.find_user(user_id), None)
+            is_holder = held and services.digests.still_reaches(held.basis, user, channel)
             request = ResetRequest(
                 user=user,
                 organisation=services.callers.find_organisation(user.org_id),
                 channel=channel,
                 reset_id=services.digests.new_reset_id(user_id),
-                limits=_page_limits(services, user, None if held else source),
+                limits=_page_limits(services, user, None if is_holder else source),
                 has_user_limits=False,
-                since_ms=0 if held else NEVER_MS,
+                since_ms=0 if is_holder else NEVER_MS,
             )
             record_reset(services, request)
     except (StoreUnavailableError, DirectoryUnavailableError):

@@ -131,6 +131,15 @@ class Digests:
         changed = "address_changed" if is_same_user else "user_changed"
         return changed if basis and basis != present else ""
 
+    def still_reaches(self, basis: str, user: User, channel: Channel) -> bool:
+        """Return True if the user still has the address that a code went to.
+
+        A code that was sent nowhere reaches the user for as long as it rests on it.
+        """
+        of_address = basis.partition(".")[2]
+        present = self.basis(user, user.recipient(channel)).partition(".")[2]
+        return present == of_address if of_address else not self.what_changed(basis, user, channel)
+
     def user_place(self, user_id: str) -> tuple[str, str]:
         """Return the hash tag of a user's shard, and the user's digest."""
         user = self._hash("user", user_id)

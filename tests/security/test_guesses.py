@@ -14,6 +14,7 @@ import pytest
 
 from shared.models import Channel
 from tests.support.builders import a_token, a_user
+from tests.support.code_life import Life
 from tests.support.pages import FRESH_PATH, Visit, see
 from tests.support.wire import Wire, problem
 from tests.support.wire_v2 import RETURN, WireV2
@@ -310,6 +311,31 @@ def settle(visit):
 
 
 def test_presses_of_strangers_leave_the_owner_s_code_alive(visit):
+    _, code = visit.record()
+    for _ in range(8):
+        settle(visit)
+        press(visit, "/ui/password/reset?userID=ada", times=1, address=next(strangers))
+
+    assert visit.save(visit.link(code)).status_code == 200
+
+
+@pytest.mark.parametrize("channel", list(Channel))
+def test_presses_from_a_former_mailbox_leave_the_owner_s_code_alive(fake_client, channel):
+    life = Life(fake_client, **LIMITS_OFF, page_limit_per_hour=100)
+    former = life.send(channel)
+    life.change({"email": "new@example.com", "phone": "+41791234568"})
+    present = life.send(channel)
+    form = see(life.by_page(former)).forms[0]
+    for _ in range(6):
+        assert life.app.test_client().post(FRESH_PATH, data=form).status_code == 200
+        for reset in life.services.resets.find_of_user("ada"):
+            life.worker.deliver(reset.reset_id)
+
+    assert life.by_page(present).status_code == 200
+
+
+def test_presses_of_strangers_displace_nothing_whatever_they_may_ask_for(fake_client):
+    visit = Visit(fake_client, **LIMITS_OFF, page_limit_per_hour=100)
     _, code = visit.record()
     for _ in range(8):
         settle(visit)

@@ -88,7 +88,7 @@ LIMITS = {
     "page_holder": "what those who hold a code may ask the page for in an hour",
     "page_source": "what one source may ask the page for in an hour",
     "page_organisation": "what the page may send an organisation's users in a minute",
-    "newer_reset": "a message to the user already waited to be sent",
+    "newer_reset": "messages to the user already waited to be sent, or still worked",
 }
 
 

@@ -2,7 +2,7 @@
 -- KEYS r due u live recent req m
 -- ARGV id user org channel queue life_ms key_id language kind cooldown_ms hour day live_max
 --      keep_ms margin_ms tag asked_us patience_us since_ms, then field, value … of the record
---      (since_ms: a batch's: skip users with newer resets; 0: no batch)
+--      (since_ms: a batch's: skip users with newer resets; 2^52: a stranger's: displace no code; 0: neither)
 -- {'recorded'|'known', created_us, deadline_ms, sequence, org} or {'limited', name, wait_ms} or
 -- {'skipped', why} or {'late'}: the server was frozen; the caller has had its 503 by now
 local id, channel, tag = ARGV[1], ARGV[4], ARGV[16]
@@ -14,6 +14,8 @@ local now = math.floor(us / 1000)
 local since = tonumber(ARGV[19])
 if since > 0 then
   local why = in_the_way(KEYS[5], tag, id, channel, since, now)
+  local works = redis.call('ZCOUNT', KEYS[4], int(now), '+inf')
+  if since == 2^52 and works >= tonumber(ARGV[13]) then why = 'newer_reset' end
   if why ~= '' then return {'skipped', why} end
 end
 local cooldown, hour, day = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
