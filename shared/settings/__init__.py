@@ -29,7 +29,7 @@ SECRET_KEYS_FILE = "secret_keys"  # noqa: S105 - a file's name
 # Variables of the tests, of deploy/haproxy.cfg, and those that Kubernetes sets for a service whose
 # name begins with keyturn (beside KEYTURN_…_PORT=tcp://…, which its value tells).
 NO_SETTING = re.compile(
-    r"KEYTURN_(TEST_.+|CONTRACTS_DIR|CHECKOUT|WEB_SERVER|GRPC_SERVER|PUBLIC_BIND"
+    r"KEYTURN_(TEST_.+|CONTRACTS_DIR|CHECKOUT|WEB_SERVER|GRPC_SERVER|PUBLIC_BIND|PUBLIC_SHOW_INTERNAL"
     r"|(.+_)?SERVICE_(HOST|PORT)(_.+)?|(.+_)?PORT_[0-9]+_(TCP|UDP|SCTP)(_.+)?)$"
 )
 LEASE_SLACK_SECONDS = 5.0
