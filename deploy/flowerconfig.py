@@ -13,9 +13,10 @@ from copy import copy
 from typing import Any
 
 from flower.urls import handlers
+from tornado.routing import Rule
 
 from shared.settings import load_settings
-from web.up.flower import read_logins, refuse_strangers
+from web.up.flower import Refusal, Refused, read_logins
 
 _settings = load_settings(os.environ)
 
@@ -23,7 +24,7 @@ address = _settings.flower_host
 port = _settings.flower_port
 # With a login Flower itself allows no other origin to read (CORS).
 basic_auth = read_logins(_settings)
-handlers.insert(0, refuse_strangers(_settings, basic_auth))
+handlers.insert(0, Rule(Refused(_settings, basic_auth), Refusal))
 read_only = True
 # Stable over restarts and different everywhere; Flower's own default is public.
 cookie_secret = hashlib.blake2b(

@@ -180,7 +180,7 @@ class ReadyMessage:
             lines.append(f"  the API      {self._base}/docs")
         lines.append(f"  gRPC         {_netloc(self._host, settings.grpc_port)}")
         lines.append(f"  the queues   http://{_netloc(flower_host, settings.flower_port)}/")
-        is_set = bool(settings.flower_basic_auth)
+        is_set = settings.flower_basic_auth
         login = "KEYTURN_FLOWER_BASIC_AUTH" if is_set else settings.data_dir / LOGIN_FILE
         lines.append(f"               its login: {login}")
         return [*lines, ""]
