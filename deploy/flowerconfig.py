@@ -16,7 +16,7 @@ from flower.urls import handlers
 from tornado.routing import Rule
 
 from shared.settings import load_settings
-from web.up.flower import Refusal, Refused, read_logins
+from web.up.flower import RefusalHandler, RefusedRequests, read_logins
 
 _settings = load_settings(os.environ)
 
@@ -24,7 +24,7 @@ address = _settings.flower_host
 port = _settings.flower_port
 # With a login Flower itself allows no other origin to read (CORS).
 basic_auth = read_logins(_settings)
-handlers.insert(0, Rule(Refused(_settings, basic_auth), Refusal))
+handlers.insert(0, Rule(RefusedRequests(_settings, basic_auth), RefusalHandler))
 read_only = True
 # Stable over restarts and different everywhere; Flower's own default is public.
 cookie_secret = hashlib.blake2b(

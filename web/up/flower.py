@@ -40,7 +40,7 @@ def read_logins(settings: Settings) -> list[str]:
         raise SettingsError(f"{path}: {error}; remove the file for a new one") from error
 
 
-class Refused(Matcher):
+class RefusedRequests(Matcher):
     """Matches requests to names that are not ours (DNS rebinding), and those without a login."""
 
     def __init__(self, settings: Settings, logins: list[str]) -> None:
@@ -51,7 +51,7 @@ class Refused(Matcher):
         self._expected = [b"Basic " + b64encode(login.encode()) for login in logins]
 
     def match(self, request: HTTPServerRequest) -> dict[str, Any] | None:
-        """Return the arguments of Refusal; None for a request that may pass."""
+        """Return the arguments of RefusalHandler; None for a request that may pass."""
         if not self._is_ours(request):
             text = "Flower has no such name; KEYTURN_FLOWER_HOSTS adds names.\n"
             return {"target_kwargs": {"status": 403, "text": text}}
@@ -72,11 +72,11 @@ class Refused(Matcher):
             return False
 
 
-class Refusal(RequestHandler):
+class RefusalHandler(RequestHandler):
     """Answers what was refused."""
 
     def initialize(self, status: int, text: str) -> None:
-        """Take what Refused matched with."""
+        """Take what RefusedRequests matched with."""
         self._status, self._text = status, text
 
     def check_xsrf_cookie(self) -> None:
