@@ -2,7 +2,8 @@
 
 `celery --app worker.app flower --conf=deploy/flowerconfig.py` reads this file; every name below is
 an option of Flower. It listens where KEYTURN_HOST and KEYTURN_FLOWER_PORT say, and beyond this
-machine only with a login, KEYTURN_FLOWER_BASIC_AUTH. How to read it: README, "Flower".
+machine only with a login that was set, KEYTURN_FLOWER_BASIC_AUTH. Without one it asks for that of
+the file flower_login in the data directory. How to read it: README, "Flower".
 """
 
 import hashlib
@@ -11,18 +12,19 @@ import secrets
 from copy import copy
 from typing import Any
 
+from flower.urls import handlers
+from tornado.routing import Rule
+
 from shared.settings import load_settings
+from web.up.flower import RefusalHandler, RefusedRequests, read_logins
 
 _settings = load_settings(os.environ)
 
 address = _settings.flower_host
 port = _settings.flower_port
-if _settings.flower_basic_auth:
-    basic_auth = list(_settings.flower_basic_auth)
-else:
-    # On this machine alone. The JSON API tells the same ids as the pages; read_only shuts
-    # whatever changes anything.
-    os.environ.setdefault("FLOWER_UNAUTHENTICATED_API", "true")
+# With a login Flower itself allows no other origin to read (CORS).
+basic_auth = read_logins(_settings)
+handlers.insert(0, Rule(RefusedRequests(_settings, basic_auth), RefusalHandler))
 read_only = True
 # Stable over restarts and different everywhere; Flower's own default is public.
 cookie_secret = hashlib.blake2b(

@@ -70,8 +70,10 @@ def read_templates(data: bytes) -> None:
 
     def make() -> None:
         check_template(template)
-        check_link_host(template, {HOST})
-        link = expand_template(template, user_id="a/b c", code=Code("ABCDEFGH"), org_id="ü&x=y")
+        check_link_host(template, {HOST}, base=f"https://{HOST}")
+        link = expand_template(
+            template, user_id="a/b c", code=Code("ABCDEFGH", "ABCDEFGHJKLMNPQRSTUV"), org_id="ü&x=y"
+        )
         assert urlsplit(link).hostname == HOST, "the link leads elsewhere"
         assert link.isascii(), "the link is not ASCII"
 

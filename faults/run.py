@@ -181,7 +181,8 @@ class Run:
                 numbers=[p.address for p in self.people if p.channel == "sms"],
                 codes=evidence.secrets.union(evidence.codes.values()),
                 words=site.secrets | {"token": site.token},
-            )
+            ),
+            flower_login=site.environ["KEYTURN_FLOWER_BASIC_AUTH"],
         )
         flower = f"http://127.0.0.1:{site.flower_port}"
         for path in FLOWER_PAGES:

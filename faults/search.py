@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ class Search:
     """What was looked through, and what was found: kind and place, never the thing itself."""
 
     planted: Planted
+    flower_login: str = ""
     looked_at: Counter[str] = field(default_factory=Counter)  # place → bytes
     found: Counter[tuple[str, str]] = field(default_factory=Counter)
 
@@ -55,7 +57,9 @@ class Search:
     def look_at_page(self, url: str, path: str, *, place: str = "") -> bytes:
         """What a server answers; nothing when it does not."""
         try:
-            with urllib.request.urlopen(url + path, timeout=30) as answer:
+            login = {"Authorization": f"Basic {b64encode(self.flower_login.encode()).decode()}"}
+            request = urllib.request.Request(url + path, headers=login)
+            with urllib.request.urlopen(request, timeout=30) as answer:
                 content = bytes(answer.read())
         except (urllib.error.URLError, OSError):
             return b""

@@ -44,6 +44,7 @@ class Site:
             "signing key": secrets.token_hex(32),
             "SendGrid key": f"SG.{secrets.token_hex(16)}",
             "Twilio token": secrets.token_hex(16),
+            "Flower login": secrets.token_hex(16),
         }
         self.sendgrid_key = SendGridKey()
         self.environ = self._environ()
@@ -157,6 +158,7 @@ class Site:
             "DATA_DIR": self.folder / "data",
             "PORT": self.web_port,
             "FLOWER_PORT": self.flower_port,
+            "FLOWER_BASIC_AUTH": f"faults:{self.secrets['Flower login']}",
             "SECRET_KEYS": self.secrets["signing key"],
             "EMAIL_PROVIDERS": "sendgrid",
             "SENDGRID_API_KEY": self.secrets["SendGrid key"],

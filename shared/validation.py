@@ -196,9 +196,10 @@ def logins(raw: str) -> tuple[str, ...]:
     pairs = tuple(part.strip() for part in raw.split(",") if part.strip())
     for pair in pairs:
         user, _, password = pair.partition(":")
-        if not user or len(password) < MIN_PASSWORD_CHARACTERS or not pair.isprintable():
+        is_plain = pair.isprintable() and pair.isascii()  # Flower compares no others
+        if not user or len(password) < MIN_PASSWORD_CHARACTERS or not is_plain:
             raise ValueError(
-                f"must look like operator:password, with at least {MIN_PASSWORD_CHARACTERS} "
-                "characters behind the colon"
+                f"must look like operator:password, in ASCII, with at least "
+                f"{MIN_PASSWORD_CHARACTERS} characters behind the colon"
             )
     return pairs

@@ -53,8 +53,8 @@ OPEN_ROUTES = {
     "/ui/password/reveal.js": "the same script for everybody",
     "/callbacks/sendgrid": "signed by SendGrid",
     "/callbacks/twilio": "signed by Twilio",
-    "/dev/inbox": "this machine only, outbox only",
-    "/dev/inbox.json": "this machine only, outbox only",
+    "/dev/inbox": "this machine only, loopback links only, outbox only",
+    "/dev/inbox.json": "this machine only, loopback links only, outbox only",
 }
 TOKEN_ROUTES = {
     "/management/v1/users/<user_id>/password/_reset",
@@ -293,6 +293,20 @@ def test_the_readme_names_no_setting_that_does_not_exist():
     named = set(re.findall(r"`(KEYTURN_[A-Z0-9_]+)`", README.read_text()))
 
     assert named - known - {"KEYTURN_TEST_REDIS_URL", "KEYTURN_CONTRACTS_DIR"} == set()
+
+
+def test_every_setting_reaches_every_container():
+    compose = (CHECKOUT / "docker-compose.yml").read_text()
+    shared = compose.partition("environment: &environment\n")[2].partition("\n\n")[0]
+    passed_on = re.findall(r"^    (KEYTURN_\w+):", shared, re.MULTILINE)
+    fixed = {f"{PREFIX}{name}" for name in ("HOST", "PORT", "GRPC_PORT", "FLOWER_PORT", "DATA_DIR")}
+    variables = variables_of(Settings, PREFIX).union(
+        *(variables_of(TwilioAccount, f"{PREFIX}TWILIO_{more}") for more in ("", "2_"))
+    )
+
+    assert sorted(passed_on) == sorted(variables - fixed)
+    services = compose.partition("\nservices:\n")[2]
+    assert services.count("environment:\n") == services.count("<<: *environment\n") + 1, "haproxy"
 
 
 def attributes_read(tree: ast.AST, *owners: str) -> set[str]:

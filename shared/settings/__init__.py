@@ -29,7 +29,8 @@ SECRET_KEYS_FILE = "secret_keys"  # noqa: S105 - a file's name
 # Variables of the tests, of deploy/haproxy.cfg, and those that Kubernetes sets for a service whose
 # name begins with keyturn (beside KEYTURN_…_PORT=tcp://…, which its value tells).
 NO_SETTING = re.compile(
-    r"KEYTURN_(TEST_.+|CONTRACTS_DIR|CHECKOUT|WEB_SERVER|GRPC_SERVER|PUBLIC_BIND|PUBLIC_SHOW_INTERNAL"
+    r"KEYTURN_(TEST_.+|CONTRACTS_DIR|CHECKOUT|WEB_SERVER|GRPC_SERVER"
+    r"|PUBLIC_BIND|PUBLIC_SHOW_INTERNAL"
     r"|(.+_)?SERVICE_(HOST|PORT)(_.+)?|(.+_)?PORT_[0-9]+_(TCP|UDP|SCTP)(_.+)?)$"
 )
 LEASE_SLACK_SECONDS = 5.0
@@ -109,6 +110,7 @@ class Settings:
     grpc_port: int = setting(types.port, 8081)
     flower_port: int = setting(types.port, 5555)
     flower_basic_auth: tuple[str, ...] = setting(validation.logins, (), is_secret=True)
+    flower_hosts: tuple[str, ...] = setting(types.hosts, ())  # beside its own names
     web_processes: int = setting(types.positive, 1)
     web_threads: int = setting(types.positive, 16)  # gRPC: at least 40
     worker_threads: int = setting(types.positive, 128)
@@ -189,7 +191,7 @@ class Settings:
 
     @property
     def flower_host(self) -> str:
-        """Return the address Flower listens on: beyond this machine only with a login."""
+        """Return the address Flower listens on: beyond this machine only if a login was set."""
         is_here = self.host in types.LOOPBACK
         return self.host if is_here or self.flower_basic_auth else types.LOOPBACK[0]
 

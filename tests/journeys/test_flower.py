@@ -200,6 +200,33 @@ def assert_it_survives(keyturn, resets, signal_number):
     )
 
 
+def test_up_makes_a_login_once_and_says_where_it_is(tmp_path):
+    keyturn = Stack(tmp_path).start()
+    try:
+        path = keyturn.data_dir / "flower_login"
+        login = path.read_text().strip()
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert f"{keyturn.flower_url}/\n               its login: {path}\n" in keyturn.log()
+        url = f"{keyturn.flower_url}/api/tasks"
+        asked = {
+            name: requests.get(url, auth=tuple(given.split(":")), headers=headers, timeout=60)
+            for name, given, headers in (
+                ("right", login, {}),
+                ("wrong", "operator:wrong", {}),
+                ("rebound", login, {"Host": "evil.example"}),
+            )
+        }
+        assert {name: answer.status_code for name, answer in asked.items()} == {
+            "right": 200, "wrong": 401, "rebound": 403,
+        }  # fmt: skip
+        keyturn.stop()
+        keyturn.start()
+        assert path.read_text().strip() == login
+        assert login not in keyturn.log()
+    finally:
+        keyturn.stop()
+
+
 def test_flower_asks_for_the_login_and_changes_nothing(keyturn):
     ask(keyturn, "ada")
     wait_until(lambda: names_of(keyturn), what="a task in Flower")

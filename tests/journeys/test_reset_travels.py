@@ -172,7 +172,8 @@ def test_no_secret_stands_in_the_logs_or_in_flower(keyturn):
     code = re.search(r"code=(\w+)", mail["text"])[1]
 
     def read_flower() -> str:
-        return requests.get(f"{keyturn.flower_url}/api/tasks", timeout=60).text
+        login = tuple((keyturn.data_dir / "flower_login").read_text().strip().split(":"))
+        return requests.get(f"{keyturn.flower_url}/api/tasks", auth=login, timeout=60).text
 
     reset_id = answer.headers["Keyturn-Reset-Id"]
     wait_until(lambda: reset_id in read_flower(), what="the task in Flower")

@@ -56,7 +56,8 @@ class Stores:
 
     def notice(self, user_id=USER):
         fields = {"u": user_id, "o": "acme", "lg": "en", "kid": "k1"}
-        return CompletionNotice(self.digests.new_reset_id(user_id), 86400.0, 300.0, fields)
+        recipients = {self.digests.new_reset_id(user_id): "digest"}
+        return CompletionNotice(recipients, 86400.0, 300.0, fields)
 
     def place(self, user_id=USER):
         return self.digests.user_place(user_id)
@@ -69,6 +70,9 @@ class Stores:
 
     def field(self, reset_id, name):
         return self.client.hget(keys.reset(reset_id), name)
+
+    def set_field(self, reset_id, name, value):
+        self.client.hset(keys.reset(reset_id), name, value)
 
     def status(self, reset_id):
         return self.resets.find(reset_id).status
@@ -171,3 +175,9 @@ def stores_of(client, **settings):
 
 def fresh_user():
     return f"user-{next(_numbers)}"
+
+
+def notice_id_of(notice):
+    """The id of a notice's one record."""
+    (reset_id,) = notice.recipients
+    return reset_id

@@ -62,20 +62,20 @@ def _read() -> list[dict[str, Any]]:
 
 
 def _is_from_this_machine(settings: Settings) -> bool:
-    """Return True for a request from loopback, without a proxy, to a host name of ours.
+    """Return True for a request from loopback, without a proxy, where links lead to loopback too.
 
-    The name is checked because of DNS rebinding: a site can make its own name resolve to 127.0.0.1.
+    Links that lead elsewhere are those of an installation for others. The Host header is checked
+    because of DNS rebinding: a site can make its own name resolve to 127.0.0.1.
     """
     if any(name in request.headers for name in PROXY_HEADERS):
         return False
-    name = urlsplit(f"//{request.host}").hostname or ""
-    own_names = ("localhost", urlsplit(settings.link_base).hostname)
-    return _is_loopback(request.remote_addr or "") and (name in own_names or _is_loopback(name))
+    names = [urlsplit(url).hostname or "" for url in (settings.link_base, f"//{request.host}")]
+    return all(map(_is_loopback, [request.remote_addr or "", *names]))
 
 
 def _is_loopback(address: str) -> bool:
     try:
-        found = ip_address(address)
+        found = ip_address("127.0.0.1" if address == "localhost" else address)
     except ValueError:
         return False
     mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from shared.settings import Settings
 
+LOGIN_FILE = "flower_login"
 TOKEN_FILE = "demo_token"  # noqa: S105  # the file's name
 RETRY_SECONDS = 1.0
 ORG_ID = "demo"
@@ -172,11 +173,16 @@ class ReadyMessage:
         curl = f"  curl -X POST {url} -H '{header}' -d '{{\"type\":\"TYPE_EMAIL\"}}'"
         lines = ["", "Keyturn is ready. Ask for a reset:", "", curl, ""]
         if "outbox" in settings.email_providers + settings.sms_providers:
-            lines.append(f"  the inbox    {self._base}/dev/inbox")
+            is_open = self._status("/dev/inbox.json") == OK
+            inbox = f"{self._base}/dev/inbox" if is_open else "shut; KEYTURN_DEV_INBOX=on opens it"
+            lines.append(f"  the inbox    {inbox}")
         if self._status("/docs") not in (None, NOT_FOUND):
             lines.append(f"  the API      {self._base}/docs")
         lines.append(f"  gRPC         {_netloc(self._host, settings.grpc_port)}")
         lines.append(f"  the queues   http://{_netloc(flower_host, settings.flower_port)}/")
+        is_set = settings.flower_basic_auth
+        login = "KEYTURN_FLOWER_BASIC_AUTH" if is_set else settings.data_dir / LOGIN_FILE
+        lines.append(f"               its login: {login}")
         return [*lines, ""]
 
 

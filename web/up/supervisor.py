@@ -22,6 +22,7 @@ from shared.settings import Settings, load_settings
 from shared.wiring import check_server
 from web.__main__ import taken_port
 from web.up.demo import DemoSeeder, ReadyMessage, write_secret_keys
+from web.up.flower import read_logins
 from web.up.probe import LiveProbe
 from web.up.valkey import EmbeddedServer
 
@@ -59,6 +60,7 @@ def run_up(environ: Mapping[str, str]) -> int:
         set_up_logging(settings.log_level, service="up")
         _refuse_taken_ports(settings)
         write_secret_keys(settings)
+        read_logins(settings)  # which writes one
         settings = load_settings(environ)  # with the keys
         processes = Processes(settings, environ)
         try:

@@ -81,6 +81,8 @@ def test_the_short_lives_of_tests_are_taken():
         ({"KEYTURN_EMAIL_ON_DOUBT": "guess"}, "must be resend or hold"),
         ({"KEYTURN_FLOWER_BASIC_AUTH": "operator"}, "must look like operator:password"),
         ({"KEYTURN_FLOWER_BASIC_AUTH": "operator:short"}, "at least 12 characters"),
+        ({"KEYTURN_FLOWER_BASIC_AUTH": "operator:pässwörter-lang"}, "in ASCII"),
+        ({"KEYTURN_FLOWER_HOSTS": "https://queues.example/"}, "KEYTURN_FLOWER_HOSTS"),
         ({"KEYTURN_PORT": "70000"}, "must be a port"),
         ({"KEYTURN_SENDGRID_API_KEY_FILE": "/nonexistent"}, "cannot be read"),
     ],
@@ -184,5 +186,5 @@ def test_a_webhook_key_is_taken_as_it_stands_and_in_pem():
         ),
     ],
 )
-def test_flower_listens_beyond_this_machine_with_a_login_alone(environ, address):
+def test_flower_listens_beyond_this_machine_if_a_login_was_set_alone(environ, address):
     assert load_settings(environ).flower_host == address

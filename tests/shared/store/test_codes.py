@@ -13,7 +13,7 @@ from shared.models import Channel, Kind, Outcome, Queue, Status
 from shared.store import keys
 from shared.store.codes import MAX_SOURCES, MAX_WRONG_OF_A_RESET, MAX_WRONG_TRIES, Guesser
 from shared.store.resets import ClaimOverError, Finish
-from tests.support.store_builders import GUESSER, USER, stores_of
+from tests.support.store_builders import GUESSER, USER, notice_id_of, stores_of
 
 
 @pytest.fixture
@@ -330,10 +330,10 @@ def test_completing_records_the_notice_as_due(stores):
     token = stores.take(reset_id)
     stores.codes.complete(USER, reset_id=reset_id, token=token, notice=notice)
 
-    told = stores.resets.find(notice.reset_id)
+    told = stores.resets.find(notice_id_of(notice))
     assert (told.kind, told.channel, told.queue) == (Kind.NOTICE, Channel.EMAIL, Queue.URGENT)
     assert (told.user_id, told.status) == (USER, Status.QUEUED)
-    assert stores.due_at(notice.reset_id) is not None
+    assert stores.due_at(notice_id_of(notice)) is not None
     assert stores.live() == set()
 
 
@@ -343,9 +343,9 @@ def test_a_notice_travels_like_any_other(stores):
     token = stores.take(reset_id)
     stores.codes.complete(USER, reset_id=reset_id, token=token, notice=notice)
 
-    stores.attempt(notice.reset_id)
+    stores.attempt(notice_id_of(notice))
 
-    assert stores.status(notice.reset_id) is Status.ACCEPTED
+    assert stores.status(notice_id_of(notice)) is Status.ACCEPTED
     assert stores.counted_now() == stores.census() == {}
 
 

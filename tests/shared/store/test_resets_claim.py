@@ -241,20 +241,21 @@ def test_a_doubt_that_failed_since_is_cancelled_when_superseded(stores):
 
 def test_a_reset_whose_code_is_void_is_cancelled(stores):
     reset_id = stores.record(cooldown_seconds=3600)
-    for _ in range(5):
-        stores.wrong_try()
+    stores.set_field(reset_id, "v", "voided_by_operator")
 
     assert stores.resets.claim(reset_id) is None
 
-    assert (stores.status(reset_id), stores.reason(reset_id)) == (Status.CANCELLED, "code_voided")
+    assert (stores.status(reset_id), stores.reason(reset_id)) == (
+        Status.CANCELLED,
+        "code_voided_by_operator",
+    )
     assert stores.record(cooldown_seconds=3600)
 
 
 def test_a_doubt_whose_code_is_void_is_held(stores):
     reset_id = stores.record()
     stores.doubt(reset_id)
-    for _ in range(5):
-        stores.wrong_try()
+    stores.set_field(reset_id, "v", "voided_by_operator")
 
     assert stores.resets.claim(reset_id) is None
     assert stores.status(reset_id) is Status.UNKNOWN
@@ -308,8 +309,7 @@ def test_a_code_about_to_expire_is_not_sent(stores):
 def test_a_code_voided_since_the_claim_is_not_sent(stores):
     reset_id = stores.record()
     claim = stores.resets.claim(reset_id)
-    for _ in range(5):
-        stores.wrong_try()
+    stores.set_field(reset_id, "v", "voided_by_operator")
 
     with pytest.raises(ClaimOverError):
         stores.mark_sending(claim)

@@ -19,8 +19,9 @@ from shared.settings import Settings
 from shared.store.connection import connect
 from shared.store.scripts import check_durability
 from shared.wiring import check_server
+from tests.support.builders import SECRET
 from tests.support.redis_server import DEBIANS_REDIS, start_server
-from tests.support.store_builders import stores_of
+from tests.support.store_builders import notice_id_of, stores_of
 from tests.support.waiting import HANG_SECONDS, wait_until
 from tests.support.wire import Wire, problem
 
@@ -243,7 +244,7 @@ def test_a_password_is_told_to_be_changed_once_that_is_confirmed(pair, primary):
         found = stores_of(replica)
         assert done
         assert found.resets.find(reset_id).completed_at
-        assert found.resets.find(notice.reset_id)
+        assert found.resets.find(notice_id_of(notice))
 
 
 def test_a_server_that_forgot_its_scripts_is_told_them_again(pair, primary):
@@ -295,7 +296,7 @@ def test_disk_is_refused_by_a_server_of_before_waitaof(tmp_path):
 def test_a_replica_that_is_away_at_the_start_is_no_reason_to_refuse(tmp_path):
     server, url = a_server(tmp_path)
 
-    check_server(Settings(redis_url=url, durability="replica"))
+    check_server(Settings(redis_url=url, secret_keys=(SECRET,), durability="replica"))
 
     server.kill()
     server.wait(HANG_SECONDS)
@@ -303,4 +304,5 @@ def test_a_replica_that_is_away_at_the_start_is_no_reason_to_refuse(tmp_path):
 
 @pytest.mark.parametrize("level", ["memory", "replica", "disk"])
 def test_a_server_that_is_away_at_the_start_is_no_reason_to_refuse(tmp_path, level):
-    check_server(Settings(redis_url=f"unix://{tmp_path}/nobody", durability=level))
+    url = f"unix://{tmp_path}/nobody"
+    check_server(Settings(redis_url=url, secret_keys=(SECRET,), durability=level))

@@ -24,7 +24,7 @@ from shared.store.suppressions import SuppressionStore
 from shared.store.webhooks.deliveries import WebhookOutcome, WebhookStore
 from shared.store.webhooks.subscriptions import EVENTS, SubscriptionStore
 from tests.support.redis_server import DEBIANS_REDIS, start_server
-from tests.support.store_builders import GUESSER, stores_of
+from tests.support.store_builders import GUESSER, notice_id_of, stores_of
 from tests.support.waiting import HANG_SECONDS
 
 pytestmark = pytest.mark.real_server
@@ -155,7 +155,7 @@ def test_a_password_that_was_changed_uses_up_its_codes_on_a_full_server(client, 
     assert done
     assert stores.live() == set()
     assert stores.resets.find(reset_id).completed_at
-    assert stores.status(notice.reset_id) is Status.QUEUED
+    assert stores.status(notice_id_of(notice)) is Status.QUEUED
 
 
 def test_nobody_begins_to_guess_on_a_full_server_but_a_wrong_guess_counts(client, stores):

@@ -37,8 +37,11 @@ SPEED = settings(
 BATCHES = ("batch-1", "batch-2")
 OPERATOR = {"by": "ops", "reason": "a drill"}
 # What a reset may still become once it is final: what a provider tells of a message it took.
+LOST = {Status.UNDELIVERED, Status.FAILED, Status.SUPPRESSED}
 FORWARD = {
-    Status.ACCEPTED: {Status.DELIVERED, Status.UNDELIVERED, Status.FAILED, Status.SUPPRESSED}
+    Status.ACCEPTED: {Status.DELIVERED, *LOST},
+    Status.DELIVERED: LOST,  # it came back
+    **dict.fromkeys(LOST, {Status.DELIVERED}),  # another copy arrived
 }
 LATELY = datetime(2000, 1, 1, tzinfo=UTC)  # of a pause: it began before everything else
 

@@ -16,7 +16,7 @@ from shared.store import keys
 from shared.store.connection import connect
 from shared.store.resets import ClaimOverError, Finish, TooLateError
 from tests import EXAMPLES
-from tests.support.store_builders import GUESSER, stores_of
+from tests.support.store_builders import GUESSER, notice_id_of, stores_of
 
 SPEED = settings(
     max_examples=3 * EXAMPLES,
@@ -157,9 +157,9 @@ class ResetMachine(RuleBasedStateMachine):
         user, reset_id, token = self.pick(self.tokens, number)
         notice = self.stores.notice(user)
         self.stores.codes.complete(user, reset_id=reset_id, token=token, notice=notice)
-        if self.stores.resets.find(notice.reset_id):
-            self.ids.append(notice.reset_id)
-            self.owners[notice.reset_id] = user
+        if self.stores.resets.find(notice_id_of(notice)):
+            self.ids.append(notice_id_of(notice))
+            self.owners[notice_id_of(notice)] = user
 
     @invariant()
     def a_reset_is_due_in_one_place_until_it_is_final(self):

@@ -120,12 +120,13 @@ def test_an_unknown_channel_is_refused(wire, kind):
 
 def test_a_notice_is_not_sent_again(wire):
     services = wire.services
+    notice_id = services.digests.new_reset_id("ada")
     notice = CompletionNotice(
-        services.digests.new_reset_id("ada"),
+        {notice_id: "digest"},
         86400.0,
         300.0,
         {"u": "ada", "o": "acme", "lg": "en", "kid": services.codes.signing_key_id},
     )
     services.code_store.complete("ada", reset_id="", token="", notice=notice)
 
-    assert problem(resend(wire, notice.reset_id)) == (400, 9, "KEYTURN-ResetState")
+    assert problem(resend(wire, notice_id)) == (400, 9, "KEYTURN-ResetState")

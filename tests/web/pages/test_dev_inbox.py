@@ -16,7 +16,7 @@ HTML = f'<!doctype html><html><head></head><body><a href="{LINK}">Go "on"</a></b
 @pytest.fixture
 def visit(fake_client, tmp_path):
     write_messages(tmp_path)
-    return Visit(fake_client, data_dir=tmp_path)
+    return Visit(fake_client, data_dir=tmp_path, public_url="http://127.0.0.1:8080")
 
 
 def write_messages(data_dir):
@@ -58,7 +58,9 @@ def test_an_sms_is_shown_with_its_segments(visit):
 
 
 def test_an_empty_inbox_says_what_to_do(fake_client, tmp_path):
-    page = see(Visit(fake_client, data_dir=tmp_path).open("/dev/inbox"))
+    visit = Visit(fake_client, data_dir=tmp_path, public_url="http://localhost:8080")
+
+    page = see(visit.open("/dev/inbox"))
 
     assert "Nothing yet" in page.text
 
@@ -79,7 +81,7 @@ def test_the_page_runs_and_loads_nothing(visit):
         ("::ffff:127.0.0.1", {}, 200),
         ("127.0.0.1", {"Host": "127.0.0.1:8080"}, 200),
         ("::1", {"Host": "[::1]:8080"}, 200),
-        ("127.0.0.1", {"Host": "reset.example.com"}, 200),
+        ("127.0.0.1", {"Host": "reset.example.com"}, 404),
         ("10.0.0.7", {}, 404),
         ("", {}, 404),
         ("127.0.0.1", {"X-Forwarded-For": "127.0.0.1"}, 404),

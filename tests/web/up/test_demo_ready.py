@@ -84,6 +84,28 @@ def test_the_api_page_is_named_where_there_is_one(status, is_named, a_ready, ans
     assert ("/docs" in capsys.readouterr().out) is is_named
 
 
+@pytest.mark.parametrize(("status", "is_open"), [(200, True), (404, False)])
+def test_an_inbox_that_is_shut_is_said_to_be(status, is_open, a_ready, answers, port, capsys):
+    answers["/dev/inbox.json"] = status
+
+    a_ready().print_once()
+
+    said = capsys.readouterr().out
+    assert (f"http://127.0.0.1:{port}/dev/inbox" in said) is is_open
+    assert ("KEYTURN_DEV_INBOX=on" in said) is not is_open
+
+
+@pytest.mark.parametrize("login", ["", "eve:a long password"])
+def test_flowers_login_is_told_without_its_password(login, a_ready, tmp_path, capsys):
+    environ = {"KEYTURN_FLOWER_BASIC_AUTH": login}
+
+    a_ready(**environ).print_once()
+
+    said = capsys.readouterr().out
+    assert ("KEYTURN_FLOWER_BASIC_AUTH" if login else str(tmp_path / "flower_login")) in said
+    assert "a long password" not in said
+
+
 def test_the_inbox_is_named_where_the_outbox_is_in_use(a_ready, capsys):
     a_ready(KEYTURN_EMAIL_PROVIDERS="", KEYTURN_SMS_PROVIDERS="").print_once()
 

@@ -1,0 +1,89 @@
+"""Guard Flower: it always asks for a login, and answers under names of this installation alone."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from base64 import b64encode
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import urlsplit
+
+from tornado.httputil import HTTPServerRequest
+from tornado.routing import Matcher
+from tornado.web import RequestHandler
+
+from shared import validation
+from shared.errors import SettingsError
+from shared.settings import Settings
+from shared.settings.types import LOOPBACK
+from web.up.demo import LOGIN_FILE, write_private
+
+OPEN_PATHS = ("/healthcheck",)  # says OK and nothing else
+
+
+def read_logins(settings: Settings) -> list[str]:
+    """Return the logins that were set; else the one in the data directory, made if it is missing.
+
+    Raises:
+        SettingsError: the file does not hold a login.
+    """
+    if settings.flower_basic_auth:
+        return list(settings.flower_basic_auth)
+    path = settings.data_dir / LOGIN_FILE
+    if not path.exists():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_private(path, f"operator:{secrets.token_urlsafe(24)}\n")
+    try:
+        return list(validation.logins(path.read_text().strip() or ":"))  # empty: refused too
+    except ValueError as error:
+        raise SettingsError(f"{path}: {error}; remove the file for a new one") from error
+
+
+class RefusedRequests(Matcher):
+    """Matches requests to names that are not ours (DNS rebinding), and those without a login."""
+
+    def __init__(self, settings: Settings, logins: list[str]) -> None:
+        """Take the names from the settings."""
+        own = (settings.host, urlsplit(settings.link_base).hostname, *settings.flower_hosts)
+        self._names = {"localhost", *own}
+        self._is_here = settings.flower_host in LOOPBACK
+        self._expected = [b"Basic " + b64encode(login.encode()) for login in logins]
+
+    def match(self, request: HTTPServerRequest) -> dict[str, Any] | None:
+        """Return the arguments of RefusalHandler; None for a request that may pass."""
+        if not self._is_ours(request):
+            text = "Flower has no such name; KEYTURN_FLOWER_HOSTS adds names.\n"
+            return {"target_kwargs": {"status": 403, "text": text}}
+        given = request.headers.get("Authorization", "").encode()
+        is_known = any(hmac.compare_digest(given, expected) for expected in self._expected)
+        if is_known or request.path in OPEN_PATHS:
+            return None
+        return {"target_kwargs": {"status": 401, "text": "Flower asks for a login.\n"}}
+
+    def _is_ours(self, request: HTTPServerRequest) -> bool:
+        """Return True for our names, and for addresses, which no site can make its own."""
+        name = request.host_name.strip("[]").removesuffix(".")
+        if {name, request.host.lower()} & self._names:
+            return True
+        try:
+            return ip_address(name).is_loopback or not self._is_here
+        except ValueError:
+            return False
+
+
+class RefusalHandler(RequestHandler):
+    """Answers what was refused."""
+
+    def initialize(self, status: int, text: str) -> None:
+        """Take what RefusedRequests matched with."""
+        self._status, self._text = status, text
+
+    def check_xsrf_cookie(self) -> None:
+        """Do nothing: a refused request changes nothing."""
+
+    def prepare(self) -> None:
+        """Answer before any method runs."""
+        self.set_status(self._status)
+        self.set_header("WWW-Authenticate", 'Basic realm="flower"')
+        self.finish(self._text)
