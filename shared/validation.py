@@ -76,7 +76,11 @@ def ascii_domain(domain: str) -> str:
 
 def is_host_name(text: str) -> bool:
     """Return True for a name that DNS can have, and that no reader takes for a number."""
-    return _HOST_NAME.fullmatch(text) is not None
+    foreign = [label for label in text.lower().split(".") if label.startswith("xn--")]
+    try:
+        return _HOST_NAME.fullmatch(text) is not None and all(map(idna.ulabel, foreign))
+    except idna.IDNAError:
+        return False
 
 
 def ascii_address(address: str) -> str:

@@ -20,6 +20,7 @@ Address: TypeAlias = IPv4Address | IPv6Address
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 COUNTED_AS_RESETS = ("api_admin.resend_reset",)  # endpoints
 CACHED_SOURCES = 4096
+MAX_FORWARDED_CHARACTERS = 500  # of X-Forwarded-For, from its right end: a dozen proxies
 BODY_ERROR = "keyturn.body_error"  # in the environ: why there is no body (web/server/door.py)
 
 
@@ -80,13 +81,17 @@ def client_source(of: Request | None = None) -> ClientSource:
     return find_source(of.remote_addr or "", forwarded, trusted)
 
 
-@lru_cache(CACHED_SOURCES)
 def find_source(peer: str, forwarded: str, trusted: tuple[Network, ...]) -> ClientSource:
     """Return the nearest address that is no trusted proxy: the peer, or one X-Forwarded-For names.
 
     The header is read from its right end, where proxies add; what stands before the first address
-    that is not trusted is the client's own claim.
+    that is not trusted is the client's own claim, which may be long and is not kept.
     """
+    return _read_source(peer, forwarded[-MAX_FORWARDED_CHARACTERS:] if trusted else "", trusted)
+
+
+@lru_cache(CACHED_SOURCES)
+def _read_source(peer: str, forwarded: str, trusted: tuple[Network, ...]) -> ClientSource:
     named = map(_parse_address, (peer, *reversed(forwarded.split(","))))
     readable = list(takewhile(lambda address: address is not None, named))
     outside = (each for each in readable if not any(each in network for network in trusted))

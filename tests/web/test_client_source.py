@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 
 from shared.errors import SettingsError
@@ -65,6 +67,19 @@ def test_no_header_is_believed_unless_a_setting_says_so(fake_client):
 
 def test_a_header_of_a_trusted_proxy_is_believed(fake_client):
     assert source_of_request(fake_client, trusted_proxies=TRUSTED) == "198.51.100.9/32"
+
+
+@pytest.mark.parametrize(("trusted", "source"), [(TRUSTED, "198.51.100.9"), ((), "127.0.0.1")])
+def test_a_long_header_fills_no_memory(trusted, source):
+    tracemalloc.start()
+    for number in range(100):
+        claims = f"1.2.3.{number}, " + "10.0.0.1, " * 6000
+        assert find_source("127.0.0.1", f"{claims}198.51.100.9", trusted).counted == f"{source}/32"
+    del claims
+    kept_bytes, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert kept_bytes < 500_000
 
 
 @pytest.mark.parametrize("value", ["proxy.example", "10.0.0.1/8", "10.0.0.0/33", "127.0.0.1;::1"])
