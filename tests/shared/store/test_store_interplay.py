@@ -41,7 +41,7 @@ LOST = {Status.UNDELIVERED, Status.FAILED, Status.SUPPRESSED}
 FORWARD = {
     Status.ACCEPTED: {Status.DELIVERED, *LOST},
     Status.DELIVERED: LOST,  # it came back
-    **dict.fromkeys(LOST, {Status.DELIVERED}),  # another copy arrived
+    **{status: {Status.DELIVERED} for status in LOST},  # another copy arrived
 }
 LATELY = datetime(2000, 1, 1, tzinfo=UTC)  # of a pause: it began before everything else
 
