@@ -54,6 +54,8 @@ class Stack:
             "KEYTURN_GRPC_PORT": str(grpc_port),
             "KEYTURN_FLOWER_PORT": str(flower_port),
             "KEYTURN_DATA_DIR": str(self.data_dir),
+            # Beside a provider of e-mail a channel without one is a trouble, unless that is said.
+            **({"KEYTURN_SMS_PROVIDERS": ""} if "KEYTURN_EMAIL_PROVIDERS" in overrides else {}),
             **overrides,
         }
         self.environ = inherited | {k: v for k, v in given.items() if v is not None}
