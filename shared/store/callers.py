@@ -161,11 +161,6 @@ class CallerStore:
             self._digests.verify()  # no token is known to a store that lost its data
         return caller_from_reply(reply, version=int(version or 0)) if reply else None
 
-    def caller_version(self) -> int:
-        """Return how often a token, an organisation or a membership has changed."""
-        with store_errors():
-            return int(cast("str | None", self._client.get(keys.VERSION)) or 0)
-
     def now(self) -> datetime:
         """Return the time by Redis's clock, in whole milliseconds."""
         return moment(str(self._now_ms()))

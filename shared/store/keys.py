@@ -171,7 +171,7 @@ def lifted(recipient_digest: str) -> str:
 
 VERSION = f"{GATE}:version"  # STRING, counts changes of callers and organisations; for ever
 AUDIT = f"{GATE}:audit"  # STREAM, who changed what by hand; its last hundred thousand
-AUDIT_HEAD = f"{GATE}:audit:head"  # STRING, number, id and digest of its newest entry; for ever
+AUDIT_HEAD = f"{GATE}:audit:head"  # STRING, number, id, digest, seal of the newest; for ever
 AUDIT_FREQUENT = f"{GATE}:audit:frequent"  # STREAM, the acts that programs repeat; as many
 AUDIT_FREQUENT_HEAD = f"{GATE}:audit:frequent:head"  # STRING, as AUDIT_HEAD; for ever
 PAUSES = f"{GATE}:pauses"  # HASH, scope:name → who paused it, why, since when; until resumed

@@ -204,6 +204,7 @@ def test_the_hundredth_wrong_code_ends_the_typed_code_and_nothing_else(visit):
 
     assert refused.status_code == 410
     assert "Zu viele falsche Codes" in see(refused).text
+    assert "Der Link in der Nachricht gilt weiter." in see(refused).text
     assert guess(visit, link, times=1, address="192.0.2.9") == [400]
     assert visit.save(link).status_code == 200
 

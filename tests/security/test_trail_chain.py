@@ -122,6 +122,25 @@ def test_a_head_that_was_moved_or_lost_is_noticed(client, audit):
     assert audit.verify().misfit
 
 
+@pytest.mark.parametrize("kept", [1, 3])
+def test_a_trail_cut_behind_an_entry_does_not_verify_with_what_the_next_one_tells(
+    client, audit, kept
+):
+    fill(audit)
+    entries = client.xrange(keys.AUDIT)
+    named = entries[kept][1]["prev"]
+    seal = client.get(keys.AUDIT_HEAD).split()[3:]
+    client.xdel(keys.AUDIT, *(entry_id for entry_id, _ in entries[kept:]))
+
+    for head in (named, " ".join([named, *seal]), f"{named} {named.split()[-1]}"):
+        client.set(keys.AUDIT_HEAD, head)
+        assert audit.verify().misfit
+
+    for store in (audit, AuditStore(client, Digests(client, (SECRET,)))):
+        store.record(act())  # Keyturn goes on behind it
+        assert audit.verify().misfit
+
+
 def test_a_forger_without_the_secret_keys_is_found(client, audit):
     fill(audit)
     forged = AuditStore(client, ForgedDigests())

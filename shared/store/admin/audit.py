@@ -1,7 +1,8 @@
 """Store the audit trail: who did what, from where, when and why, and how it ended.
 
-Each entry names the one before by number, id and keyed digest (docs/decisions/0021). An act that
-takes time has two: `begun` before it, and behind it how it ended.
+Each entry names the one before by number, id and keyed digest; the head names the newest so, and
+has a seal (docs/decisions/0021). An act that takes time has two: `begun` before it, and behind it
+how it ended.
 """
 
 from __future__ import annotations
@@ -121,8 +122,9 @@ class AuditStore:
         with self._lock:
             while not is_appended:  # another process appended, so this ends
                 before = self._heads[stream]
-                entry = fields | {"prev": before}
-                arguments = (before, _number(before) + 1, self._digest(entry), MAX_KEPT)
+                entry = fields | {"prev": self._without_seal(before)}
+                number, digest = _number(before) + 1, self._digest(entry)
+                arguments = (before, number, f"{digest} {self._seal(number, digest)}", MAX_KEPT)
                 is_appended, head = self._scripts.run(
                     "admin/audit",
                     (stream, HEADS[stream]),
@@ -181,8 +183,9 @@ class AuditStore:
                 misfit = _name_misfit(head, before, entry_id)
                 return Verification(fitting, unchained, misfit)
             fitting += 1
-            head = f"{_number(before) + 1} {entry_id} {self._digest(fields)}"
-            has_newest = has_newest or head == newest
+            number, digest = _number(before) + 1, self._digest(fields)
+            head = f"{number} {entry_id} {digest}"
+            has_newest = has_newest or f"{head} {self._seal(number, digest)}" == newest
         if has_newest and (newest or not fitting):
             return Verification(fitting, unchained)
         return Verification(fitting, unchained, _name_misfit(head, newest, "the end"))
@@ -203,6 +206,16 @@ class AuditStore:
     def _digest(self, fields: dict[str, str]) -> str:
         text = orjson.dumps(fields, option=orjson.OPT_SORT_KEYS).decode()
         return self._digests.digest("audit", text)
+
+    def _seal(self, number: int, digest: str) -> str:
+        """Return what a head ends with; no entry tells it, so none but the last can be the end."""
+        return self._digests.digest("audit end", f"{number} {digest}")
+
+    def _without_seal(self, head: str) -> str:
+        """Return what an entry tells of the head before it: all of it if its seal is wrong."""
+        told, _, seal = head.rpartition(" ")
+        is_right = seal == self._seal(_number(told), told.rpartition(" ")[2])
+        return told if is_right else head
 
 
 def _number(head: str) -> int:

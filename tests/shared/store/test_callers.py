@@ -204,20 +204,24 @@ def test_organisations_are_listed_by_id(callers):
 )
 def test_every_change_raises_the_version(callers, change):
     _, record = callers.create_token("acme", OWNER)
-    before = callers.caller_version()
+    before = version_of(callers)
 
     change(callers, record.token_id)
 
-    assert callers.caller_version() == before + 1
+    assert version_of(callers) == before + 1
+
+
+def version_of(callers):
+    return int(callers._client.get(keys.VERSION) or 0)
 
 
 def test_a_look_up_leaves_the_version_alone(callers):
     token, _ = callers.create_token("acme", OWNER)
-    before = callers.caller_version()
+    before = version_of(callers)
 
     caller = callers.find_caller(token)
 
-    assert callers.caller_version() == before == caller.version
+    assert version_of(callers) == before == caller.version
 
 
 @pytest.mark.real_server
@@ -265,7 +269,6 @@ def test_a_store_that_is_gone_is_told_as_unavailable():
         lambda: callers.find_caller("kt_pat_" + "A" * 43),
         callers.list_tokens,
         callers.list_organisations,
-        callers.caller_version,
         lambda: callers.create_token("acme", OWNER),
     ):
         with pytest.raises(StoreUnavailableError):
