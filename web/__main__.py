@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from _typeshed.wsgi import WSGIApplication
 
-    from web.server.door import Door
+    from web.server.asgi import AsgiApplication
 
 # Connections accepted at a time; more wait in the kernel and are reset when the server stops.
 MAX_CONNECTIONS = 4096
@@ -74,7 +74,7 @@ def serve(settings: Settings, load: Callable[[int], WSGIApplication] | None = No
     `load` builds the application, given this process's id; the bench passes another one.
     """
     server = Granian(
-        "web.server.door:Door",
+        "web.server.asgi:AsgiApplication",
         address=settings.host,
         port=settings.port,
         interface=Interfaces.ASGINL,
@@ -92,7 +92,7 @@ def serve(settings: Settings, load: Callable[[int], WSGIApplication] | None = No
         respawn_interval=0.1,
         workers_kill_timeout=STOP_SECONDS,
     )
-    loader = partial(load_door, load or load_app, os.getpid(), settings.web_threads)
+    loader = partial(load_asgi, load or load_app, os.getpid(), settings.web_threads)
     server.serve(target_loader=loader, wrap_loader=False)
 
 
@@ -105,12 +105,14 @@ def allow_connections() -> int:
     return max(1, files - SPARE_FILES)
 
 
-def load_door(load: Callable[[int], WSGIApplication], parent_pid: int, threads: int) -> Door:
-    """Build the application in a server process, and the door before it."""
-    from web.server.door import Door  # noqa: PLC0415  # after the fork, as in load_app
+def load_asgi(
+    load: Callable[[int], WSGIApplication], parent_pid: int, threads: int
+) -> AsgiApplication:
+    """Build the application in a server process, with the reading of bodies before it."""
+    from web.server.asgi import AsgiApplication  # noqa: PLC0415  # after the fork, as in load_app
 
     sys.setswitchinterval(SWITCH_SECONDS)
-    return Door(load(parent_pid), threads=threads)
+    return AsgiApplication(load(parent_pid), threads=threads)
 
 
 def load_app(parent_pid: int) -> WSGIApplication:

@@ -21,7 +21,7 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 COUNTED_AS_RESETS = ("api_admin.resend_reset",)  # endpoints
 CACHED_SOURCES = 4096
 MAX_FORWARDED_CHARACTERS = 500  # of X-Forwarded-For, from its right end: a dozen proxies
-BODY_ERROR = "keyturn.body_error"  # in the environ: why there is no body (web/server/door.py)
+BODY_ERROR = "keyturn.body_error"  # in the environ: why there is no body (web/server/asgi.py)
 
 
 @dataclass(frozen=True, slots=True)

@@ -200,7 +200,7 @@ def test_a_process_that_starts_on_data_without_a_digest_key_does_not_make_anothe
     server.delete(keys.SEAL)
 
     with pytest.raises(SettingsError, match="digest key"):
-        check_keys(some_services(wire.redis))
+        check_keys(some_services(wire.redis).digests)
 
     assert not server.exists(keys.SEAL)
 
@@ -208,7 +208,7 @@ def test_a_process_that_starts_on_data_without_a_digest_key_does_not_make_anothe
 def test_a_process_that_starts_on_an_empty_store_makes_one(server, wire):
     server.flushall()
 
-    check_keys(some_services(wire.redis))
+    check_keys(some_services(wire.redis).digests)
 
     assert server.exists(keys.SEAL)
 

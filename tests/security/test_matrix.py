@@ -197,6 +197,7 @@ CALLS: dict[str, list[Call]] = {
     f"GET {OWN}/resets/<reset_id>/explanation": [Call(of_thing(READERS), "reset")],
     f"POST {OWN}/resets/<reset_id>/_hold": [Call(of_thing(WRITERS), "reset", WHY)],
     f"POST {OWN}/resets/<reset_id>/_release": [Call(of_thing(WRITERS), "reset", WHY)],
+    f"POST {OWN}/resets/<reset_id>/_void": [Call(of_thing(WRITERS), "reset", WHY)],
     f"POST {OWN}/resets/<reset_id>/_resend": [Call(of_thing(WRITERS), "reset", WHY)],
     f"GET {OWN}/pauses": [Call(everyone)],
     f"POST {OWN}/pauses": [
@@ -491,8 +492,10 @@ def run(world: World, call: Call, ask_one: Callable[..., Answer]) -> tuple[list[
 
 
 def changed(world: World) -> list[str]:
+    """The keys that changed, but the one by which readiness tries to write."""
     state = world.state()
-    return [name for name in {*state, *world.digest} if state.get(name) != world.digest.get(name)]
+    names = {*state, *world.digest} - {keys.confirmed(keys.TAGS[0])}
+    return [name for name in names if state.get(name) != world.digest.get(name)]
 
 
 def routes_of(world: World) -> set[str]:

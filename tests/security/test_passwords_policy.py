@@ -130,8 +130,7 @@ def test_an_organisation_has_a_policy_of_its_own(wire, real_client, real_redis_u
     set_policy("--min-characters", "", "--needs", "none")
     assert wire.set_password(password="gtqzpqwz").status_code == 200
     acts = [each.act for each in wire.services.audit.newest()]
-    assert acts[0].action == "organisation.password"
-    assert acts[0].target == "acme"
+    assert [each.target for each in acts if each.action == "organisation.password"] == ["acme"] * 2
     set_policy("--needs", "")
     assert problem(wire.set_password(password="gtqzpqwz"))[2] == "DOMAIN-VoaRj"
 

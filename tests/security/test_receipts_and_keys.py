@@ -117,7 +117,7 @@ def test_its_address_is_not_written_to_again(story):
 
 def test_counts_batches_and_subscribers_hear_of_it(story):
     hook = story.services.subscriptions
-    hook.add("acme", url="https://hooks.example/", events=("reset.undelivered",), by="eve")
+    hook.add("acme", url="https://hooks.example/", events=("reset.undelivered",))
     reset_id = story.ask()
     story.redis.hset(keys.reset(reset_id), "b", "b1")
     story.worker.deliver(reset_id)
@@ -336,9 +336,11 @@ def test_no_way_in_records_a_reset_for_a_channel_that_was_not_set_up(lopsided):
     ]
 
     assert [problem(each)[::2] for each in answers] == [(503, "KEYTURN-NoProvider")] * 4
-    request_fresh(build_web_services(story.services), user_id="ada", typed_code="")
+    request_fresh(
+        build_web_services(story.services), user_id="ada", typed_code="", source="192.0.2.0/32"
+    )
     recorded = {story.services.resets.find(each).channel for each in story.records()}
-    assert len(story.records()) - len(before) == (channel == "sms")  # the page's, by e-mail
+    assert story.records() == before  # the page's press too: a mail is waiting, or there is none
     assert recorded == {other}
 
 
@@ -371,7 +373,8 @@ def test_status_and_start_say_that_it_was_not_set_up(lopsided):
 
     assert trouble.startswith(f"{name}: no provider is set up")
     assert f"KEYTURN_{channel.upper()}_PROVIDERS" in trouble
-    assert next(each["why"] for each in lines if each["event"] == "settings.doubtful") in trouble
+    told = [each["why"] for each in lines if each["event"] == "settings.doubtful"]
+    assert [each for each in told if each in trouble]
 
 
 @pytest.mark.parametrize(
@@ -417,7 +420,7 @@ def test_a_sender_that_is_not_in_use_needs_no_region():
         ({"KEYTURN_ROLE_PERMISSIONS": ""}, "gives no role a permission"),
         ({"KEYTURN_ROLE_PERMISSIONS": "ORG_OWNER="}, "gives no role a permission"),
         ({"KEYTURN_ROLE_PERMISSIONS": "ORG_OWNER=user.wrte"}, "user.write"),
-        ({"KEYTURN_ROLE_PERMISSIONS": "=user.write"}, "user.write"),
+        ({"KEYTURN_ROLE_PERMISSIONS": "=user.write"}, "must name a role"),
         ({"KEYTURN_PASSWORD_MIN_CHARACTERS": "201"}, "at most 200"),
     ],
 )

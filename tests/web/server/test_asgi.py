@@ -11,7 +11,7 @@ import pytest
 from tests.support.waiting import HANG_SECONDS
 from web.middleware import BODY_ERROR
 from web.server import door as module
-from web.server.door import Door
+from web.server.asgi import AsgiApplication
 
 
 def a_scope(*headers: tuple[bytes, bytes], method="POST", path=b"/x") -> dict[str, object]:
@@ -63,7 +63,7 @@ def echo(environ, start_response):
     return [repr(environ.get(BODY_ERROR) or environ["wsgi.input"].read()).encode()]
 
 
-def ask(door: Door, *callers: Caller, scope=None) -> None:
+def ask(door: AsgiApplication, *callers: Caller, scope=None) -> None:
     async def all_of_them():
         calls = [door(scope or a_scope(CHUNKED), each.receive, each.send) for each in callers]
         await asyncio.wait_for(asyncio.gather(*calls), HANG_SECONDS)
@@ -74,7 +74,7 @@ def ask(door: Door, *callers: Caller, scope=None) -> None:
 def test_pieces_are_put_together():
     caller = Caller(a_piece(b"a"), a_piece(b""), a_piece(b"bc"), a_piece(b"", more=False))
 
-    ask(Door(echo, threads=1), caller)
+    ask(AsgiApplication(echo, threads=1), caller)
 
     assert caller.body == b"b'abc'"
 
@@ -82,7 +82,7 @@ def test_pieces_are_put_together():
 def test_a_break_is_no_end():
     caller = Caller(a_piece(b"abc"), {"type": "http.disconnect"})
 
-    ask(Door(echo, threads=1), caller)
+    ask(AsgiApplication(echo, threads=1), caller)
 
     assert b"broke off" in caller.body
 
@@ -91,7 +91,7 @@ def test_the_slowest_bodies_give_way_when_all_hold_too_much(monkeypatch):
     monkeypatch.setattr(module, "MAX_HELD_BYTES", 100_000)
     slow = [Caller(a_piece(b"x" * 60_000)) for _ in range(3)]
     quick = Caller(a_piece(b"x" * 60_000), a_piece(b"y", more=False))
-    door = Door(echo, threads=1)
+    door = AsgiApplication(echo, threads=1)
 
     async def all_of_them():
         under_way = []
@@ -110,7 +110,7 @@ def test_the_slowest_bodies_give_way_when_all_hold_too_much(monkeypatch):
 
 def test_what_a_body_held_is_given_back(monkeypatch):
     monkeypatch.setattr(module, "MAX_HELD_BYTES", 100_000)
-    door = Door(echo, threads=1)
+    door = AsgiApplication(echo, threads=1)
 
     for _ in range(5):
         caller = Caller(a_piece(b"x" * 60_000, more=False))
@@ -131,7 +131,7 @@ def test_a_long_answer_is_made_as_fast_as_it_is_taken():
         return pieces()
 
     caller = Caller(most=4)
-    door = Door(app, threads=1)
+    door = AsgiApplication(app, threads=1)
 
     async def until_stuck():
         call = asyncio.ensure_future(door(a_scope(method="GET"), caller.receive, caller.send))
@@ -162,7 +162,11 @@ def test_an_answer_ends_when_its_caller_is_gone():
         start_response("200 OK", [])
         return Endless()
 
-    ask(Door(app, threads=1), Caller({"type": "http.disconnect"}), scope=a_scope(method="GET"))
+    ask(
+        AsgiApplication(app, threads=1),
+        Caller({"type": "http.disconnect"}),
+        scope=a_scope(method="GET"),
+    )
 
     assert closed == [True]
 
@@ -172,4 +176,4 @@ def test_an_error_of_the_application_reaches_the_server():
         raise LookupError
 
     with pytest.raises(LookupError):
-        ask(Door(app, threads=1), Caller(), scope=a_scope(method="GET"))
+        ask(AsgiApplication(app, threads=1), Caller(), scope=a_scope(method="GET"))

@@ -1,7 +1,7 @@
 """Read a request's body, then run the WSGI application in a thread; refuse what is no HTTP.
 
 No thread waits for a caller, and no body that broke off is taken for a whole one. This is ASGI,
-where granian tells a body's end from its break (docs/decisions/0018-the-front-door.md).
+where granian tells a body's end from its break (docs/decisions/0018-whole-bodies-before-the-application.md).
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Answer:
     close: Callable[[], object]
 
 
-class Door:
+class AsgiApplication:
     """The ASGI application."""
 
     def __init__(self, app: WSGIApplication, *, threads: int) -> None:
@@ -273,7 +273,7 @@ def _is_list(environ: WSGIEnvironment) -> bool:
 
 
 def _most_bytes(environ: WSGIEnvironment) -> int:
-    """Return how many bytes a body may have at this door; routes may have lower limits."""
+    """Return how many bytes a body may have here; routes may have lower limits."""
     if environ["PATH_INFO"].startswith("/callbacks/"):
         return MAX_CALLBACK_BYTES
     return MAX_GRPC_BYTES if "/grpc" in _content_type(environ) else MAX_BODY_BYTES
