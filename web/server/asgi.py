@@ -1,7 +1,9 @@
 """Read a request's body, then run the WSGI application in a thread; refuse what is no HTTP.
 
 No thread waits for a caller, and no body that broke off is taken for a whole one. This is ASGI,
-where granian tells a body's end from its break (docs/decisions/0018-whole-bodies-before-the-application.md).
+where granian tells a body's end from its break.
+
+Source: docs/decisions/0018-whole-bodies-before-the-application.md
 """
 
 from __future__ import annotations
@@ -177,7 +179,7 @@ class AsgiApplication:
                 settle = partial(done.set_result, call())
             except Exception as error:  # noqa: BLE001 - it is raised where the result is awaited
                 settle = partial(done.set_exception, error)
-            done.get_loop().call_soon_threadsafe(settle)
+            done.get_loop().call_soon_threadsafe(_settle, done, settle)
 
     def _call(self, environ: WSGIEnvironment) -> Answer:
         """Run the application up to the second piece of its answer, which most have not."""
@@ -213,6 +215,11 @@ class AsgiApplication:
                 gone.cancel()
                 await self._in_thread(answer.close)
         await send({"type": "http.response.body", "body": piece})
+
+
+def _settle(done: asyncio.Future[Any], settle: Callable[[], None]) -> None:
+    if not done.cancelled():
+        settle()
 
 
 def build_environ(scope: Message) -> WSGIEnvironment:

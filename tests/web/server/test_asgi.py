@@ -1,4 +1,4 @@
-"""The door alone: an application of a few lines behind it, and a caller made of messages."""
+"""The ASGI application alone: a few lines of WSGI behind it, and a caller made of messages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.waiting import HANG_SECONDS
 from web.middleware import BODY_ERROR
-from web.server import door as module
+from web.server import asgi as module
 from web.server.asgi import AsgiApplication
 
 
@@ -63,9 +63,9 @@ def echo(environ, start_response):
     return [repr(environ.get(BODY_ERROR) or environ["wsgi.input"].read()).encode()]
 
 
-def ask(door: AsgiApplication, *callers: Caller, scope=None) -> None:
+def ask(asgi_app: AsgiApplication, *callers: Caller, scope=None) -> None:
     async def all_of_them():
-        calls = [door(scope or a_scope(CHUNKED), each.receive, each.send) for each in callers]
+        calls = [asgi_app(scope or a_scope(CHUNKED), each.receive, each.send) for each in callers]
         await asyncio.wait_for(asyncio.gather(*calls), HANG_SECONDS)
 
     asyncio.run(all_of_them())
@@ -91,12 +91,12 @@ def test_the_slowest_bodies_give_way_when_all_hold_too_much(monkeypatch):
     monkeypatch.setattr(module, "MAX_HELD_BYTES", 100_000)
     slow = [Caller(a_piece(b"x" * 60_000)) for _ in range(3)]
     quick = Caller(a_piece(b"x" * 60_000), a_piece(b"y", more=False))
-    door = AsgiApplication(echo, threads=1)
+    asgi_app = AsgiApplication(echo, threads=1)
 
     async def all_of_them():
         under_way = []
         for caller in [*slow, quick]:
-            call = door(a_scope(CHUNKED), caller.receive, caller.send)
+            call = asgi_app(a_scope(CHUNKED), caller.receive, caller.send)
             under_way.append(asyncio.ensure_future(call))
             await asyncio.sleep(0.05)
         await asyncio.wait_for(under_way[-1], module.BODY_SECONDS / 2)
@@ -110,11 +110,11 @@ def test_the_slowest_bodies_give_way_when_all_hold_too_much(monkeypatch):
 
 def test_what_a_body_held_is_given_back(monkeypatch):
     monkeypatch.setattr(module, "MAX_HELD_BYTES", 100_000)
-    door = AsgiApplication(echo, threads=1)
+    asgi_app = AsgiApplication(echo, threads=1)
 
     for _ in range(5):
         caller = Caller(a_piece(b"x" * 60_000, more=False))
-        ask(door, caller)
+        ask(asgi_app, caller)
         assert caller.body.startswith(b"b'xx")
 
 
@@ -131,10 +131,10 @@ def test_a_long_answer_is_made_as_fast_as_it_is_taken():
         return pieces()
 
     caller = Caller(most=4)
-    door = AsgiApplication(app, threads=1)
+    asgi_app = AsgiApplication(app, threads=1)
 
     async def until_stuck():
-        call = asyncio.ensure_future(door(a_scope(method="GET"), caller.receive, caller.send))
+        call = asyncio.ensure_future(asgi_app(a_scope(method="GET"), caller.receive, caller.send))
         await asyncio.sleep(0.2)
         call.cancel()
         with suppress(asyncio.CancelledError):
