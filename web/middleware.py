@@ -174,7 +174,9 @@ def read_capped_body(source: Request | None = None, *, max_bytes: int = MAX_BODY
     length = source.content_length
     if length is not None and length > max_bytes:
         raise BodyTooLargeError
-    body: bytes = _open_body(source).read(max_bytes + 1)
+    if length is None and "Transfer-Encoding" not in source.headers:
+        return b""
+    body: bytes = _open_body(source).read(max_bytes + 1 if length is None else length)
     if len(body) > max_bytes:
         raise BodyTooLargeError
     if length is not None and len(body) < length:
