@@ -14,6 +14,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from shared.errors import SettingsError
 from tests import CHECKOUT
 from tests.journeys.stack import free_ports
 from tests.support.builders import SECRET
@@ -99,7 +100,7 @@ def test_a_wrong_setting_is_a_sentence(tmp_path):
     with a_process(tmp_path, KEYTURN_WEB_THREADS="many") as (process, _):
         said = process.stdout.read().decode()
 
-        assert process.wait(HANG_SECONDS) == 1
+        assert process.wait(HANG_SECONDS) == SettingsError.EXIT_STATUS
         assert said.startswith("keyturn grpc: KEYTURN_WEB_THREADS")
         assert "Traceback" not in said
 
