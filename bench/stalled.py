@@ -91,7 +91,7 @@ def _stall(port: int, number: int, is_over: threading.Event) -> None:
     for at in itertools.cycle(range(number)):
         if is_over.wait(DRIP_SECONDS / number):
             break
-        with suppress(BlockingIOError):
+        with suppress(BlockingIOError):  # no answer yet, which is what a stalled body waits for
             try:
                 if at % 2:
                     lines[at].send(b"1\r\nb\r\n")

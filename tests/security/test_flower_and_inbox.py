@@ -266,7 +266,9 @@ def test_behind_haproxy_the_inbox_needs_both_switches(tmp_path):
 
 
 def test_variables_of_the_proxy_are_no_unknown_settings():
-    load_settings({"KEYTURN_PUBLIC_SHOW_INTERNAL": "yes", "KEYTURN_PUBLIC_BIND": ":8080"})
+    proxy = {"KEYTURN_PUBLIC_SHOW_INTERNAL": "yes", "KEYTURN_PUBLIC_BIND": ":8080"}
+
+    assert load_settings(proxy) == load_settings({})
 
 
 # ---- docker-compose.yml

@@ -207,10 +207,12 @@ def test_what_is_known_is_taken(tmp_path):
         for name in TWILIO_PROVIDERS
     }
 
-    load_settings(
+    settings = load_settings(
         {"KEYTURN_TEST_REDIS_URL": "x", "KEYTURN_CONTRACTS_DIR": "x", "KEYTURN_PUBLIC_BIND": "x",
-         "KEYTURN_PORT": "8080", "KEYTURN": "x", "PATH": "x", **kubernetes, **accounts, **KEYS}
+         "KEYTURN_PORT": "8089", "KEYTURN": "x", "PATH": "x", **kubernetes, **accounts, **KEYS}
     )  # fmt: skip
+
+    assert settings.port == 8089
 
 
 @pytest.mark.parametrize(

@@ -419,9 +419,16 @@ def test_wrong_passwords_count_by_caller_and_user(stores):
 
     stores.codes.begin_password_try(USER, by="t2")
     stores.codes.begin_password_try("other", by="t1")
+    with pytest.raises(TooManyRequestsError):
+        stores.codes.begin_password_try(USER, by="t1")
 
 
 def test_a_try_that_compared_nothing_is_given_back(stores):
     for _ in range(9):
         stores.codes.begin_password_try(USER, by="t1")
         stores.codes.refund_password_try(USER, by="t1")
+
+    for _ in range(5):
+        stores.codes.begin_password_try(USER, by="t1")
+    with pytest.raises(TooManyRequestsError):
+        stores.codes.begin_password_try(USER, by="t1")
