@@ -118,6 +118,8 @@ class Delivery:
         """Mark the attempt and call the provider, once."""
         provider = outgoing.provider
         number = self._mark_sending(claim, outgoing)
+        if not outcomes.may_still_call(claim, self._services.settings):
+            return outcomes.not_called(provider.name)
         began = time.monotonic()
         attributes: tracing.Attributes = {"provider": provider.name, "attempt": number}
         try:

@@ -181,3 +181,23 @@ def may_begin(claim: Claim, settings: Settings) -> bool:
     """Return True while the lease lasts for a whole call to a provider and its record."""
     needed_seconds = settings.provider_timeout_seconds + LEASE_SLACK_SECONDS
     return claim.lease_ends - time.monotonic() >= needed_seconds
+
+
+def may_still_call(claim: Claim, settings: Settings) -> bool:
+    """Return True while a call to a provider, begun now, ends within the lease.
+
+    A process that stood still after it marked its attempt must not call: when the lease is over,
+    another worker asks the provider for the message and sends it.
+    """
+    return claim.lease_ends - time.monotonic() >= settings.provider_timeout_seconds
+
+
+def not_called(provider: str) -> Finish:
+    """Retry an attempt that was marked; the lease had become too short for its call."""
+    return Finish(
+        status=Status.RETRYING,
+        outcome=Outcome.TRANSIENT,
+        provider=provider,
+        reason="lease_over",
+        detail="the worker stood still before the call; the provider was not called",
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from shared.errors import (
@@ -12,7 +14,7 @@ from shared.errors import (
     TransientProviderError,
 )
 from shared.models import Channel, Kind, Outcome, Recipient, Status
-from tests.support.delivery_services import ScriptedProvider, some_delivery_services
+from tests.support.delivery_services import AskableProvider, ScriptedProvider, some_delivery_services
 from tests.support.store_builders import MARGIN_SECONDS
 
 DETAIL = "what an operator reads"
@@ -323,6 +325,31 @@ def test_a_lease_too_short_for_a_call_is_given_back(fake_client):
 
     assert worker.providers[Channel.EMAIL][0].messages == []
     assert worker.look(reset_id).reason == "lease_too_short"
+
+
+def test_a_worker_that_stood_still_after_its_mark_does_not_call(fake_client):
+    """Its lease ends meanwhile: another worker asks the provider, then sends."""
+    provider = AskableProvider(found=None, channel=Channel.SMS)
+    worker = some_delivery_services(fake_client, provider)
+    reset_id = worker.record(channel=Channel.SMS)
+    resets = worker.services.resets
+
+    class StandsStill:
+        def __getattr__(self, name):
+            return getattr(resets, name)
+
+        def mark_sending(self, claim, **fields):
+            number = resets.mark_sending(claim, **fields)
+            object.__setattr__(claim, "lease_ends", time.monotonic() - 1)
+            return number
+
+    worker.with_services(resets=StandsStill()).deliver(reset_id)
+
+    assert provider.messages == []
+    assert worker.look(reset_id).reason == "lease_over"
+    assert worker.outcomes(reset_id) == [Outcome.TRANSIENT]
+    assert worker.again(reset_id) == "accepted"
+    assert len(provider.messages) == 1
 
 
 def test_a_reset_overtaken_while_it_was_prepared_is_not_sent(fake_client):

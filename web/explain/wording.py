@@ -71,6 +71,7 @@ FAILURES = {
     "connect_failed": "it cannot be reached",
     "write_timeout": "it reads too slowly",
     "write_cut": "it cuts the connection",
+    "lease_over": "the worker stood still before the call",
     "answer_timeout": "no answer in time",
     "answer_cut": "it cuts the connection without an answer",
     "credits_used_up": "our credits are used up",

@@ -105,6 +105,10 @@ class BulkDelivery:
         if not marked:
             return
         items, recipients = [item for item, _ in marked], tuple(each for _, each in marked)
+        if not outcomes.may_still_call(items[0].claim, self._services.settings):
+            finish = outcomes.not_called(provider.name)
+            waiting.end([(item.claim, finish) for item in items])
+            return
         began = time.monotonic()
         results = send_splitting(
             cast("BulkProvider", provider),

@@ -383,6 +383,26 @@ def test_a_provider_that_breaks_leaves_doubt(worker, stub):
     assert {worker.outcomes(each)[0] for each in ids} == {Outcome.DOUBT}
 
 
+def test_a_worker_that_stood_still_after_its_marks_does_not_call(worker, stub):
+    ids = people(worker, 2)
+    resets = worker.services.resets
+
+    class StandsStill:
+        def __getattr__(self, name):
+            return getattr(resets, name)
+
+        def mark_sending_many(self, marks, **fields):
+            numbers = resets.mark_sending_many(marks, **fields)
+            for claim, _, _ in marks:
+                object.__setattr__(claim, "lease_ends", time.monotonic() - 1)
+            return numbers
+
+    deliver(worker.with_services(resets=StandsStill()), ids)
+
+    assert stub.requests == []
+    assert {worker.look(each).reason for each in ids} == {"lease_over"}
+
+
 def test_a_lease_that_is_too_short_sends_nothing(worker, stub):
     ids = people(worker, 2)
     claims = worker.services.resets.claim_many(ids)
