@@ -171,6 +171,7 @@ class WorkerProcess:
             pace_seconds=self._settings.sweep_seconds,
             jobs=jobs,
             gathered=(Queue.BULK,) if takes_many else (),
+            is_busy=needs.bulk.is_busy,
             verify=services.digests.verify,
         )
         self._sweeper.start()

@@ -43,6 +43,7 @@ class Sweeper:
         pace_seconds: float,
         jobs: Sequence[PeriodicJob] = (),
         gathered: Sequence[Queue] = (),
+        is_busy: Callable[[], bool] = lambda: False,
         verify: PeriodicJob = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -50,11 +51,12 @@ class Sweeper:
 
         A worker whose `verify` fails is not seen.
 
-        Resets by e-mail of the `gathered` queues share hints; the others have one each.
+        Resets by e-mail of the `gathered` queues share hints, and get none while `is_busy`; the
+        others have one each.
         """
         self._dues, self._hints, self._queues, self._jobs = dues, hints, queues, jobs
         self._worker, self._pace_seconds, self._verify = worker, pace_seconds, verify
-        self._gathered, self._clock = frozenset(gathered), clock
+        self._gathered, self._clock, self._is_busy = frozenset(gathered), clock, is_busy
         self._gathered_at: dict[str, float] = {}  # of those still due at the last sweep
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
@@ -82,10 +84,13 @@ class Sweeper:
             return 0
         limit = MAX_GATHERED_PER_SHARD if is_gathered else MAX_PER_SHARD
         view = self._dues.look(queue, grace_seconds=GRACE_SECONDS, most=limit)
-        if is_gathered:
-            hints = list(_gather(self._not_just_hinted(view.resets), queue))
-        else:
+        if not is_gathered:
             hints = list(_hint_singly(view.resets, queue))
+        elif self._is_busy():
+            others = [each for each in view.resets if each[1] is not Channel.EMAIL]
+            hints = list(_hint_singly(others[: MAX_PER_SHARD * SHARDS], queue))
+        else:
+            hints = list(_gather(self._not_just_hinted(view.resets), queue))
         for hint in hints:
             self._hints.publish(hint)
         return len(hints)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -23,7 +23,12 @@ from shared.validation import moment, moment_from_us
 
 MAX_CLAIMS = 5  # claims in a row without an outcome: the record is poison
 # How many keys and arguments of a script are a reset's own, where one call is for many resets.
-OWN = {"reset/claim": (1, 1), "reset/start_attempt": (1, 3), "reset/finish": (3, 3)}
+OWN = {
+    "reset/claim": (1, 1),
+    "reset/renew": (1, 2),
+    "reset/start_attempt": (1, 3),
+    "reset/finish": (3, 3),
+}
 # Upper bounds of the provider call histogram, in ms; the last is open.
 DURATION_BUCKETS_MS = (25, 50, 100, 250, 500, 1000, 2500, 5000, 10000)
 # Upper bounds of the time from the record to a provider's acceptance, in ms.
@@ -88,7 +93,7 @@ class ResetCalls:
         """Take what the arguments need of the settings."""
         self._digests = digests
         self._keep_ms = int(settings.record_lifetime_seconds * 1000)
-        self._lease_seconds = settings.lease_seconds
+        self.lease_seconds = settings.lease_seconds
         self._lease_ms = int(settings.lease_seconds * 1000)
         self._doubts_ms = [
             int(doubt_delay_seconds(channel, settings.doubt_seconds) * 1000)
@@ -118,8 +123,14 @@ class ResetCalls:
             self._digests.verify()  # it was recorded with another digest key than ours
         reset = parse_reset(reset_id, record)
         return Claim(
-            reset, int(answer[2]), answer[3] == 1, moment(answer[1]), began + self._lease_seconds
+            reset, int(answer[2]), answer[3] == 1, moment(answer[1]), began + self.lease_seconds
         )
+
+    def renew(self, claim: Claim) -> SharingCall:
+        """Return the call of reset/renew."""
+        reset_id, queue = claim.reset.reset_id, claim.reset.queue
+        names = keys.reset(reset_id), keys.due(keys.tag_of(reset_id), queue)
+        return names, (reset_id, claim.fence, self._lease_ms)
 
     def sending(
         self,
@@ -323,6 +334,20 @@ class ResetStore:
         if not claims:
             _raise_first(answers)
         return claims
+
+    def renew_many(self, claims: Sequence[Claim]) -> list[Claim | None]:
+        """Return each claim with a lease that begins now; None for one that is over.
+
+        Raises:
+            StoreUnavailableError: Redis did not answer.
+        """
+        began = time.monotonic()
+        calls = [self._calls.renew(claim) for claim in claims]
+        answers = self._scripts.run_together("reset/renew", calls, own=OWN["reset/renew"])
+        _raise_first(answers)
+        ends = began + self._calls.lease_seconds
+        pairs = zip(claims, answers, strict=True)
+        return [replace(claim, lease_ends=ends) if answer else None for claim, answer in pairs]
 
     def mark_sending(
         self,

@@ -9,6 +9,8 @@ from __future__ import annotations
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from threading import BoundedSemaphore, Lock, get_ident
 from typing import cast
 
 import structlog
@@ -20,14 +22,15 @@ from shared.errors import (
     RenderError,
     StoreUnavailableError,
 )
-from shared.models import BulkRecipient, Outcome, Receipt
+from shared.models import BulkEmail, BulkRecipient, Outcome, Receipt
 from shared.providers import BulkOutcome, BulkProvider
-from shared.store.resets import Finish
+from shared.store.resets import Claim, Finish
 from shared.wiring import Services
 from worker import outcomes
 from worker.bulk.bisection import send_splitting
 from worker.bulk.claims import End, OpenClaims
 from worker.bulk.messages import BulkMessageRenderer
+from worker.bulk.portions import Portions
 from worker.bulk.preparation import BulkPreparation
 from worker.delivery import suppress
 from worker.messages import BulkItem
@@ -36,6 +39,7 @@ from worker.routing import ProviderHealth, ProviderRouter
 
 log = structlog.get_logger()
 
+MAX_AT_ONCE = 4  # tasks: one claims and marks, the others are at the provider
 HARMLESS = (PermanentProviderError, RefusedTogetherError)  # they say nothing against a provider
 
 
@@ -55,6 +59,15 @@ class BulkDelivery:
         self._router, self._health = router, health
         self._find_organisation = preparation.find_organisation
         self._preparation = BulkPreparation(services, preparation, router)
+        self._portions = Portions(services.settings)
+        self._places = BoundedSemaphore(MAX_AT_ONCE)
+        # One portion at a time is claimed and marked: claims that wait for others run out.
+        self._turn = Lock()
+        self._under_way: set[int] = set()  # threads
+
+    def is_busy(self) -> bool:
+        """Return True if further hints would only wait in this process."""
+        return len(self._under_way) > MAX_AT_ONCE
 
     def deliver(self, reset_ids: Sequence[str]) -> int:
         """Do what is due for these resets now; return how many were claimed.
@@ -62,13 +75,38 @@ class BulkDelivery:
         Raises:
             StoreUnavailableError: Redis stayed away for as long as the claims held.
         """
-        claims = self._services.resets.claim_many(reset_ids)
+        claimed, first, thread = 0, 0, get_ident()
+        self._under_way.add(thread)
+        try:
+            with self._places:
+                while first < len(reset_ids):
+                    size = self._portions.size()
+                    claimed += self._deliver(reset_ids[first : first + size])
+                    first += size
+        finally:
+            self._under_way.discard(thread)
+        return claimed
+
+    def _deliver(self, reset_ids: Sequence[str]) -> int:
+        """Deliver one portion; while it is at the provider, another is claimed."""
+        claims: list[Claim] = []
         waiting = OpenClaims(self._services, claims)
         try:
-            items, ends = self._preparation.prepare(claims)
-            waiting.end(ends)
-            for group in self._groups(items):
-                self._send(group, waiting)
+            with self._turn:
+                began = time.monotonic()
+                claims = self._services.resets.claim_many(reset_ids)
+                waiting = OpenClaims(self._services, claims)
+                items, ends = self._preparation.prepare(claims)
+                waiting.end(ends)
+                first, *others = [*self._groups(items)] or [[]]
+                marked = self._begin(first, waiting)
+                if claims:
+                    self._portions.note(len(reset_ids), time.monotonic() - began)
+            self._send(marked, waiting)
+            for group in others:
+                with self._turn:
+                    marked = self._begin(group, waiting)
+                self._send(marked, waiting)
         except StoreUnavailableError:
             log.warning("store.unavailable", during="delivery of many")
             waiting.end([(claim, outcomes.store_away(claim)) for claim in waiting.claims])
@@ -92,19 +130,43 @@ class BulkDelivery:
             for first in range(0, len(group), most):
                 yield group[first : first + most]
 
-    def _send(self, items: list[BulkItem], waiting: OpenClaims) -> None:
-        provider, reset = items[0].provider, items[0].claim.reset
+    def _begin(
+        self, items: Sequence[BulkItem], waiting: OpenClaims
+    ) -> tuple[list[BulkItem], BulkEmail | None]:
+        """Render and mark; return what goes out: no items and None if nothing does."""
+        items = self._renew(items, waiting)
+        if not items:
+            return [], None
+        reset = items[0].claim.reset
         organisation = self._find_organisation(reset.org_id)
         try:
             bulk_email = self._renderer.render(self._renderer.language(reset), organisation, items)
         except RenderError as error:
             finish = cannot_render(error)
             waiting.end([(item.claim, finish) for item in items])
-            return
+            return [], None
         marked = self._mark(items, bulk_email.recipients, waiting)
-        if not marked:
+        recipients = tuple(each for _, each in marked)
+        return [item for item, _ in marked], bulk_email.with_recipients(recipients)
+
+    def _renew(self, items: Sequence[BulkItem], waiting: OpenClaims) -> Sequence[BulkItem]:
+        """Return the items with claims that last for a call; renew them if they do not."""
+        settings = self._services.settings
+        if all(outcomes.may_begin(item.claim, settings) for item in items):
+            return items
+        renewed = self._services.resets.renew_many([item.claim for item in items])
+        for item, claim in zip(items, renewed, strict=True):
+            if claim is None:
+                waiting.forget(item.claim)  # another worker has it
+        pairs = zip(items, renewed, strict=True)
+        return [replace(item, claim=claim) for item, claim in pairs if claim]
+
+    def _send(self, begun: tuple[list[BulkItem], BulkEmail | None], waiting: OpenClaims) -> None:
+        """Call the provider with what was marked, and record how it ended."""
+        items, bulk_email = begun
+        if not items or bulk_email is None:
             return
-        items, recipients = [item for item, _ in marked], tuple(each for _, each in marked)
+        provider = items[0].provider
         if not outcomes.may_still_call(items[0].claim, self._services.settings):
             finish = outcomes.not_called(provider.name)
             waiting.end([(item.claim, finish) for item in items])
@@ -112,7 +174,7 @@ class BulkDelivery:
         began = time.monotonic()
         results = send_splitting(
             cast("BulkProvider", provider),
-            bulk_email.with_recipients(recipients),
+            bulk_email,
             may_call=lambda: outcomes.may_begin(items[0].claim, self._services.settings),
         )
         took_ms = round((time.monotonic() - began) * 1000)
@@ -123,13 +185,9 @@ class BulkDelivery:
         self, items: Sequence[BulkItem], recipients: Sequence[BulkRecipient], waiting: OpenClaims
     ) -> list[tuple[BulkItem, BulkRecipient]]:
         """Return those whose attempt could be marked, as the last step before the call."""
-        settings, provider = self._services.settings, items[0].provider.name
-        if not all(outcomes.may_begin(item.claim, settings) for item in items):
-            waiting.end([(i.claim, outcomes.later(i.claim, "lease_too_short", 0)) for i in items])
-            return []
         digest = self._services.suppressions.digest
         marks = [(item.claim, digest(item.recipient), item.switch) for item in items]
-        answers = self._services.resets.mark_sending_many(marks, provider=provider)
+        answers = self._services.resets.mark_sending_many(marks, provider=items[0].provider.name)
         refused: list[End] = []
         marked = []
         for item, recipient, answer in zip(items, recipients, answers, strict=True):

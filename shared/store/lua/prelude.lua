@@ -11,6 +11,7 @@ local function int(n) return string.format('%.0f', n) end
 
 -- Add to a shard's counters. Where one script makes many calls, each sum is written once, at the end.
 local sums
+local lasting = {}  -- key -> for how long it is kept, once its sums are written
 local function add(m, field, n)
   if not sums then return redis.call('HINCRBY', m, field, int(n)) end
   sums[m] = sums[m] or {}
@@ -20,6 +21,9 @@ end
 local function add_up()
   for m, fields in pairs(sums) do
     for field, n in pairs(fields) do redis.call('HINCRBY', m, field, int(n)) end
+  end
+  for key, ms in pairs(lasting) do
+    redis.call('PEXPIRE', key, int(math.max(ms, redis.call('PTTL', key))))
   end
 end
 
@@ -70,8 +74,9 @@ local function count_batch(r, from, to, reason, keep_ms)
   if not h[1] then return end
   local ends = string.match(r, '^[^}]*}') .. ':b:' .. h[1]
   if from and FINAL[from] then redis.call('HINCRBY', ends, from .. ':' .. (h[2] or ''), -1) end
-  redis.call('HINCRBY', ends, to .. ':' .. reason, 1)
-  keep_for(ends, keep_ms + 604800000)
+  add(ends, to .. ':' .. reason, 1)
+  local ms = keep_ms + 604800000
+  if sums then lasting[ends] = ms else keep_for(ends, ms) end
 end
 
 -- Create the webhooks of an event, in the same step. A subscription with too large a backlog loses
@@ -101,10 +106,11 @@ local function tell(r, id, word, now)
   end
 end
 
--- End a reset: remove it from the due set, and let its record expire.
-local function settle(r, due, m, id, from, to, channel, reason, now, keep_ms)
+-- End a reset: remove it from the due set, and let its record expire. `also` holds fields and values
+-- that are stored with the end.
+local function settle(r, due, m, id, from, to, channel, reason, now, keep_ms, also)
   count_batch(r, from, to, reason, keep_ms)
-  redis.call('HSET', r, 'st', to, 'rs', reason, 'dn', int(now))
+  redis.call('HSET', r, 'st', to, 'rs', reason, 'dn', int(now), unpack(also or {}))
   redis.call('HDEL', r, 'n')
   redis.call('ZREM', due, id)
   local x = tonumber(redis.call('HGET', r, 'x'))

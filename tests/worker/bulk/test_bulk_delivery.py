@@ -403,21 +403,70 @@ def test_a_worker_that_stood_still_after_its_marks_does_not_call(worker, stub):
     assert {worker.look(each).reason for each in ids} == {"lease_over"}
 
 
-def test_a_lease_that_is_too_short_sends_nothing(worker, stub):
+@pytest.mark.real_server
+@pytest.mark.parametrize("client", ["real"], indirect=True)
+def test_a_recipient_costs_at_most_eight_writes(worker, client):
+    """Each costs an entry in the append-only file; counted by the server itself."""
+    ids = people(worker, 200)
+    writing = client.execute_command("ACL CAT", "write")
+
+    def writes():
+        stats = client.info("commandstats")
+        return sum(stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in writing)
+
+    before = writes()
+    deliver(worker, ids)
+
+    assert statuses(worker, ids) == [Status.ACCEPTED] * 200
+    assert (writes() - before) / 200 <= 8
+
+
+class Late:
+    """Claims that took so long that they do not last for a call any more."""
+
+    def __init__(self, resets):
+        self.resets, self.renewed = resets, []
+
+    def __getattr__(self, name):
+        return getattr(self.resets, name)
+
+    def claim_many(self, reset_ids):
+        claims = self.resets.claim_many(reset_ids)
+        return [replace(claim, lease_ends=time.monotonic() + 6) for claim in claims]
+
+    def renew_many(self, claims):
+        self.renewed = self.resets.renew_many(claims)
+        return self.renewed
+
+
+def test_a_lease_that_is_too_short_for_a_call_is_renewed(worker, stub):
     ids = people(worker, 2)
-    claims = worker.services.resets.claim_many(ids)
+    late = Late(worker.services.resets)
 
-    class Late:
-        def __getattr__(self, name):
-            return getattr(worker.services.resets, name)
+    deliver(worker.with_services(resets=late), ids)
 
-        def claim_many(self, reset_ids):
-            return [replace(claim, lease_ends=time.monotonic() + 6) for claim in claims]
+    assert [claim.reset.reset_id for claim in late.renewed] == ids
+    assert len(stub.requests) == 1
+    assert statuses(worker, ids) == [Status.ACCEPTED] * 2
 
-    deliver(worker.with_services(resets=Late()), ids)
 
-    assert stub.requests == []
-    assert {worker.look(each).reason for each in ids} == {"lease_too_short"}
+def test_what_another_worker_has_meanwhile_is_not_sent(worker, stub):
+    """The lease ran out while the others were claimed; a second worker took one of them."""
+    ids = people(worker, 2)
+
+    class Overtaken(Late):
+        def renew_many(self, claims):
+            worker.stores.make_due(ids[0], Queue.BULK)
+            assert self.resets.claim(ids[0])
+            return super().renew_many(claims)
+
+    late = Overtaken(worker.services.resets)
+    deliver(worker.with_services(resets=late), ids)
+
+    assert late.renewed[0] is None
+    assert [len(request.json["personalizations"]) for request in stub.requests] == [1]
+    assert worker.look(ids[1]).status is Status.ACCEPTED
+    assert worker.look(ids[0]).status is Status.QUEUED
 
 
 def test_a_store_that_fails_before_the_call_costs_nothing(worker, stub):

@@ -67,8 +67,8 @@ if now > deadline - tonumber(h[7]) and st ~= 'unknown' then
   look_again(KEYS[1], due, id, deadline)  -- never a code about to expire
   return {'too_late'}
 end
-local fence = redis.call('HINCRBY', KEYS[1], 'f', 1)
-redis.call('HINCRBY', KEYS[1], 'cl', 1)
-look_again(KEYS[1], due, id, now + tonumber(ARGV[2]))
+local fence, ends = int(tonumber(h[10]) + 1), int(now + tonumber(ARGV[2]))
+redis.call('HSET', KEYS[1], 'f', fence, 'cl', int(tonumber(h[3]) + 1), 'n', ends)
+redis.call('ZADD', due, ends, id)
 return {'claimed', int(now), fence, st == 'unknown' and 1 or 0,
         unpack(redis.call('HGETALL', KEYS[1]))}

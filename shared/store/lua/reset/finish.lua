@@ -12,21 +12,23 @@ local now = math.floor(now_us() / 1000)
 if h[9] and (status == 'retrying' or status == 'queued') then
   status, reason = 'cancelled', 'superseded'  -- a newer one came during the call
 end
-redis.call('HSET', KEYS[1], 'ff', ARGV[2], 'cl', 0)
+local fields = {'ff', ARGV[2], 'cl', 0}
 
 if ARGV[7] ~= '' then
   local a = cjson.decode(redis.call('HGET', KEYS[1], 'a' .. h[7]))
   if ARGV[7] == 'accepted' or a[4] ~= 'found' then  -- what a callback said stands against a doubt
-    redis.call('HSET', KEYS[1], 'a' .. h[7],
-               cjson.encode({a[1], a[2], int(now), ARGV[7], ARGV[8], ARGV[9]}))
+    fields[5] = 'a' .. h[7]
+    fields[6] = cjson.encode({a[1], a[2], int(now), ARGV[7], ARGV[8], ARGV[9]})
   end
   local name = 'p:' .. ARGV[11] .. ':' .. ARGV[7] .. ':'
   add(KEYS[5], name .. 'n', 1)
   add(KEYS[5], name .. 'ms', tonumber(ARGV[10]))
   add(KEYS[5], name .. 'b' .. ARGV[12], 1)
 end
-if FINAL[h[3]] then return 1 end
-redis.call('HSET', KEYS[1], 'rs', reason)
+if FINAL[h[3]] then
+  redis.call('HSET', KEYS[1], unpack(fields))
+  return 1
+end
 
 if FINAL[status] then
   if status == 'accepted' then
@@ -34,7 +36,8 @@ if FINAL[status] then
     took(KEYS[5], 's:' .. h[4] .. ':' .. r[2] .. ':', now - math.floor(tonumber(r[1]) / 1000),
          ARGV, 13)
   end
-  settle(KEYS[1], KEYS[4], KEYS[5], id, h[3], status, h[4], reason, now, tonumber(ARGV[6]))
+  settle(KEYS[1], KEYS[4], KEYS[5], id, h[3], status, h[4], reason, now, tonumber(ARGV[6]),
+         fields)
   if status ~= 'accepted' then give_back(KEYS[2], KEYS[3], id, tonumber(h[8])) end
   if status == 'cancelled' and reason ~= 'superseded' then  -- also what an earlier copy holds
     redis.call('HSETNX', KEYS[1], 'v', 'replaced')
@@ -50,7 +53,7 @@ if status == 'unknown' then
 elseif at > deadline - tonumber(h[6]) then
   at = deadline  -- no attempt fits any more; expired is what it becomes then
 end
-redis.call('HSET', KEYS[1], 'st', status)
+redis.call('HSET', KEYS[1], 'st', status, 'rs', reason, 'n', int(at), unpack(fields))
+redis.call('ZADD', KEYS[4], int(at), id)
 count(KEYS[5], h[3], status, h[4])
-look_again(KEYS[1], KEYS[4], id, at)
 return 1
