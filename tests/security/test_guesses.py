@@ -15,12 +15,13 @@ import pytest
 from shared.models import Channel
 from tests.support.builders import a_token, a_user
 from tests.support.code_life import Life
-from tests.support.pages import FRESH_PATH, Visit, see
+from tests.support.pages import FRESH_PATH, NO_DELAY, Visit, see
 from tests.support.wire import Wire, problem
 from tests.support.wire_v2 import RETURN, WireV2
 from web.admin.schemas import serialise_status
 from web.admin.status import load_status
 from web.explain.query import explain_user
+from web.pages.routes import UNIFORM_DELAY
 from web.services import build_web_services
 
 WRONG = "WRNG2345"
@@ -288,6 +289,7 @@ def test_presses_of_strangers_spend_nothing_of_the_api_s(fake_client, limits):
 
 def page_of(wire):
     """The pages of an installation that is asked by the API too."""
+    wire.app.extensions[UNIFORM_DELAY] = NO_DELAY
     page = Visit.__new__(Visit)
     page.__dict__ |= {"app": wire.app, "browser": wire.app.test_client()}
     return page
