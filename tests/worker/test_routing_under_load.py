@@ -35,10 +35,10 @@ SCHEDULE = {"retry_delays_seconds": (0.1,), "doubt_seconds": 0.5}
 class Workers:
     """Three workers, what was recorded for them, and the first circuit's states."""
 
-    def __init__(self, client, channel, **settings):
+    def __init__(self, client, channel, *, schedule=SCHEDULE, **settings):
         self.channel = channel
         providers = build_providers(some_settings(**settings))
-        self.services = some_delivery_services(client, *providers[channel], **SCHEDULE)
+        self.services = some_delivery_services(client, *providers[channel], **schedule)
         self.circuits = CircuitStore(client, RULES)
         self.services = self.services.with_services(circuits=self.circuits)
         self.first = providers[channel][0].name
@@ -166,6 +166,8 @@ def test_a_message_in_doubt_stays_with_its_provider_through_an_outage(real_clien
         workers = Workers(
             real_client,
             Channel.EMAIL,
+            # Longer than the outage: what is in doubt twice waits for its deadline.
+            schedule=SCHEDULE | {"doubt_seconds": 4.0},
             email_providers=("sendgrid", "smtp"),
             sendgrid_api_url=stub.url,
             smtp_url=relay.url,
