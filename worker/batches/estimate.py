@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 from shared.gsm7 import segments
+from shared.messages.rendering import MessageRenderer
 from shared.models import Channel, Kind, Queue, Recipient, Reset, Sms, Status
 from shared.policies import dial_region
 from shared.wiring import Services
 from worker.batches.selection import ChosenUser
-from worker.messages import MessageRenderer
 from worker.preparation import remember_organisations
 
 ANY_REGION = "*"

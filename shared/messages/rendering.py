@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 from jinja2 import (
     Environment,
@@ -36,9 +35,7 @@ from shared.models import (
     Sms,
     User,
 )
-from shared.providers import Provider
 from shared.settings import Settings
-from shared.store.resets import Claim
 from shared.validation import ascii_domain
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -70,36 +67,6 @@ CALL_TO_ACT = re.compile(
     r"|chiami|vinto|clique|ganhou|rekening|hasło|kliknij|zadzwoń|wygrałeś)\b",
     re.IGNORECASE,
 )
-
-
-class ProviderSwitch(NamedTuple):
-    """A message goes out by another provider than this one."""
-
-    before: str
-    reason: str  # paused, circuit_open, asked_to_wait, or the last attempt's outcome
-
-
-@dataclass(frozen=True, slots=True)
-class OutgoingMessage:
-    """A message, its recipient and the provider that carries it."""
-
-    claim: Claim
-    message: Message
-    recipient: Recipient
-    provider: Provider[Message]
-    switch: ProviderSwitch | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class BulkItem:
-    """What one recipient's part of a bulk e-mail is made of, and the provider that carries it."""
-
-    claim: Claim
-    user: User
-    recipient: Recipient
-    code: Code
-    provider: Provider[Message]
-    switch: ProviderSwitch | None = None
 
 
 class MessageRenderer:
