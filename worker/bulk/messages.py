@@ -52,7 +52,7 @@ class BulkMessageRenderer:
         return BulkEmail(
             from_address=self._settings.email_from,
             from_name=self._settings.email_from_name,
-            subject=" ".join(fill(self._mail.subject, common).split()),
+            subject=self._mail.fill_subject(common),
             text=fill(self._mail.text, common | text),
             html=fill(self._mail.html, common | html),
             language=language,
