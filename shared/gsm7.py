@@ -51,4 +51,3 @@ def split_into_parts(text: str) -> tuple[list[str], str]:
 def _units(char: str, encoding: str) -> int:
     is_double = char in EXTENSION if encoding == GSM_7 else ord(char) > 0xFFFF  # noqa: PLR2004
     return 2 if is_double else 1
-

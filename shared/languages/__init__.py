@@ -20,6 +20,8 @@ from shared.errors import RenderError
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from shared.models import Organisation, User
+
 ENGLISH = "en"
 # CLDR's distance: 0 to 9 for forms of a language and the nearest ones (gsw and de, bs and hr), up
 # to 15 for what is written like another (yue-HK and zh-Hant), 20 and more for readers who often
@@ -112,6 +114,13 @@ class Languages:
         offered = tuple(dict.fromkeys(tag for tag in ours if tag)) or self.tags
         wishes = (_nearest(tag, offered) for tag in (*tags, default, ENGLISH) if tag)
         return next(filter(None, wishes), offered[0])
+
+    def choose_for(self, user: User, organisation: Organisation | None) -> str:
+        """Return the language of what a user gets: the one choice for mail, SMS and page."""
+        if organisation is None:
+            return self.choose(user.language)
+        allowed, default = organisation.languages, organisation.language
+        return self.choose(user.language, allowed=allowed, default=default)
 
     def translate(self, language: str, key: str, /, **values: object) -> str:
         """Return a sentence as plain text: `translate("de", "mail.automatic")`.
