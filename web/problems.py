@@ -32,6 +32,7 @@ CODES: dict[type[errors.CallerError], int] = {
     errors.UrlTemplateFieldError: INVALID,
     errors.UrlNotAllowedError: INVALID,
     errors.SubscriberUrlError: INVALID,
+    errors.CaptchaError: INVALID,
     errors.TooManySubscriptionsError: PRECONDITION,
     errors.PasswordMissingError: INVALID,
     errors.PasswordPolicyError: INVALID,
@@ -70,6 +71,7 @@ CODES: dict[type[errors.CallerError], int] = {
     errors.StoreUnavailableError: UNAVAILABLE,
     errors.DirectoryUnavailableError: UNAVAILABLE,
     errors.IssuerUnavailableError: UNAVAILABLE,
+    errors.CaptchaUnavailableError: UNAVAILABLE,
 }
 # Errors whose text contains details (a line, a state), which the translation is followed by.
 ERRORS_WITH_DETAILS = (errors.SelectionError, errors.BatchStateError)
