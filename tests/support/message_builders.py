@@ -6,6 +6,7 @@ import pytest
 
 from shared.codes import Code
 from shared.languages import Languages
+from shared.messages.rendering import MessageRenderer
 from shared.models import (
     Channel,
     Email,
@@ -19,7 +20,6 @@ from shared.models import (
     User,
 )
 from shared.settings import Settings
-from worker.messages import MessageRenderer
 
 LANGUAGES = Languages()
 NOW = datetime(2026, 11, 23, 14, 5, tzinfo=UTC)

@@ -8,6 +8,7 @@ import pytest
 
 from shared.errors import RenderError
 from shared.languages import format_moment
+from shared.messages.rendering import TEMPLATES, MessageRenderer
 from shared.models import Kind
 from shared.settings import Settings
 from tests.support.message_builders import (
@@ -24,7 +25,6 @@ from tests.support.message_builders import (
     mail_of,
     sms_of,
 )
-from worker.messages import TEMPLATES, MessageRenderer
 
 VOID = {"meta", "br", "img", "hr", "link", "input"}
 
