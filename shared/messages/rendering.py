@@ -57,6 +57,7 @@ OWN_FONTS = {
     "zh-Hans": "'PingFang SC','Microsoft YaHei',",
     "zh-Hant": "'PingFang TC','Microsoft JhengHei',",
 }
+LTR_MARK = "\u200e"
 _NO_ISOLATES = str.maketrans("", "", ISOLATE + END_ISOLATE)
 TEMPLATES = Path(__file__).parent / "templates"
 MAX_NAME_CHARACTERS = 60
@@ -206,7 +207,7 @@ def _fits_as_well(named: str, plain: str, code: str) -> bool:
     parts, encoding = split_into_parts(named)
     plain_parts, plain_encoding = split_into_parts(plain)
     is_as_dear = (len(parts), encoding) == (len(plain_parts), plain_encoding)
-    return is_as_dear and any(code in part for part in parts)
+    return is_as_dear and code in parts[0]
 
 
 class Wording:
@@ -232,6 +233,8 @@ class Wording:
             "translate": self._translators[language],
             "language": language,
             "direction": direction(language),
+            # Before a code that begins with digits: it reads from the left all the same.
+            "ltr_mark": LTR_MARK if direction(language) == "rtl" else "",
             "own_fonts": Markup(OWN_FONTS.get(language, "")),  # noqa: S704 - our own names
             "organisation": isolate(language, self.name_of(organisation)),
         }
