@@ -404,6 +404,7 @@ def test_the_original_words_of_an_error_stand_where_there_is_no_translation(lang
         ("he", "UTC", "יום שני, 23 בנובמבר 2026, 14:05 UTC"),
         ("th", "UTC", "วันจันทร์ที่ 23 พฤศจิกายน ค.ศ. 2026 14:05 UTC"),
         ("ja", "Asia/Tokyo", "2026年11月23日月曜日 23:05 JST"),
+        ("el", "UTC", "Δευτέρα 23 Νοεμβρίου 2026, 2:05\u00a0μ.μ. UTC"),
         ("ko", "UTC", "2026년 11월 23일 월요일 오후 2:05 UTC"),
         ("zh-Hant", "UTC", "2026年11月23日 星期一 下午2:05 UTC"),
         ("vi", "UTC", "14:05 UTC Thứ Hai, 23 tháng 11, 2026"),
