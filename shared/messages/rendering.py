@@ -31,6 +31,7 @@ from shared.languages import (
     direction,
     format_clock_time,
     format_moment,
+    gap,
     isolate,
 )
 from shared.links import default_link, expand_template, short_link
@@ -232,6 +233,7 @@ class Wording:
             "translate": self._translators[language],
             "language": language,
             "direction": direction(language),
+            "gap": gap(language),
             # Before a code that begins with digits: it reads from the left all the same.
             "ltr_mark": LTR_MARK if direction(language) == "rtl" else "",
             "own_fonts": Markup(OWN_FONTS.get(language, "")),  # noqa: S704 - our own names
