@@ -160,7 +160,8 @@ class MessageRenderer:
         # The name stands before the text where it costs no segment and no other alphabet, and
         # cuts no code in two.
         plain = fill(self._sms, values | {"organisation": None})
-        named = fill(self._sms, values | {"organisation": wording.name_of(organisation)})
+        name = isolate(language, wording.name_of(organisation))
+        named = fill(self._sms, values | {"organisation": name})
         base = self._settings.link_base
         return Sms(
             reset_id=reset.reset_id,

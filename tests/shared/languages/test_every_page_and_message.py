@@ -143,8 +143,9 @@ def pseudo(tmp_path_factory):
         heading, name = key.split(".", 1)
         lines += [f"[{heading}]"] if heading != section else []
         section = heading
-        assert not isinstance(sentence, Plural)
-        lines.append(f"{name} = '''{OPEN}{sentence.text}{CLOSE}'''")
+        forms = sentence.forms if isinstance(sentence, Plural) else {}
+        lines += [f"{name}.{form} = '{OPEN}{each.text}{CLOSE}'" for form, each in forms.items()]
+        lines += [] if forms else [f"{name} = '''{OPEN}{sentence.text}{CLOSE}'''"]
     for tag in (ENGLISH, "ar"):
         (folder / f"{tag}.toml").write_text("\n".join(lines), encoding="utf-8")
     return Languages(folder)
