@@ -195,6 +195,11 @@ def isolate(language: str, name: str) -> str:
     return f"{ISOLATE}{name}{END_ISOLATE}" if direction(language) == "rtl" else name
 
 
+def gap(language: str) -> str:
+    """Return what stands between two sentences: nothing where their stops are wide signs."""
+    return "" if language in ("ja", "zh-Hans", "zh-Hant") else " "
+
+
 def join(language: str, items: Iterable[str]) -> str:
     """Return items as a part of a sentence: `a, b und c`."""
     return format_list(list(items), locale=_locale(language))

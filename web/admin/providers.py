@@ -17,6 +17,7 @@ from shared.errors import (
     ProviderError,
     RecipientSuppressedError,
 )
+from shared.languages import direction
 from shared.models import Channel, Email, Message, Outcome, Recipient, Sms
 from shared.policies import check_country
 from shared.providers.registry import PROVIDERS
@@ -246,7 +247,7 @@ def _message(services: WebServices, recipient: Recipient, language: str) -> Mess
         from_name=settings.email_from_name,
         subject=translate(language, "provider_test.subject"),
         text=f"{text}\n",
-        html=f"<p>{text}</p>",
+        html=f'<p lang="{language}" dir="{direction(language)}">{text}</p>',
         message_id=f"<{test_id}@{domain}>",
         language=language,
     )

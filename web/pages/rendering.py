@@ -12,7 +12,7 @@ from flask import Response, render_template, request
 from markupsafe import Markup
 
 from shared.errors import StoreUnavailableError
-from shared.languages import direction, join
+from shared.languages import direction, gap, join
 from shared.passwords.policy import PASSPHRASE_CHARACTERS, PasswordPolicy, policy_of
 from shared.validation import MAX_PASSWORD_CHARACTERS
 from web.pages.forms import Filled, make_token
@@ -123,6 +123,7 @@ def _show(
         join=join_needs,
         language=shown_language,
         direction=direction(shown_language),
+        gap=gap(shown_language),
         style=Markup(STYLE),  # noqa: S704 - our own file
         brand=services.settings.email_from_name,
         action=f"{base}/ui/password/reset",
