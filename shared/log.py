@@ -57,6 +57,7 @@ EVENTS = {
     "forgot.postponed": "people who forgot wait: the store or the user directory did not answer",
     "forgot.dropped": "a request of a person who forgot is too old, or cannot be read",
     "forgot.failed": "a look-up ended in an error of ours; it is due again after its lease",
+    "captcha.unchecked": "a captcha's maker did not say if a solution is right; nothing was taken",
     "issuer.unavailable": "the identity provider's keys could not be fetched; cached ones are used",
     "store.unavailable": "Redis did not answer or refused to write",
     "store.replaced": "Redis lost its data, or is another one: nothing is recorded or sent",

@@ -30,7 +30,7 @@ MAX_IDENTIFIER_CHARACTERS = 254  # RFC 5321: the longest address
 MAX_NUMBER_DIGITS = 20  # E.164 has 15, with 00 before them 17; more is neither number nor name
 # What telephones and address books put around what is copied.
 _AROUND = " \u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff"
-_SPELLED_PHONE = re.compile(r"[+\d ()./‐–-]+")
+_SPELLED_PHONE = re.compile(r"[+\d ()./\u2010\u2013-]+")  # hyphen and dash too
 _HOST = re.compile(
     r"((?=.{1,253}(:|$))[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9-]+)*|\[[0-9a-f:.]+\])(:[0-9]{1,5})?"
 )

@@ -271,7 +271,9 @@ def request_fresh(services: WebServices, *, user_id: str, typed_code: str, sourc
                 organisation=services.callers.find_organisation(user.org_id),
                 channel=channel,
                 reset_id=services.digests.new_reset_id(user_id),
-                limits=page_limits(services, user, None if is_holder else source, is_holder=bool(is_holder)),
+                limits=page_limits(
+                    services, user, None if is_holder else source, is_holder=bool(is_holder)
+                ),
                 has_user_limits=False,
                 since_ms=0 if is_holder else NEVER_MS,
             )
