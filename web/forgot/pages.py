@@ -99,7 +99,7 @@ def current_captcha() -> Captcha:
 
 
 def ask_here(identifier: str, org_id: str, solution: str) -> None:
-    """Ask in one of the places of this source, which it shares with the other pages; raise as ask."""
+    """Ask in one of the places of this source, shared with the other pages; raise as ask."""
     delay: UniformDelay = current_app.extensions[UNIFORM_DELAY]
     source = client_source()
     typed = Typed(identifier, org_id, request.host, solution)
