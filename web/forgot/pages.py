@@ -12,6 +12,7 @@ from shared.errors import (
     CallerError,
     CaptchaError,
     CaptchaUnavailableError,
+    IdentifierError,
     InvalidRequestError,
     StoreUnavailableError,
     TooManyRequestsError,
@@ -35,7 +36,7 @@ RETRY_SECONDS = 5
 TOO_MANY = 429
 FOREIGN = Complaint("form_too_old_fresh", heading_key="forgot_errors")
 COMPLAINTS: dict[type[CallerError], Complaint] = {
-    InvalidRequestError: Complaint("forgot_invalid", 400, "identifier", "forgot_errors"),
+    IdentifierError: Complaint("forgot_invalid", 400, "identifier", "forgot_errors"),
     CaptchaError: Complaint("captcha_failed", 400, None, "forgot_errors"),
     TooManyRequestsError: Complaint("too_many_requests", 429, None, "too_many_requests_heading"),
     StoreUnavailableError: Complaint("too_many_requests", 503, None, "unavailable_heading"),

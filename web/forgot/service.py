@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from shared.errors import InvalidRequestError
+from shared.errors import IdentifierError
 from shared.queue import HINT_AT_FORGOTTEN
 from shared.store.forgot import ForgotRequest
 from shared.tracing import current_request_id
@@ -31,7 +31,7 @@ def ask(services: WebServices, captcha: Captcha, typed: Typed, *, source: str) -
     """Keep the request for a worker; an identifier beyond its budget is dropped without a word.
 
     Raises:
-        InvalidRequestError: it is no identifier, or no organisation can have this id.
+        IdentifierError: it is no identifier, or no organisation can have this id.
         CaptchaError, CaptchaUnavailableError.
         TooManyRequestsError: the source has asked too often.
         StoreUnavailableError: it could not be kept.
@@ -40,12 +40,12 @@ def ask(services: WebServices, captcha: Captcha, typed: Typed, *, source: str) -
     try:
         readings = identifiers(typed.identifier, _region(services))
     except ValueError as error:
-        raise InvalidRequestError(f"identifier {error}") from None  # its cause may hold an address
+        raise IdentifierError(f"identifier {error}") from None  # its cause may hold an address
     org_id = typed.org_id or _organisation_of(settings.forgot_hosts, typed.host)
     try:
         org_id = org_id and identity(org_id)
     except ValueError as error:
-        raise InvalidRequestError(f"organisationId {error}") from None
+        raise IdentifierError(f"organisationId {error}") from None
     solution = captcha.check(typed.captcha)
     request = ForgotRequest(
         identifiers=readings, org_id=org_id, request_id=current_request_id() or ""

@@ -165,8 +165,9 @@ OPERATIONS: dict[str, tuple[Operation, ...]] = {  # by tag
                 "e-mail": {"identifier": "ada@example.com"},
                 "a number": {"identifier": "+41 79 123 45 67", "organisationId": "acme"}},
             errors=(
-                *BODY, errors.CaptchaError, errors.TooManyRequestsError,
-                errors.CaptchaUnavailableError, errors.StoreUnavailableError)),
+                *BODY, errors.IdentifierError, errors.CaptchaError,
+                errors.TooManyRequestsError, errors.CaptchaUnavailableError,
+                errors.StoreUnavailableError)),
         Operation("GET /keyturn/v1/forgot", "showForgot",
             "Which captcha `askForForgotten` needs, and a challenge",
             forgot_api.ForgotNeedsSchema, security=(), errors=(errors.StoreUnavailableError,)),

@@ -190,7 +190,8 @@ def test_what_is_no_identifier_is_refused_and_not_kept(visit, identifier):
     page = wish(visit, identifier)
 
     assert (call.status_code, call.json["code"]) == (400, 3)
-    assert "identifier must" in call.json["message"]
+    assert call.json["message"].startswith("identifier must")
+    assert call.json["details"][0]["id"] == "KEYTURN-Identifier"
     assert page.status_code == 400
     assert "No message was sent" in see(page).text
     assert waiting(visit) == 0
