@@ -11,6 +11,8 @@ from shared.store import keys
 from shared.store.forgot import LEASE_SECONDS, ForgotRequest
 from tests.support.builders import a_user, an_organisation
 from tests.support.delivery_services import some_delivery_services
+from web.admin.schemas import serialise_status
+from web.admin.status import load_status
 from web.explain.query import explain_user
 from web.services import build_web_services
 from worker.forgot import ForgotProcessor
@@ -279,3 +281,13 @@ def test_after_a_full_claim_the_rest_is_hinted_at(kit, monkeypatch):
 
     assert answer(kit) == 2
     assert len(kit.services.hints.published) == 1
+
+
+def test_the_status_says_how_many_wait_and_how_many_were_dropped(kit, fake_client):
+    fake_client.zadd(keys.FORGOT, {"poison": 0})
+    answer(kit)
+    ask(kit, "ada@example.com")
+
+    told = serialise_status(load_status(build_web_services(kit.services)))
+
+    assert (told["forgotten"], told["forgottenDropped"]) == (1, 1)
