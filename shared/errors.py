@@ -264,6 +264,12 @@ class UrlNotAllowedError(InvalidRequestError):
     id = "KEYTURN-UrlNotAllowed"
 
 
+class IdentifierError(InvalidRequestError):
+    """The identifier, or the id of the organisation, is malformed"""
+
+    id = "KEYTURN-Identifier"
+
+
 class CaptchaError(InvalidRequestError):
     """The captcha is missing or wrong; solve another one"""
 

@@ -77,6 +77,7 @@ class Task(StrEnum):
     APPLY_RECEIPTS = "keyturn.apply_receipts"  # apply the receipts of one shard's resets
     FEED_BATCH = "keyturn.feed_batch"  # bring one batch further
     SEND_WEBHOOK = "keyturn.send_webhook"  # send one subscription what is due
+    ANSWER_FORGOTTEN = "keyturn.answer_forgotten"  # look up people who forgot their password
 
 
 SENDING = {Channel.EMAIL: Task.SEND_EMAIL, Channel.SMS: Task.SEND_SMS}
@@ -88,6 +89,9 @@ class Hint(NamedTuple):
     about: str  # an id, or ids between commas; nothing else
     task: Task
     queue: Queue
+
+
+HINT_AT_FORGOTTEN = Hint("all", Task.ANSWER_FORGOTTEN, Queue.URGENT)
 
 
 def hint_at(reset_id: str, channel: Channel, queue: Queue) -> Hint:

@@ -5,11 +5,13 @@ The batch feeder records many in one trip: it has limits of its own and takes `n
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import structlog
 
-from shared import tracing
+from shared import errors, tracing
 from shared.errors import ProviderMissingError, TooManyRequestsError
 from shared.models import (
     Caller,
@@ -24,6 +26,8 @@ from shared.models import (
 from shared.policies import check_country, check_recipient, last_start_seconds
 from shared.queue import hint_at
 from shared.settings import Settings
+from shared.store.admin.refusals import NewRefusal
+from shared.store.forgot import HOUR_SECONDS, SOURCE_FACTOR
 from shared.store.limits import Limit
 from shared.store.resets import OPTIONAL_FIELDS, NewReset, Recorded, first_event
 from shared.tracing import bound, current_request_id
@@ -32,6 +36,21 @@ from shared.wiring import Services
 log = structlog.get_logger()
 
 DAY_SECONDS = 24 * 3600
+NEVER_MS = 1 << 52  # later than any moment: only what waits, or would be displaced, is in the way
+
+# Only errors raised after the user was found: unknown ids must not fill the store.
+RECORDED_ERRORS = (
+    errors.TooManyRequestsError,
+    errors.RecipientMissingError,
+    errors.CountryNotAllowedError,
+    errors.RecipientSuppressedError,
+    errors.ProviderMissingError,
+    errors.UserInactiveError,
+    errors.UserNotInitialisedError,
+    errors.ResetUserNotInitialisedError,
+    errors.MachineUserError,
+    errors.UrlNotAllowedError,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +163,58 @@ def _record(
             limits, reset_id=request.reset_id, is_repeatable=request.is_repeatable
         )
         log.info("reset.limited", limit=error.limit)
+        raise
+
+
+def page_limits(
+    services: Services, user: User, source: str | None, *, is_holder: bool = False
+) -> tuple[Limit, ...]:
+    """Return the limits of what the pages send: of strangers, or of holders of a former code.
+
+    `source` None: what counts it has counted it already.
+    """
+    settings, digests = services.settings, services.digests
+    _, digest = digests.user_place(user.user_id)
+    most = settings.user_limit_per_hour if is_holder else settings.page_limit_per_hour
+    who = "page_holder" if is_holder else "page_user"
+    of_source: tuple[Limit, ...] = ()
+    if source is not None:
+        about = digests.digest("source", source)
+        of_source = (Limit("page_source", about, most * SOURCE_FACTOR, HOUR_SECONDS),)
+    return (
+        Limit(f"{who}_pause", digest, 1, int(settings.user_cooldown_seconds)),
+        Limit(who, digest, most, HOUR_SECONDS),
+        Limit("page_organisation", user.org_id, settings.org_limit_per_minute, 60),
+        *of_source,
+    )
+
+
+@contextmanager
+def record_refusals(
+    services: Services,
+    user_id: str,
+    channel: Channel,
+    caller: Caller | None = None,
+    caller_id: str = "",
+    request_id: str | None = None,
+) -> Iterator[None]:
+    """Record what refuses the request inside, for `explain`, and raise it again."""
+    try:
+        yield
+    except RECORDED_ERRORS as error:
+        limited = error if isinstance(error, errors.TooManyRequestsError) else None
+        refusal = NewRefusal(
+            error=type(error).__name__.removesuffix("Error"),
+            channel=channel,
+            limit=limited.limit if limited else "",
+            wait_seconds=limited.retry_after_seconds if limited else 0,
+            request_id=request_id or current_request_id() or "",
+            caller_id=caller.token_id if caller else caller_id,
+        )
+        try:
+            services.refusals.record(user_id, refusal)
+        except errors.StoreUnavailableError:
+            log.warning("store.unavailable", during="refusing")
         raise
 
 

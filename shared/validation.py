@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 
@@ -25,6 +26,11 @@ MIN_PASSWORD_CHARACTERS = 12  # of a login for operators
 email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
 
 _PHONE_CHARACTERS = re.compile(r"\+[0-9 ()./-]+")
+MAX_IDENTIFIER_CHARACTERS = 254  # RFC 5321: the longest address
+MAX_NUMBER_DIGITS = 20  # E.164 has 15, with 00 before them 17; more is neither number nor name
+# What telephones and address books put around what is copied.
+_AROUND = " \u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff"
+_SPELLED_PHONE = re.compile(r"[+\d ()./\u2010\u2013-]+")  # hyphen and dash too
 _HOST = re.compile(
     r"((?=.{1,253}(:|$))[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9-]+)*|\[[0-9a-f:.]+\])(:[0-9]{1,5})?"
 )
@@ -149,6 +155,28 @@ def comparable(address: str) -> str:
         return address_key(email(text)) if "@" in text else phone(text)
     except ValueError:
         return address_key(text)
+
+
+def identifiers(text: str, region: str | None = None) -> tuple[str, ...]:
+    """Return the ways to read an e-mail address, phone number or user name that a person typed.
+
+    The likeliest is first. `region`: of a number without its country.
+    """
+    plain, given = (unicodedata.normalize(f, text).strip(_AROUND) for f in ("NFKC", "NFC"))
+    if not 1 <= len(plain) <= MAX_IDENTIFIER_CHARACTERS or not plain.isprintable():
+        raise ValueError(
+            f"must be an e-mail address, a phone number or a user name, of 1 to "
+            f"{MAX_IDENTIFIER_CHARACTERS} printable characters"
+        )
+    number = None
+    if _SPELLED_PHONE.fullmatch(plain):
+        if sum(map(str.isdecimal, plain)) > MAX_NUMBER_DIGITS:
+            raise ValueError(f"must have at most {MAX_NUMBER_DIGITS} digits as a phone number")
+        with suppress(ValueError, phonenumbers.NumberParseException):
+            with_plus = f"+{plain[2:]}" if plain.startswith("00") else plain
+            parsed = phonenumbers.parse(with_plus, region)
+            number = phone(phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164))
+    return tuple(dict.fromkeys(filter(None, (number, plain, given if given.isprintable() else ""))))
 
 
 def nearest(name: str, known: Sequence[str]) -> str:

@@ -29,6 +29,7 @@ from shared.store.codes import CodeStore
 from shared.store.connection import Client, connect
 from shared.store.digests import Digests
 from shared.store.due_sets import DueStore, WaitingStore
+from shared.store.forgot import ForgotStore
 from shared.store.history import HistoryStore
 from shared.store.idempotency import IdempotencyStore
 from shared.store.limits import LimitStore
@@ -90,6 +91,7 @@ class Services:
     counters: CounterStore
     samples: SampleStore
     history: HistoryStore
+    forgot: ForgotStore
     batches: BatchStore
     batch_lists: BatchLists
     batch_resets: BatchResets
@@ -152,6 +154,7 @@ def build_services(settings: Settings, *, client: Client, hints: Hints) -> Servi
         counters=CounterStore(client),
         samples=SampleStore(client, CounterStore(client)),
         history=HistoryStore(client, keep_seconds=settings.record_lifetime_seconds),
+        forgot=ForgotStore(client, digests, settings),
         batches=BatchStore(client, settings),
         batch_lists=BatchLists(client, digests),
         batch_resets=BatchResets(client, digests, resets),

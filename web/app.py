@@ -27,6 +27,8 @@ from web.admin.api import api_admin
 from web.api import api
 from web.batches.api import api_batches
 from web.callbacks import callbacks, warn_of_settings
+from web.forgot.api import api_forgot
+from web.forgot.pages import forgot
 from web.http import current_services, json_response
 from web.middleware import V1_PATH, set_up_requests, traced, with_cors
 from web.monitoring.health import health
@@ -72,6 +74,8 @@ def create_app(services: Services) -> Flask:
     app.register_blueprint(docs)
     app.register_blueprint(discovery)
     app.register_blueprint(pages)
+    app.register_blueprint(forgot)
+    app.register_blueprint(api_forgot)
     app.register_blueprint(inbox)
     app.register_error_handler(CallerError, _answer_caller_error)
     app.register_error_handler(HTTPException, _answer_http_error)

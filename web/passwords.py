@@ -39,7 +39,7 @@ from shared.passwords.check import check_new_password
 from shared.passwords.policy import normalise_password
 from shared.policies import NOTICE_GAP_SECONDS, NOTICE_LIFETIME_SECONDS, check_may_reset
 from shared.queue import hint_at
-from shared.recording import ResetRequest, record_reset
+from shared.recording import NEVER_MS, ResetRequest, page_limits, record_refusals, record_reset
 from shared.store.admin.audit import Act
 from shared.store.codes import (
     MAX_WRONG_OF_A_RESET,
@@ -52,7 +52,7 @@ from shared.store.limits import Limit
 from shared.tracing import bind_context
 from shared.validation import MAX_PASSWORD_CHARACTERS
 from web.auth import USER_WRITE, Credentials, audit_name, count_change, retry_when_rights_change
-from web.resets import check_id_length, record_refusals
+from web.resets import check_id_length
 from web.services import WebServices
 
 log = structlog.get_logger()
@@ -60,9 +60,6 @@ log = structlog.get_logger()
 STORE_RETRY_SECONDS = 0.5
 MAX_CODE_CHARACTERS = 20
 MAX_PASSWORD_TRIES = 100  # of one caller in 15 minutes, at all users it may not write to
-HOUR_SECONDS = 3600
-SOURCE_FACTOR = 10  # one source may ask the page for so many times what one user may get
-NEVER_MS = 1 << 52  # later than any moment: only what waits, or would be displaced, is in the way
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +271,9 @@ def request_fresh(services: WebServices, *, user_id: str, typed_code: str, sourc
                 organisation=services.callers.find_organisation(user.org_id),
                 channel=channel,
                 reset_id=services.digests.new_reset_id(user_id),
-                limits=_page_limits(services, user, None if is_holder else source),
+                limits=page_limits(
+                    services, user, None if is_holder else source, is_holder=bool(is_holder)
+                ),
                 has_user_limits=False,
                 since_ms=0 if is_holder else NEVER_MS,
             )
@@ -284,24 +283,6 @@ def request_fresh(services: WebServices, *, user_id: str, typed_code: str, sourc
     except CallerError as error:
         limit = error.limit if isinstance(error, TooManyRequestsError) else None
         log.info("reset.unmatched", why=type(error).__name__, limit=limit)
-
-
-def _page_limits(services: WebServices, user: User, stranger: str | None) -> tuple[Limit, ...]:
-    """Return the limits of the page's button; `stranger` is the source of one without a code."""
-    settings, digests = services.settings, services.digests
-    _, digest = digests.user_place(user.user_id)
-    who, most = "page_holder", settings.user_limit_per_hour
-    of_source: tuple[Limit, ...] = ()
-    if stranger is not None:
-        who, most = "page_user", settings.page_limit_per_hour
-        about = digests.digest("source", stranger)
-        of_source = (Limit("page_source", about, most * SOURCE_FACTOR, HOUR_SECONDS),)
-    return (
-        Limit(f"{who}_pause", digest, 1, int(settings.user_cooldown_seconds)),
-        Limit(who, digest, most, HOUR_SECONDS),
-        Limit("page_organisation", user.org_id, settings.org_limit_per_minute, 60),
-        *of_source,
-    )
 
 
 def find_held(services: WebServices, user_id: str, typed_code: str) -> KnownCode | None:

@@ -32,6 +32,7 @@ CODES: dict[type[errors.CallerError], int] = {
     errors.UrlTemplateFieldError: INVALID,
     errors.UrlNotAllowedError: INVALID,
     errors.SubscriberUrlError: INVALID,
+    errors.IdentifierError: INVALID,
     errors.CaptchaError: INVALID,
     errors.TooManySubscriptionsError: PRECONDITION,
     errors.PasswordMissingError: INVALID,

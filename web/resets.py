@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-
-import structlog
 
 from shared import errors
 from shared.codes import Code
@@ -14,16 +10,12 @@ from shared.errors import InvalidRequestError
 from shared.links import check_link_host, check_template
 from shared.models import Caller, Channel, Kind, Organisation, User
 from shared.policies import check_may_reset
-from shared.recording import ResetRequest, record_reset
+from shared.recording import ResetRequest, record_refusals, record_reset
 from shared.store.admin.audit import Act
-from shared.store.admin.refusals import NewRefusal
 from shared.store.resets import Recorded
-from shared.tracing import current_request_id
 from web.auth import USER_WRITE, Credentials, audit_name, retry_when_rights_change
 from web.idempotency import idempotent
 from web.services import WebServices
-
-log = structlog.get_logger()
 
 MAX_USER_ID_CHARACTERS = 200
 MAX_TEMPLATE_CHARACTERS = 200
@@ -39,20 +31,6 @@ CHANNELS: dict[str | int | None, Channel] = {
     1: Channel.EMAIL,
     2: Channel.SMS,
 }
-
-# Only errors raised after the user was found: unknown ids must not fill the store.
-RECORDED_ERRORS = (
-    errors.TooManyRequestsError,
-    errors.RecipientMissingError,
-    errors.CountryNotAllowedError,
-    errors.RecipientSuppressedError,
-    errors.ProviderMissingError,
-    errors.UserInactiveError,
-    errors.UserNotInitialisedError,
-    errors.ResetUserNotInitialisedError,
-    errors.MachineUserError,
-    errors.UrlNotAllowedError,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,30 +180,6 @@ def _code_of(services: WebServices, recorded: Recorded) -> Code:
         return services.codes.code(recorded.reset_id, key_id)
     except errors.UnknownKeyError as error:
         raise errors.CodeExpiredError from error
-
-
-@contextmanager
-def record_refusals(
-    services: WebServices, user_id: str, channel: Channel, caller: Caller | None = None
-) -> Iterator[None]:
-    """Record what refuses the request inside, for `explain`, and raise it again."""
-    try:
-        yield
-    except RECORDED_ERRORS as error:
-        limited = error if isinstance(error, errors.TooManyRequestsError) else None
-        refusal = NewRefusal(
-            error=type(error).__name__.removesuffix("Error"),
-            channel=channel,
-            limit=limited.limit if limited else "",
-            wait_seconds=limited.retry_after_seconds if limited else 0,
-            request_id=current_request_id() or "",
-            caller_id=caller.token_id if caller else "",
-        )
-        try:
-            services.refusals.record(user_id, refusal)
-        except errors.StoreUnavailableError:
-            log.warning("store.unavailable", during="refusing")
-        raise
 
 
 def read_channel(value: str | int | None) -> Channel:

@@ -32,6 +32,7 @@ from worker.broker_fallback import ConsumerProbe, LocalFallback
 from worker.bulk.delivery import BulkDelivery
 from worker.bulk.messages import BulkMessageRenderer
 from worker.delivery import Delivery
+from worker.forgot import ForgotProcessor
 from worker.pauses import PauseKeeper
 from worker.receipts import ReceiptJob, ReceiptProcessor
 from worker.sweeper import PeriodicJob, Sweeper
@@ -146,6 +147,7 @@ class WorkerProcess:
         needs.feeder = BatchFeeder(services, Estimate(services, renderer))
         subscribers = Subscribers(allow_private=settings.webhook_allow_private)
         needs.webhooks = WebhookSender(services, subscribers)
+        needs.forgot = ForgotProcessor(services)
 
     def _start_sweeper(self, services: Services, providers: Providers) -> None:
         served, needs = self._served, self._needs
@@ -156,6 +158,8 @@ class WorkerProcess:
         jobs: list[PeriodicJob] = [needs.delivery.lost_claims.recall, needs.delivery.health.refresh]
         jobs += [keeper.park, keeper.let_go, services.samples.take]
         jobs += [services.directory.forget_former_emails, partial(count_dropped, services.counters)]
+        if Queue.URGENT in served:
+            jobs.append(needs.forgot.hint)
         if Queue.RECEIPTS in served:
             jobs.append(ReceiptJob(services, needs.receipts))
         if Queue.BULK in served:

@@ -24,6 +24,7 @@ from shared.store.admin.statistics import CounterStore
 from worker.batches.feeder import BatchFeeder
 from worker.bulk.delivery import BulkDelivery
 from worker.delivery import Delivery
+from worker.forgot import ForgotProcessor
 from worker.receipts import ReceiptProcessor
 from worker.webhooks import WebhookSender
 
@@ -48,6 +49,7 @@ class TaskDependencies:
     receipts: ReceiptProcessor
     feeder: BatchFeeder
     webhooks: WebhookSender
+    forgot: ForgotProcessor
 
 
 def register_tasks(app: Celery, needs: TaskDependencies) -> None:
@@ -77,6 +79,10 @@ def register_tasks(app: Celery, needs: TaskDependencies) -> None:
     @task(Task.SEND_WEBHOOK, "webhook.failed", "subscription")
     def send_webhooks(subscription_id: str) -> int:
         return needs.webhooks.deliver_due(subscription_id)
+
+    @task(Task.ANSWER_FORGOTTEN, "forgot.failed", None)
+    def answer_forgotten(_: str) -> int:
+        return needs.forgot.answer()
 
 
 def _register(app: Celery, name: Task, event: str, field: str | None, call: Call) -> Call:

@@ -25,6 +25,7 @@ EMAIL_PROVIDERS = ("sendgrid", "smtp", "outbox")
 SMS_PROVIDERS = (*TWILIO_PROVIDERS, "outbox")
 # Former name → present one. Records may still hold the former.
 RENAMED_PROVIDERS = {"twilio2": "twilio-2"}
+CAPTCHAS = ("turnstile", "hcaptcha")  # those that a provider checks
 SECRET_KEYS_FILE = "secret_keys"  # noqa: S105 - a file's name
 # Variables of the tests, of deploy/haproxy.cfg, and those that Kubernetes sets for a service whose
 # name begins with keyturn (beside KEYTURN_…_PORT=tcp://…, which its value tells).
@@ -148,6 +149,12 @@ class Settings:
     org_limit_per_minute: int = setting(types.count, 3000)
     caller_limit_per_minute: int = setting(types.count, 6000)
     sms_budget_per_day: int = setting(types.count, 0)
+    forgot_hosts: tuple[tuple[str, str], ...] = setting(types.forgot_hosts, ())  # HOST=org,*=org
+    forgot_captcha: str = setting(types.one_of("off", *CAPTCHAS, "altcha"), "off")
+    forgot_captcha_site_key: str = setting(types.text, "")
+    forgot_captcha_secret: str = setting(types.text, "", is_secret=True)
+    forgot_captcha_url: str = setting(types.provider_url, "")  # unset: the provider's own
+    phone_region: str = setting(types.region, "")  # of numbers typed without their country
     link_hosts: tuple[str, ...] = setting(types.hosts, ())
     allow_unverified: bool = setting(types.boolean, False)
     sms_countries: tuple[str, ...] = setting(types.countries, ())  # empty: of the sender numbers
@@ -333,6 +340,13 @@ def _refuse_contradictions(settings: Settings) -> None:
             "out of KEYTURN_EMAIL_PROVIDERS or KEYTURN_SMS_PROVIDERS"
         )
     _refuse_what_refuses_all(settings)
+    has_login = settings.forgot_captcha_site_key and settings.forgot_captcha_secret
+    if settings.forgot_captcha in CAPTCHAS and not has_login:
+        raise SettingsError(
+            f"KEYTURN_FORGOT_CAPTCHA={settings.forgot_captcha} needs "
+            "KEYTURN_FORGOT_CAPTCHA_SITE_KEY and KEYTURN_FORGOT_CAPTCHA_SECRET; set both, or take "
+            "altcha, which needs no provider"
+        )
     if bool(settings.oidc_issuer) != bool(settings.oidc_audience):
         raise SettingsError(
             "KEYTURN_OIDC_ISSUER and KEYTURN_OIDC_AUDIENCE belong together: set both, or neither"

@@ -279,6 +279,28 @@ def countries(raw: str) -> tuple[str, ...]:
     return regions
 
 
+def region(raw: str) -> str:
+    """Parse one two-letter region; empty is none."""
+    found = countries(raw)
+    if len(found) > 1:
+        raise ValueError("must be one region, such as CH")
+    return next(iter(found), "")
+
+
+def forgot_hosts(raw: str) -> tuple[tuple[str, str], ...]:
+    """Parse `HOST=organisation` between commas; `*` is every other host."""
+    found: dict[str, str] = {}
+    for part in filter(None, (entry.strip() for entry in raw.split(","))):
+        host, equals, org_id = (piece.strip() for piece in part.partition("="))
+        if not equals:
+            raise ValueError("must look like login.acme.example=acme,*=keyturn")
+        host = host if host == "*" else validation.link_host(host)
+        if host in found:
+            raise ValueError(f"names {host} twice")
+        found[host] = validation.identity(org_id)
+    return tuple(found.items())
+
+
 def prices(raw: str) -> tuple[tuple[str, float], ...]:
     """Parse `REGION=price` between commas; `*` is every other region."""
     found: dict[str, float] = {}

@@ -176,6 +176,7 @@ AUDIT_FREQUENT = f"{GATE}:audit:frequent"  # STREAM, the acts that programs repe
 AUDIT_FREQUENT_HEAD = f"{GATE}:audit:frequent:head"  # STRING, as AUDIT_HEAD; for ever
 PAUSES = f"{GATE}:pauses"  # HASH, scope:name → who paused it, why, since when; until resumed
 RELEASES = f"{GATE}:releases"  # HASH, scope:name → what is let go after a pause; until all of it is
+FORGOT = f"{GATE}:forgot"  # ZSET, sealed request of a person who forgot → next look in ms
 SAMPLES = f"{GATE}:samples"  # LIST, the counters at moments of the last six minutes; as long
 SAMPLED = f"{GATE}:sampled"  # STRING, a sample was taken just now; seconds
 RELEASER = f"{GATE}:releaser"  # STRING, the worker that lets go now; seconds

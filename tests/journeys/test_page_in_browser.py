@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 
@@ -11,6 +12,10 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from shared.models import Channel
 from tests.support.pages import PASSWORD, Visit
+from web.forgot.captcha import Captcha
+from web.forgot.pages import CAPTCHA
+from web.services import build_web_services
+from worker.forgot import ForgotProcessor
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = (
@@ -212,3 +217,54 @@ def test_everything_is_reached_by_the_keyboard_alone(visit, address, open_tab):
 
     tab.get_by_role("status").wait_for()
     assert visit.has_password()
+
+
+def ask_for_forgotten(tab, identifier="ADA@Example.com"):
+    tab.get_by_label("E-mail address, phone number or user name").fill(identifier)
+    tab.get_by_role("button", name="Send the message").click()
+
+
+def test_a_person_who_forgot_asks_gets_a_link_and_changes_the_password(
+    visit, address, open_tab, pictures
+):
+    phone = {"locale": "en-GB", "viewport": PHONE}
+    tab = open_tab(**phone)
+    tab.goto(f"{address}/ui/password/forgot/acme")
+    tab.screenshot(path=pictures / "forgot-phone.png", full_page=True)
+    ask_for_forgotten(tab)
+    tab.screenshot(path=pictures / "forgot-sent-phone.png", full_page=True)
+    assert "Please look at your messages" in tab.get_by_role("status").inner_text()
+
+    ForgotProcessor(visit.services).answer()
+    (reset,) = visit.services.resets.find_of_user("ada")
+    code = visit.services.codes.code(reset.reset_id, reset.key_id)
+    tab.goto(address + visit.link(code, language="en"))
+    fill_passwords(tab)
+
+    assert visit.has_password()
+    for name, fields in {"light": {}, "dark": {"color_scheme": "dark"}}.items():
+        tab = open_tab(**fields, locale="en-GB")
+        tab.goto(f"{address}/ui/password/forgot")
+        tab.screenshot(path=pictures / f"forgot-{name}.png", full_page=True)
+        ask_for_forgotten(tab, "4" * 40)
+        tab.screenshot(path=pictures / f"forgot-refused-{name}.png", full_page=True)
+        assert tab.locator("#identifier").input_value() == "4" * 40
+
+
+def test_a_browser_solves_the_proof_of_work_while_the_form_is_filled_in(
+    visit, address, open_tab, pictures
+):
+    services = build_web_services(visit.services)
+    settings = replace(services.settings, forgot_captcha="altcha")
+    visit.app.extensions[CAPTCHA] = Captcha(replace(services, settings=settings))
+    silent, tab = open_tab(locale="en-GB"), open_tab(java_script_enabled=True, locale="en-GB")
+
+    silent.goto(f"{address}/ui/password/forgot")
+    silent.screenshot(path=pictures / "forgot-without-scripts.png", full_page=True)
+    ask_for_forgotten(silent)
+    tab.goto(f"{address}/ui/password/forgot")
+    ask_for_forgotten(tab)  # before the solution is there
+
+    assert "The check that you are a person" in silent.get_by_role("alert").inner_text()
+    assert "Please look at your messages" in tab.get_by_role("status").inner_text()
+    assert visit.services.forgot.depth() == 1

@@ -303,6 +303,9 @@ UNAUDITED_ROUTES = {
     "POST /callbacks/twilio": "signed by the provider; the reset's timeline holds it",
     "POST /ui/password/reset": TYPED,
     "POST /ui/password/reset/fresh": SENT,
+    "POST /ui/password/forgot": SENT,
+    "POST /ui/password/forgot/<org_id>": SENT,
+    "POST /keyturn/v1/forgot": SENT,
 }
 
 

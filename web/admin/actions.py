@@ -16,13 +16,13 @@ from shared.errors import (
 )
 from shared.models import DUE_QUEUES, Caller, Channel, Kind, Recipient, Reset, User
 from shared.policies import check_may_reset
-from shared.recording import ResetRequest, record_reset
+from shared.recording import ResetRequest, record_refusals, record_reset
 from shared.store.admin.audit import Act
 from shared.store.admin.pauses import Scope
 from shared.store.resets import Recorded
 from web.auth import USER_WRITE, Credentials, audit_name, retry_when_rights_change
 from web.idempotency import idempotent
-from web.resets import read_channel, record_refusals
+from web.resets import read_channel
 from web.services import WebServices
 
 log = structlog.get_logger()

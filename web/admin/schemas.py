@@ -329,6 +329,8 @@ class StatusSchema(ResponseSchema):
     releases = fields.List(fields.Nested(ReleaseSchema))
     batches = fields.List(fields.Nested(BatchStatusSchema))
     guesses = fields.List(fields.Nested(GuessesSchema))
+    forgotten = Count(metadata={"description": "Requests of people who forgot, not looked up yet"})
+    forgotten_dropped = Count()
 
 
 PROVIDER = ProviderStatusSchema()

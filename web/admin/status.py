@@ -51,6 +51,8 @@ class StatusView:
     guesses: tuple[GuessCount, ...] = ()  # the most tries first
     wrong_codes: int = 0  # in the last five minutes
     void_codes: Mapping[str, str] = field(default_factory=dict)  # live reset → its user
+    forgotten: int = 0  # requests of people who forgot, not looked up yet
+    forgotten_dropped: int = 0  # too old or unreadable, since the beginning
 
 
 def load_status(services: WebServices) -> StatusView:
@@ -84,6 +86,8 @@ def load_status(services: WebServices) -> StatusView:
         guesses=tuple(guesses),
         wrong_codes=lately.get("wrong:typed", 0) + lately.get("wrong:link", 0),
         void_codes=_find_void_codes(services, guesses),
+        forgotten=services.forgot.depth(),
+        forgotten_dropped=totals["forgot:late"] + totals["forgot:unreadable"],
     )
 
 

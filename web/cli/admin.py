@@ -183,6 +183,9 @@ def _print_status(view: StatusView) -> None:
         "reached": _format_counts(dict(view.reached)),
         "completed": view.completed,
     }
+    if view.forgotten or view.forgotten_dropped:
+        dropped = f", {view.forgotten_dropped} dropped" if view.forgotten_dropped else ""
+        result["forgotten passwords"] = f"{view.forgotten} wait to be looked up{dropped}"
     for pause in view.pauses:
         result[f"paused {pause.scope} {pause.name}"] = f"by {pause.by}: {pause.reason}"
     for release in view.releases:

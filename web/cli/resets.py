@@ -9,7 +9,7 @@ import click
 from shared.errors import UserUnknownError
 from shared.models import Channel
 from shared.policies import check_may_reset
-from shared.recording import ResetRequest, record_reset
+from shared.recording import ResetRequest, record_refusals, record_reset
 from shared.store.admin.audit import Act
 from shared.validation import format_timestamp
 from web.admin import actions
@@ -28,7 +28,6 @@ from web.cli.support import (
 )
 from web.explain.model import Explanation
 from web.explain.query import explain_reset, explain_user
-from web.resets import record_refusals
 from web.schemas import write_explanation, write_reset
 from web.services import WebServices
 

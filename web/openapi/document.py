@@ -219,7 +219,7 @@ def _request_body(operation: Operation, request: type[Schema]) -> Json:
     }
     files = ("application/x-ndjson", "text/plain") if operation.is_uploadable else ()
     lines = {"schema": TEXT, "example": "ada\neve\n"}
-    limit = "64 KiB of JSON" if "token" in operation.security else "1 MiB"
+    limit = "1 MiB" if operation.call.startswith("POST /callbacks/") else "64 KiB of JSON"
     return {
         "required": is_required,
         "description": f"At most {limit}" + ("" if is_required else "; nothing means `{}`"),

@@ -55,6 +55,7 @@ VALUES: dict[str, Any] = {
     "SendGridEvent.keyturn_reset_id": RESET_ID, "AccountSid": "AC0123456789abcdef",
     "TwilioStatus.MessageSid": "SM0123456789abcdef", "TwilioStatus.MessageStatus": "undelivered",
     "TwilioStatus.ErrorCode": "30005",
+    "ForgotNeeds.captcha": "turnstile", "siteKey": "0x4AAAAAAA", "challenge": "",
 }  # fmt: skip
 DEFAULTS: dict[type[fields.Field[Any]], Any] = {
     fields.DateTime: "2026-11-23T12:00:00.123456Z",

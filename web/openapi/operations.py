@@ -15,6 +15,7 @@ from web.admin import schemas as admin_schemas
 from web.admin.actions import LIMITS
 from web.admin.schemas import StatusSchema
 from web.batches import schemas as batches_schemas
+from web.forgot import api as forgot_api
 from web.openapi.events import SendGridEventSchema, TwilioQuerySchema, TwilioStatusSchema
 from web.webhooks import api
 
@@ -155,6 +156,21 @@ OPERATIONS: dict[str, tuple[Operation, ...]] = {  # by tag
         Operation(f"GET {RESET}", "showReset",
             "A reset's status and timeline",
             schemas.ResetSchema, errors=(errors.DirectoryUnavailableError,)),
+        Operation("POST /keyturn/v1/forgot", "askForForgotten",
+            "A person forgot the password: a message for all with this identifier; the answer is "
+            "the same for every one",
+            forgot_api.ForgotTakenSchema, request=forgot_api.ForgotSchema,
+            status=HTTPStatus.ACCEPTED, security=(),
+            examples={
+                "e-mail": {"identifier": "ada@example.com"},
+                "a number": {"identifier": "+41 79 123 45 67", "organisationId": "acme"}},
+            errors=(
+                *BODY, errors.IdentifierError, errors.CaptchaError,
+                errors.TooManyRequestsError, errors.CaptchaUnavailableError,
+                errors.StoreUnavailableError)),
+        Operation("GET /keyturn/v1/forgot", "showForgot",
+            "Which captcha `askForForgotten` needs, and a challenge",
+            forgot_api.ForgotNeedsSchema, security=(), errors=(errors.StoreUnavailableError,)),
     ),
     "Operating": (
         Operation(f"GET {RESET}/explanation", "explainReset",

@@ -58,7 +58,7 @@ class Filled:
 
 def read_link() -> Filled:
     """Read the query of a link."""
-    return _fill(request.args.to_dict())
+    return read_filled(request.args.to_dict())
 
 
 def read_short_link(reset_id: str, code: str) -> Filled:
@@ -67,7 +67,12 @@ def read_short_link(reset_id: str, code: str) -> Filled:
 
 
 def read_form() -> Filled:
-    """Read the posted form; return empty fields if the body is not a form.
+    """Read the posted form; raise as read_fields."""
+    return read_filled(read_fields())
+
+
+def read_fields() -> dict[str, str]:
+    """Return the fields of the posted form; none if the body is not a form.
 
     Raises:
         BodyTooLargeError: the body exceeds 64 KiB.
@@ -75,14 +80,14 @@ def read_form() -> Filled:
     """
     body = read_capped_body()
     if request.mimetype != FORM_TYPE:
-        return Filled()
+        return {}
     try:
         pairs = parse_qsl(
             body.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS
         )
     except ValueError as error:
         raise InvalidRequestError("the form cannot be read") from error
-    return _fill(dict(pairs))
+    return dict(pairs)
 
 
 def make_token(codes: CodeBook, handle: str) -> str:
@@ -112,7 +117,8 @@ def _minute() -> int:
     return int(time.time() // 60)
 
 
-def _fill(fields: dict[str, str]) -> Filled:
+def read_filled(fields: dict[str, str]) -> Filled:
+    """Return what the pages have in common of the fields of a form or a link."""
     return Filled(
         handle=fields.get("userID", ""),
         org_id=fields.get("orgID", ""),

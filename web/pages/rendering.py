@@ -15,6 +15,7 @@ from shared.errors import StoreUnavailableError
 from shared.languages import direction, gap, join
 from shared.passwords.policy import PASSPHRASE_CHARACTERS, PasswordPolicy, policy_of
 from shared.validation import MAX_PASSWORD_CHARACTERS
+from web.forgot.captcha import Widget
 from web.pages.forms import Filled, make_token
 from web.problems import choose_language
 from web.services import WebServices
@@ -77,6 +78,38 @@ def show_form(
     )
 
 
+def show_forgot_form(
+    services: WebServices,
+    filled: Filled,
+    complaint: Complaint | None,
+    *,
+    identifier: str,
+    widget: Widget | None,
+    challenge: str,
+) -> Response:
+    """Return the form of a forgotten password; it keeps what was typed.
+
+    The policy is opened for the hosts of the captcha and no others.
+    """
+    response = _show(
+        services,
+        "forgot.html",
+        filled,
+        status=complaint.status if complaint else 200,
+        complaint=complaint,
+        identifier=identifier,
+        widget=widget,
+        challenge=challenge,
+        site_key=services.settings.forgot_captcha_site_key,
+    )
+    if widget and widget.hosts:
+        policy = CONTENT_SECURITY_POLICY.replace("script-src 'self'", f"script-src {widget.hosts}")
+        policy = policy.replace("; style-src ", f"; style-src {widget.hosts} ")
+        policy += f"; frame-src {widget.hosts}; connect-src {widget.hosts}"
+        response.headers["Content-Security-Policy"] = policy
+    return response
+
+
 def _policy_of_link(services: WebServices, filled: Filled) -> PasswordPolicy:
     """Return the policy to show; the installation's where the link names no known organisation."""
     org_id = filled.org_id if filled.org_id.isprintable() else ""
@@ -127,7 +160,9 @@ def _show(
         style=Markup(STYLE),  # noqa: S704 - our own file
         brand=services.settings.email_from_name,
         action=f"{base}/ui/password/reset",
+        forgot_action=f"{base}/ui/password/forgot",
         script=f"{base}/ui/password/reveal.js",
+        solver=f"{base}/ui/password/altcha.js",
         filled=filled,
         token=make_token(services.codes, filled.handle),
         **values,

@@ -31,7 +31,8 @@ class CounterStore:
         `p:<provider>:<outcome>:n|ms|b<upper bound in ms>`, `cb:<provider>:<outcome>` (callbacks),
         `d:<channel>:<provider>:ms|b<upper bound in ms>` (from the record to the recipient),
         `s:<channel>:<queue>:ms|b<upper bound in ms>` (from the record to acceptance),
-        `w:<outcome>` (webhooks), `lp:<outcome>` (look-ups of leaked passwords), `poison`,
+        `w:<outcome>` (webhooks), `forgot:late|unreadable` (requests that were dropped),
+        `lp:<outcome>` (look-ups of leaked passwords), `poison`,
         `unread` (messages in the broker that were no hints), `ws:<queue>` (worker processes that
         started), `wrong:typed|link` (codes),
         and, the newest of all shards, `last:<provider>`: when its last callback came, in ms.

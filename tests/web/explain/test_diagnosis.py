@@ -15,6 +15,7 @@ from shared.errors import (
     TransientProviderError,
 )
 from shared.models import Channel, Recipient, Status
+from shared.recording import RECORDED_ERRORS
 from shared.settings import TwilioAccount
 from shared.store.admin.pauses import Scope
 from tests.support.builders import a_user
@@ -35,7 +36,6 @@ from tests.support.wire_v2 import WireV2
 from web.explain.diagnosis import BY_STATUS, REFUSALS
 from web.explain.model import DiagnosisKind
 from web.explain.query import explain_reset, explain_user
-from web.resets import RECORDED_ERRORS
 from web.services import build_web_services
 from worker.receipts import ReceiptProcessor
 
