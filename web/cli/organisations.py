@@ -99,9 +99,9 @@ def set_logo(
     """Replace the logo by a PNG or SVG of at most 100 KB, or remove it."""
     if (file is None) != remove:
         raise click.UsageError("give either a file or --remove")
-    content = file.read(10 * MAX_LOGO_BYTES) if file else None
+    logo = service.read_logo(file.read(10 * MAX_LOGO_BYTES)) if file else None
     with open_profile(org_id) as (services, profile):
-        service.change_logo(services, profile, content, audit_reason(by, reason))
+        service.change_logo(services, profile, logo, audit_reason(by, reason))
         _print_branding(service.find_profile(services, org_id), as_json=as_json)
 
 

@@ -16,7 +16,7 @@ from shared.errors import (
     VersionConflictError,
     VersionMissingError,
 )
-from shared.organisations.profile import Profile
+from shared.organisations.profile import Logo, Profile
 from web.admin.actions import AuditReason, check_reason
 from web.admin.api import caller_here
 from web.auth import ORG_READ, ORG_WRITE, audit_name
@@ -71,7 +71,7 @@ def change_branding(org_id: str) -> Response:
 def change_logo(org_id: str) -> Response:
     """Replace the logo; the body is the file."""
     profile = _profile(org_id, ORG_WRITE)
-    return _change_logo(profile, read_capped_body(max_bytes=MAX_BODY_BYTES))
+    return _change_logo(profile, service.read_logo(read_capped_body(max_bytes=MAX_BODY_BYTES)))
 
 
 @api_organisations.delete(f"{ORGANISATION}/branding/logo")
@@ -143,10 +143,10 @@ def _read(schema: WireSchema) -> dict[str, Any]:
         raise ProfileError(error.message) from error
 
 
-def _change_logo(profile: Profile, content: bytes | None) -> Response:
+def _change_logo(profile: Profile, logo: Logo | None) -> Response:
     why = _why_in_query()
     _check_if_match(profile.branding.version, is_set=profile.branding.is_set)
-    service.change_logo(current_services(), profile, content, why)
+    service.change_logo(current_services(), profile, logo, why)
     return _answer_branding(_profile(profile.org_id, ORG_WRITE))
 
 

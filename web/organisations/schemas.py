@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from marshmallow import ValidationError, fields, validates_schema
+from marshmallow import ValidationError, fields, post_load
 from marshmallow.validate import Length, Range
 
 from shared import validation
@@ -103,14 +103,15 @@ class BrandingRequestSchema(ReasonSchema):
     postal_line = Checked(postal_line, allow_none=True)
     reply_to = Checked(types.email, allow_none=True)
 
-    @validates_schema
-    def _check_colours(self, data: Mapping[str, Any], **_: Any) -> None:
+    @post_load
+    def _make_palettes(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
         for mode in ("light", "dark"):
             if data.get(mode):
                 try:
-                    check_palette(mode, **data[mode])
+                    data[mode] = check_palette(mode, **data[mode])
                 except ValueError as error:
                     raise ValidationError(str(error)) from None
+        return data
 
 
 class ReasonQuerySchema(CamelCaseSchema):
