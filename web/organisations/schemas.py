@@ -13,7 +13,7 @@ from marshmallow.validate import Length, Range
 from shared import validation
 from shared.organisations.colours import COLOUR_PATTERN, check_palette, colour
 from shared.organisations.logos import MAX_LOGO_BYTES
-from shared.organisations.profile import Branding, Profile, TextVersion
+from shared.providers.message_checks import MAX_NAME_CHARACTERS, clean_name
 from shared.settings import types
 from web.admin.schemas import ReasonSchema, reason_field
 from web.schemas import CamelCaseSchema, Count, OwnSchema, ResponseSchema, Timestamp
@@ -41,9 +41,9 @@ class Checked(fields.String):
 
 def display_name(text: str) -> str:
     """Return a name as messages show it."""
-    name = validation.clean_name(text)
+    name = clean_name(text)
     if name is None or name != " ".join(text.split()):
-        most = validation.MAX_NAME_CHARACTERS
+        most = MAX_NAME_CHARACTERS
         raise ValueError(f"must be one line of 1 to {most} characters, and hold no address")
     return name
 
@@ -85,7 +85,7 @@ class BrandingRequestSchema(ReasonSchema):
     """What is to be shown; null is the default of a field."""
 
     display_name = Checked(
-        display_name, metadata={"minLength": 1, "maxLength": validation.MAX_NAME_CHARACTERS}
+        display_name, metadata={"minLength": 1, "maxLength": MAX_NAME_CHARACTERS}
     )
     language = fields.String(allow_none=True, metadata={"description": "The default one"})
     languages = fields.List(
@@ -231,23 +231,5 @@ class TextHistorySchema(ResponseSchema):
 BRANDING_REQUEST = BrandingRequestSchema()
 SENTENCES_REQUEST = SentencesRequestSchema()
 ROLLBACK_REQUEST = RollbackRequestSchema()
-BRANDING, HISTORY, TEXT_VERSION = BrandingSchema(), TextHistorySchema(), TextVersionSchema()
-ORGANISATION = OrganisationSchema()
-
-
-def write_organisation(profile: Profile) -> dict[str, Any]:
-    """Serialise a profile."""
-    body: dict[str, Any] = ORGANISATION.dump(profile)
-    return body
-
-
-def write_branding(branding: Branding) -> dict[str, Any]:
-    """Serialise a branding; of a logo what is known."""
-    body: dict[str, Any] = BRANDING.dump(branding)
-    return body
-
-
-def write_text(text: TextVersion) -> dict[str, Any]:
-    """Serialise the sentences of one language."""
-    body: dict[str, Any] = TEXT_VERSION.dump(text)
-    return body
+ORGANISATION, BRANDING = OrganisationSchema(), BrandingSchema()
+TEXTS, TEXT_VERSION, HISTORY = TextsSchema(), TextVersionSchema(), TextHistorySchema()
