@@ -13,7 +13,6 @@ import structlog
 
 from shared import errors, tracing
 from shared.errors import ProviderMissingError, TooManyRequestsError
-from shared.languages import Languages
 from shared.models import (
     Caller,
     Channel,
