@@ -236,6 +236,10 @@ class Email:
     html: str = field(repr=False)
     message_id: str = ""  # with angle brackets; the same on every attempt
     language: str = "en"
+    org_id: str = ""
+    code: str = field(default="", repr=False)  # this and the next two: empty in a notice
+    link: str = field(default="", repr=False)
+    deadline_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +251,12 @@ class Sms:
     body: str = field(repr=False)
     callback_url: str = ""
     validity_seconds: int = 600
+    from_name: str = ""  # the organisation's; not of every provider
+    language: str = "en"
+    org_id: str = ""
+    code: str = field(default="", repr=False)
+    link: str = field(default="", repr=False)
+    deadline_at: datetime | None = None
 
 
 Message: TypeAlias = Email | Sms

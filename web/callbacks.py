@@ -15,7 +15,7 @@ from shared.errors import (
 )
 from shared.providers.callbacks import Callback, CallbackForgedError
 from shared.queue import hint_at_receipts
-from shared.settings import Settings
+from shared.settings import HTTP_PROVIDERS, Settings
 from web.http import current_services
 from web.middleware import read_capped_body
 from web.services import WebServices
@@ -40,6 +40,12 @@ def sendgrid() -> Response:
 def twilio() -> Response:
     """Take Twilio's status callback, of any of our accounts."""
     return _receive("twilio")
+
+
+@callbacks.post("/callbacks/http")
+def http() -> Response:
+    """Take the report of any of our HTTP gateways."""
+    return _receive("http")
 
 
 def _receive(provider: str) -> Response:
@@ -88,6 +94,8 @@ def has_callbacks(settings: Settings, provider: str) -> bool:
     """Return whether a provider sends callbacks that we can verify."""
     if provider == "sendgrid":
         return bool(settings.sendgrid_webhook_public_key)
+    if provider in HTTP_PROVIDERS:
+        return False  # a gateway may report or not
     return any(a.provider == provider and a.auth_token for a in settings.twilio_accounts)
 
 

@@ -157,10 +157,11 @@ class MessageRenderer:
             RenderError: the template asks for a value or a sentence that does not exist.
         """
         wording, language = self._wording, self._wording.language(reset)
+        link = wording.link(reset, code, language)
         values = {
             "translate": wording.translator(language),
             "code": code.formatted,
-            "link": wording.link(reset, code, language),
+            "link": link,
             "time": wording.time(language, reset.deadline_at),
         }
         # The name stands before the text where it costs no segment and no other alphabet.
@@ -173,6 +174,12 @@ class MessageRenderer:
             body=named if segments(named) == segments(plain) else plain,
             callback_url=f"{base}/callbacks/twilio?resetId={reset.reset_id}#rc=5&rp=all",
             validity_seconds=max(1, math.floor(seconds_left)),
+            from_name=wording.name_of(organisation),
+            language=language,
+            org_id=reset.org_id,
+            code=code.formatted,
+            link=link,
+            deadline_at=reset.deadline_at,
         )
 
     def render_notice(
@@ -210,6 +217,10 @@ class MessageRenderer:
             html=fill(mail.html, filled),
             message_id=self._wording.message_id(reset.reset_id),
             language=language,
+            org_id=reset.org_id,
+            code=values.get("code", ""),
+            link=values.get("link", ""),
+            deadline_at=reset.deadline_at if "code" in values else None,
         )
 
 
