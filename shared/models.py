@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from shared.organisations.sender import Sender
 
 ResetId: TypeAlias = str
 NONCE_BYTES = 8
@@ -147,6 +150,7 @@ class Organisation:
     languages: tuple[str, ...] = ()  # in which it writes; empty: in all
     password_min_characters: int | None = None  # None, here and below: as the installation
     password_needs: tuple[str, ...] | None = None
+    sender: Sender | None = None  # None: it sends as the installation does
 
 
 @dataclass(frozen=True, slots=True)

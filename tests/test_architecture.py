@@ -54,6 +54,9 @@ OPEN_ROUTES = {
     "/callbacks/sendgrid": "signed by SendGrid",
     "/callbacks/twilio": "signed by Twilio",
     "/callbacks/http": "signed by the gateway",
+    "/callbacks/sendgrid/<org_id>": "signed by SendGrid with the organisation's key",
+    "/callbacks/twilio/<org_id>": "signed by Twilio with the organisation's token",
+    "/callbacks/http/<org_id>": "signed by the organisation's gateway",
     "/dev/inbox": "this machine only, loopback links only, outbox only",
     "/dev/inbox.json": "this machine only, loopback links only, outbox only",
 }

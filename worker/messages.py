@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -27,6 +27,7 @@ from shared.gsm7 import segments
 from shared.languages import Languages, format_clock_time, format_moment
 from shared.links import default_link, expand_template, short_link
 from shared.models import (
+    Attempt,
     Channel,
     Email,
     Message,
@@ -36,6 +37,7 @@ from shared.models import (
     Sms,
     User,
 )
+from shared.policies import usable_from
 from shared.providers import Provider
 from shared.settings import Settings
 from shared.store.resets import Claim
@@ -208,11 +210,12 @@ class MessageRenderer:
     ) -> Email:
         language = self._wording.language(reset)
         filled = {**self._wording.common_values(language, organisation), **values}
+        from_address, from_name = self._wording.sender(organisation, reset.attempts)
         return Email(
             reset_id=reset.reset_id,
             recipient=recipient,
-            from_address=self._settings.email_from,
-            from_name=self._settings.email_from_name,
+            from_address=from_address,
+            from_name=from_name,
             subject=" ".join(fill(mail.subject, filled).split()),
             text=fill(mail.text, filled),
             html=fill(mail.html, filled),
@@ -261,6 +264,17 @@ class Wording:
         """Return the sender's name: the organisation's, else the configured one."""
         name = clean_name(organisation.name) if organisation else None
         return name or self._settings.email_from_name
+
+    def sender(
+        self, organisation: Organisation | None, attempts: Iterable[Attempt]
+    ) -> tuple[str, str]:
+        """Return the From of a mail: the organisation's own if it may be used, and its name."""
+        settings, own = self._settings, organisation.sender if organisation else None
+        if own is None or own.from_ is None:
+            return settings.email_from, settings.email_from_name
+        usable = usable_from(organisation, attempts)
+        name = own.from_.name or self.name_of(organisation)
+        return (usable.address if usable else settings.email_from), name
 
     def moment(self, language: str, at: datetime) -> str:
         """Return a moment for a mail."""
