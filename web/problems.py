@@ -25,6 +25,7 @@ CODES: dict[type[errors.CallerError], int] = {
     errors.InvalidRequestError: INVALID,
     errors.BodyTooLargeError: EXHAUSTED,
     errors.SelectionError: INVALID,
+    errors.ProfileError: INVALID,
     errors.CallbackTooLargeError: EXHAUSTED,
     errors.CallbackRefusedError: DENIED,
     errors.UrlTemplateError: INVALID,
@@ -71,7 +72,7 @@ CODES: dict[type[errors.CallerError], int] = {
     errors.IssuerUnavailableError: UNAVAILABLE,
 }
 # Errors whose text contains details (a line, a state), which the translation is followed by.
-ERRORS_WITH_DETAILS = (errors.SelectionError, errors.BatchStateError)
+ERRORS_WITH_DETAILS = (errors.SelectionError, errors.BatchStateError, errors.ProfileError)
 # HTTP statuses that are more exact than the gRPC code's.
 STATUS_OVERRIDES: dict[type[errors.CallerError], int] = {
     errors.BodyTooLargeError: 413,

@@ -41,14 +41,9 @@ from shared.policies import usable_from
 from shared.providers import Provider
 from shared.settings import Settings
 from shared.store.resets import Claim
-from shared.validation import ascii_domain
+from shared.validation import ascii_domain, clean_name
 
 TEMPLATES = Path(__file__).parent / "templates"
-MAX_NAME_CHARACTERS = 60
-JOINERS = "\u200c\u200d"  # invisible, yet part of how Persian and Indic names are written
-# What mail programs turn into a link by themselves, and so would carry somebody's phishing.
-ADDRESS = re.compile(r"://|www\.|[^\W_]-?\.-?[^\W_]{2,}|\d\.\d+\.\d", re.IGNORECASE)
-
 MAX_DIGITS = 4  # "Ada 1815", but no number that can be called
 # Marks that no name holds; the end of a longer word: "Sammy Davis Jr." is a name; sums.
 SENTENCE = re.compile(
@@ -299,22 +294,6 @@ class Wording:
         return f"<{reset_id}@{self._domain}>"
 
 
-def clean_name(raw: str) -> str | None:
-    """Return a name as one line of at most 60 printable characters; None if none can be used.
-
-    A name that holds an address is not used at all.
-    """
-    line = " ".join(raw.split())
-    if not line.isprintable():
-        line = "".join(sign for sign in line if sign.isprintable() or sign in JOINERS)
-        line = line.strip(JOINERS + " ")
-    if not line or _holds_address(line):
-        return None
-    return (
-        line if len(line) <= MAX_NAME_CHARACTERS else line[: MAX_NAME_CHARACTERS - 1].rstrip() + "…"
-    )
-
-
 def _is_name_of_person(line: str) -> bool:
     """Return False for a number to call, a postal address or a sentence: none of them greets.
 
@@ -332,14 +311,6 @@ def _is_name_of_person(line: str) -> bool:
         or (words >= MIN_WORDS and plain >= MIN_PLAIN_WORDS)
         or (words > 2 and CALL_TO_ACT.search(line))  # noqa: PLR2004
     )
-
-
-def _holds_address(line: str) -> bool:
-    """Return True if a mail program may link a part of the line, also in full-width letters."""
-    if not line.isascii():
-        line = unicodedata.normalize("NFKC", line).replace("\u3002", ".")
-        line = "".join(sign for sign in line if sign not in JOINERS)
-    return ADDRESS.search(line) is not None
 
 
 def make_environment(folder: Path) -> Environment:
