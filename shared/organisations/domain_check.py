@@ -14,7 +14,7 @@ from shared.organisations.sender import From
 LOOKUP_SECONDS = 5.0  # of one name
 OWNER_LABEL = "_keyturn"
 SENDGRID_SELECTORS = ("s1", "s2")
-PASS, FAIL, UNKNOWN = "pass", "fail", "unknown"
+PASS, FAIL, UNKNOWN, NONE = "pass", "fail", "unknown", "none"
 
 
 class DomainCheck:
@@ -30,7 +30,7 @@ class DomainCheck:
     def check(
         self, from_: From, token: str, providers: Iterable[str]
     ) -> tuple[str, dict[str, str]]:
-        """Return the state of a From, and what was found: pass, fail or unknown.
+        """Return the state of a From, and what was found: pass, fail, unknown, none.
 
         It is verified if the domain holds the token, publishes SPF (a relay sends under the From)
         or a DKIM key, and has DMARC's policy met by either.
@@ -48,11 +48,11 @@ class DomainCheck:
         is_aligned = dkim == PASS or (spf == PASS and "sendgrid" not in carriers)
         dmarc = UNKNOWN
         with suppress(LookupError):
-            dmarc = PASS if not self._has_dmarc(domain) or is_aligned else FAIL
+            dmarc = (PASS if is_aligned else FAIL) if self._has_dmarc(domain) else NONE
         if dmarc == FAIL and UNKNOWN in (spf, dkim):
             dmarc = UNKNOWN
         findings = {"owner": owner, "spf": spf, "dkim": dkim, "dmarc": dmarc}
-        if owner == dmarc == PASS and PASS in (spf, dkim):
+        if owner == PASS and dmarc in (PASS, NONE) and PASS in (spf, dkim):
             return "verified", findings
         is_away = UNKNOWN in (owner, spf, dmarc)
         return ("unknown" if is_away and FAIL not in (owner, dmarc) else "unverified"), findings

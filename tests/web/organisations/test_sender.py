@@ -75,8 +75,10 @@ def test_no_secret_is_in_an_answer_the_trail_or_the_metrics(wire):
     told = [wire.put(BODY), wire.get(), wire.put(BODY, etag='"1"'), wire.put(BODY)]
     told.append(wire.put({"email": {"sendgrid": {"apiKey": f"{OWN_KEY} {OWN_TOKEN}"}}}, etag='"2"'))
     told.append(wire.delete('"2"'))
-    for path in ("/metrics", "/keyturn/v1/audit", "/keyturn/v1/status"):
-        told.append(wire.call(path, method="GET", headers=wire.headers(token)))
+    told += [
+        wire.call(path, method="GET", headers=wire.headers(token))
+        for path in ("/metrics", "/keyturn/v1/audit", "/keyturn/v1/status")
+    ]
 
     text = "".join(each.get_data(as_text=True) for each in told)
 
@@ -114,7 +116,7 @@ def test_two_editors_do_not_overwrite_each_other(wire):
     ("body", "field"),
     [
         ({"email": {"fromAddress": "acme"}}, "email.fromAddress"),
-        ({"email": {"sendgrid": {}}}, "email.sendgrid.apiKey"),
+        ({"email": {"sendgrid": {"apiKey": None}}}, "email.sendgrid.apiKey"),
         ({"email": 7}, "email"),
         ({"sms": {"twilio": TWILIO | {"from": "Acme"}}}, "sms.countries"),
         ({"mail": {}}, "mail"),
@@ -207,26 +209,26 @@ MINE = From("help@acme.example")
         (OWNER | SPF | DKIM | DMARC, (), ["sendgrid"], "verified", "pass pass pass pass"),
         (OWNER | DKIM | DMARC, (), ["sendgrid"], "verified", "pass fail pass pass"),
         (OWNER | SPF | DMARC, (), ["smtp"], "verified", "pass pass unknown pass"),
-        (OWNER | SPF, (), ["smtp"], "verified", "pass pass unknown pass"),
+        (OWNER | SPF, (), ["smtp"], "verified", "pass pass unknown none"),
         (SPF | DKIM | DMARC, (), ["sendgrid"], "unverified", "fail pass pass pass"),
         (OWNER | SPF | DMARC, (), ["sendgrid"], "unverified", "pass pass fail fail"),
         (OWNER | DMARC, (), ["smtp"], "unknown", "pass fail unknown unknown"),
-        ({}, (), ["sendgrid"], "unverified", "fail fail fail pass"),
+        ({}, (), ["sendgrid"], "unverified", "fail fail fail none"),
         (
             OWNER | {"acme.example": ["v=spf1 -all", "v=spf1 +all"]},
-            (), ["smtp"], "unverified", "pass fail unknown pass",
+            (), ["smtp"], "unverified", "pass fail unknown none",
         ),
         (
             OWNER | {"s1._domainkey.acme.example": ["v=DKIM1; p="]},
-            (), ["sendgrid"], "unverified", "pass fail fail pass",
+            (), ["sendgrid"], "unverified", "pass fail fail none",
         ),
         (
             OWNER | {"acme.example": ["v=spf10 -all"]},
-            (), ["smtp"], "unverified", "pass fail unknown pass",
+            (), ["smtp"], "unverified", "pass fail unknown none",
         ),
         (
             {"_keyturn.acme.example": ["keyturn=abcd"]} | SPF,
-            (), ["smtp"], "unverified", "fail pass unknown pass",
+            (), ["smtp"], "unverified", "fail pass unknown none",
         ),
         (OWNER | SPF, ("_dmarc.acme.example",), ["smtp"], "unknown", "pass pass unknown unknown"),
         (SPF | DMARC, ("_keyturn.acme.example",), ["smtp"], "unknown",
