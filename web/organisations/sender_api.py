@@ -29,7 +29,7 @@ class SenderRequestSchema(ReasonSchema):
     email = fields.Raw(
         allow_none=True,
         metadata={
-            "type": ["object", "null"],
+            "type": "object",
             "description": "fromAddress, fromName, dkimSelectors, providers, fallback, and an "
             "account each: sendgrid (apiKey, webhookPublicKey), smtp (url), http (url, secret)",
         },
@@ -37,7 +37,7 @@ class SenderRequestSchema(ReasonSchema):
     sms = fields.Raw(
         allow_none=True,
         metadata={
-            "type": ["object", "null"],
+            "type": "object",
             "description": "countries, providers, fallback, and an account each: twilio "
             "(accountSid, authToken, apiKeySid, apiKeySecret, from, messagingServiceSid), "
             "http (url, secret)",
