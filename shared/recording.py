@@ -11,6 +11,7 @@ import structlog
 
 from shared import tracing
 from shared.errors import ProviderMissingError, TooManyRequestsError
+from shared.languages import Languages
 from shared.models import (
     Caller,
     Channel,
@@ -157,9 +158,9 @@ def _record(
         raise
 
 
-def _choose_language(services: Services, user: User, organisation: Organisation | None) -> str:
+def choose_language(languages: Languages, user: User, organisation: Organisation | None) -> str:
     """Return the user's language if the organisation writes in it, else its default one."""
-    choose = services.languages.choose
+    choose = languages.choose
     if organisation is None:
         return choose(user.language)
     found, allowed = choose(user.language, organisation.language), organisation.languages
@@ -194,7 +195,7 @@ def new_reset(services: Services, request: ResetRequest, *, asked_at_us: int = 0
         user_id=user.user_id,
         org_id=user.org_id,
         channel=request.channel,
-        language=_choose_language(services, user, organisation),
+        language=choose_language(services.languages, user, organisation),
         key_id=services.codes.signing_key_id,
         lifetime_seconds=lifetime,
         last_start_seconds=last_start_seconds(request.channel, lifetime),

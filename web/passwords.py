@@ -39,7 +39,7 @@ from shared.passwords.check import check_new_password
 from shared.passwords.policy import normalise_password
 from shared.policies import NOTICE_GAP_SECONDS, NOTICE_LIFETIME_SECONDS, check_may_reset
 from shared.queue import hint_at
-from shared.recording import ResetRequest, record_reset
+from shared.recording import ResetRequest, choose_language, record_reset
 from shared.store.admin.audit import Act
 from shared.store.codes import (
     MAX_WRONG_OF_A_RESET,
@@ -422,8 +422,7 @@ def _change(services: WebServices, user: User, request: SetPasswordRequest) -> C
         user, request.password, change_required=request.change_required
     )
     organisation = services.callers.find_organisation(user.org_id)
-    own = organisation.language if organisation else None
-    language = services.languages.choose(user.language, own)
+    language = choose_language(services.languages, user, organisation)
     notice = make_notice(services, user, language=language)
     done = services.code_store.complete(user.user_id, reset_id="", token="", notice=notice)
     _hint_at_notices(services, notice)

@@ -39,9 +39,10 @@ from shared.models import (
 )
 from shared.policies import usable_from
 from shared.providers import Provider
+from shared.providers.message_checks import clean_name
 from shared.settings import Settings
 from shared.store.resets import Claim
-from shared.validation import ascii_domain, clean_name
+from shared.validation import ascii_domain
 
 TEMPLATES = Path(__file__).parent / "templates"
 MAX_DIGITS = 4  # "Ada 1815", but no number that can be called

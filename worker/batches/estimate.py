@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from shared.gsm7 import segments
 from shared.models import Channel, Kind, Queue, Recipient, Reset, Sms, Status
 from shared.policies import dial_region
+from shared.recording import choose_language
 from shared.wiring import Services
 from worker.batches.selection import ChosenUser
 from worker.messages import MessageRenderer
@@ -39,9 +40,7 @@ class Estimate:
         counts: Counter[str] = Counter()
         for each in chosen:
             organisation = self.find_organisation(each.user.org_id)
-            language = self._services.languages.choose(
-                each.user.language, organisation.language if organisation else None
-            )
+            language = choose_language(self._services.languages, each.user, organisation)
             counts.update(("send", f"org:{each.user.org_id}", f"language:{language}"))
             if channel is Channel.SMS:
                 counts.update(self._count_sms(each.user.org_id, each.recipient, language))
