@@ -26,18 +26,16 @@ from web.schemas import ResponseSchema
 class SenderRequestSchema(ReasonSchema):
     """What an organisation sends by; secrets that are left out stay as they are."""
 
-    email = fields.Raw(
+    email = fields.Dict(
         allow_none=True,
         metadata={
-            "type": "object",
             "description": "fromAddress, fromName, dkimSelectors, providers, fallback, and an "
             "account each: sendgrid (apiKey, webhookPublicKey), smtp (url), http (url, secret)",
         },
     )
-    sms = fields.Raw(
+    sms = fields.Dict(
         allow_none=True,
         metadata={
-            "type": "object",
             "description": "countries, providers, fallback, and an account each: twilio "
             "(accountSid, authToken, apiKeySid, apiKeySecret, from, messagingServiceSid), "
             "http (url, secret)",
