@@ -60,7 +60,7 @@ class Preparation:
         """All parts may be fakes."""
         self._services, self._router, self._renderer = services, router, renderer
         self._pauses, self._batches = pauses, BatchStates(services)
-        self.find_organisation = remember_organisations(services)
+        self.find_organisation = router.find_organisation
 
     def prepare(self, claim: Claim) -> OutgoingMessage:
         """Return the message as it goes out now.

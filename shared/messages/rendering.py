@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -36,6 +36,7 @@ from shared.languages import (
 )
 from shared.links import default_link, expand_template, short_link
 from shared.models import (
+    Attempt,
     Channel,
     Email,
     Message,
@@ -45,6 +46,7 @@ from shared.models import (
     Sms,
     User,
 )
+from shared.policies import usable_from
 from shared.providers.message_checks import clean_name
 from shared.settings import Settings
 from shared.validation import ascii_domain
@@ -147,10 +149,11 @@ class MessageRenderer:
             RenderError: the template asks for a value or a sentence that does not exist.
         """
         wording, language = self._wording, self._wording.language(reset)
+        link = wording.link(reset, code, language)
         values = {
             "translate": wording.translator(language),
             "code": code.formatted,
-            "link": wording.link(reset, code, language),
+            "link": link,
             "time": wording.time(language, reset.deadline_at),
         }
         # The name stands before the text where it costs no segment and no other alphabet, and
@@ -165,6 +168,12 @@ class MessageRenderer:
             body=named if _fits_as_well(named, plain, code.formatted) else plain,
             callback_url=f"{base}/callbacks/twilio?resetId={reset.reset_id}#rc=5&rp=all",
             validity_seconds=max(1, math.floor(seconds_left)),
+            from_name=wording.name_of(organisation),
+            language=language,
+            org_id=reset.org_id,
+            code=code.formatted,
+            link=link,
+            deadline_at=reset.deadline_at,
         )
 
     def render_notice(
@@ -192,16 +201,21 @@ class MessageRenderer:
     ) -> Email:
         language = self._wording.language(reset)
         filled = {**self._wording.common_values(language, organisation), **values}
+        from_address, from_name = self._wording.sender(organisation, reset.attempts)
         return Email(
             reset_id=reset.reset_id,
             recipient=recipient,
-            from_address=self._settings.email_from,
-            from_name=self._settings.email_from_name,
+            from_address=from_address,
+            from_name=from_name,
             subject=mail.fill_subject(filled),
             text=fill(mail.text, filled),
             html=fill(mail.html, filled),
             message_id=self._wording.message_id(reset.reset_id),
             language=language,
+            org_id=reset.org_id,
+            code=values.get("code", ""),
+            link=values.get("link", ""),
+            deadline_at=reset.deadline_at if "code" in values else None,
         )
 
 
@@ -255,6 +269,17 @@ class Wording:
         """Return the sender's name: the organisation's, else the configured one."""
         name = clean_name(organisation.name) if organisation else None
         return name or self._settings.email_from_name
+
+    def sender(
+        self, organisation: Organisation | None, attempts: Iterable[Attempt]
+    ) -> tuple[str, str]:
+        """Return the From of a mail: the organisation's own if it may be used, and its name."""
+        settings, own = self._settings, organisation.sender if organisation else None
+        if own is None or own.from_ is None:
+            return settings.email_from, settings.email_from_name
+        usable = usable_from(organisation, attempts)
+        name = own.from_.name or self.name_of(organisation)
+        return (usable.address if usable else settings.email_from), name
 
     def moment(self, language: str, at: datetime) -> str:
         """Return a moment for a mail."""

@@ -49,9 +49,11 @@ class BulkMessageRenderer:
         html = {name: format_marker(nonce, f"{name}.html") for name in OWN}
         markers = [(text[name], html[name]) for name in OWN]
         common = self._wording.common_values(language, organisation)
+        attempts = [attempt for item in items for attempt in item.claim.reset.attempts]
+        from_address, from_name = self._wording.sender(organisation, attempts)
         return BulkEmail(
-            from_address=self._settings.email_from,
-            from_name=self._settings.email_from_name,
+            from_address=from_address,
+            from_name=from_name,
             subject=self._mail.fill_subject(common),
             text=fill(self._mail.text, common | text),
             html=fill(self._mail.html, common | html),

@@ -15,6 +15,6 @@ redis.call('HSET', KEYS[1], unpack(fields))
 count(KEYS[2], h[2], 'sending', h[6])
 if ARGV[6] then
   add_event(KEYS[1], now, 'failed_over', ARGV[4], 'instead of ' .. ARGV[6] .. ': ' .. ARGV[7])
-  redis.call('HINCRBY', KEYS[2], 'sw:' .. ARGV[6] .. ':' .. ARGV[4] .. ':' .. ARGV[7], 1)
+  redis.call('HINCRBY', KEYS[2], 'sw:' .. label(ARGV[6]) .. ':' .. label(ARGV[4]) .. ':' .. ARGV[7], 1)
 end
 return number
