@@ -325,6 +325,18 @@ class BatchStateError(CallerError):
     id = "KEYTURN-BatchState"
 
 
+class VersionConflictError(CallerError):
+    """It was changed meanwhile; read it again, and repeat the change with its new ETag"""
+
+    id = "KEYTURN-VersionConflict"
+
+
+class VersionMissingError(CallerError):
+    """It exists already; repeat the change with the header If-Match and the ETag of the last GET"""
+
+    id = "KEYTURN-VersionMissing"
+
+
 class ResetStateError(CallerError):
     """The reset has come too far for this, or not far enough"""
 

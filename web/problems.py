@@ -62,6 +62,8 @@ CODES: dict[type[errors.CallerError], int] = {
     errors.IdempotencyMismatchError: PRECONDITION,
     errors.ResetStateError: PRECONDITION,
     errors.BatchStateError: PRECONDITION,
+    errors.VersionConflictError: PRECONDITION,
+    errors.VersionMissingError: PRECONDITION,
     errors.TooManyRequestsError: EXHAUSTED,
     errors.ProviderMissingError: UNAVAILABLE,
     errors.StoreUnavailableError: UNAVAILABLE,
@@ -75,6 +77,8 @@ STATUS_OVERRIDES: dict[type[errors.CallerError], int] = {
     errors.BodyTooLargeError: 413,
     errors.CallbackTooLargeError: 413,
     errors.MethodNotAllowedError: 405,
+    errors.VersionConflictError: 412,
+    errors.VersionMissingError: 428,
 }
 
 

@@ -143,6 +143,7 @@ class Delivery:
                 provider=outgoing.provider.name,
                 recipient_digest=digest,
                 switch=outgoing.switch,
+                text_version=outgoing.text_version,
             )
         except (ClaimOverError, TooLateError) as error:
             raise NotSentError(outcomes.unmarked(claim, error)) from error

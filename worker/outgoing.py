@@ -27,6 +27,7 @@ class OutgoingMessage:
     recipient: Recipient
     provider: Provider[Message]
     switch: ProviderSwitch | None = None
+    text_version: str = ""  # of the organisation's own texts in it
 
 
 @dataclass(frozen=True, slots=True)
