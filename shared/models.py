@@ -231,6 +231,8 @@ class InlineImage:
     """An image that a mail carries; its HTML shows it by `url`."""
 
     content: bytes = field(repr=False)
+    width: int = 40  # as it is shown, in pixels
+    height: int = 40
     media_type: str = "image/png"
     content_id: str = "logo@keyturn"  # without angle brackets
     file_name: str = "logo.png"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from jinja2 import (
     Environment,
@@ -23,22 +24,28 @@ from jinja2 import (
 from shared.codes import Code
 from shared.errors import RenderError
 from shared.gsm7 import segments
-from shared.languages import Languages, format_clock_time, format_moment
+from shared.languages import Languages, Sentence, format_clock_time, format_moment
 from shared.links import default_link, expand_template, short_link
 from shared.models import (
     Channel,
     Email,
+    InlineImage,
     Message,
-    Organisation,
     Recipient,
     Reset,
     Sms,
     User,
 )
+from shared.organisations.profile import Branding, Profile
 from shared.settings import Settings
 from shared.validation import ascii_domain
 
 TEMPLATES = Path(__file__).parent / "templates"
+PNG = "image/png"  # an SVG is for the page alone: most mail clients do not show it
+NEEDED = {"sms.reset": frozenset({"code", "link"})}  # of a mail, the templates have both
+UNSAFE_IN_FEEDBACK_ID = re.compile(r"[^A-Za-z0-9._-]")
+MAX_LOGO_WIDTH, MAX_LOGO_HEIGHT = 200, 40  # in a mail, in pixels
+NO_BRANDING = Branding(display_name="")
 MAX_NAME_CHARACTERS = 60
 JOINERS = "\u200c\u200d"  # invisible, yet part of how Persian and Indic names are written
 # What mail programs turn into a link by themselves, and so would carry somebody's phishing.
@@ -69,15 +76,31 @@ CALL_TO_ACT = re.compile(
 )
 
 
+Translate: TypeAlias = Callable[..., str]
+# Called with organisation, language and key of a sentence of its own that cannot be filled.
+NoteUnfilled: TypeAlias = Callable[[str, str, str], None]
+_parse_sentence = lru_cache(maxsize=4096)(Sentence)
+
+
+def ignore(_org_id: str, _language: str, _key: str) -> None:
+    """Note nothing."""
+
+
 class MessageRenderer:
     """Renders all messages; one per process, for it keeps the compiled templates."""
 
     def __init__(
-        self, settings: Settings, languages: Languages, *, templates: Path = TEMPLATES
+        self,
+        settings: Settings,
+        languages: Languages,
+        note_unfilled: NoteUnfilled = ignore,
+        *,
+        templates: Path = TEMPLATES,
     ) -> None:
         """`templates` is the folder with the files named by message and part."""
         self._settings = settings
-        self._wording = Wording(settings, languages)
+        self._wording = Wording(settings, languages, note_unfilled)
+        self.text_version = self._wording.text_version
         environment = make_environment(templates)
         self._reset = MailTemplate.load(environment, "reset")
         self._notice = MailTemplate.load(environment, "password-changed")
@@ -88,7 +111,7 @@ class MessageRenderer:
         reset: Reset,
         user: User,
         recipient: Recipient,
-        organisation: Organisation | None,
+        profile: Profile | None,
         code: Code,
         *,
         seconds_left: float,
@@ -99,21 +122,20 @@ class MessageRenderer:
             RenderError: a template asks for a value or a sentence that does not exist.
         """
         if recipient.channel is Channel.SMS:
-            return self.render_sms(reset, recipient, organisation, code, seconds_left=seconds_left)
+            return self.render_sms(reset, recipient, profile, code, seconds_left=seconds_left)
         language = self._wording.language(reset)
         values = {
-            "greeting": self._wording.greeting(language, user),
             "code": code.formatted,
             "link": self._wording.link(reset, code, language),
             "moment": self._wording.moment(language, reset.deadline_at),
         }
-        return self._render_email(self._reset, reset, recipient, organisation, values)
+        return self._render_email(self._reset, reset, user, recipient, profile, values)
 
     def render_sms(
         self,
         reset: Reset,
         recipient: Recipient,
-        organisation: Organisation | None,
+        profile: Profile | None,
         code: Code,
         *,
         seconds_left: float,
@@ -124,26 +146,28 @@ class MessageRenderer:
             RenderError: the template asks for a value or a sentence that does not exist.
         """
         wording, language = self._wording, self._wording.language(reset)
+        name, link = wording.name_of(profile), wording.link(reset, code, language)
         values = {
-            "translate": wording.translator(language),
             "code": code.formatted,
-            "link": wording.link(reset, code, language),
+            "link": link,
             "time": wording.time(language, reset.deadline_at),
         }
+        translate = wording.translator(language, profile, values | {"organisation": name})
         # The name stands before the text where it costs no segment and no other alphabet.
-        plain = fill(self._sms, values | {"organisation": None})
-        named = fill(self._sms, values | {"organisation": wording.name_of(organisation)})
+        plain = fill(self._sms, values | {"translate": translate, "organisation": None})
+        named = fill(self._sms, values | {"translate": translate, "organisation": name})
+        is_named = name not in plain and segments(named) == segments(plain)
         base = self._settings.link_base
         return Sms(
             reset_id=reset.reset_id,
             recipient=recipient,
-            body=named if segments(named) == segments(plain) else plain,
+            body=named if is_named else plain,
             callback_url=f"{base}/callbacks/twilio?resetId={reset.reset_id}#rc=5&rp=all",
             validity_seconds=max(1, math.floor(seconds_left)),
         )
 
     def render_notice(
-        self, reset: Reset, user: User, recipient: Recipient, organisation: Organisation | None
+        self, reset: Reset, user: User, recipient: Recipient, profile: Profile | None
     ) -> Email:
         """Return the mail that says the password was changed.
 
@@ -151,70 +175,97 @@ class MessageRenderer:
             RenderError: a template asks for a value or a sentence that does not exist.
         """
         language, at = self._wording.language(reset), reset.completed_at or reset.created_at
-        values = {
-            "greeting": self._wording.greeting(language, user),
-            "moment": self._wording.moment(language, at),
-        }
-        return self._render_email(self._notice, reset, recipient, organisation, values)
+        values = {"moment": self._wording.moment(language, at)}
+        return self._render_email(self._notice, reset, user, recipient, profile, values)
 
     def _render_email(
         self,
         mail: MailTemplate,
         reset: Reset,
+        user: User,
         recipient: Recipient,
-        organisation: Organisation | None,
+        profile: Profile | None,
         values: dict[str, str],
     ) -> Email:
-        language = self._wording.language(reset)
-        filled = {**self._wording.common_values(language, organisation), **values}
+        wording, language = self._wording, self._wording.language(reset)
+        filled = wording.common_values(language, profile, values)
+        filled["greeting"] = wording.greeting(filled["translate"], user)
         return Email(
             reset_id=reset.reset_id,
             recipient=recipient,
             from_address=self._settings.email_from,
-            from_name=self._settings.email_from_name,
+            from_name=wording.name_of(profile),
             subject=" ".join(fill(mail.subject, filled).split()),
             text=fill(mail.text, filled),
             html=fill(mail.html, filled),
-            message_id=self._wording.message_id(reset.reset_id),
+            message_id=wording.message_id(reset.reset_id),
             language=language,
+            reply_to=filled["brand"].reply_to or "",
+            feedback_id=wording.feedback_id(reset, language),
+            logo=filled["logo"],
         )
 
 
 class Wording:
     """The values of templates, in a language; any number of threads may share it."""
 
-    def __init__(self, settings: Settings, languages: Languages) -> None:
+    def __init__(
+        self, settings: Settings, languages: Languages, note_unfilled: NoteUnfilled = ignore
+    ) -> None:
         """`languages` holds the sentences."""
         self._settings, self._languages = settings, languages
         self._translators = {tag: partial(languages.translate, tag) for tag in languages.tags}
+        self._note_unfilled = note_unfilled
         self._domain = ascii_domain(settings.email_from.rpartition("@")[2])
 
     def language(self, reset: Reset) -> str:
         """Return the supported language in which a message is written."""
         return self._languages.choose(reset.language)
 
-    def translator(self, language: str) -> Callable[..., str]:
-        """Return a function from keys to texts: `translator("de")("mail.automatic")`."""
-        return self._translators[language]
+    def text_version(self, reset: Reset, profile: Profile | None) -> str:
+        """Return the version of the organisation's own texts in a message; empty: it has none."""
+        own = profile.texts.get(self.language(reset)) if profile else None
+        return str(own.version) if own else ""
 
-    def common_values(self, language: str, organisation: Organisation | None) -> dict[str, object]:
-        """Return what every mail in a language from an organisation contains."""
+    def translator(
+        self, language: str, profile: Profile | None, fields: Mapping[str, str]
+    ) -> Translate:
+        """Return a function from keys to texts: `translate("mail.automatic")`.
+
+        The organisation's own sentences come first, which may have any of the fields.
+        """
+        built_in = self._translators[language]
+        own = profile.texts.get(language) if profile else None
+        if profile is None or own is None:
+            return built_in
+        return partial(
+            translate_own, built_in, own.sentences, fields,
+            partial(self._note_unfilled, profile.org_id, language),
+        )  # fmt: skip
+
+    def common_values(
+        self, language: str, profile: Profile | None, values: Mapping[str, str]
+    ) -> dict[str, Any]:
+        """Return what every mail in a language from an organisation contains, and the values."""
+        brand, name = profile.branding if profile else NO_BRANDING, self.name_of(profile)
         return {
-            "translate": self._translators[language],
+            **values,
+            "translate": self.translator(language, profile, {**values, "organisation": name}),
             "language": language,
-            "organisation": self.name_of(organisation),
+            "organisation": name,
+            "brand": brand,
+            "logo": inline_logo(brand),
         }
 
-    def greeting(self, language: str, user: User) -> str:
+    def greeting(self, translate: Translate, user: User) -> str:
         """Return the first line, with the user's name if it can be used."""
         name = clean_name(user.display_name)
         name = name if name and _is_name_of_person(name) else None
-        translate = self._translators[language]
         return translate("mail.greeting", name=name) if name else translate("mail.greeting_plain")
 
-    def name_of(self, organisation: Organisation | None) -> str:
+    def name_of(self, profile: Profile | None) -> str:
         """Return the sender's name: the organisation's, else the configured one."""
-        name = clean_name(organisation.name) if organisation else None
+        name = clean_name(profile.branding.display_name) if profile else None
         return name or self._settings.email_from_name
 
     def moment(self, language: str, at: datetime) -> str:
@@ -238,6 +289,43 @@ class Wording:
     def message_id(self, reset_id: str) -> str:
         """Return a mail's Message-ID: the same on every attempt."""
         return f"<{reset_id}@{self._domain}>"
+
+    def feedback_id(self, reset: Reset, language: str) -> str:
+        """Return what Gmail counts complaints by: kind, organisation, language, sender."""
+        org_id = UNSAFE_IN_FEEDBACK_ID.sub("-", reset.org_id)
+        return f"{reset.kind}:{org_id}:{language}:keyturn"
+
+
+def translate_own(
+    built_in: Translate,
+    own: Mapping[str, str],
+    fields: Mapping[str, str],
+    note_unfilled: Callable[[str], None],
+    key: str,
+    /,
+    **values: object,
+) -> str:
+    """Return an organisation's own sentence; the built-in one if it has none that can be filled."""
+    if key in own:
+        try:
+            sentence = _parse_sentence(own[key])
+            text = sentence.fill({**fields, **values})
+            if text.strip() and sentence.names >= NEEDED.get(key, frozenset()):
+                return text
+        except (KeyError, TypeError):  # it has a field that is not known here
+            pass
+        note_unfilled(key)
+    return built_in(key, **values)
+
+
+def inline_logo(branding: Branding) -> InlineImage | None:
+    """Return the logo as a mail carries it; None if there is none that mail clients show."""
+    logo = branding.logo
+    if logo is None or logo.media_type != PNG:
+        return None
+    scale = min(1, MAX_LOGO_WIDTH / logo.width, MAX_LOGO_HEIGHT / logo.height)
+    width, height = (max(1, round(side * scale)) for side in (logo.width, logo.height))
+    return InlineImage(logo.content, width, height)
 
 
 def clean_name(raw: str) -> str | None:
