@@ -228,6 +228,12 @@ class DirectoryUnavailableError(CallerError):
     id = "KEYTURN-Unavailable"
 
 
+class CaptchaUnavailableError(CallerError):
+    """The captcha cannot be checked just now; nothing was done, try again"""
+
+    id = "KEYTURN-Unavailable"
+
+
 class InvalidRequestError(CallerError):
     """The request is invalid"""
 
@@ -256,6 +262,12 @@ class UrlNotAllowedError(InvalidRequestError):
     """The url template leads to a host that is not allowed for the organisation"""
 
     id = "KEYTURN-UrlNotAllowed"
+
+
+class CaptchaError(InvalidRequestError):
+    """The captcha is missing or wrong; solve another one"""
+
+    id = "KEYTURN-Captcha"
 
 
 class SubscriberUrlError(InvalidRequestError):

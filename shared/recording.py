@@ -147,15 +147,6 @@ def _record(
         raise
 
 
-def _choose_language(services: Services, user: User, organisation: Organisation | None) -> str:
-    """Return the user's language if the organisation writes in it, else its default one."""
-    choose = services.languages.choose
-    if organisation is None:
-        return choose(user.language)
-    found, allowed = choose(user.language, organisation.language), organisation.languages
-    return found if not allowed or found in allowed else choose(organisation.language, *allowed)
-
-
 def _caller_id(request: ResetRequest) -> str | None:
     """Return who asks: a token's id, `page`, `shell`; of a reset in place of another, its."""
     if request.caller:
@@ -184,7 +175,7 @@ def new_reset(services: Services, request: ResetRequest, *, asked_at_us: int = 0
         user_id=user.user_id,
         org_id=user.org_id,
         channel=request.channel,
-        language=_choose_language(services, user, organisation),
+        language=services.languages.choose_for(user, organisation),
         key_id=services.codes.signing_key_id,
         lifetime_seconds=lifetime,
         last_start_seconds=last_start_seconds(request.channel, lifetime),

@@ -20,11 +20,21 @@ from jinja2 import (
     TemplateError,
     select_autoescape,
 )
+from markupsafe import Markup
 
 from shared.codes import Code
 from shared.errors import RenderError
-from shared.gsm7 import segments
-from shared.languages import Languages, Sentence, format_clock_time, format_moment
+from shared.gsm7 import split_into_parts
+from shared.languages import (
+    END_ISOLATE,
+    ISOLATE,
+    Languages,
+    Sentence,
+    direction,
+    format_clock_time,
+    format_moment,
+    isolate,
+)
 from shared.links import default_link, expand_template, short_link
 from shared.models import (
     Channel,
@@ -40,6 +50,17 @@ from shared.organisations.profile import Branding, Profile
 from shared.settings import Settings
 from shared.validation import ascii_domain
 
+# Outlook knows no fonts of the system; without a name it shows these scripts in a serif.
+OWN_FONTS = {
+    **dict.fromkeys(("ar", "fa", "he"), "Tahoma,"),
+    "hi": "'Nirmala UI','Kohinoor Devanagari',",
+    "ja": "'Hiragino Sans','Yu Gothic UI',Meiryo,",
+    "ko": "'Apple SD Gothic Neo','Malgun Gothic',",
+    "th": "'Leelawadee UI',Thonburi,",
+    "zh-Hans": "'PingFang SC','Microsoft YaHei',",
+    "zh-Hant": "'PingFang TC','Microsoft JhengHei',",
+}
+_NO_ISOLATES = str.maketrans("", "", ISOLATE + END_ISOLATE)
 TEMPLATES = Path(__file__).parent / "templates"
 PNG = "image/png"  # an SVG is for the page alone: most mail clients do not show it
 NEEDED = {"sms.reset": frozenset({"code", "link"})}  # of a mail, the templates have both
@@ -153,10 +174,11 @@ class MessageRenderer:
             "time": wording.time(language, reset.deadline_at),
         }
         translate = wording.translator(language, profile, values | {"organisation": name})
-        # The name stands before the text where it costs no segment and no other alphabet.
+        # The name stands before the text where it costs no segment and no other alphabet, and
+        # cuts no code in two.
         plain = fill(self._sms, values | {"translate": translate, "organisation": None})
         named = fill(self._sms, values | {"translate": translate, "organisation": name})
-        is_named = name not in plain and segments(named) == segments(plain)
+        is_named = name not in plain and _fits_as_well(named, plain, code.formatted)
         base = self._settings.link_base
         return Sms(
             reset_id=reset.reset_id,
@@ -189,13 +211,13 @@ class MessageRenderer:
     ) -> Email:
         wording, language = self._wording, self._wording.language(reset)
         filled = wording.common_values(language, profile, values)
-        filled["greeting"] = wording.greeting(filled["translate"], user)
+        filled["greeting"] = wording.greeting(language, filled["translate"], user)
         return Email(
             reset_id=reset.reset_id,
             recipient=recipient,
             from_address=self._settings.email_from,
             from_name=wording.name_of(profile),
-            subject=" ".join(fill(mail.subject, filled).split()),
+            subject=mail.fill_subject(filled),
             text=fill(mail.text, filled),
             html=fill(mail.html, filled),
             message_id=wording.message_id(reset.reset_id),
@@ -204,6 +226,13 @@ class MessageRenderer:
             feedback_id=wording.feedback_id(reset, language),
             logo=filled["logo"],
         )
+
+
+def _fits_as_well(named: str, plain: str, code: str) -> bool:
+    parts, encoding = split_into_parts(named)
+    plain_parts, plain_encoding = split_into_parts(plain)
+    is_as_dear = (len(parts), encoding) == (len(plain_parts), plain_encoding)
+    return is_as_dear and any(code in part for part in parts)
 
 
 class Wording:
@@ -238,8 +267,9 @@ class Wording:
         own = profile.texts.get(language) if profile else None
         if profile is None or own is None:
             return built_in
+        until = fields.get("moment") or fields.get("time")
         return partial(
-            translate_own, built_in, own.sentences, fields,
+            translate_own, built_in, own.sentences, {**fields, "until": until} if until else fields,
             partial(self._note_unfilled, profile.org_id, language),
         )  # fmt: skip
 
@@ -247,21 +277,26 @@ class Wording:
         self, language: str, profile: Profile | None, values: Mapping[str, str]
     ) -> dict[str, Any]:
         """Return what every mail in a language from an organisation contains, and the values."""
-        brand, name = profile.branding if profile else NO_BRANDING, self.name_of(profile)
+        brand = profile.branding if profile else NO_BRANDING
+        name = isolate(language, self.name_of(profile))
         return {
             **values,
             "translate": self.translator(language, profile, {**values, "organisation": name}),
             "language": language,
+            "direction": direction(language),
+            "own_fonts": Markup(OWN_FONTS.get(language, "")),  # noqa: S704 - our own names
             "organisation": name,
             "brand": brand,
             "logo": inline_logo(brand),
         }
 
-    def greeting(self, translate: Translate, user: User) -> str:
+    def greeting(self, language: str, translate: Translate, user: User) -> str:
         """Return the first line, with the user's name if it can be used."""
         name = clean_name(user.display_name)
         name = name if name and _is_name_of_person(name) else None
-        return translate("mail.greeting", name=name) if name else translate("mail.greeting_plain")
+        if not name:
+            return translate("mail.greeting_plain")
+        return translate("mail.greeting", name=isolate(language, name))
 
     def name_of(self, profile: Profile | None) -> str:
         """Return the sender's name: the organisation's, else the configured one."""
@@ -390,6 +425,14 @@ class MailTemplate:
     subject: Template
     text: Template
     html: Template
+
+    def fill_subject(self, values: dict[str, object]) -> str:
+        """Return the subject as one line, without marks of direction: some lists show them.
+
+        Raises:
+            RenderError: as `fill`.
+        """
+        return " ".join(fill(self.subject, values).translate(_NO_ISOLATES).split())
 
     @classmethod
     def load(cls, environment: Environment, name: str) -> MailTemplate:

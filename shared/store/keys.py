@@ -216,7 +216,7 @@ FORMER_EMAILS = "kt:former"  # ZSET, user id → moment in ms when its former ad
 
 
 def directory_address(address_digest: str) -> str:
-    """SET, ids of the users who have an address."""
+    """SET, ids of the users who have an address, or a user name."""
     return f"kt:addr:{address_digest}"
 
 

@@ -257,7 +257,7 @@ def greeting():
     """How a mail to a person of this name begins."""
     wording = Wording(a_settings(), Languages())
     translate = wording.translator("en", None, {})
-    return lambda name: wording.greeting(translate, User("ada", "acme", display_name=name))
+    return lambda name: wording.greeting("en", translate, User("ada", "acme", display_name=name))
 
 
 @pytest.mark.parametrize("name", STRANGE)

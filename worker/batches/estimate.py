@@ -41,9 +41,7 @@ class Estimate:
         counts: Counter[str] = Counter()
         for each in chosen:
             organisation = self.find_organisation(each.user.org_id)
-            language = self._services.languages.choose(
-                each.user.language, organisation.language if organisation else None
-            )
+            language = self._services.languages.choose_for(each.user, organisation)
             counts.update(("send", f"org:{each.user.org_id}", f"language:{language}"))
             if channel is Channel.SMS:
                 counts.update(self._count_sms(each.user.org_id, each.recipient, language))

@@ -64,8 +64,8 @@ class BulkMessageRenderer:
         in_html = self._wording.common_values(language, profile, html)
         return BulkEmail(
             from_address=self._settings.email_from,
-            from_name=in_text["organisation"],
-            subject=" ".join(fill(self._mail.subject, in_text).split()),
+            from_name=self._wording.name_of(profile),
+            subject=self._mail.fill_subject(in_text),
             text=fill(self._mail.text, in_text),
             html=fill(self._mail.html, in_html),
             language=language,
@@ -81,7 +81,7 @@ class BulkMessageRenderer:
     ) -> BulkRecipient:
         wording, reset = self._wording, item.claim.reset
         own = (
-            wording.greeting(translate, item.user),
+            wording.greeting(language, translate, item.user),
             item.code.formatted,
             wording.link(reset, item.code, language),
             wording.moment(language, reset.deadline_at),

@@ -26,10 +26,10 @@ from tests.worker.bulk.test_bulk_messages import alone, an_item, together
 OWN = {
     "reset.subject": "Ihr Zugang bei {organisation}",
     "reset.intro": "Jemand hat für {organisation} ein neues Passwort bestellt.",
-    "reset.until": "Gilt bis {moment}.",
+    "reset.until": "Gilt bis {until}.",
     "mail.greeting": "Grüezi {name}",
     "notice.intro": "Neu seit {moment} bei {organisation}.",
-    "sms.reset": "Ihr Code {code} gilt bis {time}. {link}",
+    "sms.reset": "Ihr Code {code} gilt bis {until}. {link}",
 }
 
 
@@ -143,7 +143,7 @@ def test_own_sentences_may_greet_and_name_the_code_anywhere(renderer, unfilled):
 
 
 def test_a_copy_of_a_bulk_email_has_the_same_own_sentences():
-    texts = OWN | {"reset.intro": "{code} {link} {organisation}", "reset.subject": "{moment}"}
+    texts = OWN | {"reset.intro": "{code} {link} {organisation}", "reset.subject": "{until}"}
     organisation = own(texts)
     items = [an_item("Ada", language="de"), an_item("", language="de")]
 
