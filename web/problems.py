@@ -27,6 +27,7 @@ CODES: dict[type[errors.CallerError], int] = {
     errors.InvalidRequestError: INVALID,
     errors.BodyTooLargeError: EXHAUSTED,
     errors.SelectionError: INVALID,
+    errors.ProfileError: INVALID,
     errors.CallbackTooLargeError: EXHAUSTED,
     errors.CallbackRefusedError: DENIED,
     errors.UrlTemplateError: INVALID,
@@ -75,7 +76,7 @@ CODES: dict[type[errors.CallerError], int] = {
     errors.CaptchaUnavailableError: UNAVAILABLE,
 }
 # Errors whose text contains details (a line, a state), which the translation is followed by.
-ERRORS_WITH_DETAILS = (errors.SelectionError, errors.BatchStateError)
+ERRORS_WITH_DETAILS = (errors.SelectionError, errors.BatchStateError, errors.ProfileError)
 # HTTP statuses that are more exact than the gRPC code's.
 STATUS_OVERRIDES: dict[type[errors.CallerError], int] = {
     errors.BodyTooLargeError: 413,

@@ -47,8 +47,9 @@ from shared.models import (
     User,
 )
 from shared.organisations.profile import Branding, Profile
+from shared.organisations.texts import NEEDED
 from shared.settings import Settings
-from shared.validation import ascii_domain
+from shared.validation import ascii_domain, clean_name
 
 # Outlook knows no fonts of the system; without a name it shows these scripts in a serif.
 OWN_FONTS = {
@@ -63,15 +64,9 @@ OWN_FONTS = {
 _NO_ISOLATES = str.maketrans("", "", ISOLATE + END_ISOLATE)
 TEMPLATES = Path(__file__).parent / "templates"
 PNG = "image/png"  # an SVG is for the page alone: most mail clients do not show it
-NEEDED = {"sms.reset": frozenset({"code", "link"})}  # of a mail, the templates have both
 UNSAFE_IN_FEEDBACK_ID = re.compile(r"[^A-Za-z0-9._-]")
 MAX_LOGO_WIDTH, MAX_LOGO_HEIGHT = 200, 40  # in a mail, in pixels
 NO_BRANDING = Branding(display_name="")
-MAX_NAME_CHARACTERS = 60
-JOINERS = "\u200c\u200d"  # invisible, yet part of how Persian and Indic names are written
-# What mail programs turn into a link by themselves, and so would carry somebody's phishing.
-ADDRESS = re.compile(r"://|www\.|[^\W_]-?\.-?[^\W_]{2,}|\d\.\d+\.\d", re.IGNORECASE)
-
 MAX_DIGITS = 4  # "Ada 1815", but no number that can be called
 # Marks that no name holds; the end of a longer word: "Sammy Davis Jr." is a name; sums.
 SENTENCE = re.compile(
@@ -345,7 +340,7 @@ def translate_own(
         try:
             sentence = _parse_sentence(own[key])
             text = sentence.fill({**fields, **values})
-            if text.strip() and sentence.names >= NEEDED.get(key, frozenset()):
+            if text.strip() and sentence.names.issuperset(NEEDED.get(key, ())):
                 return text
         except (KeyError, TypeError):  # it has a field that is not known here
             pass
@@ -361,22 +356,6 @@ def inline_logo(branding: Branding) -> InlineImage | None:
     scale = min(1, MAX_LOGO_WIDTH / logo.width, MAX_LOGO_HEIGHT / logo.height)
     width, height = (max(1, round(side * scale)) for side in (logo.width, logo.height))
     return InlineImage(logo.content, width, height)
-
-
-def clean_name(raw: str) -> str | None:
-    """Return a name as one line of at most 60 printable characters; None if none can be used.
-
-    A name that holds an address is not used at all.
-    """
-    line = " ".join(raw.split())
-    if not line.isprintable():
-        line = "".join(sign for sign in line if sign.isprintable() or sign in JOINERS)
-        line = line.strip(JOINERS + " ")
-    if not line or _holds_address(line):
-        return None
-    return (
-        line if len(line) <= MAX_NAME_CHARACTERS else line[: MAX_NAME_CHARACTERS - 1].rstrip() + "…"
-    )
 
 
 def _is_name_of_person(line: str) -> bool:
@@ -396,14 +375,6 @@ def _is_name_of_person(line: str) -> bool:
         or (words >= MIN_WORDS and plain >= MIN_PLAIN_WORDS)
         or (words > 2 and CALL_TO_ACT.search(line))  # noqa: PLR2004
     )
-
-
-def _holds_address(line: str) -> bool:
-    """Return True if a mail program may link a part of the line, also in full-width letters."""
-    if not line.isascii():
-        line = unicodedata.normalize("NFKC", line).replace("\u3002", ".")
-        line = "".join(sign for sign in line if sign not in JOINERS)
-    return ADDRESS.search(line) is not None
 
 
 def make_environment(folder: Path) -> Environment:

@@ -46,6 +46,7 @@ class Branding:
     postal_line: str | None = None
     reply_to: str | None = None
     version: int = 0
+    is_set: bool = False  # it was written, beyond name, languages and hosts
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,10 +38,12 @@ PASSWORD_NEEDS = ("lower", "upper", "number", "symbol")  # below 15 characters
 WEBHOOK_DELAYS_SECONDS = (5.0, 30.0, 120.0, 600.0, 3600.0, 21600.0, 86400.0)
 
 ROLE_PERMISSIONS = types.role_permissions(
-    "IAM_OWNER=user.read+user.write+system.read+system.write,IAM_ORG_MANAGER=user.read+user.write,"
+    "IAM_OWNER=user.read+user.write+org.read+org.write+system.read+system.write,"
+    "IAM_ORG_MANAGER=user.read+user.write,"
     "IAM_USER_MANAGER=user.read+user.write,IAM_LOGIN_CLIENT=user.read+user.write,"
-    "ORG_OWNER=user.read+user.write,ORG_USER_MANAGER=user.read+user.write,"
-    "IAM_OWNER_VIEWER=user.read+system.read,ORG_OWNER_VIEWER=user.read"
+    "ORG_OWNER=user.read+user.write+org.read+org.write,ORG_USER_MANAGER=user.read+user.write,"
+    "ORG_SETTINGS_MANAGER=org.read+org.write,"
+    "IAM_OWNER_VIEWER=user.read+org.read+system.read,ORG_OWNER_VIEWER=user.read+org.read"
 )
 
 
@@ -153,6 +155,7 @@ class Settings:
     sms_countries: tuple[str, ...] = setting(types.countries, ())  # empty: of the sender numbers
     sms_prices: tuple[tuple[str, float], ...] = setting(types.prices, ())  # CH=0.07,DE=0.08,*=0.10
     sms_currency: str = setting(types.line, "EUR")
+    sms_max_segments: int = setting(types.count, 0)  # of own texts; 0: of the built-in one
     password_min_characters: int = setting(types.password_length, 8)
     password_needs: tuple[str, ...] = setting(types.names(PASSWORD_NEEDS), PASSWORD_NEEDS)
     password_range_url: str = setting(types.https_url, "")  # empty: no look-up of leaked ones

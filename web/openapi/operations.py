@@ -16,6 +16,7 @@ from web.admin.actions import LIMITS
 from web.admin.schemas import StatusSchema
 from web.batches import schemas as batches_schemas
 from web.openapi.events import SendGridEventSchema, TwilioQuerySchema, TwilioStatusSchema
+from web.organisations import schemas as organisation_schemas
 from web.webhooks import api
 
 Errors = tuple[type[errors.CallerError], ...]
@@ -47,6 +48,11 @@ USER_STATES: Errors = (
     errors.UserNotInitialisedError,
     errors.MachineUserError,
 )
+VERSIONS: Errors = (
+    errors.VersionConflictError,
+    errors.VersionMissingError,
+    errors.ProfileError,
+)
 CALLBACK: Errors = (
     errors.InvalidRequestError,
     errors.CallbackRefusedError,
@@ -70,6 +76,7 @@ class Operation:
     alias: str | None = None  # another path
     request: type[Schema] | None = None
     request_type: str = "application/json"
+    files: tuple[str, ...] = ()  # the request is a file of one of these types
     is_list: bool = False  # the request is an array
     is_uploadable: bool = False  # the request may also be a file
     examples: Mapping[str, Json] | None = None  # of the request; None: made from its fields
@@ -81,6 +88,7 @@ class Operation:
     makes_reset: bool = False  # and takes an Idempotency-Key
     takes_key: bool = False
     is_deprecated: bool = False
+    is_versioned: bool = False  # has an ETag; a change takes If-Match
 
     @property
     def all_errors(self) -> Errors:
@@ -89,8 +97,9 @@ class Operation:
         return (
             *(AUTHENTICATION if needs_token else ()),
             *((errors.TooManyRequestsError,) if needs_token and self.call[:4] != "GET " else ()),
-            *(BODY if needs_token and self.request else ()),
+            *(BODY if needs_token and (self.request or self.files) else ()),
             *(RECORDING if self.makes_reset else ()),
+            *(VERSIONS if self.is_versioned and self.call[:4] != "GET " else ()),
             *self.errors,
         )
 
@@ -99,6 +108,19 @@ PASSWORD = {"password": "Correct-horse-1"}
 BATCH = "/keyturn/v1/batches/{batchId}"
 RESET = "/keyturn/v1/resets/{resetId}"
 SUBSCRIPTION = "/keyturn/v1/webhooks/{subscriptionId}"
+
+
+ORGANISATION = "/keyturn/v1/organisations/{orgId}"
+COLOURS = {"accent": "#1f54cc", "onAccent": "#ffffff", "link": "#1f54cc"}
+
+
+def _of_organisation(call: str, name: str, summary: str, **more: Any) -> Operation:
+    """Return an operation at an organisation's branding or texts."""
+    method, _, path = call.partition(" ")
+    response = more.pop("response")
+    return Operation(
+        f"{method} {ORGANISATION}{path}", name, summary, response, is_versioned=True, **more
+    )
 
 
 def _batch_change(verb: str, summary: str) -> Operation:
@@ -230,6 +252,55 @@ OPERATIONS: dict[str, tuple[Operation, ...]] = {  # by tag
         Operation(f"GET {BATCH}/results", "listBatchResults",
             "What became of every user: a line {userId, resetId, status, reason} each",
             "application/x-ndjson"),
+    ),
+    "Organisations": (
+        _of_organisation("GET ", "showOrganisation",
+            "An organisation's branding, and the versions of its texts",
+            response=organisation_schemas.OrganisationSchema),
+        _of_organisation("GET /branding", "showBranding",
+            "Name, languages, link hosts, colours, help, postal line, logo",
+            response=organisation_schemas.BrandingSchema),
+        *(_of_organisation(f"{method} /branding", f"{verb}Branding", summary,
+            response=organisation_schemas.BrandingSchema,
+            request=organisation_schemas.BrandingRequestSchema,
+            examples={"colours": {
+                "displayName": "Acme", "light": COLOURS, "languages": ["en", "de"],
+                "language": "de", "helpUrl": "https://help.acme.example/", "reason": "new colours",
+            }})
+            for method, verb, summary in (
+                ("PUT", "replace", "Replace the branding: what is not given is as it was at first"),
+                ("PATCH", "change", "Change the fields that are given; null is the default"))),
+        _of_organisation("PUT /branding/logo", "replaceLogo",
+            "Replace the logo: the body is a PNG or SVG of at most 100 KB",
+            response=organisation_schemas.BrandingSchema,
+            files=("image/png", "image/svg+xml"),
+            query=organisation_schemas.ReasonQuerySchema),
+        _of_organisation("DELETE /branding/logo", "removeLogo",
+            "Remove the logo", response=organisation_schemas.BrandingSchema,
+            query=organisation_schemas.ReasonQuerySchema,
+            errors=(errors.PermissionDeniedError, errors.InvalidRequestError)),
+        _of_organisation("GET /texts", "listTexts",
+            "The sentences that replace built-in ones, by language",
+            response=organisation_schemas.TextsSchema),
+        _of_organisation("GET /texts/history", "showTextHistory",
+            "The last fifty versions of all texts, the newest first: who, when, why",
+            response=organisation_schemas.TextHistorySchema),
+        _of_organisation("POST /texts/_rollback", "rollBackTexts",
+            "Make an earlier version of a language's texts the newest",
+            response=organisation_schemas.TextSchema,
+            request=organisation_schemas.RollbackRequestSchema),
+        _of_organisation("GET /texts/{language}", "showTexts",
+            "The sentences of one language, beside the built-in ones",
+            response=organisation_schemas.TextSchema,
+            errors=(errors.PermissionDeniedError, errors.ProfileError)),
+        _of_organisation("PUT /texts/{language}", "replaceTexts",
+            "Replace all own sentences of one language",
+            response=organisation_schemas.TextSchema,
+            request=organisation_schemas.SentencesRequestSchema),
+        _of_organisation("DELETE /texts/{language}", "removeTexts",
+            "Go back to the built-in sentences of one language",
+            response=organisation_schemas.TextSchema, query=organisation_schemas.ReasonQuerySchema,
+            errors=(errors.PermissionDeniedError, errors.InvalidRequestError)),
     ),
     "Webhooks": (
         Operation("GET /keyturn/v1/webhooks", "listWebhooks",

@@ -138,6 +138,7 @@ def _parse(org_id: str, organisation: Mapping[str, str], profile: Mapping[str, s
         link_hosts=known.link_hosts,
         logo=_parse_logo(profile["logo"]) if "logo" in profile else None,
         version=version,
+        is_set="branding" in profile,
         **own,
     )
     texts = {
