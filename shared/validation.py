@@ -220,19 +220,19 @@ def clean_name(raw: str) -> str | None:
     A name that holds an address is not used at all.
     """
     line = " ".join(raw.split())
-    if not line.isprintable():
-        line = "".join(sign for sign in line if sign.isprintable() or sign in JOINERS)
-        line = line.strip(JOINERS + " ")
-    if not line or _holds_address(line):
-        return None
-    return (
-        line if len(line) <= MAX_NAME_CHARACTERS else line[: MAX_NAME_CHARACTERS - 1].rstrip() + "…"
-    )
+    line = line if line.isprintable() else _printable(line)
+    is_short = len(line) <= MAX_NAME_CHARACTERS
+    name = line if is_short else line[: MAX_NAME_CHARACTERS - 1].rstrip() + "…"
+    return None if not line or _holds_address(line) else name
+
+
+def _printable(line: str) -> str:
+    kept = "".join(sign for sign in line if sign.isprintable() or sign in JOINERS)
+    return kept.strip(JOINERS + " ")
 
 
 def _holds_address(line: str) -> bool:
     """Return True if a mail program may link a part of the line, also in full-width letters."""
-    if not line.isascii():
-        line = unicodedata.normalize("NFKC", line).replace("\u3002", ".")
-        line = "".join(sign for sign in line if sign not in JOINERS)
-    return _ADDRESS.search(line) is not None
+    folded = line if line.isascii() else unicodedata.normalize("NFKC", line)
+    plain = "".join(sign for sign in folded.replace("\u3002", ".") if sign not in JOINERS)
+    return _ADDRESS.search(plain) is not None
