@@ -8,7 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from shared.organisations.sender import Sender
 
 ResetId: TypeAlias = str
 NONCE_BYTES = 8
@@ -148,6 +151,7 @@ class Organisation:
     languages: tuple[str, ...] = ()  # in which it writes; empty: in all
     password_min_characters: int | None = None  # None, here and below: as the installation
     password_needs: tuple[str, ...] | None = None
+    sender: Sender | None = None  # None: it sends as the installation does
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +273,10 @@ class Email:
     reply_to: str = ""
     feedback_id: str = ""  # of the header Feedback-ID
     logo: InlineImage | None = None
+    org_id: str = ""
+    code: str = field(default="", repr=False)  # this and the next two: empty in a notice
+    link: str = field(default="", repr=False)
+    deadline_at: datetime | None = None
 
     @property
     def whole_html(self) -> str:
@@ -285,6 +293,12 @@ class Sms:
     body: str = field(repr=False)
     callback_url: str = ""
     validity_seconds: int = 600
+    from_name: str = ""  # the organisation's; not of every provider
+    language: str = "en"
+    org_id: str = ""
+    code: str = field(default="", repr=False)
+    link: str = field(default="", repr=False)
+    deadline_at: datetime | None = None
 
 
 Message: TypeAlias = Email | Sms

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache, partial
@@ -37,6 +37,7 @@ from shared.languages import (
 )
 from shared.links import default_link, expand_template, short_link
 from shared.models import (
+    Attempt,
     Channel,
     Email,
     InlineImage,
@@ -48,6 +49,7 @@ from shared.models import (
 )
 from shared.organisations.profile import Branding, Profile
 from shared.organisations.texts import NEEDED
+from shared.policies import usable_from
 from shared.settings import Settings
 from shared.validation import ascii_domain, clean_name
 
@@ -181,6 +183,12 @@ class MessageRenderer:
             body=named if is_named else plain,
             callback_url=f"{base}/callbacks/twilio?resetId={reset.reset_id}#rc=5&rp=all",
             validity_seconds=max(1, math.floor(seconds_left)),
+            from_name=name,
+            language=language,
+            org_id=reset.org_id,
+            code=code.formatted,
+            link=link,
+            deadline_at=reset.deadline_at,
         )
 
     def render_notice(
@@ -207,11 +215,12 @@ class MessageRenderer:
         wording, language = self._wording, self._wording.language(reset)
         filled = wording.common_values(language, profile, values)
         filled["greeting"] = wording.greeting(language, filled["translate"], user)
+        from_address, from_name = wording.sender(profile, reset.attempts)
         return Email(
             reset_id=reset.reset_id,
             recipient=recipient,
-            from_address=self._settings.email_from,
-            from_name=wording.name_of(profile),
+            from_address=from_address,
+            from_name=from_name,
             subject=mail.fill_subject(filled),
             text=fill(mail.text, filled),
             html=fill(mail.html, filled),
@@ -220,6 +229,10 @@ class MessageRenderer:
             reply_to=filled["brand"].reply_to or "",
             feedback_id=wording.feedback_id(reset, language),
             logo=filled["logo"],
+            org_id=reset.org_id,
+            code=values.get("code", ""),
+            link=values.get("link", ""),
+            deadline_at=reset.deadline_at if "code" in values else None,
         )
 
 
@@ -297,6 +310,14 @@ class Wording:
         """Return the sender's name: the organisation's, else the configured one."""
         name = clean_name(profile.branding.display_name) if profile else None
         return name or self._settings.email_from_name
+
+    def sender(self, profile: Profile | None, attempts: Iterable[Attempt]) -> tuple[str, str]:
+        """Return the From of a mail: the organisation's own address if it may be used, and name."""
+        own = profile.sender if profile else None
+        usable = usable_from(own, attempts)
+        name = own.from_.name if own and own.from_ else ""
+        address = usable.address if usable else self._settings.email_from
+        return address, name or self.name_of(profile)
 
     def moment(self, language: str, at: datetime) -> str:
         """Return a moment for a mail."""

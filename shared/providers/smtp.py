@@ -62,8 +62,10 @@ class Smtp:
         *,
         tls: ssl.SSLContext | None = None,
         clock: Callable[[], float] = time,
+        may_reach: Callable[[str], bool] | None = None,
     ) -> None:
-        """`tls` and `clock` (epoch seconds) are for tests."""
+        """`tls` and `clock` (epoch seconds) are for tests; `may_reach` judges network addresses."""
+        self._may_reach = may_reach
         self._relay = parse_relay(settings.smtp_url)
         self._own_name = settings.smtp_ehlo_name or _public_name(settings)
         self._tls = tls or tls_context()
@@ -79,6 +81,7 @@ class Smtp:
             relay.port,
             deadline=Deadline(self._timeout_seconds),
             tls=self._tls if relay.is_tls else None,
+            may_reach=self._may_reach,
         )
         session = SmtpSession(connection, relay.host, own_name=self._own_name)
         try:

@@ -356,6 +356,11 @@ UNAUDITED_ROUTES = {
     "POST /users/<user_id>/password/_reset": SENT,
     f"POST {V1}": SENT,
     "POST /callbacks/sendgrid": "signed by the provider; the reset's timeline holds it",
+    "POST /callbacks/http": "signed by the provider; the reset's timeline holds it",
+    **{
+        f"POST /callbacks/{each}/<org_id>": "signed by the provider, as above"
+        for each in ("sendgrid", "twilio", "http")
+    },
     "POST /callbacks/twilio": "signed by the provider; the reset's timeline holds it",
     "POST /ui/password/reset": TYPED,
     "POST /ui/password/reset/fresh": SENT,

@@ -236,7 +236,8 @@ def _message(services: WebServices, recipient: Recipient, language: str) -> Mess
     test_id = f"test-{secrets.token_hex(8)}"
     translate, settings = services.languages.translate, services.settings
     if recipient.channel is Channel.SMS:
-        return Sms(test_id, recipient, translate(language, "sms.test"), validity_seconds=600)
+        text = translate(language, "sms.test")
+        return Sms(test_id, recipient, text, from_name=settings.email_from_name, language=language)
     text = translate(language, "provider_test.text")
     domain = settings.email_from.rpartition("@")[2]
     return Email(

@@ -64,6 +64,9 @@ SECURITY_SCHEMES = {
         "sendgridSignature": EventWebhookHeader.SIGNATURE,
         "sendgridTimestamp": EventWebhookHeader.TIMESTAMP,
         "twilioSignature": "X-Twilio-Signature",
+        "webhookId": "webhook-id",
+        "webhookTimestamp": "webhook-timestamp",
+        "webhookSignature": "webhook-signature",
     }.items()
 }
 ERROR_DETAIL = {

@@ -61,7 +61,7 @@ VALUES: dict[str, Any] = {
     "SendGridEvent.sg_event_id": "ZGVsaXZlcmVk", "SendGridEvent.timestamp": 1795435200,
     "SendGridEvent.keyturn_reset_id": RESET_ID, "AccountSid": "AC0123456789abcdef",
     "TwilioStatus.MessageSid": "SM0123456789abcdef", "TwilioStatus.MessageStatus": "undelivered",
-    "TwilioStatus.ErrorCode": "30005",
+    "TwilioStatus.ErrorCode": "30005", "GatewayReport.event": "delivered",
 }  # fmt: skip
 DEFAULTS: dict[type[fields.Field[Any]], Any] = {
     fields.DateTime: "2026-11-23T12:00:00.123456Z",

@@ -15,7 +15,12 @@ from web.admin import schemas as admin_schemas
 from web.admin.actions import LIMITS
 from web.admin.schemas import StatusSchema
 from web.batches import schemas as batches_schemas
-from web.openapi.events import SendGridEventSchema, TwilioQuerySchema, TwilioStatusSchema
+from web.openapi.events import (
+    GatewayReportSchema,
+    SendGridEventSchema,
+    TwilioQuerySchema,
+    TwilioStatusSchema,
+)
 from web.organisations import schemas as organisation_schemas
 from web.webhooks import api
 
@@ -350,6 +355,10 @@ OPERATIONS: dict[str, tuple[Operation, ...]] = {  # by tag
             None, request=TwilioStatusSchema, request_type="application/x-www-form-urlencoded",
             query=TwilioQuerySchema, status=HTTPStatus.NO_CONTENT, security=("twilioSignature",),
             errors=CALLBACK),
+        Operation("POST /callbacks/http", "receiveGatewayReport",
+            "For an HTTP gateway: what became of a message; signed as Standard Webhooks says",
+            None, request=GatewayReportSchema, status=HTTPStatus.NO_CONTENT,
+            security=("webhookId", "webhookTimestamp", "webhookSignature"), errors=CALLBACK),
     ),
 }
 # fmt: on

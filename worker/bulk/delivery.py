@@ -20,7 +20,7 @@ from shared.errors import (
     RenderError,
     StoreUnavailableError,
 )
-from shared.models import BulkRecipient, Outcome, Receipt
+from shared.models import BulkEmail, BulkRecipient, Outcome, Receipt
 from shared.providers import BulkOutcome, BulkProvider
 from shared.store.resets import Finish
 from shared.wiring import Services
@@ -32,7 +32,7 @@ from worker.bulk.preparation import BulkPreparation
 from worker.delivery import suppress
 from worker.outgoing import BulkItem
 from worker.preparation import Preparation, cannot_render
-from worker.routing import ProviderHealth, ProviderRouter
+from worker.routing import ProviderHealth, ProviderRouter, blames_from
 
 log = structlog.get_logger()
 
@@ -117,7 +117,7 @@ class BulkDelivery:
             may_call=lambda: outcomes.may_begin(items[0].claim, self._services.settings),
         )
         took_ms = round((time.monotonic() - began) * 1000)
-        self._note_health(items[0], results)
+        self._note_health(items[0], results, bulk_email)
         waiting.end(self._conclude(items, results, took_ms))
 
     def _mark(
@@ -149,13 +149,17 @@ class BulkDelivery:
         waiting.end(refused)
         return marked
 
-    def _note_health(self, item: BulkItem, results: Sequence[BulkOutcome]) -> None:
+    def _note_health(
+        self, item: BulkItem, results: Sequence[BulkOutcome], bulk_email: BulkEmail
+    ) -> None:
         """Note one outcome for one call; where the circuit is half open the item stands alone."""
         name, reset_id = item.provider.name, item.claim.reset.reset_id
         errors = [each for each in results if isinstance(each, ProviderError)]
         bad = [each for each in errors if not isinstance(each, HARMLESS)]
         if bad or len(errors) == len(results):
-            self._health.note_failure(name, reset_id, (bad or errors)[0])
+            error = (bad or errors)[0]
+            if not blames_from(name, error, bulk_email, self._services.settings):
+                self._health.note_failure(name, reset_id, error)
         else:
             self._health.note_good(name, reset_id)
 

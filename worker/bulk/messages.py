@@ -62,9 +62,11 @@ class BulkMessageRenderer:
         markers = [(text[name], html[name]) for name in OWN]
         in_text = self._wording.common_values(language, profile, text)
         in_html = self._wording.common_values(language, profile, html)
+        attempts = [attempt for item in items for attempt in item.claim.reset.attempts]
+        from_address, from_name = self._wording.sender(profile, attempts)
         return BulkEmail(
-            from_address=self._settings.email_from,
-            from_name=self._wording.name_of(profile),
+            from_address=from_address,
+            from_name=from_name,
             subject=self._mail.fill_subject(in_text),
             text=fill(self._mail.text, in_text),
             html=fill(self._mail.html, in_html),
