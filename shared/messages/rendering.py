@@ -63,6 +63,7 @@ OWN_FONTS = {
     "zh-Hans": "'PingFang SC','Microsoft YaHei',",
     "zh-Hant": "'PingFang TC','Microsoft JhengHei',",
 }
+LTR_MARK = "\u200e"
 _NO_ISOLATES = str.maketrans("", "", ISOLATE + END_ISOLATE)
 TEMPLATES = Path(__file__).parent / "templates"
 PNG = "image/png"  # an SVG is for the page alone: most mail clients do not show it
@@ -240,7 +241,7 @@ def _fits_as_well(named: str, plain: str, code: str) -> bool:
     parts, encoding = split_into_parts(named)
     plain_parts, plain_encoding = split_into_parts(plain)
     is_as_dear = (len(parts), encoding) == (len(plain_parts), plain_encoding)
-    return is_as_dear and any(code in part for part in parts)
+    return is_as_dear and code in parts[0]
 
 
 class Wording:
@@ -292,6 +293,8 @@ class Wording:
             "translate": self.translator(language, profile, {**values, "organisation": name}),
             "language": language,
             "direction": direction(language),
+            # Before a code that begins with digits: it reads from the left all the same.
+            "ltr_mark": LTR_MARK if direction(language) == "rtl" else "",
             "own_fonts": Markup(OWN_FONTS.get(language, "")),  # noqa: S704 - our own names
             "organisation": name,
             "brand": brand,

@@ -1,6 +1,7 @@
 """A reset, a user, an organisation and their messages, with defaults for the tests beside."""
 
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
 import pytest
 
@@ -31,6 +32,7 @@ PHONE = Recipient(Channel.SMS, "+41790000000")
 every_language = pytest.mark.parametrize("language", LANGUAGES.tags)
 
 
+@cache  # it compiles its templates
 def a_renderer(kind=MessageRenderer, **settings):
     fields = {"public_url": "https://id.example", "email_from": "no-reply@mail.example"}
     return kind(Settings(**fields | settings), LANGUAGES)

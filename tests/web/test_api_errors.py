@@ -265,7 +265,7 @@ def test_a_message_follows_the_language_of_the_caller(wire, language, message):
     assert body["message"] == f"{message} (COMMAND-Hj9ds)"
 
 
-@pytest.mark.parametrize("language", ["fr", "es", "it", "pt", "nl", "pl"])
+@pytest.mark.parametrize("language", ["fr", "es", "pt", "pt-AO", "pl", "ar", "zh-TW"])
 def test_every_language_has_its_own_words_and_the_same_id(wire, language):
     english, translated = wire.reset("nobody"), wire.reset("nobody", Accept_Language=language)
 

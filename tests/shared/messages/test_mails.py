@@ -74,6 +74,24 @@ def test_a_mail_has_the_link_the_code_the_moment_and_the_name_in_both_parts(lang
 
 
 @every_language
+def test_a_mail_runs_as_its_language_is_written(language):
+    mail = mail_of(a_renderer(), language=language, organisation=an_organisation("Acme (Ltd.)"))
+    is_rtl = language in {"ar", "fa", "he"}
+
+    side = "right" if is_rtl else "left"
+    assert f'<html lang="{language}" dir="{"rtl" if is_rtl else "ltr"}">' in mail.html
+    assert f"text-align:{side}" in mail.html
+    assert re.search(r'<td class="code"[^>]* dir="ltr"[^>]*>WMWM-WMWM</td>', mail.html)
+    assert re.search(r'<a [^>]*dir="ltr"[^>]*>https://id\.example/[^<]+</a>', mail.html)
+    assert ("\u2068Acme (Ltd.)\u2069" in mail.text) is is_rtl
+    assert ("\u2068Ada Lovelace\u2069" in mail.text) is is_rtl
+    assert "Acme (Ltd.)" in mail.subject
+    assert mail.subject.isprintable()
+    assert f"\n{LINK}&lang={language}\n" in mail.text
+    assert re.search(r"^\u200e?    WMWM-WMWM$", mail.text, re.MULTILINE)
+
+
+@every_language
 def test_a_notice_says_when_and_carries_no_code_and_no_link(language):
     reset = a_reset(kind=Kind.NOTICE, language=language, completed_at=NOW + timedelta(minutes=9))
 
