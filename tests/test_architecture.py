@@ -84,6 +84,7 @@ TOKEN_ROUTES = {
     "/keyturn/v1/webhooks/<subscription_id>/_replay",
     "/keyturn/v1/organisations/<org_id>",
     "/keyturn/v1/organisations/<org_id>/branding",
+    "/keyturn/v1/organisations/<org_id>/sender",
     "/keyturn/v1/organisations/<org_id>/branding/logo",
     "/keyturn/v1/organisations/<org_id>/texts",
     "/keyturn/v1/organisations/<org_id>/texts/<language>",

@@ -8,17 +8,16 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
-from shared.errors import InvalidRequestError, SettingsError
+from shared.errors import ProfileError, SettingsError
 from shared.models import Channel
 from shared.organisations.sender import Account, From, Route, Sender, Value
 from shared.policies import dial_region
 from shared.providers.smtp import parse_relay
 from shared.settings import types
-from shared.validation import is_host_name, nearest
+from shared.validation import MAX_NAME_CHARACTERS, clean_name, is_host_name, nearest
 from shared.webhooks import is_public, read_url
 
 MAX_CHARACTERS = 1000
-MAX_NAME_CHARACTERS = 60
 MAX_SELECTORS = 5
 HINT_CHARACTERS = 4
 MIN_HINTED_CHARACTERS = 16  # of a secret whose end may be shown
@@ -124,7 +123,7 @@ class SenderReader:
         """Return the sender of a body.
 
         Raises:
-            InvalidRequestError: it names the field, and repeats no value.
+            ProfileError: it names the field, and repeats no value.
         """
         _refuse_unknown(body, tuple(Channel), "")
         routes: dict[Channel, Route] = {}
@@ -142,15 +141,18 @@ class SenderReader:
         address = _text(fields, "email", "fromAddress", types.email)
         name = _text(fields, "email", "fromName", types.line)
         selectors = _texts(fields, "email", "dkimSelectors")
-        if len(name) > MAX_NAME_CHARACTERS:
-            raise _refusal("email.fromName", f"must have at most {MAX_NAME_CHARACTERS} characters")
+        if name and clean_name(name) != " ".join(name.split()):
+            raise _refusal(
+                "email.fromName",
+                f"must have at most {MAX_NAME_CHARACTERS} characters, and hold no address",
+            )
         if not address:
             if name or selectors:
                 raise _refusal("email.fromAddress", "is missing")
             return None
         if len(selectors) > MAX_SELECTORS or not all(map(_SELECTOR.fullmatch, selectors)):
-            raise InvalidRequestError(
-                f"email.dkimSelectors: must be at most {MAX_SELECTORS} names, such as s1"
+            raise _refusal(
+                "email.dkimSelectors", f"must be at most {MAX_SELECTORS} names, such as s1"
             )
         former = self.former.from_ if self.former else None
         found = From(address, name, selectors)
@@ -193,9 +195,10 @@ class SenderReader:
         senders = accounts.get("twilio", {}).get("from", ())
         regions = named or tuple(filter(None, (dial_region(each.text) for each in senders)))
         if not regions:
-            raise InvalidRequestError(
-                "sms.countries: is missing, and the sender says nothing about where SMS may go; "
-                "list regions such as CH, DE"
+            raise _refusal(
+                "sms.countries",
+                "is missing, and the sender says nothing about where SMS may go; "
+                "list regions such as CH, DE",
             )
         return regions
 
@@ -249,8 +252,8 @@ class SenderReader:
         return Value(self.seal(text), self.now_ms, hint)
 
 
-def _refusal(path: str, why: str) -> InvalidRequestError:
-    return InvalidRequestError(f"{path}: {why}")
+def _refusal(path: str, why: str) -> ProfileError:
+    return ProfileError(f"{path}: {why}")
 
 
 def _section(given: object, path: str) -> Mapping[str, Any]:

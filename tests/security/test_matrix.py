@@ -245,6 +245,13 @@ CALLS: dict[str, list[Call]] = {
     f"DELETE {OWN}/organisations/<org_id>/branding/logo": [
         Call(of_thing(ORG_WRITERS), "org", query="?reason=a+test", changes=True)
     ],
+    f"GET {OWN}/organisations/<org_id>/sender": [Call(of_thing(ORG_READERS), "org")],
+    f"PUT {OWN}/organisations/<org_id>/sender": [
+        Call(of_thing(ORG_WRITERS), "org", {"email": {"fromAddress": "a@acme.example"}} | WHY)
+    ],
+    f"DELETE {OWN}/organisations/<org_id>/sender": [
+        Call(of_thing(ORG_WRITERS), "org", query="?reason=a+test", changes=True)
+    ],
     f"GET {OWN}/organisations/<org_id>/texts": [Call(of_thing(ORG_READERS), "org")],
     f"GET {OWN}/organisations/<org_id>/texts/history": [Call(of_thing(ORG_READERS), "org")],
     f"POST {OWN}/organisations/<org_id>/texts/_rollback": [

@@ -25,6 +25,7 @@ from tests.support.builders import PUBLIC_URL, SECRET, a_token, a_user
 from tests.support.message_builders import a_reset
 from tests.support.pages import PATH, Visit
 from tests.support.rpc import PASSWORD_RESET, SET_PASSWORD, V1
+from tests.support.sender_builders import save_sender
 from tests.support.waiting import wait_until
 from tests.support.wire import Wire
 from web.cli import keyturn
@@ -107,6 +108,14 @@ class TrailWire(Wire):
         fields = {"version": 0, "by": "eve", "reason": "a test"}
         return str(self.services.profiles.save_text("acme", "de", {"reset.code": "x"}, **fields))
 
+    def an_own_from(self):
+        save_sender(self.services, OWN_SENDER)
+        return "acme"
+
+    def an_own_relay(self):
+        save_sender(self.services, {"email": {"smtp": {"url": "smtp://relay.invalid"}}})
+        return "acme"
+
     def a_suppression(self):
         recipient = Recipient(Channel.EMAIL, "ada@example.com")
         self.services.suppressions.add(recipient, reason="bounce", source="sendgrid")
@@ -133,12 +142,19 @@ def some_texts(tmp_path):
     return str(path)
 
 
+def a_sender(tmp_path):
+    path = tmp_path / "sender.json"
+    path.write_text(json.dumps(OWN_SENDER))
+    return str(path)
+
+
 def a_line_of_import(tmp_path):
     path = tmp_path / "users.jsonl"
     path.write_text(json.dumps({"userId": "bob", "orgId": "acme", "email": "bob@example.com"}))
     return str(path)
 
 
+OWN_SENDER = {"email": {"fromAddress": "help@acme.example"}}
 # Each command that changes something: what makes it possible, and the action of its entry.
 COMMANDS = {
     "org add": (lambda w, _: ("gamma", "--name", "Gamma", *WHY), "organisation.add"),
@@ -156,6 +172,16 @@ COMMANDS = {
     "org branding set": (
         lambda w, _: ("acme", "--postal-line", "Weg 1", *WHY),
         "organisation.branding",
+    ),
+    "org sender set": (lambda w, tmp: ("acme", a_sender(tmp), *WHY), "organisation.sender"),
+    "org sender remove": (lambda w, _: ("acme", *WHY), "organisation.remove_sender"),
+    "org sender check": (
+        lambda w, _: (w.an_own_from(), "--trust", *WHY),
+        "organisation.trust_sender",
+    ),
+    "org sender test": (
+        lambda w, _: (w.an_own_relay(), "--to", "eve@example.com", *WHY),
+        "organisation.test_sender",
     ),
     "org logo": (lambda w, _: ("acme", "--remove", *WHY), "organisation.logo"),
     "org texts set": (lambda w, tmp: ("acme", "de", some_texts(tmp), *WHY), "organisation.texts"),
@@ -194,7 +220,9 @@ UNAUDITED_COMMANDS = {
     **dict.fromkeys(
         ("org list", "user show", "token list", "explain", "status", "suppression list"), READS
     ),
-    **dict.fromkeys(("org branding show", "org texts list", "org texts show"), READS),
+    **dict.fromkeys(
+        ("org branding show", "org texts list", "org texts show", "org sender show"), READS
+    ),
     **dict.fromkeys(("org texts check", "org texts history"), READS),
     **dict.fromkeys(("webhook list", "webhook dead", "provider list", "batch watch"), READS),
     **dict.fromkeys(("audit", "audit verify", "audit export", "batch report"), READS),
@@ -233,7 +261,7 @@ def test_a_command_that_changes_something_stands_in_the_trail(wire, tmp_path, co
     assert "@" in entry["source"]
     assert entry["requestId"]
     assert entry["reason"] == ("a test" if WHY[0] in arguments else "")
-    if command == "webhook test":
+    if command in ("webhook test", "org sender test"):
         assert entry["outcome"].startswith("failed: ")
     else:
         assert (done.exit_code, entry["outcome"]) == (0, "done")
@@ -296,6 +324,14 @@ ROUTES = {
     "DELETE /keyturn/v1/organisations/<org_id>/branding/logo": (
         lambda w: (f"{ORGANISATION}/branding/logo?reason=a+test", None),
         "organisation.logo",
+    ),
+    "PUT /keyturn/v1/organisations/<org_id>/sender": (
+        lambda w: (f"{ORGANISATION}/sender", OWN_SENDER | REASON),
+        "organisation.sender",
+    ),
+    "DELETE /keyturn/v1/organisations/<org_id>/sender": (
+        lambda w: (f"{ORGANISATION}/sender?reason=a+test", None),
+        "organisation.remove_sender",
     ),
     "PUT /keyturn/v1/organisations/<org_id>/texts/<language>": (
         lambda w: (f"{ORGANISATION}/texts/de", {"sentences": {"reset.code": "Oder:"}} | REASON),

@@ -14,6 +14,7 @@ from web.cli import (
     organisations,
     providers,
     resets,
+    senders,
     suppressions,
     tokens,
     users,
@@ -59,7 +60,12 @@ def keyturn() -> None:
 
 for command in COMMANDS:
     keyturn.add_command(command)
-for command in (organisations.branding, organisations.set_logo, organisations.texts):
+for command in (
+    organisations.branding,
+    organisations.set_logo,
+    organisations.texts,
+    senders.sender,
+):
     users.org.add_command(command)
 
 

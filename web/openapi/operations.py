@@ -22,6 +22,7 @@ from web.openapi.events import (
     TwilioStatusSchema,
 )
 from web.organisations import schemas as organisation_schemas
+from web.organisations.sender_api import SenderRequestSchema, SenderSchema
 from web.webhooks import api
 
 Errors = tuple[type[errors.CallerError], ...]
@@ -306,6 +307,20 @@ OPERATIONS: dict[str, tuple[Operation, ...]] = {  # by tag
             "Go back to the built-in sentences of one language",
             response=organisation_schemas.TextSchema, query=organisation_schemas.ReasonQuerySchema,
             errors=(errors.PermissionDeniedError, errors.InvalidRequestError)),
+        _of_organisation("GET /sender", "showSender",
+            "How the organisation sends: its From, its own accounts without their secrets",
+            response=SenderSchema),
+        _of_organisation("PUT /sender", "replaceSender",
+            "Replace how the organisation sends; secrets that are left out stay",
+            response=SenderSchema, request=SenderRequestSchema,
+            examples={"own SendGrid": {
+                "email": {"fromAddress": "help@acme.example", "fromName": "Acme",
+                    "sendgrid": {"apiKey": "SG.…"}, "fallback": True},
+                "reason": "our own account"}}),
+        _of_organisation("DELETE /sender", "removeSender",
+            "Send as the installation does; the secrets are forgotten",
+            response=SenderSchema, query=organisation_schemas.ReasonQuerySchema,
+            errors=(errors.PermissionDeniedError, errors.InvalidRequestError)),
     ),
     "Webhooks": (
         Operation("GET /keyturn/v1/webhooks", "listWebhooks",
@@ -346,19 +361,23 @@ OPERATIONS: dict[str, tuple[Operation, ...]] = {  # by tag
             "text/plain", errors=(errors.StoreUnavailableError,), security=()),
     ),
     "Provider callbacks": (
-        Operation("POST /callbacks/sendgrid", "receiveSendGridEvents",
-            "For SendGrid's Event Webhook: what became of our mails",
-            None, request=SendGridEventSchema, is_list=True, status=HTTPStatus.NO_CONTENT,
-            security=("sendgridSignature", "sendgridTimestamp"), errors=CALLBACK),
-        Operation("POST /callbacks/twilio", "receiveTwilioStatus",
-            "For Twilio's status callback: what became of an SMS",
-            None, request=TwilioStatusSchema, request_type="application/x-www-form-urlencoded",
-            query=TwilioQuerySchema, status=HTTPStatus.NO_CONTENT, security=("twilioSignature",),
-            errors=CALLBACK),
-        Operation("POST /callbacks/http", "receiveGatewayReport",
-            "For an HTTP gateway: what became of a message; signed as Standard Webhooks says",
-            None, request=GatewayReportSchema, status=HTTPStatus.NO_CONTENT,
-            security=("webhookId", "webhookTimestamp", "webhookSignature"), errors=CALLBACK),
+        *(each for path, name, account in (
+                ("", "", "our account"), ("/{orgId}", "OfOrganisation", "its own account")
+            ) for each in (
+            Operation(f"POST /callbacks/sendgrid{path}", f"receiveSendGridEvents{name}",
+                f"For SendGrid's Event Webhook: what became of mails of {account}",
+                None, request=SendGridEventSchema, is_list=True, status=HTTPStatus.NO_CONTENT,
+                security=("sendgridSignature", "sendgridTimestamp"), errors=CALLBACK),
+            Operation(f"POST /callbacks/twilio{path}", f"receiveTwilioStatus{name}",
+                f"For Twilio's status callback: what became of an SMS of {account}",
+                None, request=TwilioStatusSchema, request_type="application/x-www-form-urlencoded",
+                query=TwilioQuerySchema, status=HTTPStatus.NO_CONTENT,
+                security=("twilioSignature",), errors=CALLBACK),
+            Operation(f"POST /callbacks/http{path}", f"receiveGatewayReport{name}",
+                f"For an HTTP gateway (Standard Webhooks): what became of a message of {account}",
+                None, request=GatewayReportSchema, status=HTTPStatus.NO_CONTENT,
+                security=("webhookId", "webhookTimestamp", "webhookSignature"), errors=CALLBACK),
+        )),
     ),
 }
 # fmt: on
