@@ -35,8 +35,8 @@ def message() -> None:
 @message.command("preview")
 @org_option
 @click.option("--language", metavar="TAG", help="The default is the organisation's own.")
-@click.option("--channel", type=click.Choice([*Channel]), default=Channel.EMAIL.value,
-              show_default=True)  # fmt: skip
+@click.option("--channel", type=click.Choice([each.value for each in Channel]),
+              default=Channel.EMAIL.value, show_default=True)  # fmt: skip
 @click.option("--name", type=click.Choice([*NAMES]), default="usual", show_default=True,
               help="Of the person who gets it.")  # fmt: skip
 @click.option("--open", "is_opened", is_flag=True, help="Write all of it to a page and open that.")

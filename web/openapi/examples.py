@@ -52,7 +52,7 @@ VALUES: dict[str, Any] = {
     "segments": 1, "encoding": "GSM-7", "price": {"CH": 0.07}, "currency": "EUR",
     "textVersion": 3, "unfilled": [], "to": "me@acme.example",
     "Trial.outcome": "accepted", "Trial.reason": None, "Trial.detail": None,
-    "providerMessageId": "14c5d75ce93", "durationMs": 180, "isAccepted": True,
+    "Trial.providerMessageId": "14c5d75ce93", "durationMs": 180, "isAccepted": True,
     "displayName": "Acme", "accent": "#1f54cc", "onAccent": "#ffffff", "link": "#1f54cc",
     "Branding.languages": ["de", "en"], "Branding.linkHosts": ["app.acme.example"],
     "helpUrl": "https://help.acme.example/", "postalLine": "Acme AG, 8000 Zürich",
