@@ -50,8 +50,9 @@ from shared.models import (
 from shared.organisations.profile import Branding, Profile
 from shared.organisations.texts import NEEDED
 from shared.policies import usable_from
+from shared.providers.message_checks import clean_name
 from shared.settings import Settings
-from shared.validation import ascii_domain, clean_name
+from shared.validation import ascii_domain
 
 # Outlook knows no fonts of the system; without a name it shows these scripts in a serif.
 OWN_FONTS = {

@@ -12,9 +12,10 @@ from shared.errors import ProfileError, SettingsError
 from shared.models import Channel
 from shared.organisations.sender import Account, From, Route, Sender, Value
 from shared.policies import dial_region
+from shared.providers.message_checks import MAX_NAME_CHARACTERS, clean_name
 from shared.providers.smtp import parse_relay
 from shared.settings import types
-from shared.validation import MAX_NAME_CHARACTERS, clean_name, is_host_name, nearest
+from shared.validation import is_host_name, nearest
 from shared.webhooks import is_public, read_url
 
 MAX_CHARACTERS = 1000

@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from html import unescape
 from itertools import chain
 
 from shared.codes import CODE_CHARACTERS, LINK_CHARACTERS, Code
@@ -98,8 +99,9 @@ def _problems(key: str, text: str) -> Iterator[str]:
     for sign in text:
         if unicodedata.category(sign) in UNFIT_CATEGORIES or sign in DIRECTIONS:
             yield f"it holds a control character (U+{ord(sign):04X})"
-    if found := MARKUP.search(text):
-        yield f"it holds markup ({found[0]}); write plain text"
+    for found in MARKUP.findall(text):
+        if found in "<>" or unescape(found) != found:
+            yield f"it holds markup ({found}); write plain text"
     if SCRIPT.search(text):
         yield "it holds javascript:"
 

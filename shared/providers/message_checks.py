@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from typing import TYPE_CHECKING
 
 from shared.errors import UnsendableError
@@ -12,6 +14,10 @@ if TYPE_CHECKING:
 
 MAX_ID_CHARACTERS = 200
 MAX_ADDRESS_CHARACTERS = 320  # 64 + "@" + 255; source: RFC 5321 4.5.3.1
+MAX_NAME_CHARACTERS = 60
+JOINERS = "\u200c\u200d"  # invisible, yet part of how Persian and Indic names are written
+# What mail programs turn into a link by themselves, and so would carry somebody's phishing.
+_ADDRESS = re.compile(r"://|www\.|[^\W_]-?\.-?[^\W_]{2,}|\d\.\d+\.\d", re.IGNORECASE)
 
 
 def one_line(text: str) -> str:
@@ -92,3 +98,27 @@ def message_id(value: object) -> str | None:
     if isinstance(value, str) and value.isprintable() and 0 < len(value) <= MAX_ID_CHARACTERS:
         return value
     return None
+
+
+def clean_name(raw: str) -> str | None:
+    """Return a name as one line of at most 60 printable characters; None if none can be used.
+
+    A name that holds an address is not used at all.
+    """
+    line = " ".join(raw.split())
+    if not line.isprintable():
+        line = "".join(sign for sign in line if sign.isprintable() or sign in JOINERS)
+        line = line.strip(JOINERS + " ")
+    if not line or _holds_address(line):
+        return None
+    return (
+        line if len(line) <= MAX_NAME_CHARACTERS else line[: MAX_NAME_CHARACTERS - 1].rstrip() + "…"
+    )
+
+
+def _holds_address(line: str) -> bool:
+    """Return True if a mail program may link a part of the line, also in full-width letters."""
+    if not line.isascii():
+        line = unicodedata.normalize("NFKC", line).replace("\u3002", ".")
+        line = "".join(sign for sign in line if sign not in JOINERS)
+    return _ADDRESS.search(line) is not None

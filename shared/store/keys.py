@@ -185,6 +185,7 @@ WORKERS = f"{GATE}:workers"  # ZSET, worker → moment last seen in ms; trimmed 
 SEAL = "kt:seal"  # HASH, signing key id → the sealed digest key; for ever
 TOKENS = "kt:tokens"  # HASH, token id → token digest; for ever
 ORGANISATIONS = "kt:orgs"  # SET, organisation ids; for ever
+SENDERS = "kt:senders"  # SET, ids of organisations with a sender of their own
 
 
 def token(token_digest: str) -> str:

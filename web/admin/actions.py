@@ -15,7 +15,8 @@ from shared.errors import (
     StoreUnavailableError,
 )
 from shared.models import DUE_QUEUES, Caller, Channel, Kind, Recipient, Reset, User
-from shared.policies import check_may_reset
+from shared.organisations.sender import OWN
+from shared.policies import check_may_reset, provider_names
 from shared.recording import ResetRequest, record_reset
 from shared.store.admin.audit import Act
 from shared.store.admin.pauses import Scope
@@ -148,6 +149,16 @@ def _check_reset(services: WebServices, reset_id: str) -> None:
         raise NotFoundError
 
 
+def known_providers(services: WebServices, like: str = "") -> list[str]:
+    """Return the names of the configured providers, and those of the organisation of `like`."""
+    names = [each for names in services.provider_names.values() for each in names]
+    if like.startswith(OWN):
+        org_id = like.removeprefix(OWN).rpartition(":")[0]
+        organisation = services.callers.find_organisation(org_id)
+        names += [each for channel in Channel for each in provider_names(organisation, channel, ())]
+    return list(dict.fromkeys(names))
+
+
 def _check_name(services: WebServices, scope: Scope, name: str) -> None:
     known: list[str] = []
     match scope:
@@ -156,8 +167,7 @@ def _check_name(services: WebServices, scope: Scope, name: str) -> None:
         case Scope.CHANNEL:
             known = [channel.value for channel in Channel]
         case Scope.PROVIDER:
-            providers = [each for names in services.provider_names.values() for each in names]
-            known = list(dict.fromkeys(providers))
+            known = known_providers(services, name)
         case Scope.ORGANISATION:
             if services.callers.find_organisation(name) is not None:
                 return

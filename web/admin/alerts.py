@@ -26,6 +26,7 @@ def find_alerts(status: StatusView) -> list[str]:
     checks = (
         *(_store, _urgent_queue, _channels, _broker, _providers, _callbacks),
         *(_guesses, _own_texts, _other_queues, _restarts, _pauses, _batches, _unset_channels),
+        _senders,
     )
     return [text for check in checks for text in check(status)]
 
@@ -189,6 +190,16 @@ def _batches(status: StatusView) -> Iterator[str]:
 def _unset_channels(status: StatusView) -> Iterator[str]:
     for channel in status.unset_channels:
         yield f"{describe_unset_channel(channel)}."
+
+
+def _senders(status: StatusView) -> Iterator[str]:
+    if status.unverified_senders:
+        first, *others = status.unverified_senders
+        more = f" and {len(others)} more" if others else ""
+        yield (
+            f"The From of the organisation {first}{more} is not verified, so mails carry the "
+            f"installation's: `keyturn org sender check {first} --reason …`."
+        )
 
 
 def _queue(status: StatusView, queue: Queue) -> QueueView:

@@ -26,7 +26,7 @@ from shared.store.admin.pauses import Pause, Scope
 from shared.store.admin.statistics import LAST_CALLBACK, RecentCounts
 from shared.store.resets import DURATION_BUCKETS_MS
 from shared.validation import moment
-from web.admin.actions import AuditReason
+from web.admin.actions import AuditReason, known_providers
 from web.callbacks import has_callbacks
 from web.services import WebServices
 
@@ -145,14 +145,9 @@ def _p95_ms(by_name: Mapping[str, int], *, slowest_ms: int) -> int | None:
     return None
 
 
-def known_providers(services: WebServices) -> list[str]:
-    """Return the names of the configured providers."""
-    return list(dict.fromkeys(n for names in services.provider_names.values() for n in names))
-
-
 def check_provider(services: WebServices, name: str) -> None:
     """Raise InvalidRequestError if the settings do not list it."""
-    known = known_providers(services)
+    known = known_providers(services, name)
     if name not in known:
         raise InvalidRequestError(f"there is no provider {name!r}; there are {', '.join(known)}")
 

@@ -47,6 +47,7 @@ class StatusView:
     batches: tuple[Batch, ...]
     has_broker: bool
     unset_channels: tuple[str, ...] = ()  # left without a provider
+    unverified_senders: tuple[str, ...] = ()  # organisations whose own From is not used yet
     refusal: str | None = None  # why Redis takes no writes
     unreadable: int = 0  # messages in the broker that were no hints, in the last five minutes
     guesses: tuple[GuessCount, ...] = ()  # the most tries first
@@ -81,6 +82,7 @@ def load_status(services: WebServices) -> StatusView:
         batches=tuple(services.batches.active()),
         has_broker=has_broker,
         unset_channels=services.settings.unset_channels,
+        unverified_senders=tuple(services.senders.unverified()),
         refusal=refusal,
         unreadable=lately.get("unread", 0),
         guesses=tuple(guesses),

@@ -23,7 +23,7 @@ from web.cli.support import (
     reason_option,
 )
 from web.organisations import service
-from web.organisations.schemas import BRANDING_REQUEST, HISTORY, write_branding
+from web.organisations.schemas import BRANDING, BRANDING_REQUEST, HISTORY
 from web.schemas import read_body
 from web.services import WebServices
 
@@ -99,9 +99,9 @@ def set_logo(
     """Replace the logo by a PNG or SVG of at most 100 KB, or remove it."""
     if (file is None) != remove:
         raise click.UsageError("give either a file or --remove")
-    content = file.read(10 * MAX_LOGO_BYTES) if file else None
+    logo = service.read_logo(file.read(10 * MAX_LOGO_BYTES)) if file else None
     with open_profile(org_id) as (services, profile):
-        service.change_logo(services, profile, content, audit_reason(by, reason))
+        service.change_logo(services, profile, logo, audit_reason(by, reason))
         _print_branding(service.find_profile(services, org_id), as_json=as_json)
 
 
@@ -178,21 +178,11 @@ def check_texts(org_id: str, language: str, file: IO[bytes], *, as_json: bool) -
 def show_history(org_id: str, *, as_json: bool) -> None:
     """List the last fifty versions, the newest first."""
     with open_profile(org_id) as (services, _):
-        changes = services.profiles.history(org_id)
+        shown = HISTORY.dump({"versions": services.profiles.history(org_id)})
     if as_json:
-        print_result(HISTORY.dump({"versions": changes}), as_json=True)
+        print_result(shown, as_json=True)
         return
-    rows = [
-        {
-            "version": change.text.version,
-            "language": change.text.language,
-            "sentences": len(change.text.sentences),
-            "at": change.at,
-            "by": change.by,
-            "reason": change.reason,
-        }
-        for change in changes
-    ]
+    rows = [each | {"sentences": len(each["sentences"])} for each in shown["versions"]]
     print_table(rows, empty="All texts have always been the built-in ones.")
 
 
@@ -218,7 +208,7 @@ def roll_back(org_id: str, version: int, reason: str, by: str, *, as_json: bool)
 
 
 def _print_branding(profile: Profile, *, as_json: bool) -> None:
-    shown = write_branding(profile.branding)
+    shown = BRANDING.dump(profile.branding)
     if not as_json:
         for mode in ("light", "dark"):
             shown[mode] = ", ".join(f"{name} {each}" for name, each in shown[mode].items())

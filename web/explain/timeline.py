@@ -53,7 +53,10 @@ def _past(reset: Reset) -> Iterator[TimelineStep]:
         detail = f" ({attempt.detail})" if attempt.detail else ""
         number = attempt.provider_message_id
         message = f", message id {number}" if number else ""
-        text = f"{attempt.number}. {attempt.provider}: {describe_outcome(attempt)}{detail}{message}"
+        is_last = attempt is reset.attempts[-1]
+        own = f", own texts {reset.text_version}" if is_last and reset.text_version else ""
+        what = f"{describe_outcome(attempt)}{detail}{message}{own}"
+        text = f"{attempt.number}. {attempt.provider}: {what}"
         yield TimelineStep(attempt.started_at, "attempt", text)
     yield from (step for step in events if step.step != "provider")
     if reset.opened_at:

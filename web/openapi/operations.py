@@ -332,7 +332,7 @@ OPERATIONS: dict[str, tuple[Operation, ...]] = {  # by tag
             response=SenderSchema, request=SenderRequestSchema,
             examples={"own SendGrid": {
                 "email": {"fromAddress": "help@acme.example", "fromName": "Acme",
-                    "sendgrid": {"apiKey": "SG.…"}, "fallback": True},
+                    "sendgrid": {"apiKey": "SG.0123456789abcdef"}, "fallback": True},
                 "reason": "our own account"}}),
         _of_organisation("DELETE /sender", "removeSender",
             "Send as the installation does; the secrets are forgotten",

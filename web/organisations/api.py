@@ -16,7 +16,7 @@ from shared.errors import (
     VersionConflictError,
     VersionMissingError,
 )
-from shared.organisations.profile import Profile
+from shared.organisations.profile import Logo, Profile
 from web.admin.actions import AuditReason, check_reason
 from web.admin.api import caller_here
 from web.auth import ORG_READ, ORG_WRITE, audit_name
@@ -25,41 +25,42 @@ from web.http import count_changes, current_services, json_response
 from web.middleware import read_capped_body
 from web.organisations import service
 from web.organisations.schemas import (
+    BRANDING,
     BRANDING_REQUEST,
     HISTORY,
+    ORGANISATION,
     ROLLBACK_REQUEST,
     SENTENCES_REQUEST,
-    write_branding,
-    write_organisation,
-    write_text,
+    TEXT_VERSION,
+    TEXTS,
 )
 from web.schemas import WireSchema, read_body
 
 api_organisations = Blueprint("api_organisations", __name__)
 api_organisations.before_request(count_changes)
 
-ORGANISATION = "/keyturn/v1/organisations/<org_id>"
+PATH = "/keyturn/v1/organisations/<org_id>"
 MAX_BODY_BYTES = 1024 * 1024  # of a logo, so that one a little too large is refused by its name
 
 
-@api_organisations.get(ORGANISATION)
+@api_organisations.get(PATH)
 def show_organisation(org_id: str) -> Response:
     """Show branding, and which languages have texts of their own."""
     profile = read_profile(org_id, ORG_READ)
-    return answer(write_organisation(profile), profile.version)
+    return answer(ORGANISATION.dump(profile), profile.version)
 
 
-@api_organisations.get(f"{ORGANISATION}/branding")
+@api_organisations.get(f"{PATH}/branding")
 def show_branding(org_id: str) -> Response:
     """Show the branding."""
     return _answer_branding(read_profile(org_id, ORG_READ))
 
 
-@api_organisations.route(f"{ORGANISATION}/branding", methods=["PUT", "PATCH"])
+@api_organisations.route(f"{PATH}/branding", methods=["PUT", "PATCH"])
 def change_branding(org_id: str) -> Response:
     """Replace the branding (PUT), or change the fields that are given (PATCH)."""
     profile = read_profile(org_id, ORG_WRITE)
-    given = _read(BRANDING_REQUEST)
+    given = read_request(BRANDING_REQUEST)
     why = read_reason(given.pop("reason"))
     check_if_match(profile.branding.version, is_set=profile.branding.is_set)
     is_whole = request.method == "PUT"
@@ -67,49 +68,49 @@ def change_branding(org_id: str) -> Response:
     return _answer_branding(read_profile(org_id, ORG_WRITE))
 
 
-@api_organisations.put(f"{ORGANISATION}/branding/logo")
+@api_organisations.put(f"{PATH}/branding/logo")
 def change_logo(org_id: str) -> Response:
     """Replace the logo; the body is the file."""
     profile = read_profile(org_id, ORG_WRITE)
-    return _change_logo(profile, read_capped_body(max_bytes=MAX_BODY_BYTES))
+    return _change_logo(profile, service.read_logo(read_capped_body(max_bytes=MAX_BODY_BYTES)))
 
 
-@api_organisations.delete(f"{ORGANISATION}/branding/logo")
+@api_organisations.delete(f"{PATH}/branding/logo")
 def remove_logo(org_id: str) -> Response:
     """Remove the logo."""
     return _change_logo(read_profile(org_id, ORG_WRITE), None)
 
 
-@api_organisations.get(f"{ORGANISATION}/texts")
+@api_organisations.get(f"{PATH}/texts")
 def list_texts(org_id: str) -> Response:
     """List the texts of all languages."""
     profile = read_profile(org_id, ORG_READ)
     texts = sorted(profile.texts.values(), key=lambda text: text.language)
-    return answer({"texts": [write_text(each) for each in texts]}, profile.version)
+    return answer(TEXTS.dump({"texts": texts}), profile.version)
 
 
-@api_organisations.get(f"{ORGANISATION}/texts/<language>")
+@api_organisations.get(f"{PATH}/texts/<language>")
 def show_texts(org_id: str, language: str) -> Response:
     """Show the texts of one language, beside the built-in ones."""
     return _answer_text(read_profile(org_id, ORG_READ), language)
 
 
-@api_organisations.put(f"{ORGANISATION}/texts/<language>")
+@api_organisations.put(f"{PATH}/texts/<language>")
 def change_texts(org_id: str, language: str) -> Response:
     """Replace the texts of one language."""
     profile = read_profile(org_id, ORG_WRITE)
-    given = _read(SENTENCES_REQUEST)
+    given = read_request(SENTENCES_REQUEST)
     return _change_texts(profile, language, given["sentences"], read_reason(given["reason"]))
 
 
-@api_organisations.delete(f"{ORGANISATION}/texts/<language>")
+@api_organisations.delete(f"{PATH}/texts/<language>")
 def remove_texts(org_id: str, language: str) -> Response:
     """Go back to the built-in texts of one language."""
     profile = read_profile(org_id, ORG_WRITE)
     return _change_texts(profile, language, {}, read_reason_in_query())
 
 
-@api_organisations.get(f"{ORGANISATION}/texts/history")
+@api_organisations.get(f"{PATH}/texts/history")
 def show_history(org_id: str) -> Response:
     """List the last versions of all texts, the newest first."""
     profile = read_profile(org_id, ORG_READ)
@@ -117,11 +118,11 @@ def show_history(org_id: str) -> Response:
     return answer(HISTORY.dump({"versions": versions}), profile.version)
 
 
-@api_organisations.post(f"{ORGANISATION}/texts/_rollback")
+@api_organisations.post(f"{PATH}/texts/_rollback")
 def roll_back(org_id: str) -> Response:
     """Make an earlier version of one language's texts the newest."""
     profile = read_profile(org_id, ORG_WRITE)
-    given = _read(ROLLBACK_REQUEST)
+    given = read_request(ROLLBACK_REQUEST)
     why = read_reason(given["reason"])
     text = service.find_version(current_services(), profile, given["version"])
     return _change_texts(
@@ -136,7 +137,8 @@ def read_profile(org_id: str, permission: str) -> Profile:
     return services.auth.authorize_profile(caller, found, permission)
 
 
-def _read(schema: WireSchema) -> dict[str, Any]:
+def read_request(schema: WireSchema) -> dict[str, Any]:
+    """Return the request's body; raise ProfileError if it is not as described."""
     body = read_capped_body()
     try:
         return read_body(body, schema)
@@ -144,10 +146,10 @@ def _read(schema: WireSchema) -> dict[str, Any]:
         raise ProfileError(error.message) from error
 
 
-def _change_logo(profile: Profile, content: bytes | None) -> Response:
+def _change_logo(profile: Profile, logo: Logo | None) -> Response:
     why = read_reason_in_query()
     check_if_match(profile.branding.version, is_set=profile.branding.is_set)
-    service.change_logo(current_services(), profile, content, why)
+    service.change_logo(current_services(), profile, logo, why)
     return _answer_branding(read_profile(profile.org_id, ORG_WRITE))
 
 
@@ -187,13 +189,13 @@ def check_if_match(version: int, *, is_set: bool) -> None:
 
 
 def _answer_branding(profile: Profile) -> Response:
-    return answer(write_branding(profile.branding), profile.branding.version)
+    return answer(BRANDING.dump(profile.branding), profile.branding.version)
 
 
 def _answer_text(profile: Profile, language: str) -> Response:
     services = current_services()
     text = service.find_text(services, profile, language)
-    body = write_text(text) | {"builtIn": service.built_in(services, language)}
+    body = TEXT_VERSION.dump(text) | {"builtIn": service.built_in(services, language)}
     return answer(body, text.version)
 
 

@@ -14,7 +14,7 @@ from web.auth import ORG_READ, ORG_WRITE
 from web.explain.query import check_names
 from web.http import current_services, json_response
 from web.middleware import read_capped_body
-from web.organisations.api import ORGANISATION, read_profile, read_reason
+from web.organisations.api import PATH, read_profile, read_reason
 from web.organisations.messages import (
     NAMES,
     SAMPLE_CODE,
@@ -102,7 +102,7 @@ class SendTestSchema(ResponseSchema):
 PREVIEW, SEND_TEST_REQUEST, SEND_TEST = PreviewSchema(), SendTestRequestSchema(), SendTestSchema()
 
 
-@api_organisations.get(f"{ORGANISATION}/preview")
+@api_organisations.get(f"{PATH}/preview")
 def show_preview(org_id: str) -> Response:
     """Show a message with sample values; to who wants HTML, all messages on one page."""
     profile, services = read_profile(org_id, ORG_READ), current_services()
@@ -116,7 +116,7 @@ def show_preview(org_id: str) -> Response:
     return Response(page, headers=headers, mimetype="text/html")
 
 
-@api_organisations.post(f"{ORGANISATION}/_send_test")
+@api_organisations.post(f"{PATH}/_send_test")
 def send_test_message(org_id: str) -> Response:
     """Send a test as the organisation's messages are sent."""
     profile, services = read_profile(org_id, ORG_WRITE), current_services()

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from marshmallow import ValidationError, fields, validates_schema
+from marshmallow import ValidationError, fields, post_load
 from marshmallow.validate import Length, Range
 
 from shared import validation
 from shared.organisations.colours import COLOUR_PATTERN, check_palette, colour
 from shared.organisations.logos import MAX_LOGO_BYTES
-from shared.organisations.profile import Branding, Profile, TextVersion
+from shared.providers.message_checks import MAX_NAME_CHARACTERS, clean_name
 from shared.settings import types
 from web.admin.schemas import ReasonSchema, reason_field
 from web.schemas import CamelCaseSchema, Count, OwnSchema, ResponseSchema, Timestamp
@@ -41,9 +41,9 @@ class Checked(fields.String):
 
 def display_name(text: str) -> str:
     """Return a name as messages show it."""
-    name = validation.clean_name(text)
+    name = clean_name(text)
     if name is None or name != " ".join(text.split()):
-        most = validation.MAX_NAME_CHARACTERS
+        most = MAX_NAME_CHARACTERS
         raise ValueError(f"must be one line of 1 to {most} characters, and hold no address")
     return name
 
@@ -85,7 +85,7 @@ class BrandingRequestSchema(ReasonSchema):
     """What is to be shown; null is the default of a field."""
 
     display_name = Checked(
-        display_name, metadata={"minLength": 1, "maxLength": validation.MAX_NAME_CHARACTERS}
+        display_name, metadata={"minLength": 1, "maxLength": MAX_NAME_CHARACTERS}
     )
     language = fields.String(allow_none=True, metadata={"description": "The default one"})
     languages = fields.List(
@@ -103,14 +103,15 @@ class BrandingRequestSchema(ReasonSchema):
     postal_line = Checked(postal_line, allow_none=True)
     reply_to = Checked(types.email, allow_none=True)
 
-    @validates_schema
-    def _check_colours(self, data: Mapping[str, Any], **_: Any) -> None:
+    @post_load
+    def _make_palettes(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
         for mode in ("light", "dark"):
             if data.get(mode):
                 try:
-                    check_palette(mode, **data[mode])
+                    data[mode] = check_palette(mode, **data[mode])
                 except ValueError as error:
                     raise ValidationError(str(error)) from None
+        return data
 
 
 class ReasonQuerySchema(CamelCaseSchema):
@@ -230,23 +231,5 @@ class TextHistorySchema(ResponseSchema):
 BRANDING_REQUEST = BrandingRequestSchema()
 SENTENCES_REQUEST = SentencesRequestSchema()
 ROLLBACK_REQUEST = RollbackRequestSchema()
-BRANDING, HISTORY, TEXT_VERSION = BrandingSchema(), TextHistorySchema(), TextVersionSchema()
-ORGANISATION = OrganisationSchema()
-
-
-def write_organisation(profile: Profile) -> dict[str, Any]:
-    """Serialise a profile."""
-    body: dict[str, Any] = ORGANISATION.dump(profile)
-    return body
-
-
-def write_branding(branding: Branding) -> dict[str, Any]:
-    """Serialise a branding; of a logo what is known."""
-    body: dict[str, Any] = BRANDING.dump(branding)
-    return body
-
-
-def write_text(text: TextVersion) -> dict[str, Any]:
-    """Serialise the sentences of one language."""
-    body: dict[str, Any] = TEXT_VERSION.dump(text)
-    return body
+ORGANISATION, BRANDING = OrganisationSchema(), BrandingSchema()
+TEXTS, TEXT_VERSION, HISTORY = TextsSchema(), TextVersionSchema(), TextHistorySchema()

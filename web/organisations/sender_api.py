@@ -9,35 +9,33 @@ from shared.models import Channel
 from web.admin.schemas import ReasonSchema
 from web.auth import ORG_READ, ORG_WRITE
 from web.http import current_services
-from web.middleware import read_capped_body
 from web.organisations.api import (
-    ORGANISATION,
+    PATH,
     answer,
     api_organisations,
     check_if_match,
     read_profile,
     read_reason,
     read_reason_in_query,
+    read_request,
 )
 from web.organisations.senders import change_sender, remove_sender, write_sender
-from web.schemas import ResponseSchema, read_body
+from web.schemas import ResponseSchema
 
 
 class SenderRequestSchema(ReasonSchema):
     """What an organisation sends by; secrets that are left out stay as they are."""
 
-    email = fields.Raw(
+    email = fields.Dict(
         allow_none=True,
         metadata={
-            "type": ["object", "null"],
             "description": "fromAddress, fromName, dkimSelectors, providers, fallback, and an "
             "account each: sendgrid (apiKey, webhookPublicKey), smtp (url), http (url, secret)",
         },
     )
-    sms = fields.Raw(
+    sms = fields.Dict(
         allow_none=True,
         metadata={
-            "type": ["object", "null"],
             "description": "countries, providers, fallback, and an account each: twilio "
             "(accountSid, authToken, apiKeySid, apiKeySecret, from, messagingServiceSid), "
             "http (url, secret)",
@@ -59,7 +57,7 @@ class SenderSchema(ResponseSchema):
 __all__ = ["api_organisations"]  # with these routes
 
 SENDER_REQUEST = SenderRequestSchema()
-SENDER = f"{ORGANISATION}/sender"
+SENDER = f"{PATH}/sender"
 
 
 @api_organisations.get(SENDER)
@@ -74,7 +72,7 @@ def replace_sender(org_id: str) -> Response:
     """Replace how an organisation sends."""
     read_profile(org_id, ORG_WRITE)
     services = current_services()
-    given = read_body(read_capped_body(), SENDER_REQUEST)
+    given = read_request(SENDER_REQUEST)
     why, former = read_reason(given["reason"]), services.senders.find(org_id)
     check_if_match(former.version, is_set=bool(former.routes or former.from_))
     body = {name: each for name, each in given.items() if name in tuple(Channel)}

@@ -7,14 +7,14 @@ from dataclasses import fields, replace
 from typing import Any
 
 from shared.errors import NotFoundError, ProfileError
-from shared.organisations.colours import check_palette
 from shared.organisations.logos import check_logo
-from shared.organisations.profile import Branding, Profile, TextVersion
+from shared.organisations.profile import Branding, Logo, Profile, TextVersion
 from shared.organisations.texts import check_language, check_texts, replaceable
 from web.admin.actions import AuditReason
 from web.services import WebServices
 
 DEFAULTS = {each.name: each.default for each in fields(Branding)}
+KEPT = ("display_name", "logo", "version", "is_set")  # where a whole branding is put without
 
 
 def find_profile(services: WebServices, org_id: str) -> Profile:
@@ -45,16 +45,11 @@ def change_branding(
         ProfileError: a language is not supported, or the default one not allowed.
         VersionConflictError: the branding was changed since the profile was read.
     """
-    names = [name for name in DEFAULTS if name in given or is_whole]
-    kept = {"display_name", "logo", "version", "is_set"} - given.keys()
-    changes: dict[str, Any] = {}
-    for name in names:
-        if name not in kept:
-            value = given.get(name)
-            changes[name] = DEFAULTS[name] if value is None else value
-    for mode in ("light", "dark"):
-        if isinstance(changes.get(mode), Mapping):
-            changes[mode] = check_palette(mode, **changes[mode])
+    changes: dict[str, Any] = {
+        name: given.get(name) or default
+        for name, default in DEFAULTS.items()
+        if name in given or (is_whole and name not in KEPT)
+    }
     for name in {"languages", "link_hosts"} & changes.keys():
         changes[name] = tuple(dict.fromkeys(changes[name]))
     branding = replace(profile.branding, **changes)
@@ -80,25 +75,30 @@ def _check_language(services: WebServices, tag: str, name: str) -> None:
         raise ProfileError(f"{name}: {shown} {error}") from None
 
 
+def read_logo(content: bytes) -> Logo:
+    """Return the logo.
+
+    Raises:
+        ProfileError: it is no PNG or SVG that may be shown.
+    """
+    try:
+        return check_logo(content)
+    except ValueError as error:
+        raise ProfileError(f"logo: it {error}") from None
+
+
 def change_logo(
-    services: WebServices, profile: Profile, content: bytes | None, why: AuditReason
+    services: WebServices, profile: Profile, logo: Logo | None, why: AuditReason
 ) -> None:
     """Replace the logo, or remove it.
 
     Raises:
-        ProfileError: it is no PNG or SVG that may be shown.
         VersionConflictError: the branding was changed since the profile was read.
     """
-    try:
-        logo = None if content is None else check_logo(content)
-    except ValueError as error:
-        raise ProfileError(f"logo: it {error}") from None
+    branding = replace(profile.branding, logo=logo)
     with services.audit.acting(why.act("organisation.logo", profile.org_id)):
         services.profiles.save_branding(
-            profile.org_id,
-            replace(profile.branding, logo=logo),
-            version=profile.branding.version,
-            is_logo_new=True,
+            profile.org_id, branding, version=branding.version, is_logo_new=True
         )
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from shared.errors import VersionConflictError
-from shared.organisations.sender import Sender, parse_sender, write_sender
+from shared.organisations.sender import IN_USE, Sender, parse_sender, write_sender
 from shared.store import keys
 from shared.store.connection import Client, store_errors
 from shared.store.digests import Digests
 from shared.store.scripts import Scripts
+
+MAX_LISTED = 1000
 
 
 class SenderStore:
@@ -44,7 +46,20 @@ class SenderStore:
         if not self._scripts.run_durably("organisation/save_sender", (key,), (version, text)):
             raise VersionConflictError
         with store_errors():
+            change = self._client.sadd if sender else self._client.srem
+            change(keys.SENDERS, org_id)
             self._client.incr(keys.VERSION)  # web processes keep organisations for a moment
+
+    def unverified(self) -> list[str]:
+        """Return the organisations whose From is not used as long as it is not verified."""
+        with store_errors():
+            org_ids = sorted(self._client.smembers(keys.SENDERS))[:MAX_LISTED]
+            pipe = self._client.pipeline(transaction=False)
+            for org_id in org_ids:
+                pipe.hget(keys.organisation(org_id), "sender")
+            found = zip(org_ids, pipe.execute(), strict=True)
+        froms = ((org_id, parse_sender(text).from_) for org_id, text in found if text)
+        return [org_id for org_id, from_ in froms if from_ and from_.state not in IN_USE]
 
     def seal(self, org_id: str, secret: str) -> str:
         """Return a secret as it is stored."""

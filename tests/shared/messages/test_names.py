@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.validation import MAX_NAME_CHARACTERS, clean_name
+from shared.providers.message_checks import MAX_NAME_CHARACTERS, clean_name
 
 
 @pytest.mark.parametrize(

@@ -112,3 +112,15 @@ def test_an_organisation_that_is_not_there_is_refused(run, acme):
 
     assert done.returncode == 1
     assert "there is no organisation" in done.stderr
+
+
+def test_an_own_provider_is_paused_and_resumed_by_its_name(run, acme):
+    save_sender(acme, {"email": {"sendgrid": SENDGRID}})
+
+    done = [run("provider", verb, "org:acme:sendgrid", *WHY) for verb in ("pause", "resume")]
+    unknown = [
+        run("provider", "pause", name, *WHY) for name in ("org:acme:smtp", "org:x:sendgrid", "org:")
+    ]
+
+    assert [each.returncode for each in done] == [0, 0], done[0].stderr
+    assert [each.returncode for each in unknown] == [1, 1, 1]

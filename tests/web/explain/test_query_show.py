@@ -197,3 +197,18 @@ def test_a_reset_by_sms_ends_sooner(wire):
 
     assert ends[1] < ends[0]
     assert wire.services.resets.find(reset_id_of(sms)).channel is Channel.SMS
+
+
+def test_the_version_of_own_texts_is_told_with_the_attempt(wire):
+    reset_id = reset_id_of(wire.reset())
+    assert "textVersion" not in wire.show(reset_id).get_json()
+    resets = wire.services.resets
+    claim, fields = resets.claim(reset_id), {"provider": "outbox", "recipient_digest": "d"}
+    resets.mark_sending(claim, **fields, text_version="12")
+
+    told = wire.show(reset_id).get_json()
+    assert told["textVersion"] == "12"
+    explained = wire.call(
+        f"/keyturn/v1/resets/{reset_id}/explanation", method="GET", headers=wire.headers()
+    )
+    assert any("own texts 12" in step["words"] for step in explained.get_json()["chain"])

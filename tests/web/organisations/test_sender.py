@@ -143,6 +143,20 @@ def test_a_reason_is_asked_for(wire):
     assert "reason" in answer.get_json()["message"]
 
 
+def test_status_tells_of_a_from_that_is_not_used(wire):
+    token = a_token(wire.services, instance=("IAM_OWNER",))
+
+    def troubles():
+        answer = wire.call("/keyturn/v1/status", method="GET", headers=wire.headers(token))
+        return [each for each in answer.get_json()["troubles"] if "From" in each]
+
+    assert troubles() == []
+    wire.put(BODY)
+    assert "keyturn org sender check acme" in troubles()[0]
+    wire.delete('"1"')
+    assert troubles() == []
+
+
 # What it means for a request.
 
 

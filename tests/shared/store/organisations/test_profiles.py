@@ -56,7 +56,7 @@ def test_a_branding_comes_back_as_it_was_saved(services):
 
     new = services.profiles.save_branding("acme", branding, version=version, is_logo_new=True)
 
-    assert services.profiles.find("acme").branding == replace(branding, version=new)
+    assert services.profiles.find("acme").branding == replace(branding, version=new, is_set=True)
     organisation = services.callers.find_organisation("acme")
     assert (organisation.name, organisation.languages) == ("Acme & Söhne", ("de", "fr"))
 
