@@ -331,6 +331,12 @@ class SelectionError(InvalidRequestError):
     id = "KEYTURN-Selection"
 
 
+class ProfileError(InvalidRequestError):
+    """The branding or the texts cannot be used as they are; nothing was saved"""
+
+    id = "KEYTURN-Profile"
+
+
 class BatchStateError(CallerError):
     """The state of the batch does not allow this"""
 

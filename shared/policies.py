@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import phonenumbers
@@ -16,7 +16,17 @@ from shared.errors import (
     UserNotInitialisedError,
     UserUnknownError,
 )
-from shared.models import Attempt, Channel, Outcome, Recipient, User, UserKind, UserState
+from shared.models import (
+    Attempt,
+    Channel,
+    Organisation,
+    Outcome,
+    Recipient,
+    User,
+    UserKind,
+    UserState,
+)
+from shared.organisations.sender import IN_USE, OWN, From, Route, Sender, own_name
 
 MAX_HANDED_OVER = 2  # after two attempts in doubt there is no third
 NOTICE_LIFETIME_SECONDS = 24 * 3600.0
@@ -171,3 +181,43 @@ def allowed_regions(
     if all(name == "outbox" for name in providers):
         return None
     return frozenset(region for sender in senders if (region := dial_region(sender)))
+
+
+def route_of(organisation: Organisation | None, channel: Channel) -> Route | None:
+    """Return an organisation's own providers of a channel, if it has any."""
+    sender = organisation.sender if organisation else None
+    return sender.routes.get(channel) if sender else None
+
+
+def provider_names(
+    organisation: Organisation | None, channel: Channel, installation: Sequence[str]
+) -> tuple[str, ...]:
+    """Return the names of the providers that carry an organisation's messages, in order."""
+    route = route_of(organisation, channel)
+    if organisation is None or route is None:
+        return tuple(installation)
+    own = tuple(own_name(organisation.org_id, channel, each) for each in route.providers)
+    return (*own, *installation) if route.has_fallback else own
+
+
+def sms_regions(
+    organisation: Organisation | None, installation: frozenset[str] | None
+) -> frozenset[str] | None:
+    """Return where an organisation's SMS may go, None: everywhere; with a fallback, by either."""
+    route = route_of(organisation, Channel.SMS)
+    if route is None:
+        return installation
+    own = frozenset(route.countries)
+    return own & installation if route.has_fallback and installation is not None else own
+
+
+def usable_from(sender: Sender | None, attempts: Iterable[Attempt]) -> From | None:
+    """Return the organisation's own From if the next attempt may carry it.
+
+    An account of the installation that refused it gets the installation's own next time.
+    """
+    found = sender.from_ if sender else None
+    is_refused = any(
+        each.outcome is Outcome.ACCOUNT and not each.provider.startswith(OWN) for each in attempts
+    )
+    return found if found and found.state in IN_USE and not is_refused else None

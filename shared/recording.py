@@ -21,7 +21,13 @@ from shared.models import (
     Recipient,
     User,
 )
-from shared.policies import check_country, check_recipient, last_start_seconds
+from shared.policies import (
+    check_country,
+    check_recipient,
+    last_start_seconds,
+    provider_names,
+    sms_regions,
+)
 from shared.queue import hint_at
 from shared.settings import Settings
 from shared.store.limits import Limit
@@ -84,7 +90,7 @@ def _find_recipient(services: Services, request: ResetRequest) -> Recipient:
     recipient = check_recipient(
         request.user, request.channel, allow_unverified=services.settings.allow_unverified
     )
-    check_country(recipient, services.sms_regions)
+    check_country(recipient, sms_regions(request.organisation, services.sms_regions))
     return recipient
 
 
@@ -116,7 +122,11 @@ def _pass_gate(
     services: Services, request: ResetRequest, limits: list[Limit], recipient: Recipient | None
 ) -> int:
     """Return Redis's time. `recipient` None: nothing is sent, so no provider is needed."""
-    has_provider = recipient is None or bool(services.provider_names[request.channel])
+    has_provider = recipient is None or bool(
+        provider_names(
+            request.organisation, request.channel, services.provider_names[request.channel]
+        )
+    )
     try:
         asked_at_us = services.limits.pass_gate(
             limits,

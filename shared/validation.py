@@ -24,6 +24,11 @@ MIN_PASSWORD_CHARACTERS = 12  # of a login for operators
 # provider finds out whether a domain can receive. The library documents this way to allow them.
 email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
 
+MAX_NAME_CHARACTERS = 60
+JOINERS = "\u200c\u200d"  # invisible, yet part of how Persian and Indic names are written
+# What mail programs turn into a link by themselves, and so would carry somebody's phishing.
+_ADDRESS = re.compile(r"://|www\.|[^\W_]-?\.-?[^\W_]{2,}|\d\.\d+\.\d", re.IGNORECASE)
+
 _PHONE_CHARACTERS = re.compile(r"\+[0-9 ()./-]+")
 _HOST = re.compile(
     r"((?=.{1,253}(:|$))[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9-]+)*|\[[0-9a-f:.]+\])(:[0-9]{1,5})?"
@@ -207,3 +212,27 @@ def logins(raw: str) -> tuple[str, ...]:
                 f"{MIN_PASSWORD_CHARACTERS} characters behind the colon"
             )
     return pairs
+
+
+def clean_name(raw: str) -> str | None:
+    """Return a name as one line of at most 60 printable characters; None if none can be used.
+
+    A name that holds an address is not used at all.
+    """
+    line = " ".join(raw.split())
+    line = line if line.isprintable() else _printable(line)
+    is_short = len(line) <= MAX_NAME_CHARACTERS
+    name = line if is_short else line[: MAX_NAME_CHARACTERS - 1].rstrip() + "…"
+    return None if not line or _holds_address(line) else name
+
+
+def _printable(line: str) -> str:
+    kept = "".join(sign for sign in line if sign.isprintable() or sign in JOINERS)
+    return kept.strip(JOINERS + " ")
+
+
+def _holds_address(line: str) -> bool:
+    """Return True if a mail program may link a part of the line, also in full-width letters."""
+    folded = line if line.isascii() else unicodedata.normalize("NFKC", line)
+    plain = "".join(sign for sign in folded.replace("\u3002", ".") if sign not in JOINERS)
+    return _ADDRESS.search(plain) is not None

@@ -6,9 +6,6 @@ Source: the Standard Webhooks specification, https://www.standardwebhooks.com
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 import ipaddress
 import threading
 import time
@@ -24,15 +21,14 @@ import orjson
 
 from shared.errors import ProviderError
 from shared.providers.transport.http import Transport
+from shared.providers.transport.signing import signed_headers
 from shared.store.webhooks.deliveries import Webhook
-from shared.store.webhooks.subscriptions import SECRET_PREFIX
 from shared.validation import format_timestamp, is_host_name
 
 TIMEOUT_SECONDS = 10.0
 MAX_RETRY_AFTER_SECONDS = 86_400.0
 MAX_TRANSPORTS = 500
 MAX_URL_CHARACTERS = 500
-USER_AGENT = "Keyturn-Webhooks/1"
 # Not of the public Internet, whatever this Python's ipaddress knows: IANA's registries of special
 # purposes, what is out of use, and the addresses of clouds' metadata. Only 2000::/3 is handed out.
 # Source: https://www.iana.org/assignments/iana-ipv4-special-registry and iana-ipv6-special-registry
@@ -98,13 +94,7 @@ class Subscribers:
         """Send one signed POST. Redirects are not followed: they could lead anywhere."""
         parts = urlsplit(url)
         at = int(self._clock())
-        headers = {
-            "Content-Type": "application/json",
-            "User-Agent": USER_AGENT,
-            "webhook-id": webhook_id,
-            "webhook-timestamp": str(at),
-            "webhook-signature": sign(secret, webhook_id, at, body),
-        }
+        headers = signed_headers((secret,), webhook_id, at, body)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         transport = self._transport(f"{parts.scheme}://{parts.netloc}")
         try:
@@ -128,13 +118,6 @@ class Subscribers:
                     base_url, timeout_seconds=self._timeout_seconds, may_reach=self._may_reach
                 )
             return self._transports[base_url]
-
-
-def sign(secret: str, webhook_id: str, at: int, body: bytes) -> str:
-    """Return the value of `webhook-signature`."""
-    key = base64.b64decode(secret.removeprefix(SECRET_PREFIX))
-    signed = b".".join((webhook_id.encode(), str(at).encode(), body))
-    return "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
 
 
 def build_body(webhook: Webhook) -> bytes:

@@ -33,6 +33,7 @@ from shared.store.history import HistoryStore
 from shared.store.idempotency import IdempotencyStore
 from shared.store.limits import LimitStore
 from shared.store.organisations.profiles import ProfileStore
+from shared.store.organisations.senders import SenderStore
 from shared.store.receipts import ReceiptStore
 from shared.store.resets import ResetStore
 from shared.store.scripts import check_durability
@@ -80,6 +81,7 @@ class Services:
     directory: Directory
     callers: CallerStore
     profiles: ProfileStore
+    senders: SenderStore
     resets: ResetStore
     receipts: ReceiptStore
     code_store: CodeStore
@@ -142,6 +144,7 @@ def build_services(settings: Settings, *, client: Client, hints: Hints) -> Servi
         directory=build_directory(settings, client, digests),
         callers=CallerStore(client, digests),
         profiles=ProfileStore(client, digests, settings.durability),
+        senders=SenderStore(client, digests, settings.durability),
         resets=resets,
         receipts=ReceiptStore(client, settings),
         code_store=CodeStore(client, digests, settings),

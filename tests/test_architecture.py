@@ -19,7 +19,7 @@ from shared import errors, log
 from shared.models import Queue
 from shared.providers.registry import READERS
 from shared.queue import Task
-from shared.settings import PREFIX, TWILIO_PROVIDERS, Settings, TwilioAccount
+from shared.settings import ACCOUNTS, PREFIX, Gateway, Settings, TwilioAccount
 from shared.store import keys
 from tests import CHECKOUT
 from tests.support.builders import some_services
@@ -53,6 +53,10 @@ OPEN_ROUTES = {
     "/ui/password/reveal.js": "the same script for everybody",
     "/callbacks/sendgrid": "signed by SendGrid",
     "/callbacks/twilio": "signed by Twilio",
+    "/callbacks/http": "signed by the gateway",
+    "/callbacks/sendgrid/<org_id>": "signed by SendGrid with the organisation's key",
+    "/callbacks/twilio/<org_id>": "signed by Twilio with the organisation's token",
+    "/callbacks/http/<org_id>": "signed by the organisation's gateway",
     "/dev/inbox": "this machine only, loopback links only, outbox only",
     "/dev/inbox.json": "this machine only, loopback links only, outbox only",
 }
@@ -78,6 +82,14 @@ TOKEN_ROUTES = {
     "/keyturn/v1/webhooks/<subscription_id>/dead",
     "/keyturn/v1/webhooks/<subscription_id>/_enable",
     "/keyturn/v1/webhooks/<subscription_id>/_replay",
+    "/keyturn/v1/organisations/<org_id>",
+    "/keyturn/v1/organisations/<org_id>/branding",
+    "/keyturn/v1/organisations/<org_id>/sender",
+    "/keyturn/v1/organisations/<org_id>/branding/logo",
+    "/keyturn/v1/organisations/<org_id>/texts",
+    "/keyturn/v1/organisations/<org_id>/texts/<language>",
+    "/keyturn/v1/organisations/<org_id>/texts/history",
+    "/keyturn/v1/organisations/<org_id>/texts/_rollback",
     "/keyturn/v1/batches",
     "/keyturn/v1/batches/<batch_id>",
     "/keyturn/v1/batches/<batch_id>/_pause",
@@ -269,7 +281,7 @@ def test_every_callback_reader_has_a_route(app: Flask):
 def test_a_route_with_a_token_refuses_without(app: Flask, route):
     path = re.sub(r"<\w+>", "x", route)
     rules = [rule for rule in app.url_map.iter_rules() if rule.rule == route]
-    methods = {method for rule in rules for method in rule.methods or ()} & {"GET", "POST"}
+    methods = {method for rule in rules for method in rule.methods or ()} - {"HEAD", "OPTIONS"}
 
     answers = {app.test_client().open(path, method=method).status_code for method in methods}
 
@@ -285,14 +297,18 @@ def test_every_setting_stands_in_the_readme():
     table = README.read_text()
 
     variables = variables_of(Settings, PREFIX) | variables_of(TwilioAccount, f"{PREFIX}TWILIO_")
+    variables |= variables_of(Gateway, f"{PREFIX}HTTP_")
 
     assert [each for each in sorted(variables) if f"`{each}`" not in table] == []
 
 
 def test_the_readme_names_no_setting_that_does_not_exist():
-    accounts = [TwilioAccount(provider=name).prefix for name in TWILIO_PROVIDERS]
     known = variables_of(Settings, PREFIX).union(
-        *(variables_of(TwilioAccount, prefix) for prefix in accounts)
+        *(
+            variables_of(table, f"{PREFIX}{name.upper().replace('-', '_')}_")
+            for table, names in ACCOUNTS
+            for name in names
+        )
     )
     named = set(re.findall(r"`(KEYTURN_[A-Z0-9_]+)`", README.read_text()))
 
@@ -305,7 +321,8 @@ def test_every_setting_reaches_every_container():
     passed_on = re.findall(r"^    (KEYTURN_\w+):", shared, re.MULTILINE)
     fixed = {f"{PREFIX}{name}" for name in ("HOST", "PORT", "GRPC_PORT", "FLOWER_PORT", "DATA_DIR")}
     variables = variables_of(Settings, PREFIX).union(
-        *(variables_of(TwilioAccount, f"{PREFIX}TWILIO_{more}") for more in ("", "2_"))
+        *(variables_of(TwilioAccount, f"{PREFIX}TWILIO_{more}") for more in ("", "2_")),
+        *(variables_of(Gateway, f"{PREFIX}HTTP_{more}") for more in ("", "2_")),
     )
 
     assert sorted(passed_on) == sorted(variables - fixed)
@@ -328,7 +345,12 @@ def name_of(node: ast.AST) -> str:
 
 
 @pytest.mark.parametrize(
-    ("table", "owners"), [(Settings, ("settings",)), (TwilioAccount, ("account", "each", "a"))]
+    ("table", "owners"),
+    [
+        (Settings, ("settings",)),
+        (TwilioAccount, ("account", "each", "a")),
+        (Gateway, ("gateway",)),
+    ],
 )
 def test_every_setting_is_read_somewhere(table, owners):
     places = [path for path in SOURCES if path.parent.name != "settings"]

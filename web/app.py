@@ -32,6 +32,7 @@ from web.middleware import V1_PATH, set_up_requests, traced, with_cors
 from web.monitoring.health import health
 from web.openapi.discovery import discovery
 from web.openapi.document import docs
+from web.organisations.sender_api import api_organisations
 from web.pages.dev_inbox import inbox
 from web.pages.errors import is_page, show_fault
 from web.pages.routes import pages
@@ -67,6 +68,7 @@ def create_app(services: Services) -> Flask:
     app.register_blueprint(callbacks)
     app.register_blueprint(api_admin)
     app.register_blueprint(api_webhooks)
+    app.register_blueprint(api_organisations)
     app.register_blueprint(api_batches)
     app.register_blueprint(health)
     app.register_blueprint(docs)

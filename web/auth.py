@@ -25,6 +25,7 @@ from shared.errors import (
     UserPermissionError,
 )
 from shared.models import Caller, Organisation, Reset, User
+from shared.organisations.profile import Profile
 from shared.recording import call_limits
 from shared.settings import Settings
 from shared.store.batches import Batch
@@ -35,6 +36,7 @@ from shared.tracing import bind_context
 from web.oidc import Issuer, looks_signed
 
 USER_READ, USER_WRITE = "user.read", "user.write"
+ORG_READ, ORG_WRITE = "org.read", "org.write"
 SYSTEM_READ, SYSTEM_WRITE = "system.read", "system.write"
 
 CACHE_SECONDS = 2.0  # how late a revocation may be noticed where no record is written
@@ -221,6 +223,21 @@ class Authenticator:
         if not self.may(caller, reset.org_id, permission):
             raise PermissionDeniedError
         return reset
+
+    def authorize_profile(
+        self, caller: Caller, profile: Profile | None, permission: str
+    ) -> Profile:
+        """Return an organisation's profile if the caller has the permission there.
+
+        Raises:
+            NotFoundError: there is no such organisation, or the caller may not even see it.
+            PermissionDeniedError: the caller may only see it.
+        """
+        if profile is None or not self.may(caller, profile.org_id, ORG_READ):
+            raise NotFoundError
+        if not self.may(caller, profile.org_id, permission):
+            raise PermissionDeniedError
+        return profile
 
     def authorize_user(self, caller: Caller, user: User | None) -> None:
         """Check that the caller may do an operator's work for the organisation of a user.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
+from functools import partial
 
 import structlog
 from flask import Blueprint, Response, request
@@ -13,9 +15,18 @@ from shared.errors import (
     CallbackTooLargeError,
     StoreUnavailableError,
 )
-from shared.providers.callbacks import Callback, CallbackForgedError
+from shared.models import Channel
+from shared.organisations.providers import AccountBuilder
+from shared.organisations.sender import OWN, own_name
+from shared.policies import route_of
+from shared.providers.callbacks import (
+    FOREIGN,
+    Callback,
+    CallbackForgedError,
+    ParsedCallback,
+)
 from shared.queue import hint_at_receipts
-from shared.settings import Settings
+from shared.settings import HTTP_PROVIDERS, Settings
 from web.http import current_services
 from web.middleware import read_capped_body
 from web.services import WebServices
@@ -42,37 +53,93 @@ def twilio() -> Response:
     return _receive("twilio")
 
 
-def _receive(provider: str) -> Response:
+@callbacks.post("/callbacks/http")
+def http() -> Response:
+    """Take the report of any of our HTTP gateways."""
+    return _receive("http")
+
+
+@callbacks.post("/callbacks/sendgrid/<org_id>", defaults={"provider": "sendgrid"})
+@callbacks.post("/callbacks/twilio/<org_id>", defaults={"provider": "twilio"})
+@callbacks.post("/callbacks/http/<org_id>", defaults={"provider": "http"})
+def own(provider: str, org_id: str) -> Response:
+    """Take a report of an organisation's own account."""
+    return _receive(provider, org_id)
+
+
+def _receive(provider: str, org_id: str | None = None) -> Response:
     try:
         body = read_capped_body(max_bytes=MAX_BYTES)
     except BodyTooLargeError as error:
         raise CallbackTooLargeError from error
     headers = {name.lower(): value for name, value in request.headers.items()}
     query = request.query_string.decode("latin-1")
-    receive_callback(current_services(), provider, Callback(headers, query, body))
+    receive_callback(current_services(), provider, Callback(headers, query, body), org_id)
     return Response(status=204)
 
 
-def receive_callback(services: WebServices, provider: str, callback: Callback) -> None:
-    """Record what a callback reports of our resets.
+def receive_callback(
+    services: WebServices, provider: str, callback: Callback, org_id: str | None = None
+) -> None:
+    """Record what a callback reports of our resets; `org_id`: of the organisation's own account.
 
     Raises:
         CallbackRefusedError: the provider did not sign it; nothing was recorded.
         StoreUnavailableError: the provider must send it again.
     """
     try:
-        report = services.callbacks[provider].read(callback)
+        if org_id is None:
+            report = services.callbacks[provider].read(callback)
+        else:
+            report = _read_own(services, provider, callback, org_id)
     except CallbackForgedError as error:
         log.warning("callback.refused", provider=provider, reason=error.reason)
+        provider = provider if org_id is None else OWN
         try:
             services.receipts.count(provider, Counter(refused=1))
         except StoreUnavailableError:
             log.warning("store.unavailable", during="callback")
         raise CallbackRefusedError from error
+    provider = provider if org_id is None else OWN
     shards = services.receipts.receive(provider, report.events)
     services.receipts.count(provider, report.skipped)
     for shard in shards:
         services.hints.publish(hint_at_receipts(shard))
+
+
+def _read_own(
+    services: WebServices, provider: str, callback: Callback, org_id: str
+) -> ParsedCallback:
+    """Return what an organisation's own account reports, of messages that it carried itself."""
+    organisation, refusal = (
+        services.callers.find_organisation(org_id),
+        CallbackForgedError("no_key"),
+    )
+    for channel in Channel:
+        route = route_of(organisation, channel)
+        account = route.accounts.get(provider) if route else None
+        if organisation is None or account is None:
+            continue
+        unseal = partial(services.senders.unseal, org_id)
+        builder = AccountBuilder(services.settings, organisation, channel, unseal)
+        try:
+            report = builder.reader(provider, account).read(callback)
+        except CallbackForgedError as error:
+            refusal = error
+            continue  # e-mail and SMS may have a gateway each
+        name = own_name(org_id, channel, provider)
+        events = [replace(each, provider=name) for each in report.events]
+        found = map(services.resets.find, {each.reset_id for each in events})
+        carried = {
+            reset.reset_id
+            for reset in filter(None, found)
+            if any(attempt.provider == name for attempt in reset.attempts)
+        }
+        known = tuple(each for each in events if each.reset_id in carried)
+        return ParsedCallback(
+            known, report.skipped + Counter([FOREIGN] * (len(events) - len(known)))
+        )
+    raise refusal
 
 
 def describe_unset_channel(channel: str) -> str:
@@ -88,6 +155,8 @@ def has_callbacks(settings: Settings, provider: str) -> bool:
     """Return whether a provider sends callbacks that we can verify."""
     if provider == "sendgrid":
         return bool(settings.sendgrid_webhook_public_key)
+    if provider in HTTP_PROVIDERS:
+        return False  # a gateway may report or not
     return any(a.provider == provider and a.auth_token for a in settings.twilio_accounts)
 
 

@@ -37,12 +37,12 @@ API_PATHS = (
 )
 ALLOWED_HEADERS = (
     "Accept, Accept-Language, Authorization, Connect-Protocol-Version, Connect-Timeout-Ms, "
-    "Content-Encoding, Content-Type, Grpc-Encoding, Grpc-Timeout, Idempotency-Key, X-Grpc-Web, "
-    "X-Request-Id, X-User-Agent, X-Zitadel-Orgid"
+    "Content-Encoding, Content-Type, Grpc-Encoding, Grpc-Timeout, Idempotency-Key, If-Match, "
+    "X-Grpc-Web, X-Request-Id, X-User-Agent, X-Zitadel-Orgid"
 )
 EXPOSED_HEADERS = (
-    "Deprecation, Grpc-Message, Grpc-Status, Grpc-Status-Details-Bin, Keyturn-Reset-Id, Link, "
-    "Location, Retry-After, WWW-Authenticate, X-Request-Id"
+    "Deprecation, ETag, Grpc-Message, Grpc-Status, Grpc-Status-Details-Bin, Keyturn-Reset-Id, "
+    "Link, Location, Retry-After, WWW-Authenticate, X-Request-Id"
 )
 PREFLIGHT_SECONDS = 7200
 

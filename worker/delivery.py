@@ -13,6 +13,8 @@ from shared import tracing
 from shared.errors import PermanentProviderError, ProviderError, StoreUnavailableError
 from shared.messages.rendering import MessageRenderer
 from shared.models import Channel, Message, Outcome, Recipient, Status
+from shared.organisations.providers import OwnProviders
+from shared.organisations.sender import OWN
 from shared.providers import Provider, SearchableProvider
 from shared.queue import hint_at
 from shared.settings import LEASE_SLACK_SECONDS
@@ -21,8 +23,8 @@ from shared.wiring import Services
 from worker import outcomes
 from worker.outcomes import NotSentError
 from worker.outgoing import OutgoingMessage
-from worker.preparation import Preparation
-from worker.routing import PauseView, ProviderHealth, ProviderRouter
+from worker.preparation import Preparation, remember_organisations
+from worker.routing import PauseView, ProviderHealth, ProviderRouter, blames_from
 
 log = structlog.get_logger()
 
@@ -49,7 +51,12 @@ class Delivery:
             probe_seconds=services.settings.provider_timeout_seconds + LEASE_SLACK_SECONDS,
         )
         self.lost_claims = LostClaims(services.waiting.recall)
-        self.router = ProviderRouter(providers, self.health)
+        self.router = ProviderRouter(
+            providers,
+            self.health,
+            OwnProviders(services.settings, services.senders),
+            remember_organisations(services),
+        )
         self.preparation = Preparation(services, self.router, renderer, pauses)
         self._services = services
 
@@ -152,7 +159,8 @@ class Delivery:
         self, claim: Claim, outgoing: OutgoingMessage, error: ProviderError, duration_ms: int
     ) -> Finish:
         reset, name = claim.reset, outgoing.provider.name
-        self.health.note_failure(name, reset.reset_id, error)
+        if not blames_from(name, error, outgoing.message, self._services.settings):
+            self.health.note_failure(name, reset.reset_id, error)
         if isinstance(error, PermanentProviderError) and error.suppression:
             reason, recipient = error.suppression, outgoing.recipient
             suppress(self._services, claim, recipient, reason=reason, source=name)
@@ -227,11 +235,13 @@ class LostClaims:
 def suppress(
     services: Services, claim: Claim, recipient: Recipient, *, reason: str, source: str
 ) -> None:
-    """Suppress a recipient that a provider refused for good.
+    """Suppress a recipient that a provider refused for good; an organisation's own says nothing.
 
     Raises:
         StoreUnavailableError: the store stayed away until the lease ended.
     """
+    if source.startswith(OWN):
+        return  # the company keeps it for that account; it concerns no other organisation
     suppressions = services.suppressions
     retry_until(claim.lease_ends, lambda: suppressions.add(recipient, reason=reason, source=source))
     log.warning("suppression.added", reason=reason, provider=source)

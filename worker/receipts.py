@@ -13,7 +13,8 @@ from shared.errors import (
     TooManyRequestsError,
 )
 from shared.models import CallbackEvent, Channel, DeliveryEvent, Kind, Reset, Status, UserState
-from shared.policies import check_recipient
+from shared.organisations.sender import OWN
+from shared.policies import check_recipient, provider_names
 from shared.queue import hint_at_receipts
 from shared.recording import ResetRequest, record_reset
 from shared.store.receipts import Waiting
@@ -80,8 +81,8 @@ class ReceiptProcessor:
 
     def _suppress(self, event: CallbackEvent, reset: Reset) -> None:
         """Suppress the recipient before the report leaves its list; safe to repeat."""
-        if reset.recipient_digest is None:
-            return
+        if reset.recipient_digest is None or event.provider.startswith(OWN):
+            return  # what an organisation's own account is told concerns no other
         is_new = self._services.suppressions.add_digest(
             reset.recipient_digest,
             reason=event.suppression,
@@ -133,9 +134,14 @@ class OtherChannel:
             and not (reset.completed_at or reset.is_superseded or reset.code_end)
             and is_last_message  # a later one may still arrive
             and all(earlier.type != OFFERED for earlier in reset.events)
-            and bool(self._services.provider_names[OTHER[reset.channel]])
+            and self._has_provider(reset)
             and self._services.dues.now() < reset.deadline_at
         )
+
+    def _has_provider(self, reset: Reset) -> bool:
+        services, channel = self._services, OTHER[reset.channel]
+        organisation = services.callers.find_organisation(reset.org_id)
+        return bool(provider_names(organisation, channel, services.provider_names[channel]))
 
     def _record(self, reset: Reset, channel: Channel) -> str:
         """Record it within the limits of the installation; those of the user do not apply."""

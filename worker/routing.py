@@ -18,7 +18,7 @@ from itertools import takewhile
 from threading import Lock
 
 import structlog
-from cachetools import TTLCache, cached
+from cachetools import LRUCache, TTLCache, cached
 
 from shared.errors import (
     AccountProviderError,
@@ -29,9 +29,23 @@ from shared.errors import (
     StoreUnavailableError,
     UnsendableError,
 )
-from shared.models import Channel, Message, Outcome, Queue, Reset, Status
-from shared.policies import choose_provider
+from shared.models import (
+    BulkEmail,
+    Channel,
+    Email,
+    Message,
+    Organisation,
+    Outcome,
+    Queue,
+    Reset,
+    Sms,
+    Status,
+)
+from shared.organisations.providers import OwnProviders
+from shared.organisations.sender import OWN
+from shared.policies import choose_provider, route_of
 from shared.providers import Provider
+from shared.settings import Settings
 from shared.store.admin.circuits import CallTally, Circuit, CircuitState, CircuitStore
 from shared.store.admin.pauses import Pause, PauseStore, Scope
 from shared.store.due_sets import PROVIDER_PAUSED
@@ -45,6 +59,8 @@ log = structlog.get_logger()
 VIEW_SECONDS = 1.0  # how late a pause is noticed
 REFRESH_SECONDS = 0.9  # the sweeper's pace is shorter
 STALE_SECONDS = 10.0  # a circuit read longer ago counts as closed
+MAX_OWN = 256  # circuits of organisations' own providers that one process watches
+OWN_SECONDS = 60.0  # since one was asked for
 PROBE_BUSY_SECONDS = 0.5  # another worker's probe is under way: look again soon
 # How much later than possible those who wait look again: the person first, and not all at once.
 SPREAD_SECONDS = {Queue.URGENT: (0.05, 1.0), Queue.BULK: (2.0, 10.0)}
@@ -64,10 +80,15 @@ class ProviderRouter:
     """Chooses among the providers of each channel."""
 
     def __init__(
-        self, providers: Mapping[Channel, Sequence[Provider[Message]]], health: ProviderHealth
+        self,
+        providers: Mapping[Channel, Sequence[Provider[Message]]],
+        health: ProviderHealth,
+        own: OwnProviders,
+        find_organisation: Callable[[str], Organisation | None],
     ) -> None:
-        """`providers` in the operator's order."""
-        self._providers, self._health = providers, health
+        """`providers` of the installation, in its order; `own` of the organisations."""
+        self._providers, self._health, self._own = providers, health, own
+        self.find_organisation = find_organisation
 
     def choose(self, claim: Claim) -> Choice:
         """Return the provider of the next attempt.
@@ -105,11 +126,11 @@ class ProviderRouter:
 
         If this one is unfit for the message, a provider that is paused or left alone counts too.
         """
-        if isinstance(error, RouteUnfitError):
-            return any(other.name != name for other in self._fit(reset))
         run = takewhile(lambda each: each.outcome is Outcome.ACCOUNT, reversed(reset.attempts))
         met = {name, *(attempt.provider for attempt in run)}
         try:
+            if isinstance(error, RouteUnfitError):
+                return any(other.name != name for other in self._fit(reset))
             return any(
                 other.name not in met
                 and not self._health.is_paused(other.name)
@@ -122,7 +143,13 @@ class ProviderRouter:
     def _fit(self, reset: Reset) -> list[Provider[Message]]:
         """Return the channel's providers but for those that cannot carry this message."""
         unfit = {each.provider for each in reset.attempts if each.outcome is Outcome.PERMANENT}
-        return [each for each in self._providers[reset.channel] if each.name not in unfit]
+        organisation = self.find_organisation(reset.org_id)
+        route = route_of(organisation, reset.channel)
+        carriers = list(self._providers[reset.channel])
+        if organisation and route:
+            own = self._own.of(organisation, reset.channel)
+            carriers = [*own, *carriers] if route.has_fallback else own
+        return [each for each in carriers if each.name not in unfit]
 
     def _wanted(self, reset: Reset, names: tuple[str, ...]) -> str:
         moves_on = reset.reason == ASKED_TO_WAIT
@@ -153,6 +180,21 @@ class ProviderRouter:
         outcome = last.outcome.value if last.outcome else "unknown"
         reason = ASKED_TO_WAIT if reset.reason == ASKED_TO_WAIT else outcome
         return ProviderSwitch(before=last.provider, reason=reason)
+
+
+def blames_from(
+    name: str, error: ProviderError, message: Email | BulkEmail | Sms, settings: Settings
+) -> bool:
+    """Return True if the installation's account may have refused an organisation's own From.
+
+    That says nothing about the account, and must not stop the mails of others.
+    """
+    return (
+        isinstance(error, AccountProviderError)
+        and not name.startswith(OWN)
+        and not isinstance(message, Sms)
+        and message.from_address != settings.email_from
+    )
 
 
 def _circuit_open(claim: Claim, seconds: float) -> NotSentError:
@@ -192,6 +234,7 @@ class ProviderHealth:
         self._switches: dict[str, tuple[str, str]] = {}
         self._probes: dict[str, str] = {}  # reset → the provider it tries
         self._tallies: dict[str, tuple[str, CallTally]] = {}  # reset → sent when it is concluded
+        self._own: LRUCache[str, float] = LRUCache(MAX_OWN)  # organisations' own → last asked for
         self._refreshed_at = float("-inf")
 
     def refresh(self) -> None:
@@ -206,14 +249,17 @@ class ProviderHealth:
         with self._lock:
             good, self._good = self._good, Counter()
             switches, self._switches = self._switches, {}
+            lately = self._refreshed_at - OWN_SECONDS
+            own = [name for name, asked_at in self._own.items() if asked_at > lately]
+        names = (*self._names, *own)
         tallies = {
             name: CallTally(good=good[name], switch=switches.get(name, ("", "")))
-            for name in self._names
+            for name in names
             if name in good or name in switches
         }
         for circuit in self._circuits.record_all(tallies).values():
             self._keep(circuit)
-        others = [name for name in self._names if name not in tallies]
+        others = [name for name in names if name not in tallies]
         for circuit in self._circuits.read(others).values():
             self._keep(circuit)
 
@@ -236,6 +282,9 @@ class ProviderHealth:
         If the circuit is half open the reset becomes its probe, until `conclude`.
         """
         view = self._fresh(name)
+        if name.startswith(OWN):
+            with self._lock:
+                self._own[name] = self._clock()
         if view is None or view.circuit.state is CircuitState.CLOSED:
             return 0.0
         left = view.circuit.wait_seconds - (self._clock() - view.read_at)

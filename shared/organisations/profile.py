@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeAlias
 
+from shared.organisations.sender import Sender
+
 
 @dataclass(frozen=True, slots=True)
 class Logo:
@@ -46,6 +48,7 @@ class Branding:
     postal_line: str | None = None
     reply_to: str | None = None
     version: int = 0
+    is_set: bool = False  # it was written, beyond name, languages and hosts
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,3 +81,4 @@ class Profile:
     branding: Branding
     texts: Texts
     version: str
+    sender: Sender | None = None  # None: it sends as the installation does

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from shared.models import Channel
+from shared.providers.http import HttpProvider
+from shared.providers.http_webhook import HttpWebhook
 from shared.providers.outbox import Outbox
 from shared.providers.sendgrid import SendGrid
 from shared.providers.sendgrid_webhook import SendGridWebhook
 from shared.providers.smtp import Smtp
 from shared.providers.twilio import Twilio
 from shared.providers.twilio_webhook import TwilioWebhook
-from shared.settings import TWILIO_PROVIDERS
+from shared.settings import HTTP_PROVIDERS, TWILIO_PROVIDERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,16 +32,25 @@ def _twilio(name: str) -> Callable[[Settings], AnyProvider]:
     )
 
 
+def _http(channel: Channel, name: str) -> Callable[[Settings], AnyProvider]:
+    """Return the builder of one HTTP gateway."""
+    return lambda settings: HttpProvider(
+        channel, settings.gateway(name), timeout_seconds=settings.provider_timeout_seconds
+    )
+
+
 PROVIDERS: dict[tuple[Channel, str], Callable[[Settings], AnyProvider]] = {
     (Channel.EMAIL, "sendgrid"): SendGrid,
     (Channel.EMAIL, "smtp"): Smtp,
     (Channel.EMAIL, "outbox"): lambda settings: Outbox(Channel.EMAIL, settings.data_dir),
     **{(Channel.SMS, name): _twilio(name) for name in TWILIO_PROVIDERS},
+    **{(each, name): _http(each, name) for each in Channel for name in HTTP_PROVIDERS},
     (Channel.SMS, "outbox"): lambda settings: Outbox(Channel.SMS, settings.data_dir),
 }
 READERS: dict[str, Callable[[Settings], CallbackReader]] = {
     "sendgrid": SendGridWebhook,
     "twilio": TwilioWebhook,
+    "http": HttpWebhook,
 }
 
 

@@ -62,8 +62,10 @@ class Smtp:
         *,
         tls: ssl.SSLContext | None = None,
         clock: Callable[[], float] = time,
+        may_reach: Callable[[str], bool] | None = None,
     ) -> None:
-        """`tls` and `clock` (epoch seconds) are for tests."""
+        """`tls` and `clock` (epoch seconds) are for tests; `may_reach` judges network addresses."""
+        self._may_reach = may_reach
         self._relay = parse_relay(settings.smtp_url)
         self._own_name = settings.smtp_ehlo_name or _public_name(settings)
         self._tls = tls or tls_context()
@@ -79,6 +81,7 @@ class Smtp:
             relay.port,
             deadline=Deadline(self._timeout_seconds),
             tls=self._tls if relay.is_tls else None,
+            may_reach=self._may_reach,
         )
         session = SmtpSession(connection, relay.host, own_name=self._own_name)
         try:
@@ -174,7 +177,7 @@ def _public_name(settings: Settings) -> str:
 
 
 def format_mime(email: Email, *, recipient: str, at: datetime) -> bytes:
-    """Return the mail as text and HTML alternatives, with CRLF line ends.
+    """Return the mail as text and HTML alternatives, the logo beside the HTML, with CRLF line ends.
 
     `recipient` is the address of RCPT TO. Its head is written here, not by EmailMessage, whose
     encoded words are longer than RFC 2047 allows, and which folds a Message-ID.
@@ -182,6 +185,7 @@ def format_mime(email: Email, *, recipient: str, at: datetime) -> bytes:
     fields = {
         "From": _mailbox(sendable(email.from_address), one_line(email.from_name)),
         "To": _mailbox(recipient),
+        **({"Reply-To": _mailbox(sendable(email.reply_to))} if email.reply_to else {}),
         "Subject": _encode_subject(one_line(email.subject)),
         "Date": format_datetime(at),
         **message_headers(email),
@@ -190,6 +194,12 @@ def format_mime(email: Email, *, recipient: str, at: datetime) -> bytes:
     content = EmailMessage(policy=SMTP)
     content.set_content(clean_text(email.text), cte=PART_ENCODING)
     content.add_alternative(clean_text(email.html), subtype="html", cte=PART_ENCODING)
+    if logo := email.logo:
+        main, _, sub = logo.media_type.partition("/")
+        content.get_payload(1).add_related(  # type: ignore[union-attr]
+            logo.content, main, sub, cid=f"<{logo.content_id}>", filename=logo.file_name,
+            disposition="inline",
+        )  # fmt: skip
     return head.encode() + content.as_bytes()
 
 

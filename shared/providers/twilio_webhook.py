@@ -66,9 +66,9 @@ class Form(dict[str, list[str]]):
 class TwilioWebhook:
     """Verifies and parses the callbacks of all our Twilio accounts; AccountSid says which."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Callbacks of an account without an auth token are refused."""
-        self._url = settings.link_base + PATH
+    def __init__(self, settings: Settings, *, path: str = PATH) -> None:
+        """Callbacks of an account without an auth token are refused; `path` is what was signed."""
+        self._url = settings.link_base + path
         self._accounts = {
             each.account_sid: each for each in settings.twilio_accounts if each.auth_token
         }

@@ -21,8 +21,9 @@ from shared.validation import MAX_PASSWORD_CHARACTERS
 PREFIX = "KEYTURN_"
 TWILIO_PROVIDERS = ("twilio", *(f"twilio-{number}" for number in range(2, 10)))
 DIRECTORIES = ("redis",)
-EMAIL_PROVIDERS = ("sendgrid", "smtp", "outbox")
-SMS_PROVIDERS = (*TWILIO_PROVIDERS, "outbox")
+HTTP_PROVIDERS = ("http", *(f"http-{number}" for number in range(2, 10)))
+EMAIL_PROVIDERS = ("sendgrid", "smtp", *HTTP_PROVIDERS, "outbox")
+SMS_PROVIDERS = (*TWILIO_PROVIDERS, *HTTP_PROVIDERS, "outbox")
 # Former name → present one. Records may still hold the former.
 RENAMED_PROVIDERS = {"twilio2": "twilio-2"}
 SECRET_KEYS_FILE = "secret_keys"  # noqa: S105 - a file's name
@@ -38,10 +39,12 @@ PASSWORD_NEEDS = ("lower", "upper", "number", "symbol")  # below 15 characters
 WEBHOOK_DELAYS_SECONDS = (5.0, 30.0, 120.0, 600.0, 3600.0, 21600.0, 86400.0)
 
 ROLE_PERMISSIONS = types.role_permissions(
-    "IAM_OWNER=user.read+user.write+system.read+system.write,IAM_ORG_MANAGER=user.read+user.write,"
+    "IAM_OWNER=user.read+user.write+org.read+org.write+system.read+system.write,"
+    "IAM_ORG_MANAGER=user.read+user.write,"
     "IAM_USER_MANAGER=user.read+user.write,IAM_LOGIN_CLIENT=user.read+user.write,"
-    "ORG_OWNER=user.read+user.write,ORG_USER_MANAGER=user.read+user.write,"
-    "IAM_OWNER_VIEWER=user.read+system.read,ORG_OWNER_VIEWER=user.read"
+    "ORG_OWNER=user.read+user.write+org.read+org.write,ORG_USER_MANAGER=user.read+user.write,"
+    "ORG_SETTINGS_MANAGER=org.read+org.write,"
+    "IAM_OWNER_VIEWER=user.read+org.read+system.read,ORG_OWNER_VIEWER=user.read+org.read"
 )
 
 
@@ -101,6 +104,28 @@ class TwilioAccount:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Gateway:
+    """One HTTP gateway: KEYTURN_HTTP_… is the first, KEYTURN_HTTP_2_… the second."""
+
+    provider: str = "http"  # the name in the lists of providers: http, http-2, …
+    url: str = setting(types.https_url, "")
+    secret: tuple[str, ...] = setting(
+        types.signing_secrets, (), is_secret=True
+    )  # all sign, any verifies reports
+
+    def missing(self) -> list[str]:
+        """Return the settings without which this gateway cannot be called."""
+        prefix, needs = _prefix(self.provider), {"URL": self.url, "SECRET": self.secret}
+        return [prefix + name for name, value in needs.items() if not value]
+
+
+ACCOUNTS: tuple[tuple[type[TwilioAccount | Gateway], tuple[str, ...]], ...] = (
+    (TwilioAccount, TWILIO_PROVIDERS),
+    (Gateway, HTTP_PROVIDERS),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """All settings. The variable of a field is `KEYTURN_` and its name in upper case."""
 
@@ -134,6 +159,7 @@ class Settings:
     sendgrid_api_url: str = setting(types.provider_url, "https://api.sendgrid.com")
     sendgrid_webhook_public_key: tuple[str, ...] = setting(types.webhook_public_keys, ())  # any
     twilio_accounts: tuple[TwilioAccount, ...] = ()  # those with an id, in use or not
+    gateways: tuple[Gateway, ...] = ()  # those with a URL, in use or not
     smtp_url: str = setting(types.text, "", is_secret=True)
     smtp_ehlo_name: str = setting(types.ehlo_name, "")  # unset: the public URL's host
     provider_timeout_seconds: float = setting(types.positive_number, 10.0)  # of a whole call
@@ -153,6 +179,7 @@ class Settings:
     sms_countries: tuple[str, ...] = setting(types.countries, ())  # empty: of the sender numbers
     sms_prices: tuple[tuple[str, float], ...] = setting(types.prices, ())  # CH=0.07,DE=0.08,*=0.10
     sms_currency: str = setting(types.line, "EUR")
+    sms_max_segments: int = setting(types.count, 0)  # of own texts; 0: of the built-in one
     password_min_characters: int = setting(types.password_length, 8)
     password_needs: tuple[str, ...] = setting(types.names(PASSWORD_NEEDS), PASSWORD_NEEDS)
     password_range_url: str = setting(types.https_url, "")  # empty: no look-up of leaked ones
@@ -211,6 +238,11 @@ class Settings:
         accounts = {account.provider: account for account in self.twilio_accounts}
         return accounts.get(provider) or TwilioAccount(provider=provider)
 
+    def gateway(self, provider: str) -> Gateway:
+        """Return the gateway of `http`, `http-2`, …; an empty one if it has no URL."""
+        gateways = {gateway.provider: gateway for gateway in self.gateways}
+        return gateways.get(provider) or Gateway(provider=provider)
+
     def holds_doubt(self, channel: str) -> bool:
         """Return True if a message in doubt is never sent again."""
         return (self.sms_on_doubt if channel == "sms" else self.email_on_doubt) == "hold"
@@ -246,9 +278,16 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         TwilioAccount(provider=name, **_read_fields(TwilioAccount, _prefix(name), environ))
         for name in TWILIO_PROVIDERS
     ]
-    with_id = tuple(account for account in accounts if account.account_sid)
+    gateways = [
+        Gateway(provider=name, **_read_fields(Gateway, _prefix(name), environ))
+        for name in HTTP_PROVIDERS
+    ]
     _leave_no_channel_to_the_outbox(values)
-    settings = Settings(**values, twilio_accounts=with_id)
+    settings = Settings(
+        **values,
+        twilio_accounts=tuple(account for account in accounts if account.account_sid),
+        gateways=tuple(gateway for gateway in gateways if gateway.url),
+    )
     _refuse_contradictions(settings)
     return settings
 
@@ -262,7 +301,7 @@ def _leave_no_channel_to_the_outbox(values: dict[str, Any]) -> None:
 
 
 def _read_fields(
-    table: type[Settings | TwilioAccount], prefix: str, environ: Mapping[str, str]
+    table: type[Settings | TwilioAccount | Gateway], prefix: str, environ: Mapping[str, str]
 ) -> dict[str, Any]:
     values = {}
     for variable, entry in _variables(table, prefix):
@@ -272,7 +311,7 @@ def _read_fields(
 
 
 def _variables(
-    table: type[Settings | TwilioAccount], prefix: str
+    table: type[Settings | TwilioAccount | Gateway], prefix: str
 ) -> Iterator[tuple[str, Field[Any]]]:
     """Yield each setting's variable and field."""
     for entry in fields(table):
@@ -292,7 +331,8 @@ def _refuse_former_names(environ: Mapping[str, str]) -> None:
 
 
 def _refuse_unknown_names(environ: Mapping[str, str]) -> None:
-    tables = ((Settings, PREFIX), *((TwilioAccount, _prefix(name)) for name in TWILIO_PROVIDERS))
+    accounts = ((table, _prefix(name)) for table, names in ACCOUNTS for name in names)
+    tables = ((Settings, PREFIX), *accounts)
     known = [name for table, prefix in tables for name, _ in _variables(table, prefix)]
     for variable in sorted(environ):
         name = variable.removesuffix("_FILE")
@@ -350,6 +390,12 @@ def _refuse_what_refuses_all(settings: Settings) -> None:
             f"{names}: a sender without a dial region (a name, a short code, a messaging service) "
             "says nothing about where SMS may go; set KEYTURN_SMS_COUNTRIES, for example CH,DE,AT"
         )
+    has_gateway = not used and any(name in HTTP_PROVIDERS for name in settings.sms_providers)
+    if has_gateway and not settings.sms_countries:
+        raise SettingsError(
+            "an HTTP gateway says nothing about where SMS may go; set KEYTURN_SMS_COUNTRIES, for "
+            "example CH,DE,AT"
+        )
     if settings.password_min_characters > MAX_PASSWORD_CHARACTERS:
         raise SettingsError(
             f"KEYTURN_PASSWORD_MIN_CHARACTERS must be at most {MAX_PASSWORD_CHARACTERS}, the "
@@ -362,6 +408,7 @@ def _missing_credentials(settings: Settings) -> list[tuple[str, str]]:
         "sendgrid": [] if settings.sendgrid_api_key else ["KEYTURN_SENDGRID_API_KEY"],
         "smtp": [] if settings.smtp_url else ["KEYTURN_SMTP_URL"],
         **{name: settings.twilio_account(name).missing() for name in TWILIO_PROVIDERS},
+        **{name: settings.gateway(name).missing() for name in HTTP_PROVIDERS},
     }
     chosen = (*settings.email_providers, *settings.sms_providers)
     return [(provider, name) for provider in chosen for name in needs.get(provider, [])]

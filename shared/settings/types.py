@@ -21,7 +21,8 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from shared import validation
 
 MIN_SECRET_CHARACTERS = 32
-PERMISSIONS = ("user.read", "user.write", "system.read", "system.write")
+SIGNING_SECRET_BYTES = range(24, 65)  # source: the Standard Webhooks specification
+PERMISSIONS = ("user.read", "user.write", "org.read", "org.write", "system.read", "system.write")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 TRUE = ("true", "1", "yes", "on")
 _ADDRESS_LITERAL = re.compile(r"\[(IPv6:)?([0-9a-f:.]+)\]", re.IGNORECASE)  # RFC 5321, 4.1.3
@@ -251,6 +252,23 @@ def phone(raw: str) -> str:
 def secrets(raw: str) -> tuple[str, ...]:
     """Parse secrets between commas."""
     return tuple(part.strip() for part in raw.split(",") if part.strip())
+
+
+def signing_secrets(raw: str) -> tuple[str, ...]:
+    """Parse secrets of Standard Webhooks between commas."""
+    found = secrets(raw)
+    for each in found:
+        prefix, _, key = each.partition("_")
+        try:
+            size = len(base64.b64decode(key, validate=True)) if prefix == "whsec" else 0
+        except ValueError:
+            size = 0
+        if size not in SIGNING_SECRET_BYTES:
+            raise ValueError(
+                "must be whsec_ and 24 to 64 bytes in base64; make one with "
+                '`echo "whsec_$(openssl rand -base64 32)"`'
+            )
+    return found
 
 
 def webhook_public_keys(raw: str) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from shared.errors import OrganisationUnknownError
 from shared.models import Caller, Organisation
+from shared.organisations.sender import parse_sender
 from shared.store import keys
 from shared.store.connection import Client, store_errors
 from shared.store.digests import Digests
@@ -108,6 +109,7 @@ def organisation_from_hash(org_id: str, fields: Mapping[str, str]) -> Organisati
         languages=tuple(fields.get("languages", "").split()),
         password_min_characters=int(fields.get("passwordMin") or 0) or None,
         password_needs=None if needs == "-" else tuple(needs.split()),
+        sender=parse_sender(fields["sender"]) if "sender" in fields else None,
     )
 
 

@@ -11,6 +11,7 @@ import orjson
 
 from shared.errors import StoreUnavailableError
 from shared.models import CallbackEvent, EventType, Queue, Status
+from shared.organisations.sender import label
 from shared.settings import Settings
 from shared.store import keys
 from shared.store.connection import Client, store_errors
@@ -87,7 +88,7 @@ class ReceiptStore:
                 pipeline = self._client.pipeline(transaction=False)
                 for outcome, number in outcomes.items():
                     pipeline.hincrby(
-                        keys.counters(keys.TAGS[0]), f"cb:{provider}:{outcome}", number
+                        keys.counters(keys.TAGS[0]), f"cb:{label(provider)}:{outcome}", number
                     )
                 pipeline.execute()
 

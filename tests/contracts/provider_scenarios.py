@@ -100,6 +100,21 @@ def _twilio_cases(name):
     )
 
 
+def _gateway_cases(channel, name):
+    return _http_cases(
+        (channel, name),
+        f"{name.replace('-', '_')}_url",
+        a_mail() if channel is Channel.EMAIL else an_sms(),
+        {
+            "transient": Answer(429, {"Retry-After": "3"}, TALK),
+            "account": Answer(401, body=TALK),
+            "permanent": Answer(422, body=json.dumps({"reason": TALK})),
+            "suppressing": Answer(410, body=json.dumps({"reason": "opt_out", "text": TALK})),
+            "doubt": Answer(504, body=TALK),
+        },
+    )
+
+
 def _smtp_cases():
     @contextmanager
     def talk(case, replies):
@@ -169,6 +184,9 @@ def scenarios(tmp_path):
         ),
         (Channel.SMS, "twilio"): _twilio_cases("twilio"),
         (Channel.SMS, "twilio-2"): _twilio_cases("twilio-2"),
+        (Channel.EMAIL, "http"): _gateway_cases(Channel.EMAIL, "http"),
+        (Channel.SMS, "http"): _gateway_cases(Channel.SMS, "http"),
+        (Channel.SMS, "http-2"): _gateway_cases(Channel.SMS, "http-2"),
         (Channel.EMAIL, "smtp"): _smtp_cases(),
         (Channel.EMAIL, "outbox"): _outbox_cases(tmp_path, Channel.EMAIL),
         (Channel.SMS, "outbox"): _outbox_cases(tmp_path, Channel.SMS),

@@ -19,7 +19,7 @@ from shared.errors import (
 from shared.models import Channel, Receipt, Recipient
 from shared.providers.outbox import Outbox
 from shared.providers.registry import PROVIDERS, build_providers
-from shared.settings import EMAIL_PROVIDERS, SMS_PROVIDERS, TWILIO_PROVIDERS
+from shared.settings import EMAIL_PROVIDERS, HTTP_PROVIDERS, SMS_PROVIDERS, TWILIO_PROVIDERS
 from tests.contracts.provider_scenarios import SLOW_CASES, scenarios
 from tests.support.provider_builders import (
     AMPLE_SECONDS,
@@ -52,8 +52,11 @@ ALL = [
 ]
 
 
-# Further Twilio accounts are built by the same line: the second stands for all.
-CHECKED = [key for key in PROVIDERS if key[1] not in TWILIO_PROVIDERS[2:]]
+# Further accounts and gateways are built by the same line: the second stands for all.
+FURTHER = {(Channel.EMAIL, "http-2")} | {
+    (channel, name) for channel in Channel for name in (*TWILIO_PROVIDERS[2:], *HTTP_PROVIDERS[2:])
+}
+CHECKED = [key for key in PROVIDERS if key not in FURTHER]
 
 
 def test_every_registered_provider_has_its_scenarios(tmp_path):

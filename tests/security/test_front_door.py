@@ -34,6 +34,7 @@ SMALL = {
     "fresh": ("/ui/password/reset/fresh", "application/x-www-form-urlencoded", FORM),
     "sendgrid": ("/callbacks/sendgrid", "application/json", b'[{"event":"bounce"}]'),
     "twilio": ("/callbacks/twilio?resetId=x", "application/x-www-form-urlencoded", b"a=b&c=d"),
+    "gateway": ("/callbacks/http", "application/json", b'{"event":"delivered"}'),
     "connect": (V1_CALL.path, "application/json", b'{"userId":"ada"}'),
     "connect binary": (V1_CALL.path, "application/proto", b"\n\x03ada"),
     "grpc-web": (V1_CALL.path, "application/grpc-web", FRAME),

@@ -46,6 +46,8 @@ HEADERS = (None, "acme", "beta", "nowhere", "ACME", "x" * 201, "a b\tc", "{kt:ga
 WRITERS = {"ORG_OWNER", "ORG_USER_MANAGER", "IAM_OWNER", "IAM_ORG_MANAGER", "IAM_USER_MANAGER",
            "IAM_LOGIN_CLIENT"}  # fmt: skip
 READERS = WRITERS | {"ORG_OWNER_VIEWER", "IAM_OWNER_VIEWER"}
+ORG_WRITERS = {"ORG_OWNER", "ORG_SETTINGS_MANAGER", "IAM_OWNER"}
+ORG_READERS = ORG_WRITERS | {"ORG_OWNER_VIEWER", "IAM_OWNER_VIEWER"}
 
 
 @dataclass(frozen=True)
@@ -229,6 +231,39 @@ CALLS: dict[str, list[Call]] = {
     f"POST {OWN}/webhooks/<subscription_id>/_enable": [
         Call(in_force(WRITERS), "hook", changes=True)
     ],
+    f"GET {OWN}/organisations/<org_id>": [Call(of_thing(ORG_READERS), "org")],
+    f"GET {OWN}/organisations/<org_id>/branding": [Call(of_thing(ORG_READERS), "org")],
+    f"PUT {OWN}/organisations/<org_id>/branding": [
+        Call(of_thing(ORG_WRITERS), "org", {"displayName": "Other"} | WHY)
+    ],
+    f"PATCH {OWN}/organisations/<org_id>/branding": [
+        Call(of_thing(ORG_WRITERS), "org", {"displayName": "Other"} | WHY)
+    ],
+    f"PUT {OWN}/organisations/<org_id>/branding/logo": [
+        Call(of_thing(ORG_WRITERS), "org", {}, "?reason=a+test")
+    ],
+    f"DELETE {OWN}/organisations/<org_id>/branding/logo": [
+        Call(of_thing(ORG_WRITERS), "org", query="?reason=a+test", changes=True)
+    ],
+    f"GET {OWN}/organisations/<org_id>/sender": [Call(of_thing(ORG_READERS), "org")],
+    f"PUT {OWN}/organisations/<org_id>/sender": [
+        Call(of_thing(ORG_WRITERS), "org", {"email": {"fromAddress": "a@acme.example"}} | WHY)
+    ],
+    f"DELETE {OWN}/organisations/<org_id>/sender": [
+        Call(of_thing(ORG_WRITERS), "org", query="?reason=a+test", changes=True)
+    ],
+    f"GET {OWN}/organisations/<org_id>/texts": [Call(of_thing(ORG_READERS), "org")],
+    f"GET {OWN}/organisations/<org_id>/texts/history": [Call(of_thing(ORG_READERS), "org")],
+    f"POST {OWN}/organisations/<org_id>/texts/_rollback": [
+        Call(of_thing(ORG_WRITERS), "org", {"version": 1} | WHY)
+    ],
+    f"GET {OWN}/organisations/<org_id>/texts/<language>": [Call(of_thing(ORG_READERS), "org")],
+    f"PUT {OWN}/organisations/<org_id>/texts/<language>": [
+        Call(of_thing(ORG_WRITERS), "org", {"sentences": {"reset.code": "Or:"}} | WHY)
+    ],
+    f"DELETE {OWN}/organisations/<org_id>/texts/<language>": [
+        Call(of_thing(ORG_WRITERS), "org", query="?reason=a+test", changes=True)
+    ],
     f"POST {OWN}/batches": [
         Call(anywhere_in_force(WRITERS), "user", {"userIds": ["%"]}),
         Call(batch, "batch", {"planId": "%"}),
@@ -328,6 +363,9 @@ class World:
         hook = {"url": f"https://{SECRET}.{org}.example.com/"}
         added = wire.call(f"{OWN}/webhooks", headers=headers, json=hook)
         self.things["hook", org] = added.get_json()["subscriptionId"]
+        wire.services.profiles.save_text(
+            org, "de", {"reset.code": f"Von {org}"}, version=0, by="eve", reason="a test"
+        )
         batch_id = ("a" if org == "acme" else "b") * 16
         fields = {"batch_id": batch_id, "org_ids": frozenset({org}), "reason": f"{SECRET} {org}"}
         a_batch(wire.services, user, **fields)
@@ -374,6 +412,7 @@ def ask(
     method, _, path = route.partition(" ")
     thing = world.things.get((call.thing, target), "")
     code = world.things.get(("code", target), "ABCDEFGH")
+    path = path.replace("<language>", "de")
     path = re.sub("<[^>]*>", thing, path) + call.query.replace("%", thing)
     text = json.dumps(call.body).replace("%code", code).replace("%", thing)
     body = {} if call.body is None else {"data": text, "content_type": "application/json"}
@@ -387,7 +426,7 @@ def ask(
 
 
 def _headers(authorization: str | None, org_header: str | None) -> dict[str, str]:
-    given = {"Authorization": authorization, "x-zitadel-orgid": org_header}
+    given = {"Authorization": authorization, "x-zitadel-orgid": org_header, "If-Match": "*"}
     return {name: value for name, value in given.items() if value is not None}
 
 

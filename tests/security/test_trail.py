@@ -25,6 +25,7 @@ from tests.support.builders import PUBLIC_URL, SECRET, a_token, a_user
 from tests.support.message_builders import a_reset
 from tests.support.pages import PATH, Visit
 from tests.support.rpc import PASSWORD_RESET, SET_PASSWORD, V1
+from tests.support.sender_builders import save_sender
 from tests.support.waiting import wait_until
 from tests.support.wire import Wire
 from web.cli import keyturn
@@ -71,8 +72,9 @@ class TrailWire(Wire):
         return self.printed("audit", "--limit", "1000")[::-1]
 
     def ask(self, method, path, body=None, token=None, **headers):
-        told = self.headers(token or self.owner, **headers)
-        return self.call(path, method=method, json=body, headers=told)
+        told = self.headers(token or self.owner, If_Match="*", **headers)
+        data = {"data" if isinstance(body, bytes) else "json": body}
+        return self.call(path, method=method, headers=told, **data)
 
     def a_reset(self):
         return self.reset().headers["Keyturn-Reset-Id"]
@@ -102,6 +104,18 @@ class TrailWire(Wire):
             assert self.ask("POST", f"{path}/{state}", {}).status_code == 200
         return path
 
+    def a_text_version(self):
+        fields = {"version": 0, "by": "eve", "reason": "a test"}
+        return str(self.services.profiles.save_text("acme", "de", {"reset.code": "x"}, **fields))
+
+    def an_own_from(self):
+        save_sender(self.services, OWN_SENDER)
+        return "acme"
+
+    def an_own_relay(self):
+        save_sender(self.services, {"email": {"smtp": {"url": "smtp://relay.invalid"}}})
+        return "acme"
+
     def a_suppression(self):
         recipient = Recipient(Channel.EMAIL, "ada@example.com")
         self.services.suppressions.add(recipient, reason="bounce", source="sendgrid")
@@ -122,12 +136,25 @@ def wire(real_client, real_redis_url, tmp_path):
     structlog.contextvars.clear_contextvars()
 
 
+def some_texts(tmp_path):
+    path = tmp_path / "texts.toml"
+    path.write_text('[reset]\ncode = "Oder:"\n')
+    return str(path)
+
+
+def a_sender(tmp_path):
+    path = tmp_path / "sender.json"
+    path.write_text(json.dumps(OWN_SENDER))
+    return str(path)
+
+
 def a_line_of_import(tmp_path):
     path = tmp_path / "users.jsonl"
     path.write_text(json.dumps({"userId": "bob", "orgId": "acme", "email": "bob@example.com"}))
     return str(path)
 
 
+OWN_SENDER = {"email": {"fromAddress": "help@acme.example"}}
 # Each command that changes something: what makes it possible, and the action of its entry.
 COMMANDS = {
     "org add": (lambda w, _: ("gamma", "--name", "Gamma", *WHY), "organisation.add"),
@@ -141,6 +168,26 @@ COMMANDS = {
     "org password": (
         lambda w, _: ("acme", "--min-characters", "12", *WHY),
         "organisation.password",
+    ),
+    "org branding set": (
+        lambda w, _: ("acme", "--postal-line", "Weg 1", *WHY),
+        "organisation.branding",
+    ),
+    "org sender set": (lambda w, tmp: ("acme", a_sender(tmp), *WHY), "organisation.sender"),
+    "org sender remove": (lambda w, _: ("acme", *WHY), "organisation.remove_sender"),
+    "org sender check": (
+        lambda w, _: (w.an_own_from(), "--trust", *WHY),
+        "organisation.trust_sender",
+    ),
+    "org sender test": (
+        lambda w, _: (w.an_own_relay(), "--to", "eve@example.com", *WHY),
+        "organisation.test_sender",
+    ),
+    "org logo": (lambda w, _: ("acme", "--remove", *WHY), "organisation.logo"),
+    "org texts set": (lambda w, tmp: ("acme", "de", some_texts(tmp), *WHY), "organisation.texts"),
+    "org texts rollback": (
+        lambda w, tmp: ("acme", w.a_text_version(), *WHY),
+        "organisation.rollback",
     ),
     "reset void": (lambda w, _: (w.a_reset(), *WHY), "reset.void"),
     "reset hold": (lambda w, _: (w.a_reset(), *WHY), "reset.hold"),
@@ -173,6 +220,10 @@ UNAUDITED_COMMANDS = {
     **dict.fromkeys(
         ("org list", "user show", "token list", "explain", "status", "suppression list"), READS
     ),
+    **dict.fromkeys(
+        ("org branding show", "org texts list", "org texts show", "org sender show"), READS
+    ),
+    **dict.fromkeys(("org texts check", "org texts history"), READS),
     **dict.fromkeys(("webhook list", "webhook dead", "provider list", "batch watch"), READS),
     **dict.fromkeys(("audit", "audit verify", "audit export", "batch report"), READS),
 }
@@ -210,7 +261,7 @@ def test_a_command_that_changes_something_stands_in_the_trail(wire, tmp_path, co
     assert "@" in entry["source"]
     assert entry["requestId"]
     assert entry["reason"] == ("a test" if WHY[0] in arguments else "")
-    if command == "webhook test":
+    if command in ("webhook test", "org sender test"):
         assert entry["outcome"].startswith("failed: ")
     else:
         assert (done.exit_code, entry["outcome"]) == (0, "done")
@@ -219,6 +270,8 @@ def test_a_command_that_changes_something_stands_in_the_trail(wire, tmp_path, co
 # Each route that changes something, or gives out what opens an account.
 SMS = {"scope": "channel", "name": "sms", "reason": "a test"}
 REASON = {"reason": "a test"}
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="20" height="10"><path d="M0 0h9"/></svg>'
+ORGANISATION = "/keyturn/v1/organisations/acme"
 ROUTES = {
     "POST /v2/users/<user_id>/password": (
         lambda w: ("/v2/users/ada/password", NEW_PASSWORD),
@@ -255,6 +308,45 @@ ROUTES = {
     "POST /keyturn/v1/resets/<reset_id>/_resend": (
         lambda w: (f"/keyturn/v1/resets/{w.a_reset()}/_resend", REASON),
         "reset.resend",
+    ),
+    "PUT /keyturn/v1/organisations/<org_id>/branding": (
+        lambda w: (f"{ORGANISATION}/branding", REASON),
+        "organisation.branding",
+    ),
+    "PATCH /keyturn/v1/organisations/<org_id>/branding": (
+        lambda w: (f"{ORGANISATION}/branding", REASON),
+        "organisation.branding",
+    ),
+    "PUT /keyturn/v1/organisations/<org_id>/branding/logo": (
+        lambda w: (f"{ORGANISATION}/branding/logo?reason=a+test", SVG),
+        "organisation.logo",
+    ),
+    "DELETE /keyturn/v1/organisations/<org_id>/branding/logo": (
+        lambda w: (f"{ORGANISATION}/branding/logo?reason=a+test", None),
+        "organisation.logo",
+    ),
+    "PUT /keyturn/v1/organisations/<org_id>/sender": (
+        lambda w: (f"{ORGANISATION}/sender", OWN_SENDER | REASON),
+        "organisation.sender",
+    ),
+    "DELETE /keyturn/v1/organisations/<org_id>/sender": (
+        lambda w: (f"{ORGANISATION}/sender?reason=a+test", None),
+        "organisation.remove_sender",
+    ),
+    "PUT /keyturn/v1/organisations/<org_id>/texts/<language>": (
+        lambda w: (f"{ORGANISATION}/texts/de", {"sentences": {"reset.code": "Oder:"}} | REASON),
+        "organisation.texts",
+    ),
+    "DELETE /keyturn/v1/organisations/<org_id>/texts/<language>": (
+        lambda w: (f"{ORGANISATION}/texts/de?reason=a+test", None),
+        "organisation.texts",
+    ),
+    "POST /keyturn/v1/organisations/<org_id>/texts/_rollback": (
+        lambda w: (
+            f"{ORGANISATION}/texts/_rollback",
+            {"version": int(w.a_text_version())} | REASON,
+        ),
+        "organisation.rollback",
     ),
     "POST /keyturn/v1/webhooks": (lambda w: ("/keyturn/v1/webhooks", {"url": HOOK}), "webhook.add"),
     "DELETE /keyturn/v1/webhooks/<subscription_id>": (
@@ -300,6 +392,11 @@ UNAUDITED_ROUTES = {
     "POST /users/<user_id>/password/_reset": SENT,
     f"POST {V1}": SENT,
     "POST /callbacks/sendgrid": "signed by the provider; the reset's timeline holds it",
+    "POST /callbacks/http": "signed by the provider; the reset's timeline holds it",
+    **{
+        f"POST /callbacks/{each}/<org_id>": "signed by the provider, as above"
+        for each in ("sendgrid", "twilio", "http")
+    },
     "POST /callbacks/twilio": "signed by the provider; the reset's timeline holds it",
     "POST /ui/password/reset": TYPED,
     "POST /ui/password/reset/fresh": SENT,
@@ -329,8 +426,8 @@ def test_a_call_that_changes_something_stands_in_the_trail(wire, route):
     answer = wire.call(
         path,
         method=route.split()[0],
-        json=body,
-        headers=wire.headers(token, X_Request_Id="r-17"),
+        **{"data" if isinstance(body, bytes) else "json": body},
+        headers=wire.headers(token, X_Request_Id="r-17", If_Match="*"),
         environ_base={"REMOTE_ADDR": "203.0.113.77"},
     )
 
@@ -340,7 +437,8 @@ def test_a_call_that_changes_something_stands_in_the_trail(wire, route):
     assert (entry["action"], entry["outcome"]) == (action, "done")
     assert (entry["by"], entry["source"]) == (f"token {token_id}", "203.0.113.0/24")
     assert entry["requestId"] == "r-17"
-    assert entry["reason"] == (body or {}).get("reason", "")
+    in_query = "a test" if "?reason=" in path else ""
+    assert entry["reason"] == (in_query or (body or {}).get("reason", ""))
 
 
 def test_a_plain_reset_leaves_no_entry(wire):
@@ -442,7 +540,7 @@ def test_no_call_does_anything_that_leaves_no_trace(wire, route):
     spoil_the_trail(wire)
     token = wire.token if "/webhooks" in route else wire.owner
     password = wire.redis.hget(keys.directory_user("ada"), "password")
-    watched = (keys.PAUSES, keys.SUBSCRIPTIONS, keys.ACTIVE_BATCHES)
+    watched = (keys.PAUSES, keys.SUBSCRIPTIONS, keys.ACTIVE_BATCHES, keys.profile("acme"))
     before = [wire.redis.dump(name) for name in watched]
 
     answer = wire.ask(route.split()[0], path, body, token)

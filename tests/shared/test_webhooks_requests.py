@@ -13,8 +13,9 @@ import pytest
 from standardwebhooks import Webhook as Judge
 
 from shared.providers.transport import sockets
+from shared.providers.transport.signing import sign
 from shared.store.webhooks.deliveries import Webhook
-from shared.webhooks import Subscribers, build_body, read_url, sign
+from shared.webhooks import Subscribers, build_body, read_url
 from tests.support.subscriber_stub import SubscriberStub
 from tests.support.waiting import SLACK_SECONDS
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 from shared.models import (
@@ -10,12 +12,13 @@ from shared.models import (
     BulkRecipient,
     Channel,
     Email,
+    InlineImage,
     Receipt,
     Recipient,
     Sms,
     format_marker,
 )
-from shared.settings import Settings, TwilioAccount
+from shared.settings import Gateway, Settings, TwilioAccount
 
 CODE = "ABCD-EFGH"
 NONCE = "5eed5eed5eed5eed"
@@ -24,11 +27,21 @@ NUMBER = "+41791234567"
 API_KEY = "SG.a-secret-key"
 AUTH_TOKEN = "a-secret-token"
 PASSWORD = "a-secret-password"
-SECRETS = (CODE, "ada.lovelace", NUMBER, "79123", API_KEY, AUTH_TOKEN, PASSWORD)
+GATEWAY_SECRET = "whsec_" + base64.b64encode(b"the gateway's very own secret ..").decode()
+SECRETS = (CODE, "ada.lovelace", NUMBER, "79123", API_KEY, AUTH_TOKEN, PASSWORD, GATEWAY_SECRET)
 ACCOUNT_SID = "AC" + "0123456789abcdef" * 2
 SECOND_ACCOUNT_SID = "AC" + "fedcba9876543210" * 2
+LOGO = InlineImage(b"\x89PNG\r\n\x1a\n" + bytes(range(256)))
 TIMEOUT_SECONDS = 0.4  # where a test waits for it
 AMPLE_SECONDS = 5.0  # where it does not
+
+
+CONTENT = {
+    "org_id": "o1",
+    "code": CODE,
+    "link": f"https://reset.example.com/r/7c0ffee/{CODE}",
+    "deadline_at": datetime(2026, 11, 23, 15, 5, tzinfo=UTC),
+}
 
 
 def a_mail(address: str = ADDRESS, **changes) -> Email:
@@ -42,6 +55,7 @@ def a_mail(address: str = ADDRESS, **changes) -> Email:
         "html": f"<p>Grüezi</p>\n<p>{CODE}</p>",
         "message_id": "<7c0ffee0123456789@keyturn.example>",
         "language": "fr",
+        **CONTENT,
     }
     return Email(**(fields | changes))
 
@@ -53,6 +67,8 @@ def an_sms(number: str = NUMBER, **changes) -> Sms:
         "body": f"{CODE} is your code",
         "callback_url": "https://reset.example.com/callbacks/twilio?resetId=7c0ffee0123456789",
         "validity_seconds": 590,
+        "from_name": "Analytical Engines",
+        **CONTENT,
     }
     return Sms(**(fields | changes))
 
@@ -62,10 +78,13 @@ def some_settings(**changes) -> Settings:
     second = _taken_out(changes, "twilio_2_")
     first = _taken_out(changes, "twilio_")
     accounts = (a_twilio_account(**first), a_twilio_account("twilio-2", **second))
+    urls = {"http": changes.pop("http_url", ""), "http-2": changes.pop("http_2_url", "")}
+    gateways = tuple(Gateway(provider=n, url=u, secret=(GATEWAY_SECRET,)) for n, u in urls.items())
     fields = {
         "data_dir": Path("/nonexistent"),
         "sendgrid_api_key": API_KEY,
         "provider_timeout_seconds": AMPLE_SECONDS,
+        "gateways": gateways,
     }
     return Settings(**(fields | changes), twilio_accounts=accounts)
 

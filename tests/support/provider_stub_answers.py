@@ -57,6 +57,8 @@ class Simulation:
             return self._take_mail(request)
         if request.path.startswith("/2010-04-01/") and request.path.endswith("/Messages.json"):
             return self._take_sms(request) if request.method == "POST" else self._list_sms(request)
+        if request.method == "POST" and "webhook-id" in request.headers:
+            return self._take_call(request)
         return Answer.of_json(404, {"errors": [{"message": "no such path"}]})
 
     def _record(self, entry: dict[str, Any]) -> None:
@@ -77,6 +79,14 @@ class Simulation:
                 "recipients": len(mail["personalizations"]),
             })  # fmt: skip
         return Answer(202, {"X-Message-Id": message_id, "Server": "nginx"})
+
+    def _take_call(self, request: Request) -> Answer:
+        call, message_id = request.json, f"gw-{uuid.uuid4().hex[:12]}"
+        self._record({
+            "provider": "http", "at": request.at, "id": message_id, "resetId": call["resetId"],
+            "to": call["recipient"], "call": call, "webhookId": request.headers["webhook-id"],
+        })  # fmt: skip
+        return Answer.of_json(202, {"id": message_id})
 
     def _take_sms(self, request: Request) -> Answer:
         form, sid = request.form, f"SM{uuid.uuid4().hex}"

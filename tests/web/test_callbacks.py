@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from hashlib import sha256
 
 import pytest
@@ -11,8 +12,9 @@ from twilio.request_validator import RequestValidator
 from shared.errors import StoreUnavailableError
 from shared.models import Outcome, Queue, Status
 from shared.providers.registry import build_callback_readers
+from shared.providers.transport.signing import signed_headers
 from shared.queue import Task
-from shared.settings import TwilioAccount
+from shared.settings import Gateway, TwilioAccount
 from shared.store.resets import Finish
 from tests.support.builders import PUBLIC_URL, a_settings
 from tests.support.callback_builders import (
@@ -206,6 +208,21 @@ def test_a_status_of_twilio_is_noted_once(wire):
     assert [answer.status_code for answer in answers] == [204, 204, 204]
     assert wire.waiting() == ["accepted", "delivered"]
     assert wire.counted("twilio") == {"received": 2, "repeated": 1}
+
+
+def test_a_gateway_reports_of_its_message(client):
+    secret = "whsec_" + "A" * 32
+    wire = CallbackWire(client, gateways=(Gateway(url="https://g.example", secret=(secret,)),))
+    reset_id = wire.an_accepted()
+    body = b'{"resetId":"%s","event":"delivered"}' % reset_id.encode()
+    headers = signed_headers((secret,), "msg_1", int(time.time()), body)
+
+    answers = [wire.call("/callbacks/http", data=body, headers=headers) for _ in range(2)]
+    forged = wire.call("/callbacks/http", data=body + b" ", headers=headers)
+
+    assert [each.status_code for each in (*answers, forged)] == [204, 204, 403]
+    assert wire.waiting() == ["delivered"]
+    assert wire.counted("http") == {"received": 1, "repeated": 1, "refused": 1}
 
 
 def test_the_host_a_request_names_plays_no_part(wire):

@@ -18,9 +18,9 @@ from shared.errors import (
     RecipientSuppressedError,
 )
 from shared.languages import direction
-from shared.models import Channel, Email, Message, Outcome, Recipient, Sms
-from shared.policies import check_country
-from shared.providers.registry import PROVIDERS
+from shared.models import Channel, Email, Message, Organisation, Outcome, Recipient, Sms
+from shared.policies import check_country, usable_from
+from shared.providers.registry import PROVIDERS, AnyProvider
 from shared.store.admin.audit import Act
 from shared.store.admin.circuits import Circuit, CircuitState
 from shared.store.admin.pauses import Pause, Scope
@@ -170,19 +170,33 @@ def send_test(
     channel = recipient.channel
     if name not in services.provider_names[channel]:
         raise InvalidRequestError(f"{name} does not carry {channel}; give an address it writes to")
-    if services.suppressions.find(recipient):
-        raise RecipientSuppressedError
-    check_country(recipient, services.sms_regions)
+    check_may_try(services, recipient, services.sms_regions)
+    provider = PROVIDERS[channel, name](services.settings)
     with services.audit.acting(Act(by=by, action="provider.test", target=name)) as ending:
-        trial = _try(services, name, recipient, language)
+        trial = try_provider(services, provider, recipient, language)
         if trial.outcome is not Outcome.ACCEPTED:
             ending["outcome"] = f"failed: {trial.reason or trial.outcome}"
     return trial
 
 
-def _try(services: WebServices, name: str, recipient: Recipient, language: str) -> Trial:
-    provider = PROVIDERS[recipient.channel, name](services.settings)
-    message = _message(services, recipient, services.languages.choose(language))
+def check_may_try(
+    services: WebServices, recipient: Recipient, regions: frozenset[str] | None
+) -> None:
+    """Raise RecipientSuppressedError or CountryNotAllowedError if nothing may be sent to it."""
+    if services.suppressions.find(recipient):
+        raise RecipientSuppressedError
+    check_country(recipient, regions)
+
+
+def try_provider(
+    services: WebServices,
+    provider: AnyProvider,
+    recipient: Recipient,
+    language: str,
+    organisation: Organisation | None = None,
+) -> Trial:
+    """Send one test message by a provider, once, and close it."""
+    message = _message(services, recipient, services.languages.choose(language), organisation)
     began = time.monotonic()
     try:
         receipt = provider.send(message)
@@ -194,7 +208,7 @@ def _try(services: WebServices, name: str, recipient: Recipient, language: str) 
         provider.close()
     took_ms = round((time.monotonic() - began) * 1000)
     return Trial(
-        provider=name,
+        provider=provider.name,
         recipient=recipient,
         outcome=outcome,
         reason=error.reason if error else None,
@@ -233,18 +247,21 @@ def _outcome(error: ProviderError) -> Outcome:
             return Outcome.TRANSIENT
 
 
-def _message(services: WebServices, recipient: Recipient, language: str) -> Message:
+def _message(
+    services: WebServices, recipient: Recipient, language: str, organisation: Organisation | None
+) -> Message:
     test_id = f"test-{secrets.token_hex(8)}"
     translate, settings = services.languages.translate, services.settings
     if recipient.channel is Channel.SMS:
-        return Sms(test_id, recipient, translate(language, "sms.test"), validity_seconds=600)
+        text = translate(language, "sms.test")
+        return Sms(test_id, recipient, text, from_name=settings.email_from_name, language=language)
     text = translate(language, "provider_test.text")
-    domain = settings.email_from.rpartition("@")[2]
+    own, domain = usable_from(organisation, ()), settings.email_from.rpartition("@")[2]
     return Email(
         reset_id=test_id,
         recipient=recipient,
-        from_address=settings.email_from,
-        from_name=settings.email_from_name,
+        from_address=own.address if own else settings.email_from,
+        from_name=(own and own.name) or settings.email_from_name,
         subject=translate(language, "provider_test.subject"),
         text=f"{text}\n",
         html=f'<p lang="{language}" dir="{direction(language)}">{text}</p>',

@@ -21,6 +21,7 @@ from shared.errors import (
     StoreUnavailableError,
 )
 from shared.models import Channel, Queue
+from shared.policies import route_of
 from shared.queue import Hint, Task
 from shared.store.admin.audit import Act
 from shared.store.batches import Batch, BatchAction, BatchState, NewBatch
@@ -78,7 +79,7 @@ def make_batch(services: WebServices, authority: Authority, request: BatchReques
         ProviderMissingError: nothing can be sent on this channel.
     """
     _check_options(request.rate_per_second, request.reason)
-    if not services.provider_names[request.channel]:
+    if not _has_provider(services, authority, request.channel):
         raise ProviderMissingError
     batch_id = _batch_id(services, authority, request.idempotency_key)
     if isinstance(request.selection, HistoryFilter) and (known := services.batches.find(batch_id)):
@@ -129,6 +130,15 @@ def _begin(services: WebServices, new: NewBatch) -> Batch:
     if batch is None:
         raise StoreUnavailableError
     return batch
+
+
+def _has_provider(services: WebServices, authority: Authority, channel: Channel) -> bool:
+    """Return True if the installation sends on a channel, or one of the organisations itself."""
+    return bool(services.provider_names[channel]) or any(
+        route_of(each, channel)
+        for each in services.callers.list_organisations()
+        if authority.org_ids is None or each.org_id in authority.org_ids
+    )
 
 
 def _check_options(rate: float, reason: str) -> None:

@@ -8,7 +8,18 @@ import click
 
 from shared.log import set_up_logging
 from web import up
-from web.cli import admin, batches, providers, resets, suppressions, tokens, users, webhooks
+from web.cli import (
+    admin,
+    batches,
+    organisations,
+    providers,
+    resets,
+    senders,
+    suppressions,
+    tokens,
+    users,
+    webhooks,
+)
 from web.cli.support import bind_shell, report_errors
 
 # A further command is one line here.
@@ -49,6 +60,13 @@ def keyturn() -> None:
 
 for command in COMMANDS:
     keyturn.add_command(command)
+for command in (
+    organisations.branding,
+    organisations.set_logo,
+    organisations.texts,
+    senders.sender,
+):
+    users.org.add_command(command)
 
 
 def main() -> None:

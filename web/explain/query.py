@@ -8,8 +8,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from shared.errors import CallerError, InvalidRequestError
-from shared.models import Caller, Channel, Kind, Reset, Status, User
-from shared.policies import check_country, check_may_reset, check_recipient
+from shared.models import Caller, Channel, Kind, Organisation, Reset, Status, User
+from shared.policies import (
+    check_country,
+    check_may_reset,
+    check_recipient,
+    provider_names,
+    sms_regions,
+)
 from shared.store.admin.refusals import Refusal
 from shared.store.history import HistoryCursor, HistoryEntry, HistoryFilter
 from shared.store.keys import SHARDS
@@ -95,6 +101,7 @@ def _explain(
         recipient = masked_recipient(services, reset)
     suppression = services.suppressions.find(own) if own else None
     last = reset.attempts[-1] if reset and reset.attempts else None
+    organisation = services.callers.find_organisation(user.org_id) if user else None
     evidence = Evidence(
         now=services.dues.now(),
         user_id=user_id,
@@ -108,9 +115,9 @@ def _explain(
             else ""
         ),
         refusals=refusals,
-        obstacle=_find_obstacle(services, user, channel, suppression),
+        obstacle=_find_obstacle(services, user, organisation, channel, suppression),
         pauses=tuple(services.pauses.all()),
-        providers=services.provider_names[channel],
+        providers=provider_names(organisation, channel, services.provider_names[channel]),
         workers=len(services.dues.workers_seen(reset.queue)) if reset else 0,
         guesses=tuple(services.code_store.list_guesses(user_id)),
         is_void=any(
@@ -125,7 +132,11 @@ def _explain(
 
 
 def _find_obstacle(
-    services: WebServices, user: User | None, channel: Channel, suppression: Suppression | None
+    services: WebServices,
+    user: User | None,
+    organisation: Organisation | None,
+    channel: Channel,
+    suppression: Suppression | None,
 ) -> str | None:
     """Return the name of the error that would refuse a request now, limits apart."""
     try:
@@ -134,12 +145,13 @@ def _find_obstacle(
             channel,
             allow_unverified=services.settings.allow_unverified,
         )
-        check_country(recipient, services.sms_regions)
+        check_country(recipient, sms_regions(organisation, services.sms_regions))
     except CallerError as error:
         return type(error).__name__.removesuffix("Error")
     if suppression:
         return "RecipientSuppressed"
-    return None if services.provider_names[channel] else "ProviderMissing"
+    carriers = provider_names(organisation, channel, services.provider_names[channel])
+    return None if carriers else "ProviderMissing"
 
 
 def list_resets(services: WebServices, credentials: Credentials, wanted: PageRequest) -> Page:

@@ -46,6 +46,7 @@ HEADERS: dict[str, Json] = {
     "X-Request-Id": {"description": "The caller's own, or a new one", "required": True},
     "Cache-Control": {"description": "Always `no-store`", "required": True},
     "Keyturn-Reset-Id": {"description": "The handle for the status call", "required": True},
+    "ETag": {"description": "The version, for If-Match", "required": True},
     "Deprecation": {"description": "Since when (RFC 9745)", "required": True},
     "Link": {"description": 'The successor: `<…>; rel="successor-version"`', "required": True},
     "WWW-Authenticate": {"description": "`Bearer`", "required": True},
@@ -63,6 +64,9 @@ SECURITY_SCHEMES = {
         "sendgridSignature": EventWebhookHeader.SIGNATURE,
         "sendgridTimestamp": EventWebhookHeader.TIMESTAMP,
         "twilioSignature": "X-Twilio-Signature",
+        "webhookId": "webhook-id",
+        "webhookTimestamp": "webhook-timestamp",
+        "webhookSignature": "webhook-signature",
     }.items()
 }
 ERROR_DETAIL = {
@@ -108,6 +112,8 @@ PATH_PARAMETERS = {
     for each in (
         parameter("userId", "path", USER_ID, "The user's id", example="ada"),
         parameter("resetId", "path", SEGMENT, "From the header Keyturn-Reset-Id"),
+        parameter("orgId", "path", SEGMENT, "The organisation's id", example="acme"),
+        parameter("language", "path", SEGMENT, "A supported language", example="de"),
         parameter("subscriptionId", "path", SEGMENT, "From `listWebhooks`"),
         parameter("batchId", "path", SEGMENT, "From the answer that began the batch"),
     )
@@ -123,6 +129,11 @@ IDEMPOTENCY_KEY = parameter(
     "header",
     KEY,
     "The same request under the same key gives the same again, for 24 hours",
+)
+
+
+IF_MATCH = parameter(
+    "If-Match", "header", TEXT, "The ETag of the last answer; needed where something is set"
 )
 
 
@@ -189,6 +200,12 @@ def _describe(operation: Operation, languages: Languages) -> Json:
         described["security"] = [{scheme: [] for scheme in operation.security}]
     if operation.request:
         described["requestBody"] = _request_body(operation, operation.request)
+    if operation.files:
+        binary = {"schema": TEXT | {"format": "binary"}}
+        described["requestBody"] = {
+            "required": True,
+            "content": dict.fromkeys(operation.files, binary),
+        }
     return described
 
 
@@ -200,6 +217,8 @@ def _parameters(operation: Operation) -> Iterator[Json]:
         yield from TOKEN_PARAMETERS
     if operation.makes_reset or operation.takes_key:
         yield IDEMPOTENCY_KEY
+    if operation.is_versioned and not operation.call.startswith("GET "):
+        yield IF_MATCH
 
 
 def _request_body(operation: Operation, request: type[Schema]) -> Json:
@@ -277,6 +296,7 @@ def _headers(operation: Operation, status: int) -> Json:
     names = ["X-Request-Id", "Cache-Control"]
     names += ["Deprecation", "Link"] if operation.is_deprecated else []
     names += ["Keyturn-Reset-Id"] if operation.makes_reset and status == HTTPStatus.OK else []
+    names += ["ETag"] if operation.is_versioned and status == HTTPStatus.OK else []
     names += ["WWW-Authenticate"] if status == HTTPStatus.UNAUTHORIZED else []
     names += ["Retry-After"] if status == HTTPStatus.TOO_MANY_REQUESTS else []
     return {name: HEADERS[name] | {"schema": TEXT} for name in names}

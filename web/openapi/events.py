@@ -7,7 +7,7 @@ from typing import Any
 from apispec.utils import build_reference
 from marshmallow import INCLUDE, Schema, fields
 
-from shared.providers import sendgrid_webhook, twilio_webhook
+from shared.providers import http, http_webhook, sendgrid_webhook, twilio_webhook
 from shared.providers.sendgrid_bulk import RESET_ID_ARG
 from shared.store.webhooks.subscriptions import EVENTS
 from web.webhooks.api import WebhookSchema
@@ -77,6 +77,17 @@ class TwilioQuerySchema(Schema):
     reset_id = fields.String(
         data_key="resetId", metadata={"description": "The reset that the message was for"}
     )
+
+
+class GatewayReportSchema(CallbackSchema):
+    """What an HTTP gateway reports of a message."""
+
+    reset_id = fields.String(data_key="resetId", required=True)
+    event = fields.String(
+        required=True, metadata={"description": "Understood: " + ", ".join(http_webhook.EVENTS)}
+    )
+    id = fields.String(metadata={"description": "The gateway's id of the message"})
+    reason = fields.String(metadata={"description": "Understood: " + ", ".join(http.REASONS)})
 
 
 def describe_webhooks(example: dict[str, Any]) -> dict[str, Any]:

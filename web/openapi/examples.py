@@ -46,6 +46,13 @@ VALUES: dict[str, Any] = {
     "subscriptionId": "hook_9f2c1d7e5a3b", "url": "https://hooks.acme.example/keyturn",
     "Subscription.events": ["reset.failed"], "SubscriptionRequest.events": ["reset.failed"],
     "Subscription.waiting": 0, "dead": 1, "state": "active", "secret": "whsec_…",
+    "displayName": "Acme", "accent": "#1f54cc", "onAccent": "#ffffff", "link": "#1f54cc",
+    "Branding.languages": ["de", "en"], "Branding.linkHosts": ["app.acme.example"],
+    "helpUrl": "https://help.acme.example/", "postalLine": "Acme AG, 8000 Zürich",
+    "replyTo": "help@acme.example", "mediaType": "image/png", "width": 400, "height": 80,
+    "bytes": 4096, "sha256": "8d4f", "sentences": {"reset.heading": "Neues Passwort"},
+    "builtIn": {"reset.heading": "Neues Passwort wählen"}, "Organisation.texts": {"de": 3},
+    "Organisation.version": "4.3", "version": 3, "RollbackRequest.version": 1,
     "webhookId": f"msg_{RESET_ID}_failed", "DeadWebhook.type": "reset.failed",
     "tries": 8, "answer": "http_500", "replayed": 1, "WebhookData.status": "failed",
     "WebhookData.reason": "refused", "timestamp": "2026-11-23T12:00:00.123Z",
@@ -54,7 +61,7 @@ VALUES: dict[str, Any] = {
     "SendGridEvent.sg_event_id": "ZGVsaXZlcmVk", "SendGridEvent.timestamp": 1795435200,
     "SendGridEvent.keyturn_reset_id": RESET_ID, "AccountSid": "AC0123456789abcdef",
     "TwilioStatus.MessageSid": "SM0123456789abcdef", "TwilioStatus.MessageStatus": "undelivered",
-    "TwilioStatus.ErrorCode": "30005",
+    "TwilioStatus.ErrorCode": "30005", "GatewayReport.event": "delivered",
 }  # fmt: skip
 DEFAULTS: dict[type[fields.Field[Any]], Any] = {
     fields.DateTime: "2026-11-23T12:00:00.123456Z",

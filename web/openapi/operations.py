@@ -15,7 +15,14 @@ from web.admin import schemas as admin_schemas
 from web.admin.actions import LIMITS
 from web.admin.schemas import StatusSchema
 from web.batches import schemas as batches_schemas
-from web.openapi.events import SendGridEventSchema, TwilioQuerySchema, TwilioStatusSchema
+from web.openapi.events import (
+    GatewayReportSchema,
+    SendGridEventSchema,
+    TwilioQuerySchema,
+    TwilioStatusSchema,
+)
+from web.organisations import schemas as organisation_schemas
+from web.organisations.sender_api import SenderRequestSchema, SenderSchema
 from web.webhooks import api
 
 Errors = tuple[type[errors.CallerError], ...]
@@ -47,6 +54,11 @@ USER_STATES: Errors = (
     errors.UserNotInitialisedError,
     errors.MachineUserError,
 )
+VERSIONS: Errors = (
+    errors.VersionConflictError,
+    errors.VersionMissingError,
+    errors.ProfileError,
+)
 CALLBACK: Errors = (
     errors.InvalidRequestError,
     errors.CallbackRefusedError,
@@ -70,6 +82,7 @@ class Operation:
     alias: str | None = None  # another path
     request: type[Schema] | None = None
     request_type: str = "application/json"
+    files: tuple[str, ...] = ()  # the request is a file of one of these types
     is_list: bool = False  # the request is an array
     is_uploadable: bool = False  # the request may also be a file
     examples: Mapping[str, Json] | None = None  # of the request; None: made from its fields
@@ -81,6 +94,7 @@ class Operation:
     makes_reset: bool = False  # and takes an Idempotency-Key
     takes_key: bool = False
     is_deprecated: bool = False
+    is_versioned: bool = False  # has an ETag; a change takes If-Match
 
     @property
     def all_errors(self) -> Errors:
@@ -89,8 +103,9 @@ class Operation:
         return (
             *(AUTHENTICATION if needs_token else ()),
             *((errors.TooManyRequestsError,) if needs_token and self.call[:4] != "GET " else ()),
-            *(BODY if needs_token and self.request else ()),
+            *(BODY if needs_token and (self.request or self.files) else ()),
             *(RECORDING if self.makes_reset else ()),
+            *(VERSIONS if self.is_versioned and self.call[:4] != "GET " else ()),
             *self.errors,
         )
 
@@ -99,6 +114,19 @@ PASSWORD = {"password": "Correct-horse-1"}
 BATCH = "/keyturn/v1/batches/{batchId}"
 RESET = "/keyturn/v1/resets/{resetId}"
 SUBSCRIPTION = "/keyturn/v1/webhooks/{subscriptionId}"
+
+
+ORGANISATION = "/keyturn/v1/organisations/{orgId}"
+COLOURS = {"accent": "#1f54cc", "onAccent": "#ffffff", "link": "#1f54cc"}
+
+
+def _of_organisation(call: str, name: str, summary: str, **more: Any) -> Operation:
+    """Return an operation at an organisation's branding or texts."""
+    method, _, path = call.partition(" ")
+    response = more.pop("response")
+    return Operation(
+        f"{method} {ORGANISATION}{path}", name, summary, response, is_versioned=True, **more
+    )
 
 
 def _batch_change(verb: str, summary: str) -> Operation:
@@ -231,6 +259,69 @@ OPERATIONS: dict[str, tuple[Operation, ...]] = {  # by tag
             "What became of every user: a line {userId, resetId, status, reason} each",
             "application/x-ndjson"),
     ),
+    "Organisations": (
+        _of_organisation("GET ", "showOrganisation",
+            "An organisation's branding, and the versions of its texts",
+            response=organisation_schemas.OrganisationSchema),
+        _of_organisation("GET /branding", "showBranding",
+            "Name, languages, link hosts, colours, help, postal line, logo",
+            response=organisation_schemas.BrandingSchema),
+        *(_of_organisation(f"{method} /branding", f"{verb}Branding", summary,
+            response=organisation_schemas.BrandingSchema,
+            request=organisation_schemas.BrandingRequestSchema,
+            examples={"colours": {
+                "displayName": "Acme", "light": COLOURS, "languages": ["en", "de"],
+                "language": "de", "helpUrl": "https://help.acme.example/", "reason": "new colours",
+            }})
+            for method, verb, summary in (
+                ("PUT", "replace", "Replace the branding: what is not given is as it was at first"),
+                ("PATCH", "change", "Change the fields that are given; null is the default"))),
+        _of_organisation("PUT /branding/logo", "replaceLogo",
+            "Replace the logo: the body is a PNG or SVG of at most 100 KB",
+            response=organisation_schemas.BrandingSchema,
+            files=("image/png", "image/svg+xml"),
+            query=organisation_schemas.ReasonQuerySchema),
+        _of_organisation("DELETE /branding/logo", "removeLogo",
+            "Remove the logo", response=organisation_schemas.BrandingSchema,
+            query=organisation_schemas.ReasonQuerySchema,
+            errors=(errors.PermissionDeniedError, errors.InvalidRequestError)),
+        _of_organisation("GET /texts", "listTexts",
+            "The sentences that replace built-in ones, by language",
+            response=organisation_schemas.TextsSchema),
+        _of_organisation("GET /texts/history", "showTextHistory",
+            "The last fifty versions of all texts, the newest first: who, when, why",
+            response=organisation_schemas.TextHistorySchema),
+        _of_organisation("POST /texts/_rollback", "rollBackTexts",
+            "Make an earlier version of a language's texts the newest",
+            response=organisation_schemas.TextSchema,
+            request=organisation_schemas.RollbackRequestSchema),
+        _of_organisation("GET /texts/{language}", "showTexts",
+            "The sentences of one language, beside the built-in ones",
+            response=organisation_schemas.TextSchema,
+            errors=(errors.PermissionDeniedError, errors.ProfileError)),
+        _of_organisation("PUT /texts/{language}", "replaceTexts",
+            "Replace all own sentences of one language",
+            response=organisation_schemas.TextSchema,
+            request=organisation_schemas.SentencesRequestSchema),
+        _of_organisation("DELETE /texts/{language}", "removeTexts",
+            "Go back to the built-in sentences of one language",
+            response=organisation_schemas.TextSchema, query=organisation_schemas.ReasonQuerySchema,
+            errors=(errors.PermissionDeniedError, errors.InvalidRequestError)),
+        _of_organisation("GET /sender", "showSender",
+            "How the organisation sends: its From, its own accounts without their secrets",
+            response=SenderSchema),
+        _of_organisation("PUT /sender", "replaceSender",
+            "Replace how the organisation sends; secrets that are left out stay",
+            response=SenderSchema, request=SenderRequestSchema,
+            examples={"own SendGrid": {
+                "email": {"fromAddress": "help@acme.example", "fromName": "Acme",
+                    "sendgrid": {"apiKey": "SG.…"}, "fallback": True},
+                "reason": "our own account"}}),
+        _of_organisation("DELETE /sender", "removeSender",
+            "Send as the installation does; the secrets are forgotten",
+            response=SenderSchema, query=organisation_schemas.ReasonQuerySchema,
+            errors=(errors.PermissionDeniedError, errors.InvalidRequestError)),
+    ),
     "Webhooks": (
         Operation("GET /keyturn/v1/webhooks", "listWebhooks",
             "The organisation's subscriptions, and how far each was delivered",
@@ -270,15 +361,23 @@ OPERATIONS: dict[str, tuple[Operation, ...]] = {  # by tag
             "text/plain", errors=(errors.StoreUnavailableError,), security=()),
     ),
     "Provider callbacks": (
-        Operation("POST /callbacks/sendgrid", "receiveSendGridEvents",
-            "For SendGrid's Event Webhook: what became of our mails",
-            None, request=SendGridEventSchema, is_list=True, status=HTTPStatus.NO_CONTENT,
-            security=("sendgridSignature", "sendgridTimestamp"), errors=CALLBACK),
-        Operation("POST /callbacks/twilio", "receiveTwilioStatus",
-            "For Twilio's status callback: what became of an SMS",
-            None, request=TwilioStatusSchema, request_type="application/x-www-form-urlencoded",
-            query=TwilioQuerySchema, status=HTTPStatus.NO_CONTENT, security=("twilioSignature",),
-            errors=CALLBACK),
+        *(each for path, name, account in (
+                ("", "", "our account"), ("/{orgId}", "OfOrganisation", "its own account")
+            ) for each in (
+            Operation(f"POST /callbacks/sendgrid{path}", f"receiveSendGridEvents{name}",
+                f"For SendGrid's Event Webhook: what became of mails of {account}",
+                None, request=SendGridEventSchema, is_list=True, status=HTTPStatus.NO_CONTENT,
+                security=("sendgridSignature", "sendgridTimestamp"), errors=CALLBACK),
+            Operation(f"POST /callbacks/twilio{path}", f"receiveTwilioStatus{name}",
+                f"For Twilio's status callback: what became of an SMS of {account}",
+                None, request=TwilioStatusSchema, request_type="application/x-www-form-urlencoded",
+                query=TwilioQuerySchema, status=HTTPStatus.NO_CONTENT,
+                security=("twilioSignature",), errors=CALLBACK),
+            Operation(f"POST /callbacks/http{path}", f"receiveGatewayReport{name}",
+                f"For an HTTP gateway (Standard Webhooks): what became of a message of {account}",
+                None, request=GatewayReportSchema, status=HTTPStatus.NO_CONTENT,
+                security=("webhookId", "webhookTimestamp", "webhookSignature"), errors=CALLBACK),
+        )),
     ),
 }
 # fmt: on

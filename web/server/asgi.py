@@ -281,8 +281,9 @@ def _is_list(environ: WSGIEnvironment) -> bool:
 
 def _most_bytes(environ: WSGIEnvironment) -> int:
     """Return how many bytes a body may have here; routes may have lower limits."""
-    if environ["PATH_INFO"].startswith("/callbacks/"):
-        return MAX_CALLBACK_BYTES
+    path = environ["PATH_INFO"]
+    if path.startswith("/callbacks/") or path.endswith("/branding/logo"):
+        return MAX_CALLBACK_BYTES  # the route itself refuses a logo of more than 100 KB by name
     return MAX_GRPC_BYTES if "/grpc" in _content_type(environ) else MAX_BODY_BYTES
 
 

@@ -10,6 +10,7 @@ from shared.gsm7 import segments
 from shared.messages.rendering import MessageRenderer
 from shared.models import Channel, Kind, Queue, Recipient, Reset, Sms, Status
 from shared.policies import dial_region
+from shared.store.organisations.profiles import remember_profiles
 from shared.wiring import Services
 from worker.batches.selection import ChosenUser
 from worker.preparation import remember_organisations
@@ -27,6 +28,7 @@ class Estimate:
         """`renderer` writes the SMS whose segments are counted."""
         self._services, self._renderer = services, renderer
         self.find_organisation = remember_organisations(services)
+        self._find_profile = remember_profiles(services.profiles)
         self._prices = dict(services.settings.sms_prices)
         self._segments: dict[tuple[str, str], int] = {}
 
@@ -86,7 +88,7 @@ class Estimate:
         return self._renderer.render_sms(
             reset,
             Recipient(Channel.SMS, "+41791234567"),
-            self.find_organisation(org_id),
+            self._find_profile(org_id),
             self._services.codes.code(SAMPLE_ID, key_id),
             seconds_left=seconds,
         )

@@ -14,12 +14,13 @@ from shared.errors import (
     UserNotInitialisedError,
     UserUnknownError,
 )
-from shared.models import Recipient, User
-from shared.policies import check_country, check_may_reset, check_recipient
+from shared.models import Channel, Recipient, User
+from shared.policies import check_country, check_may_reset, check_recipient, sms_regions
 from shared.store.batches import Batch
 from shared.store.batches.lists import UNKNOWN_USER, ListEntry
 from shared.store.batches.resets import KNOWN, Candidate
 from shared.wiring import Services
+from worker.preparation import remember_organisations
 
 REASONS: dict[type[CallerError], str] = {
     UserUnknownError: UNKNOWN_USER,
@@ -56,7 +57,7 @@ class BatchSelection:
 
     def __init__(self, services: Services) -> None:
         """All parts may be fakes."""
-        self._services = services
+        self._services, self._find_organisation = services, remember_organisations(services)
 
     def sort(
         self, batch: Batch, list_number: int, entries: Sequence[tuple[int, ListEntry]]
@@ -110,7 +111,10 @@ class BatchSelection:
             recipient = check_recipient(
                 person, batch.channel, allow_unverified=services.settings.allow_unverified
             )
-            check_country(recipient, services.sms_regions)
+            organisation = (
+                self._find_organisation(person.org_id) if batch.channel is Channel.SMS else None
+            )
+            check_country(recipient, sms_regions(organisation, services.sms_regions))
         except CallerError as error:
             return REASONS[type(error)]
         return person, recipient

@@ -20,7 +20,7 @@ from shared.errors import (
     RenderError,
     StoreUnavailableError,
 )
-from shared.models import BulkRecipient, Outcome, Receipt
+from shared.models import BulkEmail, BulkRecipient, Outcome, Receipt
 from shared.providers import BulkOutcome, BulkProvider
 from shared.store.resets import Finish
 from shared.wiring import Services
@@ -32,7 +32,7 @@ from worker.bulk.preparation import BulkPreparation
 from worker.delivery import suppress
 from worker.outgoing import BulkItem
 from worker.preparation import Preparation, cannot_render
-from worker.routing import ProviderHealth, ProviderRouter
+from worker.routing import ProviderHealth, ProviderRouter, blames_from
 
 log = structlog.get_logger()
 
@@ -53,7 +53,7 @@ class BulkDelivery:
         """All parts may be fakes; all but the last are those of the process's Delivery."""
         self._services, self._renderer = services, renderer
         self._router, self._health = router, health
-        self._find_organisation = preparation.find_organisation
+        self._find_profile = preparation.find_profile
         self._preparation = BulkPreparation(services, preparation, router)
 
     def deliver(self, reset_ids: Sequence[str]) -> int:
@@ -94,14 +94,15 @@ class BulkDelivery:
 
     def _send(self, items: list[BulkItem], waiting: OpenClaims) -> None:
         provider, reset = items[0].provider, items[0].claim.reset
-        organisation = self._find_organisation(reset.org_id)
+        profile = self._find_profile(reset.org_id)
         try:
-            bulk_email = self._renderer.render(self._renderer.language(reset), organisation, items)
+            bulk_email = self._renderer.render(self._renderer.language(reset), profile, items)
         except RenderError as error:
             finish = cannot_render(error)
             waiting.end([(item.claim, finish) for item in items])
             return
-        marked = self._mark(items, bulk_email.recipients, waiting)
+        version = self._renderer.text_version(reset, profile)
+        marked = self._mark(items, bulk_email.recipients, waiting, text_version=version)
         if not marked:
             return
         items, recipients = [item for item, _ in marked], tuple(each for _, each in marked)
@@ -116,11 +117,16 @@ class BulkDelivery:
             may_call=lambda: outcomes.may_begin(items[0].claim, self._services.settings),
         )
         took_ms = round((time.monotonic() - began) * 1000)
-        self._note_health(items[0], results)
+        self._note_health(items[0], results, bulk_email)
         waiting.end(self._conclude(items, results, took_ms))
 
     def _mark(
-        self, items: Sequence[BulkItem], recipients: Sequence[BulkRecipient], waiting: OpenClaims
+        self,
+        items: Sequence[BulkItem],
+        recipients: Sequence[BulkRecipient],
+        waiting: OpenClaims,
+        *,
+        text_version: str,
     ) -> list[tuple[BulkItem, BulkRecipient]]:
         """Return those whose attempt could be marked, as the last step before the call."""
         settings, provider = self._services.settings, items[0].provider.name
@@ -129,7 +135,9 @@ class BulkDelivery:
             return []
         digest = self._services.suppressions.digest
         marks = [(item.claim, digest(item.recipient), item.switch) for item in items]
-        answers = self._services.resets.mark_sending_many(marks, provider=provider)
+        answers = self._services.resets.mark_sending_many(
+            marks, provider=provider, text_version=text_version
+        )
         refused: list[End] = []
         marked = []
         for item, recipient, answer in zip(items, recipients, answers, strict=True):
@@ -141,13 +149,17 @@ class BulkDelivery:
         waiting.end(refused)
         return marked
 
-    def _note_health(self, item: BulkItem, results: Sequence[BulkOutcome]) -> None:
+    def _note_health(
+        self, item: BulkItem, results: Sequence[BulkOutcome], bulk_email: BulkEmail
+    ) -> None:
         """Note one outcome for one call; where the circuit is half open the item stands alone."""
         name, reset_id = item.provider.name, item.claim.reset.reset_id
         errors = [each for each in results if isinstance(each, ProviderError)]
         bad = [each for each in errors if not isinstance(each, HARMLESS)]
         if bad or len(errors) == len(results):
-            self._health.note_failure(name, reset_id, (bad or errors)[0])
+            error = (bad or errors)[0]
+            if not blames_from(name, error, bulk_email, self._services.settings):
+                self._health.note_failure(name, reset_id, error)
         else:
             self._health.note_good(name, reset_id)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from shared.organisations.sender import OWN
 from shared.store import keys
 from shared.store.connection import Client
 from shared.store.scripts import Argument, Scripts
@@ -138,7 +139,7 @@ class CircuitStore:
         self, provider: str, arguments: tuple[Argument, ...]
     ) -> tuple[tuple[str], tuple[Argument, ...]]:
         rules = self._rules
-        is_sole = provider in self._sole_providers
+        is_sole = provider in self._sole_providers or provider.startswith(OWN)
         longest = rules.max_sole_seconds if is_sole else rules.max_open_seconds
         limits = (
             int(rules.window_seconds * 1000),

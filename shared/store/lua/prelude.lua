@@ -9,6 +9,11 @@ end
 
 local function int(n) return string.format('%.0f', n) end
 
+-- What counters call a provider: the own ones of all organisations are one.
+local function label(provider)
+  return string.sub(provider, 1, 4) == 'org:' and 'org' or provider
+end
+
 -- Add to a shard's counters. Where one script makes many calls, each sum is written once, at the end.
 local sums
 local function add(m, field, n)

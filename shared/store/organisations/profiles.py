@@ -138,6 +138,7 @@ def _parse(org_id: str, organisation: Mapping[str, str], profile: Mapping[str, s
         link_hosts=known.link_hosts,
         logo=_parse_logo(profile["logo"]) if "logo" in profile else None,
         version=version,
+        is_set="branding" in profile,
         **own,
     )
     texts = {
@@ -145,7 +146,8 @@ def _parse(org_id: str, organisation: Mapping[str, str], profile: Mapping[str, s
         for name, value in profile.items()
         if name.startswith(TEXT)
     }
-    return Profile(org_id, branding, texts, f"{version}.{profile.get('texts', '0')}")
+    number = f"{version}.{profile.get('texts', '0')}"
+    return Profile(org_id, branding, texts, number, known.sender)
 
 
 def _parse_text(language: str, value: str) -> TextVersion:

@@ -43,7 +43,7 @@ RIGHT_TO_LEFT = {"ar", "fa", "he"}
 UCS2 = {"ar", "bg", "el", "fa", "he", "hi", "ja", "ko", "th", "uk", "vi", "zh-Hans", "zh-Hant"}
 ALLOWED: dict[str, set[str]] = {}  # what is the same in a language as in English
 # "Tisztelt Felhasználó!" for "Hello,"; "Palīdzība" for "Help"
-LONG = {("hu", "mail.greeting_plain"), ("lv", "mail.help"), ("th", "mail.help")}
+LONG = {("hu", "mail.greeting_plain"), *((tag, "mail.help") for tag in ("it", "lv", "th"))}
 # Errors of v2 that share a class with one of v1; their ids are ZITADEL's.
 SECOND_IDS = {
     "COMMAND-SAF4f": "COMMAND-Hj9ds",

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.messages.rendering import MAX_NAME_CHARACTERS, clean_name
+from shared.validation import MAX_NAME_CHARACTERS, clean_name
 from tests.support.message_builders import a_renderer, a_user, mail_of
 
 

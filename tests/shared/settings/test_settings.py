@@ -42,6 +42,23 @@ def test_the_short_lives_of_tests_are_taken():
     assert settings.lease_seconds == 10
 
 
+GATEWAY = {
+    "KEYTURN_HTTP_URL": "https://gateway.example/send",
+    "KEYTURN_HTTP_SECRET": f"whsec_{'A' * 32},whsec_{'B' * 44}",
+}
+
+
+def test_a_gateway_is_known_by_its_provider():
+    settings = load_settings(
+        GATEWAY | {"KEYTURN_SMS_PROVIDERS": "http", "KEYTURN_SMS_COUNTRIES": "CH"}
+    )
+
+    (gateway,) = settings.gateways
+    assert (gateway.provider, gateway.url) == ("http", "https://gateway.example/send")
+    assert gateway.secret == (f"whsec_{'A' * 32}", f"whsec_{'B' * 44}")
+    assert "whsec_" not in repr(settings)
+
+
 @pytest.mark.parametrize(
     ("environ", "missing"),
     [
@@ -67,7 +84,21 @@ def test_the_short_lives_of_tests_are_taken():
             {"KEYTURN_TWILIO2_AUTH_TOKEN_FILE": "/x"},
             "KEYTURN_TWILIO2_AUTH_TOKEN_FILE is now called KEYTURN_TWILIO_2_AUTH_TOKEN_FILE",
         ),
-        ({"KEYTURN_EMAIL_PROVIDERS": "pigeon"}, "must list each of sendgrid, smtp, outbox"),
+        ({"KEYTURN_EMAIL_PROVIDERS": "pigeon"}, "must list each of sendgrid, smtp, http, http-2"),
+        ({"KEYTURN_EMAIL_PROVIDERS": "http"}, "KEYTURN_HTTP_URL"),
+        ({"KEYTURN_SMS_PROVIDERS": "http-2"}, "KEYTURN_HTTP_2_URL"),
+        (GATEWAY | {"KEYTURN_SMS_PROVIDERS": "http"}, "set KEYTURN_SMS_COUNTRIES"),
+        (
+            {"KEYTURN_EMAIL_PROVIDERS": "http", "KEYTURN_HTTP_URL": "https://g.example/send"},
+            "KEYTURN_HTTP_SECRET",
+        ),
+        ({"KEYTURN_HTTP_URL": "http://g.example/send"}, "KEYTURN_HTTP_URL: must begin with https"),
+        ({"KEYTURN_HTTP_URL": "ftp://g.example"}, "KEYTURN_HTTP_URL: must look like https"),
+        ({"KEYTURN_HTTP_3_SECRET": "hush"}, "KEYTURN_HTTP_3_SECRET: must be whsec_"),
+        ({"KEYTURN_HTTP_SECRET": "whsec_AAAA"}, "KEYTURN_HTTP_SECRET: must be whsec_ and 24"),
+        ({"KEYTURN_HTTP_SECRET": "whsec_" + "A" * 100}, "KEYTURN_HTTP_SECRET: must be whsec_"),
+        ({"KEYTURN_HTTP_SECRET": "A" * 44}, "KEYTURN_HTTP_SECRET: must be whsec_"),
+        ({"KEYTURN_HTTP_1_URL": "https://g.example"}, "KEYTURN_HTTP_1_URL is no setting"),
         ({"KEYTURN_SECRET_KEYS": "short"}, "at least 32 printable characters"),
         ({"KEYTURN_SENDGRID_API_URL": "http://mail.example"}, "must begin with https"),
         ({"KEYTURN_SMS_COUNTRIES": "CH,XX"}, "XX is no region"),

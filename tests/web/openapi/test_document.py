@@ -126,8 +126,13 @@ def test_examples_of_bodies_are_taken(wire, document):
             if path.endswith("batchId}/_resume"):
                 wire.call(path.format(batchId=batch_id).replace("_resume", "_pause"),
                           headers=wire.headers())  # fmt: skip
-            arguments = {"data": body, "headers": wire.headers()}
-            place = path.format(userId="ada", resetId=reset_id, batchId=batch_id)
+            arguments = {"data": body, "headers": wire.headers(If_Match="*")}
+            ids = {"userId": "ada", "orgId": "acme", "language": "de"}
+            place = path.format(resetId=reset_id, batchId=batch_id, **ids)
+            if path.endswith("_rollback"):
+                wire.services.profiles.save_text(
+                    "acme", "fr", {"reset.code": "x"}, version=0, by="eve", reason="a test"
+                )
 
             response = wire.call(place, method=method.upper(), **arguments)
 

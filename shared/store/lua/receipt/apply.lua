@@ -12,7 +12,7 @@ redis.call('LPOP', KEYS[2])  -- first: one that cannot be applied must not keep 
 local h = redis.call('HMGET', KEYS[1], 'st', 'ch', 'q', 'c', 'at', 'ud', 'k', 'en', 'cp')
 local st, channel = h[1], h[2]
 if not st then
-  redis.call('HINCRBY', m, 'cb:' .. provider .. ':unknown', 1)
+  redis.call('HINCRBY', m, 'cb:' .. label(provider) .. ':unknown', 1)
   return {'unknown'}
 end
 local at, now = tonumber(ARGV[7]), math.floor(now_us() / 1000)
@@ -35,8 +35,8 @@ local function settle_attempt()
     redis.call('HSET', KEYS[1], 'a' .. open[1],
                cjson.encode({a[1], a[2], a[3] or int(now), 'found', message_id,
                              'the provider told by a callback that it has it'}))
-    redis.call('HINCRBY', m, 'p:' .. provider .. ':found:n', 1)
-    redis.call('HINCRBY', m, 'p:' .. provider .. ':found:b25', 1)
+    redis.call('HINCRBY', m, 'p:' .. label(provider) .. ':found:n', 1)
+    redis.call('HINCRBY', m, 'p:' .. label(provider) .. ':found:b25', 1)
     return a == last
   end
   return not last or not last[5] or last[5] == '' or message_id == ''
@@ -85,7 +85,7 @@ if to ~= '' then
   local due = h[3] == 'bulk' and KEYS[4] or KEYS[3]
   settle(KEYS[1], due, m, id, st, to, channel, ARGV[10], now, tonumber(ARGV[4]))
   if to == 'delivered' then
-    took(m, 'd:' .. channel .. ':' .. provider .. ':', at - math.floor(tonumber(h[4]) / 1000), ARGV, 13)
+    took(m, 'd:' .. channel .. ':' .. label(provider) .. ':', at - math.floor(tonumber(h[4]) / 1000), ARGV, 13)
   elseif to ~= 'accepted' and h[6] then
     give_back(tag .. ':u:' .. h[6], tag .. ':live:' .. h[6], id, 1)
   end

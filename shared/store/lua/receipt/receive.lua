@@ -1,7 +1,7 @@
 -- Store a provider's reports, each once; a worker applies them from the shard's list.
 -- KEYS receipts m   ARGV tag provider max_waiting then id, mark, at_ms or '', rest …
 -- {new, repeated, unknown} or {'full'}: the provider must send it again later
-local tag, provider = ARGV[1], ARGV[2]
+local tag, provider = ARGV[1], label(ARGV[2])
 if redis.call('LLEN', KEYS[1]) >= tonumber(ARGV[3]) then return {'full'} end
 local now = math.floor(now_us() / 1000)
 local new, repeated, unknown = 0, 0, 0

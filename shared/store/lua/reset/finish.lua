@@ -20,7 +20,7 @@ if ARGV[7] ~= '' then
     redis.call('HSET', KEYS[1], 'a' .. h[7],
                cjson.encode({a[1], a[2], int(now), ARGV[7], ARGV[8], ARGV[9]}))
   end
-  local name = 'p:' .. ARGV[11] .. ':' .. ARGV[7] .. ':'
+  local name = 'p:' .. label(ARGV[11]) .. ':' .. ARGV[7] .. ':'
   add(KEYS[5], name .. 'n', 1)
   add(KEYS[5], name .. 'ms', tonumber(ARGV[10]))
   add(KEYS[5], name .. 'b' .. ARGV[12], 1)

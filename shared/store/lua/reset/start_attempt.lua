@@ -14,6 +14,6 @@ count(KEYS[2], h[2], 'sending', h[6])
 if ARGV[5] ~= '' or h[10] then redis.call('HSET', KEYS[1], 'tv', ARGV[5]) end
 if ARGV[6] then
   add_event(KEYS[1], now, 'failed_over', ARGV[4], 'instead of ' .. ARGV[6] .. ': ' .. ARGV[7])
-  redis.call('HINCRBY', KEYS[2], 'sw:' .. ARGV[6] .. ':' .. ARGV[4] .. ':' .. ARGV[7], 1)
+  redis.call('HINCRBY', KEYS[2], 'sw:' .. label(ARGV[6]) .. ':' .. label(ARGV[4]) .. ':' .. ARGV[7], 1)
 end
 return number

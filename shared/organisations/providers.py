@@ -1,0 +1,166 @@
+"""Build organisations' own providers and the readers of their callbacks."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from threading import Lock
+from urllib.parse import quote
+
+from shared.models import Channel, Organisation, Receipt, Sms
+from shared.organisations.sender import Account, own_name
+from shared.organisations.sender_checks import FACTS
+from shared.policies import route_of
+from shared.providers.callbacks import CallbackReader
+from shared.providers.http import HttpProvider
+from shared.providers.http_webhook import HttpWebhook
+from shared.providers.registry import AnyProvider
+from shared.providers.sendgrid import SendGrid
+from shared.providers.sendgrid_webhook import SendGridWebhook
+from shared.providers.smtp import Smtp
+from shared.providers.twilio import Twilio
+from shared.providers.twilio_webhook import PATH, TwilioWebhook
+from shared.settings import Gateway, Settings, TwilioAccount
+from shared.store.organisations.senders import SenderStore
+from shared.webhooks import is_public
+
+MAX_BUILT = 256  # routes of organisations whose providers are kept
+
+
+@dataclass(frozen=True, slots=True)
+class AccountBuilder:
+    """Builds what sends by an organisation's account, and what reads its callbacks."""
+
+    settings: Settings
+    organisation: Organisation
+    channel: Channel
+    unseal: Callable[[str], str]
+
+    def providers(self) -> list[AnyProvider]:
+        """Return the organisation's own providers of the channel, in order."""
+        route = route_of(self.organisation, self.channel)
+        return [self.provider(n, route.accounts[n]) for n in route.providers] if route else []
+
+    def provider(self, name: str, account: Account) -> AnyProvider:
+        """Return the provider of an account."""
+        settings, timeout_seconds = (
+            self._applied(name, account),
+            self.settings.provider_timeout_seconds,
+        )
+        may_reach = None if settings.webhook_allow_private else is_public
+        match name:
+            case "sendgrid":
+                provider: AnyProvider = SendGrid(settings)
+            case "smtp":
+                provider = Smtp(settings, may_reach=may_reach)
+            case "twilio":
+                path = _twilio_path(self.organisation.org_id)
+                provider = OwnTwilio(settings.twilio_accounts[0], path, timeout_seconds)
+            case _:
+                provider = HttpProvider(
+                    self.channel,
+                    settings.gateways[0],
+                    timeout_seconds=timeout_seconds,
+                    may_reach=may_reach,
+                )
+        provider.name = own_name(self.organisation.org_id, self.channel, name)
+        return provider
+
+    def reader(self, name: str, account: Account) -> CallbackReader:
+        """Return the reader of an account's callbacks."""
+        settings = self._applied(name, account)
+        if name == "twilio":
+            return TwilioWebhook(settings, path=_twilio_path(self.organisation.org_id))
+        return SendGridWebhook(settings) if name == "sendgrid" else HttpWebhook(settings)
+
+    def _applied(self, name: str, account: Account) -> Settings:
+        """Return the installation's settings with this account in place of its own."""
+        facts = FACTS[name]
+        values = {
+            key: tuple(self.unseal(v.text) if facts[key].is_secret else v.text for v in found)
+            for key, found in account.items()
+        }
+        one = {key: found[0] for key, found in values.items()}
+        match name:
+            case "sendgrid":
+                return replace(
+                    self.settings,
+                    sendgrid_api_key=one["apiKey"],
+                    sendgrid_webhook_public_key=values.get("webhookPublicKey", ()),
+                )
+            case "smtp":
+                return replace(self.settings, smtp_url=one["url"])
+            case "twilio":
+                own = TwilioAccount(
+                    account_sid=one["accountSid"],
+                    auth_token=values.get("authToken", ()),
+                    api_key_sid=one.get("apiKeySid", ""),
+                    api_key_secret=one.get("apiKeySecret", ""),
+                    from_=one.get("from", ""),
+                    messaging_service_sid=one.get("messagingServiceSid", ""),
+                    api_url=self.settings.twilio_account("twilio").api_url,
+                )
+                return replace(self.settings, twilio_accounts=(own,))
+            case _:
+                gateway = Gateway(url=one["url"], secret=values["secret"])
+                return replace(self.settings, gateways=(gateway,))
+
+
+class OwnTwilio(Twilio):
+    """An organisation's own Twilio account: its reports come to the organisation's own path."""
+
+    def __init__(self, account: TwilioAccount, path: str, timeout_seconds: float) -> None:
+        """`path` takes the reports."""
+        super().__init__(account, timeout_seconds=timeout_seconds)
+        self._path = path
+
+    def send(self, message: Sms) -> Receipt:
+        """See Provider."""
+        callback_url = message.callback_url.replace(f"{PATH}?", f"{self._path}?", 1)
+        return super().send(replace(message, callback_url=callback_url))
+
+
+def _twilio_path(org_id: str) -> str:
+    return f"{PATH}/{quote(org_id, safe='')}"
+
+
+class OwnProviders:
+    """Organisations' own providers, built at the first use; any number of threads may share it."""
+
+    def __init__(self, settings: Settings, senders: SenderStore) -> None:
+        """Build nothing."""
+        self._settings, self._senders = settings, senders
+        self._built: OrderedDict[tuple[str, Channel], tuple[int, list[AnyProvider]]] = OrderedDict()
+        self._lock = Lock()
+
+    def of(self, organisation: Organisation, channel: Channel) -> list[AnyProvider]:
+        """Return an organisation's own providers of a channel, in order; the same while unchanged.
+
+        Raises:
+            StoreUnavailableError: the key of the secrets cannot be read.
+        """
+        key, sender = (organisation.org_id, channel), organisation.sender
+        if sender is None:
+            return []
+        with self._lock:
+            version, providers = self._built.pop(key, (-1, []))
+            if version != sender.version:
+                _close(providers)
+                builder = AccountBuilder(
+                    self._settings,
+                    organisation,
+                    channel,
+                    lambda sealed: self._senders.unseal(organisation.org_id, sealed),
+                )
+                providers = builder.providers()
+            self._built[key] = (sender.version, providers)
+            while len(self._built) > MAX_BUILT:
+                _close(self._built.popitem(last=False)[1][1])
+            return providers
+
+
+def _close(providers: list[AnyProvider]) -> None:
+    """Close the idle connections; a call under way closes its own at its end or when collected."""
+    for provider in providers:
+        provider.close()
