@@ -129,6 +129,7 @@ class MessageRenderer:
         environment = make_environment(templates)
         self._reset = MailTemplate.load(environment, "reset")
         self._notice = MailTemplate.load(environment, "password-changed")
+        self._test = MailTemplate.load(environment, "provider-test")
         self._sms = environment.get_template("reset.sms.txt")
 
     def render_reset(
@@ -210,6 +211,22 @@ class MessageRenderer:
         language, at = self._wording.language(reset), reset.completed_at or reset.created_at
         values = {"moment": self._wording.moment(language, at)}
         return self._render_email(self._notice, reset, user, recipient, profile, values)
+
+    def render_test(self, reset: Reset, recipient: Recipient, profile: Profile | None) -> Message:
+        """Return a message that says it is a test, otherwise as the one with the code."""
+        if recipient.channel is Channel.EMAIL:
+            nameless = User(reset.user_id, reset.org_id)
+            return self._render_email(self._test, reset, nameless, recipient, profile, {})
+        language, name = self._wording.language(reset), self._wording.name_of(profile)
+        text = self._wording.translator(language, profile, {})("sms.test")
+        return Sms(
+            reset_id=reset.reset_id,
+            recipient=recipient,
+            body=f"{name}: {text}",
+            from_name=name,
+            language=language,
+            org_id=reset.org_id,
+        )
 
     def _render_email(
         self,
