@@ -195,6 +195,11 @@ def isolate(language: str, name: str) -> str:
     return f"{ISOLATE}{name}{END_ISOLATE}" if direction(language) == "rtl" else name
 
 
+def gap(language: str) -> str:
+    """Return what stands between two sentences: nothing where their stops are wide signs."""
+    return "" if language in ("ja", "zh-Hans", "zh-Hant") else " "
+
+
 def join(language: str, items: Iterable[str]) -> str:
     """Return items as a part of a sentence: `a, b und c`."""
     return format_list(list(items), locale=_locale(language))
@@ -217,8 +222,9 @@ def format_clock_time(language: str, at: datetime, time_zone: str) -> str:
 def _format_minute(language: str, at: datetime, time_zone: str) -> str:
     local, locale = at.astimezone(get_timezone(time_zone)), _locale(language)
     day = format_date(local, "full", locale=locale)
-    # "aaaa": the short names of Korean's halves of the day are AM and PM
-    spelling = str(locale.time_formats["short"].pattern).replace("a", "aaaa")
+    # "aaaa": the short names of Korean's halves of the day are AM and PM; Greek has no long ones
+    half = "aaaa" if "pm" in locale.day_periods["format"]["wide"] else "a"
+    spelling = str(locale.time_formats["short"].pattern).replace("a", half)
     clock = format_time(local, spelling, tzinfo=local.tzinfo, locale=locale)
     pattern = str(locale.datetime_formats["medium"])
     spelled = pattern.replace("{1}", day).replace("{0}", f"{clock} {_zone(local, locale)}")

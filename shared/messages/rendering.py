@@ -33,6 +33,7 @@ from shared.languages import (
     direction,
     format_clock_time,
     format_moment,
+    gap,
     isolate,
 )
 from shared.links import default_link, expand_template, short_link
@@ -87,11 +88,16 @@ PLAIN_WORD = re.compile(
     r"[^\W\d_]+(?!\S)"
 )
 MIN_WORDS, MIN_PLAIN_WORDS = 5, 3  # of a sentence
-# Words of messages that ask for an act, in the languages of our mails.
+# Words of messages that ask for an act, in the languages of our mails that part words by blanks.
 CALL_TO_ACT = re.compile(
     r"\b(account|password|click|call|please|your?|urgente?|verify|security|winner|konto|passwort|bitte"
     r"|klicken|anrufen|gewonnen|sofort|compte|cliquez|appelez|gagné|votre|cuenta|llame|ganado|clicca"
-    r"|chiami|vinto|clique|ganhou|rekening|hasło|kliknij|zadzwoń|wygrałeś)\b",
+    r"|chiami|vinto|clique|ganhou|rekening|hasło|kliknij|zadzwoń|wygrałeś"
+    r"|contraseña|contrasenya|senha|palavra-passe|heslo|klikněte|kliknite|zavolejte|zavolajte"
+    r"|adgangskode|passord|lösenord|klicka|klik|salasana|parool|lozinka|nazovite|geslo|pokličite"
+    r"|jelszó|kattintson|hívja|sandi|slaptažod\w+|spauskite|parole|parola|sunați|şifre"
+    r"|пароль?|парола|натисніть|телефонуйте|кликнете|обадете|κωδικός|καλέστε|المرور|اتصل"
+    r"|اضغط|گذرواژه|کلیک|סיסמה|לחצו|התקשרו|पासवर्ड|क्लिक|कॉल|khẩu|nhấp)\b",
     re.IGNORECASE,
 )
 
@@ -167,7 +173,8 @@ class MessageRenderer:
             RenderError: the template asks for a value or a sentence that does not exist.
         """
         wording, language = self._wording, self._wording.language(reset)
-        name, link = wording.name_of(profile), wording.link(reset, code, language)
+        name = isolate(language, wording.name_of(profile))
+        link = wording.link(reset, code, language)
         values = {
             "code": code.formatted,
             "link": link,
@@ -311,6 +318,7 @@ class Wording:
             "translate": self.translator(language, profile, {**values, "organisation": name}),
             "language": language,
             "direction": direction(language),
+            "gap": gap(language),
             # Before a code that begins with digits: it reads from the left all the same.
             "ltr_mark": LTR_MARK if direction(language) == "rtl" else "",
             "own_fonts": Markup(OWN_FONTS.get(language, "")),  # noqa: S704 - our own names

@@ -192,7 +192,7 @@ def test_a_used_code_leads_to_a_fresh_message(visit, address, open_tab, pictures
     assert not visit.has_password("Another-horse-8")
 
 
-@pytest.mark.parametrize("language", ["de", "pl", "fr", "nl"])
+@pytest.mark.parametrize("language", ["de", "pl", "fr", "el", "ar", "th"])
 def test_no_page_is_wider_than_a_small_phone(visit, address, open_tab, pictures, language):
     tab = open_tab(viewport=PHONE, color_scheme="dark")
 

@@ -248,9 +248,9 @@ def test_bytes_that_are_no_text_are_nobodys_id(wire):
     [
         ("de", "Der Benutzer wurde nicht gefunden"),
         ("de-CH, en;q=0.5", "Der Benutzer wurde nicht gefunden"),
-        ("ja, de;q=0.3", "Der Benutzer wurde nicht gefunden"),
+        ("tlh, de;q=0.3", "Der Benutzer wurde nicht gefunden"),
         ("en, de;q=0.9", "User could not be found"),
-        ("ja", "User could not be found"),
+        ("tlh", "User could not be found"),
         ("", "User could not be found"),
         ("*", "User could not be found"),
         ("de;q=x, fr;q=0", "User could not be found"),

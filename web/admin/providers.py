@@ -17,6 +17,7 @@ from shared.errors import (
     ProviderError,
     RecipientSuppressedError,
 )
+from shared.languages import direction
 from shared.models import Channel, Email, Message, Organisation, Outcome, Recipient, Sms
 from shared.policies import check_country, usable_from
 from shared.providers.registry import PROVIDERS, AnyProvider
@@ -266,7 +267,7 @@ def _message(
         from_name=(own and own.name) or settings.email_from_name,
         subject=translate(language, "provider_test.subject"),
         text=f"{text}\n",
-        html=f"<p>{text}</p>",
+        html=f'<p lang="{language}" dir="{direction(language)}">{text}</p>',
         message_id=f"<{test_id}@{domain}>",
         language=language,
     )

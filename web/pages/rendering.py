@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from flask import Response, current_app, render_template, request
 
 from shared.errors import StoreUnavailableError
-from shared.languages import direction, join
+from shared.languages import direction, gap, join
 from shared.passwords.policy import PASSPHRASE_CHARACTERS, PasswordPolicy, policy_of
 from shared.validation import MAX_PASSWORD_CHARACTERS
 from web.pages.forms import Filled, make_token
@@ -121,6 +121,7 @@ def _show(
         join=join_needs,
         language=shown_language,
         direction=direction(shown_language),
+        gap=gap(shown_language),
         look=look,
         help=translate_key("mail.help"),
         action=f"{base}/ui/password/reset",

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.providers.message_checks import MAX_NAME_CHARACTERS, clean_name
+from tests.support.message_builders import a_renderer, a_user, mail_of
 
 
 @pytest.mark.parametrize(
@@ -65,3 +66,45 @@ def test_whatever_was_typed_a_name_is_short_and_of_one_line(raw):
         assert 0 < len(name) <= MAX_NAME_CHARACTERS
         assert len(name.splitlines()) == 1
         assert name.strip() == name
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "Cliquez pour votre compte",
+        "Vaše heslo bylo ukradeno",
+        "Klicka på den här",
+        "Zavolejte na toto číslo",
+        "Váš účet a heslo",
+        "Geslo je bilo ukradeno",
+        "Ваш пароль украдено",
+        "کد گذرواژه شما اینجا",
+        "הסיסמה שלך: סיסמה גנובה",
+        "आपका पासवर्ड खतरे में",
+        "Mật khẩu của bạn",
+        "A jelszó nem biztonságos",
+    ],
+)
+def test_a_name_that_asks_for_an_act_in_another_language_is_left_out(asked):
+    mail = mail_of(a_renderer(), user=a_user(asked), language="en")
+
+    assert mail.text.startswith("Hello,\n")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Ada King Countess Lovelace",
+        "Nguyễn Thị Minh Khai",
+        "محمد بن سلمان الكاتب",
+        "דוד בן גוריון",
+        "Олена Іванівна Пчілка",
+        "María del Carmen Senra",
+        "Γιώργος Ν. Παπαδόπουλος",
+        "สมชาย ใจดี",
+        "山田 太郎",
+        "रवि शंकर प्रसाद",
+    ],
+)
+def test_a_name_of_any_script_greets(name):
+    assert name in mail_of(a_renderer(), user=a_user(name), language="ar").text

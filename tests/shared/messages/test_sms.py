@@ -81,12 +81,12 @@ def test_a_code_is_whole_in_the_first_segment_and_the_link_is_the_end(language):
 
 
 @every_language
-def test_only_what_stands_before_a_code_marks_its_direction(language):
-    signs = [
-        each for each in sms_of(a_renderer(), language=language).body if not each.isprintable()
-    ]
+def test_only_a_name_and_a_code_in_right_to_left_text_are_marked(language):
+    body = sms_of(a_renderer(), language=language).body
 
-    assert signs == (["\u200e"] if language in {"ar", "fa", "he"} else [])
+    signs = [each for each in body if not each.isprintable()]
+    is_rtl = language in {"ar", "fa", "he"}
+    assert signs == (["\u2068", "\u2069", "\u200e", "\n"] if is_rtl else [])
 
 
 @in_gsm_7
