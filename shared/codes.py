@@ -88,6 +88,11 @@ class CodeBook:
             link[:LINK_CHARACTERS].translate(_CHARACTER_OF_BYTE).decode(),
         )
 
+    def is_link_secret_of(self, reset_id: str, typed: str) -> bool:
+        """Return True for the secret of a reset's link, by any of our keys; it is not looked up."""
+        codes = [self.code(reset_id, each) for each in self._keys]
+        return is_link_secret(typed) and any(code.matches(typed) for code in codes)
+
     def sign(self, purpose: str, text: str) -> str:
         """Sign `text` with the current key; return the signature in hex."""
         return self._signature(self._keys[self.signing_key_id], purpose, text)

@@ -23,6 +23,8 @@ EVENTS = {
     "passwords.unasked": "the service of leaked passwords did not answer; the password was taken",
     "code.refused": "a code was wrong, used, voided or expired",
     "codes.voided": "a hundred wrong codes: the typed code of a reset is void, its link works on",
+    "text.unfilled": "a sentence of an organisation's own could not be filled; the built-in one"
+    " stands in the message",
     "attempt.accepted": "a provider took the message",
     "attempt.deferred": "the provider did not take the message; another attempt is due",
     "attempt.doubtful": "the provider may have taken the message; it is looked up later",
@@ -86,7 +88,7 @@ EVENTS = {
 # By level: lines that a stranger can cause as often as it likes. Every other line is written.
 LIMITED_EVENTS = {
     "info": ("code.refused", "reset.limited", "reset.unmatched", "reset.repeated"),
-    "warning": ("callback.refused", "codes.voided"),
+    "warning": ("callback.refused", "codes.voided", "text.unfilled"),
 }
 LINES_PER_MINUTE = 60  # of one event in one process
 

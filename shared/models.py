@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -230,6 +231,33 @@ class Reset:
 
 
 @dataclass(frozen=True, slots=True)
+class InlineImage:
+    """An image that a mail carries; its HTML shows it by `url`."""
+
+    content: bytes = field(repr=False)
+    width: int = 40  # as it is shown, in pixels
+    height: int = 40
+    media_type: str = "image/png"
+    content_id: str = "logo@keyturn"  # without angle brackets
+    file_name: str = "logo.png"
+
+    @property
+    def url(self) -> str:
+        """Return the address of the image in its mail."""
+        return f"cid:{self.content_id}"
+
+    @property
+    def base64(self) -> str:
+        """Return the content in ASCII."""
+        return base64.b64encode(self.content).decode()
+
+    @property
+    def data_url(self) -> str:
+        """Return the image as an address that holds it."""
+        return f"data:{self.media_type};base64,{self.base64}"
+
+
+@dataclass(frozen=True, slots=True)
 class Email:
     """A rendered mail, in memory only."""
 
@@ -242,10 +270,18 @@ class Email:
     html: str = field(repr=False)
     message_id: str = ""  # with angle brackets; the same on every attempt
     language: str = "en"
+    reply_to: str = ""
+    feedback_id: str = ""  # of the header Feedback-ID
+    logo: InlineImage | None = None
     org_id: str = ""
     code: str = field(default="", repr=False)  # this and the next two: empty in a notice
     link: str = field(default="", repr=False)
     deadline_at: datetime | None = None
+
+    @property
+    def whole_html(self) -> str:
+        """Return the HTML with the logo in it, for what shows a mail without its parts."""
+        return self.html.replace(self.logo.url, self.logo.data_url) if self.logo else self.html
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +319,7 @@ class BulkRecipient:
     recipient: Recipient
     message_id: str  # with angle brackets; the same on every attempt
     values: Mapping[str, str] = field(repr=False)  # marker → value
+    feedback_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,6 +337,8 @@ class BulkEmail:
     html: str = field(repr=False)
     language: str
     recipients: tuple[BulkRecipient, ...]
+    reply_to: str = ""
+    logo: InlineImage | None = None
 
     def with_recipients(self, recipients: tuple[BulkRecipient, ...]) -> BulkEmail:
         """Return the same mail for these recipients only."""

@@ -26,7 +26,7 @@ from shared.models import (
     UserKind,
     UserState,
 )
-from shared.organisations.sender import IN_USE, OWN, From, Route, own_name
+from shared.organisations.sender import IN_USE, OWN, From, Route, Sender, own_name
 
 MAX_HANDED_OVER = 2  # after two attempts in doubt there is no third
 NOTICE_LIFETIME_SECONDS = 24 * 3600.0
@@ -211,12 +211,12 @@ def sms_regions(
     return own & installation if route.has_fallback and installation is not None else own
 
 
-def usable_from(organisation: Organisation | None, attempts: Iterable[Attempt]) -> From | None:
+def usable_from(sender: Sender | None, attempts: Iterable[Attempt]) -> From | None:
     """Return the organisation's own From if the next attempt may carry it.
 
     An account of the installation that refused it gets the installation's own next time.
     """
-    found = organisation.sender.from_ if organisation and organisation.sender else None
+    found = sender.from_ if sender else None
     is_refused = any(
         each.outcome is Outcome.ACCOUNT and not each.provider.startswith(OWN) for each in attempts
     )

@@ -89,6 +89,8 @@ TOKEN_ROUTES = {
     "/keyturn/v1/organisations/<org_id>",
     "/keyturn/v1/organisations/<org_id>/branding",
     "/keyturn/v1/organisations/<org_id>/sender",
+    "/keyturn/v1/organisations/<org_id>/preview",
+    "/keyturn/v1/organisations/<org_id>/_send_test",
     "/keyturn/v1/organisations/<org_id>/branding/logo",
     "/keyturn/v1/organisations/<org_id>/texts",
     "/keyturn/v1/organisations/<org_id>/texts/<language>",

@@ -10,6 +10,7 @@ from werkzeug.http import parse_accept_header
 
 from shared import errors
 from shared.languages import Languages
+from shared.organisations.profile import Branding
 
 HTTP_STATUS = {
     1: 499, 2: 500, 3: 400, 4: 504, 5: 404, 6: 409, 7: 403, 8: 429, 9: 400,
@@ -137,15 +138,22 @@ class ProblemError(Exception):
         self.problem = problem
 
 
-def choose_language(languages: Languages, accept_language: str | None, *, first: str = "") -> str:
+def choose_language(
+    languages: Languages,
+    accept_language: str | None,
+    *,
+    first: str = "",
+    branding: Branding | None = None,
+) -> str:
     """Return the language that an Accept-Language header ranks highest among ours; else English.
 
-    `first` is a tag to try before those of the header.
+    `first` is a tag to try before those of the header; a branding may allow fewer languages.
     """
     header = (accept_language or "")[:MAX_LANGUAGE_CHARACTERS]
     ranges = parse_accept_header(header, LanguageAccept)
     wanted = [tag for tag, quality in ranges if quality > 0]
-    return languages.choose(first, *wanted[:MAX_LANGUAGES])
+    allowed, default = (branding.languages, branding.language) if branding else ((), None)
+    return languages.choose(first, *wanted[:MAX_LANGUAGES], allowed=allowed, default=default)
 
 
 def describe(error: errors.CallerError, languages: Languages, language: str = "en") -> Problem:

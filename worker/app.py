@@ -18,6 +18,7 @@ from shared.errors import SettingsError
 from shared.languages import Languages
 from shared.log import set_up_logging
 from shared.messages.rendering import MessageRenderer
+from shared.messages.unfilled import count_unfilled
 from shared.models import DUE_QUEUES, Channel, Message, Queue
 from shared.providers import BulkProvider, Provider
 from shared.providers.registry import build_providers
@@ -137,9 +138,10 @@ class WorkerProcess:
 
     def _build_needs(self, services: Services, providers: Providers) -> None:
         settings, needs, languages = self._settings, self._needs, Languages()
-        renderer = MessageRenderer(settings, languages)
+        note_unfilled = count_unfilled(services.counters)
+        renderer = MessageRenderer(settings, languages, note_unfilled)
         needs.delivery = delivery = Delivery(services, providers, renderer)
-        bulk_renderer = BulkMessageRenderer(settings, languages)
+        bulk_renderer = BulkMessageRenderer(settings, languages, note_unfilled)
         needs.bulk = BulkDelivery(
             services, delivery.preparation, delivery.router, delivery.health, bulk_renderer
         )

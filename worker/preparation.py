@@ -21,8 +21,10 @@ from shared.errors import (
 )
 from shared.messages.rendering import MessageRenderer
 from shared.models import Kind, Message, Organisation, Outcome, Recipient, Status, User, UserState
+from shared.organisations.profile import Profile
 from shared.policies import check_recipient
 from shared.store.batches import BatchState
+from shared.store.organisations.profiles import remember_profiles
 from shared.store.resets import Claim, Finish
 from shared.store.suppressions import Suppression
 from shared.wiring import Services
@@ -60,7 +62,7 @@ class Preparation:
         """All parts may be fakes."""
         self._services, self._router, self._renderer = services, router, renderer
         self._pauses, self._batches = pauses, BatchStates(services)
-        self.find_organisation = router.find_organisation
+        self.find_profile = remember_profiles(services.profiles)
 
     def prepare(self, claim: Claim) -> OutgoingMessage:
         """Return the message as it goes out now.
@@ -79,8 +81,10 @@ class Preparation:
         claim = self.bind(claim, user, recipient)
         check_suppression(self._services.suppressions.find(recipient))
         choice = self._router.choose(claim)
-        message = self._render(claim, user, recipient)
-        return OutgoingMessage(claim, message, recipient, choice.provider, choice.switch)
+        profile = self.find_profile(claim.reset.org_id)
+        message = self._render(claim, user, recipient, profile)
+        version = self._renderer.text_version(claim.reset, profile)
+        return OutgoingMessage(claim, message, recipient, choice.provider, choice.switch, version)
 
     def check_pauses(self, claim: Claim) -> None:
         """Raise NotSentError if the batch is paused or cancelled, or sending is paused."""
@@ -136,15 +140,17 @@ class Preparation:
             log.error("delivery.failed", exc_info=error)
             raise NotSentError(outcomes.ended(Status.FAILED, "key_unknown")) from error
 
-    def _render(self, claim: Claim, user: User, recipient: Recipient) -> Message:
-        reset, organisation = claim.reset, self.find_organisation(claim.reset.org_id)
+    def _render(
+        self, claim: Claim, user: User, recipient: Recipient, profile: Profile | None
+    ) -> Message:
+        reset = claim.reset
         code = self.code(claim) if reset.kind is not Kind.NOTICE else None
         try:
             if code is None:
-                return self._renderer.render_notice(reset, user, recipient, organisation)
+                return self._renderer.render_notice(reset, user, recipient, profile)
             left = outcomes.seconds_left(claim)
             return self._renderer.render_reset(
-                reset, user, recipient, organisation, code, seconds_left=left
+                reset, user, recipient, profile, code, seconds_left=left
             )
         except RenderError as error:
             raise NotSentError(cannot_render(error)) from error

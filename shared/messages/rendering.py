@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from jinja2 import (
     Environment,
@@ -28,6 +29,7 @@ from shared.languages import (
     END_ISOLATE,
     ISOLATE,
     Languages,
+    Sentence,
     direction,
     format_clock_time,
     format_moment,
@@ -39,13 +41,15 @@ from shared.models import (
     Attempt,
     Channel,
     Email,
+    InlineImage,
     Message,
-    Organisation,
     Recipient,
     Reset,
     Sms,
     User,
 )
+from shared.organisations.profile import Branding, Profile
+from shared.organisations.texts import NEEDED
 from shared.policies import usable_from
 from shared.providers.message_checks import clean_name
 from shared.settings import Settings
@@ -64,6 +68,10 @@ OWN_FONTS = {
 LTR_MARK = "\u200e"
 _NO_ISOLATES = str.maketrans("", "", ISOLATE + END_ISOLATE)
 TEMPLATES = Path(__file__).parent / "templates"
+PNG = "image/png"  # an SVG is for the page alone: most mail clients do not show it
+UNSAFE_IN_FEEDBACK_ID = re.compile(r"[^A-Za-z0-9._-]")
+MAX_LOGO_WIDTH, MAX_LOGO_HEIGHT = 200, 40  # in a mail, in pixels
+NO_BRANDING = Branding(display_name="")
 MAX_DIGITS = 4  # "Ada 1815", but no number that can be called
 # Marks that no name holds; the end of a longer word: "Sammy Davis Jr." is a name; sums.
 SENTENCE = re.compile(
@@ -94,18 +102,35 @@ CALL_TO_ACT = re.compile(
 )
 
 
+Translate: TypeAlias = Callable[..., str]
+# Called with organisation, language and key of a sentence of its own that cannot be filled.
+NoteUnfilled: TypeAlias = Callable[[str, str, str], None]
+_parse_sentence = lru_cache(maxsize=4096)(Sentence)
+
+
+def ignore(_org_id: str, _language: str, _key: str) -> None:
+    """Note nothing."""
+
+
 class MessageRenderer:
     """Renders all messages; one per process, for it keeps the compiled templates."""
 
     def __init__(
-        self, settings: Settings, languages: Languages, *, templates: Path = TEMPLATES
+        self,
+        settings: Settings,
+        languages: Languages,
+        note_unfilled: NoteUnfilled = ignore,
+        *,
+        templates: Path = TEMPLATES,
     ) -> None:
         """`templates` is the folder with the files named by message and part."""
         self._settings = settings
-        self._wording = Wording(settings, languages)
+        self._wording = Wording(settings, languages, note_unfilled)
+        self.text_version = self._wording.text_version
         environment = make_environment(templates)
         self._reset = MailTemplate.load(environment, "reset")
         self._notice = MailTemplate.load(environment, "password-changed")
+        self._test = MailTemplate.load(environment, "provider-test")
         self._sms = environment.get_template("reset.sms.txt")
 
     def render_reset(
@@ -113,7 +138,7 @@ class MessageRenderer:
         reset: Reset,
         user: User,
         recipient: Recipient,
-        organisation: Organisation | None,
+        profile: Profile | None,
         code: Code,
         *,
         seconds_left: float,
@@ -124,21 +149,20 @@ class MessageRenderer:
             RenderError: a template asks for a value or a sentence that does not exist.
         """
         if recipient.channel is Channel.SMS:
-            return self.render_sms(reset, recipient, organisation, code, seconds_left=seconds_left)
+            return self.render_sms(reset, recipient, profile, code, seconds_left=seconds_left)
         language = self._wording.language(reset)
         values = {
-            "greeting": self._wording.greeting(language, user),
             "code": code.formatted,
             "link": self._wording.link(reset, code, language),
             "moment": self._wording.moment(language, reset.deadline_at),
         }
-        return self._render_email(self._reset, reset, recipient, organisation, values)
+        return self._render_email(self._reset, reset, user, recipient, profile, values)
 
     def render_sms(
         self,
         reset: Reset,
         recipient: Recipient,
-        organisation: Organisation | None,
+        profile: Profile | None,
         code: Code,
         *,
         seconds_left: float,
@@ -149,26 +173,27 @@ class MessageRenderer:
             RenderError: the template asks for a value or a sentence that does not exist.
         """
         wording, language = self._wording, self._wording.language(reset)
+        name = isolate(language, wording.name_of(profile))
         link = wording.link(reset, code, language)
         values = {
-            "translate": wording.translator(language),
             "code": code.formatted,
             "link": link,
             "time": wording.time(language, reset.deadline_at),
         }
+        translate = wording.translator(language, profile, values | {"organisation": name})
         # The name stands before the text where it costs no segment and no other alphabet, and
         # cuts no code in two.
-        plain = fill(self._sms, values | {"organisation": None})
-        name = isolate(language, wording.name_of(organisation))
-        named = fill(self._sms, values | {"organisation": name})
+        plain = fill(self._sms, values | {"translate": translate, "organisation": None})
+        named = fill(self._sms, values | {"translate": translate, "organisation": name})
+        is_named = name not in plain and _fits_as_well(named, plain, code.formatted)
         base = self._settings.link_base
         return Sms(
             reset_id=reset.reset_id,
             recipient=recipient,
-            body=named if _fits_as_well(named, plain, code.formatted) else plain,
+            body=named if is_named else plain,
             callback_url=f"{base}/callbacks/twilio?resetId={reset.reset_id}#rc=5&rp=all",
             validity_seconds=max(1, math.floor(seconds_left)),
-            from_name=wording.name_of(organisation),
+            from_name=name,
             language=language,
             org_id=reset.org_id,
             code=code.formatted,
@@ -177,7 +202,7 @@ class MessageRenderer:
         )
 
     def render_notice(
-        self, reset: Reset, user: User, recipient: Recipient, organisation: Organisation | None
+        self, reset: Reset, user: User, recipient: Recipient, profile: Profile | None
     ) -> Email:
         """Return the mail that says the password was changed.
 
@@ -185,23 +210,38 @@ class MessageRenderer:
             RenderError: a template asks for a value or a sentence that does not exist.
         """
         language, at = self._wording.language(reset), reset.completed_at or reset.created_at
-        values = {
-            "greeting": self._wording.greeting(language, user),
-            "moment": self._wording.moment(language, at),
-        }
-        return self._render_email(self._notice, reset, recipient, organisation, values)
+        values = {"moment": self._wording.moment(language, at)}
+        return self._render_email(self._notice, reset, user, recipient, profile, values)
+
+    def render_test(self, reset: Reset, recipient: Recipient, profile: Profile | None) -> Message:
+        """Return a message that says it is a test, otherwise as the one with the code."""
+        if recipient.channel is Channel.EMAIL:
+            nameless = User(reset.user_id, reset.org_id)
+            return self._render_email(self._test, reset, nameless, recipient, profile, {})
+        language, name = self._wording.language(reset), self._wording.name_of(profile)
+        text = self._wording.translator(language, profile, {})("sms.test")
+        return Sms(
+            reset_id=reset.reset_id,
+            recipient=recipient,
+            body=f"{name}: {text}",
+            from_name=name,
+            language=language,
+            org_id=reset.org_id,
+        )
 
     def _render_email(
         self,
         mail: MailTemplate,
         reset: Reset,
+        user: User,
         recipient: Recipient,
-        organisation: Organisation | None,
+        profile: Profile | None,
         values: dict[str, str],
     ) -> Email:
-        language = self._wording.language(reset)
-        filled = {**self._wording.common_values(language, organisation), **values}
-        from_address, from_name = self._wording.sender(organisation, reset.attempts)
+        wording, language = self._wording, self._wording.language(reset)
+        filled = wording.common_values(language, profile, values)
+        filled["greeting"] = wording.greeting(language, filled["translate"], user)
+        from_address, from_name = wording.sender(profile, reset.attempts)
         return Email(
             reset_id=reset.reset_id,
             recipient=recipient,
@@ -210,8 +250,11 @@ class MessageRenderer:
             subject=mail.fill_subject(filled),
             text=fill(mail.text, filled),
             html=fill(mail.html, filled),
-            message_id=self._wording.message_id(reset.reset_id),
+            message_id=wording.message_id(reset.reset_id),
             language=language,
+            reply_to=filled["brand"].reply_to or "",
+            feedback_id=wording.feedback_id(reset, language),
+            logo=filled["logo"],
             org_id=reset.org_id,
             code=values.get("code", ""),
             link=values.get("link", ""),
@@ -229,57 +272,81 @@ def _fits_as_well(named: str, plain: str, code: str) -> bool:
 class Wording:
     """The values of templates, in a language; any number of threads may share it."""
 
-    def __init__(self, settings: Settings, languages: Languages) -> None:
+    def __init__(
+        self, settings: Settings, languages: Languages, note_unfilled: NoteUnfilled = ignore
+    ) -> None:
         """`languages` holds the sentences."""
         self._settings, self._languages = settings, languages
         self._translators = {tag: partial(languages.translate, tag) for tag in languages.tags}
+        self._note_unfilled = note_unfilled
         self._domain = ascii_domain(settings.email_from.rpartition("@")[2])
 
     def language(self, reset: Reset) -> str:
         """Return the supported language in which a message is written."""
         return self._languages.choose(reset.language)
 
-    def translator(self, language: str) -> Callable[..., str]:
-        """Return a function from keys to texts: `translator("de")("mail.automatic")`."""
-        return self._translators[language]
+    def text_version(self, reset: Reset, profile: Profile | None) -> str:
+        """Return the version of the organisation's own texts in a message; empty: it has none."""
+        own = profile.texts.get(self.language(reset)) if profile else None
+        return str(own.version) if own else ""
 
-    def common_values(self, language: str, organisation: Organisation | None) -> dict[str, object]:
-        """Return what every mail in a language from an organisation contains."""
+    def translator(
+        self, language: str, profile: Profile | None, fields: Mapping[str, str]
+    ) -> Translate:
+        """Return a function from keys to texts: `translate("mail.automatic")`.
+
+        The organisation's own sentences come first, which may have any of the fields.
+        """
+        built_in = self._translators[language]
+        own = profile.texts.get(language) if profile else None
+        if profile is None or own is None:
+            return built_in
+        until = fields.get("moment") or fields.get("time")
+        return partial(
+            translate_own, built_in, own.sentences, {**fields, "until": until} if until else fields,
+            partial(self._note_unfilled, profile.org_id, language),
+        )  # fmt: skip
+
+    def common_values(
+        self, language: str, profile: Profile | None, values: Mapping[str, str]
+    ) -> dict[str, Any]:
+        """Return what every mail in a language from an organisation contains, and the values."""
+        brand = profile.branding if profile else NO_BRANDING
+        name = isolate(language, self.name_of(profile))
         return {
-            "translate": self._translators[language],
+            **values,
+            "translate": self.translator(language, profile, {**values, "organisation": name}),
             "language": language,
             "direction": direction(language),
             "gap": gap(language),
             # Before a code that begins with digits: it reads from the left all the same.
             "ltr_mark": LTR_MARK if direction(language) == "rtl" else "",
             "own_fonts": Markup(OWN_FONTS.get(language, "")),  # noqa: S704 - our own names
-            "organisation": isolate(language, self.name_of(organisation)),
+            "organisation": name,
+            "brand": brand,
+            "logo": inline_logo(brand),
         }
 
-    def greeting(self, language: str, user: User) -> str:
+    def greeting(self, language: str, translate: Translate, user: User) -> str:
         """Return the first line, with the user's name if it can be used."""
         name = clean_name(user.display_name)
         name = name if name and _is_name_of_person(name) else None
-        translate = self._translators[language]
         if not name:
             return translate("mail.greeting_plain")
         return translate("mail.greeting", name=isolate(language, name))
 
-    def name_of(self, organisation: Organisation | None) -> str:
+    def name_of(self, profile: Profile | None) -> str:
         """Return the sender's name: the organisation's, else the configured one."""
-        name = clean_name(organisation.name) if organisation else None
+        name = clean_name(profile.branding.display_name) if profile else None
         return name or self._settings.email_from_name
 
-    def sender(
-        self, organisation: Organisation | None, attempts: Iterable[Attempt]
-    ) -> tuple[str, str]:
-        """Return the From of a mail: the organisation's own if it may be used, and its name."""
-        settings, own = self._settings, organisation.sender if organisation else None
-        if own is None or own.from_ is None:
-            return settings.email_from, settings.email_from_name
-        usable = usable_from(organisation, attempts)
-        name = own.from_.name or self.name_of(organisation)
-        return (usable.address if usable else settings.email_from), name
+    def sender(self, profile: Profile | None, attempts: Iterable[Attempt]) -> tuple[str, str]:
+        """Return the From of a mail: the organisation's own address if it may be used, and name."""
+        own = profile.sender if profile else None
+        usable = usable_from(own, attempts)
+        name = own.from_.name if own and own.from_ else ""
+        address = usable.address if usable else self._settings.email_from
+        return address, name or self.name_of(profile)
 
     def moment(self, language: str, at: datetime) -> str:
         """Return a moment for a mail."""
@@ -302,6 +369,43 @@ class Wording:
     def message_id(self, reset_id: str) -> str:
         """Return a mail's Message-ID: the same on every attempt."""
         return f"<{reset_id}@{self._domain}>"
+
+    def feedback_id(self, reset: Reset, language: str) -> str:
+        """Return what Gmail counts complaints by: kind, organisation, language, sender."""
+        org_id = UNSAFE_IN_FEEDBACK_ID.sub("-", reset.org_id)
+        return f"{reset.kind}:{org_id}:{language}:keyturn"
+
+
+def translate_own(
+    built_in: Translate,
+    own: Mapping[str, str],
+    fields: Mapping[str, str],
+    note_unfilled: Callable[[str], None],
+    key: str,
+    /,
+    **values: object,
+) -> str:
+    """Return an organisation's own sentence; the built-in one if it has none that can be filled."""
+    if key in own:
+        try:
+            sentence = _parse_sentence(own[key])
+            text = sentence.fill({**fields, **values})
+            if text.strip() and sentence.names.issuperset(NEEDED.get(key, ())):
+                return text
+        except (KeyError, TypeError):  # it has a field that is not known here
+            pass
+        note_unfilled(key)
+    return built_in(key, **values)
+
+
+def inline_logo(branding: Branding) -> InlineImage | None:
+    """Return the logo as a mail carries it; None if there is none that mail clients show."""
+    logo = branding.logo
+    if logo is None or logo.media_type != PNG:
+        return None
+    scale = min(1, MAX_LOGO_WIDTH / logo.width, MAX_LOGO_HEIGHT / logo.height)
+    width, height = (max(1, round(side * scale)) for side in (logo.width, logo.height))
+    return InlineImage(logo.content, width, height)
 
 
 def _is_name_of_person(line: str) -> bool:

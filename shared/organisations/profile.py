@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeAlias
 
+from shared.organisations.sender import Sender
+
 
 @dataclass(frozen=True, slots=True)
 class Logo:
@@ -79,3 +81,4 @@ class Profile:
     branding: Branding
     texts: Texts
     version: str
+    sender: Sender | None = None  # None: it sends as the installation does

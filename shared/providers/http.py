@@ -130,7 +130,7 @@ def build_call(message: Message) -> dict[str, Any]:
             "messageId": message.message_id,
             "subject": clean_text(one_line(message.subject)),
             "text": clean_text(message.text),
-            "html": clean_text(message.html),
+            "html": clean_text(message.whole_html),
         }
     return call | {
         "channel": Channel.SMS,

@@ -65,14 +65,18 @@ def checked_number(sms: Sms) -> str:
 
 
 def message_headers(email: Email | BulkRecipient) -> dict[str, str]:
-    """Return the headers every mail has: our id, a stable Message-ID, Auto-Submitted.
+    """Return the headers every mail has; an address to unsubscribe at is none, on purpose.
 
-    Source of Auto-Submitted: RFC 3834 5; it prevents out-of-office replies.
+    A person asked for the message, and gets none without asking. Sources: Auto-Submitted, which
+    prevents out-of-office replies: RFC 3834 5. X-Auto-Response-Suppress, the same for Exchange:
+    MS-OXCMAIL 2.2.3.2.14. Feedback-ID: https://support.google.com/mail/answer/6254652
     """
     headers = {
         "Keyturn-Reset-Id": one_line(email.reset_id),
         "Message-ID": one_line(email.message_id),
         "Auto-Submitted": "auto-generated",
+        "X-Auto-Response-Suppress": "All",
+        "Feedback-ID": one_line(email.feedback_id),
     }
     return {name: value for name, value in headers.items() if value}
 

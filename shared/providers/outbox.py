@@ -184,8 +184,12 @@ def _email_fields(email: Email) -> dict[str, Any]:
         "language": email.language,
         "subject": one_line(email.subject),
         "text": clean_text(email.text),
-        "html": clean_text(email.html),
-        "headers": {"From": sender, **message_headers(email)},
+        "html": clean_text(email.whole_html),
+        "headers": {
+            "From": sender,
+            **({"Reply-To": sendable(email.reply_to)} if email.reply_to else {}),
+            **message_headers(email),
+        },
     }
 
 

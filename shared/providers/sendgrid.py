@@ -11,15 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 from sendgrid.helpers.mail import (
+    Attachment,
     ClickTracking,
     Content,
     CustomArg,
     From,
+    Ganalytics,
     Header,
     Mail,
     OpenTracking,
     Personalization,
+    ReplyTo,
     Subject,
+    SubscriptionTracking,
     To,
     TrackingSettings,
 )
@@ -161,6 +165,12 @@ def _begin(email: Email | BulkEmail) -> Mail:
     mail.add_content(Content("text/plain", clean_text(email.text)))
     mail.add_content(Content("text/html", clean_text(email.html)))
     mail.tracking_settings = _no_tracking()
+    if email.reply_to:
+        mail.reply_to = ReplyTo(sendable(email.reply_to))
+    if logo := email.logo:
+        mail.add_attachment(
+            Attachment(logo.base64, logo.file_name, logo.media_type, "inline", logo.content_id)
+        )
     return mail
 
 
@@ -174,10 +184,16 @@ def _personalization(email: Email) -> Personalization:
 
 
 def _no_tracking() -> TrackingSettings:
-    """Turn tracking off: rewritten links would pass the code to SendGrid's redirect servers."""
+    """Turn off what an account may have switched on, and what would change our mails.
+
+    Rewritten links would pass the code to SendGrid's redirect servers; Analytics writes into
+    links; a footer and a header to unsubscribe have no place in a mail that was asked for.
+    """
     tracking = TrackingSettings()
     tracking.click_tracking = ClickTracking(enable=False, enable_text=False)
     tracking.open_tracking = OpenTracking(enable=False)
+    tracking.subscription_tracking = SubscriptionTracking(enable=False)
+    tracking.ganalytics = Ganalytics(enable=False)
     return tracking
 
 

@@ -177,7 +177,7 @@ def _public_name(settings: Settings) -> str:
 
 
 def format_mime(email: Email, *, recipient: str, at: datetime) -> bytes:
-    """Return the mail as text and HTML alternatives, with CRLF line ends.
+    """Return the mail as text and HTML alternatives, the logo beside the HTML, with CRLF line ends.
 
     `recipient` is the address of RCPT TO. Its head is written here, not by EmailMessage, whose
     encoded words are longer than RFC 2047 allows, and which folds a Message-ID.
@@ -185,6 +185,7 @@ def format_mime(email: Email, *, recipient: str, at: datetime) -> bytes:
     fields = {
         "From": _mailbox(sendable(email.from_address), one_line(email.from_name)),
         "To": _mailbox(recipient),
+        **({"Reply-To": _mailbox(sendable(email.reply_to))} if email.reply_to else {}),
         "Subject": _encode_subject(one_line(email.subject)),
         "Date": format_datetime(at),
         **message_headers(email),
@@ -193,6 +194,12 @@ def format_mime(email: Email, *, recipient: str, at: datetime) -> bytes:
     content = EmailMessage(policy=SMTP)
     content.set_content(clean_text(email.text), cte=PART_ENCODING)
     content.add_alternative(clean_text(email.html), subtype="html", cte=PART_ENCODING)
+    if logo := email.logo:
+        main, _, sub = logo.media_type.partition("/")
+        content.get_payload(1).add_related(  # type: ignore[union-attr]
+            logo.content, main, sub, cid=f"<{logo.content_id}>", filename=logo.file_name,
+            disposition="inline",
+        )  # fmt: skip
     return head.encode() + content.as_bytes()
 
 

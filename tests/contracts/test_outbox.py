@@ -12,7 +12,7 @@ import pytest
 from shared.errors import DoubtfulProviderError, PermanentProviderError, TransientProviderError
 from shared.models import Channel
 from shared.providers.outbox import MAX_FILES, Outbox, read_outbox
-from tests.support.provider_builders import a_mail, an_sms
+from tests.support.provider_builders import LOGO, a_mail, an_sms
 
 NOW = 1_780_000_000.5
 
@@ -43,9 +43,20 @@ def test_a_mail_is_written_whole(tmp_path):
                 "Keyturn-Reset-Id": mail.reset_id,
                 "Message-ID": mail.message_id,
                 "Auto-Submitted": "auto-generated",
+                "X-Auto-Response-Suppress": "All",
             },
         }
     ]
+
+
+def test_a_logo_is_written_into_the_html_so_that_the_inbox_can_show_it(tmp_path):
+    mail = a_mail(html=f'<img src="{LOGO.url}">', logo=LOGO, reply_to="help@acme.example")
+
+    mail_outbox(tmp_path).send(mail)
+
+    (entry,) = read_outbox(tmp_path)
+    assert entry["html"] == f'<img src="{LOGO.data_url}">'
+    assert entry["headers"]["Reply-To"] == "help@acme.example"
 
 
 def test_an_sms_is_written_with_its_segments(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 from dataclasses import replace
@@ -18,7 +19,14 @@ from werkzeug.wrappers import Request as WerkzeugRequest
 from shared.models import Channel
 from shared.providers.registry import PROVIDERS
 from shared.providers.sendgrid import build_payload
-from tests.support.provider_builders import ACCOUNT_SID, API_KEY, a_mail, an_sms, some_settings
+from tests.support.provider_builders import (
+    ACCOUNT_SID,
+    API_KEY,
+    LOGO,
+    a_mail,
+    an_sms,
+    some_settings,
+)
 from tests.support.provider_stub import ProviderStub
 
 HERE = Path(__file__).parent
@@ -84,10 +92,31 @@ def twilio_with(stub):
         provider.close()
 
 
-def test_sendgrid_itself_would_understand_the_mail(stub, sendgrid):
-    sendgrid.send(a_mail())
+@pytest.mark.parametrize("mail", [a_mail(), a_mail(reply_to="help@acme.example", logo=LOGO)])
+def test_sendgrid_itself_would_understand_the_mail(stub, sendgrid, mail):
+    sendgrid.send(mail)
 
     official(SENDGRID, stub.url).validate_request(as_werkzeug(stub.requests[0], stub.url))
+
+
+def test_a_mail_brings_its_logo_and_where_replies_go(stub, sendgrid):
+    sendgrid.send(a_mail(reply_to="help@bücher.example", logo=LOGO, feedback_id="a:b:c:keyturn"))
+
+    sent = stub.requests[0].json
+    assert sent["reply_to"] == {"email": "help@xn--bcher-kva.example"}
+    (attachment,) = sent["attachments"]
+    assert base64.b64decode(attachment["content"]) == LOGO.content
+    assert f"cid:{attachment['content_id']}" == LOGO.url
+    assert sent["headers"]["Feedback-ID"] == "a:b:c:keyturn"
+    assert "List-Unsubscribe" not in sent["headers"]
+
+
+def test_no_address_for_replies_no_logo_no_feedback_id_unless_given(stub, sendgrid):
+    sendgrid.send(a_mail())
+
+    sent = stub.requests[0].json
+    assert not {"reply_to", "attachments"} & set(sent)
+    assert "Feedback-ID" not in sent["headers"]
 
 
 @pytest.mark.parametrize(
@@ -99,8 +128,9 @@ def test_sendgrid_itself_would_understand_the_mail(stub, sendgrid):
         a_mail("o'brien+tag@sub.example.com"),
         a_mail("jürg@bücher.example"),
         a_mail(text="x" * 20_000, html="<p>😀</p>" * 2000),
+        a_mail(reply_to="help@bücher.example", logo=LOGO, feedback_id="reset:acme:email:keyturn"),
     ],
-    ids=["usual", "nameless", "line-breaks", "tagged", "accents", "long"],
+    ids=["usual", "nameless", "line-breaks", "tagged", "accents", "long", "branded"],
 )
 def test_our_schema_finds_nothing_wrong_with_a_mail(stub, sendgrid, mail):
     sendgrid.send(mail)

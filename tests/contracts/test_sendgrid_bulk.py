@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from sendgrid.helpers.mail import CustomArg, Header, Personalization, Substitution, To
@@ -27,6 +28,7 @@ from tests.contracts.test_provider_requests import (
     official,
 )
 from tests.support.provider_builders import (
+    LOGO,
     TIMEOUT_SECONDS,
     a_bulk_email,
     a_bulk_recipient,
@@ -101,6 +103,7 @@ def test_our_dictionaries_are_what_the_official_helpers_make():
         ("Keyturn-Reset-Id", copy.reset_id),
         ("Message-ID", copy.message_id),
         ("Auto-Submitted", "auto-generated"),
+        ("X-Auto-Response-Suppress", "All"),
     ):
         official_one.add_header(Header(name, value))
 
@@ -119,6 +122,18 @@ def test_what_all_share_is_what_one_mail_says():
         name: one[name] for name in ("from", "subject", "content", "tracking_settings")
     }
     assert "personalizations" not in shared_payload(bulk_email)
+
+
+def test_a_bulk_email_brings_one_logo_for_all(stub, sendgrid):
+    recipient = replace(a_bulk_recipient(1), feedback_id="reset:acme:email:keyturn")
+
+    sendgrid.send_bulk(a_bulk_email(recipient, reply_to="help@acme.example", logo=LOGO))
+
+    official(SENDGRID, stub.url).validate_request(as_werkzeug(stub.requests[0], stub.url))
+    sent = stub.requests[0].json
+    alone = build_payload(a_mail(reply_to="help@acme.example", logo=LOGO))
+    assert (sent["reply_to"], sent["attachments"]) == (alone["reply_to"], alone["attachments"])
+    assert stub.taken[0]["mail"]["headers"]["Feedback-ID"] == "reset:acme:email:keyturn"
 
 
 def test_one_that_is_named_costs_only_itself(stub, sendgrid):

@@ -20,6 +20,7 @@ from shared.errors import (
 from shared.models import Receipt
 from shared.providers.smtp import Smtp
 from tests.support.provider_builders import (
+    LOGO,
     PASSWORD,
     a_mail,
     some_settings,
@@ -113,7 +114,30 @@ def test_a_mail_arrives_as_it_was_written(serve):
     assert got["Date"].datetime == NOW
     assert got["Message-ID"] == mail.message_id
     assert got["Auto-Submitted"] == "auto-generated"
+    assert got["X-Auto-Response-Suppress"] == "All"
+    assert (got["Reply-To"], got["Feedback-ID"], got["List-Unsubscribe"]) == (None, None, None)
     assert got["Keyturn-Reset-Id"] == mail.reset_id
+
+
+def test_the_logo_stands_beside_the_html_that_shows_it(serve):
+    mailbox, port = serve()
+    html = f'<p><img src="{LOGO.url}" alt="Acme"></p>'
+    mail = a_mail(html=html, logo=LOGO, reply_to="help@bücher.example", feedback_id="a:b:c:keyturn")
+
+    provider(f"smtp://127.0.0.1:{port}").send(mail)
+
+    got = mailbox.mail()
+    text, related = got.iter_parts()
+    page, image = related.iter_parts()
+    assert got.get_content_type() == "multipart/alternative"
+    assert text.get_content_type() == "text/plain"
+    assert related.get_content_type() == "multipart/related"
+    assert page.get_content().strip() == html
+    assert (image.get_content_type(), image.get_content()) == ("image/png", LOGO.content)
+    assert image["Content-ID"] == f"<{LOGO.content_id}>"
+    assert image["Content-Disposition"] == 'inline; filename="logo.png"'
+    assert got["Reply-To"] == "help@xn--bcher-kva.example"
+    assert got["Feedback-ID"] == "a:b:c:keyturn"
 
 
 def test_a_long_message_id_stays_whole(serve):
@@ -132,6 +156,7 @@ def test_no_name_or_subject_can_add_a_header(serve):
         subject="Hello\r\nX-Injected: 1\r\n\r\nbody",
         message_id="<a@b>\r\nX-Injected: 2",
         reset_id="1abc\nX-Injected: 3",
+        feedback_id="a\r\nX-Injected: 4",
     )
 
     provider(f"smtp://127.0.0.1:{port}").send(mail)

@@ -11,7 +11,10 @@ import pytest
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from shared.models import Channel
+from tests.shared.messages.test_branding import BRANDING as MAIL_BRANDING
+from tests.support.message_builders import a_renderer, an_organisation, mail_of
 from tests.support.pages import PASSWORD, Visit
+from tests.web.pages.test_looks import BRANDING, brand
 from web.forgot.captcha import Captcha
 from web.forgot.pages import CAPTCHA
 from web.services import build_web_services
@@ -268,3 +271,47 @@ def test_a_browser_solves_the_proof_of_work_while_the_form_is_filled_in(
     assert "The check that you are a person" in silent.get_by_role("alert").inner_text()
     assert "Please look at your messages" in tab.get_by_role("status").inner_text()
     assert visit.services.forgot.depth() == 1
+
+
+def accessibility_of(tab):
+    """What axe-core finds wrong, as a text."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    return Axe().run(tab).generate_snapshot()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_branded_page_keeps_its_policy_and_is_accessible(
+    visit, address, open_tab, pictures, scheme
+):
+    brand(visit, **BRANDING)
+    _, code = visit.record()
+    tab = open_tab(java_script_enabled=True, viewport=PHONE, color_scheme=scheme)
+
+    tab.goto(address + visit.link(code, language="en"))
+
+    tab.screenshot(path=pictures / f"branded-phone-{scheme}.png", full_page=True)
+    assert tab.get_by_alt_text("Analytical Engines").evaluate("it => it.naturalWidth") == 300
+    accents = {"light": "rgb(140, 20, 90)", "dark": "rgb(240, 140, 192)"}
+    button = tab.get_by_role("button", name="Save new password")
+    assert button.evaluate("it => getComputedStyle(it).backgroundColor") == accents[scheme]
+    assert accessibility_of(tab) == ""
+    assert tab.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+
+
+@pytest.mark.parametrize("branding", [{}, MAIL_BRANDING], ids=["plain", "branded"])
+def test_a_mail_is_accessible_in_the_light_in_the_dark_and_on_a_phone(open_tab, pictures, branding):
+    mail = mail_of(a_renderer(), organisation=an_organisation(**branding))
+    name = "branded" if branding else "plain"
+    for scheme in ("light", "dark"):
+        for width in (320, 600):
+            tab = open_tab(
+                java_script_enabled=True, viewport={"width": width, "height": 640},
+                color_scheme=scheme,
+            )  # fmt: skip
+            tab.set_content(mail.whole_html)
+            tab.screenshot(path=pictures / f"mail-{name}-{scheme}-{width}.png", full_page=True)
+            assert tab.evaluate("document.documentElement.scrollWidth") == width
+            assert accessibility_of(tab) == ""
+            ground = tab.locator(".card").evaluate("it => getComputedStyle(it).backgroundColor")
+            assert ground == {"light": "rgb(255, 255, 255)", "dark": "rgb(28, 34, 41)"}[scheme]

@@ -252,6 +252,10 @@ CALLS: dict[str, list[Call]] = {
     f"DELETE {OWN}/organisations/<org_id>/sender": [
         Call(of_thing(ORG_WRITERS), "org", query="?reason=a+test", changes=True)
     ],
+    f"GET {OWN}/organisations/<org_id>/preview": [Call(of_thing(ORG_READERS), "org")],
+    f"POST {OWN}/organisations/<org_id>/_send_test": [
+        Call(of_thing(ORG_WRITERS), "org", {"to": "eve@example.com"} | WHY)
+    ],
     f"GET {OWN}/organisations/<org_id>/texts": [Call(of_thing(ORG_READERS), "org")],
     f"GET {OWN}/organisations/<org_id>/texts/history": [Call(of_thing(ORG_READERS), "org")],
     f"POST {OWN}/organisations/<org_id>/texts/_rollback": [

@@ -256,7 +256,8 @@ NAMES = [
 def greeting():
     """How a mail to a person of this name begins."""
     wording = Wording(a_settings(), Languages())
-    return lambda name: wording.greeting("en", User("ada", "acme", display_name=name))
+    translate = wording.translator("en", None, {})
+    return lambda name: wording.greeting("en", translate, User("ada", "acme", display_name=name))
 
 
 @pytest.mark.parametrize("name", STRANGE)

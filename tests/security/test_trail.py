@@ -183,6 +183,10 @@ COMMANDS = {
         lambda w, _: (w.an_own_relay(), "--to", "eve@example.com", *WHY),
         "organisation.test_sender",
     ),
+    "message send-test": (
+        lambda w, _: ("--org", "acme", "--to", "eve@example.com", *WHY),
+        "organisation.send_test",
+    ),
     "org logo": (lambda w, _: ("acme", "--remove", *WHY), "organisation.logo"),
     "org texts set": (lambda w, tmp: ("acme", "de", some_texts(tmp), *WHY), "organisation.texts"),
     "org texts rollback": (
@@ -223,7 +227,7 @@ UNAUDITED_COMMANDS = {
     **dict.fromkeys(
         ("org branding show", "org texts list", "org texts show", "org sender show"), READS
     ),
-    **dict.fromkeys(("org texts check", "org texts history"), READS),
+    **dict.fromkeys(("org texts check", "org texts history", "message preview"), READS),
     **dict.fromkeys(("webhook list", "webhook dead", "provider list", "batch watch"), READS),
     **dict.fromkeys(("audit", "audit verify", "audit export", "batch report"), READS),
 }
@@ -328,6 +332,10 @@ ROUTES = {
     "PUT /keyturn/v1/organisations/<org_id>/sender": (
         lambda w: (f"{ORGANISATION}/sender", OWN_SENDER | REASON),
         "organisation.sender",
+    ),
+    "POST /keyturn/v1/organisations/<org_id>/_send_test": (
+        lambda w: (f"{ORGANISATION}/_send_test", {"to": "eve@example.com"} | REASON),
+        "organisation.send_test",
     ),
     "DELETE /keyturn/v1/organisations/<org_id>/sender": (
         lambda w: (f"{ORGANISATION}/sender?reason=a+test", None),

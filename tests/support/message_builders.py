@@ -12,7 +12,6 @@ from shared.models import (
     Channel,
     Email,
     Kind,
-    Organisation,
     Queue,
     Recipient,
     Reset,
@@ -20,6 +19,7 @@ from shared.models import (
     Status,
     User,
 )
+from shared.organisations.profile import Branding, Profile, TextVersion
 from shared.settings import Settings
 
 LANGUAGES = Languages()
@@ -52,8 +52,10 @@ def a_user(display_name="Ada Lovelace"):
     return User("u1", "o1", display_name=display_name, email=EMAIL, phone=PHONE)
 
 
-def an_organisation(name="Analytical Engines"):
-    return Organisation("o1", name)
+def an_organisation(name="Analytical Engines", texts=None, language="en", **branding):
+    """A profile; `texts` are its own sentences in a language."""
+    own = {language: TextVersion(language, 7, texts)} if texts else {}
+    return Profile("o1", Branding(display_name=name, **branding), own, "1.0")
 
 
 def mail_of(renderer, *, user=None, organisation=None, **fields):

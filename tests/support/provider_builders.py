@@ -12,6 +12,7 @@ from shared.models import (
     BulkRecipient,
     Channel,
     Email,
+    InlineImage,
     Receipt,
     Recipient,
     Sms,
@@ -30,6 +31,7 @@ GATEWAY_SECRET = "whsec_" + base64.b64encode(b"the gateway's very own secret .."
 SECRETS = (CODE, "ada.lovelace", NUMBER, "79123", API_KEY, AUTH_TOKEN, PASSWORD, GATEWAY_SECRET)
 ACCOUNT_SID = "AC" + "0123456789abcdef" * 2
 SECOND_ACCOUNT_SID = "AC" + "fedcba9876543210" * 2
+LOGO = InlineImage(b"\x89PNG\r\n\x1a\n" + bytes(range(256)))
 TIMEOUT_SECONDS = 0.4  # where a test waits for it
 AMPLE_SECONDS = 5.0  # where it does not
 

@@ -102,14 +102,12 @@ def test_an_organisation_sends_by_its_own_account(house, stub):
     assert not house.mail.messages
 
 
-def test_without_anything_all_is_as_it_was(house, stub):
+def test_without_anything_the_installation_sends_in_the_organisation_s_name(house, stub):
     reset_id = house.deliver()
 
     (message,) = house.mail.messages
-    settings = house.services.settings
-    assert (message.from_address, message.from_name) == (
-        settings.email_from, settings.email_from_name,
-    )  # fmt: skip
+    address = house.services.settings.email_from
+    assert (message.from_address, message.from_name) == (address, "Acme")
     assert house.carriers(reset_id) == ["ours"]
     assert not stub.requests
 

@@ -25,7 +25,8 @@ def find_alerts(status: StatusView) -> list[str]:
     """Return a sentence for each thing that is wrong, with what to do; the first is the worst."""
     checks = (
         *(_store, _urgent_queue, _channels, _broker, _providers, _callbacks),
-        *(_guesses, _other_queues, _restarts, _pauses, _batches, _unset_channels, _senders),
+        *(_guesses, _own_texts, _other_queues, _restarts, _pauses, _batches, _unset_channels),
+        _senders,
     )
     return [text for check in checks for text in check(status)]
 
@@ -126,6 +127,16 @@ def _guesses(status: StatusView) -> Iterator[str]:
         yield (
             f"A hundred wrong codes ended the typed code of {reset_id}, its link works on; "
             f"`keyturn limit clear --user {user_id} --reason …` lets the code be typed again."
+        )
+
+
+def _own_texts(status: StatusView) -> Iterator[str]:
+    for place, number in status.unfilled.items():
+        language, _, org_id = place.partition(":")
+        yield (
+            f"{number} sentences of {org_id}'s own texts in {language} could not be filled in the "
+            "last five minutes, and the built-in ones went out: `text.unfilled` in the logs names "
+            "them, `keyturn message preview` shows them."
         )
 
 

@@ -192,6 +192,11 @@ def try_provider(
 ) -> Trial:
     """Send one test message by a provider, once, and close it."""
     message = _message(services, recipient, services.languages.choose(language), organisation)
+    return try_message(provider, message)
+
+
+def try_message(provider: AnyProvider, message: Message) -> Trial:
+    """Send a message by a provider, once, and close it."""
     began = time.monotonic()
     try:
         receipt = provider.send(message)
@@ -204,7 +209,7 @@ def try_provider(
     took_ms = round((time.monotonic() - began) * 1000)
     return Trial(
         provider=provider.name,
-        recipient=recipient,
+        recipient=message.recipient,
         outcome=outcome,
         reason=error.reason if error else None,
         detail=error.detail if error else None,
@@ -251,7 +256,10 @@ def _message(
         text = translate(language, "sms.test")
         return Sms(test_id, recipient, text, from_name=settings.email_from_name, language=language)
     text = translate(language, "provider_test.text")
-    own, domain = usable_from(organisation, ()), settings.email_from.rpartition("@")[2]
+    own, domain = (
+        usable_from(organisation.sender if organisation else None, ()),
+        settings.email_from.rpartition("@")[2],
+    )
     return Email(
         reset_id=test_id,
         recipient=recipient,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from shared.models import DUE_QUEUES, Queue
 from shared.store.admin.pauses import Pause, Release, Scope
+from shared.store.admin.statistics import UNFILLED
 from shared.store.batches import Batch
 from shared.store.codes import GuessCount
 from web.admin.providers import Activity, ProviderView, load_providers, read_activity
@@ -51,6 +52,7 @@ class StatusView:
     unreadable: int = 0  # messages in the broker that were no hints, in the last five minutes
     guesses: tuple[GuessCount, ...] = ()  # the most tries first
     wrong_codes: int = 0  # in the last five minutes
+    unfilled: Mapping[str, int] = field(default_factory=dict)  # language:organisation → sentences
     void_codes: Mapping[str, str] = field(default_factory=dict)  # live reset → its user
     forgotten: int = 0  # requests of people who forgot, not looked up yet
     forgotten_dropped: int = 0  # too old or unreadable, since the beginning
@@ -87,6 +89,11 @@ def load_status(services: WebServices) -> StatusView:
         unreadable=lately.get("unread", 0),
         guesses=tuple(guesses),
         wrong_codes=lately.get("wrong:typed", 0) + lately.get("wrong:link", 0),
+        unfilled={
+            name.removeprefix(UNFILLED): number
+            for name, number in lately.items()
+            if name.startswith(UNFILLED) and number
+        },
         void_codes=_find_void_codes(services, guesses),
         forgotten=services.forgot.depth(),
         forgotten_dropped=totals["forgot:late"] + totals["forgot:unreadable"],

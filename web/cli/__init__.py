@@ -11,6 +11,7 @@ from web import up
 from web.cli import (
     admin,
     batches,
+    messages,
     organisations,
     providers,
     resets,
@@ -34,6 +35,7 @@ COMMANDS: tuple[click.Command, ...] = (
     suppressions.suppression,
     webhooks.webhook,
     providers.provider,
+    messages.message,
     admin.pause,
     admin.resume,
     admin.limit,

@@ -19,7 +19,7 @@ from prometheus_client.exposition import generate_latest
 
 from shared.models import DUE_QUEUES, Queue
 from shared.store.admin.circuits import Circuit, CircuitState
-from shared.store.admin.statistics import ServerHealth
+from shared.store.admin.statistics import UNFILLED, ServerHealth
 from shared.store.due_sets import DueStore
 from shared.store.receipts import DELIVERED_BUCKETS_MS
 from shared.store.resets import ACCEPTED_BUCKETS_MS, DURATION_BUCKETS_MS
@@ -96,6 +96,16 @@ def _reset_metrics(totals: Counter[str]) -> Iterator[Metric]:
         "Codes that were wrong, by what they were as long as",
         ["kind"],
         (([kind], totals[f"wrong:{kind}"]) for kind in ("typed", "link")),
+    )
+    yield _counter(
+        "keyturn_texts_unfilled",
+        "Sentences of an organisation's own in whose place the built-in one went out",
+        ["language", "organisation"],
+        (
+            (name.removeprefix(UNFILLED).split(":", 1), value)
+            for name, value in sorted(totals.items())
+            if name.startswith(UNFILLED)
+        ),
     )
     yield CounterMetricFamily(
         "keyturn_resets_poisoned",

@@ -23,6 +23,12 @@ from web.openapi.events import (
     TwilioStatusSchema,
 )
 from web.organisations import schemas as organisation_schemas
+from web.organisations.message_api import (
+    PreviewQuerySchema,
+    PreviewSchema,
+    SendTestRequestSchema,
+    SendTestSchema,
+)
 from web.organisations.sender_api import SenderRequestSchema, SenderSchema
 from web.webhooks import api
 
@@ -323,6 +329,17 @@ OPERATIONS: dict[str, tuple[Operation, ...]] = {  # by tag
             "Go back to the built-in sentences of one language",
             response=organisation_schemas.TextSchema, query=organisation_schemas.ReasonQuerySchema,
             errors=(errors.PermissionDeniedError, errors.InvalidRequestError)),
+        Operation(f"GET {ORGANISATION}/preview", "previewMessage",
+            "A message with a sample code, as it would go out; as HTML all of them, and the page",
+            PreviewSchema, query=PreviewQuerySchema,
+            errors=(errors.PermissionDeniedError, errors.InvalidRequestError,
+                errors.ProfileError)),
+        Operation(f"POST {ORGANISATION}/_send_test", "sendTestMessage",
+            "Send a test as the organisation's messages are sent: its look, From and providers",
+            SendTestSchema, request=SendTestRequestSchema,
+            examples={"e-mail": {"to": "me@acme.example", "reason": "new colours"}},
+            errors=(errors.PermissionDeniedError, errors.ProfileError,
+                errors.RecipientSuppressedError, errors.CountryNotAllowedError)),
         _of_organisation("GET /sender", "showSender",
             "How the organisation sends: its From, its own accounts without their secrets",
             response=SenderSchema),

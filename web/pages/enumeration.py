@@ -116,6 +116,17 @@ def find_link_end(services: WebServices, *, handle: str, secret: str) -> CallerE
     return CodeExpiredError(language=known.language)
 
 
+def find_link_organisation(services: WebServices, *, reset_id: str, secret: str) -> str:
+    """Return the organisation of a short link; empty unless it is one of ours."""
+    if not services.codes.is_link_secret_of(reset_id, secret):
+        return ""
+    try:
+        reset = services.resets.find(reset_id)
+    except StoreUnavailableError:
+        return ""
+    return reset.org_id if reset else ""
+
+
 def send_fresh(services: WebServices, delay: UniformDelay, visitor: Visitor) -> None:
     """Request a fresh message for a user id, or for the handle of a short link.
 

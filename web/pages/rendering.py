@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import urlsplit
 
-from flask import Response, render_template, request
-from markupsafe import Markup
+from flask import Response, current_app, render_template, request
 
 from shared.errors import StoreUnavailableError
 from shared.languages import direction, gap, join
@@ -17,15 +13,9 @@ from shared.passwords.policy import PASSPHRASE_CHARACTERS, PasswordPolicy, polic
 from shared.validation import MAX_PASSWORD_CHARACTERS
 from web.forgot.captcha import Widget
 from web.pages.forms import Filled, make_token
+from web.pages.looks import LOOKS, Looks
 from web.problems import choose_language
 from web.services import WebServices
-
-STYLE = (Path(__file__).parent.parent / "templates" / "page.css").read_text(encoding="utf-8")
-STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
-CONTENT_SECURITY_POLICY = (
-    f"default-src 'none'; script-src 'self'; style-src 'sha256-{STYLE_HASH}'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +93,8 @@ def show_forgot_form(
         site_key=services.settings.forgot_captcha_site_key,
     )
     if widget and widget.hosts:
-        policy = CONTENT_SECURITY_POLICY.replace("script-src 'self'", f"script-src {widget.hosts}")
+        policy = response.headers["Content-Security-Policy"]
+        policy = policy.replace("script-src 'self'", f"script-src {widget.hosts}")
         policy = policy.replace("; style-src ", f"; style-src {widget.hosts} ")
         policy += f"; frame-src {widget.hosts}; connect-src {widget.hosts}"
         response.headers["Content-Security-Policy"] = policy
@@ -141,10 +132,18 @@ def _show(
     language: str | None = None,
     **values: object,
 ) -> Response:
-    shown_language = _language(services, language or filled.language)
+    looks: Looks = current_app.extensions[LOOKS]
+    look = looks.find(filled.org_id)
+    shown_language = choose_language(
+        services.languages,
+        request.headers.get("Accept-Language"),
+        first=language or filled.language,
+        branding=look.branding,
+    )
+    translate_key = looks.translator(look, shown_language)
 
     def translate(key: str, **placeholders: object) -> str:
-        return services.languages.translate(shown_language, f"page.{key}", **placeholders)
+        return translate_key(f"page.{key}", **placeholders)
 
     def join_needs(needs: tuple[str, ...]) -> str:
         return join(shown_language, (translate(f"need_{need}") for need in needs))
@@ -157,8 +156,8 @@ def _show(
         language=shown_language,
         direction=direction(shown_language),
         gap=gap(shown_language),
-        style=Markup(STYLE),  # noqa: S704 - our own file
-        brand=services.settings.email_from_name,
+        look=look,
+        help=translate_key("mail.help"),
         action=f"{base}/ui/password/reset",
         forgot_action=f"{base}/ui/password/forgot",
         script=f"{base}/ui/password/reveal.js",
@@ -168,16 +167,10 @@ def _show(
         **values,
     )
     headers = {
-        "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+        "Content-Security-Policy": look.content_security_policy,
         "Content-Language": shown_language,
         "Referrer-Policy": "no-referrer",
         "X-Frame-Options": "DENY",
         "Vary": "Accept-Language",
     }
     return Response(page, status, headers=headers, mimetype="text/html")
-
-
-def _language(services: WebServices, known: str) -> str:
-    """Return the language of the reset or of the link, else the browser's preferred one."""
-    header = request.headers.get("Accept-Language")
-    return choose_language(services.languages, header, first=known)

@@ -8,6 +8,7 @@ uniform delay).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from flask import Blueprint, Response, current_app
@@ -22,10 +23,12 @@ from web.pages.enumeration import (
     Visitor,
     change_password,
     find_link_end,
+    find_link_organisation,
     send_fresh,
 )
 from web.pages.errors import answer_refusal, show_fault
 from web.pages.forms import Filled, is_own_form, read_form, read_link, read_short_link
+from web.pages.looks import LOOKS, Looks
 from web.pages.rendering import Complaint, PageNotice, show_form, show_notice
 
 pages = Blueprint("pages", __name__, template_folder="templates")
@@ -49,8 +52,9 @@ def open_page() -> Response:
 
 @pages.get("/r/<reset_id>/<code>")
 def open_short_link(reset_id: str, code: str) -> Response:
-    """Show the form of an SMS's link."""
-    return _open(read_short_link(reset_id, code))
+    """Show the form of an SMS's link; how it looks is for holders of the link alone to see."""
+    org_id = find_link_organisation(current_services(), reset_id=reset_id, secret=code)
+    return _open(replace(read_short_link(reset_id, code), org_id=org_id))
 
 
 @pages.get("/ui/password/reveal.js")
@@ -100,8 +104,10 @@ def _name_caller() -> None:
 @pages.record
 def _set_up_pages(state: BlueprintSetupState) -> None:
     """Let delayed pages use three quarters of the threads; the rest stay free for the API."""
-    threads = state.app.extensions["keyturn"].settings.web_threads
+    services = state.app.extensions["keyturn"]
+    threads = services.settings.web_threads
     state.app.extensions[UNIFORM_DELAY] = UniformDelay(slots=max(1, threads * 3 // 4))
+    state.app.extensions[LOOKS] = Looks(services)
     state.app.jinja_env.trim_blocks = state.app.jinja_env.lstrip_blocks = True
 
 

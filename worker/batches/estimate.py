@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
 
 from shared.gsm7 import segments
 from shared.messages.rendering import MessageRenderer
-from shared.models import Channel, Kind, Queue, Recipient, Reset, Sms, Status
+from shared.messages.samples import SAMPLE_ID, sample_reset
+from shared.models import Channel, Recipient, Sms
 from shared.policies import dial_region
+from shared.store.organisations.profiles import remember_profiles
 from shared.wiring import Services
 from worker.batches.selection import ChosenUser
 from worker.preparation import remember_organisations
@@ -17,7 +18,6 @@ from worker.preparation import remember_organisations
 ANY_REGION = "*"
 MICROS = 1_000_000  # a price of 1, as it is counted
 MAX_REMEMBERED = 10_000
-SAMPLE_ID = "0" * 27  # as long as every reset's
 
 
 class Estimate:
@@ -27,6 +27,7 @@ class Estimate:
         """`renderer` writes the SMS whose segments are counted."""
         self._services, self._renderer = services, renderer
         self.find_organisation = remember_organisations(services)
+        self._find_profile = remember_profiles(services.profiles)
         self._prices = dict(services.settings.sms_prices)
         self._segments: dict[tuple[str, str], int] = {}
 
@@ -65,28 +66,11 @@ class Estimate:
         return known
 
     def _render_sample(self, org_id: str, language: str) -> Sms:
-        now, seconds = datetime.now(UTC), self._services.settings.lifetime_seconds(Channel.SMS)
-        key_id = self._services.codes.signing_key_id
-        reset = Reset(
-            reset_id=SAMPLE_ID,
-            kind=Kind.RESET,
-            user_id="sample",
-            org_id=org_id,
-            channel=Channel.SMS,
-            queue=Queue.BULK,
-            status=Status.QUEUED,
-            reason=None,
-            language=language,
-            key_id=key_id,
-            sequence=1,
-            created_at=now,
-            deadline_at=now + timedelta(seconds=seconds),
-            request_id=None,
-        )
+        settings, codes = self._services.settings, self._services.codes
         return self._renderer.render_sms(
-            reset,
+            sample_reset(settings, org_id, language, Channel.SMS),
             Recipient(Channel.SMS, "+41791234567"),
-            self.find_organisation(org_id),
-            self._services.codes.code(SAMPLE_ID, key_id),
-            seconds_left=seconds,
+            self._find_profile(org_id),
+            codes.code(SAMPLE_ID, codes.signing_key_id),
+            seconds_left=settings.lifetime_seconds(Channel.SMS),
         )

@@ -57,7 +57,7 @@ class BulkDelivery:
         """All parts may be fakes; all but the last are those of the process's Delivery."""
         self._services, self._renderer = services, renderer
         self._router, self._health = router, health
-        self._find_organisation = preparation.find_organisation
+        self._find_profile = preparation.find_profile
         self._preparation = BulkPreparation(services, preparation, router)
         self._portions = Portions(services.settings)
         self._places = BoundedSemaphore(MAX_AT_ONCE)
@@ -138,14 +138,15 @@ class BulkDelivery:
         if not items:
             return [], None
         reset = items[0].claim.reset
-        organisation = self._find_organisation(reset.org_id)
+        profile = self._find_profile(reset.org_id)
         try:
-            bulk_email = self._renderer.render(self._renderer.language(reset), organisation, items)
+            bulk_email = self._renderer.render(self._renderer.language(reset), profile, items)
         except RenderError as error:
             finish = cannot_render(error)
             waiting.end([(item.claim, finish) for item in items])
             return [], None
-        marked = self._mark(items, bulk_email.recipients, waiting)
+        version = self._renderer.text_version(reset, profile)
+        marked = self._mark(items, bulk_email.recipients, waiting, text_version=version)
         recipients = tuple(each for _, each in marked)
         return [item for item, _ in marked], bulk_email.with_recipients(recipients)
 
@@ -182,12 +183,19 @@ class BulkDelivery:
         waiting.end(self._conclude(items, results, took_ms))
 
     def _mark(
-        self, items: Sequence[BulkItem], recipients: Sequence[BulkRecipient], waiting: OpenClaims
+        self,
+        items: Sequence[BulkItem],
+        recipients: Sequence[BulkRecipient],
+        waiting: OpenClaims,
+        *,
+        text_version: str,
     ) -> list[tuple[BulkItem, BulkRecipient]]:
         """Return those whose attempt could be marked, as the last step before the call."""
         digest = self._services.suppressions.digest
         marks = [(item.claim, digest(item.recipient), item.switch) for item in items]
-        answers = self._services.resets.mark_sending_many(marks, provider=items[0].provider.name)
+        answers = self._services.resets.mark_sending_many(
+            marks, provider=items[0].provider.name, text_version=text_version
+        )
         refused: list[End] = []
         marked = []
         for item, recipient, answer in zip(items, recipients, answers, strict=True):

@@ -12,8 +12,18 @@ from pathlib import Path
 from markupsafe import escape
 
 from shared.languages import Languages
-from shared.messages.rendering import TEMPLATES, MailTemplate, Wording, fill, make_environment
-from shared.models import BulkEmail, BulkRecipient, Organisation, Reset, format_marker, make_nonce
+from shared.messages.rendering import (
+    TEMPLATES,
+    MailTemplate,
+    NoteUnfilled,
+    Translate,
+    Wording,
+    fill,
+    ignore,
+    make_environment,
+)
+from shared.models import BulkEmail, BulkRecipient, format_marker, make_nonce
+from shared.organisations.profile import Profile
 from shared.settings import Settings
 from worker.outgoing import BulkItem
 
@@ -25,18 +35,20 @@ class BulkMessageRenderer:
     """Renders the reset mail for those who share language and organisation."""
 
     def __init__(
-        self, settings: Settings, languages: Languages, *, templates: Path = TEMPLATES
+        self,
+        settings: Settings,
+        languages: Languages,
+        note_unfilled: NoteUnfilled = ignore,
+        *,
+        templates: Path = TEMPLATES,
     ) -> None:
         """`templates` is the folder with the files named by message and part."""
-        self._settings, self._wording = settings, Wording(settings, languages)
+        self._settings, self._wording = settings, Wording(settings, languages, note_unfilled)
+        self.language, self.text_version = self._wording.language, self._wording.text_version
         self._mail = MailTemplate.load(make_environment(templates), "reset")
 
-    def language(self, reset: Reset) -> str:
-        """Return the language a reset's mail is written in."""
-        return self._wording.language(reset)
-
     def render(
-        self, language: str, organisation: Organisation | None, items: Sequence[BulkItem]
+        self, language: str, profile: Profile | None, items: Sequence[BulkItem]
     ) -> BulkEmail:
         """Return the mail with a recipient for each item, in their order.
 
@@ -48,25 +60,30 @@ class BulkMessageRenderer:
         text = {name: format_marker(nonce, f"{name}.text") for name in OWN}
         html = {name: format_marker(nonce, f"{name}.html") for name in OWN}
         markers = [(text[name], html[name]) for name in OWN]
-        common = self._wording.common_values(language, organisation)
+        in_text = self._wording.common_values(language, profile, text)
+        in_html = self._wording.common_values(language, profile, html)
         attempts = [attempt for item in items for attempt in item.claim.reset.attempts]
-        from_address, from_name = self._wording.sender(organisation, attempts)
+        from_address, from_name = self._wording.sender(profile, attempts)
         return BulkEmail(
             from_address=from_address,
             from_name=from_name,
-            subject=self._mail.fill_subject(common),
-            text=fill(self._mail.text, common | text),
-            html=fill(self._mail.html, common | html),
+            subject=self._mail.fill_subject(in_text),
+            text=fill(self._mail.text, in_text),
+            html=fill(self._mail.html, in_html),
             language=language,
-            recipients=tuple(self._recipient(language, item, markers) for item in items),
+            recipients=tuple(
+                self._recipient(language, in_text["translate"], item, markers) for item in items
+            ),
+            reply_to=in_text["brand"].reply_to or "",
+            logo=in_text["logo"],
         )
 
     def _recipient(
-        self, language: str, item: BulkItem, markers: list[tuple[str, str]]
+        self, language: str, translate: Translate, item: BulkItem, markers: list[tuple[str, str]]
     ) -> BulkRecipient:
         wording, reset = self._wording, item.claim.reset
         own = (
-            wording.greeting(language, item.user),
+            wording.greeting(language, translate, item.user),
             item.code.formatted,
             wording.link(reset, item.code, language),
             wording.moment(language, reset.deadline_at),
@@ -76,5 +93,9 @@ class BulkMessageRenderer:
             values[in_text] = value
             values[in_html] = str(escape(value)) if SPECIAL.search(value) else value
         return BulkRecipient(
-            reset.reset_id, item.recipient, wording.message_id(reset.reset_id), values
+            reset.reset_id,
+            item.recipient,
+            wording.message_id(reset.reset_id),
+            values,
+            wording.feedback_id(reset, language),
         )

@@ -14,6 +14,7 @@ from shared.store import keys
 from shared.store.connection import Client, store_errors
 
 LAST_CALLBACK = "last:"
+UNFILLED = "text:"
 
 
 class CounterStore:
@@ -34,7 +35,8 @@ class CounterStore:
         `w:<outcome>` (webhooks), `forgot:late|unreadable` (requests that were dropped),
         `lp:<outcome>` (look-ups of leaked passwords), `poison`,
         `unread` (messages in the broker that were no hints), `ws:<queue>` (worker processes that
-        started), `wrong:typed|link` (codes),
+        started), `wrong:typed|link` (codes), `text:<language>:<organisation>` (own sentences that
+        could not be filled),
         and, the newest of all shards, `last:<provider>`: when its last callback came, in ms.
         """
         with store_errors():
@@ -58,7 +60,7 @@ class CounterStore:
 SAMPLE_INTERVAL_SECONDS = 10
 MAX_SAMPLES = 37  # six minutes
 # The counters that are sampled, by the first part of their names.
-KINDS = ("in", "out", "p", "cb", "ws", "unread", "wrong")
+KINDS = ("in", "out", "p", "cb", "ws", "unread", "wrong", "text")
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,7 +146,8 @@ def _parse(org_id: str, organisation: Mapping[str, str], profile: Mapping[str, s
         for name, value in profile.items()
         if name.startswith(TEXT)
     }
-    return Profile(org_id, branding, texts, f"{version}.{profile.get('texts', '0')}")
+    number = f"{version}.{profile.get('texts', '0')}"
+    return Profile(org_id, branding, texts, number, known.sender)
 
 
 def _parse_text(language: str, value: str) -> TextVersion:

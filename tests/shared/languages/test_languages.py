@@ -42,7 +42,8 @@ RIGHT_TO_LEFT = {"ar", "fa", "he"}
 # Other scripts, and Vietnamese, whose marks are no letters of that alphabet's.
 UCS2 = {"ar", "bg", "el", "fa", "he", "hi", "ja", "ko", "th", "uk", "vi", "zh-Hans", "zh-Hant"}
 ALLOWED: dict[str, set[str]] = {}  # what is the same in a language as in English
-LONG = {("hu", "mail.greeting_plain")}  # "Tisztelt Felhasználó!" for "Hello,"
+# "Tisztelt Felhasználó!" for "Hello,"; "Palīdzība" for "Help"
+LONG = {("hu", "mail.greeting_plain"), *((tag, "mail.help") for tag in ("it", "lv", "th"))}
 # Errors of v2 that share a class with one of v1; their ids are ZITADEL's.
 SECOND_IDS = {
     "COMMAND-SAF4f": "COMMAND-Hj9ds",

@@ -62,6 +62,7 @@ def told(real_redis_url):
         client.hincrby("{kt:00}:m", "d:email:sendgrid:b1000", 1)
         client.hincrby("{kt:00}:m", "w:told", 1)
         services.counters.add("lp:unknown")
+        services.counters.add("text:de:acme")
         services.dues.heartbeat(f"{','.join(Queue)} of the test")
         return create_app(services).test_client().get("/metrics").text
 

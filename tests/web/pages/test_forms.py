@@ -8,7 +8,7 @@ import pytest
 
 from shared.languages import Languages
 from tests.support.pages import FRESH_PATH, PASSWORD, PATH, Visit, see
-from web.pages.rendering import CONTENT_SECURITY_POLICY
+from web.pages.looks import Look
 
 LANGUAGES = Languages()
 WRONG = "WRNG2345"
@@ -163,7 +163,7 @@ def test_every_page_has_its_headers_and_is_html(visit, make):
     answer = make(visit, visit.link(code))
 
     assert see(answer).language == answer.headers["Content-Language"]
-    assert answer.headers["Content-Security-Policy"] == CONTENT_SECURITY_POLICY
+    assert answer.headers["Content-Security-Policy"] == Look(None, "").content_security_policy
     assert answer.headers["Cache-Control"] == "no-store"
     assert answer.headers["Referrer-Policy"] == "no-referrer"
     assert answer.headers["X-Content-Type-Options"] == "nosniff"

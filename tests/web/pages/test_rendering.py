@@ -6,10 +6,14 @@ import re
 
 import pytest
 
-from web.pages.rendering import STYLE
+from web.pages.looks import Look
 
-LIGHT, DARK = (dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", part)) for part in
-               re.findall(r":root \{(.*?)\}", STYLE, re.DOTALL)[:2])  # fmt: skip
+STYLE = str(Look(None, "Keyturn").style)
+ROOTS = [
+    dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", part))
+    for part in re.findall(r":root \{(.*?)\}", STYLE, re.DOTALL)
+]
+LIGHT, DARK = ROOTS[0] | ROOTS[-2], ROOTS[1] | ROOTS[-1]
 WORDS = [
     ("words", "ground"),
     ("words", "card"),
@@ -20,8 +24,8 @@ WORDS = [
     ("bad", "card"),
     ("bad", "bad-ground"),
     ("good", "good-ground"),
-    ("on-blue", "blue"),
-    ("on-blue", "blue-deep"),
+    ("on-accent", "accent"),
+    ("link", "ground"),
 ]
 EDGES = [("field-edge", "card"), ("ring", "card"), ("bad", "field")]
 

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from shared.codes import Code
 from shared.models import Channel
 from tests.support.pages import PASSWORD, Visit, see
 
@@ -57,13 +58,16 @@ def test_opened_pages_are_alike_for_users_who_exist_or_not(visit):
 
 
 def test_opened_short_links_are_alike_for_resets_that_exist_or_not(visit):
+    other = Code("W" * 8, "W" * 20)
     reset_id, code = visit.record(channel=Channel.SMS)
 
-    known = visit.open(visit.short_link(reset_id, code))
-    unknown = visit.open(visit.short_link("0" * 27, code))
+    known = visit.open(visit.short_link(reset_id, other))
+    unknown = visit.open(visit.short_link("0" * 27, other))
 
     assert without_ids(known) == without_ids(unknown)
-    assert "ada" not in see(known).forms[0].values()
+    own = visit.open(visit.short_link(reset_id, code))  # only its holder sees whose it is
+    assert see(own).forms[0]["orgID"] == "acme"
+    assert "ada" not in see(own).forms[0].values()
 
 
 def test_the_form_changes_the_password(visit):

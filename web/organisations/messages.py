@@ -1,0 +1,217 @@
+"""Show an organisation's messages before anyone gets them, and send a test as they are sent."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+from shared import validation
+from shared.codes import Code
+from shared.errors import InvalidRequestError
+from shared.gsm7 import segments
+from shared.messages.rendering import MessageRenderer
+from shared.messages.samples import sample_reset
+from shared.models import Channel, Email, Message, Organisation, Outcome, Recipient, User
+from shared.organisations.profile import Profile
+from shared.organisations.providers import AccountBuilder
+from shared.policies import route_of, sms_regions
+from shared.providers.registry import PROVIDERS, AnyProvider
+from shared.store.admin.pauses import Scope
+from shared.store.limits import Limit
+from web.admin.actions import AuditReason
+from web.admin.providers import Trial, check_may_try, try_message
+from web.organisations import service
+from web.services import WebServices
+
+NAMES: Mapping[str, str] = {  # of the person in a preview
+    "usual": "Ada Lovelace",
+    "long": "Maximiliane Alexandra von Hohenstaufen-Weißenburg-Brandenburg",
+    "foreign": "さくら 田中",
+    "none": "",
+}
+OTHER_FOREIGN = "Ольга Петренко"  # where さくら is not
+SAMPLE_CODE = Code("ABCD2345", "ABCD2345ABCD2345ABCD")
+SAMPLE_RECIPIENTS = {
+    Channel.EMAIL: Recipient(Channel.EMAIL, "ada@example.com"),
+    Channel.SMS: Recipient(Channel.SMS, "+41790000000"),
+}
+MAX_TESTS, TESTS_WINDOW_SECONDS = 20, 3600  # of an organisation
+DARK_QUERY = re.compile(r"\(prefers-color-scheme: dark\)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """A message with sample values; what the other channel has is None."""
+
+    org_id: str
+    language: str
+    channel: str
+    name: str
+    sender: str | None = None
+    reply_to: str | None = None
+    subject: str | None = None
+    text: str
+    html: str | None = None
+    segments: int | None = None
+    encoding: str | None = None
+    price: Mapping[str, float] | None = None  # of one message, by country; *: of all others
+    currency: str | None = None
+    text_version: int = 0
+    unfilled: list[str] = field(default_factory=list)  # own sentences whose place others take
+
+
+def preview(
+    services: WebServices,
+    profile: Profile,
+    *,
+    channel: str = "email",
+    language: str | None = None,
+    name: str = "usual",
+) -> Preview:
+    """Return what goes out, with a sample code.
+
+    Raises:
+        InvalidRequestError: there is no such channel or name.
+        ProfileError: the language is not supported.
+    """
+    for what, given, known in (("channel", channel, [*Channel]), ("name", name, [*NAMES])):
+        if given not in known:
+            raise InvalidRequestError(f"{what}: must be one of {', '.join(known)}")
+    language = language or profile.branding.language or services.languages.choose()
+    text_version = service.find_text(services, profile, language).version
+    unfilled: list[str] = []
+    settings = services.settings
+    renderer = MessageRenderer(
+        settings, services.languages, lambda _org_id, _language, key: unfilled.append(key)
+    )
+    shown_name = OTHER_FOREIGN if name == "foreign" and language == "ja" else NAMES[name]
+    message = renderer.render_reset(
+        sample_reset(settings, profile.org_id, language, Channel(channel)),
+        User("sample", profile.org_id, display_name=shown_name),
+        SAMPLE_RECIPIENTS[Channel(channel)],
+        profile,
+        SAMPLE_CODE,
+        seconds_left=settings.lifetime_seconds(Channel(channel)),
+    )
+    make = partial(
+        Preview, org_id=profile.org_id, language=language, channel=channel, name=name,
+        text_version=text_version, unfilled=sorted(set(unfilled)),
+    )  # fmt: skip
+    if isinstance(message, Email):
+        return make(
+            sender=f"{message.from_name} <{message.from_address}>",
+            reply_to=message.reply_to or None,
+            subject=message.subject,
+            text=message.text,
+            html=message.whole_html,
+        )
+    number, encoding = segments(message.body)
+    prices = {region: round(price * number, 6) for region, price in settings.sms_prices}
+    return make(
+        text=message.body,
+        segments=number,
+        encoding=encoding,
+        price=prices,
+        currency=settings.sms_currency if prices else None,
+    )
+
+
+def read_address(text: str) -> Recipient:
+    """Return the recipient of an e-mail address or a phone number.
+
+    Raises:
+        InvalidRequestError: it is neither.
+    """
+    is_email = "@" in text
+    try:
+        address = validation.email(text) if is_email else validation.phone(text)
+    except ValueError as error:
+        raise InvalidRequestError(f"to: {error}") from None
+    return Recipient(Channel.EMAIL if is_email else Channel.SMS, address)
+
+
+def in_mode(html: str, mode: str) -> str:
+    """Return a mail or page as a reader sees it who prefers `light` or `dark`."""
+    query = "all" if mode == "dark" else "not all"
+    return DARK_QUERY.sub(query, html).replace("color-scheme: light dark", f"color-scheme: {mode}")
+
+
+def send_test(
+    services: WebServices,
+    profile: Profile,
+    recipient: Recipient,
+    why: AuditReason,
+    *,
+    language: str | None = None,
+) -> list[Trial]:
+    """Send a test by the providers in their order until one takes it; return each call.
+
+    It goes the way of a person's message: the organisation's look and From, its own providers and
+    those it falls back to, but for the ones that are paused.
+
+    Raises:
+        InvalidRequestError: a pause stops all that the organisation sends, or no provider is left.
+        RecipientSuppressedError, CountryNotAllowedError, TooManyRequestsError: nothing was sent.
+        ProfileError: the language is not supported.
+    """
+    org_id, channel = profile.org_id, recipient.channel
+    language = language or profile.branding.language or services.languages.choose()
+    service.find_text(services, profile, language)  # refuses one that is not supported
+    organisation = services.callers.find_organisation(org_id)
+    paused = _check_pauses(services, org_id, channel)
+    check_may_try(services, recipient, sms_regions(organisation, services.sms_regions))
+    limit = Limit("test_messages", org_id, MAX_TESTS, TESTS_WINDOW_SECONDS)
+    services.limits.count_change([limit], version=-1)
+    message = _render_test(services, profile, recipient, language)
+    trials: list[Trial] = []
+    with services.audit.acting(why.act("organisation.send_test", org_id)) as ending:
+        for provider in _carriers(services, organisation, channel):
+            if provider.name not in paused:
+                trials.append(try_message(provider, message))
+                if trials[-1].outcome in (Outcome.ACCEPTED, Outcome.DOUBT):
+                    break
+        last = trials[-1] if trials else None
+        if last is None or last.outcome is not Outcome.ACCEPTED:
+            ending["outcome"] = f"failed: {last.reason if last else 'no provider'}"
+    if not trials:
+        raise InvalidRequestError(f"no provider carries {channel} now: none is set, or all paused")
+    return trials
+
+
+def _check_pauses(services: WebServices, org_id: str, channel: Channel) -> set[str]:
+    """Return the names of the paused providers; raise if nothing goes out at all."""
+    pauses = services.pauses.all()
+    for pause in pauses:
+        if (pause.scope, pause.name) in ((Scope.CHANNEL, channel), (Scope.ORGANISATION, org_id)):
+            raise InvalidRequestError(f"the {pause.scope} {pause.name} is paused by {pause.by}")
+    return {pause.name for pause in pauses if pause.scope is Scope.PROVIDER}
+
+
+def _carriers(
+    services: WebServices, organisation: Organisation | None, channel: Channel
+) -> Iterator[AnyProvider]:
+    """Yield the providers that carry an organisation's messages, as worker/routing.py has them."""
+    route = route_of(organisation, channel)
+    if organisation and route:
+        unseal = partial(services.senders.unseal, organisation.org_id)
+        yield from AccountBuilder(services.settings, organisation, channel, unseal).providers()
+    if route is None or route.has_fallback:
+        for name in services.provider_names[channel]:
+            yield PROVIDERS[channel, name](services.settings)
+
+
+def _render_test(
+    services: WebServices, profile: Profile, recipient: Recipient, language: str
+) -> Message:
+    renderer = MessageRenderer(services.settings, services.languages)
+    reset = sample_reset(
+        services.settings,
+        profile.org_id,
+        language,
+        recipient.channel,
+        reset_id=f"test-{secrets.token_hex(8)}",
+    )
+    return renderer.render_test(reset, recipient, profile)
