@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from shared import validation
 
 MIN_SECRET_CHARACTERS = 32
+MIN_WEBHOOK_SECRET_BYTES = 24
 PERMISSIONS = ("user.read", "user.write", "system.read", "system.write")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 TRUE = ("true", "1", "yes", "on")
@@ -193,6 +194,25 @@ def contact(raw: str) -> str:
     if not address or address.startswith("https://"):
         return url(address) if address else ""
     return f"mailto:{email(address.removeprefix('mailto:'))}"
+
+
+def org(raw: str) -> str:
+    """Parse the id of an organisation; empty is none."""
+    return validation.identity(raw.strip()) if raw.strip() else ""
+
+
+def webhook_secret(raw: str) -> str:
+    """Parse a secret of Standard Webhooks; empty is none."""
+    secret = raw.strip()
+    try:
+        key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+    except ValueError:
+        key = b""
+    if secret and len(key) < MIN_WEBHOOK_SECRET_BYTES:
+        raise ValueError(
+            "must be base64 of at least 24 bytes; make one with `openssl rand -base64 32`"
+        )
+    return secret
 
 
 def provider_url(raw: str) -> str:

@@ -174,6 +174,7 @@ UNAUDITED_COMMANDS = {
         ("org list", "user show", "token list", "explain", "status", "suppression list"), READS
     ),
     **dict.fromkeys(("webhook list", "webhook dead", "provider list", "batch watch"), READS),
+    "directory check": "writes in a transaction that it rolls back",
     **dict.fromkeys(("audit", "audit verify", "audit export", "batch report"), READS),
 }
 

@@ -8,7 +8,17 @@ import click
 
 from shared.log import set_up_logging
 from web import up
-from web.cli import admin, batches, providers, resets, suppressions, tokens, users, webhooks
+from web.cli import (
+    admin,
+    batches,
+    directory,
+    providers,
+    resets,
+    suppressions,
+    tokens,
+    users,
+    webhooks,
+)
 from web.cli.support import bind_shell, report_errors
 
 # A further command is one line here.
@@ -16,6 +26,7 @@ COMMANDS: tuple[click.Command, ...] = (
     up.up,
     users.org,
     users.user,
+    directory.directory,
     tokens.token,
     resets.reset,
     resets.explain,
