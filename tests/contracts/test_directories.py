@@ -55,8 +55,8 @@ def a_redis_directory(client) -> Directory:
 
 def a_table(form: str):
     @contextmanager
-    def build(folder: Path) -> Iterator[Directory]:
-        url = sqlite_url(folder)
+    def build(folder: Path, url: str = "") -> Iterator[Directory]:
+        url = url or sqlite_url(folder)
         fill(url, form)
         directory = a_sql_directory(url, write_table(folder, form))
         yield directory
@@ -96,15 +96,23 @@ def test_the_settings_know_the_registered_directories():
     assert set(DIRECTORIES) == set(settings.DIRECTORIES) == known
 
 
-@pytest.fixture(
-    params=["redis", pytest.param("redis-real", marks=pytest.mark.real_server), *OUTSIDE]
-)
+REAL = [
+    pytest.param("redis-real", marks=pytest.mark.real_server),
+    pytest.param("postgresql_url", marks=pytest.mark.database),
+    pytest.param("mariadb_url", marks=pytest.mark.database),
+]
+
+
+@pytest.fixture(params=["redis", *OUTSIDE, *REAL])
 def directory(request, tmp_path):
     if request.param.startswith("redis"):
         name = "real_client" if request.param == "redis-real" else "fake_client"
         yield a_redis_directory(request.getfixturevalue(name))
         return
-    with OUTSIDE[request.param](tmp_path) as built:
+    is_server = request.param.endswith("_url")
+    build = a_table("bcrypt_2a") if is_server else OUTSIDE[request.param]
+    more = [request.getfixturevalue(request.param)] if is_server else []
+    with build(tmp_path, *more) as built:
         yield built
 
 

@@ -53,7 +53,7 @@ find = """{SELECT} WHERE id = :id"""
 set_password = "UPDATE people SET pw = :password, renew = :change_required WHERE id = :id"
 find_by_identifier = """{SELECT} WHERE lower(mail) = :identifier OR lower(login) = :identifier
   OR phone = :identifier"""
-'''
+'''  # noqa: S608
 INSERT = """INSERT INTO people VALUES ('ada', 'acme', 'ada', 'Ada Lovelace', 'de-CH',
   'ada@example.com', true, '+41791234567', false, 'active', 'human', :password, false),
   ('robot', 'acme', NULL, NULL, NULL, NULL, NULL, NULL, NULL, 'locked', 'machine', NULL, NULL)"""

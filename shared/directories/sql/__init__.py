@@ -345,7 +345,7 @@ def _number(error: Exception) -> str | int:
     """Return the SQLSTATE of PostgreSQL, or the number of MySQL."""
     cause = getattr(error, "orig", None)
     number = next(iter(getattr(cause, "args", ())), "")
-    return getattr(cause, "sqlstate", None) or (number if isinstance(number, int) else "")
+    return number if isinstance(number, int) else getattr(cause, "sqlstate", None) or ""
 
 
 def _state(values: Row) -> UserState:
