@@ -31,7 +31,7 @@ app.post("/users/:id/password", verified, (req, res) => {
   const user = find(req, res);
   if (!user) return;
   if (req.given.revision !== (user.revision ?? null)) return res.sendStatus(409); // changed meanwhile
-  if (req.given.password === "Acme-acme-1") return res.sendStatus(422); // the application's own rules
+  if (req.given.password === "Refused-by-the-shop-0") return res.sendStatus(422); // the application's own rules
   hashes.set(req.params.id, hash(req.given.password, req.params.id)); // end the user's sessions here, too
   Object.assign(user, { revision: crypto.randomBytes(8).toString("hex"), changeRequired: req.given.changeRequired });
   res.sendStatus(204);

@@ -56,7 +56,7 @@ def set_password(user_id):
     user, given = USERS.get(user_id) or abort(404), request.get_json()
     if given["revision"] != user.get("revision"):
         abort(409)  # changed meanwhile; with a database: UPDATE … WHERE revision = …
-    if given["password"] in ("Acme-acme-1",):
+    if given["password"] == "Refused-by-the-shop-0":
         abort(422)  # the application's own rules; end the user's sessions here, too
     hashes[user_id] = generate_password_hash(given["password"])
     user |= {"revision": os.urandom(8).hex(), "changeRequired": given["changeRequired"]}

@@ -14,7 +14,11 @@ from shared.errors import (
     TransientProviderError,
 )
 from shared.models import Channel, Kind, Outcome, Recipient, Status
-from tests.support.delivery_services import AskableProvider, ScriptedProvider, some_delivery_services
+from tests.support.delivery_services import (
+    AskableProvider,
+    ScriptedProvider,
+    some_delivery_services,
+)
 from tests.support.store_builders import MARGIN_SECONDS
 
 DETAIL = "what an operator reads"

@@ -287,7 +287,7 @@ def _make_engine(url: str, timeout_seconds: float) -> sa.Engine:
         parts = sa.make_url(url)
         name = parts.get_backend_name()
         parts = parts.set(drivername=DRIVERS[name])
-    except (sa.exc.ArgumentError, KeyError):
+    except (sa.exc.ArgumentError, ValueError, KeyError):
         raise SettingsError(
             "KEYTURN_DIRECTORY_URL must look like postgresql://user:password@host/database, "
             "mysql://…, mariadb://… or sqlite:////path"
