@@ -154,7 +154,7 @@ class SqlDirectory(OutsideDirectory):
                   "change_required": change_required}  # fmt: skip
         for _ in range(TRIES):
             with self.session(isolation_level="SERIALIZABLE") as connection:
-                row = self.find_row(connection, user.user_id)
+                row = self.find_row(connection, user.user_id, self.statements.find_to_write)
                 now = self.read_row(row)
                 if row is None or now is None or (only_if and not only_if(now)):
                     raise UserChangedError
@@ -217,11 +217,14 @@ class SqlDirectory(OutsideDirectory):
         finally:
             watch.cancel()
 
-    def find_row(self, connection: sa.Connection, user_id: str) -> Row | None:
+    def find_row(
+        self, connection: sa.Connection, user_id: str, find: sa.Executable | None = None
+    ) -> Row | None:
         """Return the row of exactly this id: databases compare without case, or as numbers."""
         if not is_id(user_id):
             return None
-        rows = self._rows(connection, self.statements.find, {"id": user_id}) or ()
+        find = self.statements.find if find is None else find
+        rows = self._rows(connection, find, {"id": user_id}) or ()
         return next((row for row in rows if str(row.get("id")) == user_id), None)
 
     def _rows(

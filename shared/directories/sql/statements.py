@@ -31,6 +31,8 @@ PARAMETERS: dict[str, tuple[set[str], set[str]]] = {
     "find_by_identifier": ({"identifier"}, set()),
     "end_sessions": ({"id"}, set()),
 }
+# Here a transaction that reads first and writes then would end others with a deadlock.
+LOCKING = ("mysql", "mariadb")
 SAME = {"sqlite": "IS", "mysql": "<=>", "mariadb": "<=>"}  # as "=", but for NULL too
 _NAME = re.compile(r"[^\W\d]\w{0,62}")
 
@@ -43,6 +45,7 @@ class Statements:
     cost: int
     constants: Mapping[str, bool]
     find: sa.Executable
+    find_to_write: sa.Executable  # as find, in the transaction that sets the password
     find_many: sa.Executable | None
     find_by_identifier: sa.Executable | None
     set_password: sa.Executable
@@ -99,14 +102,14 @@ def _read(given: dict[str, Any], dialect: sa.Dialect) -> Statements:
         if own := sorted({"find", "set_password", "find_by_identifier"} & set(given)):
             raise ValueError(f"has both table and {own[0]}; keep the table, or all statements")
         return _of_table(given, dialect, shared)
-    return _of_own(given, shared)
+    return _of_own(given, dialect, shared)
 
 
-def _of_own(given: dict[str, Any], shared: dict[str, Any]) -> Statements:
+def _of_own(given: dict[str, Any], dialect: sa.Dialect, shared: dict[str, Any]) -> Statements:
     for name in ("find", "set_password"):
         if name not in given:
             raise ValueError(f"needs {name}, or table and columns")
-    by_identifier = given.get("find_by_identifier")
+    find, by_identifier = _text("find", given["find"]), given.get("find_by_identifier")
     constants = given.get("columns", {})
     if set(constants) - set(CONSTANTS) or not all(
         type(each) is bool for each in constants.values()
@@ -116,7 +119,8 @@ def _of_own(given: dict[str, Any], shared: dict[str, Any]) -> Statements:
     return Statements(
         **shared,
         constants=constants,
-        find=_text("find", given["find"]),
+        find=find,
+        find_to_write=sa.text(f"{find.text} FOR UPDATE") if dialect.name in LOCKING else find,
         find_many=None,
         find_by_identifier=by_identifier and _text("find_by_identifier", by_identifier),
         set_password=_text("set_password", given["set_password"]),
@@ -154,13 +158,16 @@ def _of_table(given: dict[str, Any], dialect: sa.Dialect, shared: dict[str, Any]
     typed: sa.BindParameter[str] = sa.bindparam("identifier")
     is_id = at["id"] == sa.bindparam("id")
     # MySQL's collations compare without case, and lower() would hide the index from it.
-    plain = given.get("lower_case") is True or dialect.name in ("mysql", "mariadb")
+    plain = given.get("lower_case") is True or dialect.name in LOCKING
     same = [(column if plain else sa.func.lower(column)) == typed
             for field in IDENTIFIERS if (column := at.get(field)) is not None]  # fmt: skip
     return Statements(
         **shared,
         constants={field: flag for field, flag in columns.items() if isinstance(flag, bool)},
         find=rows.where(is_id),
+        find_to_write=rows.where(is_id).with_for_update()
+        if dialect.name in LOCKING
+        else rows.where(is_id),
         find_many=rows.where(at["id"].in_(sa.bindparam("ids", expanding=True))),
         find_by_identifier=rows.where(sa.or_(*same)) if same else None,
         set_password=_update(table, at, dialect),
