@@ -208,7 +208,9 @@ def check_directory(settings: Settings) -> None:
         digests = Digests(client, settings.secret_keys)
         directory = build_directory(settings, client, digests)
         if isinstance(directory, OutsideDirectory):
-            for each in directory.inspect():
+            found = list(directory.inspect())
+            directory.close()  # before this process is forked
+            for each in found:
                 if each.level == "error":
                     raise SettingsError(f"KEYTURN_DIRECTORY={settings.directory}: {each.text}")
 

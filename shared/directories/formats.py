@@ -8,6 +8,7 @@ import hmac
 import re
 import secrets
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import argon2
 import structlog
@@ -18,36 +19,29 @@ from shared.errors import PasswordPolicyError, StoreUnavailableError
 
 log = structlog.get_logger()
 
-# Format → its cost unless the directory's file names one: iterations, or bcrypt's logarithm.
-# Source: django/contrib/auth/hashers.py (6.0), Devise's `stretches`, Laravel's config/hashing.php
-DEFAULT_COSTS = {
-    "pbkdf2_sha256": 1_200_000,
-    "django_argon2": 0,
-    "bcrypt_2a": 12,
-    "bcrypt_2y": 12,
-    "argon2id": 0,
-}
-COSTS = {
-    "pbkdf2_sha256": range(1, 10_000_000),
-    "bcrypt_2a": range(4, 17),
-    "bcrypt_2y": range(4, 17),
-}
 PASSES, MEMORY_KIB = 4, 65_536  # argon2id as PHP and argon2-cffi have it by default
 _NO_ARGON2 = f"$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p=1${'A' * 22}${'A' * 43}"
-DECOYS = {
-    "pbkdf2_sha256": f"pbkdf2_sha256${{}}$none${'A' * 43}=",
-    "django_argon2": f"argon2{_NO_ARGON2}",
-    "bcrypt_2a": f"$2a${{:02}}${'.' * 53}",
-    "bcrypt_2y": f"$2y${{:02}}${'.' * 53}",
-    "argon2id": _NO_ARGON2,
-}
-# Of the longest hash that is written.
-HASH_CHARACTERS = {
-    "pbkdf2_sha256": 89,
-    "django_argon2": 103,
-    "bcrypt_2a": 60,
-    "bcrypt_2y": 60,
-    "argon2id": 97,
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One that is written."""
+
+    default_cost: int  # iterations, or bcrypt's logarithm
+    costs: range  # those a directory's file may name; empty: none
+    characters: int  # of the longest hash
+    decoy: str  # a hash of no password, with a place for the cost
+
+
+# Source: django/contrib/auth/hashers.py (6.0), Devise's `stretches`, Laravel's config/hashing.php
+FORMATS = {
+    "pbkdf2_sha256": Format(
+        1_200_000, range(1, 10_000_000), 89, f"pbkdf2_sha256${{}}$none${'A' * 43}="
+    ),
+    "django_argon2": Format(0, range(0), 103, f"argon2{_NO_ARGON2}"),
+    "bcrypt_2a": Format(12, range(4, 17), 60, f"$2a${{:02}}${'.' * 53}"),
+    "bcrypt_2y": Format(12, range(4, 17), 60, f"$2y${{:02}}${'.' * 53}"),
+    "argon2id": Format(0, range(0), 97, _NO_ARGON2),
 }
 BCRYPT_BYTES = 72  # what Ruby and PHP take of a password, and of a pepper behind it
 # Bounds on the costs too: a row must not hold a place for hours.
@@ -73,15 +67,15 @@ class ApplicationHasher(BoundedHasher):
         places: int = MAX_PLACES,
         count_unknown: Callable[[], None] = lambda: None,
     ) -> None:
-        """`form` and `cost`: see DEFAULT_COSTS; `pepper` is Devise's, appended for bcrypt.
+        """`form` and `cost`: see FORMATS; `pepper` is Devise's, appended for bcrypt.
 
         `count_unknown` is called for each comparison with a hash of an unknown format.
         """
         super().__init__(places=places)
-        self._form, self._cost, self._pepper = form, cost or DEFAULT_COSTS[form], pepper
+        self._form, self._cost, self._pepper = form, cost or FORMATS[form].default_cost, pepper
         self._count_unknown = count_unknown
         # A hash of no password. Users who do not exist cost what the user compared last did.
-        self._decoy = DECOYS[form].format(self._cost)
+        self._decoy = FORMATS[form].decoy.format(self._cost)
 
     def _make(self, password: str) -> str:
         if "\0" in password:  # neither Django, Ruby nor PHP takes it

@@ -116,6 +116,10 @@ class OutsideDirectory(ABC):
         `user_id` is the sample user; `writes`: try to write, and take it back.
         """
 
+    @abstractmethod
+    def close(self) -> None:
+        """Close the idle connections."""
+
     def find_users_by_address(self, address: str) -> list[User]:
         """Return all users with this e-mail address or phone number, verified or not."""
         wanted = validation.comparable(address)

@@ -152,6 +152,10 @@ class HttpDirectory(OutsideDirectory):
                 "warning", "setting a password was not tried: the application has no way back"
             )
 
+    def close(self) -> None:
+        """Close the idle connections."""
+        self._transport.close()
+
     def _call(
         self, method: str, about: str, target: str, expected: Sequence[int], body: bytes = b""
     ) -> dict[str, Any] | None:

@@ -83,7 +83,6 @@ def an_application(_folder: Path) -> Iterator[Directory]:
 
 OUTSIDE = {
     "sql": a_table("bcrypt_2y"),
-    "sql-devise": a_table("bcrypt_2a"),
     "sql-django": a_table("pbkdf2_sha256"),
     "sql-statements": own_statements,
     "http": an_application,

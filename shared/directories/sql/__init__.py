@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -65,19 +65,13 @@ class SqlDirectory(OutsideDirectory):
         self._timeout_seconds, self._org_id = timeout_seconds, org_id
         self.engine = _make_engine(url, timeout_seconds)
         self.statements = load_statements(preset, self.engine.dialect)
-        if (
-            self.statements.table is not None
-            and not org_id
-            and "org" not in self.statements.columns
-        ):
+        at = self.statements
+        if at.table is not None and not org_id and "org" not in at.columns:
             raise SettingsError(
                 "KEYTURN_DIRECTORY_ORG must name the organisation of the users, for the table has "
                 "no column `org`"
             )
-        form, cost = self.statements.hash, self.statements.cost
-        self._hasher = (
-            make_hasher(self.statements) if make_hasher else ApplicationHasher(form, cost=cost)
-        )
+        self._hasher = make_hasher(at) if make_hasher else ApplicationHasher(at.hash, cost=at.cost)
         self.gate = Gate(wait_seconds=timeout_seconds)
 
     def find_user(self, user_id: str) -> User | None:
@@ -92,11 +86,7 @@ class SqlDirectory(OutsideDirectory):
         for first in range(0, len(user_ids), IDS_PER_STATEMENT):
             some = [each for each in user_ids[first : first + IDS_PER_STATEMENT] if is_id(each)]
             with self.session() as connection:
-                rows = (
-                    self._rows(connection, many, {"ids": some})
-                    if many is not None and some
-                    else None
-                )
+                rows = None if many is None else self._rows(connection, many, {"ids": some})
             users = map(self.read_row, rows or ())
             found |= {user.user_id: user for user in users if user is not None}
             if rows is None:  # no table, or the column's type does not take one of the ids
@@ -165,12 +155,12 @@ class SqlDirectory(OutsideDirectory):
     def write(self, connection: sa.Connection, values: Mapping[str, Any]) -> bool:
         """Write and commit; return False, with nothing written, if another change was first."""
         try:
-            count = self.execute(connection, self.statements.set_password, values).rowcount
+            count = connection.execute(self.statements.set_password, values).rowcount
             if count > 1:
                 raise refuse("set_password changes more than one user")
             if count == 1:
                 for each in self.statements.end_sessions:
-                    self.execute(connection, each, values)
+                    connection.execute(each, values)
                 connection.commit()
         except sa.exc.DBAPIError as error:
             if _number(error) in FIRST or "database is locked" in str(error.orig):
@@ -187,6 +177,10 @@ class SqlDirectory(OutsideDirectory):
     def inspect(self, user_id: str = "", *, writes: bool = False) -> Iterator[Finding]:
         """Yield what is right and what is wrong with the database; change nothing."""
         return check.inspect(self, user_id, writes=writes)
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        self.engine.dispose()
 
     @contextmanager
     def session(self, **options: Any) -> Iterator[sa.Connection]:
@@ -232,24 +226,12 @@ class SqlDirectory(OutsideDirectory):
     ) -> list[Row] | None:
         """Return the rows; None if the columns are of a type that has no such value."""
         try:
-            return [
-                cast("Row", row) for row in self.execute(connection, statement, values).mappings()
-            ]
+            return [dict(row) for row in connection.execute(statement, values).mappings()]
         except sa.exc.DBAPIError as error:
             if not isinstance(error, sa.exc.DataError) and _number(error) not in UNFIT:
                 raise
             connection.rollback()
             return None
-
-    @staticmethod
-    def execute(
-        connection: sa.Connection, statement: sa.Executable, values: Mapping[str, Any]
-    ) -> sa.CursorResult[Any]:
-        """Execute a statement with those of the values that it names."""
-        known = {
-            name: values[name] for name in cast("Any", statement).compile().params if name in values
-        }
-        return cast("sa.CursorResult[Any]", connection.execute(statement, known))
 
     def read_row(self, row: Row | None) -> User | None:
         """Return the user of a row; one with a state or kind that is none of ours is inactive.
@@ -300,7 +282,10 @@ def _make_engine(url: str, timeout_seconds: float) -> sa.Engine:
     whole, ms = max(1, round(timeout_seconds)), int(timeout_seconds * 1000)
     arguments: dict[str, Any] = {"timeout": timeout_seconds}
     if name.startswith("postgres"):
-        limits = f"-c statement_timeout={ms} -c idle_in_transaction_session_timeout={ms * 2}"
+        given = parts.query.get("options", "")
+        limits = (
+            f"{given} -c statement_timeout={ms} -c idle_in_transaction_session_timeout={ms * 2}"
+        )
         arguments = {"connect_timeout": whole, "prepare_threshold": None, "options": limits}
     elif name != "sqlite":
         limits = (  # of MySQL alone, and of MariaDB alone

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import sqlalchemy as sa
 
-from shared.directories.formats import HASH_CHARACTERS, is_known
+from shared.directories.formats import FORMATS, is_known
 from shared.directories.gate import Finding, describe_user
 from shared.directories.sql.statements import FIELDS, IDENTIFIERS
 from shared.errors import DirectoryUnavailableError
@@ -34,7 +34,7 @@ def inspect(directory: SqlDirectory, user_id: str, *, writes: bool) -> Iterator[
         steps = [partial(_check_table, directory, table), partial(_check_indexes, directory, table)]
     for name in ("find", "find_by_identifier"):
         if (statement := getattr(at, name)) is not None:
-            steps.append(partial(_check_statement, directory, name, statement))
+            steps.append(partial(_check_statement, name, statement))
     if at.find_by_identifier is None:
         yield Finding("warning", "no find_by_identifier: users are found by their id alone")
     steps.append(partial(_check_sample, directory, user_id))
@@ -71,7 +71,7 @@ def _check_table(
             level: Literal["error", "warning"] = "error" if field == "password" else "warning"
             found.append(Finding(level, f"the column {column} is {known[column]}, no text"))
     length = getattr(known.get(columns["password"]), "length", None)
-    needed = HASH_CHARACTERS[directory.statements.hash]
+    needed = FORMATS[directory.statements.hash].characters
     if length is not None and length < needed:
         text = f"the column {columns['password']} holds {length} characters, a hash has {needed}"
         found.append(Finding("error", f"{text}: make it longer"))
@@ -107,11 +107,11 @@ def _check_indexes(
 
 
 def _check_statement(
-    directory: SqlDirectory, name: str, statement: sa.Executable, connection: sa.Connection
+    name: str, statement: sa.Executable, connection: sa.Connection
 ) -> list[Finding]:
     values = {"id": NOBODY, "identifier": "nobody@keyturn.invalid"}
     try:
-        keys = set(directory.execute(connection, statement, values).keys())
+        keys = set(connection.execute(statement, values).keys())
     except sa.exc.DataError:  # the id's type has no such value
         return [Finding("ok", f"the statement {name} runs")]
     except sa.exc.DBAPIError as error:
@@ -158,9 +158,9 @@ def _check_writing(
     values = {"id": str(row["id"]) if row else NOBODY, "password": password,
               "old_password": password, "change_required": False}  # fmt: skip
     try:
-        count = directory.execute(connection, at.set_password, values).rowcount
+        count = connection.execute(at.set_password, values).rowcount
         for each in at.end_sessions:
-            directory.execute(connection, each, values)
+            connection.execute(each, values)
     except sa.exc.DataError:
         count = 0
     except sa.exc.DBAPIError as error:

@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from shared.directories.formats import COSTS, DEFAULT_COSTS
+from shared.directories.formats import FORMATS
 from shared.errors import SettingsError
 from shared.validation import nearest
 
@@ -87,12 +87,13 @@ def _read(given: dict[str, Any], dialect: sa.Dialect) -> Statements:
                 f"has the key {key}, which is unknown; the nearest is {nearest(key, KEYS)}"
             )
     form, cost = given.get("hash"), given.get("cost", 0)
-    if form not in DEFAULT_COSTS:
-        raise ValueError(f"needs hash, one of {', '.join(DEFAULT_COSTS)}")
-    if "cost" in given and (type(cost) is not int or cost not in COSTS.get(form, ())):
-        allowed = COSTS.get(form)
-        raise ValueError(f"has a cost that is no whole number from {allowed[0]} to {allowed[-1]}"
-                         if allowed else f"has a cost, which {form} does not take")  # fmt: skip
+    if form not in FORMATS:
+        raise ValueError(f"needs hash, one of {', '.join(FORMATS)}")
+    allowed = FORMATS[form].costs
+    if "cost" in given and not allowed:
+        raise ValueError(f"has a cost, which {form} does not take")
+    if "cost" in given and (type(cost) is not int or cost not in allowed):
+        raise ValueError(f"has a cost that is no whole number from {allowed[0]} to {allowed[-1]}")
     end = given.get("end_sessions", [])
     end_sessions = [
         _text("end_sessions", each) for each in ([end] if isinstance(end, str) else end)

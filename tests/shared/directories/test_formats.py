@@ -6,13 +6,7 @@ import pytest
 from django.conf import settings as django_settings
 from django.contrib.auth import hashers
 
-from shared.directories.formats import (
-    DECOYS,
-    DEFAULT_COSTS,
-    HASH_CHARACTERS,
-    ApplicationHasher,
-    is_known,
-)
+from shared.directories.formats import FORMATS, ApplicationHasher, is_known
 from shared.errors import PasswordPolicyError, StoreUnavailableError
 from tests.support.directories import CHEAP, cheap_hasher
 
@@ -28,12 +22,12 @@ if not django_settings.configured:
     django_settings.configure()
 
 
-@pytest.mark.parametrize("form", DEFAULT_COSTS)
+@pytest.mark.parametrize("form", FORMATS)
 def test_what_is_written_is_read_and_as_long_as_the_check_says(form):
     made = cheap_hasher(form).hash("pässwörd 🙂")
 
     assert is_known(made)
-    assert len(made) <= HASH_CHARACTERS[form]
+    assert len(made) <= FORMATS[form].characters
     assert cheap_hasher("bcrypt_2y").matches(made, "pässwörd 🙂")
     assert not cheap_hasher("bcrypt_2y").matches(made, "passwörd 🙂")
 
@@ -81,9 +75,9 @@ def test_no_password_is_no_unknown_format(nothing):
     assert counted == []
 
 
-@pytest.mark.parametrize("form", DECOYS)
+@pytest.mark.parametrize("form", FORMATS)
 def test_users_who_do_not_exist_cost_what_the_format_does(form):
-    decoy = DECOYS[form].format(DEFAULT_COSTS[form])
+    decoy = FORMATS[form].decoy.format(FORMATS[form].default_cost)
 
     assert is_known(decoy)
     assert not ApplicationHasher(form, cost=CHEAP[form]).matches(None, "anything")
@@ -98,7 +92,7 @@ def test_a_pepper_is_appended_for_bcrypt_and_cut_with_the_password():
     assert cheap_hasher("bcrypt_2a").matches(made, "New-password-2" + "p" * 58)
 
 
-@pytest.mark.parametrize("form", DEFAULT_COSTS)
+@pytest.mark.parametrize("form", FORMATS)
 def test_a_password_that_no_application_takes_is_refused(form):
     with pytest.raises(PasswordPolicyError):
         cheap_hasher(form).hash("Correct\0horse-1")
