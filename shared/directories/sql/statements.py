@@ -81,29 +81,36 @@ def _load(preset: str) -> dict[str, Any]:
 
 
 def _read(given: dict[str, Any], dialect: sa.Dialect) -> Statements:
-    for key in given:
-        if key not in KEYS:
-            raise ValueError(
-                f"has the key {key}, which is unknown; the nearest is {nearest(key, KEYS)}"
-            )
-    form, cost = given.get("hash"), given.get("cost", 0)
-    if form not in FORMATS:
+    if unknown := [key for key in given if key not in KEYS]:
+        near = nearest(unknown[0], KEYS)
+        raise ValueError(f"has the key {unknown[0]}, which is unknown; the nearest is {near}")
+    form = given.get("hash")
+    if not isinstance(form, str) or form not in FORMATS:
         raise ValueError(f"needs hash, one of {', '.join(FORMATS)}")
-    allowed = FORMATS[form].costs
-    if "cost" in given and not allowed:
-        raise ValueError(f"has a cost, which {form} does not take")
-    if "cost" in given and (type(cost) is not int or cost not in allowed):
-        raise ValueError(f"has a cost that is no whole number from {allowed[0]} to {allowed[-1]}")
-    end = given.get("end_sessions", [])
-    end_sessions = [
-        _text("end_sessions", each) for each in ([end] if isinstance(end, str) else end)
-    ]
-    shared = {"hash": form, "cost": cost, "end_sessions": tuple(end_sessions)}
+    end, own_columns = given.get("end_sessions", []), given.get("columns", {})
+    if not isinstance(end, list | str) or not isinstance(own_columns, dict):
+        problem = "must give end_sessions as statements, and columns as a table"
+        raise ValueError(problem)  # noqa: TRY004 - the file's fault, not ours
+    end = [end] if isinstance(end, str) else end
+    shared = {
+        "hash": form,
+        "cost": _cost(form, given),
+        "end_sessions": tuple(_text("end_sessions", each) for each in end),
+    }
     if "table" in given:
         if own := sorted({"find", "set_password", "find_by_identifier"} & set(given)):
             raise ValueError(f"has both table and {own[0]}; keep the table, or all statements")
         return _of_table(given, dialect, shared)
     return _of_own(given, dialect, shared)
+
+
+def _cost(form: str, given: dict[str, Any]) -> int:
+    allowed, cost = FORMATS[form].costs, given.get("cost", 0)
+    if "cost" in given and not allowed:
+        raise ValueError(f"has a cost, which {form} does not take")
+    if "cost" in given and (type(cost) is not int or cost not in allowed):
+        raise ValueError(f"has a cost that is no whole number from {allowed[0]} to {allowed[-1]}")
+    return int(cost)
 
 
 def _of_own(given: dict[str, Any], dialect: sa.Dialect, shared: dict[str, Any]) -> Statements:
@@ -147,7 +154,7 @@ def _text(name: str, text: Any) -> sa.TextClause:
 
 
 def _of_table(given: dict[str, Any], dialect: sa.Dialect, shared: dict[str, Any]) -> Statements:
-    columns = _columns(given.get("columns"))
+    columns = _columns(given.get("columns", {}))
     named = {field: name for field, name in columns.items() if isinstance(name, str)}
     table_name = given["table"]
     *schema, name = table_name.split(".") if isinstance(table_name, str) else [""]
@@ -194,8 +201,8 @@ def _update(
     return sa.text(f"UPDATE {name} SET {new} WHERE {where}")  # noqa: S608 - checked names
 
 
-def _columns(given: Any) -> dict[str, str | bool]:
-    if not isinstance(given, dict) or not {"id", "password"} <= set(given):
+def _columns(given: dict[str, Any]) -> dict[str, str | bool]:
+    if not {"id", "password"} <= set(given):
         raise ValueError("needs [columns] with at least id and password")
     for field, name in given.items():
         if field not in FIELDS:

@@ -84,6 +84,10 @@ FIND, SET = (
     [
         ("", "needs hash"),
         ("table = ", "is not TOML"),
+        ('hash = ["bcrypt_2y"]', "needs hash"),
+        (MINIMAL.replace("[columns]", "end_sessions = 5\n[columns]"), "must give end_sessions as statements"),
+        ('table = "people"\nhash = "bcrypt_2y"\ncolumns = 5', "and columns as a table"),
+        (STATEMENT.format(FIND, SET) + "columns = []", "and columns as a table"),
         ('hash = "md5"', "needs hash, one of pbkdf2_sha256"),
         ('hash = "bcrypt_2y"', "needs find, or table and columns"),
         ('hash = "bcrypt_2y"\nfind = 5\nset_password = "x"', "must give find as a statement"),
