@@ -298,6 +298,7 @@ class PasswordPolicyError(InvalidRequestError):
         "number": "DOMAIN-ZBv4H",
         "symbol": "DOMAIN-ZDLwA",
         "guessable": "KEYTURN-PasswordGuessable",
+        "application": "KEYTURN-PasswordRefused",
     }
     MESSAGES: ClassVar[dict[str, str]] = {
         "length": "Password is too short",
@@ -306,10 +307,11 @@ class PasswordPolicyError(InvalidRequestError):
         "number": "Password must contain a number",
         "symbol": "Password must contain a symbol",
         "guessable": "Password is common or easy to guess",
+        "application": "Password is refused by the application it is for",
     }
 
     def __init__(self, rule: str, *, policy: PasswordPolicy | None = None) -> None:
-        """`rule` is one of length, lower, upper, number, symbol, guessable."""
+        """`rule` is one of length, lower, upper, number, symbol, guessable, application."""
         super().__init__(self.MESSAGES[rule])
         self.rule = rule
         self.policy = policy

@@ -9,6 +9,7 @@ import structlog
 
 from shared.codes import CodeBook
 from shared.directories import Directory
+from shared.directories.gate import OutsideDirectory
 from shared.directories.registry import build_directory
 from shared.errors import SettingsError, StoreUnavailableError
 from shared.languages import Languages
@@ -203,6 +204,24 @@ def check_server(settings: Settings) -> None:
     with connect_store(settings) as client:
         check_durability(client, settings.durability)
         check_keys(Digests(client, settings.secret_keys))
+
+
+def check_directory(settings: Settings) -> None:
+    """Raise an error if the application's users cannot be read as the settings say.
+
+    Raises:
+        SettingsError: a table, a column or a statement is wrong; a directory that does not answer
+            is not an error.
+    """
+    with connect_store(settings) as client:
+        digests = Digests(client, settings.secret_keys)
+        directory = build_directory(settings, client, digests)
+        if isinstance(directory, OutsideDirectory):
+            found = list(directory.inspect())
+            directory.close()  # before this process is forked
+            for each in found:
+                if each.level == "error":
+                    raise SettingsError(f"KEYTURN_DIRECTORY={settings.directory}: {each.text}")
 
 
 def check_keys(digests: Digests) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from shared.store.connection import connect
+from tests.support import databases
 from tests.support.fakes import FakeRedis
 from tests.support.redis_server import start_server
 from tests.support.waiting import HANG_SECONDS
@@ -44,6 +45,18 @@ def own_server(tmp_path):
     for server in started:
         server.kill()
         server.wait(HANG_SECONDS)
+
+
+@pytest.fixture(scope="session")
+def postgresql_url():
+    with databases.postgresql() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def mariadb_url():
+    with databases.mariadb() as url:
+        yield url
 
 
 @pytest.fixture

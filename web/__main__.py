@@ -16,7 +16,7 @@ from granian.log import LogLevels
 
 from shared.errors import SettingsError
 from shared.settings import Settings, load_settings
-from shared.wiring import check_server
+from shared.wiring import check_directory, check_server
 from web.up.child import end_with_parent
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def main() -> None:
     try:
         settings = load_settings(os.environ)
         check_server(settings)
+        check_directory(settings)
     except SettingsError as error:
         print(f"keyturn web: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(SettingsError.EXIT_STATUS)

@@ -133,7 +133,7 @@ def use_code(
             change_required=change_required,
             only_if=partial(_still_rests, services, known),
         )
-    except DirectoryUnavailableError:
+    except (DirectoryUnavailableError, InvalidRequestError):  # or the application refuses it
         services.code_store.release(user_id, token)
         raise
     except UserChangedError:
@@ -399,9 +399,12 @@ def _has_current_password(
 
 
 def _change(services: WebServices, user: User, request: SetPasswordRequest) -> Completed:
-    user = services.directory.set_password(
-        user, request.password, change_required=request.change_required
-    )
+    try:
+        user = services.directory.set_password(
+            user, request.password, change_required=request.change_required
+        )
+    except UserChangedError as error:  # at this moment; a second try tells what became of it
+        raise DirectoryUnavailableError from error
     organisation = services.callers.find_organisation(user.org_id)
     language = services.languages.choose_for(user, organisation)
     notice = make_notice(services, user, language=language)

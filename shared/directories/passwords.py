@@ -1,8 +1,9 @@
-"""Password hashes: argon2id, never more than two at a time in one process."""
+"""Password hashes: never more than two at a time in one process; argon2id for our own."""
 
 from __future__ import annotations
 
 import unicodedata
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import BoundedSemaphore
@@ -34,19 +35,20 @@ class Hasher(Protocol):
         """Return True if the hash was made of this password; without one, False as slowly."""
 
 
-class Argon2Hasher:
-    """The Hasher of the built-in directory."""
+class BoundedHasher(ABC):
+    """A Hasher of few threads; a subclass says how one hash is made and compared."""
 
-    def __init__(
-        self, *, memory_kib: int = MEMORY_KIB, passes: int = PASSES, places: int = MAX_PLACES
-    ) -> None:
-        """Tests pass smaller values; `places` bounds the threads that hash or wait for it."""
-        self._argon2 = PasswordHasher(
-            time_cost=passes, memory_cost=memory_kib, parallelism=1, type=Type.ID
-        )
-        # A hash of no password: comparing with it costs the same.
-        self._decoy = f"$argon2id$v=19$m={memory_kib},t={passes},p=1${'A' * 22}${'A' * 43}"
+    def __init__(self, *, places: int = MAX_PLACES) -> None:
+        """`places` bounds the threads that hash or wait for it."""
         self._places, self._slots = BoundedSemaphore(places), BoundedSemaphore(HASHES_AT_ONCE)
+
+    @abstractmethod
+    def _make(self, password: str) -> str:
+        """Return a new hash."""
+
+    @abstractmethod
+    def _compare(self, password_hash: str | None, password: str) -> bool:
+        """Return True if the hash was made of this password; without one, False as slowly."""
 
     def hash(self, password: str) -> str:
         """Return a new hash of the normal form.
@@ -55,7 +57,7 @@ class Argon2Hasher:
             DirectoryUnavailableError: too many others are being made.
         """
         with self._slot():
-            return self._argon2.hash(normalise_password(password))
+            return self._make(normalise_password(password))
 
     def matches(self, password_hash: str | None, password: str) -> bool:
         """Return True if the hash was made of this password.
@@ -68,14 +70,11 @@ class Argon2Hasher:
         """
         composed, apart = normalise_password(password), unicodedata.normalize("NFD", password)
         spellings = dict.fromkeys((composed, apart if password == composed else password))
-        return any(self._verify(password_hash, each) for each in spellings)
-
-    def _verify(self, password_hash: str | None, password: str) -> bool:
-        with self._slot():
-            try:
-                return self._argon2.verify(password_hash or self._decoy, password)
-            except (VerificationError, InvalidHashError):
-                return False
+        for each in spellings:
+            with self._slot():
+                if self._compare(password_hash, each):
+                    return True
+        return False
 
     @contextmanager
     def _slot(self) -> Iterator[None]:
@@ -91,3 +90,27 @@ class Argon2Hasher:
                 self._slots.release()
         finally:
             self._places.release()
+
+
+class Argon2Hasher(BoundedHasher):
+    """The Hasher of the built-in directory."""
+
+    def __init__(
+        self, *, memory_kib: int = MEMORY_KIB, passes: int = PASSES, places: int = MAX_PLACES
+    ) -> None:
+        """Tests pass smaller values."""
+        super().__init__(places=places)
+        self._argon2 = PasswordHasher(
+            time_cost=passes, memory_cost=memory_kib, parallelism=1, type=Type.ID
+        )
+        # A hash of no password: comparing with it costs the same.
+        self._decoy = f"$argon2id$v=19$m={memory_kib},t={passes},p=1${'A' * 22}${'A' * 43}"
+
+    def _make(self, password: str) -> str:
+        return self._argon2.hash(password)
+
+    def _compare(self, password_hash: str | None, password: str) -> bool:
+        try:
+            return self._argon2.verify(password_hash or self._decoy, password)
+        except (VerificationError, InvalidHashError):
+            return False

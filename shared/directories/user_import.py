@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -180,7 +180,16 @@ def parse_line(raw: str | bytes) -> UserFields | None:
     text = _as_text(raw)
     if not text.strip():
         return None
-    fields = {name: _parse_field(name, value) for name, value in _parse_object(text).items()}
+    return read_fields(_parse_object(text))
+
+
+def read_fields(given: Mapping[str, Any]) -> UserFields:
+    """Check the fields of one user, as a line of an import has them.
+
+    Raises:
+        ValueError: as parse_line.
+    """
+    fields = {name: _parse_field(name, value) for name, value in given.items()}
     for name in ("userId", "orgId"):
         if name not in fields:
             raise ValueError(f"{name} is missing")

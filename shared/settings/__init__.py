@@ -20,7 +20,7 @@ from shared.validation import MAX_PASSWORD_CHARACTERS
 
 PREFIX = "KEYTURN_"
 TWILIO_PROVIDERS = ("twilio", *(f"twilio-{number}" for number in range(2, 10)))
-DIRECTORIES = ("redis",)
+DIRECTORIES = ("redis", "sql", "http")
 HTTP_PROVIDERS = ("http", *(f"http-{number}" for number in range(2, 10)))
 EMAIL_PROVIDERS = ("sendgrid", "smtp", *HTTP_PROVIDERS, "outbox")
 SMS_PROVIDERS = (*TWILIO_PROVIDERS, *HTTP_PROVIDERS, "outbox")
@@ -148,6 +148,14 @@ class Settings:
     durability: str = setting(types.one_of("memory", "replica", "disk"), "memory")
     secret_keys: tuple[str, ...] = setting(types.secret_keys, (), is_secret=True)
     directory: str = setting(types.one_of(*DIRECTORIES), "redis")
+    directory_url: str = setting(
+        types.text, "", is_secret=True
+    )  # of the database, or the application
+    directory_preset: str = setting(types.text, "")  # sql: django, devise, laravel, or a file
+    directory_org: str = setting(types.org, "")  # of users whose row or answer names none
+    directory_pepper: str = setting(types.text, "", is_secret=True)  # sql: Devise's
+    directory_secret: str = setting(types.webhook_secret, "", is_secret=True)  # http
+    directory_timeout_seconds: float = setting(types.positive_number, 2.0)  # of one call
     public_url: str = setting(types.url, "")  # unset: http://HOST:PORT
 
     # Providers, in order. The outbox is the default while neither channel has a real one.
@@ -387,6 +395,15 @@ def _refuse_contradictions(settings: Settings) -> None:
             "KEYTURN_FORGOT_CAPTCHA_SITE_KEY and KEYTURN_FORGOT_CAPTCHA_SECRET; set both, or take "
             "altcha, which needs no provider"
         )
+    needs = {
+        "sql": ("directory_url", "directory_preset"),
+        "http": ("directory_url", "directory_secret"),
+    }
+    for name in needs.get(settings.directory, ()):
+        if not getattr(settings, name):
+            raise SettingsError(
+                f"KEYTURN_DIRECTORY={settings.directory} needs {PREFIX}{name.upper()}"
+            )
     if bool(settings.oidc_issuer) != bool(settings.oidc_audience):
         raise SettingsError(
             "KEYTURN_OIDC_ISSUER and KEYTURN_OIDC_AUDIENCE belong together: set both, or neither"

@@ -196,6 +196,25 @@ def contact(raw: str) -> str:
     return f"mailto:{email(address.removeprefix('mailto:'))}"
 
 
+def org(raw: str) -> str:
+    """Parse the id of an organisation; empty is none."""
+    return validation.identity(raw.strip()) if raw.strip() else ""
+
+
+def webhook_secret(raw: str) -> str:
+    """Parse a secret of Standard Webhooks; empty is none."""
+    secret = raw.strip()
+    try:
+        key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+    except ValueError:
+        key = b""
+    if secret and len(key) < SIGNING_SECRET_BYTES.start:
+        raise ValueError(
+            "must be base64 of at least 24 bytes; make one with `openssl rand -base64 32`"
+        )
+    return secret
+
+
 def provider_url(raw: str) -> str:
     """Parse scheme, host and port of a provider; http only on loopback, as calls carry a secret."""
     base = url(raw)

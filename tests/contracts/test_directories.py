@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +18,16 @@ from shared.errors import UserChangedError
 from shared.models import Channel, Organisation, Recipient, User, UserKind, UserState
 from shared.store.callers import CallerStore
 from shared.store.digests import Digests
+from tests.support.directories import (
+    OWN,
+    a_sql_directory,
+    an_http_directory,
+    fill,
+    flask_example,
+    serving,
+    sqlite_url,
+    write_table,
+)
 
 SECRET = "a secret key of more than thirty-two characters"
 PASSWORD = "Correct-horse-1"
@@ -40,16 +53,66 @@ def a_redis_directory(client) -> Directory:
     return directory
 
 
-BUILDERS = {"redis": a_redis_directory}
+def a_table(form: str):
+    @contextmanager
+    def build(folder: Path, url: str = "") -> Iterator[Directory]:
+        url = url or sqlite_url(folder)
+        fill(url, form)
+        directory = a_sql_directory(url, write_table(folder, form))
+        yield directory
+        directory.engine.dispose()
+
+    return build
+
+
+@contextmanager
+def own_statements(folder: Path) -> Iterator[Directory]:
+    url = sqlite_url(folder)
+    fill(url, "pbkdf2_sha256")
+    (folder / "own.toml").write_text(OWN)
+    directory = a_sql_directory(url, folder / "own.toml")
+    yield directory
+    directory.engine.dispose()
+
+
+@contextmanager
+def an_application(_folder: Path) -> Iterator[Directory]:
+    with serving(flask_example()) as url:
+        yield an_http_directory(url)
+
+
+OUTSIDE = {
+    "sql": a_table("bcrypt_2y"),
+    "sql-django": a_table("pbkdf2_sha256"),
+    "sql-statements": own_statements,
+    "http": an_application,
+}
 
 
 def test_the_settings_know_the_registered_directories():
-    assert set(DIRECTORIES) == set(settings.DIRECTORIES) == set(BUILDERS)
+    known = {"redis", *(name.partition("-")[0] for name in OUTSIDE)}
+
+    assert set(DIRECTORIES) == set(settings.DIRECTORIES) == known
 
 
-@pytest.fixture(params=BUILDERS)
-def directory(request, client):
-    return BUILDERS[request.param](client)
+REAL = [
+    pytest.param("redis-real", marks=pytest.mark.real_server),
+    pytest.param("postgresql_url", marks=pytest.mark.database),
+    pytest.param("mariadb_url", marks=pytest.mark.database),
+]
+
+
+@pytest.fixture(params=["redis", *OUTSIDE, *REAL])
+def directory(request, tmp_path):
+    if request.param.startswith("redis"):
+        name = "real_client" if request.param == "redis-real" else "fake_client"
+        yield a_redis_directory(request.getfixturevalue(name))
+        return
+    is_server = request.param.endswith("_url")
+    build = a_table("bcrypt_2a") if is_server else OUTSIDE[request.param]
+    more = [request.getfixturevalue(request.param)] if is_server else []
+    with build(tmp_path, *more) as built:
+        yield built
 
 
 @pytest.mark.parametrize("user", [ADA, ROBOT], ids=["everything", "nothing"])

@@ -229,6 +229,7 @@ UNAUDITED_COMMANDS = {
     ),
     **dict.fromkeys(("org texts check", "org texts history", "message preview"), READS),
     **dict.fromkeys(("webhook list", "webhook dead", "provider list", "batch watch"), READS),
+    "directory check": "writes in a transaction that it rolls back",
     **dict.fromkeys(("audit", "audit verify", "audit export", "batch report"), READS),
 }
 

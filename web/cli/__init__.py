@@ -11,6 +11,7 @@ from web import up
 from web.cli import (
     admin,
     batches,
+    directory,
     messages,
     organisations,
     providers,
@@ -28,6 +29,7 @@ COMMANDS: tuple[click.Command, ...] = (
     up.up,
     users.org,
     users.user,
+    directory.directory,
     tokens.token,
     resets.reset,
     resets.explain,

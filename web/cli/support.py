@@ -137,6 +137,12 @@ def report_errors() -> Iterator[None]:
     except (StoreUnavailableError, DirectoryUnavailableError) as error:
         is_default = error.message == (type(error).__doc__ or "").strip()
         before = "" if is_default else f"{error.message}. "
+        directory = load_settings(os.environ).directory
+        if isinstance(error, DirectoryUnavailableError) and directory != "redis":
+            raise CommandRefusedError(
+                f"{before}The directory (KEYTURN_DIRECTORY={directory}) does not serve this; "
+                "`keyturn directory check` says why"
+            ) from error
         raise CommandRefusedError(
             f"{before}Redis at {_server_name()} does not serve this ({_root_cause(error)}); "
             "start it (`keyturn up` starts one), or set KEYTURN_REDIS_URL"

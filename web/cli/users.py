@@ -11,7 +11,9 @@ from typing import IO, Any, TypeVar
 import click
 
 from shared import validation
+from shared.directories import Directory
 from shared.directories.redis import RedisDirectory
+from shared.directories.registry import build_directory
 from shared.directories.user_import import LINE_BYTES
 from shared.models import Channel, Organisation, Recipient, User
 from shared.passwords.policy import policy_of
@@ -43,7 +45,7 @@ class Stores:
 
     settings: Settings
     callers: CallerStore
-    directory: RedisDirectory
+    directory: Directory
     audit: AuditStore
 
 
@@ -55,7 +57,7 @@ def open_stores() -> Stores:
     return Stores(
         settings,
         CallerStore(client, digests),
-        RedisDirectory(client, digests),
+        build_directory(settings, client, digests),
         AuditStore(client, digests, settings.durability),
     )
 
@@ -163,7 +165,7 @@ def set_password_policy(
 
 @click.group()
 def user() -> None:
-    """Users of the built-in directory."""
+    """Users: those of the built-in directory, or of the application's."""
 
 
 @user.command("import")
@@ -175,9 +177,15 @@ def import_users(file: IO[bytes], reason: str, by: str, *, as_json: bool) -> Non
     """Add or update users from JSON Lines (- for standard input), all or none."""
     lines = iter(lambda: file.readline(LINE_BYTES + 1), b"")
     stores, name = open_stores(), Path(str(getattr(file, "name", "-"))).name
+    directory = stores.directory
+    if not isinstance(directory, RedisDirectory):
+        raise CommandRefusedError(
+            f"the users stand in the application (KEYTURN_DIRECTORY={stores.settings.directory}); "
+            "they need no import"
+        )
     act = Act(by=by, action="user.import", target=name, reason=reason)
     with stores.audit.acting(act) as ending:
-        report = stores.directory.import_users(lines)
+        report = directory.import_users(lines)
         ending["target"] = f"{name}: {report.imported} imported, {report.updated} updated"
     if as_json:
         print_json({"imported": report.imported, "updated": report.updated})

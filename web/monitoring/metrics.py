@@ -91,6 +91,11 @@ def _reset_metrics(totals: Counter[str]) -> Iterator[Metric]:
         ["outcome"],
         _select(totals, "lp"),
     )
+    yield CounterMetricFamily(
+        "keyturn_password_hashes_unknown",
+        "Passwords that could not be compared: their hashes have an unknown format",
+        value=totals["unknown_hashes"],
+    )
     yield _counter(
         "keyturn_wrong_codes",
         "Codes that were wrong, by what they were as long as",

@@ -38,6 +38,7 @@ POLICY_COMPLAINTS = {
     "number": Complaint("no_number", field="password"),
     "symbol": Complaint("no_symbol", field="password"),
     "guessable": Complaint("guessable", field="password"),
+    "application": Complaint("refused_password", field="password"),
 }
 OUTAGE = Complaint("unavailable", 503, heading_key="unavailable_heading")
 TOO_MANY_REQUESTS = Complaint("too_many_requests", 429, heading_key="too_many_requests_heading")

@@ -12,7 +12,7 @@ from shared.log import set_up_logging
 from shared.queue import HintPublisher, make_celery
 from shared.settings import Settings, load_settings
 from shared.tracing import set_up_tracing
-from shared.wiring import build_services, check_keys, check_server, connect_store
+from shared.wiring import build_services, check_directory, check_keys, check_server, connect_store
 from web.__main__ import taken_port
 from web.rpc.grpc import serve
 from web.services import WebServices, build_web_services
@@ -43,6 +43,7 @@ def build_rpc_services(settings: Settings) -> WebServices:
         SettingsError: a setting is wrong.
     """
     check_server(settings)
+    check_directory(settings)
     hints = HintPublisher(make_celery(settings))
     services = build_services(settings, client=connect_store(settings), hints=hints)
     check_keys(services.digests)

@@ -83,7 +83,7 @@ class DemoSeeder:
         self._callers = CallerStore(client, digests)
         self._directory = RedisDirectory(client, digests)
         self._data_dir = settings.data_dir
-        self._is_done = False
+        self._is_done = settings.directory != "redis"  # then the users are not ours to add to
         self._retry_at = 0.0
 
     def is_done(self) -> bool:
@@ -168,8 +168,10 @@ class ReadyMessage:
     def _lines(self) -> list[str]:
         settings = self._settings
         flower_host = LOOPBACK_OF.get(settings.flower_host, settings.flower_host)
-        url = f"{self._base}/management/v1/users/{USER_ID}/password/_reset"
-        header = f"Authorization: Bearer {demo_token(settings.data_dir)}"
+        is_demo = settings.directory == "redis"
+        user_id, token = (USER_ID, demo_token(settings.data_dir)) if is_demo else ("ID", "TOKEN")
+        url = f"{self._base}/management/v1/users/{user_id}/password/_reset"
+        header = f"Authorization: Bearer {token}"
         curl = f"  curl -X POST {url} -H '{header}' -d '{{\"type\":\"TYPE_EMAIL\"}}'"
         lines = ["", "Keyturn is ready. Ask for a reset:", "", curl, ""]
         if "outbox" in settings.email_providers + settings.sms_providers:

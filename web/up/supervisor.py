@@ -19,7 +19,7 @@ import structlog
 from shared.errors import SettingsError
 from shared.log import set_up_logging
 from shared.settings import Settings, load_settings
-from shared.wiring import check_server
+from shared.wiring import check_directory, check_server
 from web.__main__ import taken_port
 from web.up.demo import DemoSeeder, ReadyMessage, write_secret_keys
 from web.up.flower import read_logins
@@ -66,6 +66,7 @@ def run_up(environ: Mapping[str, str]) -> int:
         try:
             processes.start_server(signals)
             check_server(settings)
+            check_directory(settings)
             processes.start()
             demo, ready = DemoSeeder(settings), ReadyMessage(settings)
             while not signals.count:

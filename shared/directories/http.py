@@ -1,0 +1,241 @@
+"""The directory of an application that answers two signed calls over HTTP.
+
+The calls and their JSON Schema: docs/directory-http.md.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+import orjson
+
+from shared.directories.gate import (
+    CALLS_AT_ONCE,
+    Finding,
+    Gate,
+    OutsideDirectory,
+    choose_users,
+    describe_user,
+    is_id,
+    read_identifier,
+    refuse,
+)
+from shared.directories.user_import import read_fields
+from shared.errors import (
+    DirectoryUnavailableError,
+    PasswordPolicyError,
+    ProviderError,
+    SettingsError,
+    UserChangedError,
+)
+from shared.models import Channel, Recipient, User, UserKind, UserState
+from shared.passwords.policy import normalise_password
+from shared.providers.transport.http import HttpAnswer, Transport
+from shared.providers.transport.signing import signed_headers
+from shared.settings.types import https_url
+
+MAX_ANSWER_BYTES = 256 * 1024
+MAX_REVISION_CHARACTERS = 200
+NO_USER = "-"  # whose password is compared in place of a user who does not exist
+USER_AGENT = "Keyturn-Directory/1"
+FOUND, GONE = HTTPStatus.OK, HTTPStatus.NOT_FOUND
+FIELDS = ("userId", "orgId", "state", "kind", "userName", "displayName", "language",
+          "email", "emailVerified", "phone", "phoneVerified")  # fmt: skip
+
+
+class HttpDirectory(OutsideDirectory):
+    """Fulfils Directory by calls to the application; an answer that is wrong is none."""
+
+    def __init__(self, url: str, secret: str, *, org_id: str, timeout_seconds: float) -> None:
+        """Connect with the first call. `org_id` is everyone's whose answer names none.
+
+        Raises:
+            SettingsError: the URL is wrong.
+        """
+        try:
+            parts = urlsplit(https_url(url))
+        except ValueError as error:
+            raise SettingsError(f"KEYTURN_DIRECTORY_URL: {error}") from None
+        self._path, self._secret, self._org_id = parts.path.rstrip("/"), secret, org_id
+        self._transport = Transport(
+            f"{parts.scheme}://{parts.netloc}", timeout_seconds=timeout_seconds
+        )
+        self.gate = Gate(wait_seconds=timeout_seconds)
+
+    def find_user(self, user_id: str) -> User | None:
+        """Return the user, or None if the id is unknown."""
+        if not is_id(user_id) or user_id in (".", ".."):
+            return None
+        answer = self._call("GET", user_id, f"/users/{quote(user_id, safe='')}", (FOUND, GONE))
+        return None if answer is None else self._user(answer, user_id)
+
+    def find_users(self, user_ids: Sequence[str]) -> list[User | None]:
+        """Return what `find_user` returns for each; a few calls at a time."""
+        with ThreadPoolExecutor(CALLS_AT_ONCE // 2) as callers:
+            return list(callers.map(self.find_user, user_ids))
+
+    def find_by_identifier(self, identifier: str, org_id: str | None) -> list[User]:
+        """Return whose e-mail address, phone number or user name this is, by id.
+
+        An application without this call knows none.
+        """
+        wanted = read_identifier(identifier)
+        if wanted is None:
+            return []
+        target = "/users?" + urlencode({"identifier": wanted})
+        answer = self._call("GET", wanted, target, (FOUND, GONE))
+        listed = [] if answer is None else answer.get("users")
+        if not isinstance(listed, list) or not all(isinstance(each, dict) for each in listed):
+            raise refuse("`users` is no list of users")
+        return choose_users(map(self._user, listed), wanted, org_id)
+
+    def set_password(
+        self,
+        user: User,
+        password: str,
+        *,
+        change_required: bool = False,
+        only_if: Callable[[User], bool] | None = None,
+    ) -> User:
+        """Hand over the user's new password; return the user as it was just before.
+
+        `only_if` is asked right before; the application is told the revision that it gave.
+
+        Raises:
+            PasswordPolicyError: the application refuses this password.
+        """
+        now = self.find_user(user.user_id)
+        if now is None or (only_if and not only_if(now)):
+            raise UserChangedError
+        given = {"password": normalise_password(password), "changeRequired": change_required}
+        body = orjson.dumps({**given, "revision": now.revision or None})
+        answers = (FOUND, HTTPStatus.NO_CONTENT, GONE, HTTPStatus.CONFLICT,
+                   HTTPStatus.UNPROCESSABLE_ENTITY)  # fmt: skip
+        status = self._send(
+            "POST", user.user_id, _password_path(user.user_id), answers, body
+        ).status
+        if status in (GONE, HTTPStatus.CONFLICT):
+            raise UserChangedError
+        if status == HTTPStatus.UNPROCESSABLE_ENTITY:
+            raise PasswordPolicyError("application")
+        return now
+
+    def has_password(self, user: User | None, password: str) -> bool:
+        """Return True if the application says so; it is asked without a user too."""
+        about = user.user_id if user else NO_USER
+        body = orjson.dumps({"password": normalise_password(password)})
+        target = f"{_password_path(about)}/_verify"
+        answer = self._call("POST", about, target, (FOUND, GONE), body) or {"matches": False}
+        if not isinstance(answer.get("matches"), bool):
+            raise refuse("`matches` is neither true nor false")
+        return user is not None and answer["matches"]
+
+    def inspect(self, user_id: str = "", *, writes: bool = False) -> Iterator[Finding]:
+        """Ask for the sample user, or for one whom the application cannot know; change nothing."""
+        try:
+            user = self.find_user(user_id or NO_USER)
+        except DirectoryUnavailableError:
+            yield Finding("away", "the application does not answer as docs/directory-http.md says; "
+                                  "the log event directory.unavailable says why")  # fmt: skip
+            return
+        yield Finding(
+            "ok", f"the application answers: {describe_user(user) if user else 'no user'}"
+        )
+        if writes:
+            yield Finding(
+                "warning", "setting a password was not tried: the application has no way back"
+            )
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        self._transport.close()
+
+    def _call(
+        self, method: str, about: str, target: str, expected: Sequence[int], body: bytes = b""
+    ) -> dict[str, Any] | None:
+        """Return the JSON object of a 200; None for a 404."""
+        found = self._send(method, about, target, expected, body)
+        if found.status == GONE:
+            return None
+        if not found.is_complete or len(found.body) > MAX_ANSWER_BYTES:
+            raise refuse("the answer broke off, or has more than 256 KiB")
+        if found.headers.get_content_type() != "application/json":
+            raise refuse("the answer is not application/json")
+        try:
+            answer = orjson.loads(found.body)
+        except ValueError:
+            raise refuse("the answer is not JSON") from None
+        if not isinstance(answer, dict):
+            raise refuse("the answer is no JSON object")
+        return answer
+
+    def _send(
+        self, method: str, about: str, target: str, expected: Sequence[int], body: bytes
+    ) -> HttpAnswer:
+        """Make one signed call.
+
+        Its id begins with the method and what it is about, since the signature covers no path.
+
+        Raises:
+            DirectoryUnavailableError: there is no answer, or none that was expected.
+        """
+        call_id, at = f"{method}:{quote(about, safe='')}:{secrets.token_hex(8)}", int(time.time())
+        headers = {"Accept": "application/json"}
+        headers |= signed_headers((self._secret,), call_id, at, body)
+        with self.gate.call():
+            try:
+                answer = self._transport.call(
+                    method, self._path + target, headers=headers, body=body
+                )
+            except ProviderError as error:
+                raise refuse(error.reason) from error
+            if answer.status not in expected:
+                raise refuse(f"the answer has status {answer.status}")
+            return answer
+
+    def _user(self, answer: Mapping[str, Any], user_id: str | None = None) -> User:
+        """Return the user of an answer; `user_id` is who was asked for.
+
+        Raises:
+            DirectoryUnavailableError: the answer is about another user, or breaks the schema.
+        """
+        revision, required = answer.get("revision"), answer.get("changeRequired")
+        named = {"orgId": self._org_id} | {
+            name: answer[name] for name in FIELDS if answer.get(name) is not None
+        }
+        try:
+            fields = read_fields(named)
+        except ValueError as error:
+            raise refuse(f"the answer breaks the schema: {error}") from None
+        if user_id is not None and fields["userId"] != user_id:
+            raise refuse("the answer is about another user")
+        if not isinstance(revision, str | None) or not isinstance(required, bool | None):
+            raise refuse("the answer breaks the schema: revision or changeRequired")
+        return User(
+            user_id=fields["userId"],
+            org_id=fields["orgId"],
+            state=UserState(fields.get("state", "active")),
+            kind=UserKind(fields.get("kind", "human")),
+            user_name=fields.get("userName", ""),
+            display_name=fields.get("displayName", ""),
+            language=fields.get("language") or None,
+            email=_recipient(Channel.EMAIL, fields, "email"),
+            phone=_recipient(Channel.SMS, fields, "phone"),
+            must_change_password=bool(required),
+            revision=(revision or "")[:MAX_REVISION_CHARACTERS],
+        )
+
+
+def _password_path(user_id: str) -> str:
+    return f"/users/{quote(user_id, safe='')}/password"
+
+
+def _recipient(channel: Channel, fields: Mapping[str, str], name: str) -> Recipient | None:
+    address, is_verified = fields.get(name), bool(fields.get(f"{name}Verified"))
+    return Recipient(channel, address, is_verified=is_verified) if address else None
