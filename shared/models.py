@@ -146,6 +146,8 @@ class Organisation:
     link_hosts: tuple[str, ...] = ()
     password_min_characters: int | None = None  # None, here and below: as the installation
     password_needs: tuple[str, ...] | None = None
+    record_lifetime_seconds: float | None = None
+    refusal_lifetime_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

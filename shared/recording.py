@@ -21,7 +21,12 @@ from shared.models import (
     Recipient,
     User,
 )
-from shared.policies import check_country, check_recipient, last_start_seconds
+from shared.policies import (
+    check_country,
+    check_recipient,
+    last_start_seconds,
+    record_lifetime_seconds,
+)
 from shared.queue import hint_at
 from shared.settings import Settings
 from shared.store.limits import Limit
@@ -50,6 +55,7 @@ class ResetRequest:
     url_template: str | None = None
     batch_id: str | None = None
     since_ms: int = 0  # see NewReset
+    idempotency: str | None = None  # the digest of its Idempotency-Key
     event: DeliveryEvent | None = None  # the first of its timeline
     limits: tuple[Limit, ...] | None = None  # in place of the organisation's and the caller's
     has_cooldown: bool = True
@@ -168,6 +174,7 @@ def new_reset(services: Services, request: ResetRequest, *, asked_at_us: int = 0
             user, user.recipient(request.channel) if request.kind is Kind.RESET else None
         ),
         "caller_id": _caller_id(request),
+        "idempotency": request.idempotency,
     }
     extra = {OPTIONAL_FIELDS[name]: value for name, value in optional.items() if value}
     return NewReset(
@@ -186,6 +193,7 @@ def new_reset(services: Services, request: ResetRequest, *, asked_at_us: int = 0
         cooldown_seconds=settings.user_cooldown_seconds if has_cooldown else 0,
         limit_per_hour=settings.user_limit_per_hour if request.has_user_limits else 0,
         limit_per_day=settings.user_limit_per_day if request.has_user_limits else 0,
+        keep_seconds=record_lifetime_seconds(settings, organisation),
         asked_at_us=asked_at_us,
         since_ms=request.since_ms,
         extra=extra | first_event(request.event) if request.event else extra,

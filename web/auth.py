@@ -34,7 +34,7 @@ from shared.store.limits import CallerChangedError, Limit, LimitStore
 from shared.tracing import bind_context
 from web.oidc import Issuer, looks_signed
 
-USER_READ, USER_WRITE = "user.read", "user.write"
+USER_READ, USER_WRITE, USER_DELETE = "user.read", "user.write", "user.delete"
 SYSTEM_READ, SYSTEM_WRITE = "system.read", "system.write"
 
 CACHE_SECONDS = 2.0  # how late a revocation may be noticed where no record is written

@@ -19,6 +19,7 @@ HTTP_STATUS = {
 MAX_LANGUAGE_CHARACTERS = 500  # of an Accept-Language header; the rest is not read
 
 INVALID, DEADLINE, NOT_FOUND, DENIED, EXHAUSTED, PRECONDITION = 3, 4, 5, 7, 8, 9
+ABORTED = 10
 UNIMPLEMENTED, INTERNAL, UNAVAILABLE, UNAUTHENTICATED = 12, 13, 14, 16
 
 CODES: dict[type[errors.CallerError], int] = {
@@ -62,6 +63,8 @@ CODES: dict[type[errors.CallerError], int] = {
     errors.IdempotencyMismatchError: PRECONDITION,
     errors.ResetStateError: PRECONDITION,
     errors.BatchStateError: PRECONDITION,
+    errors.ErasingError: ABORTED,
+    errors.OrganisationInUseError: PRECONDITION,
     errors.TooManyRequestsError: EXHAUSTED,
     errors.ProviderMissingError: UNAVAILABLE,
     errors.StoreUnavailableError: UNAVAILABLE,
@@ -69,7 +72,7 @@ CODES: dict[type[errors.CallerError], int] = {
     errors.IssuerUnavailableError: UNAVAILABLE,
 }
 # Errors whose text contains details (a line, a state), which the translation is followed by.
-ERRORS_WITH_DETAILS = (errors.SelectionError, errors.BatchStateError)
+ERRORS_WITH_DETAILS = (errors.SelectionError, errors.BatchStateError, errors.OrganisationInUseError)
 # HTTP statuses that are more exact than the gRPC code's.
 STATUS_OVERRIDES: dict[type[errors.CallerError], int] = {
     errors.BodyTooLargeError: 413,

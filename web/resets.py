@@ -88,7 +88,7 @@ def request_reset(
     channel = read_channel(request.type)
     check_user_id(request.user_id)
     with (
-        record_refusals(services, request.user_id, channel, caller),
+        record_refusals(services, request.user_id, channel, caller) as refused,
         idempotent(
             services,
             caller,
@@ -97,6 +97,7 @@ def request_reset(
             meaning=("v1", organisation.org_id, channel),
         ) as slot,
     ):
+        refused.organisation = organisation
         if slot.known:
             return slot.known
         user = services.directory.find_user(request.user_id)
@@ -107,6 +108,7 @@ def request_reset(
             reset_id=slot.reset_id,
             caller=caller,
             is_repeatable=request.idempotency_key is not None,
+            idempotency=slot.digest,
         )
         return record_reset(services, new)
 
@@ -124,7 +126,7 @@ def request_password_reset(
     channel = _read_ranges(request)
     kind = Kind.RETURNED if request.returns_code else Kind.RESET
     with (
-        record_refusals(services, request.user_id, channel, caller),
+        record_refusals(services, request.user_id, channel, caller) as refused,
         idempotent(
             services,
             caller,
@@ -135,7 +137,7 @@ def request_password_reset(
     ):
         recorded = slot.known
         if recorded is None:
-            user, organisation = _find_user(services, caller, request)
+            user, organisation = _find_user(services, caller, request, refused)
             new = ResetRequest(
                 user=user,
                 organisation=organisation,
@@ -143,6 +145,7 @@ def request_password_reset(
                 reset_id=slot.reset_id,
                 caller=caller,
                 is_repeatable=request.idempotency_key is not None,
+                idempotency=slot.digest,
                 kind=kind,
                 url_template=request.url_template,
             )
@@ -170,14 +173,14 @@ def _read_ranges(request: PasswordResetRequest) -> Channel:
 
 
 def _find_user(
-    services: WebServices, caller: Caller, request: PasswordResetRequest
+    services: WebServices, caller: Caller, request: PasswordResetRequest, refused: RefusalScope
 ) -> tuple[User, Organisation | None]:
     """Return the user and its organisation, in the words of v2's errors."""
     if request.url_template is not None:
         check_template(request.url_template)
     found = services.directory.find_user(request.user_id)
     user = services.auth.authorize_password_reset(caller, found)
-    organisation = services.callers.find_organisation(user.org_id)
+    organisation = refused.organisation = services.callers.find_organisation(user.org_id)
     if request.url_template is not None:
         own = organisation.link_hosts if organisation else ()
         allowed = (*services.settings.link_hosts, *own)
@@ -204,13 +207,21 @@ def _code_of(services: WebServices, recorded: Recorded) -> Code:
         raise errors.CodeExpiredError from error
 
 
+@dataclass(slots=True)
+class RefusalScope:
+    """What is known of a request by the time it is refused; the body fills it."""
+
+    organisation: Organisation | None = None  # says how long a refusal is kept
+
+
 @contextmanager
 def record_refusals(
     services: WebServices, user_id: str, channel: Channel, caller: Caller | None = None
-) -> Iterator[None]:
+) -> Iterator[RefusalScope]:
     """Record what refuses the request inside, for `explain`, and raise it again."""
+    scope = RefusalScope()
     try:
-        yield
+        yield scope
     except RECORDED_ERRORS as error:
         limited = error if isinstance(error, errors.TooManyRequestsError) else None
         refusal = NewRefusal(
@@ -222,7 +233,7 @@ def record_refusals(
             caller_id=caller.token_id if caller else "",
         )
         try:
-            services.refusals.record(user_id, refusal)
+            services.refusals.record(user_id, refusal, organisation=scope.organisation)
         except errors.StoreUnavailableError:
             log.warning("store.unavailable", during="refusing")
         raise

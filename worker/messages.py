@@ -43,6 +43,7 @@ from shared.validation import ascii_domain
 
 TEMPLATES = Path(__file__).parent / "templates"
 MAX_NAME_CHARACTERS = 60
+SMS_NOTICE_SECONDS = 4 * 3600.0  # for which the provider tries; it counts from the first attempt on
 JOINERS = "\u200c\u200d"  # invisible, yet part of how Persian and Indic names are written
 # What mail programs turn into a link by themselves, and so would carry somebody's phishing.
 ADDRESS = re.compile(r"://|www\.|[^\W_]-?\.-?[^\W_]{2,}|\d\.\d+\.\d", re.IGNORECASE)
@@ -115,6 +116,7 @@ class MessageRenderer:
         self._reset = MailTemplate.load(environment, "reset")
         self._notice = MailTemplate.load(environment, "password-changed")
         self._sms = environment.get_template("reset.sms.txt")
+        self._notice_sms = environment.get_template("password-changed.sms.txt")
 
     def render_reset(
         self,
@@ -157,15 +159,29 @@ class MessageRenderer:
             RenderError: the template asks for a value or a sentence that does not exist.
         """
         wording, language = self._wording, self._wording.language(reset)
-        values = {
+        values: dict[str, object] = {
             "translate": wording.translator(language),
             "code": code.formatted,
             "link": wording.link(reset, code, language),
             "time": wording.time(language, reset.deadline_at),
         }
-        # The name stands before the text where it costs no segment and no other alphabet.
-        plain = fill(self._sms, values | {"organisation": None})
-        named = fill(self._sms, values | {"organisation": wording.name_of(organisation)})
+        return self._render_sms(
+            self._sms, reset, recipient, organisation, values, seconds_left=seconds_left
+        )
+
+    def _render_sms(
+        self,
+        template: Template,
+        reset: Reset,
+        recipient: Recipient,
+        organisation: Organisation | None,
+        values: dict[str, object],
+        *,
+        seconds_left: float,
+    ) -> Sms:
+        """Return an SMS; the name stands before the text where it costs no segment."""
+        plain = fill(template, values | {"organisation": None})
+        named = fill(template, values | {"organisation": self._wording.name_of(organisation)})
         base = self._settings.link_base
         return Sms(
             reset_id=reset.reset_id,
@@ -177,13 +193,26 @@ class MessageRenderer:
 
     def render_notice(
         self, reset: Reset, user: User, recipient: Recipient, organisation: Organisation | None
-    ) -> Email:
-        """Return the mail that says the password was changed.
+    ) -> Message:
+        """Return the message that says the password was changed, for the recipient's channel.
 
         Raises:
             RenderError: a template asks for a value or a sentence that does not exist.
         """
         language, at = self._wording.language(reset), reset.completed_at or reset.created_at
+        if recipient.channel is Channel.SMS:
+            said = {
+                "translate": self._wording.translator(language),
+                "time": self._wording.time(language, at),
+            }
+            return self._render_sms(
+                self._notice_sms,
+                reset,
+                recipient,
+                organisation,
+                said,
+                seconds_left=SMS_NOTICE_SECONDS,
+            )
         values = {
             "greeting": self._wording.greeting(language, user),
             "moment": self._wording.moment(language, at),

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from shared import validation
 
 MIN_SECRET_CHARACTERS = 32
-PERMISSIONS = ("user.read", "user.write", "system.read", "system.write")
+PERMISSIONS = ("user.read", "user.write", "user.delete", "system.read", "system.write")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 TRUE = ("true", "1", "yes", "on")
 _ADDRESS_LITERAL = re.compile(r"\[(IPv6:)?([0-9a-f:.]+)\]", re.IGNORECASE)  # RFC 5321, 4.1.3

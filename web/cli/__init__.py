@@ -8,7 +8,17 @@ import click
 
 from shared.log import set_up_logging
 from web import up
-from web.cli import admin, batches, providers, resets, suppressions, tokens, users, webhooks
+from web.cli import (
+    admin,
+    batches,
+    leaving,
+    providers,
+    resets,
+    suppressions,
+    tokens,
+    users,
+    webhooks,
+)
 from web.cli.support import bind_shell, report_errors
 
 # A further command is one line here.
@@ -28,6 +38,7 @@ COMMANDS: tuple[click.Command, ...] = (
     admin.limit,
     admin.audit,
     batches.batch,
+    leaving.forget,
 )
 
 

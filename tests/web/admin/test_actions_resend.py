@@ -122,7 +122,7 @@ def test_a_notice_is_not_sent_again(wire):
     services = wire.services
     notice_id = services.digests.new_reset_id("ada")
     notice = CompletionNotice(
-        {notice_id: "digest"},
+        {notice_id: ("digest", Channel.EMAIL)},
         86400.0,
         300.0,
         {"u": "ada", "o": "acme", "lg": "en", "kid": services.codes.signing_key_id},
