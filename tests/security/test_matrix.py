@@ -156,6 +156,10 @@ def instance(*roles: str) -> Rule:
     return lambda who, _, __: bool({*who.instance} & {*roles})
 
 
+def owner_of_all(who: Who, _: str, target: str | None) -> bool:
+    return target is not None and "IAM_OWNER" in who.instance
+
+
 def everyone(_: Who, __: str, ___: str | None) -> bool:
     return True
 
@@ -249,7 +253,7 @@ CALLS: dict[str, list[Call]] = {
         Call(instance("IAM_OWNER"), body={"address": f"{SECRET}@example.com"} | WHY)
     ],
     f"POST {OWN}/organisations/<org_id>/_remove": [
-        Call(instance("IAM_OWNER"), body={"withUsers": True} | WHY)
+        Call(owner_of_all, "org", {"withUsers": True} | WHY)
     ],
 }
 REST_OF_RPC = {

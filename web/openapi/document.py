@@ -107,6 +107,7 @@ PATH_PARAMETERS = {
     each["name"]: each
     for each in (
         parameter("userId", "path", USER_ID, "The user's id", example="ada"),
+        parameter("orgId", "path", SEGMENT, "The organisation's id", example="acme"),
         parameter("resetId", "path", SEGMENT, "From the header Keyturn-Reset-Id"),
         parameter("subscriptionId", "path", SEGMENT, "From `listWebhooks`"),
         parameter("batchId", "path", SEGMENT, "From the answer that began the batch"),

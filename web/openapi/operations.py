@@ -224,6 +224,7 @@ OPERATIONS: dict[str, tuple[Operation, ...]] = {  # by tag
         Operation("POST /keyturn/v1/organisations/{orgId}/_remove", "removeOrganisation",
             "Remove an organisation; with its users (at most 1,000) if asked",
             leaving.ErasureReceiptSchema, request=leaving.RemoveOrganisationSchema,
+            examples={"with its users": {"withUsers": True, "reason": "the contract ended"}},
             errors=(
                 errors.PermissionDeniedError, errors.ErasingError, errors.OrganisationInUseError,
                 errors.DirectoryUnavailableError)),

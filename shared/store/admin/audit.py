@@ -220,9 +220,10 @@ class AuditStore:
             seconds, _ = self._client.time()
             oldest_ms = int((seconds - self._keep_seconds) * 1000)
             for stream, head in HEADS.items():  # the newest stays: the head names it
-                newest_ms = _moment_ms(self._client.get(head) or "")
-                first_ms = min(oldest_ms, newest_ms)
-                self._client.xtrim(stream, minid=f"{first_ms}-0", approximate=False)
+                newest = self._client.get(head) or ""
+                is_old = 0 < _moment_ms(newest) < oldest_ms
+                first = newest.split()[1] if is_old else f"{oldest_ms}-0"
+                self._client.xtrim(stream, minid=first, approximate=False)
 
     def find_about(self, marks: Collection[str]) -> list[AuditEntry]:
         """Return the entries that hold one of these words, newest first."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.models import Kind, Recipient
+from shared.models import Channel, Kind, Recipient
 from shared.store.codes import CompletionNotice
 from tests.support.builders import a_user
 from tests.support.wire import problem
