@@ -369,6 +369,18 @@ class ResetStateError(CallerError):
     id = "KEYTURN-ResetState"
 
 
+class ErasingError(CallerError):
+    """The same is being erased at this moment; ask again in a minute"""
+
+    id = "KEYTURN-Erasing"
+
+
+class OrganisationInUseError(CallerError):
+    """The organisation still has users"""
+
+    id = "KEYTURN-OrganisationInUse"
+
+
 class UserChangedError(KeyturnError):
     """The user is no longer as the password's change requires; it was not changed."""
 

@@ -152,6 +152,8 @@ class Organisation:
     password_min_characters: int | None = None  # None, here and below: as the installation
     password_needs: tuple[str, ...] | None = None
     sender: Sender | None = None  # None: it sends as the installation does
+    record_lifetime_seconds: float | None = None
+    refusal_lifetime_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import phonenumbers
 
@@ -27,6 +28,9 @@ from shared.models import (
     UserState,
 )
 from shared.organisations.sender import IN_USE, OWN, From, Route, Sender, own_name
+
+if TYPE_CHECKING:
+    from shared.settings import Settings
 
 MAX_HANDED_OVER = 2  # after two attempts in doubt there is no third
 NOTICE_LIFETIME_SECONDS = 24 * 3600.0
@@ -158,6 +162,19 @@ def check_country(recipient: Recipient, allowed: frozenset[str] | None) -> None:
         return
     if dial_region(recipient.address) not in allowed:
         raise CountryNotAllowedError
+
+
+def record_lifetime_seconds(settings: Settings, organisation: Organisation | None) -> float:
+    """Return how long a finished reset is kept; an organisation can only shorten it."""
+    own = organisation.record_lifetime_seconds if organisation else None
+    return min(own or settings.record_lifetime_seconds, settings.record_lifetime_seconds)
+
+
+def refusal_lifetime_seconds(settings: Settings, organisation: Organisation | None) -> float:
+    """Return how long a refusal is kept: the organisation's, else as set, else as a reset."""
+    own = organisation.refusal_lifetime_seconds if organisation else None
+    records = record_lifetime_seconds(settings, organisation)
+    return own or settings.refusal_lifetime_seconds or records
 
 
 def dial_region(phone: str) -> str | None:

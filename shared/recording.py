@@ -28,6 +28,7 @@ from shared.policies import (
     check_recipient,
     last_start_seconds,
     provider_names,
+    record_lifetime_seconds,
     sms_regions,
 )
 from shared.queue import hint_at
@@ -75,6 +76,7 @@ class ResetRequest:
     url_template: str | None = None
     batch_id: str | None = None
     since_ms: int = 0  # see NewReset
+    idempotency: str | None = None  # the digest of its Idempotency-Key
     event: DeliveryEvent | None = None  # the first of its timeline
     limits: tuple[Limit, ...] | None = None  # in place of the organisation's and the caller's
     has_cooldown: bool = True
@@ -199,6 +201,13 @@ def page_limits(
     )
 
 
+@dataclass(slots=True)
+class RefusalScope:
+    """What is known of a request by the time it is refused; the body fills it."""
+
+    organisation: Organisation | None = None  # says how long a refusal is kept
+
+
 @contextmanager
 def record_refusals(
     services: Services,
@@ -207,10 +216,11 @@ def record_refusals(
     caller: Caller | None = None,
     caller_id: str = "",
     request_id: str | None = None,
-) -> Iterator[None]:
+) -> Iterator[RefusalScope]:
     """Record what refuses the request inside, for `explain`, and raise it again."""
+    scope = RefusalScope()
     try:
-        yield
+        yield scope
     except RECORDED_ERRORS as error:
         limited = error if isinstance(error, errors.TooManyRequestsError) else None
         refusal = NewRefusal(
@@ -222,7 +232,7 @@ def record_refusals(
             caller_id=caller.token_id if caller else caller_id,
         )
         try:
-            services.refusals.record(user_id, refusal)
+            services.refusals.record(user_id, refusal, organisation=scope.organisation)
         except errors.StoreUnavailableError:
             log.warning("store.unavailable", during="refusing")
         raise
@@ -249,6 +259,7 @@ def new_reset(services: Services, request: ResetRequest, *, asked_at_us: int = 0
             user, user.recipient(request.channel) if request.kind is Kind.RESET else None
         ),
         "caller_id": _caller_id(request),
+        "idempotency": request.idempotency,
     }
     extra = {OPTIONAL_FIELDS[name]: value for name, value in optional.items() if value}
     return NewReset(
@@ -265,6 +276,7 @@ def new_reset(services: Services, request: ResetRequest, *, asked_at_us: int = 0
         cooldown_seconds=settings.user_cooldown_seconds if has_cooldown else 0,
         limit_per_hour=settings.user_limit_per_hour if request.has_user_limits else 0,
         limit_per_day=settings.user_limit_per_day if request.has_user_limits else 0,
+        keep_seconds=record_lifetime_seconds(settings, organisation),
         asked_at_us=asked_at_us,
         since_ms=request.since_ms,
         extra=extra | first_event(request.event) if request.event else extra,

@@ -128,11 +128,11 @@ def build_body(webhook: Webhook) -> bytes:
             "type": webhook.event,
             "timestamp": at,
             "data": {
-                "resetId": webhook.reset_id,
+                "resetId": webhook.reset_id if webhook.status else None,  # None: without a code
                 "userId": webhook.user_id,
                 "orgId": webhook.org_id,
-                "channel": webhook.channel,
-                "status": webhook.status,
+                "channel": webhook.channel or None,
+                "status": webhook.status or None,
                 "reason": webhook.reason,
                 "at": at,
             },

@@ -19,6 +19,7 @@ from shared.policies import allowed_regions
 from shared.settings import Settings
 from shared.store.admin.audit import AuditStore
 from shared.store.admin.circuits import CircuitStore
+from shared.store.admin.erasures import ErasureStore
 from shared.store.admin.pauses import PauseStore
 from shared.store.admin.refusals import RefusalStore
 from shared.store.admin.statistics import CounterStore, SampleStore, ServerStore
@@ -105,6 +106,7 @@ class Services:
     circuits: CircuitStore
     subscriptions: SubscriptionStore
     webhooks: WebhookStore
+    erasures: ErasureStore
     server: ServerStore
     hints: Hints
     provider_names: dict[Channel, tuple[str, ...]]
@@ -162,12 +164,21 @@ def build_services(settings: Settings, *, client: Client, hints: Hints) -> Servi
         batches=BatchStore(client, settings),
         batch_lists=BatchLists(client, digests),
         batch_resets=BatchResets(client, digests, resets),
-        audit=AuditStore(client, digests, settings.durability),
+        audit=AuditStore(
+            client,
+            digests,
+            settings.durability,
+            max_kept=settings.audit_max_entries,
+            keep_seconds=settings.audit_lifetime_seconds,
+        ),
         pauses=PauseStore(client),
         waiting=WaitingStore(client),
         refusals=RefusalStore(client, digests, settings),
         circuits=CircuitStore(client, sole_providers=_sole_providers(settings)),
-        subscriptions=SubscriptionStore(client, digests),
+        subscriptions=SubscriptionStore(
+            client, digests, keep_seconds=settings.webhook_lifetime_seconds
+        ),
+        erasures=ErasureStore(client, digests),
         webhooks=WebhookStore(client),
         server=ServerStore(client),
         hints=hints,

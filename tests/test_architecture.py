@@ -102,6 +102,10 @@ TOKEN_ROUTES = {
     "/keyturn/v1/batches/<batch_id>/_resume",
     "/keyturn/v1/batches/<batch_id>/_cancel",
     "/keyturn/v1/batches/<batch_id>/results",
+    "/keyturn/v1/users/<user_id>/_forget",
+    "/keyturn/v1/users/<user_id>/export",
+    "/keyturn/v1/_forget",
+    "/keyturn/v1/organisations/<org_id>/_remove",
 }
 
 

@@ -30,6 +30,7 @@ from web.callbacks import callbacks, warn_of_settings
 from web.forgot.api import api_forgot
 from web.forgot.pages import forgot
 from web.http import current_services, json_response
+from web.leaving.api import api_leaving
 from web.middleware import V1_PATH, set_up_requests, traced, with_cors
 from web.monitoring.health import health
 from web.openapi.discovery import discovery
@@ -72,6 +73,7 @@ def create_app(services: Services) -> Flask:
     app.register_blueprint(api_webhooks)
     app.register_blueprint(api_organisations)
     app.register_blueprint(api_batches)
+    app.register_blueprint(api_leaving)
     app.register_blueprint(health)
     app.register_blueprint(docs)
     app.register_blueprint(discovery)

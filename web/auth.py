@@ -35,7 +35,7 @@ from shared.store.limits import CallerChangedError, Limit, LimitStore
 from shared.tracing import bind_context
 from web.oidc import Issuer, looks_signed
 
-USER_READ, USER_WRITE = "user.read", "user.write"
+USER_READ, USER_WRITE, USER_DELETE = "user.read", "user.write", "user.delete"
 ORG_READ, ORG_WRITE = "org.read", "org.write"
 SYSTEM_READ, SYSTEM_WRITE = "system.read", "system.write"
 

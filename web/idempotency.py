@@ -25,6 +25,7 @@ class Slot:
 
     reset_id: str
     known: Recorded | None = None
+    digest: str | None = None  # of the key, if there is one
 
 
 @contextmanager
@@ -55,7 +56,8 @@ def idempotent(
         return
     since = services.idempotency.begin(request)
     try:
-        yield Slot(_reset_id(services, request, user_id, since))
+        digest = services.idempotency.digest(request)
+        yield Slot(_reset_id(services, request, user_id, since), digest=digest)
     except StoreUnavailableError:
         raise  # it may have been recorded: the next call with this key finds out
     except Exception:

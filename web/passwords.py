@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,6 +18,7 @@ from shared.errors import (
     CodeExpiredError,
     CodeMismatchError,
     CodeUnusableError,
+    CountryNotAllowedError,
     DirectoryUnavailableError,
     InvalidRequestError,
     KeyturnError,
@@ -27,6 +28,7 @@ from shared.errors import (
     PasswordTooLongError,
     PasswordUserNotInitialisedError,
     PasswordUserUnknownError,
+    RecipientMissingError,
     StoreUnavailableError,
     TooManyRequestsError,
     UnknownKeyError,
@@ -34,12 +36,26 @@ from shared.errors import (
     UserNotInitialisedError,
     UserUnknownError,
 )
-from shared.models import Caller, Channel, Queue, User, UserState
+from shared.models import Caller, Channel, Queue, Recipient, User, UserState
 from shared.passwords.check import check_new_password
 from shared.passwords.policy import normalise_password
-from shared.policies import NOTICE_GAP_SECONDS, NOTICE_LIFETIME_SECONDS, check_may_reset
+from shared.policies import (
+    NOTICE_GAP_SECONDS,
+    NOTICE_LIFETIME_SECONDS,
+    check_country,
+    check_may_reset,
+    check_recipient,
+    record_lifetime_seconds,
+)
 from shared.queue import hint_at
-from shared.recording import NEVER_MS, ResetRequest, page_limits, record_refusals, record_reset
+from shared.recording import (
+    NEVER_MS,
+    ResetRequest,
+    page_limits,
+    record_refusals,
+    record_reset,
+    sms_budget,
+)
 from shared.store.admin.audit import Act
 from shared.store.codes import (
     MAX_WRONG_OF_A_RESET,
@@ -202,14 +218,14 @@ def _conclude(services: WebServices, user: User, known: KnownCode, token: str) -
     done = _use_up(services, user, known, token, notice)
     if done is None:
         raise CodeUnusableError("used", language=known.language)
-    _hint_at_notices(services, notice)
+    _hint_at_notices(services, notice, recorded=done[2])
     log.info("reset.completed", reset_id=known.reset_id)
-    return Completed(user, known.language, *done)
+    return Completed(user, known.language, *done[:2])
 
 
 def _use_up(
     services: WebServices, user: User, known: KnownCode, token: str, notice: CompletionNotice
-) -> tuple[int, datetime] | None:
+) -> tuple[int, datetime, frozenset[str]] | None:
     """Use up the codes; retry once, because the password has been changed already."""
     complete = partial(
         services.code_store.complete,
@@ -227,9 +243,10 @@ def _use_up(
 
 
 def make_notice(services: WebServices, user: User, *, language: str) -> CompletionNotice:
-    """Return the record of the mail "your password was changed".
+    """Return the record of the message "your password was changed".
 
-    It goes to the address the user has now, and to each that it had a while ago.
+    It goes to the e-mail address the user has now, or by SMS where there is none that may be
+    written to; and by e-mail to each address that the user had a while ago.
     """
     fields = {
         "u": user.user_id,
@@ -237,16 +254,57 @@ def make_notice(services: WebServices, user: User, *, language: str) -> Completi
         "lg": language,
         "kid": services.codes.signing_key_id,
     }
+    organisation = services.callers.find_organisation(user.org_id)
+    keep_seconds = record_lifetime_seconds(services.settings, organisation)
+    if keep_seconds < services.settings.record_lifetime_seconds:
+        fields["kp"] = str(int(keep_seconds * 1000))
     new_id, digest = services.digests.new_reset_id, services.suppressions.digest
-    present = [digest(user.email)] if user.email else [""]
-    former = {digest(each) for each in user.former_emails} - set(present)
-    recipients = {new_id(user.user_id): each for each in (*present, *sorted(former))}
+    present, recipients = _present_recipient(services, user), {}
+    channel = present.channel if present else Channel.EMAIL
+    notice_id, present_digest = new_id(user.user_id), digest(present) if present else ""
+    if channel is Channel.EMAIL or _is_within_budget(services, notice_id):
+        recipients[notice_id] = (present_digest, channel)
+    former = {digest(each) for each in user.former_emails} - {present_digest}
+    recipients |= {new_id(user.user_id): (each, Channel.EMAIL) for each in sorted(former)}
     return CompletionNotice(recipients, NOTICE_LIFETIME_SECONDS, NOTICE_GAP_SECONDS, fields)
 
 
-def _hint_at_notices(services: WebServices, notice: CompletionNotice) -> None:
-    for reset_id in notice.recipients:
-        services.hints.publish(hint_at(reset_id, Channel.EMAIL, Queue.URGENT))
+def _present_recipient(services: WebServices, user: User) -> Recipient | None:
+    """Return where a notice goes now; the e-mail address, for the record, if nowhere."""
+    for channel in (Channel.EMAIL, Channel.SMS):
+        try:
+            recipient = check_recipient(
+                user, channel, allow_unverified=services.settings.allow_unverified
+            )
+            check_country(recipient, services.sms_regions)
+        except (RecipientMissingError, CountryNotAllowedError):
+            continue
+        if services.provider_names[channel]:
+            return recipient
+    return user.email
+
+
+def _is_within_budget(services: WebServices, notice_id: str) -> bool:
+    """Count an SMS toward the day's budget; return False if that is spent."""
+    budget = sms_budget(services.settings)
+    try:
+        if budget.most:
+            services.limits.pass_gate([budget], recipient_digest="", version=-1, reset_id=notice_id)
+    except TooManyRequestsError as error:
+        log.warning("reset.limited", limit=error.limit)
+        return False
+    return True
+
+
+def _hint_at_notices(
+    services: WebServices, notice: CompletionNotice, *, recorded: Collection[str]
+) -> None:
+    """Hint at the notices; one that an earlier notice stands for costs no SMS."""
+    for reset_id, (_, channel) in notice.recipients.items():
+        services.hints.publish(hint_at(reset_id, channel, Queue.URGENT))
+        budget = sms_budget(services.settings)
+        if channel is Channel.SMS and reset_id not in recorded and budget.most:
+            services.limits.give_back([budget], reset_id=reset_id)
 
 
 def request_fresh(services: WebServices, *, user_id: str, typed_code: str, source: str) -> None:
@@ -263,12 +321,13 @@ def request_fresh(services: WebServices, *, user_id: str, typed_code: str, sourc
     held = find_held(services, user_id, typed_code)
     channel = held.channel if held else Channel.EMAIL
     try:
-        with record_refusals(services, user_id, channel):
+        with record_refusals(services, user_id, channel) as refused:
             user = check_may_reset(services.directory.find_user(user_id), None)
+            refused.organisation = services.callers.find_organisation(user.org_id)
             is_holder = held and services.digests.still_reaches(held.basis, user, channel)
             request = ResetRequest(
                 user=user,
-                organisation=services.callers.find_organisation(user.org_id),
+                organisation=refused.organisation,
                 channel=channel,
                 reset_id=services.digests.new_reset_id(user_id),
                 limits=page_limits(
@@ -308,7 +367,7 @@ class SetPasswordRequest:
 def set_password(
     services: WebServices, credentials: Credentials, request: SetPasswordRequest
 ) -> Completed:
-    """Change a user's password, use up every live code, and notify the user by mail.
+    """Change a user's password, use up every live code, and notify the user.
 
     A user whom the caller may not see takes the same steps as one who does not exist.
 
@@ -405,12 +464,17 @@ def _change(services: WebServices, user: User, request: SetPasswordRequest) -> C
         )
     except UserChangedError as error:  # at this moment; a second try tells what became of it
         raise DirectoryUnavailableError from error
+    return conclude_without_code(services, user)
+
+
+def conclude_without_code(services: WebServices, user: User) -> Completed:
+    """End a user's codes, notify the user and tell subscribers, after a change without a code."""
     organisation = services.callers.find_organisation(user.org_id)
     language = services.languages.choose_for(user, organisation)
     notice = make_notice(services, user, language=language)
     done = services.code_store.complete(user.user_id, reset_id="", token="", notice=notice)
-    _hint_at_notices(services, notice)
     log.info("password.changed")
     if done is None:
         raise RuntimeError("completing without a code cannot lose a claim")
-    return Completed(user, language, *done)
+    _hint_at_notices(services, notice, recorded=done[2])
+    return Completed(user, language, *done[:2])

@@ -21,6 +21,7 @@ MAX_LANGUAGE_CHARACTERS = 500  # of an Accept-Language header; the rest is not r
 MAX_LANGUAGES = 10  # of those; a browser names two or three, and each unknown one costs a search
 
 INVALID, DEADLINE, NOT_FOUND, DENIED, EXHAUSTED, PRECONDITION = 3, 4, 5, 7, 8, 9
+ABORTED = 10
 UNIMPLEMENTED, INTERNAL, UNAVAILABLE, UNAUTHENTICATED = 12, 13, 14, 16
 
 CODES: dict[type[errors.CallerError], int] = {
@@ -69,6 +70,8 @@ CODES: dict[type[errors.CallerError], int] = {
     errors.BatchStateError: PRECONDITION,
     errors.VersionConflictError: PRECONDITION,
     errors.VersionMissingError: PRECONDITION,
+    errors.ErasingError: ABORTED,
+    errors.OrganisationInUseError: PRECONDITION,
     errors.TooManyRequestsError: EXHAUSTED,
     errors.ProviderMissingError: UNAVAILABLE,
     errors.StoreUnavailableError: UNAVAILABLE,
@@ -77,7 +80,12 @@ CODES: dict[type[errors.CallerError], int] = {
     errors.CaptchaUnavailableError: UNAVAILABLE,
 }
 # Errors whose text contains details (a line, a state), which the translation is followed by.
-ERRORS_WITH_DETAILS = (errors.SelectionError, errors.BatchStateError, errors.ProfileError)
+ERRORS_WITH_DETAILS = (
+    errors.SelectionError,
+    errors.BatchStateError,
+    errors.ProfileError,
+    errors.OrganisationInUseError,
+)
 # HTTP statuses that are more exact than the gRPC code's.
 STATUS_OVERRIDES: dict[type[errors.CallerError], int] = {
     errors.BodyTooLargeError: 413,

@@ -10,7 +10,7 @@ from shared.errors import InvalidRequestError
 from shared.links import check_link_host, check_template
 from shared.models import Caller, Channel, Kind, Organisation, User
 from shared.policies import check_may_reset
-from shared.recording import ResetRequest, record_refusals, record_reset
+from shared.recording import RefusalScope, ResetRequest, record_refusals, record_reset
 from shared.store.admin.audit import Act
 from shared.store.resets import Recorded
 from web.auth import USER_WRITE, Credentials, audit_name, retry_when_rights_change
@@ -66,7 +66,7 @@ def request_reset(
     channel = read_channel(request.type)
     check_user_id(request.user_id)
     with (
-        record_refusals(services, request.user_id, channel, caller),
+        record_refusals(services, request.user_id, channel, caller) as refused,
         idempotent(
             services,
             caller,
@@ -75,6 +75,7 @@ def request_reset(
             meaning=("v1", organisation.org_id, channel),
         ) as slot,
     ):
+        refused.organisation = organisation
         if slot.known:
             return slot.known
         user = services.directory.find_user(request.user_id)
@@ -85,6 +86,7 @@ def request_reset(
             reset_id=slot.reset_id,
             caller=caller,
             is_repeatable=request.idempotency_key is not None,
+            idempotency=slot.digest,
         )
         return record_reset(services, new)
 
@@ -102,7 +104,7 @@ def request_password_reset(
     channel = _read_ranges(request)
     kind = Kind.RETURNED if request.returns_code else Kind.RESET
     with (
-        record_refusals(services, request.user_id, channel, caller),
+        record_refusals(services, request.user_id, channel, caller) as refused,
         idempotent(
             services,
             caller,
@@ -113,7 +115,7 @@ def request_password_reset(
     ):
         recorded = slot.known
         if recorded is None:
-            user, organisation = _find_user(services, caller, request)
+            user, organisation = _find_user(services, caller, request, refused)
             new = ResetRequest(
                 user=user,
                 organisation=organisation,
@@ -121,6 +123,7 @@ def request_password_reset(
                 reset_id=slot.reset_id,
                 caller=caller,
                 is_repeatable=request.idempotency_key is not None,
+                idempotency=slot.digest,
                 kind=kind,
                 url_template=request.url_template,
             )
@@ -148,14 +151,14 @@ def _read_ranges(request: PasswordResetRequest) -> Channel:
 
 
 def _find_user(
-    services: WebServices, caller: Caller, request: PasswordResetRequest
+    services: WebServices, caller: Caller, request: PasswordResetRequest, refused: RefusalScope
 ) -> tuple[User, Organisation | None]:
     """Return the user and its organisation, in the words of v2's errors."""
     if request.url_template is not None:
         check_template(request.url_template)
     found = services.directory.find_user(request.user_id)
     user = services.auth.authorize_password_reset(caller, found)
-    organisation = services.callers.find_organisation(user.org_id)
+    organisation = refused.organisation = services.callers.find_organisation(user.org_id)
     if request.url_template is not None:
         own = organisation.link_hosts if organisation else ()
         allowed = (*services.settings.link_hosts, *own)

@@ -159,6 +159,7 @@ class WorkerProcess:
         )
         jobs: list[PeriodicJob] = [needs.delivery.lost_claims.recall, needs.delivery.health.refresh]
         jobs += [keeper.park, keeper.let_go, services.samples.take]
+        jobs.append(services.audit.trim)
         jobs += [services.directory.forget_former_emails, partial(count_dropped, services.counters)]
         if Queue.URGENT in served:
             jobs.append(needs.forgot.hint)

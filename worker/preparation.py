@@ -110,10 +110,12 @@ class Preparation:
         return user, recipient
 
     def _with_address(self, user: User, notice_to: str) -> User:
-        """Return the user with the one of its e-mail addresses that a notice is for, if any."""
+        """Return the user with the one of its addresses that a notice is for, if any."""
         digest = self._services.suppressions.digest
         own = (each for each in (user.email, *user.former_emails) if each)
-        return replace(user, email=next((e for e in own if digest(e) == notice_to), None))
+        email = next((each for each in own if digest(each) == notice_to), None)
+        phone = user.phone if user.phone and digest(user.phone) == notice_to else None
+        return replace(user, email=email, phone=phone)
 
     def bind(self, claim: Claim, user: User, recipient: Recipient) -> Claim:
         """Return the claim with what its code rests on from this attempt on.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol, runtime_checkable
 
 from shared.models import User
 
@@ -57,3 +57,26 @@ class Directory(Protocol):
 
     def forget_former_emails(self) -> None:
         """Forget former addresses whose time is over; a periodic job."""
+
+
+@runtime_checkable
+class ErasingDirectory(Protocol):
+    """A directory from which Keyturn may remove users; of any other they stay with their owner."""
+
+    def remove_user(self, user_id: str) -> bool:
+        """Remove a user and its index entries; return False if the id is unknown."""
+
+    def remove_address(self, user_id: str, address: str) -> bool:
+        """Remove an address, present or former, from a user; return False if the user has not it.
+
+        A name that is the address goes, too.
+        """
+
+    def find_holders(self, address: str) -> list[str]:
+        """Return the ids of users who have an address, or had it a while ago."""
+
+    def list_members(self, org_id: str) -> Iterator[str]:
+        """Yield the ids of an organisation's users."""
+
+    def count_members(self, org_id: str) -> int:
+        """Return how many users an organisation has."""

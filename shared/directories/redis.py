@@ -143,13 +143,83 @@ class RedisDirectory:
 
         def forget(pipe: Any) -> None:
             due = pipe.zrangebyscore(keys.FORMER_EMAILS, "-inf", now_ms, 0, MAX_PER_TRIP)
+            found = [pipe.hgetall(keys.directory_user(user_id)) for user_id in due]
             pipe.multi()
-            for user_id in due:
+            for user_id, old in zip(due, found, strict=True):
+                for index in self._indexes(old) - self._indexes(old | {"formerEmails": ""}):
+                    pipe.srem(index, user_id)
                 pipe.hdel(keys.directory_user(user_id), "formerEmails")
                 pipe.zrem(keys.FORMER_EMAILS, user_id)
 
         with directory_errors():
             self._client.transaction(forget, keys.FORMER_EMAILS)
+
+    # What leaves: see ErasingDirectory.
+
+    def remove_user(self, user_id: str) -> bool:
+        """Remove a user and its index entries; return False if the id is unknown."""
+        key = keys.directory_user(user_id)
+
+        def remove(pipe: Any) -> bool:
+            old = pipe.hgetall(key)
+            pipe.multi()
+            for index in self._indexes(old):
+                pipe.srem(index, user_id)
+            pipe.srem(keys.members(old.get("orgId", "")), user_id)
+            pipe.zrem(keys.FORMER_EMAILS, user_id)
+            pipe.delete(key)
+            return bool(old)
+
+        with directory_errors():
+            return cast("bool", self._client.transaction(remove, key, value_from_callable=True))
+
+    def remove_address(self, user_id: str, address: str) -> bool:
+        """Remove an address, present or former, from a user; return False if the user has not it.
+
+        A name that is the address goes, too.
+        """
+        key, wanted = keys.directory_user(user_id), validation.comparable(address)
+
+        def remove(pipe: Any) -> bool:
+            old = pipe.hgetall(key)
+            new = _without_address(old, wanted)
+            pipe.multi()
+            if new:
+                pipe.hset(key, mapping=new)
+            for index in self._indexes(old) - self._indexes(old | new):
+                pipe.srem(index, user_id)
+            return bool(new)
+
+        with directory_errors():
+            return cast("bool", self._client.transaction(remove, key, value_from_callable=True))
+
+    def find_holders(self, address: str) -> list[str]:
+        """Return the ids of users who have an address, or had it a while ago."""
+        digest = self._digests.address_digest(validation.comparable(address))
+        with directory_errors():
+            return sorted(cast("set[str]", self._client.smembers(keys.directory_address(digest))))
+
+    def list_members(self, org_id: str) -> Iterator[str]:
+        """Yield the ids of an organisation's users."""
+        with directory_errors():
+            self._index_members(org_id)
+            yield from cast("Iterator[str]", self._client.sscan_iter(keys.members(org_id)))
+
+    def count_members(self, org_id: str) -> int:
+        """Return how many users an organisation has."""
+        with directory_errors():
+            self._index_members(org_id)
+            return cast("int", self._client.scard(keys.members(org_id)))
+
+    def _index_members(self, org_id: str) -> None:
+        """List the users of an organisation that was added before its users were listed; once."""
+        if self._client.hget(keys.organisation(org_id), "members"):
+            return
+        prefix = keys.directory_user("")
+        for name in self._client.scan_iter(match=f"{prefix}*", count=1000):
+            if self._client.hget(name, "orgId") == org_id:
+                self._client.sadd(keys.members(org_id), name.removeprefix(prefix))
+        self._client.hset(keys.organisation(org_id), "members", "1")
 
     # Used by the import; each is one round trip for many users.
 
@@ -182,10 +252,17 @@ class RedisDirectory:
                     pipe.sadd(index, user_id)
                 if "formerEmails" in new:
                     pipe.zadd(keys.FORMER_EMAILS, {user_id: forget_ms})
+                if old.get("orgId") != new.get("orgId", old.get("orgId")):
+                    pipe.srem(keys.members(old.get("orgId", "")), user_id)
+                    pipe.sadd(keys.members(new["orgId"]), user_id)
                 pipe.hset(keys.directory_user(user_id), mapping=dict[Any, Any](new))
                 for index in old_indexes - new_indexes:
                     pipe.srem(index, user_id)
             pipe.execute()
+
+    def is_password(self, hashed: str, password: str) -> bool:
+        """Return True if a password is the one that was hashed."""
+        return self._hasher.matches(hashed, password)
 
     def hash_password(self, password: str) -> str:
         """Hash a password."""
@@ -217,7 +294,8 @@ class RedisDirectory:
         )
 
     def _indexes(self, fields: UserFields) -> set[str]:
-        given = {fields.get("email"), fields.get("phone")}
+        former = [each[2] for each in json.loads(fields.get("formerEmails") or "[]")]
+        given = {fields.get("email"), fields.get("phone"), *former}
         given.add(validation.comparable(fields.get("userName", "")))
         digest = self._digests.address_digest
         return {keys.directory_address(digest(each)) for each in given if each}
@@ -237,6 +315,22 @@ def _recipient(fields: UserFields, channel: Channel, name: str) -> Recipient | N
         return None
     is_verified, revision = bool(fields[f"{name}Verified"]), fields[f"{name}Revision"]
     return Recipient(channel, fields[name], is_verified=is_verified, revision=revision)
+
+
+def _without_address(old: UserFields, wanted: str) -> UserFields:
+    """Return the fields that change when a user loses an address; none if it has not got it."""
+    new: UserFields = {}
+    for name in ("email", "phone"):
+        if validation.address_key(old.get(name, "")) == wanted:
+            new |= {name: "", f"{name}Verified": "", f"{name}Revision": new_revision()}
+    former = json.loads(old.get("formerEmails") or "[]")
+    kept = [each for each in former if validation.address_key(each[2]) != wanted]
+    if new or kept != former:
+        new["formerEmails"] = json.dumps(kept) if kept else ""
+    for name in ("userName", "displayName"):
+        if validation.address_key(old.get(name, "")) == wanted:
+            new[name] = ""
+    return new
 
 
 def _addresses(user: User) -> list[str]:

@@ -36,13 +36,18 @@ UserFields: TypeAlias = dict[str, str]
 
 @dataclass(frozen=True, slots=True)
 class ImportReport:
-    """How many users an import added (`imported`) and updated."""
+    """How many users an import added (`imported`) and updated; whose password it changed."""
 
     imported: int
     updated: int
+    changed_passwords: tuple[str, ...] = ()  # ids of users who had another one before
 
     def __add__(self, other: ImportReport) -> ImportReport:
-        return ImportReport(self.imported + other.imported, self.updated + other.updated)
+        return ImportReport(
+            self.imported + other.imported,
+            self.updated + other.updated,
+            self.changed_passwords + other.changed_passwords,
+        )
 
 
 def import_users(directory: RedisDirectory, lines: Iterable[str | bytes]) -> ImportReport:
@@ -112,6 +117,14 @@ def _write(
 ) -> ImportReport:
     user_ids = list({fields["userId"]: None for fields in batch})
     present = dict(zip(user_ids, directory.load_fields(user_ids), strict=True))
+    given = [
+        (each["userId"], present[each["userId"]]["password"], each["password"])
+        for each in batch
+        if "password" in each and present[each["userId"]].get("password")
+    ]
+    are_same = hashers.map(lambda one: directory.is_password(one[1], one[2]), given)
+    changed_ids = (one[0] for one, is_same in zip(given, are_same, strict=True) if not is_same)
+    changed_passwords = tuple(dict.fromkeys(changed_ids))
     changes, imported = [], 0
     for fields in _with_hashes(directory, batch, hashers):
         old = present[fields["userId"]]
@@ -120,7 +133,7 @@ def _write(
         changes.append((old, changed))
         present[fields["userId"]] = old | changed
     directory.save_fields(changes)
-    return ImportReport(imported, len(batch) - imported)
+    return ImportReport(imported, len(batch) - imported, changed_passwords)
 
 
 def _with_hashes(

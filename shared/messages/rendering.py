@@ -6,7 +6,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache, partial
 from pathlib import Path
@@ -70,6 +70,7 @@ _NO_ISOLATES = str.maketrans("", "", ISOLATE + END_ISOLATE)
 TEMPLATES = Path(__file__).parent / "templates"
 PNG = "image/png"  # an SVG is for the page alone: most mail clients do not show it
 UNSAFE_IN_FEEDBACK_ID = re.compile(r"[^A-Za-z0-9._-]")
+SMS_NOTICE_SECONDS = 4 * 3600.0  # for which the provider tries; it counts from the first attempt on
 MAX_LOGO_WIDTH, MAX_LOGO_HEIGHT = 200, 40  # in a mail, in pixels
 NO_BRANDING = Branding(display_name="")
 MAX_DIGITS = 4  # "Ada 1815", but no number that can be called
@@ -132,6 +133,7 @@ class MessageRenderer:
         self._notice = MailTemplate.load(environment, "password-changed")
         self._test = MailTemplate.load(environment, "provider-test")
         self._sms = environment.get_template("reset.sms.txt")
+        self._notice_sms = environment.get_template("password-changed.sms.txt")
 
     def render_reset(
         self,
@@ -173,19 +175,31 @@ class MessageRenderer:
             RenderError: the template asks for a value or a sentence that does not exist.
         """
         wording, language = self._wording, self._wording.language(reset)
-        name = isolate(language, wording.name_of(profile))
-        link = wording.link(reset, code, language)
         values = {
             "code": code.formatted,
-            "link": link,
+            "link": wording.link(reset, code, language),
             "time": wording.time(language, reset.deadline_at),
         }
+        sms = self._render_sms(self._sms, reset, recipient, profile, values, seconds_left)
+        return replace(sms, code=values["code"], link=values["link"], deadline_at=reset.deadline_at)
+
+    def _render_sms(
+        self,
+        template: Template,
+        reset: Reset,
+        recipient: Recipient,
+        profile: Profile | None,
+        values: dict[str, str],
+        seconds_left: float,
+    ) -> Sms:
+        wording, language = self._wording, self._wording.language(reset)
+        name = isolate(language, wording.name_of(profile))
         translate = wording.translator(language, profile, values | {"organisation": name})
         # The name stands before the text where it costs no segment and no other alphabet, and
         # cuts no code in two.
-        plain = fill(self._sms, values | {"translate": translate, "organisation": None})
-        named = fill(self._sms, values | {"translate": translate, "organisation": name})
-        is_named = name not in plain and _fits_as_well(named, plain, code.formatted)
+        plain = fill(template, values | {"translate": translate, "organisation": None})
+        named = fill(template, values | {"translate": translate, "organisation": name})
+        is_named = name not in plain and _fits_as_well(named, plain, values.get("code", ""))
         base = self._settings.link_base
         return Sms(
             reset_id=reset.reset_id,
@@ -196,20 +210,21 @@ class MessageRenderer:
             from_name=name,
             language=language,
             org_id=reset.org_id,
-            code=code.formatted,
-            link=link,
-            deadline_at=reset.deadline_at,
         )
 
     def render_notice(
         self, reset: Reset, user: User, recipient: Recipient, profile: Profile | None
-    ) -> Email:
-        """Return the mail that says the password was changed.
+    ) -> Message:
+        """Return the message that says the password was changed, for the recipient's channel.
 
         Raises:
             RenderError: a template asks for a value or a sentence that does not exist.
         """
         language, at = self._wording.language(reset), reset.completed_at or reset.created_at
+        if recipient.channel is Channel.SMS:
+            said = {"time": self._wording.time(language, at)}
+            seconds = SMS_NOTICE_SECONDS
+            return self._render_sms(self._notice_sms, reset, recipient, profile, said, seconds)
         values = {"moment": self._wording.moment(language, at)}
         return self._render_email(self._notice, reset, user, recipient, profile, values)
 

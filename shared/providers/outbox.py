@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
+from glob import escape as glob_escape
 from time import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -58,10 +59,16 @@ class Outbox:
     name = "outbox"
 
     def __init__(
-        self, channel: Channel, data_dir: Path, *, clock: Callable[[], float] = time
+        self,
+        channel: Channel,
+        data_dir: Path,
+        *,
+        max_files: int = MAX_FILES,
+        keep_seconds: float = 0,
+        clock: Callable[[], float] = time,
     ) -> None:
-        """`clock` gives epoch seconds."""
-        self.channel = channel
+        """`keep_seconds` 0: only their number counts; `clock` gives epoch seconds."""
+        self.channel, self._max_files, self._keep_seconds = channel, max_files, keep_seconds
         self._directory = data_dir / "outbox"
         self._clock = clock
         self._written = 0
@@ -99,7 +106,10 @@ class Outbox:
             file.write(content)
         name = _publish(temporary, f"{int(now * 1000):013}-{quote(message.reset_id, safe='')}")
         if self._written % PRUNE_EVERY == 0:
-            _prune(self._directory, keep=MAX_FILES - PRUNE_EVERY, older_than=now - STALE_SECONDS)
+            keep = max(1, self._max_files - PRUNE_EVERY)
+            _prune(self._directory, keep=keep, older_than=now - STALE_SECONDS)
+            if self._keep_seconds:
+                prune_outbox(self._directory.parent, before=now - self._keep_seconds)
         self._written += 1
         return name
 
@@ -128,6 +138,29 @@ class Outbox:
             raise TransientProviderError(
                 "http_503", f"simulated failure {number} of {FAILURES}", is_one_route=True
             )
+
+
+def prune_outbox(data_dir: Path, *, before: float) -> None:
+    """Delete the messages from before a moment in epoch seconds."""
+    for name in _names(data_dir / "outbox"):
+        if int(name.partition("-")[0]) / 1000 >= before:
+            return
+        (data_dir / "outbox" / name).unlink(missing_ok=True)
+
+
+def erase_from_outbox(data_dir: Path, is_about: Callable[[dict[str, Any]], bool]) -> int:
+    """Delete the messages that `is_about` accepts, and marks of their resets; return how many."""
+    directory, number = data_dir / "outbox", 0
+    for name in _names(directory):
+        entry = _read(directory / name)
+        if entry is not None and is_about(entry):
+            (directory / name).unlink(missing_ok=True)
+            for mark in directory.glob(
+                f".failed-*-{glob_escape(quote(entry['resetId'], safe=''))}"
+            ):
+                mark.unlink(missing_ok=True)
+            number += 1
+    return number
 
 
 def read_outbox(data_dir: Path, *, limit: int = 100) -> list[dict[str, Any]]:

@@ -39,13 +39,23 @@ def _http(channel: Channel, name: str) -> Callable[[Settings], AnyProvider]:
     )
 
 
+def _outbox(channel: Channel) -> Callable[[Settings], AnyProvider]:
+    """Return the builder of one channel of the outbox."""
+    return lambda settings: Outbox(
+        channel,
+        settings.data_dir,
+        max_files=settings.outbox_max_files,
+        keep_seconds=settings.outbox_lifetime_seconds,
+    )
+
+
 PROVIDERS: dict[tuple[Channel, str], Callable[[Settings], AnyProvider]] = {
     (Channel.EMAIL, "sendgrid"): SendGrid,
     (Channel.EMAIL, "smtp"): Smtp,
-    (Channel.EMAIL, "outbox"): lambda settings: Outbox(Channel.EMAIL, settings.data_dir),
+    (Channel.EMAIL, "outbox"): _outbox(Channel.EMAIL),
     **{(Channel.SMS, name): _twilio(name) for name in TWILIO_PROVIDERS},
     **{(each, name): _http(each, name) for each in Channel for name in HTTP_PROVIDERS},
-    (Channel.SMS, "outbox"): lambda settings: Outbox(Channel.SMS, settings.data_dir),
+    (Channel.SMS, "outbox"): _outbox(Channel.SMS),
 }
 READERS: dict[str, Callable[[Settings], CallbackReader]] = {
     "sendgrid": SendGridWebhook,

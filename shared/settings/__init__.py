@@ -40,10 +40,11 @@ PASSWORD_NEEDS = ("lower", "upper", "number", "symbol")  # below 15 characters
 WEBHOOK_DELAYS_SECONDS = (5.0, 30.0, 120.0, 600.0, 3600.0, 21600.0, 86400.0)
 
 ROLE_PERMISSIONS = types.role_permissions(
-    "IAM_OWNER=user.read+user.write+org.read+org.write+system.read+system.write,"
+    "IAM_OWNER=user.read+user.write+user.delete+org.read+org.write+system.read+system.write,"
     "IAM_ORG_MANAGER=user.read+user.write,"
     "IAM_USER_MANAGER=user.read+user.write,IAM_LOGIN_CLIENT=user.read+user.write,"
-    "ORG_OWNER=user.read+user.write+org.read+org.write,ORG_USER_MANAGER=user.read+user.write,"
+    "ORG_OWNER=user.read+user.write+user.delete+org.read+org.write,"
+    "ORG_USER_MANAGER=user.read+user.write+user.delete,"
     "ORG_SETTINGS_MANAGER=org.read+org.write,"
     "IAM_OWNER_VIEWER=user.read+org.read+system.read,ORG_OWNER_VIEWER=user.read+org.read"
 )
@@ -208,6 +209,12 @@ class Settings:
     sms_on_doubt: str = setting(types.one_of("resend", "hold"), "resend")
     offer_other_channel: bool = setting(types.boolean, False)
     record_lifetime_seconds: float = setting(types.positive_number, 259200.0)
+    refusal_lifetime_seconds: float = setting(types.number, 0.0)  # 0: as records
+    audit_max_entries: int = setting(types.positive, 100_000)  # of each of the two streams
+    audit_lifetime_seconds: float = setting(types.number, 0.0)  # 0: by number alone
+    webhook_lifetime_seconds: float = setting(types.positive_number, 1209600.0)
+    outbox_max_files: int = setting(types.positive, 1000)
+    outbox_lifetime_seconds: float = setting(types.number, 0.0)  # 0: by number alone
     webhook_delays_seconds: tuple[float, ...] = setting(types.numbers, WEBHOOK_DELAYS_SECONDS)
     webhook_allow_private: bool = setting(types.boolean, False)
     time_zone: str = setting(types.time_zone, "UTC")  # of times in messages

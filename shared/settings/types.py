@@ -22,7 +22,10 @@ from shared import validation
 
 MIN_SECRET_CHARACTERS = 32
 SIGNING_SECRET_BYTES = range(24, 65)  # source: the Standard Webhooks specification
-PERMISSIONS = ("user.read", "user.write", "org.read", "org.write", "system.read", "system.write")
+PERMISSIONS = (
+    *("user.read", "user.write", "user.delete", "org.read", "org.write"),
+    *("system.read", "system.write"),
+)
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 TRUE = ("true", "1", "yes", "on")
 _ADDRESS_LITERAL = re.compile(r"\[(IPv6:)?([0-9a-f:.]+)\]", re.IGNORECASE)  # RFC 5321, 4.1.3

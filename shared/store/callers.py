@@ -95,6 +95,8 @@ def organisation_as_hash(organisation: Organisation) -> dict[str, str]:
         "hosts": " ".join(organisation.link_hosts),
         "passwordMin": str(organisation.password_min_characters or ""),
         "passwordNeeds": "-" if needs is None else " ".join(needs),
+        "keepRecords": str(organisation.record_lifetime_seconds or ""),
+        "keepRefusals": str(organisation.refusal_lifetime_seconds or ""),
     }
 
 
@@ -110,6 +112,8 @@ def organisation_from_hash(org_id: str, fields: Mapping[str, str]) -> Organisati
         password_min_characters=int(fields.get("passwordMin") or 0) or None,
         password_needs=None if needs == "-" else tuple(needs.split()),
         sender=parse_sender(fields["sender"]) if "sender" in fields else None,
+        record_lifetime_seconds=float(fields.get("keepRecords") or 0) or None,
+        refusal_lifetime_seconds=float(fields.get("keepRefusals") or 0) or None,
     )
 
 
@@ -217,10 +221,35 @@ class CallerStore:
         key = keys.organisation(organisation.org_id)
         self._digests.check()
         with store_errors():
-            self._client.hset(key, mapping=dict[Any, Any](organisation_as_hash(organisation)))
+            fields = organisation_as_hash(organisation)
+            if not self._client.exists(key):
+                fields["members"] = "1"  # the directory lists its users: keys.members
+            self._client.hset(key, mapping=dict[Any, Any](fields))
             self._client.hincrby(key, "version", 1)  # of the branding, which holds the name
             self._client.sadd(keys.ORGANISATIONS, organisation.org_id)
             self._client.incr(keys.VERSION)
+
+    def remove_organisation(self, org_id: str) -> None:
+        """Remove an organisation; one that does not exist is no error."""
+        with store_errors():
+            self._client.delete(keys.organisation(org_id))
+            self._client.srem(keys.ORGANISATIONS, org_id)
+            self._client.incr(keys.VERSION)
+
+    def remove_tokens(self, *, user_id: str | None = None, org_id: str | None = None) -> int:
+        """Remove the tokens of a user, or those of an organisation; return how many."""
+        found = [
+            each
+            for each in self.list_tokens()
+            if org_id == each.org_id or (user_id is not None and user_id == each.user_id)
+        ]
+        for each in found:
+            with store_errors():
+                digest = cast("str | None", self._client.hget(keys.TOKENS, each.token_id))
+                self._client.delete(keys.token(digest or ""))
+                self._client.hdel(keys.TOKENS, each.token_id)
+                self._client.incr(keys.VERSION)
+        return len(found)
 
     def find_organisation(self, org_id: str) -> Organisation | None:
         """Return the organisation, or None if it does not exist."""

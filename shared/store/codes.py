@@ -75,7 +75,8 @@ class GuessCount:
 class CompletionNotice:
     """The notices "your password was changed", recorded when a reset is completed."""
 
-    recipients: Mapping[str, str]  # reset id → digest of its address; empty: the user has none
+    # Reset id → digest of its address (empty: the user has none) and channel.
+    recipients: Mapping[str, tuple[str, Channel]]
     lifetime_seconds: float
     gap_seconds: float  # between two notices to one address
     fields: Mapping[str, str]
@@ -168,29 +169,35 @@ class CodeStore:
 
     def complete(
         self, user_id: str, *, reset_id: str, token: str, notice: CompletionNotice | None
-    ) -> tuple[int, datetime] | None:
-        """Use up every live code and record the notice, because the password was changed.
+    ) -> tuple[int, datetime, frozenset[str]] | None:
+        """Use up every live code and record the notices, because the password was changed.
 
         A notice that has yet to go out stands for this change too; else the next is due
         `gap_seconds` after the last. So the person reads of the last change soon, and of a
         hundred in few mails.
 
-        `reset_id` and `token` are empty where no code was used. Return the user's sequence and
-        the time; None if the hold was lost. With a code, the call may be repeated if its answer
-        was lost.
+        `reset_id` and `token` are empty where no code was used. Return the user's sequence, the
+        time and the notices that were recorded; None if the hold was lost. With a code, the call
+        may be repeated if its answer was lost.
         """
         tag, user = self._digests.user_place(user_id)
         arguments: list[Argument] = [reset_id, token, tag, self._keep_ms]
         recipients = notice.recipients if notice else {}
         if notice:
+            arguments += [self._digests.new_reset_id(user_id), user_id, notice.fields["o"]]
             times_ms = (int(notice.lifetime_seconds * 1000), int(notice.gap_seconds * 1000))
             arguments += [*times_ms, len(recipients)]
-            for pair in (*recipients.items(), *notice.fields.items()):
+            for notice_id, (digest, channel) in recipients.items():
+                arguments += [notice_id, digest, channel.value]
+            for pair in notice.fields.items():
                 arguments += pair
         names = [keys.user(tag, user), keys.live(tag, user), keys.counters(tag)]
-        names += [keys.due(tag, Queue.URGENT), *(keys.reset(each) for each in recipients)]
+        names += [keys.due(tag, Queue.URGENT), keys.older(tag, user)]
+        names += [keys.reset(each) for each in recipients]
         answer = self._scripts.run_durably("code/complete", names, arguments)
-        return (int(answer[1]), moment_from_us(answer[2])) if answer[0] else None
+        if not answer[0]:
+            return None
+        return int(answer[1]), moment_from_us(answer[2]), frozenset(answer[3:])
 
     def end_code(self, user_id: str, reset_id: str, end: str, *, detail: str = "") -> str:
         """End a code before its time, for a KnownCode.end; return `ended`, or why it could not be.
@@ -208,9 +215,12 @@ class CodeStore:
         Raises:
             TooManyRequestsError: five of the caller were wrong in 15 minutes.
         """
-        arguments = (MAX_WRONG_PASSWORDS, int(WRONG_PASSWORD_SECONDS * 1000))
-        key = self._password_tries(user_id, by)
-        wait_ms = int(self._scripts.run("code/begin_password_try", (key,), arguments))
+        arguments = (MAX_WRONG_PASSWORDS, int(WRONG_PASSWORD_SECONDS * 1000), by)
+        names = (
+            self._password_tries(user_id, by),
+            keys.tried(self._digests.user_place(user_id)[1]),
+        )
+        wait_ms = int(self._scripts.run("code/begin_password_try", names, arguments))
         if wait_ms:
             raise TooManyRequestsError("passwords", retry_after_seconds=-(-wait_ms // 1000))
 

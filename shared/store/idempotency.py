@@ -64,6 +64,9 @@ class IdempotencyStore:
     def _mark(self, request: KeyedRequest) -> str:
         return self._digests.digest("request", request.meaning)
 
+    def digest(self, request: KeyedRequest) -> str:
+        """Return what the key is stored under."""
+        return self._digests.digest("idempotency", f"{request.caller_id}\0{request.key}")
+
     def _key(self, request: KeyedRequest) -> str:
-        name = f"{request.caller_id}\0{request.key}"
-        return keys.idempotency(self._digests.digest("idempotency", name))
+        return keys.idempotency(self.digest(request))

@@ -56,6 +56,16 @@ def recent(tag: str, user_digest: str) -> str:
     return f"{tag}:recent:{user_digest}"
 
 
+def older(tag: str, user_digest: str) -> str:
+    """ZSET, id → moment of record in ms: a user's notices, older resets; as long as records."""
+    return f"{tag}:older:{user_digest}"
+
+
+def told(tag: str, user_digest: str) -> str:
+    """ZSET, `<subscription>:<member>` → moment in ms: webhooks about a user; as long as they."""
+    return f"{tag}:told:{user_digest}"
+
+
 def requests(tag: str, user_digest: str) -> str:
     """ZSET, id → moment in ms: what counts toward a user's hour and day; one day."""
     return f"{tag}:req:{user_digest}"
@@ -126,6 +136,16 @@ def window(kind: str, digest: str) -> str:
     return f"{GATE}:n:{kind}:{digest}"
 
 
+def tried(user_digest: str) -> str:
+    """SET, callers that tried passwords of a user; as long as the window of the last."""
+    return f"{GATE}:tried:{user_digest}"
+
+
+def erasing(digest: str) -> str:
+    """STRING, who erases this user, address or organisation just now; a minute."""
+    return f"{GATE}:erasing:{digest}"
+
+
 def counted(reset_id: str) -> str:
     """STRING, the gate has counted this reset of an Idempotency-Key; a minute."""
     return f"{GATE}:once:{reset_id}"
@@ -156,6 +176,7 @@ def batch_seen(batch_id: str, number: int) -> str:
     return f"kt:seen:{batch_id}:{number}"
 
 
+BATCHES = f"{GATE}:batches:all"  # ZSET, batch id → when it began in ms; as long as batches
 ACTIVE_BATCHES = f"{GATE}:batches"  # SET, batches that are worked on; until they end
 
 
@@ -174,6 +195,7 @@ AUDIT = f"{GATE}:audit"  # STREAM, who changed what by hand; its last hundred th
 AUDIT_HEAD = f"{GATE}:audit:head"  # STRING, number, id, digest, seal of the newest; for ever
 AUDIT_FREQUENT = f"{GATE}:audit:frequent"  # STREAM, the acts that programs repeat; as many
 AUDIT_FREQUENT_HEAD = f"{GATE}:audit:frequent:head"  # STRING, as AUDIT_HEAD; for ever
+AUDIT_REWRITTEN = f"{GATE}:audit:rewritten"  # STREAM, a copy with entries redacted; a moment
 PAUSES = f"{GATE}:pauses"  # HASH, scope:name → who paused it, why, since when; until resumed
 RELEASES = f"{GATE}:releases"  # HASH, scope:name → what is let go after a pause; until all of it is
 FORGOT = f"{GATE}:forgot"  # ZSET, sealed request of a person who forgot → next look in ms
@@ -207,6 +229,11 @@ def profile(org_id: str) -> str:
 def text_history(org_id: str) -> str:
     """LIST, the last fifty versions of an organisation's texts; until removed."""
     return f"{{kt:org:{org_id}}}:texts"
+
+
+def members(org_id: str) -> str:
+    """SET, ids of the built-in directory's users of an organisation."""
+    return f"kt:members:{org_id}"
 
 
 def directory_user(user_id: str) -> str:

@@ -109,6 +109,15 @@ class LimitStore:
         found = zip(windows, counted, strict=True)
         return {name: int(number) for name, number in found if number}
 
+    def read_user(self, user_place: tuple[str, str]) -> dict[str, int]:
+        """Return what is counted of a user, by name."""
+        tag, user = user_place
+        with store_errors():
+            until, sequence = self._client.hmget(keys.user(tag, user), "cd", "seq")
+            requests = self._client.zcard(keys.requests(tag, user))
+        found = {"cooldownUntilMs": until, "sequence": sequence, "requestsInADay": requests}
+        return {name: int(number) for name, number in found.items() if number}
+
     def clear_user(self, user_place: tuple[str, str]) -> dict[str, int]:
         """Clear what keeps a user from resets and codes; return what was in force, by name."""
         tag, user = user_place

@@ -44,6 +44,7 @@ OPTIONAL_FIELDS = {
     "batch_id": "b",
     "trace": "tr",
     "caller_id": "by",
+    "idempotency": "ik",  # the digest of its Idempotency-Key
     "basis": "bs",
 }
 # Looking up an enum member by its value takes four times as long.
@@ -221,6 +222,7 @@ class NewReset:
     cooldown_seconds: float = 0
     limit_per_hour: int = 0
     limit_per_day: int = 0
+    keep_seconds: float = 0  # how long it is kept once finished; 0: as the settings say
     asked_at_us: int = 0  # by Redis's clock; refused if it arrives too late after this; 0: never
     since_ms: int = 0  # skip users with newer resets, or one that waits; 0: skip none
     extra: Mapping[str, str] = field(default_factory=dict)  # by the names of OPTIONAL_FIELDS
@@ -295,10 +297,13 @@ class ResetStore:
         arguments += [new.channel.value, new.queue.value]
         arguments += [int(new.lifetime_seconds * 1000), new.key_id, new.language, new.kind.value]
         arguments += [int(new.cooldown_seconds * 1000), new.limit_per_hour, new.limit_per_day]
-        arguments += [MAX_LIVE_CODES, self._keep_ms, int(new.last_start_seconds * 1000), tag]
+        keep_ms = int(new.keep_seconds * 1000) or self._keep_ms
+        arguments += [MAX_LIVE_CODES, keep_ms, int(new.last_start_seconds * 1000), tag]
         arguments += [new.asked_at_us, PATIENCE_US, new.since_ms]
         for pair in new.extra.items():
             arguments += pair
+        if keep_ms != self._keep_ms:
+            arguments += ["kp", keep_ms]
         return arguments
 
     def find(self, reset_id: str) -> Reset | None:
@@ -311,11 +316,13 @@ class ResetStore:
             record = self._client.hgetall(key)
         return parse_reset(reset_id, record) if record else None
 
-    def find_of_user(self, user_id: str) -> list[Reset]:
-        """Return a user's last resets, newest first."""
+    def find_of_user(self, user_id: str, *, with_older: bool = False) -> list[Reset]:
+        """Return a user's last resets, newest first; then older ones and notices, if asked."""
         tag, user = self._digests.user_place(user_id)
         with store_errors():
             ids = self._client.zrevrange(keys.recent(tag, user), 0, -1)
+            if with_older:
+                ids += self._client.zrevrange(keys.older(tag, user), 0, -1)
         return [reset for reset_id in ids if (reset := self.find(reset_id))]
 
     def claim(self, reset_id: str) -> Claim | None:
@@ -421,6 +428,7 @@ def _record_keys(tag: str, user: str, new: NewReset) -> tuple[str, ...]:
         keys.recent(tag, user),
         keys.requests(tag, user),
         keys.counters(tag),
+        keys.older(tag, user),
     )
 
 

@@ -45,6 +45,7 @@ HEADERS = (None, "acme", "beta", "nowhere", "ACME", "x" * 201, "a b\tc", "{kt:ga
 # What ZITADEL's roles may do here, told apart from the product's own table.
 WRITERS = {"ORG_OWNER", "ORG_USER_MANAGER", "IAM_OWNER", "IAM_ORG_MANAGER", "IAM_USER_MANAGER",
            "IAM_LOGIN_CLIENT"}  # fmt: skip
+DELETERS = {"ORG_OWNER", "ORG_USER_MANAGER", "IAM_OWNER"}
 READERS = WRITERS | {"ORG_OWNER_VIEWER", "IAM_OWNER_VIEWER"}
 ORG_WRITERS = {"ORG_OWNER", "ORG_SETTINGS_MANAGER", "IAM_OWNER"}
 ORG_READERS = ORG_WRITERS | {"ORG_OWNER_VIEWER", "IAM_OWNER_VIEWER"}
@@ -155,6 +156,10 @@ def clearing(who: Who, _: str, target: str | None) -> bool:
 
 def instance(*roles: str) -> Rule:
     return lambda who, _, __: bool({*who.instance} & {*roles})
+
+
+def owner_of_all(who: Who, _: str, target: str | None) -> bool:
+    return target is not None and "IAM_OWNER" in who.instance
 
 
 def everyone(_: Who, __: str, ___: str | None) -> bool:
@@ -278,6 +283,17 @@ CALLS: dict[str, list[Call]] = {
     f"POST {OWN}/batches/<batch_id>/_pause": [Call(batch, "batch", {})],
     f"POST {OWN}/batches/<batch_id>/_resume": [Call(batch, "batch", {})],
     f"POST {OWN}/batches/<batch_id>/_cancel": [Call(batch, "batch", {})],
+    f"POST {OWN}/users/<user_id>/_forget": [
+        Call(of_thing(DELETERS), "user", WHY),
+        Call(of_thing(DELETERS), "user", WHY | {"withAudit": True, "withSuppressions": True}),
+    ],
+    f"GET {OWN}/users/<user_id>/export": [Call(of_thing(READERS), "user", changes=True)],
+    f"POST {OWN}/_forget": [
+        Call(instance("IAM_OWNER"), body={"address": f"{SECRET}@example.com"} | WHY)
+    ],
+    f"POST {OWN}/organisations/<org_id>/_remove": [
+        Call(owner_of_all, "org", {"withUsers": True} | WHY)
+    ],
 }
 REST_OF_RPC = {
     "SendHumanResetPasswordNotification": "POST /users/<user_id>/password/_reset",

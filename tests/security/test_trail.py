@@ -193,6 +193,11 @@ COMMANDS = {
         lambda w, tmp: ("acme", w.a_text_version(), *WHY),
         "organisation.rollback",
     ),
+    "org remove": (lambda w, _: ("beta", *WHY), "organisation.remove"),
+    "org retention": (lambda w, _: ("acme", "--records", "86400", *WHY), "organisation.retention"),
+    "user remove": (lambda w, _: ("ada", *WHY), "user.forget"),
+    "user export": (lambda w, _: ("ada", *WHY), "user.export"),
+    "forget": (lambda w, _: ("--address", "ada@example.com", *WHY), "address.forget"),
     "reset void": (lambda w, _: (w.a_reset(), *WHY), "reset.void"),
     "reset hold": (lambda w, _: (w.a_reset(), *WHY), "reset.hold"),
     "reset release": (lambda w, _: (w.a_held_reset(), *WHY), "reset.release"),
@@ -230,6 +235,7 @@ UNAUDITED_COMMANDS = {
     **dict.fromkeys(("org texts check", "org texts history", "message preview"), READS),
     **dict.fromkeys(("webhook list", "webhook dead", "provider list", "batch watch"), READS),
     "directory check": "writes in a transaction that it rolls back",
+    "forget verify": READS,
     **dict.fromkeys(("audit", "audit verify", "audit export", "batch report"), READS),
 }
 
@@ -369,6 +375,18 @@ ROUTES = {
     "POST /keyturn/v1/webhooks/<subscription_id>/_enable": (
         lambda w: (f"/keyturn/v1/webhooks/{w.a_hook()}/_enable", None),
         "webhook.enable",
+    ),
+    "POST /keyturn/v1/users/<user_id>/_forget": (
+        lambda w: ("/keyturn/v1/users/ada/_forget", REASON),
+        "user.forget",
+    ),
+    "POST /keyturn/v1/_forget": (
+        lambda w: ("/keyturn/v1/_forget", {"address": "+41791234567"} | REASON),
+        "address.forget",
+    ),
+    "POST /keyturn/v1/organisations/<org_id>/_remove": (
+        lambda w: ("/keyturn/v1/organisations/beta/_remove", REASON),
+        "organisation.remove",
     ),
     "POST /keyturn/v1/batches": (
         lambda w: ("/keyturn/v1/batches", {"userIds": ["ada"]}),

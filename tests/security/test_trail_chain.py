@@ -12,7 +12,6 @@ from click.testing import CliRunner
 
 from shared.errors import StoreUnavailableError
 from shared.store import keys
-from shared.store.admin import audit as audit_module
 from shared.store.admin.audit import Act, AuditStore
 from shared.store.connection import connect
 from shared.store.digests import Digests
@@ -173,8 +172,8 @@ def test_entries_of_before_are_counted_apart(client, audit):
     )
 
 
-def test_what_the_limit_cut_off_is_not_missed(client, audit, monkeypatch):
-    monkeypatch.setattr(audit_module, "MAX_KEPT", 150)
+def test_what_the_limit_cut_off_is_not_missed(client):
+    audit = AuditStore(client, Digests(client, (SECRET,)), max_kept=150)
     for number in range(400):
         audit.record(act(number=number))
 
@@ -286,3 +285,49 @@ def test_the_api_shows_the_same(client):
         *("number", "previous"),
     }
     assert (entry["outcome"], entry["source"], entry["number"]) == ("done", "127.0.0.0/24", 1)
+
+
+def test_an_entry_that_was_redacted_leaves_the_chain_whole(audit, client):
+    fill(audit)
+    audit.record(Act(by="eve", action="limit.clear", target="user ada", reason="ada asked"))
+    audit.record(Act(by="eve", action="limit.clear", target="user adam", reason="a test"))
+
+    assert audit.redact({"ada"}) == 1
+
+    assert audit.verify().misfit is None
+    acts = [entry.act for entry in audit.entries()]
+    assert [each.target for each in acts[:2]] == ["user adam", "user (erased)"]
+    assert acts[1].reason == "(erased) asked"
+    assert audit.redact({"ada"}) == 0
+    audit.record(act())
+    assert audit.verify().misfit is None
+    assert audit.redact({"adam", "asked"}) == 2  # one of them for the second time
+    assert audit.verify().misfit is None
+
+
+def test_a_redaction_that_is_none_of_ours_is_found(audit, client):
+    fill(audit)
+    audit.record(Act(by="eve", action="limit.clear", target="user ada"))
+    audit.redact({"ada"})
+
+    def forge(entries):
+        entries[-1][1]["target"] = "user bob"
+        return entries
+
+    written_again(client, keys.AUDIT, forge)
+
+    assert audit.verify().misfit
+
+
+def test_what_its_age_cut_off_is_not_missed(client, monkeypatch):
+    audit = AuditStore(client, Digests(client, (SECRET,)), keep_seconds=3600)
+    fill(audit)
+    now_seconds, microseconds = client.time()
+    monkeypatch.setattr(client, "time", lambda: (now_seconds + 3700, microseconds))
+
+    audit.trim()
+
+    assert client.xlen(keys.AUDIT) == 1  # the newest stays: the head names it
+    assert audit.verify().misfit is None
+    client.delete(keys.AUDIT)
+    assert audit.verify().misfit

@@ -56,7 +56,7 @@ class Stores:
 
     def notice(self, user_id=USER):
         fields = {"u": user_id, "o": "acme", "lg": "en", "kid": "k1"}
-        recipients = {self.digests.new_reset_id(user_id): "digest"}
+        recipients = {self.digests.new_reset_id(user_id): ("digest", Channel.EMAIL)}
         return CompletionNotice(recipients, 86400.0, 300.0, fields)
 
     def place(self, user_id=USER):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -279,7 +279,7 @@ def resend(services: WebServices, credentials: Credentials, wanted: ResendReques
     why = AuditReason(audit_name(caller), reason)
 
     with (
-        record_refusals(services, old.user_id, channel, caller),
+        record_refusals(services, old.user_id, channel, caller) as refused,
         idempotent(
             services,
             caller,
@@ -290,8 +290,10 @@ def resend(services: WebServices, credentials: Credentials, wanted: ResendReques
     ):
         if slot.known:
             return slot.known
+        refused.organisation = services.callers.find_organisation(old.org_id)
         with services.audit.acting(why.act("reset.resend", old.reset_id)):
             order = _order(services, old, channel, slot.reset_id, wanted, caller=caller)
+            order = replace(order, idempotency=slot.digest)
             return record_reset(services, order)
 
 

@@ -158,7 +158,9 @@ def _results_of(services: WebServices, batch: Batch, number: int) -> list[Result
     is_cancelled = batch.state is BatchState.CANCELLED
     results = []
     for index, (entry, reset_id, end) in enumerate(zip(entries, ids, ends, strict=True)):
-        if index in skips:
+        if not entry.user_id:
+            results.append(_result(entry, None, "erased", "user_gone"))
+        elif index in skips:
             results.append(_result(entry, None, "skipped", skips[index]))
         elif (number, index) >= (batch.next_list, batch.next_index) and is_cancelled:
             results.append(_result(entry, None, Status.CANCELLED.value, "batch_cancelled"))

@@ -12,6 +12,7 @@ from web.cli import (
     admin,
     batches,
     directory,
+    leaving,
     messages,
     organisations,
     providers,
@@ -43,6 +44,7 @@ COMMANDS: tuple[click.Command, ...] = (
     admin.limit,
     admin.audit,
     batches.batch,
+    leaving.forget,
 )
 
 

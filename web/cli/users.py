@@ -34,6 +34,7 @@ from web.cli.support import (
     print_table,
     reason_option,
 )
+from web.passwords import conclude_without_code
 
 NAME_CHARACTERS = 200
 T = TypeVar("T")
@@ -172,8 +173,12 @@ def user() -> None:
 @click.argument("file", type=click.File("rb"))
 @optional_reason_option
 @by_option
+@click.option("--without-notices", is_flag=True,
+              help="Do not tell users whose password it changes, nor subscribers.")  # fmt: skip
 @json_option
-def import_users(file: IO[bytes], reason: str, by: str, *, as_json: bool) -> None:
+def import_users(
+    file: IO[bytes], reason: str, by: str, *, without_notices: bool, as_json: bool
+) -> None:
     """Add or update users from JSON Lines (- for standard input), all or none."""
     lines = iter(lambda: file.readline(LINE_BYTES + 1), b"")
     stores, name = open_stores(), Path(str(getattr(file, "name", "-"))).name
@@ -187,6 +192,11 @@ def import_users(file: IO[bytes], reason: str, by: str, *, as_json: bool) -> Non
     with stores.audit.acting(act) as ending:
         report = directory.import_users(lines)
         ending["target"] = f"{name}: {report.imported} imported, {report.updated} updated"
+    if report.changed_passwords and not without_notices:
+        with open_services() as services:
+            for found in services.directory.find_users(report.changed_passwords):
+                if found is not None:
+                    conclude_without_code(services, found)
     if as_json:
         print_json({"imported": report.imported, "updated": report.updated})
     else:

@@ -111,6 +111,7 @@ PATH_PARAMETERS = {
     each["name"]: each
     for each in (
         parameter("userId", "path", USER_ID, "The user's id", example="ada"),
+        parameter("orgId", "path", SEGMENT, "The organisation's id", example="acme"),
         parameter("resetId", "path", SEGMENT, "From the header Keyturn-Reset-Id"),
         parameter("orgId", "path", SEGMENT, "The organisation's id", example="acme"),
         parameter("language", "path", SEGMENT, "A supported language", example="de"),

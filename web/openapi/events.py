@@ -21,6 +21,7 @@ SUMMARIES = {
     "reset.expired": "The code ended before the message could be sent",
     "reset.cancelled": "Overtaken by a newer reset, a changed password or a removed user",
     "reset.completed": "The password was changed with the code",
+    "password.changed": "The password was changed, by a code or without one",
 }
 HEADERS = {
     "webhook-id": "The same for every try",
@@ -97,6 +98,7 @@ def describe_webhooks(example: dict[str, Any]) -> dict[str, Any]:
 
 def _webhook(event: str, example: dict[str, Any]) -> dict[str, Any]:
     status = event.removeprefix("reset.").replace("completed", "delivered")
+    status = status.replace("password.changed", "delivered")
     reason = example["data"]["reason"] if status == "failed" else None
     data = example["data"] | {"status": status, "reason": reason}
     message = build_reference("schema", 3, WebhookSchema.__name__.removesuffix("Schema"))

@@ -16,6 +16,7 @@ from web.admin.actions import LIMITS
 from web.admin.schemas import StatusSchema
 from web.batches import schemas as batches_schemas
 from web.forgot import api as forgot_api
+from web.leaving import api as leaving
 from web.openapi.events import (
     GatewayReportSchema,
     SendGridEventSchema,
@@ -256,6 +257,31 @@ OPERATIONS: dict[str, tuple[Operation, ...]] = {  # by tag
             "Who did what by hand, and why; the newest first",
             admin_schemas.AuditSchema, query=admin_schemas.AuditQuerySchema,
             errors=(errors.PermissionDeniedError, errors.InvalidRequestError)),
+    ),
+    "Leaving": (
+        Operation("POST /keyturn/v1/users/{userId}/_forget", "forgetUser",
+            "Erase a user and everything that is kept of it; the answer is a signed receipt",
+            leaving.ErasureReceiptSchema, request=leaving.ForgetSchema,
+            errors=(
+                errors.PermissionDeniedError, errors.ErasingError,
+                errors.DirectoryUnavailableError)),
+        Operation("POST /keyturn/v1/_forget", "forgetAddress",
+            "Erase an e-mail address or a phone number, in every organisation",
+            leaving.ErasureReceiptSchema, request=leaving.ForgetAddressSchema,
+            errors=(
+                errors.PermissionDeniedError, errors.ErasingError,
+                errors.DirectoryUnavailableError)),
+        Operation("POST /keyturn/v1/organisations/{orgId}/_remove", "removeOrganisation",
+            "Remove an organisation; with its users (at most 1,000) if asked",
+            leaving.ErasureReceiptSchema, request=leaving.RemoveOrganisationSchema,
+            examples={"with its users": {"withUsers": True, "reason": "the contract ended"}},
+            errors=(
+                errors.PermissionDeniedError, errors.ErasingError, errors.OrganisationInUseError,
+                errors.DirectoryUnavailableError)),
+        Operation("GET /keyturn/v1/users/{userId}/export", "exportUser",
+            "All that is known of a user, addresses in full",
+            leaving.UserExportSchema,
+            errors=(errors.InvalidRequestError, errors.DirectoryUnavailableError)),
     ),
     "Batches": (
         Operation("POST /keyturn/v1/batches", "makeBatch",

@@ -107,11 +107,13 @@ class EnabledSchema(ResponseSchema):
 class WebhookDataSchema(ResponseSchema):
     """What happened to a reset; no address, no code."""
 
-    reset_id = fields.String()
+    reset_id = fields.String(
+        allow_none=True, metadata={"description": "Null if a password was changed without a code"}
+    )
     user_id = fields.String()
     org_id = fields.String()
-    channel = fields.Enum(Channel, by_value=fields.String)
-    status = fields.Enum(Status, by_value=fields.String)
+    channel = fields.Enum(Channel, by_value=fields.String, allow_none=True)
+    status = fields.Enum(Status, by_value=fields.String, allow_none=True)
     reason = fields.String(allow_none=True)
     at = Timestamp()
 

@@ -8,7 +8,8 @@ how it ended.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -36,6 +37,9 @@ log = structlog.get_logger()
 
 MAX_KEPT = 100_000  # of each stream
 PER_TRIP = 500
+TRIM_EVERY_SECONDS = 600.0
+REDACTED = "(erased)"
+TOLD = ("by", "target", "reason", "outcome", "source")  # fields that may name a person
 BEGUN, DONE = "begun", "done"
 # Acts of programs, thousands an hour: in a stream of their own they push out no operator's act.
 FREQUENT = frozenset({"reset.return_code", "password.set"})
@@ -79,11 +83,24 @@ class Verification:
 
 
 class AuditStore:
-    """Append to the trail, read and verify it; an entry is never changed."""
+    """Append to the trail, read and verify it; an entry is never changed but by `redact`."""
 
-    def __init__(self, client: Client, digests: Digests, durability: str = "memory") -> None:
-        """`client` may be a fake one as long as `durability` is `memory`."""
+    def __init__(
+        self,
+        client: Client,
+        digests: Digests,
+        durability: str = "memory",
+        *,
+        max_kept: int = MAX_KEPT,
+        keep_seconds: float = 0,
+    ) -> None:
+        """`client` may be a fake one as long as `durability` is `memory`.
+
+        `keep_seconds` 0: entries are trimmed by their number alone.
+        """
         self._client, self._digests = client, digests
+        self._max_kept, self._keep_seconds = max_kept, keep_seconds
+        self._trim_at = 0.0
         self._scripts = Scripts(client, durability)
         self._lock = Lock()
         self._heads = dict.fromkeys(HEADS, "")  # as this process last saw them
@@ -124,7 +141,8 @@ class AuditStore:
                 before = self._heads[stream]
                 entry = fields | {"prev": self._without_seal(before)}
                 number, digest = _number(before) + 1, self._digest(entry)
-                arguments = (before, number, f"{digest} {self._seal(number, digest)}", MAX_KEPT)
+                seal = f"{digest} {self._seal(number, digest)}"
+                arguments = (before, number, seal, self._max_kept)
                 is_appended, head = self._scripts.run(
                     "admin/audit",
                     (stream, HEADS[stream]),
@@ -172,23 +190,88 @@ class AuditStore:
     def _verify(self, stream: str) -> Verification:
         with store_errors():
             newest = self._client.get(HEADS[stream]) or ""
-            is_trimmed = self._client.xlen(stream) >= MAX_KEPT
+            is_trimmed = self._client.xlen(stream) >= self._max_kept
+            now_seconds, _ = self._client.time()
+        oldest_ms = (now_seconds - self._keep_seconds) * 1000 if self._keep_seconds else 0
         head, fitting, unchained, has_newest = "", 0, 0, not newest
         for entry_id, fields in self._walk(stream):
             before = fields.get("prev")
             if before is None and not fitting:
                 unchained += 1
                 continue
-            if before is None or (before != head and (fitting or not is_trimmed)):
+            may_begin = not fitting and (is_trimmed or 0 < _moment_ms(before or "") < oldest_ms)
+            if before is None or (before != head and not may_begin):
                 misfit = _name_misfit(head, before, entry_id)
                 return Verification(fitting, unchained, misfit)
             fitting += 1
-            number, digest = _number(before) + 1, self._digest(fields)
+            number, digest = _number(before) + 1, self._digest_of(fields)
             head = f"{number} {entry_id} {digest}"
             has_newest = has_newest or f"{head} {self._seal(number, digest)}" == newest
         if has_newest and (newest or not fitting):
             return Verification(fitting, unchained)
         return Verification(fitting, unchained, _name_misfit(head, newest, "the end"))
+
+    def trim(self) -> None:
+        """Delete the entries whose time is over; a periodic job."""
+        if not self._keep_seconds or time.monotonic() < self._trim_at:
+            return
+        self._trim_at = time.monotonic() + TRIM_EVERY_SECONDS
+        with store_errors():
+            seconds, _ = self._client.time()
+            oldest_ms = int((seconds - self._keep_seconds) * 1000)
+            for stream, head in HEADS.items():  # the newest stays: the head names it
+                newest = self._client.get(head) or ""
+                is_old = 0 < _moment_ms(newest) < oldest_ms
+                first = newest.split()[1] if is_old else f"{oldest_ms}-0"
+                self._client.xtrim(stream, minid=first, approximate=False)
+
+    def find_about(self, marks: Collection[str]) -> list[AuditEntry]:
+        """Return the entries that hold one of these words, newest first."""
+        word = words(marks)
+        return [entry for entry in self.entries() if word.search(entry_text(entry))]
+
+    def redact(self, marks: Collection[str]) -> int:
+        """Replace these words in every entry; return how many entries held one.
+
+        A redacted entry keeps the digest that it was written with, under a seal of our own: the
+        chain still shows every other change. Not to be run twice at once.
+        """
+        word, number = words(marks), 0
+        for stream in HEADS:
+            redacted: dict[str, list[str]] = {}
+            for entry_id, fields in self._walk(stream):
+                told = {n: word.sub(REDACTED, value) for n, value in fields.items() if n in TOLD}
+                if fields != fields | told:
+                    digest = self._digest_of(fields)
+                    rest = {n: v for n, v in (fields | told).items() if n != "redacted"}
+                    sealed = f"{digest} {self._redaction_seal(digest, rest)}"
+                    entry = rest | {"redacted": sealed}
+                    redacted[entry_id] = list(chain.from_iterable(entry.items()))
+            if redacted:
+                self._rewrite(stream, redacted)
+            number += len(redacted)
+        return number
+
+    def _rewrite(self, stream: str, redacted: dict[str, list[str]]) -> None:
+        """Replace a stream by a copy: what is deleted in place stays in the server's memory."""
+        with store_errors():
+            self._client.delete(keys.AUDIT_REWRITTEN)
+        start = "-"
+        while start:
+            names = (stream, keys.AUDIT_REWRITTEN)
+            arguments = (start, PER_TRIP, orjson.dumps(redacted).decode())
+            start = str(self._scripts.run("admin/redact", names, arguments))
+
+    def _digest_of(self, fields: dict[str, str]) -> str:
+        """Return the digest an entry was written with; an empty text if its redaction is forged."""
+        if "redacted" not in fields:
+            return self._digest(fields)
+        digest, _, seal = fields["redacted"].partition(" ")
+        rest = {name: value for name, value in fields.items() if name != "redacted"}
+        return digest if seal == self._redaction_seal(digest, rest) else ""
+
+    def _redaction_seal(self, digest: str, rest: dict[str, str]) -> str:
+        return self._digests.digest("audit redacted", f"{digest} {self._digest(rest)}")
 
     def _walk(
         self, stream: str, *, is_backward: bool = False
@@ -218,10 +301,29 @@ class AuditStore:
         return told if is_right else head
 
 
+def words(marks: Collection[str]) -> re.Pattern[str]:
+    """Return a pattern of these texts where they stand as words of their own."""
+    either = "|".join(map(re.escape, sorted(filter(None, marks), key=len, reverse=True)))
+    return re.compile(rf"(?<!\w)(?:{either})(?!\w)" if either else r"(?!)", re.IGNORECASE)
+
+
+def entry_text(entry: AuditEntry) -> str:
+    """Return what an entry tells, on one line."""
+    act = entry.act
+    return " ".join((act.by, act.action, act.target, act.reason, entry.outcome or ""))
+
+
 def _number(head: str) -> int:
     """Return the number of the entry that a head names; 0 for none."""
     number = head.partition(" ")[0]
     return int(number) if number.isdecimal() else 0
+
+
+def _moment_ms(head: str) -> int:
+    """Return when the entry that a head names was written, in ms; 0 for none."""
+    _, _, rest = head.partition(" ")
+    written = rest.partition("-")[0]
+    return int(written) if written.isdecimal() else 0
 
 
 def _name_misfit(head: str, before: str | None, entry_id: str) -> str:

@@ -7,7 +7,8 @@ from datetime import datetime
 
 import orjson
 
-from shared.models import Channel
+from shared.models import Channel, Organisation
+from shared.policies import refusal_lifetime_seconds
 from shared.settings import Settings
 from shared.store import keys
 from shared.store.connection import Client, store_errors
@@ -51,17 +52,20 @@ class RefusalStore:
     def __init__(self, client: Client, digests: Digests, settings: Settings) -> None:
         """`client` may be a fake one."""
         self._client, self._digests, self._scripts = client, digests, Scripts(client)
-        self._keep_ms = int(settings.record_lifetime_seconds * 1000)
+        self._settings = settings
 
-    def record(self, user_id: str, new: NewRefusal) -> None:
-        """Keep a refusal as long as a finished reset."""
+    def record(
+        self, user_id: str, new: NewRefusal, *, organisation: Organisation | None = None
+    ) -> None:
+        """Keep a refusal as long as the user's organisation wants."""
+        keep_seconds = refusal_lifetime_seconds(self._settings, organisation)
         self._scripts.run(
             "reset/record_refusal",
             (keys.refusals(*self._digests.user_place(user_id)),),
             (
                 *(new.error, new.channel.value if new.channel else "", new.limit),
                 *(int(new.wait_seconds * 1000), new.request_id, new.caller_id),
-                *(MAX_KEPT, self._keep_ms),
+                *(MAX_KEPT, int(keep_seconds * 1000)),
             ),
         )
 

@@ -127,7 +127,8 @@ class BatchStore:
         arguments += ["st", new.state.value, "ch", new.channel.value, "cid", new.caller_id]
         arguments += ["sc", org_ids, "li", new.list_id, "nl", new.lists, "nt", new.total]
         arguments += ["rt", new.rate_per_second]
-        answer: str = self._scripts.run_durably("batch/begin", _gate_keys(new.batch_id), arguments)
+        names = (*_gate_keys(new.batch_id), keys.BATCHES)
+        answer: str = self._scripts.run_durably("batch/begin", names, arguments)
         if answer == "known":
             self._scripts.confirm(keys.GATE)
         return answer
@@ -185,6 +186,12 @@ class BatchStore:
         with store_errors():
             batch_ids = sorted(self._client.smembers(keys.ACTIVE_BATCHES))
         return [found for batch_id in batch_ids if (found := self.find(batch_id))]
+
+    def every_id(self) -> list[str]:
+        """Return the batches that are kept, and some that no longer are, the oldest first."""
+        with store_errors():
+            found: list[str] = self._client.zrange(keys.BATCHES, 0, -1)
+        return found
 
     def take_lease(self, batch_id: str) -> int:
         """Return the fence of a new lease; 0: another worker has it, or there is nothing to do."""

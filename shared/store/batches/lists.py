@@ -5,12 +5,15 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from shared.store import keys
 from shared.store.connection import Client, store_errors
 from shared.store.digests import Digests
 from shared.store.scripts import Scripts
+
+if TYPE_CHECKING:
+    from shared.store.batches import Batch
 
 USERS_PER_LIST = 500  # fewer than hash-max-listpack-entries: what is noted of them stays compact
 LISTS_PER_TRIP = 20
@@ -109,14 +112,34 @@ class BatchLists:
             for index, reason in found.items()
         }
 
+    def find_user(self, batches: Iterable[Batch], user_id: str, *, erase: bool = False) -> int:
+        """Return how many lines of the batches' lists name a user; erase them, and what is noted.
+
+        The server itself searches, so the lists do not travel.
+        """
+        number = 0
+        user_number = self._number(user_id)
+        for batch in batches:
+            names = (keys.batch_list(batch.list_id, each) for each in range(batch.lists))
+            for trip in _in_groups(names, LISTS_PER_TRIP):
+                calls = [((name,), (user_id, int(erase))) for name in trip]
+                number += sum(self._scripts.run_many("batch/erase_user", calls))
+            if erase:
+                with store_errors():
+                    seen = keys.batch_seen(batch.batch_id, user_number % SEEN_KEYS)
+                    self._client.hdel(seen, str(user_number))
+        return number
+
+    def _number(self, user_id: str) -> int:
+        return int(self._digests.digest("batch user", user_id)[:NUMBER_SIGNS], 16)
+
     def repeated(
         self, batch_id: str, number: int, users: Sequence[tuple[int, str]], seconds: float
     ) -> set[int]:
         """Return the indexes of users (index, id) that an earlier entry names; note the others."""
         calls, own = [], []
         for index, user_id in users:
-            digest = self._digests.digest("batch user", user_id)
-            user_number = int(digest[:NUMBER_SIGNS], 16)
+            user_number = self._number(user_id)
             own.append(number * USERS_PER_LIST + index)
             key = keys.batch_seen(batch_id, user_number % SEEN_KEYS)
             calls.append(((key,), (str(user_number), own[-1], int(seconds * 1000))))

@@ -84,17 +84,18 @@ local function count_batch(r, from, to, reason, keep_ms)
   if sums then lasting[ends] = ms else keep_for(ends, ms) end
 end
 
+-- Return what an organisation has subscribed to, and how long webhooks are kept, in ms.
+local MAX_WEBHOOKS, WEBHOOK_MS = 20000, 1209600000
+local function subscribed(tag, org)
+  local found = redis.call('HMGET', tag .. ':subscribed', org, ' ms')
+  return found[1], tonumber(found[2] or WEBHOOK_MS)
+end
+
 -- Create the webhooks of an event, in the same step. A subscription with too large a backlog loses
 -- the newest: resets need the memory more.
-local MAX_WEBHOOKS, WEBHOOK_MS = 20000, 1209600000
-local function tell(r, id, word, now)
-  local tag = string.sub(r, 1, 7)
-  if redis.call('EXISTS', tag .. ':subscribed') == 0 then return end
-  local h = redis.call('HMGET', r, 'k', 'o', 'u', 'ch', 'st', 'rs')
-  if not h[1] or h[1] == 'notice' or (h[1] == 'returned' and word ~= 'completed') then return end
-  local subscriptions = redis.call('HGET', tag .. ':subscribed', h[2])
+local function tell_of(tag, user, org, id, word, now, payload)
+  local subscriptions, keep_ms = subscribed(tag, org)
   if not subscriptions then return end
-  local payload = cjson.encode({int(now), h[3], h[2], h[4], h[5], h[6] or ''})
   for sub, words in string.gmatch(subscriptions, '([^= ]+)=([^ ]*)') do
     local webhook, due = tag .. ':wh:' .. sub .. ':' .. id .. ':' .. word, tag .. ':whd:' .. sub
     if string.find(',' .. words .. ',', ',' .. word .. ',', 1, true)
@@ -103,12 +104,28 @@ local function tell(r, id, word, now)
         redis.call('HINCRBY', tag .. ':m', 'w:dropped', 1)
       else
         redis.call('HSET', webhook, 'd', payload, 'n', 0, 'f', 0)
-        redis.call('PEXPIRE', webhook, WEBHOOK_MS)
+        redis.call('PEXPIRE', webhook, int(keep_ms))
         redis.call('ZADD', due, int(now), id .. ':' .. word)
-        redis.call('PEXPIRE', due, WEBHOOK_MS)
+        redis.call('PEXPIRE', due, int(keep_ms))
+        if user then  -- so that they can be erased with the user
+          local told = tag .. ':told:' .. user
+          redis.call('ZREMRANGEBYSCORE', told, '-inf', int(now - 2 * keep_ms))
+          redis.call('ZADD', told, int(now), sub .. ':' .. id .. ':' .. word)
+          redis.call('PEXPIRE', told, int(2 * keep_ms))  -- a dead one is kept anew
+        end
       end
     end
   end
+end
+
+local function tell(r, id, word, now)
+  local tag = string.sub(r, 1, 7)
+  if redis.call('EXISTS', tag .. ':subscribed') == 0 then return end
+  local h = redis.call('HMGET', r, 'k', 'o', 'u', 'ch', 'st', 'rs', 'ud')
+  local is_change = word == 'completed' or word == 'password.changed'
+  if not h[1] or h[1] == 'notice' or (h[1] == 'returned' and not is_change) then return end
+  local payload = cjson.encode({int(now), h[3], h[2], h[4], h[5], h[6] or ''})
+  tell_of(tag, h[7], h[2], id, word, now, payload)
 end
 
 -- End a reset: remove it from the due set, and let its record expire. `also` holds fields and values
@@ -118,8 +135,8 @@ local function settle(r, due, m, id, from, to, channel, reason, now, keep_ms, al
   redis.call('HSET', r, 'st', to, 'rs', reason, 'dn', int(now), unpack(also or {}))
   redis.call('HDEL', r, 'n')
   redis.call('ZREM', due, id)
-  local x = tonumber(redis.call('HGET', r, 'x'))
-  redis.call('PEXPIREAT', r, int(math.max(x, now) + keep_ms))
+  local h = redis.call('HMGET', r, 'x', 'kp')
+  redis.call('PEXPIREAT', r, int(math.max(tonumber(h[1]), now) + tonumber(h[2] or keep_ms)))
   count(m, from, to, channel)
   if from and not FINAL[from] then
     add(m, 'out:' .. string.match(due, '[^:]+$'), 1)
@@ -146,6 +163,15 @@ local function note_made(tag, id, now, life, keep_ms)
   local made = tag .. ':made:' .. int(math.floor(now / 600000))
   redis.call('RPUSH', made, id)
   keep_for(made, math.max(life, 86400000) + keep_ms + 600000)
+end
+
+-- Remember a record of a user that `recent` does not list, for as long as it is kept.
+local function note_older(older, tag, id, at, keep_ms)
+  for _, other in ipairs(redis.call('ZRANGE', older, 0, 1)) do
+    if redis.call('EXISTS', tag .. ':r:' .. other) == 0 then redis.call('ZREM', older, other) end
+  end
+  redis.call('ZADD', older, int(at), id)
+  keep_for(older, keep_ms)
 end
 
 -- Set the next due time (ms); the deadline at the latest.

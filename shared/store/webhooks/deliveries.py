@@ -36,7 +36,7 @@ class Webhook:
 
     subscription_id: str
     reset_id: ResetId
-    event_name: str  # without `reset.`
+    event_name: str  # without `reset.`; password.changed as it is
     at: datetime
     user_id: str
     org_id: str
@@ -50,12 +50,12 @@ class Webhook:
     @property
     def webhook_id(self) -> str:
         """Return its id, the same at every try."""
-        return f"msg_{self.reset_id}_{self.event_name}"
+        return f"msg_{self.reset_id}_{self.event_name.replace('.', '_')}"
 
     @property
     def event(self) -> str:
         """Return the event's type, as subscribers know it."""
-        return f"reset.{self.event_name}"
+        return self.event_name if "." in self.event_name else f"reset.{self.event_name}"
 
     @property
     def member(self) -> str:
@@ -144,6 +144,19 @@ class WebhookStore:
                         found.append((score, webhook))
         found.sort(key=lambda pair: (-pair[0], pair[1].member))
         return [webhook for _, webhook in found[:most]]
+
+    def find_of_user(self, user_place: tuple[str, str]) -> list[Webhook]:
+        """Return the webhooks about a user that were not delivered."""
+        tag, found = user_place[0], []
+        with store_errors():
+            for told in self._client.zrange(keys.told(*user_place), 0, -1):
+                subscription_id, _, member = told.partition(":")
+                key = keys.webhook(tag, subscription_id, member)
+                record, tries, answer = self._client.hmget(key, "d", "n", "e")
+                if record:  # else it was delivered
+                    each = _parse(subscription_id, member, record, tries=int(tries), answer=answer)
+                    found.append(each)
+        return found
 
     def replay(self, subscription_id: str) -> int:
         """Make every dead webhook due again, with all its tries; return how many."""

@@ -26,8 +26,10 @@ from shared.validation import moment
 SECRET_PREFIX = "whsec_"  # noqa: S105 - the prefix of a secret, not a secret
 SECRET_BYTES = 32
 SEAL_KIND = "webhook secret"
-# A reset reached a final status, or its code was used.
-EVENTS = (*(f"reset.{status}" for status in Status if status.is_final), "reset.completed")
+# A reset reached a final status, its code was used, or a password was changed in any way.
+FINAL = (f"reset.{status}" for status in Status if status.is_final)
+EVENTS = (*FINAL, "reset.completed", "password.changed")
+LIFETIME_SECONDS = 14 * 86400.0  # of a webhook
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +48,12 @@ class Subscription:
 class SubscriptionStore:
     """Add, list, switch and remove subscriptions."""
 
-    def __init__(self, client: Client, digests: Digests) -> None:
-        """`client` may be a fake one."""
+    def __init__(
+        self, client: Client, digests: Digests, *, keep_seconds: float = LIFETIME_SECONDS
+    ) -> None:
+        """`client` may be a fake one; `keep_seconds`: how long a webhook is tried and kept."""
         self._client, self._digests, self._scripts = client, digests, Scripts(client)
+        self._keep_ms = int(keep_seconds * 1000)
 
     def add(self, org_id: str, url: str, events: tuple[str, ...]) -> tuple[str, Subscription]:
         """Add a subscription; return its secret, which is not shown again, and the subscription."""
@@ -113,7 +118,7 @@ class SubscriptionStore:
             if each.disabled is None:
                 names = ",".join(event.removeprefix("reset.") for event in each.events)
                 by_org[each.org_id].append(f"{each.subscription_id}={names}")
-        arguments: list[Argument] = [int(version)]
+        arguments: list[Argument] = [int(version), self._keep_ms]
         for org_id, subscribed in by_org.items():
             arguments += [org_id, " ".join(subscribed)]
         calls = [((keys.subscribed(tag),), arguments) for tag in keys.TAGS]

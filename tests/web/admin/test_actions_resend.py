@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.models import Kind, Recipient
+from shared.models import Channel, Kind, Recipient
 from shared.store.codes import CompletionNotice
 from tests.support.builders import a_user
 from tests.support.wire import problem
@@ -122,7 +122,7 @@ def test_a_notice_is_not_sent_again(wire):
     services = wire.services
     notice_id = services.digests.new_reset_id("ada")
     notice = CompletionNotice(
-        {notice_id: "digest"},
+        {notice_id: ("digest", Channel.EMAIL)},
         86400.0,
         300.0,
         {"u": "ada", "o": "acme", "lg": "en", "kid": services.codes.signing_key_id},

@@ -18,6 +18,7 @@ from shared.store.webhooks.deliveries import Webhook
 from shared.store.webhooks.subscriptions import EVENTS
 from shared.webhooks import build_body
 from tests.support.batch_builders import a_batch
+from tests.support.builders import a_token, a_user, an_organisation
 from tests.support.wire_v2 import WireV2
 from tests.test_architecture import OPEN_ROUTES
 from web import problems
@@ -116,6 +117,8 @@ def test_examples_of_bodies_are_taken(wire, document):
         content = call.get("requestBody", {}).get("content", {}).get("application/json", {})
         for example in content.get("examples", {}).values():
             body = json.dumps(example["value"])
+            a_user(wire.services)  # an earlier call may have erased it
+            an_organisation(wire.services, "gone")
             if "verificationCode" in body:
                 code = wire.a_code()
                 body = body.replace("7KQM-ZR5W", f"{code[:4]}-{code[4:]}")
@@ -126,8 +129,10 @@ def test_examples_of_bodies_are_taken(wire, document):
             if path.endswith("batchId}/_resume"):
                 wire.call(path.format(batchId=batch_id).replace("_resume", "_pause"),
                           headers=wire.headers())  # fmt: skip
-            arguments = {"data": body, "headers": wire.headers(If_Match="*")}
-            ids = {"userId": "ada", "orgId": "acme", "language": "de"}
+            owner = a_token(wire.services, "ORG_OWNER", instance=("IAM_OWNER",))
+            arguments = {"data": body, "headers": wire.headers(owner, If_Match="*")}
+            ids = {"userId": "ada", "language": "de"}
+            ids["orgId"] = "gone" if path.endswith("_remove") else "acme"
             place = path.format(resetId=reset_id, batchId=batch_id, **ids)
             if path.endswith("_rollback"):
                 wire.services.profiles.save_text(

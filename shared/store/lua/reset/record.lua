@@ -1,5 +1,5 @@
 -- Record a reset: limits, sequence, record, due set, live codes; all or nothing, safe to repeat.
--- KEYS r due u live recent req m
+-- KEYS r due u live recent req m older
 -- ARGV id user org channel queue life_ms key_id language kind cooldown_ms hour day live_max
 --      keep_ms margin_ms tag asked_us patience_us since_ms, then field, value … of the record
 --      (since_ms: a batch's: skip users with newer resets; 2^52: a stranger's: displace no code; 0: neither)
@@ -90,7 +90,10 @@ if redis.call('ZCARD', KEYS[4]) > tonumber(ARGV[13]) then
   if since > 0 then redis.call('HSET', tag .. ':r:' .. oldest, 'v', 'displaced') end
 end
 for _, other in ipairs(redis.call('ZRANGE', KEYS[5], 0, -11)) do  -- ten, and whatever still works
-  if not redis.call('ZSCORE', KEYS[4], other) then redis.call('ZREM', KEYS[5], other) end
+  if not redis.call('ZSCORE', KEYS[4], other) then
+    note_older(KEYS[8], tag, other, now, tonumber(ARGV[6]) + tonumber(ARGV[14]))
+    redis.call('ZREM', KEYS[5], other)
+  end
 end
 keep_for(KEYS[4], tonumber(ARGV[6]) + 86400000)
 keep_for(KEYS[5], tonumber(ARGV[6]) + tonumber(ARGV[14]))

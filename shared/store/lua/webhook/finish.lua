@@ -10,16 +10,17 @@ if what == 'told' then
   redis.call('ZREM', KEYS[2], ARGV[1])
   return 1
 end
+local _, keep_ms = subscribed(string.sub(KEYS[1], 1, 7), '')
 redis.call('HINCRBY', KEYS[1], 'f', 1)
 redis.call('HSET', KEYS[1], 'e', ARGV[5])
-redis.call('PEXPIRE', KEYS[1], WEBHOOK_MS)
+redis.call('PEXPIRE', KEYS[1], int(keep_ms))
 if what == 'again' then
   redis.call('ZADD', KEYS[2], int(now + tonumber(ARGV[4])), ARGV[1])
-  redis.call('PEXPIRE', KEYS[2], WEBHOOK_MS)
+  redis.call('PEXPIRE', KEYS[2], int(keep_ms))
 else
   redis.call('ZREM', KEYS[2], ARGV[1])
-  redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', int(now - WEBHOOK_MS))
+  redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', int(now - keep_ms))
   redis.call('ZADD', KEYS[3], int(now), ARGV[1])
-  redis.call('PEXPIRE', KEYS[3], WEBHOOK_MS)
+  redis.call('PEXPIRE', KEYS[3], int(keep_ms))
 end
 return 1

@@ -114,7 +114,7 @@ def test_a_used_code_is_told_and_its_notice_is_not(stores, subscribe, webhooks):
     )
     stores.attempt(notice)
 
-    assert words_for(webhooks, subscription_id) == ["accepted", "completed"]
+    assert words_for(webhooks, subscription_id) == ["accepted", "completed", "password.changed"]
 
 
 def test_a_code_the_caller_got_is_told_when_it_is_used_alone(stores, subscribe, webhooks):
@@ -123,7 +123,7 @@ def test_a_code_the_caller_got_is_told_when_it_is_used_alone(stores, subscribe, 
     reset_id = stores.record(kind=Kind.RETURNED)
     stores.complete(reset_id)
 
-    assert words_for(webhooks, subscription_id) == ["completed"]
+    assert words_for(webhooks, subscription_id) == ["completed", "password.changed"]
 
 
 def test_only_what_was_asked_for_and_only_one_s_own_is_told(stores, subscribe, webhooks):

@@ -1,0 +1,144 @@
+"""Erase what the store holds of a user or a recipient; how much it costs depends on that alone.
+
+Source: docs/decisions/0031-leaving.md
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import redis
+
+from shared.errors import ErasingError, StoreUnavailableError
+from shared.models import Recipient
+from shared.store import keys
+from shared.store.connection import Client, store_errors
+from shared.store.digests import Digests
+from shared.store.limits import CHANGES, PAGE_LIMITS_OF_A_USER
+from shared.store.scripts import Scripts
+
+LEASE_SECONDS = 60
+POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What was erased: how much of each kind, and of which resets."""
+
+    counts: Counter[str]
+    reset_ids: frozenset[str]
+
+
+class ErasureStore:
+    """Erases; every method may be repeated, and raises StoreUnavailableError."""
+
+    def __init__(self, client: Client, digests: Digests) -> None:
+        """`client` may be a fake one."""
+        self._client, self._digests, self._scripts = client, digests, Scripts(client)
+
+    @contextmanager
+    def turn(self, *about: str) -> Iterator[None]:
+        """Keep all others from erasing the same at the same time; a killed one, for a minute.
+
+        Raises:
+            ErasingError: it is being erased just now.
+        """
+        name = keys.erasing(self._digests.digest("erasing", "\0".join(about)))
+        token = secrets.token_hex(8)
+        with store_errors():
+            if not self._client.set(name, token, nx=True, ex=LEASE_SECONDS):
+                raise ErasingError
+        try:
+            yield
+        finally:
+            with store_errors():
+                if self._client.get(name) == token:
+                    self._client.delete(name)
+
+    def erase_user(self, user_id: str) -> Erased:
+        """Erase a user's resets, codes, notices, webhooks, refusals, guesses and limits."""
+        erased = self._erase(user_id)
+        _, user = self._digests.user_place(user_id)
+        with store_errors():
+            callers = self._client.smembers(keys.tried(user))
+            names = [keys.window(name, user) for name in PAGE_LIMITS_OF_A_USER]
+            names += [keys.window("passwords", f"{by}:{user}") for by in callers]
+            erased.counts["limits"] = self._delete([*names, keys.tried(user)])
+        return erased
+
+    def erase_recipient(self, user_id: str, recipient: Recipient, digest: str) -> Erased:
+        """Erase what was sent to a recipient, or waits for its channel, of one user."""
+        return self._erase(user_id, digest, recipient.channel)
+
+    def _erase(self, user_id: str, recipient_digest: str = "", channel: str = "") -> Erased:
+        tag, user = self._digests.user_place(user_id)
+        places = (keys.user, keys.live, keys.recent, keys.older, keys.requests, keys.refusals)
+        names = [place(tag, user) for place in (*places, keys.guesses, keys.told)]
+        names += [keys.receipts(tag), keys.counters(tag)]
+        arguments = (tag, user, recipient_digest, channel)
+        found: dict[str, Any] = orjson.loads(self._scripts.run("admin/erase", names, arguments))
+        counts, reset_ids = Counter(found["n"]), frozenset(found["ids"])
+        with store_errors():
+            bound = [keys.idempotency(each) for each in found["ik"]]
+            counts["idempotencyKeys"] = self._delete(bound)
+            self._delete([keys.counted(each) for each in reset_ids])
+        return Erased(counts, reset_ids)
+
+    def erase_caller(self, token_id: str) -> int:
+        """Erase the windows in which a caller's calls are counted; return how many."""
+        about = (token_id, CHANGES + token_id)
+        with store_errors():
+            return self._delete(
+                [keys.window(kind, each) for kind in ("caller", "passwords") for each in about]
+            )
+
+    def erase_suppression(
+        self, recipient_digest: str, *, with_suppression: bool
+    ) -> tuple[int, int]:
+        """Erase when a suppression was lifted, and it itself if asked; return how many of each."""
+        name = keys.suppression(recipient_digest)
+        with store_errors():
+            lifted = self._delete([keys.lifted(recipient_digest)])
+            number = self._delete([name]) if with_suppression else self._client.exists(name)
+        return lifted, int(number)
+
+    def _delete(self, names: Iterable[str]) -> int:
+        pipeline = self._client.pipeline(transaction=False)
+        for name in names:
+            pipeline.delete(name)
+        return sum(pipeline.execute())
+
+    def rewrite_files(self, *, wait_seconds: float) -> str:
+        """Ask the server to write its append-only file anew; return what came of it.
+
+        `off`: it has none; `refused`: a managed server does so by itself; `done`; `under way`.
+        """
+        try:
+            self._client.execute_command("SLOWLOG RESET")  # it may hold arguments
+            if not int(self._persistence("aof_enabled")):
+                return "off"
+            self._client.execute_command("BGREWRITEAOF")
+            until = time.monotonic() + wait_seconds
+            while self._is_rewriting():
+                if time.monotonic() > until:
+                    return "under way"
+                time.sleep(POLL_SECONDS)
+        except redis.ResponseError:
+            return "refused"
+        except redis.RedisError as error:
+            raise StoreUnavailableError from error
+        return "done"
+
+    def _is_rewriting(self) -> bool:
+        names = ("aof_rewrite_in_progress", "aof_rewrite_scheduled")
+        return any(int(self._persistence(name)) for name in names)
+
+    def _persistence(self, name: str) -> Any:
+        return self._client.info("persistence").get(name, 0)
