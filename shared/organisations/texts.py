@@ -24,6 +24,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "reset": ("organisation", "code", "link", "moment", "until"),
     "notice": ("organisation", "moment"),
     "sms.reset": ("organisation", "code", "link", "time", "until"),
+    "sms.notice": ("organisation", "time"),
     "page": ("organisation",),
 }
 NEEDED = {"sms.reset": ("code", "link")}
