@@ -90,6 +90,8 @@ def _near(name: str, known: list[str]) -> str:
 
 def _problems(key: str, text: str) -> Iterator[str]:
     """Yield what is wrong with the words of a sentence."""
+    if key.startswith("sms."):
+        text = text.replace("\n", " ")  # a link may have a line of its own
     most = MAX_CHARACTERS.get(key.partition(".")[2], MAX_OTHER_CHARACTERS)
     if not text.strip():
         yield "it is empty; leave it out, and the built-in sentence is used"
