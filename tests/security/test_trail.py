@@ -242,7 +242,9 @@ UNAUDITED_COMMANDS = {
 
 def commands_of(group: click.Group, before: str = "") -> Iterator[str]:
     """The path of every command that does something by itself."""
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
         path = f"{before} {name}".strip()
         if isinstance(command, click.Group):
             if command.invoke_without_command:

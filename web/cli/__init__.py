@@ -1,61 +1,92 @@
-"""The command `keyturn`; exit status 0: done, 1: refused with the reason, 2: wrong use."""
+"""The command `keyturn`; exit status 0: done, 1: refused with the reason, 2: wrong use.
+
+A command's module is imported when the command runs: help and completion cost a tenth of it.
+"""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from types import ModuleType
 
 import click
 
-from shared.log import set_up_logging
-from web import up
-from web.cli import (
-    admin,
-    batches,
-    directory,
-    leaving,
-    messages,
-    organisations,
-    providers,
-    resets,
-    senders,
-    suppressions,
-    tokens,
-    users,
-    webhooks,
-)
-from web.cli.support import bind_shell, report_errors
-
-# A further command is one line here.
-COMMANDS: tuple[click.Command, ...] = (
-    up.up,
-    users.org,
-    users.user,
-    directory.directory,
-    tokens.token,
-    resets.reset,
-    resets.explain,
-    admin.status,
-    suppressions.suppression,
-    webhooks.webhook,
-    providers.provider,
-    messages.message,
-    admin.pause,
-    admin.resume,
-    admin.limit,
-    admin.audit,
-    batches.batch,
-    leaving.forget,
-)
+# A further command is one line here: its name in its module, and what `--help` says of it.
+COMMANDS = {
+    "audit": ("admin", "List acts by hand and by permission, newest first; verify or export all."),
+    "batch": ("batches", "Batches: many resets at once."),
+    "directory": ("directory", "The directory of users that KEYTURN_DIRECTORY names."),
+    "explain": ("resets", "Explain what happened to a reset, and what to do."),
+    "forget": ("leaving", "Erase a user or an address everywhere; print a signed receipt as JSON."),
+    "limit": ("admin", "Rate limits of resets."),
+    "message": ("messages", "What people get from an organisation."),
+    "org": ("users", "Organisations."),
+    "pause": ("admin", "Pause a queue, channel, provider or organisation; new resets wait."),
+    "provider": ("providers", "Providers of e-mail and SMS."),
+    "reset": ("resets", "Send, hold, release, void and resend resets."),
+    "resume": ("admin", "Resume a queue, channel, provider or organisation."),
+    "status": ("admin", "Show alerts, queues, providers and workers."),
+    "suppression": ("suppressions", "Recipients that receive no messages."),
+    "token": ("tokens", "Personal access tokens of callers."),
+    "up": ("up", "Run all processes on this machine until Ctrl-C."),
+    "user": ("users", "Users: those of the built-in directory, or of the application's."),
+    "webhook": ("webhooks", "Webhook subscriptions to the events of resets."),
+}
+# Modules with further commands of a group, and those that do not add themselves.
+FURTHER: dict[str, dict[str, tuple[str, ...]]] = {
+    "org": {
+        "organisations": ("branding", "set_logo", "texts"),
+        "senders": ("sender",),
+        "leaving": (),
+    },
+    "user": {"leaving": ()},
+}
 
 
 class KeyturnGroup(click.Group):
     """The group of all commands; an error in any of them is printed as one sentence."""
 
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        return list(COMMANDS)
+
+    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command; None if there is none of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        found = getattr(_module(COMMANDS[cmd_name][0]), cmd_name)
+        for module, names in FURTHER.get(cmd_name, {}).items():
+            for name in names:
+                found.add_command(getattr(_module(module), name))
+            _module(module)
+        command: click.Command = found
+        return command
+
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
     def invoke(self, ctx: click.Context) -> object:
         """Run a command."""
-        with report_errors():
-            bind_shell()
+        with _ready():
             return super().invoke(ctx)
+
+
+def _module(name: str) -> ModuleType:
+    return import_module("web.up" if name == "up" else f"web.cli.{name}")
+
+
+@contextmanager
+def _ready() -> Iterator[None]:
+    """Set up what every command needs, and print errors as a sentence."""
+    from web.cli.support import bind_shell, report_errors  # noqa: PLC0415 - not for `--help`
+
+    with report_errors():
+        bind_shell()
+        yield
 
 
 @click.group(cls=KeyturnGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -64,20 +95,12 @@ def keyturn() -> None:
     """Password resets that are never lost and can always be explained."""
 
 
-for command in COMMANDS:
-    keyturn.add_command(command)
-for command in (
-    organisations.branding,
-    organisations.set_logo,
-    organisations.texts,
-    senders.sender,
-):
-    users.org.add_command(command)
-
-
 def main() -> None:
     """Run the command line."""
-    set_up_logging("warning", service="keyturn", stream=sys.stderr)
+    if sys.argv[1:] not in (["--version"], ["--help"], ["-h"], []):
+        from shared.log import set_up_logging  # noqa: PLC0415 - imports twice what click does
+
+        set_up_logging("warning", service="keyturn", stream=sys.stderr)
     keyturn(prog_name="keyturn")
 
 
