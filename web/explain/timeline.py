@@ -11,7 +11,11 @@ from web.explain.diagnosis import REFUSALS
 from web.explain.model import Evidence, TimelineStep
 from web.explain.wording import LIMITS, SWITCH_REASONS, describe_outcome, describe_reason
 
-CALLERS = {"page": "the page", "shell": "a command"}
+CALLERS = {
+    "page": "the page",
+    "forgot": "the page for forgotten passwords",
+    "shell": "a command",
+}
 
 
 def build_timeline(evidence: Evidence) -> tuple[TimelineStep, ...]:
