@@ -228,6 +228,12 @@ class DirectoryUnavailableError(CallerError):
     id = "KEYTURN-Unavailable"
 
 
+class CaptchaUnavailableError(CallerError):
+    """The captcha cannot be checked just now; nothing was done, try again"""
+
+    id = "KEYTURN-Unavailable"
+
+
 class InvalidRequestError(CallerError):
     """The request is invalid"""
 
@@ -256,6 +262,12 @@ class UrlNotAllowedError(InvalidRequestError):
     """The url template leads to a host that is not allowed for the organisation"""
 
     id = "KEYTURN-UrlNotAllowed"
+
+
+class CaptchaError(InvalidRequestError):
+    """The captcha is missing or wrong; solve another one"""
+
+    id = "KEYTURN-Captcha"
 
 
 class SubscriberUrlError(InvalidRequestError):
@@ -323,6 +335,18 @@ class BatchStateError(CallerError):
     """The state of the batch does not allow this"""
 
     id = "KEYTURN-BatchState"
+
+
+class VersionConflictError(CallerError):
+    """It was changed meanwhile; read it again, and repeat the change with its new ETag"""
+
+    id = "KEYTURN-VersionConflict"
+
+
+class VersionMissingError(CallerError):
+    """It exists already; repeat the change with the header If-Match and the ETag of the last GET"""
+
+    id = "KEYTURN-VersionMissing"
 
 
 class ResetStateError(CallerError):

@@ -24,27 +24,30 @@ def is_gsm7(text: str) -> bool:
 
 
 def segments(text: str) -> tuple[int, str]:
-    """Return how many segments a text needs, and its encoding (`GSM-7` or `UCS-2`).
+    """Return how many segments a text needs, and its encoding (`GSM-7` or `UCS-2`)."""
+    parts, encoding = split_into_parts(text)
+    return len(parts), encoding
+
+
+def split_into_parts(text: str) -> tuple[list[str], str]:
+    """Return a text as the segments it is sent in, and its encoding (`GSM-7` or `UCS-2`).
 
     A character is never cut: an extension pair or a surrogate pair that does not fit moves whole
     into the next part. An empty text is one segment.
     """
     encoding = GSM_7 if is_gsm7(text) else UCS_2
-    sizes = [_units(char, encoding) for char in text]
-    if sum(sizes) <= SINGLE_UNITS[encoding]:
-        return 1, encoding
-    return _parts(sizes, PART_UNITS[encoding]), encoding
+    if sum(_units(char, encoding) for char in text) <= SINGLE_UNITS[encoding]:
+        return [text], encoding
+    parts, used = [""], 0
+    for char in text:
+        size = _units(char, encoding)
+        if used + size > PART_UNITS[encoding]:
+            parts, used = [*parts, ""], 0
+        parts[-1] += char
+        used += size
+    return parts, encoding
 
 
 def _units(char: str, encoding: str) -> int:
     is_double = char in EXTENSION if encoding == GSM_7 else ord(char) > 0xFFFF  # noqa: PLR2004
     return 2 if is_double else 1
-
-
-def _parts(sizes: list[int], part_units: int) -> int:
-    parts, used = 1, 0
-    for size in sizes:
-        if used + size > part_units:
-            parts, used = parts + 1, 0
-        used += size
-    return parts

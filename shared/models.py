@@ -144,6 +144,7 @@ class Organisation:
     name: str
     language: str | None = None
     link_hosts: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()  # in which it writes; empty: in all
     password_min_characters: int | None = None  # None, here and below: as the installation
     password_needs: tuple[str, ...] | None = None
 
@@ -214,6 +215,7 @@ class Reset:
     basis: str | None = None  # what the code rests on: Digests.basis
     code_end: str | None = None  # how the code ended before its time: KnownCode.end
     notice_to: str | None = None  # of a notice: the digest of the address it is for
+    text_version: str | None = None  # of the organisation's own texts, as they went out last
     next_look_at: datetime | None = None
     opened_at: datetime | None = None
     completed_at: datetime | None = None

@@ -175,9 +175,7 @@ def new_reset(services: Services, request: ResetRequest, *, asked_at_us: int = 0
         user_id=user.user_id,
         org_id=user.org_id,
         channel=request.channel,
-        language=services.languages.choose(
-            user.language, organisation.language if organisation else None
-        ),
+        language=services.languages.choose_for(user, organisation),
         key_id=services.codes.signing_key_id,
         lifetime_seconds=lifetime,
         last_start_seconds=last_start_seconds(request.channel, lifetime),

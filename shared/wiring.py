@@ -32,6 +32,7 @@ from shared.store.due_sets import DueStore, WaitingStore
 from shared.store.history import HistoryStore
 from shared.store.idempotency import IdempotencyStore
 from shared.store.limits import LimitStore
+from shared.store.organisations.profiles import ProfileStore
 from shared.store.receipts import ReceiptStore
 from shared.store.resets import ResetStore
 from shared.store.scripts import check_durability
@@ -78,6 +79,7 @@ class Services:
     digests: Digests
     directory: Directory
     callers: CallerStore
+    profiles: ProfileStore
     resets: ResetStore
     receipts: ReceiptStore
     code_store: CodeStore
@@ -139,6 +141,7 @@ def build_services(settings: Settings, *, client: Client, hints: Hints) -> Servi
         digests=digests,
         directory=build_directory(settings, client, digests),
         callers=CallerStore(client, digests),
+        profiles=ProfileStore(client, digests, settings.durability),
         resets=resets,
         receipts=ReceiptStore(client, settings),
         code_store=CodeStore(client, digests, settings),

@@ -193,7 +193,11 @@ def keys_in_the_code() -> set[tuple[str, str, str]]:
         return prefixes.get(match[1], f"<{match[1].replace('_', ' ')}>")
 
     return {
-        (name, re.sub(r"\{(\w+)(?:\(\w+\))?\}", filled, shape), type_)
+        (
+            name,
+            re.sub(r"\{(\w+)(?:\(\w+\))?\}", filled, shape).replace("{{", "{").replace("}}", "}"),
+            type_,
+        )
         for name, shape, type_ in (*found, *re.findall(constant, code, re.MULTILINE))
     }
 

@@ -19,13 +19,13 @@ from typing import Any
 import pytest
 from celery import Celery
 
+from shared.messages.rendering import MessageRenderer
 from shared.models import Channel
 from shared.providers.sendgrid import SendGrid
 from tests import CHECKOUT
 from tests.support.provider_stub import ProviderStub
 from tests.support.wire import Wire
 from worker.delivery import Delivery
-from worker.messages import MessageRenderer
 from worker.tasks import TaskDependencies, register_tasks
 
 ROOMS = ("web", "worker", "shared")

@@ -422,8 +422,7 @@ def _change(services: WebServices, user: User, request: SetPasswordRequest) -> C
         user, request.password, change_required=request.change_required
     )
     organisation = services.callers.find_organisation(user.org_id)
-    own = organisation.language if organisation else None
-    language = services.languages.choose(user.language, own)
+    language = services.languages.choose_for(user, organisation)
     notice = make_notice(services, user, language=language)
     done = services.code_store.complete(user.user_id, reset_id="", token="", notice=notice)
     _hint_at_notices(services, notice)

@@ -17,6 +17,7 @@ HTTP_STATUS = {
 }  # fmt: skip
 
 MAX_LANGUAGE_CHARACTERS = 500  # of an Accept-Language header; the rest is not read
+MAX_LANGUAGES = 10  # of those; a browser names two or three, and each unknown one costs a search
 
 INVALID, DEADLINE, NOT_FOUND, DENIED, EXHAUSTED, PRECONDITION = 3, 4, 5, 7, 8, 9
 UNIMPLEMENTED, INTERNAL, UNAVAILABLE, UNAUTHENTICATED = 12, 13, 14, 16
@@ -31,6 +32,7 @@ CODES: dict[type[errors.CallerError], int] = {
     errors.UrlTemplateFieldError: INVALID,
     errors.UrlNotAllowedError: INVALID,
     errors.SubscriberUrlError: INVALID,
+    errors.CaptchaError: INVALID,
     errors.TooManySubscriptionsError: PRECONDITION,
     errors.PasswordMissingError: INVALID,
     errors.PasswordPolicyError: INVALID,
@@ -62,11 +64,14 @@ CODES: dict[type[errors.CallerError], int] = {
     errors.IdempotencyMismatchError: PRECONDITION,
     errors.ResetStateError: PRECONDITION,
     errors.BatchStateError: PRECONDITION,
+    errors.VersionConflictError: PRECONDITION,
+    errors.VersionMissingError: PRECONDITION,
     errors.TooManyRequestsError: EXHAUSTED,
     errors.ProviderMissingError: UNAVAILABLE,
     errors.StoreUnavailableError: UNAVAILABLE,
     errors.DirectoryUnavailableError: UNAVAILABLE,
     errors.IssuerUnavailableError: UNAVAILABLE,
+    errors.CaptchaUnavailableError: UNAVAILABLE,
 }
 # Errors whose text contains details (a line, a state), which the translation is followed by.
 ERRORS_WITH_DETAILS = (errors.SelectionError, errors.BatchStateError)
@@ -75,6 +80,8 @@ STATUS_OVERRIDES: dict[type[errors.CallerError], int] = {
     errors.BodyTooLargeError: 413,
     errors.CallbackTooLargeError: 413,
     errors.MethodNotAllowedError: 405,
+    errors.VersionConflictError: 412,
+    errors.VersionMissingError: 428,
 }
 
 
@@ -128,11 +135,15 @@ class ProblemError(Exception):
         self.problem = problem
 
 
-def choose_language(languages: Languages, accept_language: str | None) -> str:
-    """Return the language that an Accept-Language header ranks highest among ours; else English."""
+def choose_language(languages: Languages, accept_language: str | None, *, first: str = "") -> str:
+    """Return the language that an Accept-Language header ranks highest among ours; else English.
+
+    `first` is a tag to try before those of the header.
+    """
     header = (accept_language or "")[:MAX_LANGUAGE_CHARACTERS]
     ranges = parse_accept_header(header, LanguageAccept)
-    return languages.choose(*(tag for tag, quality in ranges if quality > 0))
+    wanted = [tag for tag, quality in ranges if quality > 0]
+    return languages.choose(first, *wanted[:MAX_LANGUAGES])
 
 
 def describe(error: errors.CallerError, languages: Languages, language: str = "en") -> Problem:

@@ -392,6 +392,12 @@ class ResetSchema(ResponseSchema):
     expires_at = Timestamp(attribute="deadline_at")
     completed_at = Timestamp(allow_none=True)
     opened_at = Timestamp(allow_none=True)
+    text_version = fields.String(
+        metadata={
+            "optional": True,
+            "description": "Of the organisation's own texts, if the last message has such",
+        }
+    )
     recipient = fields.String(allow_none=True, metadata={"description": "Masked"})
     request_id = fields.String(allow_none=True)
     batch_id = fields.String(allow_none=True)
@@ -506,6 +512,8 @@ def write_completed(completed: Completed) -> dict[str, Any]:
 def write_reset(reset: Reset, *, recipient: str | None) -> dict[str, Any]:
     """Serialise a reset with its timeline; `recipient` is masked."""
     written: dict[str, Any] = RESET.dump(reset)
+    if reset.text_version is None:
+        del written["textVersion"]
     return written | {"recipient": recipient}
 
 

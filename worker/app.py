@@ -17,6 +17,7 @@ from celery import Celery, signals
 from shared.errors import SettingsError
 from shared.languages import Languages
 from shared.log import set_up_logging
+from shared.messages.rendering import MessageRenderer
 from shared.models import DUE_QUEUES, Channel, Message, Queue
 from shared.providers import BulkProvider, Provider
 from shared.providers.registry import build_providers
@@ -31,7 +32,6 @@ from worker.broker_fallback import ConsumerProbe, LocalFallback
 from worker.bulk.delivery import BulkDelivery
 from worker.bulk.messages import BulkMessageRenderer
 from worker.delivery import Delivery
-from worker.messages import MessageRenderer
 from worker.pauses import PauseKeeper
 from worker.receipts import ReceiptJob, ReceiptProcessor
 from worker.sweeper import PeriodicJob, Sweeper

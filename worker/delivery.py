@@ -11,6 +11,7 @@ import structlog
 
 from shared import tracing
 from shared.errors import PermanentProviderError, ProviderError, StoreUnavailableError
+from shared.messages.rendering import MessageRenderer
 from shared.models import Channel, Message, Outcome, Recipient, Status
 from shared.providers import Provider, SearchableProvider
 from shared.queue import hint_at
@@ -18,8 +19,8 @@ from shared.settings import LEASE_SLACK_SECONDS
 from shared.store.resets import Claim, ClaimOverError, Finish, TooLateError
 from shared.wiring import Services
 from worker import outcomes
-from worker.messages import MessageRenderer, OutgoingMessage
 from worker.outcomes import NotSentError
+from worker.outgoing import OutgoingMessage
 from worker.preparation import Preparation
 from worker.routing import PauseView, ProviderHealth, ProviderRouter
 
@@ -142,6 +143,7 @@ class Delivery:
                 provider=outgoing.provider.name,
                 recipient_digest=digest,
                 switch=outgoing.switch,
+                text_version=outgoing.text_version,
             )
         except (ClaimOverError, TooLateError) as error:
             raise NotSentError(outcomes.unmarked(claim, error)) from error

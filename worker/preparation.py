@@ -19,6 +19,7 @@ from shared.errors import (
     RenderError,
     UnknownKeyError,
 )
+from shared.messages.rendering import MessageRenderer
 from shared.models import Kind, Message, Organisation, Outcome, Recipient, Status, User, UserState
 from shared.policies import check_recipient
 from shared.store.batches import BatchState
@@ -26,8 +27,8 @@ from shared.store.resets import Claim, Finish
 from shared.store.suppressions import Suppression
 from shared.wiring import Services
 from worker import outcomes
-from worker.messages import MessageRenderer, OutgoingMessage
 from worker.outcomes import NotSentError
+from worker.outgoing import OutgoingMessage
 from worker.routing import PauseView, ProviderRouter
 
 log = structlog.get_logger()

@@ -37,8 +37,8 @@ from shared.store.admin.pauses import Pause, PauseStore, Scope
 from shared.store.due_sets import PROVIDER_PAUSED
 from shared.store.resets import Claim
 from worker import outcomes
-from worker.messages import ProviderSwitch
 from worker.outcomes import ASKED_TO_WAIT, NotSentError
+from worker.outgoing import ProviderSwitch
 
 log = structlog.get_logger()
 

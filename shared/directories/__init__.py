@@ -26,6 +26,13 @@ class Directory(Protocol):
     def find_users_by_address(self, address: str) -> list[User]:
         """Return all users with this e-mail address or phone number, verified or not."""
 
+    def find_by_identifier(self, identifier: str, org_id: str | None) -> Sequence[User]:
+        """Return whose e-mail address, phone number or user name this is, by id.
+
+        `org_id`: in this organisation alone; None is in all. Case does not matter, nor the spelling
+        of a number with its country. An identifier without users costs as many calls as one user's.
+        """
+
     def set_password(
         self,
         user: User,

@@ -75,6 +75,24 @@ class RedisDirectory:
             found = self.find_users(user_ids)
         return [user for user in found if user is not None and normalised in _addresses(user)]
 
+    def find_by_identifier(self, identifier: str, org_id: str | None) -> list[User]:
+        """Return whose e-mail address, phone number or user name this is, by id. Two round trips.
+
+        Names and addresses share one index; the user's record says whose it is.
+        """
+        normalised = validation.comparable(identifier)
+        with directory_errors():
+            index = keys.directory_address(self._digests.address_digest(normalised))
+            user_ids = sorted(cast("set[str]", self._client.smembers(index)))
+            found = self.find_users(user_ids or [""])  # unknown ones cost a second trip too
+        return [
+            user
+            for user in found
+            if user is not None
+            and org_id in (None, user.org_id)
+            and normalised in (*_addresses(user), validation.comparable(user.user_name))
+        ]
+
     def set_password(
         self,
         user: User,
@@ -149,7 +167,7 @@ class RedisDirectory:
             return cast("list[UserFields]", pipe.execute())
 
     def save_fields(self, changes: Iterable[tuple[UserFields, UserFields]]) -> None:
-        """Write users with their address index; each change is the old fields and what is written.
+        """Write users with their index; each change is the old fields and what is written.
 
         An address is indexed before the user's record has it, so a search never misses a user; it
         checks the record.
@@ -160,7 +178,7 @@ class RedisDirectory:
             for old, new in changes:
                 user_id = new["userId"]
                 old_indexes, new_indexes = self._indexes(old), self._indexes(old | new)
-                for index in new_indexes - old_indexes:
+                for index in new_indexes:  # all: records of former versions lack that of the name
                     pipe.sadd(index, user_id)
                 if "formerEmails" in new:
                     pipe.zadd(keys.FORMER_EMAILS, {user_id: forget_ms})
@@ -199,8 +217,10 @@ class RedisDirectory:
         )
 
     def _indexes(self, fields: UserFields) -> set[str]:
-        given = filter(None, (fields.get("email"), fields.get("phone")))
-        return {keys.directory_address(self._digests.address_digest(each)) for each in given}
+        given = {fields.get("email"), fields.get("phone")}
+        given.add(validation.comparable(fields.get("userName", "")))
+        digest = self._digests.address_digest
+        return {keys.directory_address(digest(each)) for each in given if each}
 
 
 @contextmanager

@@ -90,6 +90,7 @@ def organisation_as_hash(organisation: Organisation) -> dict[str, str]:
     return {
         "name": organisation.name,
         "language": organisation.language or "",
+        "languages": " ".join(organisation.languages),
         "hosts": " ".join(organisation.link_hosts),
         "passwordMin": str(organisation.password_min_characters or ""),
         "passwordNeeds": "-" if needs is None else " ".join(needs),
@@ -104,6 +105,7 @@ def organisation_from_hash(org_id: str, fields: Mapping[str, str]) -> Organisati
         name=fields["name"],
         language=fields.get("language") or None,
         link_hosts=tuple(fields.get("hosts", "").split()),
+        languages=tuple(fields.get("languages", "").split()),
         password_min_characters=int(fields.get("passwordMin") or 0) or None,
         password_needs=None if needs == "-" else tuple(needs.split()),
     )
@@ -214,6 +216,7 @@ class CallerStore:
         self._digests.check()
         with store_errors():
             self._client.hset(key, mapping=dict[Any, Any](organisation_as_hash(organisation)))
+            self._client.hincrby(key, "version", 1)  # of the branding, which holds the name
             self._client.sadd(keys.ORGANISATIONS, organisation.org_id)
             self._client.incr(keys.VERSION)
 

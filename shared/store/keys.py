@@ -197,6 +197,16 @@ def organisation(org_id: str) -> str:
     return f"kt:org:{org_id}"
 
 
+def profile(org_id: str) -> str:
+    """HASH, branding and texts of an organisation, in its slot; until removed."""
+    return f"{{kt:org:{org_id}}}:profile"
+
+
+def text_history(org_id: str) -> str:
+    """LIST, the last fifty versions of an organisation's texts; until removed."""
+    return f"{{kt:org:{org_id}}}:texts"
+
+
 def directory_user(user_id: str) -> str:
     """HASH, one user of the built-in directory: the only key with addresses."""
     return f"kt:user:{user_id}"
@@ -206,7 +216,7 @@ FORMER_EMAILS = "kt:former"  # ZSET, user id → moment in ms when its former ad
 
 
 def directory_address(address_digest: str) -> str:
-    """SET, ids of the users who have an address."""
+    """SET, ids of the users who have an address, or a user name."""
     return f"kt:addr:{address_digest}"
 
 

@@ -138,12 +138,20 @@ class ResetCalls:
         provider: str,
         recipient_digest: str,
         switch: tuple[str, str] | None = None,
+        text_version: str = "",
     ) -> SharingCall:
         """Return the call of reset/start_attempt; `switch`: instead of which provider, and why."""
         reset_id = claim.reset.reset_id
         names = keys.reset(reset_id), keys.counters(keys.tag_of(reset_id))
         basis = claim.reset.basis or ""
-        return names, (claim.fence, recipient_digest, basis, provider, *(switch or ()))
+        return names, (
+            claim.fence,
+            recipient_digest,
+            basis,
+            provider,
+            text_version,
+            *(switch or ()),
+        )
 
     def finish(
         self, claim: Claim, finish: Finish, outcome: tuple[Argument, ...] | None = None
@@ -356,24 +364,30 @@ class ResetStore:
         provider: str,
         recipient_digest: str,
         switch: tuple[str, str] | None = None,
+        text_version: str = "",
     ) -> int:
         """Start an attempt and return its number; call no provider without it.
 
         The code rests on the claim's basis from now on.
         `switch`: instead of which provider, and why; it is counted and added to the timeline.
+        `text_version`: of the organisation's own texts; empty: it has the built-in ones.
 
         Raises:
             ClaimOverError: another worker has the reset, or its code must not be sent any more.
             TooLateError: the code is about to expire.
         """
-        call = self._calls.sending(claim, provider, recipient_digest, switch)
+        call = self._calls.sending(claim, provider, recipient_digest, switch, text_version)
         return _number(self._scripts.run("reset/start_attempt", *call))
 
     def mark_sending_many(
-        self, marks: Sequence[tuple[Claim, str, tuple[str, str] | None]], *, provider: str
+        self,
+        marks: Sequence[tuple[Claim, str, tuple[str, str] | None]],
+        *,
+        provider: str,
+        text_version: str = "",
     ) -> list[int | Exception]:
         """Return for each (claim, digest, switch) what `mark_sending` returns or raises."""
-        calls = [self._calls.sending(c, provider, digest, switch) for c, digest, switch in marks]
+        calls = [self._calls.sending(c, provider, d, s, text_version) for c, d, s in marks]
         answers = self._scripts.run_together(
             "reset/start_attempt", calls, own=OWN["reset/start_attempt"]
         )
@@ -458,6 +472,7 @@ def parse_reset(reset_id: str, h: Mapping[str, str]) -> Reset:
         basis=h.get("bs"),
         code_end=h.get("v"),
         notice_to=h.get("nt"),
+        text_version=h.get("tv") or None,
         next_look_at=_moment_or_none(h.get("n")),
         opened_at=_moment_or_none(h.get("op")),
         completed_at=_moment_or_none(h.get("co")),

@@ -71,6 +71,23 @@ def test_a_user_is_found_by_an_address(directory, address):
     assert directory.find_users_by_address(address) == [ADA]
 
 
+@pytest.mark.parametrize(
+    "identifier", ["ada@example.com", " ADA@Example.com", "+41 79 123 45 67", "ada", "Ada"]
+)
+@pytest.mark.parametrize("org_id", ["acme", None])
+def test_a_user_is_found_by_what_people_type(directory, identifier, org_id):
+    assert directory.find_by_identifier(identifier, org_id) == [ADA]
+
+
+@pytest.mark.parametrize(
+    ("identifier", "org_id"),
+    [("ada", "beta"), ("ada@example.com", "beta"), ("ad", None), ("ada%", None), ("", None),
+     ("*", "acme"), ("robot", None), ("ada\n", "ACME"), ("x" * 5000, None), ("a\0", None)],
+)  # fmt: skip
+def test_an_identifier_nobody_has_there_finds_nobody(directory, identifier, org_id):
+    assert directory.find_by_identifier(identifier, org_id) == []
+
+
 @pytest.mark.parametrize("address", ["bob@example.com", "ada", "", "*", "+41790000000"])
 def test_an_address_nobody_has_finds_nobody(directory, address):
     assert directory.find_users_by_address(address) == []

@@ -535,7 +535,7 @@ def test_a_long_name_does_too(name):
     check_head(f"{name}: Passwort zurücksetzen", name)
 
 
-@pytest.mark.parametrize("language", ["de", "en", "es", "fr", "it", "nl", "pl", "pt"])
+@pytest.mark.parametrize("language", ["de", "en", "es", "fr", "pt", "ar", "he", "ja", "uk"])
 @pytest.mark.parametrize("name", LONG_NAMES[:3])
 def test_a_long_organisation_does_in_every_language(fake_client, relay, language, name):
     settings = some_settings(smtp_url=relay.url)

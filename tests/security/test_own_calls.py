@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from shared.errors import SettingsError
 from shared.languages import Languages
+from shared.messages.rendering import Wording
 from shared.models import Organisation, User
 from shared.settings import TWILIO_PROVIDERS, load_settings
 from shared.store.callers import CallerStore
@@ -19,7 +20,6 @@ from tests.support.builders import SECRET, a_settings, a_token, a_user
 from tests.support.wire import problem
 from tests.support.wire_v2 import GOOD, WireV2
 from web.cli import keyturn
-from worker.messages import Wording
 
 KEYS = {"KEYTURN_SECRET_KEYS": SECRET}
 

@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 from shared.languages import Languages
+from shared.messages.rendering import MessageRenderer
 from shared.models import Channel, Receipt
 from shared.settings import Settings
 from shared.wiring import Services
@@ -16,7 +17,6 @@ from tests.support.store_builders import Stores
 from worker.bulk.delivery import BulkDelivery
 from worker.bulk.messages import BulkMessageRenderer
 from worker.delivery import Delivery
-from worker.messages import MessageRenderer
 
 TAKEN = Receipt("m1")
 

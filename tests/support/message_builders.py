@@ -1,11 +1,13 @@
 """A reset, a user, an organisation and their messages, with defaults for the tests beside."""
 
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
 import pytest
 
 from shared.codes import Code
 from shared.languages import Languages
+from shared.messages.rendering import MessageRenderer
 from shared.models import (
     Channel,
     Email,
@@ -19,7 +21,6 @@ from shared.models import (
     User,
 )
 from shared.settings import Settings
-from worker.messages import MessageRenderer
 
 LANGUAGES = Languages()
 NOW = datetime(2026, 11, 23, 14, 5, tzinfo=UTC)
@@ -31,6 +32,7 @@ PHONE = Recipient(Channel.SMS, "+41790000000")
 every_language = pytest.mark.parametrize("language", LANGUAGES.tags)
 
 
+@cache  # it compiles its templates
 def a_renderer(kind=MessageRenderer, **settings):
     fields = {"public_url": "https://id.example", "email_from": "no-reply@mail.example"}
     return kind(Settings(**fields | settings), LANGUAGES)

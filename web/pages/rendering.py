@@ -12,6 +12,7 @@ from flask import Response, render_template, request
 from markupsafe import Markup
 
 from shared.errors import StoreUnavailableError
+from shared.languages import direction, gap, join
 from shared.passwords.policy import PASSPHRASE_CHARACTERS, PasswordPolicy, policy_of
 from shared.validation import MAX_PASSWORD_CHARACTERS
 from web.pages.forms import Filled, make_token
@@ -107,16 +108,22 @@ def _show(
     language: str | None = None,
     **values: object,
 ) -> Response:
-    shown_language = language or _language(services, filled)
+    shown_language = _language(services, language or filled.language)
 
     def translate(key: str, **placeholders: object) -> str:
         return services.languages.translate(shown_language, f"page.{key}", **placeholders)
+
+    def join_needs(needs: tuple[str, ...]) -> str:
+        return join(shown_language, (translate(f"need_{need}") for need in needs))
 
     base = urlsplit(services.settings.link_base).path
     page = render_template(
         template,
         translate=translate,
+        join=join_needs,
         language=shown_language,
+        direction=direction(shown_language),
+        gap=gap(shown_language),
         style=Markup(STYLE),  # noqa: S704 - our own file
         brand=services.settings.email_from_name,
         action=f"{base}/ui/password/reset",
@@ -135,8 +142,7 @@ def _show(
     return Response(page, status, headers=headers, mimetype="text/html")
 
 
-def _language(services: WebServices, filled: Filled) -> str:
-    """Return the language of the link, else the browser's preferred one."""
-    if filled.language in services.languages.tags:
-        return filled.language
-    return choose_language(services.languages, request.headers.get("Accept-Language"))
+def _language(services: WebServices, known: str) -> str:
+    """Return the language of the reset or of the link, else the browser's preferred one."""
+    header = request.headers.get("Accept-Language")
+    return choose_language(services.languages, header, first=known)

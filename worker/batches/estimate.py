@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 from shared.gsm7 import segments
+from shared.messages.rendering import MessageRenderer
 from shared.models import Channel, Kind, Queue, Recipient, Reset, Sms, Status
 from shared.policies import dial_region
 from shared.wiring import Services
 from worker.batches.selection import ChosenUser
-from worker.messages import MessageRenderer
 from worker.preparation import remember_organisations
 
 ANY_REGION = "*"
@@ -39,9 +39,7 @@ class Estimate:
         counts: Counter[str] = Counter()
         for each in chosen:
             organisation = self.find_organisation(each.user.org_id)
-            language = self._services.languages.choose(
-                each.user.language, organisation.language if organisation else None
-            )
+            language = self._services.languages.choose_for(each.user, organisation)
             counts.update(("send", f"org:{each.user.org_id}", f"language:{language}"))
             if channel is Channel.SMS:
                 counts.update(self._count_sms(each.user.org_id, each.recipient, language))

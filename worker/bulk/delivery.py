@@ -33,7 +33,7 @@ from worker.bulk.messages import BulkMessageRenderer
 from worker.bulk.portions import Portions
 from worker.bulk.preparation import BulkPreparation
 from worker.delivery import suppress
-from worker.messages import BulkItem
+from worker.outgoing import BulkItem
 from worker.preparation import Preparation, cannot_render
 from worker.routing import ProviderHealth, ProviderRouter
 

@@ -1,6 +1,6 @@
 """Render one reset mail for many recipients: once with markers, and each recipient's values.
 
-What a person gets is, to the byte, the mail worker/messages.py would make for them alone.
+What a person gets is, to the byte, the mail shared/messages/rendering.py would make for them alone.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from pathlib import Path
 from markupsafe import escape
 
 from shared.languages import Languages
+from shared.messages.rendering import TEMPLATES, MailTemplate, Wording, fill, make_environment
 from shared.models import BulkEmail, BulkRecipient, Organisation, Reset, format_marker, make_nonce
 from shared.settings import Settings
-from worker.messages import TEMPLATES, BulkItem, MailTemplate, Wording, fill, make_environment
+from worker.outgoing import BulkItem
 
 SPECIAL = re.compile("[&<>\"']")  # what HTML needs to be escaped
 OWN = ("greeting", "code", "link", "moment")  # what differs from recipient to recipient
@@ -51,7 +52,7 @@ class BulkMessageRenderer:
         return BulkEmail(
             from_address=self._settings.email_from,
             from_name=self._settings.email_from_name,
-            subject=" ".join(fill(self._mail.subject, common).split()),
+            subject=self._mail.fill_subject(common),
             text=fill(self._mail.text, common | text),
             html=fill(self._mail.html, common | html),
             language=language,

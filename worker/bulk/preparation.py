@@ -15,8 +15,8 @@ from shared.store.suppressions import Suppression
 from shared.wiring import Services
 from worker import outcomes
 from worker.bulk.claims import End
-from worker.messages import BulkItem
 from worker.outcomes import NotSentError
+from worker.outgoing import BulkItem
 from worker.preparation import Preparation, check_suppression, directory_away
 from worker.routing import ProviderRouter
 

@@ -341,3 +341,17 @@ def test_one_claim_makes_one_attempt(stores):
         stores.mark_sending(claim)
 
     assert len(stores.resets.find(reset_id).attempts) == 1
+
+
+@pytest.mark.parametrize("last", ["12", ""])
+def test_the_version_of_the_texts_is_that_of_the_last_attempt(stores, last):
+    reset_id = stores.record()
+    for version in ("11", last):
+        claim, fields = stores.resets.claim(reset_id), {"provider": "p", "recipient_digest": "d"}
+        stores.resets.mark_sending(claim, **fields, text_version=version, switch=("q", "paused"))
+        stores.resets.finish(claim, Finish(status=Status.RETRYING, outcome=Outcome.TRANSIENT))
+        stores.make_due(reset_id)
+
+    reset = stores.resets.find(reset_id)
+    assert reset.text_version == (last or None)
+    assert reset.events[-1].detail == "instead of q: paused"

@@ -23,7 +23,7 @@ from tests.support.message_builders import (
 )
 from tests.support.provider_stub_mail import complaints_about, mail_of
 from worker.bulk.messages import BulkMessageRenderer
-from worker.messages import BulkItem
+from worker.outgoing import BulkItem
 
 HOSTILE_NAMES = (
     "Ada Lovelace", "", "   ", "<b>&amp;\"Zoë's\"</b>", "-code.text-", "{{ code }} {% x %}",

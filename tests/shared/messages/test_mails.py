@@ -8,6 +8,7 @@ import pytest
 
 from shared.errors import RenderError
 from shared.languages import format_moment
+from shared.messages.rendering import TEMPLATES, MessageRenderer
 from shared.models import Kind
 from shared.settings import Settings
 from tests.support.message_builders import (
@@ -24,7 +25,6 @@ from tests.support.message_builders import (
     mail_of,
     sms_of,
 )
-from worker.messages import TEMPLATES, MessageRenderer
 
 VOID = {"meta", "br", "img", "hr", "link", "input"}
 
@@ -71,6 +71,24 @@ def test_a_mail_has_the_link_the_code_the_moment_and_the_name_in_both_parts(lang
         assert "Analytical Engines" in part
     assert page.links == [f"{LINK}&lang={language}"] * 2
     assert (page.lang, mail.language) == (language, language)
+
+
+@every_language
+def test_a_mail_runs_as_its_language_is_written(language):
+    mail = mail_of(a_renderer(), language=language, organisation=an_organisation("Acme (Ltd.)"))
+    is_rtl = language in {"ar", "fa", "he"}
+
+    side = "right" if is_rtl else "left"
+    assert f'<html lang="{language}" dir="{"rtl" if is_rtl else "ltr"}">' in mail.html
+    assert f"text-align:{side}" in mail.html
+    assert re.search(r'<td class="code"[^>]* dir="ltr"[^>]*>WMWM-WMWM</td>', mail.html)
+    assert re.search(r'<a [^>]*dir="ltr"[^>]*>https://id\.example/[^<]+</a>', mail.html)
+    assert ("\u2068Acme (Ltd.)\u2069" in mail.text) is is_rtl
+    assert ("\u2068Ada Lovelace\u2069" in mail.text) is is_rtl
+    assert "Acme (Ltd.)" in mail.subject
+    assert mail.subject.isprintable()
+    assert f"\n{LINK}&lang={language}\n" in mail.text
+    assert re.search(r"^\u200e?    WMWM-WMWM$", mail.text, re.MULTILINE)
 
 
 @every_language

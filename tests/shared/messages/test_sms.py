@@ -1,12 +1,15 @@
 """An SMS has the code, the short link and the time, in one segment wherever that is possible."""
 
+import re
 from datetime import timedelta
 
 import pytest
 
+from shared.gsm7 import UCS_2, segments, split_into_parts
 from shared.languages import format_clock_time
 from tests.support.message_builders import (
     ID,
+    LANGUAGES,
     NOW,
     a_renderer,
     an_organisation,
@@ -15,13 +18,18 @@ from tests.support.message_builders import (
 )
 
 HOST_OF_40 = "login.identity.accounts.example.com:32000"[1:]
+HOST_OF_20 = "id.accounts.example."[:-1] + "x"
 GSM7 = set(
     "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
     "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
 )
+# Languages whose script is not in that alphabet: their SMS are in UCS-2.
+UCS2 = {"ar", "bg", "el", "fa", "he", "hi", "ja", "ko", "th", "uk", "vi", "zh-Hans", "zh-Hant"}
+in_gsm_7 = pytest.mark.parametrize("language", [tag for tag in LANGUAGES.tags if tag not in UCS2])
+in_ucs_2 = pytest.mark.parametrize("language", sorted(UCS2))
 
 
-@every_language
+@in_gsm_7
 @pytest.mark.parametrize("time_zone", ["UTC", "Pacific/Chatham", "Europe/Zurich"])
 @pytest.mark.parametrize("organisation", [None, an_organisation("Żółć {} Corp"), an_organisation()])
 def test_an_sms_is_one_gsm_7_segment_at_a_host_of_40_characters(language, time_zone, organisation):
@@ -37,7 +45,7 @@ def test_an_sms_is_one_gsm_7_segment_at_a_host_of_40_characters(language, time_z
     assert format_clock_time(language, NOW + timedelta(hours=1), time_zone) in sms.body
 
 
-@every_language
+@in_gsm_7
 def test_an_sms_is_two_segments_where_the_host_is_longer(language):
     renderer = a_renderer(public_url="https://" + "a" * 100 + ".example")
 
@@ -47,7 +55,41 @@ def test_an_sms_is_two_segments_where_the_host_is_longer(language):
     assert 160 < len(sms.body) <= 2 * 153
 
 
+@in_ucs_2
+@pytest.mark.parametrize("time_zone", ["UTC", "Pacific/Chatham"])
+def test_an_sms_in_another_script_is_two_segments_at_a_host_of_20_characters(language, time_zone):
+    renderer = a_renderer(public_url=f"https://{HOST_OF_20}", time_zone=time_zone)
+
+    sms = sms_of(renderer, language=language, organisation=an_organisation("Żółć Łódź"))
+
+    assert len(HOST_OF_20) == 20
+    assert (segments(sms.body)[1], 70 < len(sms.body) <= 2 * 67) == (UCS_2, True)
+    assert f"https://{HOST_OF_20}/r/{ID}/WWWWWWWWWWWWWWWWWWWW" in sms.body
+
+
 @every_language
+def test_a_code_is_whole_in_the_first_segment_and_the_link_is_the_end(language):
+    for host in ("id.example", HOST_OF_20, HOST_OF_40, "a" * 55 + ".example"):
+        renderer = a_renderer(public_url=f"https://{host}", time_zone="Pacific/Chatham")
+        for name in ("Analytical Engines", "Ω" * 20, "n" * 60, "木" * 60):
+            sms = sms_of(renderer, language=language, organisation=an_organisation(name))
+
+            parts, _ = split_into_parts(sms.body)
+            assert "WMWM-WMWM" in parts[0]
+            assert "".join(parts) == sms.body
+            assert re.search(rf"\shttps://{host}/r/{ID}/W{{20}}$", sms.body)
+
+
+@every_language
+def test_only_what_stands_before_a_code_marks_its_direction(language):
+    signs = [
+        each for each in sms_of(a_renderer(), language=language).body if not each.isprintable()
+    ]
+
+    assert signs == (["\u200e"] if language in {"ar", "fa", "he"} else [])
+
+
+@in_gsm_7
 def test_an_sms_names_the_organisation_where_that_costs_nothing(language):
     sms = sms_of(a_renderer(), language=language, organisation=an_organisation())
 

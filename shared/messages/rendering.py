@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 from jinja2 import (
     Environment,
@@ -20,11 +19,21 @@ from jinja2 import (
     TemplateError,
     select_autoescape,
 )
+from markupsafe import Markup
 
 from shared.codes import Code
 from shared.errors import RenderError
-from shared.gsm7 import segments
-from shared.languages import Languages, format_clock_time, format_moment
+from shared.gsm7 import split_into_parts
+from shared.languages import (
+    END_ISOLATE,
+    ISOLATE,
+    Languages,
+    direction,
+    format_clock_time,
+    format_moment,
+    gap,
+    isolate,
+)
 from shared.links import default_link, expand_template, short_link
 from shared.models import (
     Channel,
@@ -36,11 +45,21 @@ from shared.models import (
     Sms,
     User,
 )
-from shared.providers import Provider
 from shared.settings import Settings
-from shared.store.resets import Claim
 from shared.validation import ascii_domain
 
+# Outlook knows no fonts of the system; without a name it shows these scripts in a serif.
+OWN_FONTS = {
+    **dict.fromkeys(("ar", "fa", "he"), "Tahoma,"),
+    "hi": "'Nirmala UI','Kohinoor Devanagari',",
+    "ja": "'Hiragino Sans','Yu Gothic UI',Meiryo,",
+    "ko": "'Apple SD Gothic Neo','Malgun Gothic',",
+    "th": "'Leelawadee UI',Thonburi,",
+    "zh-Hans": "'PingFang SC','Microsoft YaHei',",
+    "zh-Hant": "'PingFang TC','Microsoft JhengHei',",
+}
+LTR_MARK = "\u200e"
+_NO_ISOLATES = str.maketrans("", "", ISOLATE + END_ISOLATE)
 TEMPLATES = Path(__file__).parent / "templates"
 MAX_NAME_CHARACTERS = 60
 JOINERS = "\u200c\u200d"  # invisible, yet part of how Persian and Indic names are written
@@ -70,36 +89,6 @@ CALL_TO_ACT = re.compile(
     r"|chiami|vinto|clique|ganhou|rekening|hasło|kliknij|zadzwoń|wygrałeś)\b",
     re.IGNORECASE,
 )
-
-
-class ProviderSwitch(NamedTuple):
-    """A message goes out by another provider than this one."""
-
-    before: str
-    reason: str  # paused, circuit_open, asked_to_wait, or the last attempt's outcome
-
-
-@dataclass(frozen=True, slots=True)
-class OutgoingMessage:
-    """A message, its recipient and the provider that carries it."""
-
-    claim: Claim
-    message: Message
-    recipient: Recipient
-    provider: Provider[Message]
-    switch: ProviderSwitch | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class BulkItem:
-    """What one recipient's part of a bulk e-mail is made of, and the provider that carries it."""
-
-    claim: Claim
-    user: User
-    recipient: Recipient
-    code: Code
-    provider: Provider[Message]
-    switch: ProviderSwitch | None = None
 
 
 class MessageRenderer:
@@ -163,14 +152,15 @@ class MessageRenderer:
             "link": wording.link(reset, code, language),
             "time": wording.time(language, reset.deadline_at),
         }
-        # The name stands before the text where it costs no segment and no other alphabet.
+        # The name stands before the text where it costs no segment and no other alphabet, and
+        # cuts no code in two.
         plain = fill(self._sms, values | {"organisation": None})
         named = fill(self._sms, values | {"organisation": wording.name_of(organisation)})
         base = self._settings.link_base
         return Sms(
             reset_id=reset.reset_id,
             recipient=recipient,
-            body=named if segments(named) == segments(plain) else plain,
+            body=named if _fits_as_well(named, plain, code.formatted) else plain,
             callback_url=f"{base}/callbacks/twilio?resetId={reset.reset_id}#rc=5&rp=all",
             validity_seconds=max(1, math.floor(seconds_left)),
         )
@@ -205,12 +195,19 @@ class MessageRenderer:
             recipient=recipient,
             from_address=self._settings.email_from,
             from_name=self._settings.email_from_name,
-            subject=" ".join(fill(mail.subject, filled).split()),
+            subject=mail.fill_subject(filled),
             text=fill(mail.text, filled),
             html=fill(mail.html, filled),
             message_id=self._wording.message_id(reset.reset_id),
             language=language,
         )
+
+
+def _fits_as_well(named: str, plain: str, code: str) -> bool:
+    parts, encoding = split_into_parts(named)
+    plain_parts, plain_encoding = split_into_parts(plain)
+    is_as_dear = (len(parts), encoding) == (len(plain_parts), plain_encoding)
+    return is_as_dear and code in parts[0]
 
 
 class Wording:
@@ -235,7 +232,12 @@ class Wording:
         return {
             "translate": self._translators[language],
             "language": language,
-            "organisation": self.name_of(organisation),
+            "direction": direction(language),
+            "gap": gap(language),
+            # Before a code that begins with digits: it reads from the left all the same.
+            "ltr_mark": LTR_MARK if direction(language) == "rtl" else "",
+            "own_fonts": Markup(OWN_FONTS.get(language, "")),  # noqa: S704 - our own names
+            "organisation": isolate(language, self.name_of(organisation)),
         }
 
     def greeting(self, language: str, user: User) -> str:
@@ -243,7 +245,9 @@ class Wording:
         name = clean_name(user.display_name)
         name = name if name and _is_name_of_person(name) else None
         translate = self._translators[language]
-        return translate("mail.greeting", name=name) if name else translate("mail.greeting_plain")
+        if not name:
+            return translate("mail.greeting_plain")
+        return translate("mail.greeting", name=isolate(language, name))
 
     def name_of(self, organisation: Organisation | None) -> str:
         """Return the sender's name: the organisation's, else the configured one."""
@@ -335,6 +339,14 @@ class MailTemplate:
     subject: Template
     text: Template
     html: Template
+
+    def fill_subject(self, values: dict[str, object]) -> str:
+        """Return the subject as one line, without marks of direction: some lists show them.
+
+        Raises:
+            RenderError: as `fill`.
+        """
+        return " ".join(fill(self.subject, values).translate(_NO_ISOLATES).split())
 
     @classmethod
     def load(cls, environment: Environment, name: str) -> MailTemplate:

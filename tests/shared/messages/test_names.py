@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.messages import MAX_NAME_CHARACTERS, clean_name
+from shared.messages.rendering import MAX_NAME_CHARACTERS, clean_name
 
 
 @pytest.mark.parametrize(

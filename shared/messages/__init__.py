@@ -1,0 +1,1 @@
+"""Messages for people: their templates, rendered in a language."""
