@@ -10,12 +10,14 @@ import phonenumbers
 
 from shared.errors import (
     CountryNotAllowedError,
+    LineTypeError,
     MachineUserError,
     RecipientMissingError,
     UserInactiveError,
     UserNotInitialisedError,
     UserUnknownError,
 )
+from shared.guard.rules import line_of
 from shared.models import Attempt, Channel, Outcome, Recipient, User, UserKind, UserState
 
 MAX_HANDED_OVER = 2  # after two attempts in doubt there is no third
@@ -148,6 +150,14 @@ def check_country(recipient: Recipient, allowed: frozenset[str] | None) -> None:
         return
     if dial_region(recipient.address) not in allowed:
         raise CountryNotAllowedError
+
+
+def check_line(recipient: Recipient, allowed: Sequence[str]) -> None:
+    """Raise LineTypeError for a kind of number on which no person reads SMS, unless allowed."""
+    if recipient.channel is Channel.SMS:
+        line = line_of(recipient.address)
+        if line is not None and line not in allowed:
+            raise LineTypeError
 
 
 def dial_region(phone: str) -> str | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import structlog
 
 from shared import tracing
-from shared.errors import ProviderMissingError, TooManyRequestsError
+from shared.errors import ProviderMissingError, SmsSuspiciousError, TooManyRequestsError
 from shared.models import (
     Caller,
     Channel,
@@ -21,7 +21,14 @@ from shared.models import (
     Recipient,
     User,
 )
-from shared.policies import check_country, check_recipient, last_start_seconds
+from shared.guard.rules import PERIODS_SECONDS, Guarded, counted_of, prefixes_of
+from shared.policies import (
+    check_country,
+    check_line,
+    check_recipient,
+    dial_region,
+    last_start_seconds,
+)
 from shared.queue import hint_at
 from shared.settings import Settings
 from shared.store.limits import Limit
@@ -32,6 +39,7 @@ from shared.wiring import Services
 log = structlog.get_logger()
 
 DAY_SECONDS = 24 * 3600
+MICROS = 1_000_000  # a price of 1, as it is counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +62,7 @@ class ResetRequest:
     limits: tuple[Limit, ...] | None = None  # in place of the organisation's and the caller's
     has_cooldown: bool = True
     has_user_limits: bool = True  # the cool-down and those per hour and day
+    source: str = ""  # who asks, as a digest, where no caller does
     is_repeatable: bool = False  # others may ask for the same reset at this moment
 
 
@@ -69,8 +78,9 @@ def record_reset(services: Services, request: ResetRequest) -> Recorded:
     ):
         recipient = _find_recipient(services, request) if request.kind is Kind.RESET else None
         limits = _limits(services.settings, request, recipient)
-        asked_at_us = _pass_gate(services, request, limits, recipient)
-        recorded = _record(services, request, limits, asked_at_us)
+        guarded = _guarded(services, request, recipient) if recipient else None
+        asked_at_us = _pass_gate(services, request, limits, recipient, guarded)
+        recorded = _record(services, request, limits, asked_at_us, guarded)
         if request.kind is Kind.RESET:
             hint = hint_at(request.reset_id, request.channel, request.queue)
             services.hints.publish(hint)
@@ -85,6 +95,7 @@ def _find_recipient(services: Services, request: ResetRequest) -> Recipient:
         request.user, request.channel, allow_unverified=services.settings.allow_unverified
     )
     check_country(recipient, services.sms_regions)
+    check_line(recipient, services.settings.sms_allow_lines)
     return recipient
 
 
@@ -93,7 +104,7 @@ def _limits(settings: Settings, request: ResetRequest, recipient: Recipient | No
     if request.limits is not None:
         limits = [*request.limits, *call_limits(settings, None, request.caller)]
     if recipient and recipient.channel is Channel.SMS:
-        limits.append(sms_budget(settings))
+        limits += sms_limits(settings, request.user.org_id, recipient)
     return [limit for limit in limits if limit.most > 0 and limit.window_seconds > 0]
 
 
@@ -107,13 +118,44 @@ def call_limits(settings: Settings, org_id: str | None, caller: Caller | None) -
     return limits
 
 
-def sms_budget(settings: Settings) -> Limit:
-    """Return the limit of all SMS in a day."""
-    return Limit("sms_budget", "all", settings.sms_budget_per_day, DAY_SECONDS)
+def sms_limits(settings: Settings, org_id: str, recipient: Recipient) -> list[Limit]:
+    """Return the budgets that an SMS counts toward, in messages and in money."""
+    limits = [Limit("sms_budget", "all", settings.sms_budget_per_day, DAY_SECONDS)]
+    if settings.sms_budgets:
+        region, prefixes = dial_region(recipient.address) or "?", prefixes_of(recipient.address)
+        prices = dict(settings.sms_prices)
+        micros = round(prices.get(region, prices.get("*", 0.0)) * MICROS)
+        about = {"all": "all", "organisation": org_id, "country": region}
+        about["prefix"] = prefixes[-1] if prefixes else "?"
+        for each in settings.sms_budgets:
+            unit, amount = (MICROS, micros) if each.currency else (1, 1)
+            key = f"{about[each.scope]} {each.currency or 'messages'} {each.period}"
+            seconds, most = PERIODS_SECONDS[each.period], round(each.most * unit)
+            limits.append(Limit(f"sms_{each.scope}", key, most, seconds, amount))
+    return [limit for limit in limits if limit.most > 0]
+
+
+def _guarded(services: Services, request: ResetRequest, recipient: Recipient) -> Guarded | None:
+    if recipient.channel is not Channel.SMS:
+        return None
+    settings, prefixes = services.settings, prefixes_of(recipient.address)
+    return Guarded(
+        recipient_digest=services.suppressions.digest(recipient),
+        prefixes=prefixes,
+        counted=counted_of(prefixes),
+        source=request.caller.token_id if request.caller else request.source,
+        levels=dict(settings.sms_guard),
+        numbers=settings.sms_guard_numbers,
+        lifetime_seconds=settings.sms_code_lifetime_seconds,
+    )
 
 
 def _pass_gate(
-    services: Services, request: ResetRequest, limits: list[Limit], recipient: Recipient | None
+    services: Services,
+    request: ResetRequest,
+    limits: list[Limit],
+    recipient: Recipient | None,
+    guarded: Guarded | None,
 ) -> int:
     """Return Redis's time. `recipient` None: nothing is sent, so no provider is needed."""
     has_provider = recipient is None or bool(services.provider_names[request.channel])
@@ -125,9 +167,13 @@ def _pass_gate(
             reset_id=request.reset_id,
             is_repeatable=request.is_repeatable,
             may_count=has_provider,
+            guarded=guarded,
         )
     except TooManyRequestsError as error:
         log.info("reset.limited", limit=error.limit)
+        raise
+    except SmsSuspiciousError as error:
+        error.has_email = bool(request.user.email and request.user.email.is_verified)
         raise
     if not has_provider:
         raise ProviderMissingError
@@ -135,13 +181,20 @@ def _pass_gate(
 
 
 def _record(
-    services: Services, request: ResetRequest, limits: list[Limit], asked_at_us: int
+    services: Services,
+    request: ResetRequest,
+    limits: list[Limit],
+    asked_at_us: int,
+    guarded: Guarded | None,
 ) -> Recorded:
     try:
         return services.resets.record(new_reset(services, request, asked_at_us=asked_at_us))
     except TooManyRequestsError as error:
         services.limits.give_back(
-            limits, reset_id=request.reset_id, is_repeatable=request.is_repeatable
+            limits,
+            reset_id=request.reset_id,
+            is_repeatable=request.is_repeatable,
+            guarded=guarded,
         )
         log.info("reset.limited", limit=error.limit)
         raise

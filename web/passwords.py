@@ -206,6 +206,12 @@ def _conclude(services: WebServices, user: User, known: KnownCode, token: str) -
     if done is None:
         raise CodeUnusableError("used", language=known.language)
     _hint_at_notices(services, notice)
+    if known.channel is Channel.SMS and user.phone:
+        try:
+            digest = services.suppressions.digest(user.phone)
+            services.prefixes.note_used(digest, user.phone.address)
+        except StoreUnavailableError:
+            log.warning("store.unavailable", during="counting a used code")
     log.info("reset.completed", reset_id=known.reset_id)
     return Completed(user, known.language, *done)
 
@@ -275,6 +281,7 @@ def request_fresh(services: WebServices, *, user_id: str, typed_code: str, sourc
                 channel=channel,
                 reset_id=services.digests.new_reset_id(user_id),
                 limits=_page_limits(services, user, None if is_holder else source),
+                source=f"page {services.digests.digest('source', source)[:16]}",
                 has_user_limits=False,
                 since_ms=0 if is_holder else NEVER_MS,
             )

@@ -45,6 +45,8 @@ RECORDED_ERRORS = (
     errors.TooManyRequestsError,
     errors.RecipientMissingError,
     errors.CountryNotAllowedError,
+    errors.LineTypeError,
+    errors.SmsSuspiciousError,
     errors.RecipientSuppressedError,
     errors.ProviderMissingError,
     errors.UserInactiveError,

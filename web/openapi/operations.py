@@ -37,6 +37,8 @@ RECORDING: Errors = (
     errors.UserInactiveError,
     errors.RecipientMissingError,
     errors.CountryNotAllowedError,
+    errors.LineTypeError,
+    errors.SmsSuspiciousError,
     errors.RecipientSuppressedError,
     errors.ProviderMissingError,
     errors.IdempotencyMismatchError,
