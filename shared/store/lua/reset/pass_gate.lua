@@ -64,7 +64,7 @@ local function judge(key, states, totals, subject, guard, is_new, b, now)
     redis.call('ZREM', states, name)
   end
   h.strikes = h.since and now - h.since < 48 * HOUR and h.strikes or 0
-  local threshold = math.max(numbers / 2 ^ h.strikes, used, h.U / 84)
+  local threshold = math.max(numbers / 2 ^ h.strikes + used, h.U / 84)
   local expected, share = (h.U + 7) / (h.S + 10), h.u / math.max(h.s, 1)
   if first > level and is_new and open + 1 > threshold then
     level = first
