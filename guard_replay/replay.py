@@ -11,7 +11,14 @@ from dataclasses import dataclass, field, replace
 import fakeredis
 import structlog
 
-from guard_replay.traffic import HOUR_SECONDS, LIFETIME_SECONDS, Ask, Attack, ordinary_day, week_before
+from guard_replay.traffic import (
+    HOUR_SECONDS,
+    LIFETIME_SECONDS,
+    Ask,
+    Attack,
+    ordinary_day,
+    week_before,
+)
 from shared.errors import SmsSuspiciousError, TooManyRequestsError
 from shared.guard.rules import DEFAULT_LEVELS, Guarded, counted_of, prefixes_of
 from shared.store import keys
@@ -101,7 +108,12 @@ def replay(
 
 
 def _judge(
-    limits: LimitStore, ask: Ask, number: int, numbers: int, levels: dict[str, str], outcome: Outcome
+    limits: LimitStore,
+    ask: Ask,
+    number: int,
+    numbers: int,
+    levels: dict[str, str],
+    outcome: Outcome,
 ) -> bool:
     prefixes = prefixes_of(ask.phone)
     guarded = Guarded(

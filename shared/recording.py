@@ -11,6 +11,7 @@ import structlog
 
 from shared import tracing
 from shared.errors import ProviderMissingError, SmsSuspiciousError, TooManyRequestsError
+from shared.guard.rules import PERIODS_SECONDS, Guarded, counted_of, prefixes_of
 from shared.models import (
     Caller,
     Channel,
@@ -21,7 +22,6 @@ from shared.models import (
     Recipient,
     User,
 )
-from shared.guard.rules import PERIODS_SECONDS, Guarded, counted_of, prefixes_of
 from shared.policies import (
     check_country,
     check_line,

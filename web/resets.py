@@ -19,6 +19,7 @@ from shared.store.admin.audit import Act
 from shared.store.admin.refusals import NewRefusal
 from shared.store.resets import Recorded
 from shared.tracing import current_request_id
+from shared.validation import format_timestamp
 from web.auth import USER_WRITE, Credentials, audit_name, retry_when_rights_change
 from web.idempotency import idempotent
 from web.services import WebServices
@@ -218,7 +219,7 @@ def record_refusals(
         refusal = NewRefusal(
             error=type(error).__name__.removesuffix("Error"),
             channel=channel,
-            limit=limited.limit if limited else "",
+            limit=limited.limit if limited else _stopped_by(error),
             wait_seconds=limited.retry_after_seconds if limited else 0,
             request_id=current_request_id() or "",
             caller_id=caller.token_id if caller else "",
@@ -228,6 +229,13 @@ def record_refusals(
         except errors.StoreUnavailableError:
             log.warning("store.unavailable", during="refusing")
         raise
+
+
+def _stopped_by(error: errors.CallerError) -> str:
+    """Return what stopped an SMS, until when: `velocity|+8801|2026-…`; empty for other errors."""
+    if not isinstance(error, errors.SmsSuspiciousError):
+        return ""
+    return f"{error.rule}|{error.about}|{format_timestamp(error.until) or ''}"
 
 
 def read_channel(value: str | int | None) -> Channel:

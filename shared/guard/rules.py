@@ -125,6 +125,12 @@ def counted_of(prefixes: Sequence[str]) -> tuple[str, ...]:
     return tuple(prefixes[more] for more in digits) if prefixes else ()
 
 
+def is_blocked(named: Mapping[str, Sequence[str]], phone: str) -> bool:
+    """Return True if the longest prefix of a number that operators named is blocked."""
+    found = [named[prefix][0] for prefix in prefixes_of(phone) if prefix in named]
+    return found[-1:] == [BLOCK]
+
+
 def check_prefix(text: str) -> str:
     """Return a prefix as it is stored: `+41` or `+4179`, a country code and up to four digits."""
     prefix = re.sub(r"[ ().-]", "", text)
@@ -142,7 +148,9 @@ def check_prefix(text: str) -> str:
 def region_of_prefix(prefix: str) -> str | None:
     """Return the main region of a prefix's country code; None if it has none."""
     codes = phonenumbers.COUNTRY_CODE_TO_REGION_CODE
-    regions = next((codes[int(prefix[1 : n + 1])] for n in (1, 2, 3) if int(prefix[1 : n + 1]) in codes), ())
+    regions = next(
+        (codes[int(prefix[1 : n + 1])] for n in (1, 2, 3) if int(prefix[1 : n + 1]) in codes), ()
+    )
     return regions[0] if regions else None
 
 

@@ -127,7 +127,7 @@ class LimitStore:
             names += map(keys.sms_subject, guarded.subjects)
         if len(names) > 1:
             amounts = [each.amount for each in limits]
-            arguments = (int(is_repeatable), len(limits), reset_id, *amounts)
+            arguments: tuple[Argument, ...] = (int(is_repeatable), len(limits), reset_id, *amounts)
             self._scripts.run("reset/undo_gate", names, arguments)
 
     def clear(self, name: str, about: str) -> dict[str, int]:

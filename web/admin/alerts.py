@@ -25,7 +25,7 @@ def find_alerts(status: StatusView) -> list[str]:
     """Return a sentence for each thing that is wrong, with what to do; the first is the worst."""
     checks = (
         *(_store, _urgent_queue, _channels, _broker, _providers, _callbacks),
-        *(_guesses, _other_queues, _restarts, _pauses, _batches, _unset_channels),
+        *(_guesses, _sms, _other_queues, _restarts, _pauses, _batches, _unset_channels),
     )
     return [text for check in checks for text in check(status)]
 
@@ -127,6 +127,20 @@ def _guesses(status: StatusView) -> Iterator[str]:
             f"A hundred wrong codes ended the typed code of {reset_id}, its link works on; "
             f"`keyturn limit clear --user {user_id} --reason …` lets the code be typed again."
         )
+
+
+def _sms(status: StatusView) -> Iterator[str]:
+    for each in status.sms:
+        if each.by == "rule" and each.level != "watch":
+            verb = {"slow": "slowed down", "stop": "stopped"}[each.level]
+            yield (
+                f"SMS to {each.prefix} are {verb} by the rule {each.rule} until "
+                f"{format_time(each.until)}, {each.refused} were refused: {each.reason}. Are they "
+                f"people: `keyturn sms allow {each.prefix} --reason …`."
+                if each.rule != "source"
+                else f"SMS that {each.prefix} asks for are {verb} until {format_time(each.until)}: "
+                f"{each.reason}."
+            )
 
 
 def _other_queues(status: StatusView) -> Iterator[str]:

@@ -18,7 +18,7 @@ from shared.errors import (
     RecipientSuppressedError,
 )
 from shared.models import Channel, Email, Message, Outcome, Recipient, Sms
-from shared.policies import check_country
+from shared.policies import check_country, check_line
 from shared.providers.registry import PROVIDERS
 from shared.store.admin.audit import Act
 from shared.store.admin.circuits import Circuit, CircuitState
@@ -163,7 +163,8 @@ def send_test(
     """Send one test message now, once; it is audited.
 
     Raises:
-        InvalidRequestError, RecipientSuppressedError, CountryNotAllowedError: nothing was sent.
+        InvalidRequestError, RecipientSuppressedError, CountryNotAllowedError, LineTypeError:
+            nothing was sent.
     """
     check_provider(services, name)
     channel = recipient.channel
@@ -172,6 +173,7 @@ def send_test(
     if services.suppressions.find(recipient):
         raise RecipientSuppressedError
     check_country(recipient, services.sms_regions)
+    check_line(recipient, services.settings.sms_allow_lines)
     with services.audit.acting(Act(by=by, action="provider.test", target=name)) as ending:
         trial = _try(services, name, recipient, language)
         if trial.outcome is not Outcome.ACCEPTED:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from shared.models import DUE_QUEUES, Queue
 from shared.store.admin.pauses import Pause, Release, Scope
+from shared.store.admin.prefixes import PrefixState
 from shared.store.batches import Batch
 from shared.store.codes import GuessCount
 from web.admin.providers import Activity, ProviderView, load_providers, read_activity
@@ -50,6 +51,7 @@ class StatusView:
     unreadable: int = 0  # messages in the broker that were no hints, in the last five minutes
     guesses: tuple[GuessCount, ...] = ()  # the most tries first
     wrong_codes: int = 0  # in the last five minutes
+    sms: tuple[PrefixState, ...] = ()  # under a rule or an operator's word
     void_codes: Mapping[str, str] = field(default_factory=dict)  # live reset → its user
 
 
@@ -83,6 +85,7 @@ def load_status(services: WebServices) -> StatusView:
         unreadable=lately.get("unread", 0),
         guesses=tuple(guesses),
         wrong_codes=lately.get("wrong:typed", 0) + lately.get("wrong:link", 0),
+        sms=tuple(services.prefixes.list_states(most=MAX_GUESSES)),
         void_codes=_find_void_codes(services, guesses),
     )
 

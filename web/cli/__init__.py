@@ -8,7 +8,7 @@ import click
 
 from shared.log import set_up_logging
 from web import up
-from web.cli import admin, batches, providers, resets, suppressions, tokens, users, webhooks
+from web.cli import admin, batches, providers, resets, sms, suppressions, tokens, users, webhooks
 from web.cli.support import bind_shell, report_errors
 
 # A further command is one line here.
@@ -27,6 +27,7 @@ COMMANDS: tuple[click.Command, ...] = (
     admin.resume,
     admin.limit,
     admin.audit,
+    sms.sms,
     batches.batch,
 )
 

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from shared.errors import CallerError, InvalidRequestError
 from shared.models import Caller, Channel, Kind, Reset, Status, User
-from shared.policies import check_country, check_may_reset, check_recipient
+from shared.policies import check_country, check_line, check_may_reset, check_recipient
 from shared.store.admin.refusals import Refusal
 from shared.store.history import HistoryCursor, HistoryEntry, HistoryFilter
 from shared.store.keys import SHARDS
@@ -135,6 +135,7 @@ def _find_obstacle(
             allow_unverified=services.settings.allow_unverified,
         )
         check_country(recipient, services.sms_regions)
+        check_line(recipient, services.settings.sms_allow_lines)
     except CallerError as error:
         return type(error).__name__.removesuffix("Error")
     if suppression:

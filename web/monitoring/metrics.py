@@ -45,6 +45,7 @@ def render_metrics(services: Services) -> bytes:
         *_provider_metrics(totals, services.circuits.read(providers).values()),
         *_queue_metrics(totals, services.dues),
         *_webhook_metrics(totals, services.webhooks.read_backlogs(subscriptions).values()),
+        *_sms_metrics(services),
         *_server_metrics(services.server.health()),
     ]
     durability = GaugeMetricFamily(
@@ -213,6 +214,22 @@ def _webhook_metrics(totals: Counter[str], backlogs: Collection[Backlog]) -> Ite
         "keyturn_webhooks_oldest_seconds",
         "How long the oldest webhook is overdue",
         value=max((each.oldest_age_seconds for each in backlogs), default=0.0),
+    )
+
+
+def _sms_metrics(services: Services) -> Iterator[Metric]:
+    """Yield how often rules of SMS tripped and met a message, and what they hold now."""
+    counts = [(name.split(":"), number) for name, number in services.prefixes.totals().items()]
+    for kind, text in (("tripped", "Times a rule of SMS found something"),
+                       ("met", "SMS that met a rule in force; `stop` were refused")):  # fmt: skip
+        samples = [(labels, number) for (word, *labels), number in counts if word == kind]
+        yield _counter(f"keyturn_sms_guard_{kind}", text, ["rule", "level"], samples)
+    held = Counter((state.rule, state.level) for state in services.prefixes.list_states())
+    yield _gauge(
+        "keyturn_sms_guard_held",
+        "Prefixes and sources that a rule of SMS or an operator holds",
+        ["rule", "level"],
+        held.items(),
     )
 
 

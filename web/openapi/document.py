@@ -102,7 +102,11 @@ PROBLEM = {
         "code": {"type": "integer", "description": "The gRPC code"},
         "message": TEXT
         | {"description": "With the id behind it; its language is Accept-Language's"},
-        "details": {"type": "array", "minItems": 1, "items": {"oneOf": [ERROR_DETAIL, RETRY_INFO, ERROR_INFO]}},
+        "details": {
+            "type": "array",
+            "minItems": 1,
+            "items": {"oneOf": [ERROR_DETAIL, RETRY_INFO, ERROR_INFO]},
+        },
     },
 }
 

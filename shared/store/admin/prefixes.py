@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import orjson
 
@@ -34,6 +35,7 @@ class PrefixState:
     sent: int  # to different numbers, in the last hour or so
     used: int  # codes of those
     past_conversion: float | None  # of a week; None: nothing was sent
+    cost: float | None = None  # of what was sent; None: not priced
 
 
 class PrefixStore:
@@ -71,13 +73,10 @@ class PrefixStore:
 
     def list_states(self, *, most: int = 1000) -> list[PrefixState]:
         """Return what is in force, operators' words first."""
-        now_ms = self._now_ms()
+        words, now_ms = self.named(), self._now_ms()
         with store_errors():
-            named = self._client.hgetall(keys.SMS_NAMED)
             tripped = self._client.zrevrangebyscore(keys.SMS_STATES, "+inf", now_ms, 0, most)
-            words = {name: orjson.loads(value) for name, value in sorted(named.items())}
-            words = {name: word for name, word in words.items() if not 0 < word[4] <= now_ms}
-            subjects = [*list(words)[:most], *tripped]
+            subjects = [*words, *tripped]
             pipeline = self._client.pipeline(transaction=False)
             for subject in subjects:
                 pipeline.hgetall(keys.sms_subject(subject))
@@ -86,16 +85,13 @@ class PrefixStore:
         by_hand = [_state_by_hand(name, words[name], found) for name, found in pairs[: len(words)]]
         return by_hand + [_state(name, found) for name, found in pairs[len(words) :] if found]
 
-    def is_blocked(self, prefixes: tuple[str, ...]) -> bool:
-        """Return True if the longest of these prefixes that an operator named is blocked."""
-        if not prefixes:
-            return False
+    def named(self) -> dict[str, list[Any]]:
+        """Return what operators say of prefixes now: verb, by, reason, since and until in ms."""
         now_ms = self._now_ms()
         with store_errors():
-            found = self._client.hmget(keys.SMS_NAMED, prefixes)
-        words = [orjson.loads(value) for value in found if value]
-        in_force = [word for word in words if not 0 < word[4] <= now_ms]
-        return bool(in_force) and in_force[-1][0] == BLOCK
+            named = self._client.hgetall(keys.SMS_NAMED)
+        words = {prefix: orjson.loads(value) for prefix, value in sorted(named.items())}
+        return {prefix: word for prefix, word in words.items() if not 0 < word[4] <= now_ms}
 
     def totals(self) -> Mapping[str, int]:
         """Return how often rules tripped, and met a message: `tripped|met:<rule>:<level>`."""
@@ -108,7 +104,7 @@ class PrefixStore:
         return int(seconds * 1000 + microseconds // 1000)
 
 
-def _figures(found: Mapping[str, str]) -> dict[str, int | float | None]:
+def _figures(found: Mapping[str, str]) -> dict[str, Any]:
     counts = {"s": 0, "u": 0}
     for field, number in found.items():
         if field[:1] in counts and field[1:].isdecimal():
@@ -134,11 +130,11 @@ def _state(name: str, found: Mapping[str, str]) -> PrefixState:
         since=moment(found["since"]),
         until=moment(found["ends"]),
         refused=int(found["refused"]),
-        **_figures(found),  # type: ignore[arg-type]
+        **_figures(found),
     )
 
 
-def _state_by_hand(name: str, word: list[str], found: Mapping[str, str]) -> PrefixState:
+def _state_by_hand(name: str, word: list[Any], found: Mapping[str, str]) -> PrefixState:
     verb, by, reason, since_ms, until_ms = word
     return PrefixState(
         prefix=name,
@@ -149,5 +145,5 @@ def _state_by_hand(name: str, word: list[str], found: Mapping[str, str]) -> Pref
         since=moment(since_ms),
         until=moment(until_ms) if int(until_ms) else None,
         refused=0,
-        **_figures(found),  # type: ignore[arg-type]
+        **_figures(found),
     )
