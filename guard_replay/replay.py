@@ -6,7 +6,7 @@ import heapq
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import fakeredis
 import structlog
@@ -146,5 +146,3 @@ def _count(outcome: Outcome, ask: Ask, *, is_sent: bool, in_hour: bool) -> None:
     for name in names:
         setattr(outcome, name, getattr(outcome, name) + 1)
 
-
-__all__ = ["Attack", "Outcome", "replace", "replay"]

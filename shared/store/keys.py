@@ -180,9 +180,7 @@ def lifted(recipient_digest: str) -> str:
 
 
 SMS_NAMED = f"{GATE}:smsnamed"  # HASH, prefix → allowed or blocked by whom, why; until lifted
-SMS_STATES = (
-    f"{GATE}:smsstates"  # ZSET, prefix or source → until when a rule holds it, in ms; a day
-)
+SMS_STATES = f"{GATE}:smsstates"  # ZSET, prefix or source → until when a rule holds it; a day
 SMS_TOTALS = f"{GATE}:smstotals"  # HASH, how often each rule of SMS met a message; for ever
 VERSION = f"{GATE}:version"  # STRING, counts changes of callers and organisations; for ever
 AUDIT = f"{GATE}:audit"  # STREAM, who changed what by hand; its last hundred thousand

@@ -162,6 +162,12 @@ COMMANDS = {
     "pause": (lambda w, _: ("channel", "sms", *WHY), "channel.pause"),
     "resume": (lambda w, _: ("channel", "sms", *WHY), "channel.resume"),
     "limit clear": (lambda w, _: ("--user", "ada", *WHY), "limit.clear"),
+    "sms allow": (lambda w, _: ("+8801", *WHY), "sms.allow"),
+    "sms block": (lambda w, _: ("+8801", "--for", "1d", *WHY), "sms.block"),
+    "sms lift": (
+        lambda w, _: (w.printed("sms", "block", "+8801", *WHY)["prefix"], *WHY),
+        "sms.lift",
+    ),
     "batch plan": (lambda w, _: (*w.planned_soon(), *WHY), "batch.plan"),
     "batch start": (lambda w, _: ("--user", "ada", *WHY), "batch.start"),
     "batch pause": (lambda w, _: (w.a_batch().rpartition("/")[2], *WHY), "batch.pause"),
@@ -173,7 +179,9 @@ UNAUDITED_COMMANDS = {
     **dict.fromkeys(
         ("org list", "user show", "token list", "explain", "status", "suppression list"), READS
     ),
-    **dict.fromkeys(("webhook list", "webhook dead", "provider list", "batch watch"), READS),
+    **dict.fromkeys(
+        ("webhook list", "webhook dead", "provider list", "batch watch", "sms list"), READS
+    ),
     **dict.fromkeys(("audit", "audit verify", "audit export", "batch report"), READS),
 }
 
@@ -232,6 +240,10 @@ ROUTES = {
     "POST /keyturn/v1/pauses/_resume": (
         lambda w: ("/keyturn/v1/pauses/_resume", SMS),
         "channel.resume",
+    ),
+    "POST /keyturn/v1/sms/prefixes": (
+        lambda w: ("/keyturn/v1/sms/prefixes", {"prefix": "+8801", "action": "block"} | REASON),
+        "sms.block",
     ),
     "POST /keyturn/v1/limits/_clear": (
         lambda w: ("/keyturn/v1/limits/_clear", {"limit": "user", "id": "ada"} | REASON),

@@ -18,6 +18,7 @@ from shared.store.webhooks.deliveries import Webhook
 from shared.store.webhooks.subscriptions import EVENTS
 from shared.webhooks import build_body
 from tests.support.batch_builders import a_batch
+from tests.support.builders import a_token
 from tests.support.wire_v2 import WireV2
 from tests.test_architecture import OPEN_ROUTES
 from web import problems
@@ -126,7 +127,8 @@ def test_examples_of_bodies_are_taken(wire, document):
             if path.endswith("batchId}/_resume"):
                 wire.call(path.format(batchId=batch_id).replace("_resume", "_pause"),
                           headers=wire.headers())  # fmt: skip
-            arguments = {"data": body, "headers": wire.headers()}
+            owner = a_token(wire.services, instance=("IAM_OWNER",)) if "/sms/" in path else None
+            arguments = {"data": body, "headers": wire.headers(owner)}
             place = path.format(userId="ada", resetId=reset_id, batchId=batch_id)
 
             response = wire.call(place, method=method.upper(), **arguments)
