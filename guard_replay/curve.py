@@ -24,41 +24,48 @@ def draw(found: Mapping[int, Outcome], *, recommended: int) -> str:
         part = math.log10(max(1, sent)) / math.log10(MAX_SENT)
         return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * min(1, part)
 
-    lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
-        'font-family="sans-serif" font-size="12">',
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
-        f'<text x="{LEFT}" y="22" font-size="14">Attack of 5,000 numbers: what went out, and '
-        "people refused in that hour</text>",
-        f'<text x="{LEFT}" y="40" fill="#555">Beside each point: KEYTURN_SMS_GUARD_NUMBERS. '
-        "Shaded: the promise.</text>",
-        f'<rect x="{x(0):.1f}" y="{y(PROMISED_SENT):.1f}" '
-        f'width="{x(PROMISED_SHARE) - x(0):.1f}" '
-        f'height="{y(1) - y(PROMISED_SENT):.1f}" fill="#e3f2e3"/>',
-    ]
-    for sent in (1, 10, 100, MAX_SENT):
-        lines.append(
-            f'<path d="M{LEFT} {y(sent):.1f}H{WIDTH - RIGHT}" stroke="#ddd"/>'
-            f'<text x="{LEFT - 8}" y="{y(sent) + 4:.1f}" text-anchor="end">{sent}</text>'
-        )
-    for step in range(6):
-        share = widest * step / 5
-        lines.append(
-            f'<text x="{x(share):.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">'
-            f"{share:.1%}</text>"
-        )
-    lines.append(
-        f'<text x="{WIDTH / 2}" y="{HEIGHT - 14}" text-anchor="middle">people refused</text>'
-        f'<text x="18" y="{HEIGHT / 2}" text-anchor="middle" '
-        f'transform="rotate(-90 18 {HEIGHT / 2})">messages of the attack sent</text>'
-    )
     points = [(x(o.hour_share), y(o.attack_sent), n) for n, o in sorted(found.items())]
     path = " ".join(f"{px:.1f},{py:.1f}" for px, py, _ in points)
-    lines.append(f'<polyline points="{path}" fill="none" stroke="#36c"/>')
-    for px, py, numbers in points:
-        colour = "#c33" if numbers == recommended else "#36c"
-        lines.append(
-            f'<circle cx="{px:.1f}" cy="{py:.1f}" r="4" fill="{colour}"/>'
+    lines = [
+        (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
+            'font-family="sans-serif" font-size="12">'
+        ),
+        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
+        (
+            f'<text x="{LEFT}" y="22" font-size="14">Attack of 5,000 numbers: what went out, and '
+            "people refused in that hour</text>"
+        ),
+        (
+            f'<text x="{LEFT}" y="40" fill="#555">Beside each point: KEYTURN_SMS_GUARD_NUMBERS. '
+            "Shaded: the promise.</text>"
+        ),
+        (
+            f'<rect x="{x(0):.1f}" y="{y(PROMISED_SENT):.1f}" '
+            f'width="{x(PROMISED_SHARE) - x(0):.1f}" '
+            f'height="{y(1) - y(PROMISED_SENT):.1f}" fill="#e3f2e3"/>'
+        ),
+        *(
+            f'<path d="M{LEFT} {y(sent):.1f}H{WIDTH - RIGHT}" stroke="#ddd"/>'
+            f'<text x="{LEFT - 8}" y="{y(sent) + 4:.1f}" text-anchor="end">{sent}</text>'
+            for sent in (1, 10, 100, MAX_SENT)
+        ),
+        *(
+            f'<text x="{x(widest * step / 5):.1f}" y="{HEIGHT - BOTTOM + 18}" '
+            f'text-anchor="middle">{widest * step / 5:.1%}</text>'
+            for step in range(6)
+        ),
+        (
+            f'<text x="{WIDTH / 2}" y="{HEIGHT - 14}" text-anchor="middle">people refused</text>'
+            f'<text x="18" y="{HEIGHT / 2}" text-anchor="middle" '
+            f'transform="rotate(-90 18 {HEIGHT / 2})">messages of the attack sent</text>'
+        ),
+        f'<polyline points="{path}" fill="none" stroke="#36c"/>',
+        *(
+            f'<circle cx="{px:.1f}" cy="{py:.1f}" r="4" '
+            f'fill="{"#c33" if numbers == recommended else "#36c"}"/>'
             f'<text x="{px + 8:.1f}" y="{py - 6:.1f}">{numbers}</text>'
-        )
+            for px, py, numbers in points
+        ),
+    ]
     return "\n".join([*lines, "</svg>", ""])

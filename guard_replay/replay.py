@@ -145,4 +145,3 @@ def _count(outcome: Outcome, ask: Ask, *, is_sent: bool, in_hour: bool) -> None:
         names.append(f"hour_{what}")
     for name in names:
         setattr(outcome, name, getattr(outcome, name) + 1)
-

@@ -185,7 +185,7 @@ def _check(answer: Sequence[str]) -> None:
     first_tripped = {"ok": 2, "suspicious": 4}.get(answer[0], len(answer))
     for tripped in answer[first_tripped:]:
         rule, level, about = tripped.split(" ", 2)
-        log.warning("sms.suspicious", rule=rule, level=level, about=about)
+        log.warning("sms.suspicious", rule=rule, effect=level, about=about)
     if answer[0] == "suspicious":
         until = moment(answer[3]) if int(answer[3]) else None
         raise SmsSuspiciousError(answer[1], answer[2], until=until)

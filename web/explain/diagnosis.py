@@ -45,6 +45,12 @@ REFUSALS = {
         "that kind of phone number takes no SMS (a premium or fixed line, say)",
         "Ask by e-mail, correct the number, or name the kind in KEYTURN_SMS_ALLOW_LINES.",
     ),
+    "SmsSuspicious": (
+        DiagnosisKind.BLOCKED,
+        "SMS to such numbers are stopped",
+        "Ask by e-mail where there is an address. `keyturn sms list` has the figures; are they "
+        "people, `keyturn sms lift",
+    ),
     "RecipientSuppressed": (
         DiagnosisKind.BOUNCED,
         "the address is suppressed",
@@ -225,9 +231,8 @@ def _suspicious(refusal: Refusal, request: str) -> Diagnosis:
     end = f"until {format_time(parse_timestamp(until))}" if until else "until that is lifted"
     who = "an operator" if rule == BLOCK else f"the rule {rule}"
     text = f"{request} was refused: {who} stopped SMS ({about}) {end}; {SMS_RULES[rule]}."
-    next_step = "Ask by e-mail where there is an address. `keyturn sms list` has the figures; are "
-    next_step += f"they people, `keyturn sms lift '{about}' --reason …`."
-    return Diagnosis(DiagnosisKind.BLOCKED, text, next_step)
+    kind, _, next_step = REFUSALS[refusal.error]
+    return Diagnosis(kind, text, f"{next_step} '{about}' --reason …`.")
 
 
 def _describe_suppression(address: str, found: Suppression) -> str:

@@ -27,8 +27,6 @@ def _refused(refusal: Refusal) -> TimelineStep:
     times = f", {refusal.times} times" if refusal.times > 1 else ""
     request = f", request {refusal.request_id}" if refusal.request_id else ""
     channel = f" by {refusal.channel}" if refusal.channel else ""
-    if refusal.error == "SmsSuspicious":
-        limit = f" of SMS: {refusal.limit.replace('|', ' ')}"
     reason = REFUSALS[refusal.error][1] if refusal.error in REFUSALS else f"a limit{limit}"
     return TimelineStep(refusal.at, "refused", f"a call{channel}{request}{times}: {reason}")
 
