@@ -136,7 +136,7 @@ def test_the_status_says_who_until_when_and_why(wire):
     assert (state["prefix"], state["rule"], state["level"]) == ("+8801712", "velocity", "stop")
     assert (state["by"], state["sent"], state["used"]) == ("rule", 6, 0)
     assert state["until"] > state["since"]
-    assert any("SMS to +8801712 are stopped by the rule velocity" in t for t in told["troubles"])
+    assert any("SMS to +8801712 (stop, by the rule velocity)" in t for t in told["troubles"])
 
 
 def test_metrics_count_what_was_refused(wire):
@@ -145,7 +145,7 @@ def test_metrics_count_what_was_refused(wire):
     told = wire.call("/metrics", method="GET").text
 
     assert 'keyturn_sms_guard_met_total{level="stop",rule="velocity"} 1.0' in told
-    assert 'keyturn_sms_guard_held{level="stop",rule="velocity"} 1.0' in told
+    assert 'keyturn_sms_guard_tripped_total{level="stop",rule="velocity"} 1.0' in told
 
 
 def test_codes_that_are_used_by_people_stop_nobody(wire, fake_client):

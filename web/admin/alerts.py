@@ -132,14 +132,10 @@ def _guesses(status: StatusView) -> Iterator[str]:
 def _sms(status: StatusView) -> Iterator[str]:
     for each in status.sms:
         if each.by == "rule" and each.level != "watch":
-            verb = {"slow": "slowed down", "stop": "stopped"}[each.level]
             yield (
-                f"SMS to {each.prefix} are {verb} by the rule {each.rule} until "
-                f"{format_time(each.until)}, {each.refused} were refused: {each.reason}. Are they "
-                f"people: `keyturn sms allow {each.prefix} --reason …`."
-                if each.rule != "source"
-                else f"SMS that {each.prefix} asks for are {verb} until {format_time(each.until)}: "
-                f"{each.reason}."
+                f"SMS to {each.prefix} ({each.level}, by the rule {each.rule}) until "
+                f"{format_time(each.until)}, {each.refused} refused: {each.reason}; are they "
+                f"people, `keyturn sms lift '{each.prefix}' --reason …`."
             )
 
 

@@ -21,14 +21,6 @@ from web.cli.support import (
 )
 from web.cli.tokens import read_duration
 
-prefix_argument = click.argument("prefix")
-for_option = click.option(
-    "--for",
-    "lifetime",
-    metavar="DURATION",
-    help="How long, in s, m, h or d; without it, until it is lifted.",
-)
-
 
 @click.group()
 def sms() -> None:
@@ -49,46 +41,25 @@ def list_prefixes(*, as_json: bool) -> None:
     print_table(rows, empty="No rule holds, and no prefix is named.", optional=("cost", "refused"))
 
 
-@sms.command("allow")
-@prefix_argument
-@for_option
-@reason_option
-@by_option
-@json_option
-def allow(prefix: str, lifetime: str | None, reason: str, by: str, *, as_json: bool) -> None:
-    """Let SMS to a prefix go out whatever velocity and conversion say."""
-    _change(prefix, ALLOW, lifetime, reason, by, as_json=as_json)
+def _add_change(action: str, text: str) -> None:
+    @sms.command(action, help=text)
+    @click.argument("prefix")
+    @click.option("--for", "lifetime", metavar="DURATION",
+                  help="How long, in s, m, h or d; without it, until it is lifted.")  # fmt: skip
+    @reason_option
+    @by_option
+    @json_option
+    def command(prefix: str, lifetime: str | None, reason: str, by: str, *, as_json: bool) -> None:
+        seconds = None if lifetime is None else read_duration(lifetime, option="--for")
+        with open_services() as services:
+            until = change(services, prefix, action, audit_reason(by, reason), seconds=seconds)
+        result: dict[str, Any] = {"prefix": prefix, "action": action, "by": by, "reason": reason}
+        print_result(result | {"until": until}, as_json=as_json)
 
 
-@sms.command("block")
-@prefix_argument
-@for_option
-@reason_option
-@by_option
-@json_option
-def block(prefix: str, lifetime: str | None, reason: str, by: str, *, as_json: bool) -> None:
-    """Stop SMS to a prefix, those of batches too."""
-    _change(prefix, BLOCK, lifetime, reason, by, as_json=as_json)
-
-
-@sms.command("lift")
-@prefix_argument
-@reason_option
-@by_option
-@json_option
-def lift(prefix: str, reason: str, by: str, *, as_json: bool) -> None:
-    """End what a rule or an operator says of a prefix, or of a source as it is listed."""
-    _change(prefix, LIFT, None, reason, by, as_json=as_json)
-
-
-def _change(
-    prefix: str, action: str, lifetime: str | None, reason: str, by: str, *, as_json: bool
-) -> None:
-    seconds = None if lifetime is None else read_duration(lifetime, option="--for")
-    with open_services() as services:
-        until = change(services, prefix, action, audit_reason(by, reason), seconds=seconds)
-    result: dict[str, Any] = {"prefix": prefix, "action": action, "by": by, "reason": reason}
-    print_result(result | {"until": until}, as_json=as_json)
+_add_change(ALLOW, "Let SMS to a prefix go out whatever velocity and conversion say.")
+_add_change(BLOCK, "Stop SMS to a prefix, those of batches too.")
+_add_change(LIFT, "End what a rule or an operator says of a prefix, or of a source as listed.")
 
 
 def _row(each: PrefixState, currency: str) -> dict[str, Any]:

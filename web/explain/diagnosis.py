@@ -48,8 +48,10 @@ REFUSALS = {
     "SmsSuspicious": (
         DiagnosisKind.BLOCKED,
         "SMS to such numbers are stopped",
-        "Ask by e-mail where there is an address. `keyturn sms list` has the figures; are they "
-        "people, `keyturn sms lift",
+        (
+            "Ask by e-mail where there is an address. `keyturn sms list` has the figures; are they "
+            "people, `keyturn sms lift"
+        ),
     ),
     "RecipientSuppressed": (
         DiagnosisKind.BOUNCED,

@@ -7,7 +7,7 @@ machines together and survive each of them. Scrape one web process, not all: eac
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -45,7 +45,7 @@ def render_metrics(services: Services) -> bytes:
         *_provider_metrics(totals, services.circuits.read(providers).values()),
         *_queue_metrics(totals, services.dues),
         *_webhook_metrics(totals, services.webhooks.read_backlogs(subscriptions).values()),
-        *_sms_metrics(services),
+        *_sms_metrics(services.prefixes.totals()),
         *_server_metrics(services.server.health()),
     ]
     durability = GaugeMetricFamily(
@@ -217,20 +217,13 @@ def _webhook_metrics(totals: Counter[str], backlogs: Collection[Backlog]) -> Ite
     )
 
 
-def _sms_metrics(services: Services) -> Iterator[Metric]:
-    """Yield how often rules of SMS tripped and met a message, and what they hold now."""
-    counts = [(name.split(":"), number) for name, number in services.prefixes.totals().items()]
-    for kind, text in (("tripped", "Times a rule of SMS found something"),
-                       ("met", "SMS that met a rule in force; `stop` were refused")):  # fmt: skip
-        samples = [(labels, number) for (word, *labels), number in counts if word == kind]
-        yield _counter(f"keyturn_sms_guard_{kind}", text, ["rule", "level"], samples)
-    held = Counter((state.rule, state.level) for state in services.prefixes.list_states())
-    yield _gauge(
-        "keyturn_sms_guard_held",
-        "Prefixes and sources that a rule of SMS or an operator holds",
-        ["rule", "level"],
-        held.items(),
-    )
+def _sms_metrics(totals: Mapping[str, int]) -> Iterator[Metric]:
+    counts = Counter(totals)
+    for kind, text in (
+        ("tripped", "Times a rule of SMS found something"),
+        ("met", "SMS that met a rule in force; `stop` were refused"),
+    ):
+        yield _counter(f"keyturn_sms_guard_{kind}", text, ["rule", "level"], _select(counts, kind))
 
 
 def _server_metrics(health: ServerHealth | None) -> Iterator[Metric]:

@@ -38,7 +38,7 @@ VALUES: dict[str, Any] = {
     "QueueStatus.hints": 0,
     "prefix": "+8801", "PrefixRequest.action": "block", "PrefixChanged.action": "block",
     "PrefixState.by": "rule", "PrefixState.rule": "velocity", "PrefixState.level": "stop",
-    "PrefixState.reason": "12 numbers in an hour without a used code, at most 12 were expected",
+    "PrefixState.reason": "12 numbers in an hour without a used code, more than the 12 expected",
     "PrefixRequest.forSeconds": 86400, "Status.sms": [],
     "batchId": "9f2c1d7e5a3b8064", "Reset.batchId": None, "total": 900, "waiting": 463,
     "queued": 25, "accepted": 380, "delivered": 26, "failed": 2,

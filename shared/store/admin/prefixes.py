@@ -81,9 +81,12 @@ class PrefixStore:
             for subject in subjects:
                 pipeline.hgetall(keys.sms_subject(subject))
             figures = pipeline.execute()
-        pairs = list(zip(subjects, figures, strict=True))
-        by_hand = [_state_by_hand(name, words[name], found) for name, found in pairs[: len(words)]]
-        return by_hand + [_state(name, found) for name, found in pairs[len(words) :] if found]
+        pairs = zip(subjects, figures, strict=True)
+        return [
+            _state(name, found, words.get(name) if index < len(words) else None)
+            for index, (name, found) in enumerate(pairs)
+            if found or index < len(words)
+        ]
 
     def named(self) -> dict[str, list[Any]]:
         """Return what operators say of prefixes now: verb, by, reason, since and until in ms."""
@@ -104,46 +107,33 @@ class PrefixStore:
         return int(seconds * 1000 + microseconds // 1000)
 
 
-def _figures(found: Mapping[str, str]) -> dict[str, Any]:
+def _state(name: str, found: Mapping[str, str], word: list[Any] | None) -> PrefixState:
+    """Return the state of a prefix by its figures, or by an operator's word on it."""
     counts = {"s": 0, "u": 0}
     for field, number in found.items():
         if field[:1] in counts and field[1:].isdecimal():
             counts[field[0]] += int(number)
     past = float(found.get("S", 0))
-    conversion = min(1.0, float(found.get("U", 0)) / past) if past >= 1 else None
-    return {"sent": counts["s"], "used": counts["u"], "past_conversion": conversion}
-
-
-def _state(name: str, found: Mapping[str, str]) -> PrefixState:
-    rule, level = RULES[int(found["rule"])], LEVELS[int(found["level"])]
-    reasons = {
-        "conversion": "far fewer codes are used than before",
-        "velocity": f"{found['open']} numbers in an hour without a used code, at most "
-        f"{found['most']} were expected",
-    }
+    if word:
+        rule, by, reason, since_ms, until_ms = word
+        level, refused = "stop" if rule == BLOCK else "off", 0
+    else:
+        rule, level, by = RULES[int(found["rule"])], LEVELS[int(found["level"])], "rule"
+        since_ms, until_ms, refused = found["since"], found["ends"], int(found["refused"])
+        reason = f"{found['open']} numbers in an hour without a used code, more than "
+        reason += f"the {found['most']} expected"
+        if rule == "conversion":
+            reason = "far fewer codes are used than before"
     return PrefixState(
         prefix=name,
         rule=rule,
         level=level,
-        by="rule",
-        reason=reasons.get(rule, reasons["velocity"]),
-        since=moment(found["since"]),
-        until=moment(found["ends"]),
-        refused=int(found["refused"]),
-        **_figures(found),
-    )
-
-
-def _state_by_hand(name: str, word: list[Any], found: Mapping[str, str]) -> PrefixState:
-    verb, by, reason, since_ms, until_ms = word
-    return PrefixState(
-        prefix=name,
-        rule=verb,
-        level="stop" if verb == BLOCK else "off",
         by=by,
         reason=reason,
         since=moment(since_ms),
         until=moment(until_ms) if int(until_ms) else None,
-        refused=0,
-        **_figures(found),
+        refused=refused,
+        sent=counts["s"],
+        used=counts["u"],
+        past_conversion=min(1.0, float(found.get("U", 0)) / past) if past >= 1 else None,
     )

@@ -64,7 +64,6 @@ def told(real_redis_url):
         services.counters.add("lp:unknown")
         client.hset("{kt:gate}:smstotals", "met:velocity:stop", 1)
         client.hset("{kt:gate}:smstotals", "tripped:velocity:stop", 1)
-        services.prefixes.name("+8801", "block", by="eve", reason="a test", seconds=None)
         services.dues.heartbeat(f"{','.join(Queue)} of the test")
         return create_app(services).test_client().get("/metrics").text
 
