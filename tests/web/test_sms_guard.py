@@ -13,6 +13,7 @@ from tests.support.builders import a_token, a_user
 from tests.support.wire import ERROR_DETAIL, problem
 from tests.support.wire_v2 import WireV2
 from web.explain.query import explain_user
+from web.passwords import request_fresh
 from web.services import build_web_services
 
 SMS = {"type": "TYPE_SMS"}
@@ -296,3 +297,18 @@ def test_a_batch_skips_what_is_blocked(wire):
 
     assert found.skips == {0: "sms_blocked", 2: "line_type"}
     assert [each.index for each in found.chosen] == [1]
+
+
+def test_the_button_of_the_page_counts_by_its_source(wire):
+    reset_id = wire.ask(1).headers["Keyturn-Reset-Id"]
+    reset = wire.services.resets.find(reset_id)
+    secret = wire.services.codes.code(reset_id, reset.key_id).link_secret
+    wire.redis.delete(*wire.redis.keys("{kt:gate}:smsto:*"))  # the code's life later
+    services = build_web_services(wire.services)
+
+    request_fresh(services, user_id="user-1", typed_code=secret, source="192.0.2.77")
+
+    (subject,) = wire.redis.keys("{kt:gate}:sms:source page *")
+    assert "192.0.2" not in subject
+    counts = wire.redis.hgetall(subject)
+    assert [n for field, n in counts.items() if field[1:].isdecimal()] == ["1"]

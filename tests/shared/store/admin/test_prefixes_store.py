@@ -65,8 +65,8 @@ class Gate:
 
 
 @pytest.fixture
-def gate(fake_client):
-    return Gate(fake_client)
+def gate(client):
+    return Gate(client)
 
 
 def in_a_row(start, count=100):
