@@ -150,7 +150,7 @@ def test_metrics_count_what_was_refused(wire):
 
 
 def test_codes_that_are_used_by_people_stop_nobody(wire, fake_client):
-    for number in range(20):
+    for number in range(8):
         reset_id = wire.ask(number).headers["Keyturn-Reset-Id"]
         services = wire.services
         reset = services.resets.find(reset_id)
@@ -259,6 +259,14 @@ def test_only_those_who_run_the_installation_may(wire):
     assert wire.change(token=wire.token).status_code == 403
     headers = wire.headers()
     assert wire.call(PREFIXES, method="GET", headers=headers).status_code == 403
+
+
+def test_allowing_a_prefix_ends_what_rules_hold_below_it(wire):
+    sent, _ = wire.attack()
+    wire.change("+880", "allow")
+
+    assert [each["rule"] for each in wire.show()["prefixes"]] == ["allow"]
+    assert wire.ask(sent).status_code == 200
 
 
 def test_a_source_that_is_listed_can_be_lifted(fake_client):

@@ -18,7 +18,6 @@ from web.explain.model import Diagnosis, DiagnosisKind, Evidence
 from web.explain.wording import (
     LIMITS,
     REASONS,
-    SMS_BUDGETS,
     SMS_RULES,
     describe_guesses,
     describe_last_attempt,
@@ -218,8 +217,10 @@ def _limited(evidence: Evidence, refusal: Refusal, request: str) -> Diagnosis:
         "caller": f"--caller {refusal.caller_id}",
         "sms_budget": "--sms-budget",
     }
-    if refusal.limit in SMS_BUDGETS:
-        next_step = "Wait until then, ask by e-mail, or raise KEYTURN_SMS_BUDGETS."
+    if refusal.limit.startswith("sms_") and refusal.limit not in options:
+        is_slow = refusal.limit == "sms_slow"
+        more = "look why in `keyturn sms list`" if is_slow else "raise KEYTURN_SMS_BUDGETS"
+        next_step = f"Wait until then, ask by e-mail, or {more}."
         return Diagnosis(DiagnosisKind.LIMITED, text, next_step)
     if refusal.limit == "page_source":  # others are not kept waiting
         return Diagnosis(DiagnosisKind.LIMITED, text, "Wait until then, or ask by the API.")

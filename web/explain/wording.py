@@ -99,7 +99,6 @@ LIMITS = {
 }
 
 
-SMS_BUDGETS = {"sms_slow", "sms_all", "sms_organisation", "sms_country", "sms_prefix"}
 SMS_RULES = {
     "velocity": "many different numbers were written to, and few of their codes were used",
     "source": "one source asked for many numbers, and few of their codes were used",

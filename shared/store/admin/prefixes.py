@@ -54,12 +54,19 @@ class PrefixStore:
     def name(
         self, prefix: str, verb: str, *, by: str, reason: str, seconds: float | None
     ) -> datetime | None:
-        """Allow or block a prefix; return until when, None: until it is lifted."""
+        """Allow or block a prefix; return until when, None: until it is lifted.
+
+        What rules hold below an allowed prefix ends.
+        """
         now_ms = self._now_ms()
         until_ms = now_ms + int(seconds * 1000) if seconds else 0
         value = orjson.dumps([verb, by, reason, now_ms, until_ms])
         with store_errors():
             self._client.hset(keys.SMS_NAMED, prefix, value)
+            held = self._client.zrange(keys.SMS_STATES, 0, -1) if verb == ALLOW else ()
+            for name in (each for each in held if each.startswith(prefix)):
+                self._client.zrem(keys.SMS_STATES, name)
+                self._client.hdel(keys.sms_subject(name), "ends", "strikes")
         return moment(until_ms) if until_ms else None
 
     def lift(self, prefix: str) -> bool:
@@ -85,7 +92,7 @@ class PrefixStore:
         return [
             _state(name, found, words.get(name) if index < len(words) else None)
             for index, (name, found) in enumerate(pairs)
-            if found or index < len(words)
+            if index < len(words) or "ends" in found  # not lifted meanwhile
         ]
 
     def named(self) -> dict[str, list[Any]]:
