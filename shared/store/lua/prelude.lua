@@ -60,8 +60,9 @@ local function count_call(names, first, last, values, at)
   end
   for i = first, last do
     local a = at + (i - first) * 4
-    redis.call('INCRBY', names[i], values[a + 3])
-    if redis.call('PTTL', names[i]) < 0 then redis.call('PEXPIRE', names[i], values[a + 2]) end
+    if redis.call('INCRBY', names[i], values[a + 3]) == tonumber(values[a + 3]) then
+      redis.call('PEXPIRE', names[i], values[a + 2])
+    end
   end
 end
 
