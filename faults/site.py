@@ -175,6 +175,7 @@ class Site:
             "RETRY_DELAYS_SECONDS": "0.5,1,2",
             "ORG_LIMIT_PER_MINUTE": 0,
             "CALLER_LIMIT_PER_MINUTE": 0,
+            "SMS_GUARD": "off",  # thousands of numbers in a row, and few codes are used
             "WORKER_THREADS": WORKER_THREADS,
         }
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("KEYTURN_")}

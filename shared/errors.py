@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from shared.passwords.policy import PasswordPolicy
 
 
@@ -149,6 +151,24 @@ class CountryNotAllowedError(CallerError):
     """SMS to the country of this phone number are not allowed"""
 
     id = "KEYTURN-CountryNotAllowed"
+
+
+class LineTypeError(CallerError):
+    """This kind of phone number takes no SMS: it is no person's mobile number"""
+
+    id = "KEYTURN-LineType"
+
+
+class SmsSuspiciousError(CallerError):
+    """SMS to such phone numbers are stopped for now; ask by e-mail where there is an address"""
+
+    id = "KEYTURN-SmsSuspicious"
+
+    def __init__(self, rule: str, about: str, *, until: datetime | None) -> None:
+        """`rule` stopped `about`, a prefix or a source, until then; None: until it is lifted."""
+        super().__init__()
+        self.rule, self.about, self.until = rule, about, until
+        self.has_email = False  # the user has a verified one
 
 
 class RecipientSuppressedError(CallerError):

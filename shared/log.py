@@ -16,6 +16,7 @@ EVENTS = {
     "reset.requested": "a reset was recorded; the caller got its 200",
     "reset.repeated": "the same Idempotency-Key asked again; nothing new was recorded",
     "reset.limited": "a limit refused a reset",
+    "sms.suspicious": "a rule of SMS has found something: which, its level, a prefix or a source",
     "reset.unmatched": "the page asked for a fresh message and nothing could be recorded",
     "reset.completed": "the password was changed with a code",
     "reset.settled": "a reset reached its end without an attempt",

@@ -11,12 +11,14 @@ import phonenumbers
 
 from shared.errors import (
     CountryNotAllowedError,
+    LineTypeError,
     MachineUserError,
     RecipientMissingError,
     UserInactiveError,
     UserNotInitialisedError,
     UserUnknownError,
 )
+from shared.guard.rules import line_of
 from shared.models import (
     Attempt,
     Channel,
@@ -175,6 +177,14 @@ def refusal_lifetime_seconds(settings: Settings, organisation: Organisation | No
     own = organisation.refusal_lifetime_seconds if organisation else None
     records = record_lifetime_seconds(settings, organisation)
     return own or settings.refusal_lifetime_seconds or records
+
+
+def check_line(recipient: Recipient, allowed: Sequence[str]) -> None:
+    """Raise LineTypeError for a kind of number on which no person reads SMS, unless allowed."""
+    if recipient.channel is Channel.SMS:
+        line = line_of(recipient.address)
+        if line is not None and line not in allowed:
+            raise LineTypeError
 
 
 def dial_region(phone: str) -> str | None:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import structlog
 
 from shared import errors, tracing
-from shared.errors import ProviderMissingError, TooManyRequestsError
+from shared.errors import ProviderMissingError, SmsSuspiciousError, TooManyRequestsError
+from shared.guard.rules import PERIODS_SECONDS, Guarded, counted_of, prefixes_of
 from shared.models import (
     Caller,
     Channel,
@@ -25,7 +26,9 @@ from shared.models import (
 )
 from shared.policies import (
     check_country,
+    check_line,
     check_recipient,
+    dial_region,
     last_start_seconds,
     provider_names,
     record_lifetime_seconds,
@@ -38,11 +41,13 @@ from shared.store.forgot import HOUR_SECONDS, SOURCE_FACTOR
 from shared.store.limits import Limit
 from shared.store.resets import OPTIONAL_FIELDS, NewReset, Recorded, first_event
 from shared.tracing import bound, current_request_id
+from shared.validation import format_timestamp
 from shared.wiring import Services
 
 log = structlog.get_logger()
 
 DAY_SECONDS = 24 * 3600
+MICROS = 1_000_000  # a price of 1, as it is counted
 NEVER_MS = 1 << 52  # later than any moment: only what waits, or would be displaced, is in the way
 
 # Only errors raised after the user was found: unknown ids must not fill the store.
@@ -50,6 +55,8 @@ RECORDED_ERRORS = (
     errors.TooManyRequestsError,
     errors.RecipientMissingError,
     errors.CountryNotAllowedError,
+    errors.LineTypeError,
+    errors.SmsSuspiciousError,
     errors.RecipientSuppressedError,
     errors.ProviderMissingError,
     errors.UserInactiveError,
@@ -81,6 +88,7 @@ class ResetRequest:
     limits: tuple[Limit, ...] | None = None  # in place of the organisation's and the caller's
     has_cooldown: bool = True
     has_user_limits: bool = True  # the cool-down and those per hour and day
+    source: str = ""  # who asks, as a digest, where no caller does
     is_repeatable: bool = False  # others may ask for the same reset at this moment
 
 
@@ -96,8 +104,9 @@ def record_reset(services: Services, request: ResetRequest) -> Recorded:
     ):
         recipient = _find_recipient(services, request) if request.kind is Kind.RESET else None
         limits = _limits(services.settings, request, recipient)
-        asked_at_us = _pass_gate(services, request, limits, recipient)
-        recorded = _record(services, request, limits, asked_at_us)
+        guarded = _guarded(services, request, recipient) if recipient else None
+        asked_at_us = _pass_gate(services, request, limits, recipient, guarded)
+        recorded = _record(services, request, limits, asked_at_us, guarded)
         if request.kind is Kind.RESET:
             hint = hint_at(request.reset_id, request.channel, request.queue)
             services.hints.publish(hint)
@@ -112,6 +121,7 @@ def _find_recipient(services: Services, request: ResetRequest) -> Recipient:
         request.user, request.channel, allow_unverified=services.settings.allow_unverified
     )
     check_country(recipient, sms_regions(request.organisation, services.sms_regions))
+    check_line(recipient, services.settings.sms_allow_lines)
     return recipient
 
 
@@ -120,7 +130,7 @@ def _limits(settings: Settings, request: ResetRequest, recipient: Recipient | No
     if request.limits is not None:
         limits = [*request.limits, *call_limits(settings, None, request.caller)]
     if recipient and recipient.channel is Channel.SMS:
-        limits.append(sms_budget(settings))
+        limits += sms_limits(settings, request.user.org_id, recipient)
     return [limit for limit in limits if limit.most > 0 and limit.window_seconds > 0]
 
 
@@ -134,13 +144,44 @@ def call_limits(settings: Settings, org_id: str | None, caller: Caller | None) -
     return limits
 
 
-def sms_budget(settings: Settings) -> Limit:
-    """Return the limit of all SMS in a day."""
-    return Limit("sms_budget", "all", settings.sms_budget_per_day, DAY_SECONDS)
+def sms_limits(settings: Settings, org_id: str, recipient: Recipient) -> list[Limit]:
+    """Return the budgets that an SMS counts toward, in messages and in money."""
+    limits = [Limit("sms_budget", "all", settings.sms_budget_per_day, DAY_SECONDS)]
+    if settings.sms_budgets:
+        region, prefixes = dial_region(recipient.address) or "?", prefixes_of(recipient.address)
+        prices = dict(settings.sms_prices)
+        micros = round(prices.get(region, prices.get("*", 0.0)) * MICROS)
+        about = {"all": "all", "organisation": org_id, "country": region}
+        about["prefix"] = prefixes[-1] if prefixes else "?"
+        for each in settings.sms_budgets:
+            unit, amount = (MICROS, micros) if each.currency else (1, 1)
+            key = f"{about[each.scope]} {each.currency or 'messages'} {each.period}"
+            seconds, most = PERIODS_SECONDS[each.period], round(each.most * unit)
+            limits.append(Limit(f"sms_{each.scope}", key, most, seconds, amount))
+    return [limit for limit in limits if limit.most > 0]
+
+
+def _guarded(services: Services, request: ResetRequest, recipient: Recipient) -> Guarded | None:
+    if recipient.channel is not Channel.SMS:
+        return None
+    settings, prefixes = services.settings, prefixes_of(recipient.address)
+    return Guarded(
+        recipient_digest=services.suppressions.digest(recipient),
+        prefixes=prefixes,
+        counted=counted_of(prefixes),
+        source=request.caller.token_id if request.caller else request.source,
+        levels=dict(settings.sms_guard),
+        numbers=settings.sms_guard_numbers,
+        lifetime_seconds=settings.sms_code_lifetime_seconds,
+    )
 
 
 def _pass_gate(
-    services: Services, request: ResetRequest, limits: list[Limit], recipient: Recipient | None
+    services: Services,
+    request: ResetRequest,
+    limits: list[Limit],
+    recipient: Recipient | None,
+    guarded: Guarded | None,
 ) -> int:
     """Return Redis's time. `recipient` None: nothing is sent, so no provider is needed."""
     has_provider = recipient is None or bool(
@@ -156,9 +197,13 @@ def _pass_gate(
             reset_id=request.reset_id,
             is_repeatable=request.is_repeatable,
             may_count=has_provider,
+            guarded=guarded,
         )
     except TooManyRequestsError as error:
         log.info("reset.limited", limit=error.limit)
+        raise
+    except SmsSuspiciousError as error:
+        error.has_email = bool(request.user.email and request.user.email.is_verified)
         raise
     if not has_provider:
         raise ProviderMissingError
@@ -166,13 +211,20 @@ def _pass_gate(
 
 
 def _record(
-    services: Services, request: ResetRequest, limits: list[Limit], asked_at_us: int
+    services: Services,
+    request: ResetRequest,
+    limits: list[Limit],
+    asked_at_us: int,
+    guarded: Guarded | None,
 ) -> Recorded:
     try:
         return services.resets.record(new_reset(services, request, asked_at_us=asked_at_us))
     except TooManyRequestsError as error:
         services.limits.give_back(
-            limits, reset_id=request.reset_id, is_repeatable=request.is_repeatable
+            limits,
+            reset_id=request.reset_id,
+            is_repeatable=request.is_repeatable,
+            guarded=guarded,
         )
         log.info("reset.limited", limit=error.limit)
         raise
@@ -226,7 +278,7 @@ def record_refusals(
         refusal = NewRefusal(
             error=type(error).__name__.removesuffix("Error"),
             channel=channel,
-            limit=limited.limit if limited else "",
+            limit=limited.limit if limited else _stopped_by(error),
             wait_seconds=limited.retry_after_seconds if limited else 0,
             request_id=request_id or current_request_id() or "",
             caller_id=caller.token_id if caller else caller_id,
@@ -236,6 +288,13 @@ def record_refusals(
         except errors.StoreUnavailableError:
             log.warning("store.unavailable", during="refusing")
         raise
+
+
+def _stopped_by(error: errors.CallerError) -> str:
+    """Return what stopped an SMS, until when: `velocity|+8801|2026-…`; empty for other errors."""
+    if not isinstance(error, SmsSuspiciousError):
+        return ""
+    return f"{error.rule}|{error.about}|{format_timestamp(error.until) or ''}"
 
 
 def _caller_id(request: ResetRequest) -> str | None:

@@ -21,6 +21,7 @@ from shared.store.admin.audit import AuditStore
 from shared.store.admin.circuits import CircuitStore
 from shared.store.admin.erasures import ErasureStore
 from shared.store.admin.pauses import PauseStore
+from shared.store.admin.prefixes import PrefixStore
 from shared.store.admin.refusals import RefusalStore
 from shared.store.admin.statistics import CounterStore, SampleStore, ServerStore
 from shared.store.batches import BatchStore
@@ -101,6 +102,7 @@ class Services:
     batch_resets: BatchResets
     audit: AuditStore
     pauses: PauseStore
+    prefixes: PrefixStore
     waiting: WaitingStore
     refusals: RefusalStore
     circuits: CircuitStore
@@ -172,6 +174,7 @@ def build_services(settings: Settings, *, client: Client, hints: Hints) -> Servi
             keep_seconds=settings.audit_lifetime_seconds,
         ),
         pauses=PauseStore(client),
+        prefixes=PrefixStore(client),
         waiting=WaitingStore(client),
         refusals=RefusalStore(client, digests, settings),
         circuits=CircuitStore(client, sole_providers=_sole_providers(settings)),

@@ -81,6 +81,7 @@ TOKEN_ROUTES = {
     "/keyturn/v1/limits/_clear",
     "/keyturn/v1/audit",
     "/keyturn/v1/status",
+    "/keyturn/v1/sms/prefixes",
     "/keyturn/v1/webhooks",
     "/keyturn/v1/webhooks/<subscription_id>",
     "/keyturn/v1/webhooks/<subscription_id>/dead",

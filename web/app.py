@@ -24,6 +24,7 @@ from shared.settings import PREFIX, load_settings
 from shared.tracing import set_up_tracing
 from shared.wiring import Services, build_services, check_keys, connect_store
 from web.admin.api import api_admin
+from web.admin.prefixes import api_prefixes
 from web.api import api
 from web.batches.api import api_batches
 from web.callbacks import callbacks, warn_of_settings
@@ -74,6 +75,7 @@ def create_app(services: Services) -> Flask:
     app.register_blueprint(api_organisations)
     app.register_blueprint(api_batches)
     app.register_blueprint(api_leaving)
+    app.register_blueprint(api_prefixes)
     app.register_blueprint(health)
     app.register_blueprint(docs)
     app.register_blueprint(discovery)

@@ -54,7 +54,7 @@ from shared.recording import (
     page_limits,
     record_refusals,
     record_reset,
-    sms_budget,
+    sms_limits,
 )
 from shared.store.admin.audit import Act
 from shared.store.codes import (
@@ -218,7 +218,13 @@ def _conclude(services: WebServices, user: User, known: KnownCode, token: str) -
     done = _use_up(services, user, known, token, notice)
     if done is None:
         raise CodeUnusableError("used", language=known.language)
-    _hint_at_notices(services, notice, recorded=done[2])
+    _hint_at_notices(services, user, notice, recorded=done[2])
+    if known.channel is Channel.SMS and user.phone:
+        try:
+            digest = services.suppressions.digest(user.phone)
+            services.prefixes.note_used(digest, user.phone.address)
+        except StoreUnavailableError:
+            log.warning("store.unavailable", during="counting a used code")
     log.info("reset.completed", reset_id=known.reset_id)
     return Completed(user, known.language, *done[:2])
 
@@ -262,7 +268,7 @@ def make_notice(services: WebServices, user: User, *, language: str) -> Completi
     present, recipients = _present_recipient(services, user), {}
     channel = present.channel if present else Channel.EMAIL
     notice_id, present_digest = new_id(user.user_id), digest(present) if present else ""
-    if channel is Channel.EMAIL or _is_within_budget(services, notice_id):
+    if channel is Channel.EMAIL or _is_within_budget(services, user, notice_id):
         recipients[notice_id] = (present_digest, channel)
     former = {digest(each) for each in user.former_emails} - {present_digest}
     recipients |= {new_id(user.user_id): (each, Channel.EMAIL) for each in sorted(former)}
@@ -284,27 +290,30 @@ def _present_recipient(services: WebServices, user: User) -> Recipient | None:
     return user.email
 
 
-def _is_within_budget(services: WebServices, notice_id: str) -> bool:
-    """Count an SMS toward the day's budget; return False if that is spent."""
-    budget = sms_budget(services.settings)
+def _is_within_budget(services: WebServices, user: User, notice_id: str) -> bool:
+    """Count an SMS toward its budgets; return False if one of them is spent."""
+    budgets = _sms_budgets(services, user)
     try:
-        if budget.most:
-            services.limits.pass_gate([budget], recipient_digest="", version=-1, reset_id=notice_id)
+        if budgets:
+            services.limits.pass_gate(budgets, recipient_digest="", version=-1, reset_id=notice_id)
     except TooManyRequestsError as error:
         log.warning("reset.limited", limit=error.limit)
         return False
     return True
 
 
+def _sms_budgets(services: WebServices, user: User) -> list[Limit]:
+    return sms_limits(services.settings, user.org_id, user.phone) if user.phone else []
+
+
 def _hint_at_notices(
-    services: WebServices, notice: CompletionNotice, *, recorded: Collection[str]
+    services: WebServices, user: User, notice: CompletionNotice, *, recorded: Collection[str]
 ) -> None:
     """Hint at the notices; one that an earlier notice stands for costs no SMS."""
     for reset_id, (_, channel) in notice.recipients.items():
         services.hints.publish(hint_at(reset_id, channel, Queue.URGENT))
-        budget = sms_budget(services.settings)
-        if channel is Channel.SMS and reset_id not in recorded and budget.most:
-            services.limits.give_back([budget], reset_id=reset_id)
+        if channel is Channel.SMS and reset_id not in recorded:
+            services.limits.give_back(_sms_budgets(services, user), reset_id=reset_id)
 
 
 def request_fresh(services: WebServices, *, user_id: str, typed_code: str, source: str) -> None:
@@ -333,6 +342,7 @@ def request_fresh(services: WebServices, *, user_id: str, typed_code: str, sourc
                 limits=page_limits(
                     services, user, None if is_holder else source, is_holder=bool(is_holder)
                 ),
+                source=f"page {services.digests.digest('source', source)[:16]}",
                 has_user_limits=False,
                 since_ms=0 if is_holder else NEVER_MS,
             )
@@ -476,5 +486,5 @@ def conclude_without_code(services: WebServices, user: User) -> Completed:
     log.info("password.changed")
     if done is None:
         raise RuntimeError("completing without a code cannot lose a claim")
-    _hint_at_notices(services, notice, recorded=done[2])
+    _hint_at_notices(services, user, notice, recorded=done[2])
     return Completed(user, language, *done[:2])

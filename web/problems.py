@@ -62,6 +62,8 @@ CODES: dict[type[errors.CallerError], int] = {
     errors.UserInactiveError: PRECONDITION,
     errors.RecipientMissingError: PRECONDITION,
     errors.CountryNotAllowedError: PRECONDITION,
+    errors.LineTypeError: PRECONDITION,
+    errors.SmsSuspiciousError: PRECONDITION,
     errors.RecipientSuppressedError: PRECONDITION,
     errors.CodeUnusableError: PRECONDITION,
     errors.CodeExpiredError: PRECONDITION,
@@ -105,6 +107,7 @@ class Problem:
     id: str | None
     message: str
     retry_after_seconds: int | None = None
+    other_channel: str | None = None  # on which the user can be reached
 
     @property
     def text(self) -> str:
@@ -126,6 +129,12 @@ class Problem:
         if self.retry_after_seconds is not None:
             kind = "type.googleapis.com/google.rpc.RetryInfo"
             details.append({"@type": kind, "retryDelay": f"{self.retry_after_seconds}s"})
+        if self.other_channel is not None:
+            kind = "type.googleapis.com/google.rpc.ErrorInfo"
+            details.append(
+                {"@type": kind, "reason": "USE_OTHER_CHANNEL", "domain": "keyturn",
+                 "metadata": {"type": self.other_channel}}
+            )  # fmt: skip
         return details
 
 
@@ -183,4 +192,5 @@ def describe(error: errors.CallerError, languages: Languages, language: str = "e
         error_id,
         translated or error.message,
         retry_after_seconds,
+        "TYPE_EMAIL" if isinstance(error, errors.SmsSuspiciousError) and error.has_email else None,
     )

@@ -8,8 +8,10 @@ from shared import tracing
 from shared.errors import (
     CountryNotAllowedError,
     DirectoryUnavailableError,
+    LineTypeError,
     RecipientMissingError,
     RecipientSuppressedError,
+    SmsSuspiciousError,
     TooManyRequestsError,
 )
 from shared.models import CallbackEvent, Channel, DeliveryEvent, Kind, Reset, Status, UserState
@@ -110,8 +112,10 @@ class OtherChannel:
         except (
             CountryNotAllowedError,
             DirectoryUnavailableError,
+            LineTypeError,
             RecipientMissingError,
             RecipientSuppressedError,
+            SmsSuspiciousError,
             TooManyRequestsError,
         ) as error:
             log.info("reset.unoffered", reset_id=reset.reset_id, reason=type(error).__name__)

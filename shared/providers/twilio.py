@@ -136,6 +136,9 @@ class Twilio:
             raise SettingsError(f"{account.prefix}ACCOUNT_SID must be letters and digits: AC…")
         self.name = account.provider
         self._clock = clock
+        # MaxPrice has had no effect at Twilio since 2024-06-03; it is passed on where it is set.
+        options = {"max_price": account.max_price, "risk_check": account.risk_check}
+        self._options = {name: value for name, value in options.items() if value}
         self._transport = Transport(account.api_url, timeout_seconds=timeout_seconds, tls=tls)
         self._messages = Client(
             *account.login,
@@ -156,6 +159,7 @@ class Twilio:
             body=clean_text(message.body),
             validity_period=min(max(int(message.validity_seconds), 1), MAX_VALIDITY_SECONDS),
             **self._sender,
+            **self._options,
             **optional,
         )
         return Receipt(message_id(taken.sid))

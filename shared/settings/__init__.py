@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from shared import validation
 from shared.errors import SettingsError
+from shared.guard import rules
 from shared.policies import dial_region
 from shared.settings import types
 from shared.validation import MAX_PASSWORD_CHARACTERS
@@ -81,6 +82,8 @@ class TwilioAccount:
     from_: str = setting(types.phone, "")  # E.164
     messaging_service_sid: str = setting(types.text, "")  # used instead of the sender number
     api_url: str = setting(types.provider_url, "https://api.twilio.com")
+    risk_check: str = setting(types.one_of("enable", "disable"), "")  # empty: not sent
+    max_price: float = setting(types.number, 0.0)  # 0: not sent
 
     @property
     def prefix(self) -> str:
@@ -196,6 +199,10 @@ class Settings:
     sms_prices: tuple[tuple[str, float], ...] = setting(types.prices, ())  # CH=0.07,DE=0.08,*=0.10
     sms_currency: str = setting(types.line, "EUR")
     sms_max_segments: int = setting(types.count, 0)  # of own texts; 0: of the built-in one
+    sms_budgets: tuple[rules.Budget, ...] = setting(rules.parse_budgets, ())
+    sms_guard: tuple[tuple[str, str], ...] = setting(rules.parse_levels, rules.DEFAULT_LEVELS)
+    sms_guard_numbers: int = setting(types.positive, 12)  # open in an hour, of a country
+    sms_allow_lines: tuple[str, ...] = setting(types.names(tuple(rules.LINES)), ())
     password_min_characters: int = setting(types.password_length, 8)
     password_needs: tuple[str, ...] = setting(types.names(PASSWORD_NEEDS), PASSWORD_NEEDS)
     password_range_url: str = setting(types.https_url, "")  # empty: no look-up of leaked ones
@@ -434,10 +441,26 @@ def _refuse_what_refuses_all(settings: Settings) -> None:
             "an HTTP gateway says nothing about where SMS may go; set KEYTURN_SMS_COUNTRIES, for "
             "example CH,DE,AT"
         )
+    _refuse_budgets_without_prices(settings)
     if settings.password_min_characters > MAX_PASSWORD_CHARACTERS:
         raise SettingsError(
             f"KEYTURN_PASSWORD_MIN_CHARACTERS must be at most {MAX_PASSWORD_CHARACTERS}, the "
             "longest password that is taken"
+        )
+
+
+def _refuse_budgets_without_prices(settings: Settings) -> None:
+    currencies = {each.currency for each in settings.sms_budgets if each.currency}
+    priced = {region for region, _ in settings.sms_prices}
+    if foreign := currencies - {settings.sms_currency}:
+        raise SettingsError(
+            f"KEYTURN_SMS_BUDGETS: {', '.join(sorted(foreign))} is not KEYTURN_SMS_CURRENCY, "
+            f"which is {settings.sms_currency}; prices have one currency"
+        )
+    if currencies and "*" not in priced and not set(settings.sms_countries or "?") <= priced:
+        raise SettingsError(
+            "KEYTURN_SMS_BUDGETS: a budget in money needs a price for every country; "
+            "add one for all others to KEYTURN_SMS_PRICES, such as *=0.10"
         )
 
 

@@ -227,7 +227,7 @@ class CodeStore:
     def refund_password_try(self, user_id: str, *, by: str) -> None:
         """Uncount a try: no password was compared."""
         names = (keys.counted(""), self._password_tries(user_id, by))
-        self._scripts.run("reset/undo_gate", names, (0,))
+        self._scripts.run("reset/undo_gate", names, (0, 1, "", 1))
 
     def forget_password_tries(self, user_id: str, *, by: str) -> None:
         """Reset the count of a caller's wrong passwords: the user's password was set."""

@@ -151,6 +151,16 @@ def counted(reset_id: str) -> str:
     return f"{GATE}:once:{reset_id}"
 
 
+def sms_subject(subject: str) -> str:
+    """HASH, codes sent to a prefix, or for a source, and used; what has tripped; 30 days."""
+    return f"{GATE}:sms:{subject}"
+
+
+def sms_mark(recipient_digest: str) -> str:
+    """STRING, an SMS to this recipient was counted, when and for which source; a code's life."""
+    return f"{GATE}:smsto:{recipient_digest}"
+
+
 def suppression(recipient_digest: str) -> str:
     """HASH, why a recipient is not written to; for ever."""
     return f"{GATE}:sup:{recipient_digest}"
@@ -190,6 +200,9 @@ def lifted(recipient_digest: str) -> str:
     return f"{GATE}:lifted:{recipient_digest}"
 
 
+SMS_NAMED = f"{GATE}:smsnamed"  # HASH, prefix → allowed or blocked by whom, why; until lifted
+SMS_STATES = f"{GATE}:smsstates"  # ZSET, prefix or source → until when a rule holds it; a day
+SMS_TOTALS = f"{GATE}:smstotals"  # HASH, how often each rule of SMS met a message; for ever
 VERSION = f"{GATE}:version"  # STRING, counts changes of callers and organisations; for ever
 AUDIT = f"{GATE}:audit"  # STREAM, who changed what by hand; its last hundred thousand
 AUDIT_HEAD = f"{GATE}:audit:head"  # STRING, number, id, digest, seal of the newest; for ever

@@ -5,16 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shared.errors import RecipientSuppressedError, TooManyRequestsError
+import orjson
+import structlog
+
+from shared.errors import (
+    RecipientSuppressedError,
+    SmsSuspiciousError,
+    TooManyRequestsError,
+)
+from shared.guard.rules import LEVELS, Guarded
 from shared.store import keys
 from shared.store.codes import MAX_WRONG_OF_A_RESET
 from shared.store.connection import Client, store_errors
 from shared.store.scripts import Argument, Scripts
+from shared.validation import moment
 
 # Of the page's button; a user's digest is what each counts by.
 PAGE_LIMITS_OF_A_USER = ("page_user_pause", "page_user", "page_holder_pause", "page_holder")
 ONCE_SECONDS = 60  # later calls with the same Idempotency-Key find the reset itself
+BUCKET_SECONDS = 600
+HOUR_BUCKETS = 6
 CHANGES = "changes of "  # before the id: the window of calls that change something without a reset
+
+
+log = structlog.get_logger()
 
 
 class CallerChangedError(Exception):
@@ -29,6 +43,7 @@ class Limit:
     about: str  # whose: an id
     most: int
     window_seconds: int
+    amount: int = 1  # of this call
 
     @property
     def key(self) -> str:
@@ -52,23 +67,30 @@ class LimitStore:
         reset_id: str,
         is_repeatable: bool = False,
         may_count: bool = True,
+        guarded: Guarded | None = None,
     ) -> int:
         """Count one call toward every limit if all of them allow it; return Redis's time in µs.
 
         `is_repeatable`: concurrent calls for the same reset count as one.
-        `may_count=False` checks the suppression alone.
+        `may_count=False` checks the suppression alone. `guarded`: of an SMS.
 
         Raises:
             CallerChangedError: `version` is no longer the current one.
             RecipientSuppressedError: the recipient must not be written to.
             TooManyRequestsError: a limit is reached.
+            SmsSuspiciousError: a rule or an operator stopped SMS to such numbers.
         """
         names = [keys.VERSION, keys.suppression(recipient_digest), keys.counted(reset_id)]
         names += [each.key for each in limits]
+        guard = ""
+        if guarded:
+            names += [keys.sms_mark(guarded.recipient_digest), keys.SMS_NAMED, keys.SMS_STATES]
+            names += [keys.SMS_TOTALS, *map(keys.sms_subject, guarded.subjects)]
+            guard = _write_guard(guarded, reset_id)
         once_ms = ONCE_SECONDS * 1000 if is_repeatable else 0
-        arguments: list[Argument] = [version, int(may_count), once_ms]
+        arguments: list[Argument] = [version, int(may_count), once_ms, guard]
         for each in limits:
-            arguments += (each.name, each.most, each.window_seconds * 1000)
+            arguments += _window(each)
         answer = self._scripts.run("reset/pass_gate", names, arguments)
         if answer[0] == "suppressed":
             raise RecipientSuppressedError
@@ -87,16 +109,26 @@ class LimitStore:
         names = [keys.VERSION, *(keys.window(each.name, CHANGES + each.about) for each in limits)]
         arguments: list[Argument] = [version]
         for each in limits:
-            arguments += (each.name, each.most, each.window_seconds * 1000)
+            arguments += _window(each)
         _check(self._scripts.run("count_change", names, arguments))
 
     def give_back(
-        self, limits: Sequence[Limit], *, reset_id: str, is_repeatable: bool = False
+        self,
+        limits: Sequence[Limit],
+        *,
+        reset_id: str,
+        is_repeatable: bool = False,
+        guarded: Guarded | None = None,
     ) -> None:
         """Subtract one call from every limit, because no reset was recorded."""
-        if limits:
-            names = [keys.counted(reset_id), *(each.key for each in limits)]
-            self._scripts.run("reset/undo_gate", names, (int(is_repeatable),))
+        names = [keys.counted(reset_id), *(each.key for each in limits)]
+        if guarded:
+            names.append(keys.sms_mark(guarded.recipient_digest))
+            names += map(keys.sms_subject, guarded.subjects)
+        if len(names) > 1:
+            amounts = [each.amount for each in limits]
+            arguments: tuple[Argument, ...] = (int(is_repeatable), len(limits), reset_id, *amounts)
+            self._scripts.run("reset/undo_gate", names, arguments)
 
     def clear(self, name: str, about: str) -> dict[str, int]:
         """Restart a limit's windows; return what was counted in them, by name."""
@@ -130,9 +162,42 @@ class LimitStore:
         return {name: number for name, number in found.items() if number}
 
 
+def _window(limit: Limit) -> tuple[Argument, ...]:
+    return limit.name, limit.most, limit.window_seconds * 1000, limit.amount
+
+
+def _write_guard(guarded: Guarded, reset_id: str) -> str:
+    levels = {rule: LEVELS.index(level) for rule, level in guarded.levels.items()}
+    buckets = max(HOUR_BUCKETS, 2 + int(guarded.lifetime_seconds // BUCKET_SECONDS))
+    # A country, two digits more, four digits more; a source may be a whole caller.
+    numbers = [guarded.numbers, max(1, guarded.numbers * 3 // 4), max(1, guarded.numbers // 2)]
+    subjects: list[list[str | int]] = [
+        [prefix, most, levels["velocity"], levels["conversion"]]
+        for prefix, most in zip(guarded.counted, numbers, strict=False)
+    ]
+    if guarded.source_subject:
+        subjects.append([guarded.source_subject, 2 * guarded.numbers, levels["source"], 0])
+    guard = {
+        "named": guarded.prefixes,
+        "subjects": subjects,
+        "mature": buckets,
+        "lifetime_ms": int(guarded.lifetime_seconds * 1000),
+        "reset_id": reset_id,
+        "source": guarded.source_subject,
+    }
+    return orjson.dumps(guard).decode()
+
+
 def _check(answer: Sequence[str]) -> None:
     if answer[0] == "stale":
         raise CallerChangedError
+    first_tripped = {"ok": 2, "suspicious": 4}.get(answer[0], len(answer))
+    for tripped in answer[first_tripped:]:
+        rule, level, about = tripped.split(" ", 2)
+        log.warning("sms.suspicious", rule=rule, effect=level, about=about)
+    if answer[0] == "suspicious":
+        until = moment(answer[3]) if int(answer[3]) else None
+        raise SmsSuspiciousError(answer[1], answer[2], until=until)
     if answer[0] == "limited":
         seconds = max(1, -(-int(answer[2]) // 1000))
         raise TooManyRequestsError(answer[1], retry_after_seconds=seconds)

@@ -196,3 +196,14 @@ def test_twilio_itself_would_understand_the_question_for_its_list(stub, twilio_w
     twilio_with().find(an_sms())
 
     official(TWILIO, stub.url).validate_request(as_werkzeug(stub.requests[0], stub.url))
+
+
+def test_risk_check_and_price_are_passed_on_where_they_are_set(stub, twilio_with):
+    twilio_with().send(an_sms())
+    twilio_with(twilio_risk_check="disable", twilio_max_price=0.2).send(an_sms())
+
+    plain, asked = (request.form for request in stub.requests)
+    assert not {"RiskCheck", "MaxPrice"} & plain.keys()
+    assert (asked["RiskCheck"], asked["MaxPrice"]) == ("disable", "0.2")
+    assert complaints("twilio_messages.schema.json", asked) == []
+    official(TWILIO, stub.url).validate_request(as_werkzeug(stub.requests[1], stub.url))

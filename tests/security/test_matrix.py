@@ -221,6 +221,10 @@ CALLS: dict[str, list[Call]] = {
         Call(instance("IAM_OWNER"), "user", {"limit": "caller", "id": "%"} | WHY),
         Call(instance("IAM_OWNER"), body={"limit": "sms_budget"} | WHY),
     ],
+    f"GET {OWN}/sms/prefixes": [Call(instance("IAM_OWNER", "IAM_OWNER_VIEWER"))],
+    f"POST {OWN}/sms/prefixes": [
+        Call(instance("IAM_OWNER"), body={"prefix": "+8801", "action": "block"} | WHY)
+    ],
     f"GET {OWN}/status": [Call(instance("IAM_OWNER", "IAM_OWNER_VIEWER"))],
     f"GET {OWN}/audit": [Call(instance("IAM_OWNER", "IAM_OWNER_VIEWER"))],
     f"GET {OWN}/webhooks": [Call(anywhere_in_force(READERS))],

@@ -218,6 +218,12 @@ COMMANDS = {
     "pause": (lambda w, _: ("channel", "sms", *WHY), "channel.pause"),
     "resume": (lambda w, _: ("channel", "sms", *WHY), "channel.resume"),
     "limit clear": (lambda w, _: ("--user", "ada", *WHY), "limit.clear"),
+    "sms allow": (lambda w, _: ("+8801", *WHY), "sms.allow"),
+    "sms block": (lambda w, _: ("+8801", "--for", "1d", *WHY), "sms.block"),
+    "sms lift": (
+        lambda w, _: (w.printed("sms", "block", "+8801", *WHY)["prefix"], *WHY),
+        "sms.lift",
+    ),
     "batch plan": (lambda w, _: (*w.planned_soon(), *WHY), "batch.plan"),
     "batch start": (lambda w, _: ("--user", "ada", *WHY), "batch.start"),
     "batch pause": (lambda w, _: (w.a_batch().rpartition("/")[2], *WHY), "batch.pause"),
@@ -234,8 +240,8 @@ UNAUDITED_COMMANDS = {
     ),
     **dict.fromkeys(("org texts check", "org texts history", "message preview"), READS),
     **dict.fromkeys(("webhook list", "webhook dead", "provider list", "batch watch"), READS),
+    **dict.fromkeys(("sms list", "forget verify"), READS),
     "directory check": "writes in a transaction that it rolls back",
-    "forget verify": READS,
     **dict.fromkeys(("audit", "audit verify", "audit export", "batch report"), READS),
 }
 
@@ -298,6 +304,10 @@ ROUTES = {
     "POST /keyturn/v1/pauses/_resume": (
         lambda w: ("/keyturn/v1/pauses/_resume", SMS),
         "channel.resume",
+    ),
+    "POST /keyturn/v1/sms/prefixes": (
+        lambda w: ("/keyturn/v1/sms/prefixes", {"prefix": "+8801", "action": "block"} | REASON),
+        "sms.block",
     ),
     "POST /keyturn/v1/limits/_clear": (
         lambda w: ("/keyturn/v1/limits/_clear", {"limit": "user", "id": "ada"} | REASON),

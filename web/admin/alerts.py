@@ -25,8 +25,8 @@ def find_alerts(status: StatusView) -> list[str]:
     """Return a sentence for each thing that is wrong, with what to do; the first is the worst."""
     checks = (
         *(_store, _urgent_queue, _channels, _broker, _providers, _callbacks),
-        *(_guesses, _own_texts, _other_queues, _restarts, _pauses, _batches, _unset_channels),
-        _senders,
+        *(_guesses, _sms, _own_texts, _other_queues, _restarts, _pauses, _batches),
+        *(_unset_channels, _senders),
     )
     return [text for check in checks for text in check(status)]
 
@@ -138,6 +138,16 @@ def _own_texts(status: StatusView) -> Iterator[str]:
             "last five minutes, and the built-in ones went out: `text.unfilled` in the logs names "
             "them, `keyturn message preview` shows them."
         )
+
+
+def _sms(status: StatusView) -> Iterator[str]:
+    for each in status.sms:
+        if each.by == "rule" and each.level != "watch":
+            yield (
+                f"SMS to {each.prefix} ({each.level}, by the rule {each.rule}) until "
+                f"{format_time(each.until)}, {each.refused} refused: {each.reason}; are they "
+                f"people, `keyturn sms lift '{each.prefix}' --reason …`."
+            )
 
 
 def _other_queues(status: StatusView) -> Iterator[str]:

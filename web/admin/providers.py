@@ -159,7 +159,8 @@ def send_test(
     """Send one test message now, once; it is audited.
 
     Raises:
-        InvalidRequestError, RecipientSuppressedError, CountryNotAllowedError: nothing was sent.
+        InvalidRequestError, RecipientSuppressedError, CountryNotAllowedError, LineTypeError:
+            nothing was sent.
     """
     check_provider(services, name)
     channel = recipient.channel
@@ -181,6 +182,7 @@ def check_may_try(
     if services.suppressions.find(recipient):
         raise RecipientSuppressedError
     check_country(recipient, regions)
+    check_line(recipient, services.settings.sms_allow_lines)
 
 
 def try_provider(

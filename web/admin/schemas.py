@@ -7,9 +7,11 @@ from typing import Any
 from marshmallow import ValidationError, fields
 from marshmallow.validate import Length, OneOf, Range
 
+from shared.guard.rules import LEVELS
 from shared.models import DUE_QUEUES, Channel, Queue
 from shared.store.admin.circuits import CircuitState
 from shared.store.admin.pauses import Scope
+from shared.store.admin.prefixes import VERBS
 from web.admin.actions import LIMITS, MAX_REASON_CHARACTERS
 from web.admin.alerts import find_alerts
 from web.admin.status import StatusView
@@ -302,6 +304,23 @@ class GuessesSchema(ResponseSchema):
     until = Timestamp()
 
 
+class PrefixStateSchema(ResponseSchema):
+    """A prefix, or a source, under a rule of SMS or an operator's word."""
+
+    prefix = fields.String(metadata={"description": "Or `source` and who asks"})
+    rule = fields.String(validate=OneOf(["velocity", "source", "conversion", *VERBS]))
+    level = fields.String(validate=OneOf(LEVELS))
+    by = fields.String(metadata={"description": "`rule`, or an operator"})
+    reason = fields.String()
+    since = Timestamp()
+    until = Timestamp(allow_none=True)
+    refused = Count()
+    sent = Count(metadata={"description": "To different numbers, in about the last hour"})
+    used = Count(metadata={"description": "Codes of those"})
+    past_conversion = Amount(digits=3, allow_none=True)
+    cost = Amount(digits=2, allow_none=True, metadata={"description": "By KEYTURN_SMS_PRICES"})
+
+
 class StatusSchema(ResponseSchema):
     """Queues, providers, pauses and batches, and what is wrong first."""
 
@@ -331,6 +350,7 @@ class StatusSchema(ResponseSchema):
     guesses = fields.List(fields.Nested(GuessesSchema))
     forgotten = Count(metadata={"description": "Requests of people who forgot, not looked up yet"})
     forgotten_dropped = Count()
+    sms = fields.List(fields.Nested(PrefixStateSchema))
 
 
 PROVIDER = ProviderStatusSchema()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from shared.models import DUE_QUEUES, Queue
 from shared.store.admin.pauses import Pause, Release, Scope
+from shared.store.admin.prefixes import PrefixState
 from shared.store.admin.statistics import UNFILLED
 from shared.store.batches import Batch
 from shared.store.codes import GuessCount
@@ -53,6 +54,7 @@ class StatusView:
     guesses: tuple[GuessCount, ...] = ()  # the most tries first
     wrong_codes: int = 0  # in the last five minutes
     unfilled: Mapping[str, int] = field(default_factory=dict)  # language:organisation → sentences
+    sms: tuple[PrefixState, ...] = ()  # under a rule or an operator's word
     void_codes: Mapping[str, str] = field(default_factory=dict)  # live reset → its user
     forgotten: int = 0  # requests of people who forgot, not looked up yet
     forgotten_dropped: int = 0  # too old or unreadable, since the beginning
@@ -94,6 +96,7 @@ def load_status(services: WebServices) -> StatusView:
             for name, number in lately.items()
             if name.startswith(UNFILLED) and number
         },
+        sms=tuple(services.prefixes.list_states(most=MAX_GUESSES)),
         void_codes=_find_void_codes(services, guesses),
         forgotten=services.forgot.depth(),
         forgotten_dropped=totals["forgot:late"] + totals["forgot:unreadable"],

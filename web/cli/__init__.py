@@ -27,6 +27,7 @@ COMMANDS = {
     "provider": ("providers", "Providers of e-mail and SMS."),
     "reset": ("resets", "Send, hold, release, void and resend resets."),
     "resume": ("admin", "Resume a queue, channel, provider or organisation."),
+    "sms": ("sms", "SMS."),
     "status": ("admin", "Show alerts, queues, providers and workers."),
     "suppression": ("suppressions", "Recipients that receive no messages."),
     "token": ("tokens", "Personal access tokens of callers."),

@@ -195,6 +195,12 @@ def _print_status(view: StatusView) -> None:
     for batch in view.batches:
         done = batch.recorded + sum(batch.skipped.values())
         result[f"batch {batch.batch_id}"] = f"{batch.state}, {done} of {batch.total}"
+    for state in view.sms:
+        until = f" until {state.until:%Y-%m-%d %H:%M:%S} UTC" if state.until else ""
+        result[f"SMS {state.prefix}"] = (
+            f"{state.rule}, {state.level}{until} by {state.by}: {state.reason} "
+            f"(sent {state.sent}, used {state.used}, refused {state.refused})"
+        )
     for each in view.guesses[:MAX_GUESSES_SHOWN]:
         result[f"guesses {each.user_id} {each.source}"] = describe_guesses(each)
     print_attributes(result)

@@ -113,7 +113,7 @@ def revoke_token(token_id: str, reason: str, by: str, *, as_json: bool) -> None:
         click.echo(f"{token_id} is revoked")
 
 
-def read_duration(text: str) -> int:
+def read_duration(text: str, *, option: str = "--expires") -> int:
     """Return the seconds of `90d`, `12h`, `30m` or `45s`.
 
     Raises:
@@ -123,7 +123,8 @@ def read_duration(text: str) -> int:
     seconds = int(match[1]) * UNIT_SECONDS[match[2]] if match else 0
     if not 1 <= seconds <= MAX_SECONDS:
         raise CommandRefusedError(
-            "--expires must look like 90d, 12h, 30m or 45s, at most 36500d, or be never"
+            f"{option} must look like 90d, 12h, 30m or 45s, at most 36500d"
+            + (", or be never" if option == "--expires" else "")
         )
     return seconds
 

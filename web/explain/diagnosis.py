@@ -6,16 +6,19 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
+from shared.guard.rules import BLOCK
 from shared.models import Channel, EventType, Kind, Outcome, Queue, Reset, Status
 from shared.store.admin.pauses import Pause
 from shared.store.admin.refusals import Refusal
 from shared.store.codes import MAX_WRONG_OF_A_RESET
 from shared.store.due_sets import PROVIDER_PAUSED
 from shared.store.suppressions import Suppression
+from shared.validation import parse_timestamp
 from web.explain.model import Diagnosis, DiagnosisKind, Evidence
 from web.explain.wording import (
     LIMITS,
     REASONS,
+    SMS_RULES,
     describe_guesses,
     describe_last_attempt,
     describe_reason,
@@ -35,6 +38,19 @@ REFUSALS = {
         DiagnosisKind.BLOCKED,
         "SMS to the country of that number are not allowed",
         "Ask by e-mail, or add the country to KEYTURN_SMS_COUNTRIES.",
+    ),
+    "LineType": (
+        DiagnosisKind.BLOCKED,
+        "that kind of phone number takes no SMS (a premium or fixed line, say)",
+        "Ask by e-mail, correct the number, or name the kind in KEYTURN_SMS_ALLOW_LINES.",
+    ),
+    "SmsSuspicious": (
+        DiagnosisKind.BLOCKED,
+        "SMS to such numbers are stopped",
+        (
+            "Ask by e-mail where there is an address. `keyturn sms list` has the figures; are they "
+            "people, `keyturn sms lift"
+        ),
     ),
     "RecipientSuppressed": (
         DiagnosisKind.BOUNCED,
@@ -181,6 +197,8 @@ def _refused(evidence: Evidence) -> Diagnosis:
     )
     if refusal.error == "TooManyRequests":
         return _limited(evidence, refusal, request)
+    if refusal.error == "SmsSuspicious":
+        return _suspicious(refusal, request)
     kind, reason, next_step = REFUSALS[refusal.error]
     if refusal.error == "RecipientSuppressed" and evidence.suppression:
         reason = _describe_suppression(evidence.recipient or "the address", evidence.suppression)
@@ -199,11 +217,25 @@ def _limited(evidence: Evidence, refusal: Refusal, request: str) -> Diagnosis:
         "caller": f"--caller {refusal.caller_id}",
         "sms_budget": "--sms-budget",
     }
+    if refusal.limit.startswith("sms_") and refusal.limit not in options:
+        is_slow = refusal.limit == "sms_slow"
+        more = "look why in `keyturn sms list`" if is_slow else "raise KEYTURN_SMS_BUDGETS"
+        next_step = f"Wait until then, ask by e-mail, or {more}."
+        return Diagnosis(DiagnosisKind.LIMITED, text, next_step)
     if refusal.limit == "page_source":  # others are not kept waiting
         return Diagnosis(DiagnosisKind.LIMITED, text, "Wait until then, or ask by the API.")
     option = options.get(refusal.limit, f"--user {evidence.user_id}")
     next_step = f"Wait until then, or `keyturn limit clear {option} --reason …`."
     return Diagnosis(DiagnosisKind.LIMITED, text, next_step)
+
+
+def _suspicious(refusal: Refusal, request: str) -> Diagnosis:
+    rule, about, until = refusal.limit.split("|")
+    end = f"until {format_time(parse_timestamp(until))}" if until else "until that is lifted"
+    who = "an operator" if rule == BLOCK else f"the rule {rule}"
+    text = f"{request} was refused: {who} stopped SMS ({about}) {end}; {SMS_RULES[rule]}."
+    kind, _, next_step = REFUSALS[refusal.error]
+    return Diagnosis(kind, text, f"{next_step} '{about}' --reason …`.")
 
 
 def _describe_suppression(address: str, found: Suppression) -> str:

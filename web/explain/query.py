@@ -11,6 +11,7 @@ from shared.errors import CallerError, InvalidRequestError
 from shared.models import Caller, Channel, Kind, Organisation, Reset, Status, User
 from shared.policies import (
     check_country,
+    check_line,
     check_may_reset,
     check_recipient,
     provider_names,
@@ -146,6 +147,7 @@ def _find_obstacle(
             allow_unverified=services.settings.allow_unverified,
         )
         check_country(recipient, sms_regions(organisation, services.sms_regions))
+        check_line(recipient, services.settings.sms_allow_lines)
     except CallerError as error:
         return type(error).__name__.removesuffix("Error")
     if suppression:

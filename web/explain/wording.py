@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from shared.guard.rules import BLOCK
 from shared.models import Attempt, Outcome, Reset
 from shared.policies import last_start_seconds
 from shared.store.codes import GuessCount
@@ -83,6 +84,11 @@ LIMITS = {
     "organisation": "the organisation's resets in a minute",
     "caller": "the caller's resets in a minute",
     "sms_budget": "the installation's SMS of a day",
+    "sms_slow": "the pause between two SMS to such numbers, which grows while a rule of SMS holds",
+    "sms_all": "the installation's budget of SMS",
+    "sms_organisation": "the organisation's budget of SMS",
+    "sms_country": "the country's budget of SMS",
+    "sms_prefix": "the budget of SMS to such numbers",
     "page_user_pause": "the pause between two messages the page sends a user",
     "page_user": "what strangers may ask the page to send a user in an hour",
     "page_holder_pause": "the pause between two messages the page sends a user",
@@ -90,6 +96,14 @@ LIMITS = {
     "page_source": "what one source may ask the page for in an hour",
     "page_organisation": "what the page may send an organisation's users in a minute",
     "newer_reset": "messages to the user already waited to be sent, or still worked",
+}
+
+
+SMS_RULES = {
+    "velocity": "many different numbers were written to, and few of their codes were used",
+    "source": "one source asked for many numbers, and few of their codes were used",
+    "conversion": "far fewer codes are used than before",
+    BLOCK: "`keyturn audit` says who and why",
 }
 
 

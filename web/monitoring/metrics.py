@@ -7,7 +7,7 @@ machines together and survive each of them. Scrape one web process, not all: eac
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -45,6 +45,7 @@ def render_metrics(services: Services) -> bytes:
         *_provider_metrics(totals, services.circuits.read(providers).values()),
         *_queue_metrics(totals, services.dues),
         *_webhook_metrics(totals, services.webhooks.read_backlogs(subscriptions).values()),
+        *_sms_metrics(services.prefixes.totals()),
         *_server_metrics(services.server.health()),
     ]
     durability = GaugeMetricFamily(
@@ -229,6 +230,15 @@ def _webhook_metrics(totals: Counter[str], backlogs: Collection[Backlog]) -> Ite
         "How long the oldest webhook is overdue",
         value=max((each.oldest_age_seconds for each in backlogs), default=0.0),
     )
+
+
+def _sms_metrics(totals: Mapping[str, int]) -> Iterator[Metric]:
+    counts = Counter(totals)
+    for kind, text in (
+        ("tripped", "Times a rule of SMS found something"),
+        ("met", "SMS that met a rule in force; `stop` were refused"),
+    ):
+        yield _counter(f"keyturn_sms_guard_{kind}", text, ["rule", "level"], _select(counts, kind))
 
 
 def _server_metrics(health: ServerHealth | None) -> Iterator[Metric]:

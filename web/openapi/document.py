@@ -86,6 +86,19 @@ RETRY_INFO = {
         "retryDelay": TEXT | {"pattern": "^[0-9]+s$"},
     },
 }
+ERROR_INFO = {
+    "type": "object",
+    "required": ["@type", "reason", "domain", "metadata"],
+    "properties": {
+        "@type": {"const": "type.googleapis.com/google.rpc.ErrorInfo"},
+        "reason": {"const": "USE_OTHER_CHANNEL"},
+        "domain": {"const": "keyturn"},
+        "metadata": {
+            "type": "object",
+            "properties": {"type": TEXT | {"description": "What to ask for instead: TYPE_EMAIL"}},
+        },
+    },
+}
 PROBLEM = {
     "type": "object",
     "required": ["code", "message"],
@@ -93,7 +106,11 @@ PROBLEM = {
         "code": {"type": "integer", "description": "The gRPC code"},
         "message": TEXT
         | {"description": "With the id behind it; its language is Accept-Language's"},
-        "details": {"type": "array", "minItems": 1, "items": {"oneOf": [ERROR_DETAIL, RETRY_INFO]}},
+        "details": {
+            "type": "array",
+            "minItems": 1,
+            "items": {"oneOf": [ERROR_DETAIL, RETRY_INFO, ERROR_INFO]},
+        },
     },
 }
 
@@ -288,6 +305,8 @@ def _problems(operation: Operation, languages: Languages) -> dict[int, dict[str,
 def _samples(kind: type[errors.CallerError]) -> list[errors.CallerError]:
     if issubclass(kind, errors.TooManyRequestsError):
         return [kind("cooldown", retry_after_seconds=42)]
+    if issubclass(kind, errors.SmsSuspiciousError):
+        return [kind("velocity", "+88017", until=None)]
     if issubclass(kind, errors.PasswordPolicyError):
         return [kind(rule) for rule in kind.IDS]
     return [kind()]

@@ -11,6 +11,7 @@ from marshmallow import Schema
 
 from shared import errors
 from web import schemas
+from web.admin import prefixes
 from web.admin import schemas as admin_schemas
 from web.admin.actions import LIMITS
 from web.admin.schemas import StatusSchema
@@ -52,6 +53,8 @@ RECORDING: Errors = (
     errors.UserInactiveError,
     errors.RecipientMissingError,
     errors.CountryNotAllowedError,
+    errors.LineTypeError,
+    errors.SmsSuspiciousError,
     errors.RecipientSuppressedError,
     errors.ProviderMissingError,
     errors.IdempotencyMismatchError,
@@ -250,6 +253,12 @@ OPERATIONS: dict[str, tuple[Operation, ...]] = {  # by tag
             "Forget what was counted toward one limit: " + ", ".join(LIMITS),
             admin_schemas.LimitClearedSchema, request=admin_schemas.ClearLimitSchema,
             errors=(errors.PermissionDeniedError, errors.DirectoryUnavailableError)),
+        Operation("GET /keyturn/v1/sms/prefixes", "listPrefixes",
+            "Prefixes of phone numbers under a rule of SMS or an operator's word",
+            prefixes.PrefixesSchema),
+        Operation("POST /keyturn/v1/sms/prefixes", "changePrefix",
+            "Allow or block SMS to a prefix, or lift what holds for it",
+            prefixes.PrefixChangedSchema, request=prefixes.PrefixRequestSchema),
         Operation("GET /keyturn/v1/status", "showStatus",
             "Queues, providers, pauses and batches, and what is wrong first",
             StatusSchema),

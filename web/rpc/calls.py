@@ -71,7 +71,7 @@ CALLS = {
 SERVICES = tuple(dict.fromkeys(path.split("/")[1] for path in CALLS))
 SUCCESSOR = "/zitadel.user.v2.UserService/PasswordReset"
 # The messages of `details`: protobuf's JSON finds a message by name only if it is imported.
-DETAILS = (zitadel_pb2.ErrorDetail, error_details_pb2.RetryInfo)
+DETAILS = (zitadel_pb2.ErrorDetail, error_details_pb2.RetryInfo, error_details_pb2.ErrorInfo)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import structlog
 from shared.errors import DirectoryUnavailableError, StoreUnavailableError, TooManyRequestsError
 from shared.models import Channel, Queue
 from shared.queue import Hint, Task
-from shared.recording import ResetRequest, new_reset, sms_budget
+from shared.recording import ResetRequest, new_reset, sms_limits
 from shared.store.batches import Batch, BatchCursor, BatchState
 from shared.store.batches.lists import USERS_PER_LIST, ListEntry
 from shared.wiring import Services
@@ -138,14 +138,16 @@ class BatchFeeder:
     def _within_budget(
         self, batch: Batch, chosen: tuple[ChosenUser, ...]
     ) -> tuple[ChosenUser, ...]:
-        """Return those that the day's budget of SMS allows; no other limit applies to a batch."""
-        limit = sms_budget(self._services.settings)
-        if batch.channel is not Channel.SMS or not limit.most:
+        """Return those that the budgets of SMS allow; no other limit applies to a batch."""
+        if batch.channel is not Channel.SMS:
             return chosen
         for number, each in enumerate(chosen):
+            limits = sms_limits(self._services.settings, each.user.org_id, each.recipient)
+            if not limits:
+                return chosen
             try:
                 self._services.limits.pass_gate(
-                    [limit],
+                    limits,
                     recipient_digest="",
                     version=-1,
                     reset_id=each.reset_id,

@@ -8,14 +8,22 @@ from dataclasses import dataclass
 from shared.errors import (
     CallerError,
     CountryNotAllowedError,
+    LineTypeError,
     MachineUserError,
     RecipientMissingError,
     UserInactiveError,
     UserNotInitialisedError,
     UserUnknownError,
 )
+from shared.guard.rules import is_blocked
 from shared.models import Channel, Recipient, User
-from shared.policies import check_country, check_may_reset, check_recipient, sms_regions
+from shared.policies import (
+    check_country,
+    check_line,
+    check_may_reset,
+    check_recipient,
+    sms_regions,
+)
 from shared.store.batches import Batch
 from shared.store.batches.lists import UNKNOWN_USER, ListEntry
 from shared.store.batches.resets import KNOWN, Candidate
@@ -29,6 +37,7 @@ REASONS: dict[type[CallerError], str] = {
     UserInactiveError: "inactive",
     RecipientMissingError: "no_address",
     CountryNotAllowedError: "country_not_allowed",
+    LineTypeError: "line_type",
 }
 
 
@@ -93,6 +102,9 @@ class BatchSelection:
         for each, is_suppressed in zip(chosen, suppressed, strict=True):
             if is_suppressed:
                 skips[each.index] = "suppressed"
+        if batch.channel is Channel.SMS and (named := services.prefixes.named()):
+            blocked = [each for each in chosen if is_blocked(named, each.recipient.address)]
+            skips |= {each.index: "sms_blocked" for each in blocked}
         kept = tuple(each for each in chosen if each.index not in skips)
         return SortedUsers(kept, skips, known)
 
@@ -115,6 +127,7 @@ class BatchSelection:
                 self._find_organisation(person.org_id) if batch.channel is Channel.SMS else None
             )
             check_country(recipient, sms_regions(organisation, services.sms_regions))
+            check_line(recipient, services.settings.sms_allow_lines)
         except CallerError as error:
             return REASONS[type(error)]
         return person, recipient

@@ -51,18 +51,22 @@ local function took(m, name, ms, bounds, first)
   add(m, name .. 'ms', ms)
 end
 
--- Count a call toward the windows from names[first] on, each with name, limit and window_ms in the
--- caller's ARGV from values[at] on; count nothing and return {'limited', name, wait_ms} if one is full.
-local function count_call(names, first, values, at)
-  for i = first, #names do
-    local a = at + (i - first) * 3
-    if tonumber(redis.call('GET', names[i]) or '0') >= tonumber(values[a + 1]) then
-      return {'limited', values[a], int(redis.call('PTTL', names[i]))}
+-- Count a call toward the windows names[first] to names[last], each with name, limit, window_ms and
+-- amount in the caller's ARGV from values[at] on; count nothing and return
+-- {'limited', name, wait_ms} if one is full. What is dearer than a whole window waits for the next.
+local function count_call(names, first, last, values, at)
+  for i = first, last do
+    local a = at + (i - first) * 4
+    local counted = tonumber(redis.call('GET', names[i]) or '0')
+    if counted + tonumber(values[a + 3]) > tonumber(values[a + 1]) then
+      local wait = counted > 0 and redis.call('PTTL', names[i]) or values[a + 2]
+      return {'limited', values[a], int(wait)}
     end
   end
-  for i = first, #names do
-    if redis.call('INCR', names[i]) == 1 then
-      redis.call('PEXPIRE', names[i], values[at + (i - first) * 3 + 2])
+  for i = first, last do
+    local a = at + (i - first) * 4
+    if redis.call('INCRBY', names[i], values[a + 3]) == tonumber(values[a + 3]) then
+      redis.call('PEXPIRE', names[i], values[a + 2])
     end
   end
 end

@@ -63,6 +63,8 @@ def told(real_redis_url):
         client.hincrby("{kt:00}:m", "w:told", 1)
         services.counters.add("lp:unknown")
         services.counters.add("text:de:acme")
+        client.hset("{kt:gate}:smstotals", "met:velocity:stop", 1)
+        client.hset("{kt:gate}:smstotals", "tripped:velocity:stop", 1)
         services.dues.heartbeat(f"{','.join(Queue)} of the test")
         return create_app(services).test_client().get("/metrics").text
 

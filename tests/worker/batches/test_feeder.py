@@ -7,6 +7,7 @@ import time
 import pytest
 
 from shared.errors import DirectoryUnavailableError, StoreUnavailableError
+from shared.guard.rules import Budget
 from shared.models import Channel, Queue, Status
 from shared.queue import Hint, Task
 from shared.store.batches import BatchAction, BatchState
@@ -292,6 +293,30 @@ def test_the_days_budget_of_sms_holds_a_batch_back(client, logs):
     assert found(worker).recorded == 2
     assert not found(worker).is_fed
     assert "reset.limited" in [line["event"] for line in logs]
+
+
+def test_a_countrys_budget_in_money_holds_a_batch_back(client, logs):
+    budgets = (Budget("country", 0.25, "EUR", "day"),)
+    worker = some_delivery_services(client, sms_budgets=budgets, sms_prices=(("*", 0.1),))
+    a_batch(worker.services, *people(worker, 4), channel=Channel.SMS)
+
+    feed(worker)
+
+    assert found(worker).recorded == 2
+
+
+def test_a_batch_of_sms_trips_no_rule(client, logs):
+    worker = some_delivery_services(client)
+    users = [
+        a_user(worker.services, f"user-{n}", email=None, phone=f"+88017123450{n:02}")
+        for n in range(30)
+    ]
+    a_batch(worker.services, *users, channel=Channel.SMS)
+
+    feed(worker)
+
+    assert found(worker).recorded == 30
+    assert worker.services.prefixes.list_states() == []
 
 
 def test_a_list_that_is_lost_is_counted_and_said(worker, logs):
