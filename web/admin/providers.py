@@ -19,7 +19,7 @@ from shared.errors import (
 )
 from shared.languages import direction
 from shared.models import Channel, Email, Message, Organisation, Outcome, Recipient, Sms
-from shared.policies import check_country, usable_from
+from shared.policies import check_country, check_line, usable_from
 from shared.providers.registry import PROVIDERS, AnyProvider
 from shared.store.admin.audit import Act
 from shared.store.admin.circuits import Circuit, CircuitState
