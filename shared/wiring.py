@@ -166,13 +166,7 @@ def build_services(settings: Settings, *, client: Client, hints: Hints) -> Servi
         batches=BatchStore(client, settings),
         batch_lists=BatchLists(client, digests),
         batch_resets=BatchResets(client, digests, resets),
-        audit=AuditStore(
-            client,
-            digests,
-            settings.durability,
-            max_kept=settings.audit_max_entries,
-            keep_seconds=settings.audit_lifetime_seconds,
-        ),
+        audit=_audit(client, digests, settings),
         pauses=PauseStore(client),
         prefixes=PrefixStore(client),
         waiting=WaitingStore(client),
@@ -193,6 +187,16 @@ def build_services(settings: Settings, *, client: Client, hints: Hints) -> Servi
         leaked_passwords=LeakedPasswords(settings.password_range_url, CounterStore(client))
         if settings.password_range_url
         else None,
+    )
+
+
+def _audit(client: Client, digests: Digests, settings: Settings) -> AuditStore:
+    return AuditStore(
+        client,
+        digests,
+        settings.durability,
+        max_kept=settings.audit_max_entries,
+        keep_seconds=settings.audit_lifetime_seconds,
     )
 
 

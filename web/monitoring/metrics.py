@@ -42,6 +42,7 @@ def render_metrics(services: Services) -> bytes:
     subscriptions = [each.subscription_id for each in services.subscriptions.all()]
     metrics = [
         *_reset_metrics(totals),
+        *_password_metrics(totals),
         *_provider_metrics(totals, services.circuits.read(providers).values()),
         *_queue_metrics(totals, services.dues),
         *_webhook_metrics(totals, services.webhooks.read_backlogs(subscriptions).values()),
@@ -86,6 +87,28 @@ def _reset_metrics(totals: Counter[str]) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "keyturn_resets_completed", "Passwords changed with a code", value=totals["completed"]
     )
+    yield CounterMetricFamily(
+        "keyturn_resets_poisoned",
+        "Resets given up because every worker that took them failed",
+        value=totals["poison"],
+    )
+    yield _histogram(
+        "keyturn_accepted_seconds",
+        "From the record to a provider's acceptance",
+        ["channel", "queue"],
+        _select(totals, "s"),
+        ACCEPTED_BUCKETS_MS,
+    )
+    yield _histogram(
+        "keyturn_delivered_seconds",
+        "From the record to the recipient, as providers report it",
+        ["channel", "provider"],
+        _select(totals, "d"),
+        DELIVERED_BUCKETS_MS,
+    )
+
+
+def _password_metrics(totals: Counter[str]) -> Iterator[Metric]:
     yield _counter(
         "keyturn_password_lookups",
         "Look-ups of leaked passwords; after a failed one the password was taken",
@@ -112,25 +135,6 @@ def _reset_metrics(totals: Counter[str]) -> Iterator[Metric]:
             for name, value in sorted(totals.items())
             if name.startswith(UNFILLED)
         ),
-    )
-    yield CounterMetricFamily(
-        "keyturn_resets_poisoned",
-        "Resets given up because every worker that took them failed",
-        value=totals["poison"],
-    )
-    yield _histogram(
-        "keyturn_accepted_seconds",
-        "From the record to a provider's acceptance",
-        ["channel", "queue"],
-        _select(totals, "s"),
-        ACCEPTED_BUCKETS_MS,
-    )
-    yield _histogram(
-        "keyturn_delivered_seconds",
-        "From the record to the recipient, as providers report it",
-        ["channel", "provider"],
-        _select(totals, "d"),
-        DELIVERED_BUCKETS_MS,
     )
 
 
