@@ -29,6 +29,7 @@ from shared.policies import (
     last_start_seconds,
     provider_names,
     record_lifetime_seconds,
+    route_of,
     sms_regions,
 )
 from shared.queue import hint_at
@@ -120,7 +121,7 @@ def _limits(settings: Settings, request: ResetRequest, recipient: Recipient | No
     if request.limits is not None:
         limits = [*request.limits, *call_limits(settings, None, request.caller)]
     if recipient and recipient.channel is Channel.SMS:
-        limits.append(sms_budget(settings))
+        limits += sms_budget(settings, request.organisation)
     return [limit for limit in limits if limit.most > 0 and limit.window_seconds > 0]
 
 
@@ -134,9 +135,12 @@ def call_limits(settings: Settings, org_id: str | None, caller: Caller | None) -
     return limits
 
 
-def sms_budget(settings: Settings) -> Limit:
-    """Return the limit of all SMS in a day."""
-    return Limit("sms_budget", "all", settings.sms_budget_per_day, DAY_SECONDS)
+def sms_budget(settings: Settings, organisation: Organisation | None) -> list[Limit]:
+    """Return the limit of SMS in a day, as far as the installation may have to send them."""
+    route = route_of(organisation, Channel.SMS)
+    if not settings.sms_budget_per_day or (route and not route.has_fallback):
+        return []
+    return [Limit("sms_budget", "all", settings.sms_budget_per_day, DAY_SECONDS)]
 
 
 def _pass_gate(

@@ -36,7 +36,7 @@ from shared.errors import (
     UserNotInitialisedError,
     UserUnknownError,
 )
-from shared.models import Caller, Channel, Queue, Recipient, User, UserState
+from shared.models import Caller, Channel, Organisation, Queue, Recipient, User, UserState
 from shared.passwords.check import check_new_password
 from shared.passwords.policy import normalise_password
 from shared.policies import (
@@ -45,7 +45,9 @@ from shared.policies import (
     check_country,
     check_may_reset,
     check_recipient,
+    provider_names,
     record_lifetime_seconds,
+    sms_regions,
 )
 from shared.queue import hint_at
 from shared.recording import (
@@ -218,7 +220,7 @@ def _conclude(services: WebServices, user: User, known: KnownCode, token: str) -
     done = _use_up(services, user, known, token, notice)
     if done is None:
         raise CodeUnusableError("used", language=known.language)
-    _hint_at_notices(services, notice, recorded=done[2])
+    _hint_at_notices(services, user, notice, recorded=done[2])
     log.info("reset.completed", reset_id=known.reset_id)
     return Completed(user, known.language, *done[:2])
 
@@ -259,37 +261,41 @@ def make_notice(services: WebServices, user: User, *, language: str) -> Completi
     if keep_seconds < services.settings.record_lifetime_seconds:
         fields["kp"] = str(int(keep_seconds * 1000))
     new_id, digest = services.digests.new_reset_id, services.suppressions.digest
-    present, recipients = _present_recipient(services, user), {}
+    present, recipients = _present_recipient(services, user, organisation), {}
     channel = present.channel if present else Channel.EMAIL
     notice_id, present_digest = new_id(user.user_id), digest(present) if present else ""
-    if channel is Channel.EMAIL or _is_within_budget(services, notice_id):
+    if channel is Channel.EMAIL or _is_within_budget(services, organisation, notice_id):
         recipients[notice_id] = (present_digest, channel)
     former = {digest(each) for each in user.former_emails} - {present_digest}
     recipients |= {new_id(user.user_id): (each, Channel.EMAIL) for each in sorted(former)}
     return CompletionNotice(recipients, NOTICE_LIFETIME_SECONDS, NOTICE_GAP_SECONDS, fields)
 
 
-def _present_recipient(services: WebServices, user: User) -> Recipient | None:
+def _present_recipient(
+    services: WebServices, user: User, organisation: Organisation | None
+) -> Recipient | None:
     """Return where a notice goes now; the e-mail address, for the record, if nowhere."""
     for channel in (Channel.EMAIL, Channel.SMS):
         try:
             recipient = check_recipient(
                 user, channel, allow_unverified=services.settings.allow_unverified
             )
-            check_country(recipient, services.sms_regions)
+            check_country(recipient, sms_regions(organisation, services.sms_regions))
         except (RecipientMissingError, CountryNotAllowedError):
             continue
-        if services.provider_names[channel]:
+        if provider_names(organisation, channel, services.provider_names[channel]):
             return recipient
     return user.email
 
 
-def _is_within_budget(services: WebServices, notice_id: str) -> bool:
+def _is_within_budget(
+    services: WebServices, organisation: Organisation | None, notice_id: str
+) -> bool:
     """Count an SMS toward the day's budget; return False if that is spent."""
-    budget = sms_budget(services.settings)
+    budget = sms_budget(services.settings, organisation)
     try:
-        if budget.most:
-            services.limits.pass_gate([budget], recipient_digest="", version=-1, reset_id=notice_id)
+        if budget:
+            services.limits.pass_gate(budget, recipient_digest="", version=-1, reset_id=notice_id)
     except TooManyRequestsError as error:
         log.warning("reset.limited", limit=error.limit)
         return False
@@ -297,14 +303,15 @@ def _is_within_budget(services: WebServices, notice_id: str) -> bool:
 
 
 def _hint_at_notices(
-    services: WebServices, notice: CompletionNotice, *, recorded: Collection[str]
+    services: WebServices, user: User, notice: CompletionNotice, *, recorded: Collection[str]
 ) -> None:
     """Hint at the notices; one that an earlier notice stands for costs no SMS."""
     for reset_id, (_, channel) in notice.recipients.items():
         services.hints.publish(hint_at(reset_id, channel, Queue.URGENT))
-        budget = sms_budget(services.settings)
-        if channel is Channel.SMS and reset_id not in recorded and budget.most:
-            services.limits.give_back([budget], reset_id=reset_id)
+        if channel is Channel.SMS and reset_id not in recorded:
+            organisation = services.callers.find_organisation(user.org_id)
+            budget = sms_budget(services.settings, organisation)
+            services.limits.give_back(budget, reset_id=reset_id)
 
 
 def request_fresh(services: WebServices, *, user_id: str, typed_code: str, source: str) -> None:
@@ -476,5 +483,5 @@ def conclude_without_code(services: WebServices, user: User) -> Completed:
     log.info("password.changed")
     if done is None:
         raise RuntimeError("completing without a code cannot lose a claim")
-    _hint_at_notices(services, notice, recorded=done[2])
+    _hint_at_notices(services, user, notice, recorded=done[2])
     return Completed(user, language, *done[:2])

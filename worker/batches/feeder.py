@@ -139,18 +139,20 @@ class BatchFeeder:
         self, batch: Batch, chosen: tuple[ChosenUser, ...]
     ) -> tuple[ChosenUser, ...]:
         """Return those that the day's budget of SMS allows; no other limit applies to a batch."""
-        limit = sms_budget(self._services.settings)
-        if batch.channel is not Channel.SMS or not limit.most:
+        if batch.channel is not Channel.SMS:
             return chosen
         for number, each in enumerate(chosen):
+            organisation = self._estimate.find_organisation(each.user.org_id)
+            budget = sms_budget(self._services.settings, organisation)
             try:
-                self._services.limits.pass_gate(
-                    [limit],
-                    recipient_digest="",
-                    version=-1,
-                    reset_id=each.reset_id,
-                    is_repeatable=True,
-                )
+                if budget:
+                    self._services.limits.pass_gate(
+                        budget,
+                        recipient_digest="",
+                        version=-1,
+                        reset_id=each.reset_id,
+                        is_repeatable=True,
+                    )
             except TooManyRequestsError as error:
                 log.warning("reset.limited", limit=error.limit)
                 return chosen[:number]
