@@ -18,12 +18,13 @@ from shared.organisations.sender import OWN
 from shared.providers import Provider, SearchableProvider
 from shared.queue import hint_at
 from shared.settings import LEASE_SLACK_SECONDS
+from shared.store.organisations.profiles import remember_profiles
 from shared.store.resets import Claim, ClaimOverError, Finish, TooLateError
 from shared.wiring import Services
 from worker import outcomes
 from worker.outcomes import NotSentError
 from worker.outgoing import OutgoingMessage
-from worker.preparation import Preparation, remember_organisations
+from worker.preparation import Preparation
 from worker.routing import PauseView, ProviderHealth, ProviderRouter, blames_from
 
 log = structlog.get_logger()
@@ -55,7 +56,7 @@ class Delivery:
             providers,
             self.health,
             OwnProviders(services.settings, services.senders),
-            remember_organisations(services),
+            remember_profiles(services.profiles),
         )
         self.preparation = Preparation(services, self.router, renderer, pauses)
         self._services = services

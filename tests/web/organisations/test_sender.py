@@ -233,6 +233,10 @@ MINE = From("help@acme.example")
             (), ["smtp"], "unverified", "pass fail unknown none",
         ),
         (
+            OWNER | {"acme.example": ["v=spf1 -all"]},
+            (), ["smtp"], "unverified", "pass fail unknown none",
+        ),
+        (
             OWNER | {"s1._domainkey.acme.example": ["v=DKIM1; p="]},
             (), ["sendgrid"], "unverified", "pass fail fail none",
         ),
