@@ -112,10 +112,6 @@ class TrailWire(Wire):
         save_sender(self.services, OWN_SENDER)
         return "acme"
 
-    def an_own_relay(self):
-        save_sender(self.services, {"email": {"smtp": {"url": "smtp://relay.invalid"}}})
-        return "acme"
-
     def a_suppression(self):
         recipient = Recipient(Channel.EMAIL, "ada@example.com")
         self.services.suppressions.add(recipient, reason="bounce", source="sendgrid")
