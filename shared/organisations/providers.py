@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from threading import Lock
+from typing import Any
 from urllib.parse import quote
 
 from cachetools import TTLCache
@@ -74,35 +76,22 @@ class AccountBuilder:
 
     def _applied(self, name: str, account: Account) -> Settings:
         """Return the installation's settings with this account in place of its own."""
-        facts = FACTS[name]
-        values = {
-            key: tuple(self.unseal(v.text) if facts[key].is_secret else v.text for v in found)
-            for key, found in account.items()
-        }
-        one = {key: found[0] for key, found in values.items()}
+        fields: dict[str, Any] = {}
+        for key, found in account.items():
+            fact = FACTS[name][key]
+            texts = tuple(self.unseal(v.text) if fact.is_secret else v.text for v in found)
+            fields[_setting(key)] = texts if fact.most > 1 else texts[0]
         match name:
-            case "sendgrid":
-                return replace(
-                    self.settings,
-                    sendgrid_api_key=one["apiKey"],
-                    sendgrid_webhook_public_key=values.get("webhookPublicKey", ()),
-                )
-            case "smtp":
-                return replace(self.settings, smtp_url=one["url"])
             case "twilio":
-                own = TwilioAccount(
-                    account_sid=one["accountSid"],
-                    auth_token=values.get("authToken", ()),
-                    api_key_sid=one.get("apiKeySid", ""),
-                    api_key_secret=one.get("apiKeySecret", ""),
-                    from_=one.get("from", ""),
-                    messaging_service_sid=one.get("messagingServiceSid", ""),
-                    api_url=self.settings.twilio_account("twilio").api_url,
+                api_url = self.settings.twilio_account("twilio").api_url
+                return replace(
+                    self.settings, twilio_accounts=(TwilioAccount(**fields, api_url=api_url),)
                 )
-                return replace(self.settings, twilio_accounts=(own,))
+            case "http":
+                return replace(self.settings, gateways=(Gateway(**fields),))
             case _:
-                gateway = Gateway(url=one["url"], secret=values["secret"])
-                return replace(self.settings, gateways=(gateway,))
+                own = {f"{name}_{field}": value for field, value in fields.items()}
+                return replace(self.settings, **{"sendgrid_webhook_public_key": ()} | own)
 
 
 class OwnTwilio(Twilio):
@@ -117,6 +106,10 @@ class OwnTwilio(Twilio):
         """See Provider."""
         callback_url = message.callback_url.replace(f"{PATH}?", f"{self._path}?", 1)
         return super().send(replace(message, callback_url=callback_url))
+
+
+def _setting(key: str) -> str:
+    return "from_" if key == "from" else re.sub("(?=[A-Z])", "_", key).lower()
 
 
 def _twilio_path(org_id: str) -> str:
