@@ -12,7 +12,8 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from threading import Lock
@@ -367,6 +368,32 @@ class ProviderHealth:
                 seconds=round(circuit.wait_seconds, 1))  # fmt: skip
         elif circuit.has_changed:
             log.warning("circuit.closed", provider=circuit.provider)
+
+
+class OwnCalls:
+    """Bounds how many threads call one organisation's account, so that a slow one holds few."""
+
+    def __init__(self, threads: int) -> None:
+        """`threads` of this process; one account gets a quarter of them."""
+        self._most, self._lock = max(1, threads // 4), Lock()
+        self._under_way: Counter[str] = Counter()
+
+    @contextmanager
+    def one(self, claim: Claim, name: str) -> Iterator[None]:
+        """Raise NotSentError if an organisation's account has enough calls; it waits a moment."""
+        if not name.startswith(OWN):
+            yield
+            return
+        with self._lock:
+            if self._under_way[name] >= self._most:
+                seconds = random.uniform(*SPREAD_SECONDS[claim.reset.queue])
+                raise NotSentError(outcomes.later(claim, "provider_busy", seconds))
+            self._under_way[name] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._under_way -= Counter((name,))  # drops what is 0
 
 
 class PauseView:

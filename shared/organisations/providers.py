@@ -137,6 +137,8 @@ class OwnProviders:
         with self._lock:
             known, providers = self._built.get((org_id, channel), (None, []))
             if known != route:
+                for each in providers:
+                    each.close()
                 unseal = partial(self._senders.unseal, org_id)
                 builder = AccountBuilder(self._settings, org_id, channel, unseal)
                 providers = builder.providers(route)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 import weakref
 from dataclasses import replace
@@ -34,6 +35,7 @@ from tests.support.sender_builders import (
     save_sender,
 )
 from tests.support.smtp_server import SmtpServer
+from tests.support.waiting import wait_until
 from worker.bulk.delivery import BulkDelivery
 
 FROM = {"fromAddress": "help@acme.example", "fromName": "Acme helps"}
@@ -49,7 +51,7 @@ def stub():
 class House:
     """A worker of an installation whose providers obey; the organisations' are at the stub."""
 
-    def __init__(self, client, stub):
+    def __init__(self, client, stub, **settings):
         self.mail = ScriptedProvider(name="ours")
         self.worker = some_delivery_services(
             client,
@@ -58,6 +60,7 @@ class House:
             sendgrid_api_url=stub.url,
             twilio_accounts=(TwilioAccount(account_sid="AC1", api_url=stub.url),),
             webhook_allow_private=True,
+            **settings,
         )
         self.services, self.delivery = self.worker.services, self.worker.delivery
         self.look, self.carriers = self.worker.look, self.worker.carriers
@@ -353,6 +356,29 @@ def test_a_refusal_by_an_own_account_suppresses_for_nobody(house, stub):
     user = house.services.directory.find_user("ada")
     assert house.look(reset_id).status is Status.SUPPRESSED
     assert house.services.suppressions.find(user.recipient(Channel.SMS)) is None
+
+
+def test_an_account_that_hangs_holds_few_of_the_threads(fake_client, stub):
+    """Of four threads one; what comes beyond waits for a moment, and others go out."""
+    house = House(fake_client, stub, worker_threads=4)
+    an_organisation(house.services, "beta")
+    a_user(house.services, "bob", orgId="beta")
+    a_user(house.services, "alan")
+    save_sender(house.services, {"email": {"sendgrid": SENDGRID}})
+    stub.answers(Answer(202, delay_ms=500))
+    slow = threading.Thread(target=house.deliver)
+    slow.start()
+    wait_until(lambda: stub.requests)
+
+    waiting, other = house.deliver("alan"), house.deliver("bob", org_id="beta")
+    found = house.look(waiting)
+    slow.join()
+    house.again(waiting)
+    close_all(house)
+
+    assert (found.status, found.reason) == (Status.QUEUED, "provider_busy")
+    assert house.look(other).status is Status.ACCEPTED
+    assert house.carriers(waiting) == [OWN_MAIL]
 
 
 def test_no_secret_is_logged(house, stub):
