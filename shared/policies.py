@@ -32,6 +32,7 @@ from shared.models import (
 from shared.organisations.sender import IN_USE, OWN, From, Route, Sender, own_name
 
 if TYPE_CHECKING:
+    from shared.organisations.profile import Profile
     from shared.settings import Settings
 
 MAX_HANDED_OVER = 2  # after two attempts in doubt there is no third
@@ -210,7 +211,7 @@ def allowed_regions(
     return frozenset(region for sender in senders if (region := dial_region(sender)))
 
 
-def route_of(organisation: Organisation | None, channel: Channel) -> Route | None:
+def route_of(organisation: Organisation | Profile | None, channel: Channel) -> Route | None:
     """Return an organisation's own providers of a channel, if it has any."""
     sender = organisation.sender if organisation else None
     return sender.routes.get(channel) if sender else None

@@ -32,6 +32,7 @@ from shared.policies import (
     last_start_seconds,
     provider_names,
     record_lifetime_seconds,
+    route_of,
     sms_regions,
 )
 from shared.queue import hint_at
@@ -130,7 +131,7 @@ def _limits(settings: Settings, request: ResetRequest, recipient: Recipient | No
     if request.limits is not None:
         limits = [*request.limits, *call_limits(settings, None, request.caller)]
     if recipient and recipient.channel is Channel.SMS:
-        limits += sms_limits(settings, request.user.org_id, recipient)
+        limits += sms_limits(settings, request.user.org_id, request.organisation, recipient)
     return [limit for limit in limits if limit.most > 0 and limit.window_seconds > 0]
 
 
@@ -144,9 +145,17 @@ def call_limits(settings: Settings, org_id: str | None, caller: Caller | None) -
     return limits
 
 
-def sms_limits(settings: Settings, org_id: str, recipient: Recipient) -> list[Limit]:
-    """Return the budgets that an SMS counts toward, in messages and in money."""
+def sms_limits(
+    settings: Settings, org_id: str, organisation: Organisation | None, recipient: Recipient
+) -> list[Limit]:
+    """Return the budgets that an SMS counts toward, in messages and in money.
+
+    Where the installation never has to send it, only that of the organisation counts.
+    """
+    route = route_of(organisation, Channel.SMS)
+    is_own = bool(route and not route.has_fallback)
     limits = [Limit("sms_budget", "all", settings.sms_budget_per_day, DAY_SECONDS)]
+    limits = [] if is_own else limits
     if settings.sms_budgets:
         region, prefixes = dial_region(recipient.address) or "?", prefixes_of(recipient.address)
         prices = dict(settings.sms_prices)
@@ -154,6 +163,8 @@ def sms_limits(settings: Settings, org_id: str, recipient: Recipient) -> list[Li
         about = {"all": "all", "organisation": org_id, "country": region}
         about["prefix"] = prefixes[-1] if prefixes else "?"
         for each in settings.sms_budgets:
+            if is_own and each.scope != "organisation":
+                continue
             unit, amount = (MICROS, micros) if each.currency else (1, 1)
             key = f"{about[each.scope]} {each.currency or 'messages'} {each.period}"
             seconds, most = PERIODS_SECONDS[each.period], round(each.most * unit)

@@ -111,35 +111,34 @@ def _read_own(
     services: WebServices, provider: str, callback: Callback, org_id: str
 ) -> ParsedCallback:
     """Return what an organisation's own account reports, of messages that it carried itself."""
-    organisation, refusal = (
-        services.callers.find_organisation(org_id),
-        CallbackForgedError("no_key"),
-    )
+    organisation = services.callers.find_organisation(org_id)
+    report, refusal = ParsedCallback(), CallbackForgedError("no_key")
+    names: dict[Channel, str] = {}  # of the accounts that signed: two channels may share a secret
     for channel in Channel:
         route = route_of(organisation, channel)
-        account = route.accounts.get(provider) if route else None
-        if organisation is None or account is None:
+        if route is None or provider not in route.accounts:
             continue
         unseal = partial(services.senders.unseal, org_id)
-        builder = AccountBuilder(services.settings, organisation, channel, unseal)
+        builder = AccountBuilder(services.settings, org_id, channel, unseal)
         try:
-            report = builder.reader(provider, account).read(callback)
+            report = builder.reader(provider, route.accounts[provider]).read(callback)
+            names[channel] = own_name(org_id, channel, provider)
         except CallbackForgedError as error:
             refusal = error
-            continue  # e-mail and SMS may have a gateway each
-        name = own_name(org_id, channel, provider)
-        events = [replace(each, provider=name) for each in report.events]
-        found = map(services.resets.find, {each.reset_id for each in events})
-        carried = {
-            reset.reset_id
-            for reset in filter(None, found)
-            if any(attempt.provider == name for attempt in reset.attempts)
-        }
-        known = tuple(each for each in events if each.reset_id in carried)
-        return ParsedCallback(
-            known, report.skipped + Counter([FOREIGN] * (len(events) - len(known)))
-        )
-    raise refusal
+    if not names:
+        raise refusal
+    carried = {
+        reset.reset_id: names[reset.channel]
+        for reset in services.resets.find_many({each.reset_id for each in report.events})
+        if any(attempt.provider == names.get(reset.channel) for attempt in reset.attempts)
+    }
+    known = tuple(
+        replace(each, provider=carried[each.reset_id])
+        for each in report.events
+        if each.reset_id in carried
+    )
+    foreign = [FOREIGN] * (len(report.events) - len(known))
+    return ParsedCallback(known, report.skipped + Counter(foreign))
 
 
 def describe_unset_channel(channel: str) -> str:

@@ -36,7 +36,7 @@ from shared.errors import (
     UserNotInitialisedError,
     UserUnknownError,
 )
-from shared.models import Caller, Channel, Queue, Recipient, User, UserState
+from shared.models import Caller, Channel, Organisation, Queue, Recipient, User, UserState
 from shared.passwords.check import check_new_password
 from shared.passwords.policy import normalise_password
 from shared.policies import (
@@ -45,7 +45,9 @@ from shared.policies import (
     check_country,
     check_may_reset,
     check_recipient,
+    provider_names,
     record_lifetime_seconds,
+    sms_regions,
 )
 from shared.queue import hint_at
 from shared.recording import (
@@ -265,34 +267,38 @@ def make_notice(services: WebServices, user: User, *, language: str) -> Completi
     if keep_seconds < services.settings.record_lifetime_seconds:
         fields["kp"] = str(int(keep_seconds * 1000))
     new_id, digest = services.digests.new_reset_id, services.suppressions.digest
-    present, recipients = _present_recipient(services, user), {}
+    present, recipients = _present_recipient(services, user, organisation), {}
     channel = present.channel if present else Channel.EMAIL
     notice_id, present_digest = new_id(user.user_id), digest(present) if present else ""
-    if channel is Channel.EMAIL or _is_within_budget(services, user, notice_id):
+    if channel is Channel.EMAIL or _is_within_budget(services, user, organisation, notice_id):
         recipients[notice_id] = (present_digest, channel)
     former = {digest(each) for each in user.former_emails} - {present_digest}
     recipients |= {new_id(user.user_id): (each, Channel.EMAIL) for each in sorted(former)}
     return CompletionNotice(recipients, NOTICE_LIFETIME_SECONDS, NOTICE_GAP_SECONDS, fields)
 
 
-def _present_recipient(services: WebServices, user: User) -> Recipient | None:
+def _present_recipient(
+    services: WebServices, user: User, organisation: Organisation | None
+) -> Recipient | None:
     """Return where a notice goes now; the e-mail address, for the record, if nowhere."""
     for channel in (Channel.EMAIL, Channel.SMS):
         try:
             recipient = check_recipient(
                 user, channel, allow_unverified=services.settings.allow_unverified
             )
-            check_country(recipient, services.sms_regions)
+            check_country(recipient, sms_regions(organisation, services.sms_regions))
         except (RecipientMissingError, CountryNotAllowedError):
             continue
-        if services.provider_names[channel]:
+        if provider_names(organisation, channel, services.provider_names[channel]):
             return recipient
     return user.email
 
 
-def _is_within_budget(services: WebServices, user: User, notice_id: str) -> bool:
+def _is_within_budget(
+    services: WebServices, user: User, organisation: Organisation | None, notice_id: str
+) -> bool:
     """Count an SMS toward its budgets; return False if one of them is spent."""
-    budgets = _sms_budgets(services, user)
+    budgets = _sms_budgets(services, user, organisation)
     try:
         if budgets:
             services.limits.pass_gate(budgets, recipient_digest="", version=-1, reset_id=notice_id)
@@ -302,8 +308,12 @@ def _is_within_budget(services: WebServices, user: User, notice_id: str) -> bool
     return True
 
 
-def _sms_budgets(services: WebServices, user: User) -> list[Limit]:
-    return sms_limits(services.settings, user.org_id, user.phone) if user.phone else []
+def _sms_budgets(
+    services: WebServices, user: User, organisation: Organisation | None
+) -> list[Limit]:
+    if user.phone is None:
+        return []
+    return sms_limits(services.settings, user.org_id, organisation, user.phone)
 
 
 def _hint_at_notices(
@@ -313,7 +323,9 @@ def _hint_at_notices(
     for reset_id, (_, channel) in notice.recipients.items():
         services.hints.publish(hint_at(reset_id, channel, Queue.URGENT))
         if channel is Channel.SMS and reset_id not in recorded:
-            services.limits.give_back(_sms_budgets(services, user), reset_id=reset_id)
+            organisation = services.callers.find_organisation(user.org_id)
+            budgets = _sms_budgets(services, user, organisation)
+            services.limits.give_back(budgets, reset_id=reset_id)
 
 
 def request_fresh(services: WebServices, *, user_id: str, typed_code: str, source: str) -> None:

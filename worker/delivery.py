@@ -18,13 +18,14 @@ from shared.organisations.sender import OWN
 from shared.providers import Provider, SearchableProvider
 from shared.queue import hint_at
 from shared.settings import LEASE_SLACK_SECONDS
+from shared.store.organisations.profiles import remember_profiles
 from shared.store.resets import Claim, ClaimOverError, Finish, TooLateError
 from shared.wiring import Services
 from worker import outcomes
 from worker.outcomes import NotSentError
 from worker.outgoing import OutgoingMessage
-from worker.preparation import Preparation, remember_organisations
-from worker.routing import PauseView, ProviderHealth, ProviderRouter, blames_from
+from worker.preparation import Preparation
+from worker.routing import OwnCalls, PauseView, ProviderHealth, ProviderRouter, blames_from
 
 log = structlog.get_logger()
 
@@ -55,10 +56,11 @@ class Delivery:
             providers,
             self.health,
             OwnProviders(services.settings, services.senders),
-            remember_organisations(services),
+            remember_profiles(services.profiles),
         )
         self.preparation = Preparation(services, self.router, renderer, pauses)
         self._services = services
+        self._own_calls = OwnCalls(services.settings.worker_threads)
 
     def deliver(self, reset_id: str) -> str:
         """Do what is due for a reset now; return its status for the logs."""
@@ -88,8 +90,9 @@ class Delivery:
     def _work(self, claim: Claim) -> Finish:
         try:
             outgoing = self.preparation.prepare(claim)
-            found = self._find(claim, outgoing) if claim.is_doubtful else None
-            return found or self._send(outgoing.claim, outgoing)
+            with self._own_calls.one(claim, outgoing.provider.name):
+                found = self._find(claim, outgoing) if claim.is_doubtful else None
+                return found or self._send(outgoing.claim, outgoing)
         except NotSentError as error:
             finish = error.finish
             if finish.status.is_final:

@@ -162,9 +162,13 @@ def check_may_resend(claim: Claim, settings: Settings, *, can_ask: bool) -> None
     The provider is asked again, or a callback waited for.
     """
     if settings.holds_doubt(claim.reset.channel):
-        left = seconds_left(claim)
-        delay = min(left, doubt_seconds(claim.reset, settings)) if can_ask else left
-        raise NotSentError(later(claim, "in_doubt_held", delay))
+        delay = doubt_seconds(claim.reset, settings) if can_ask else float("inf")
+        raise NotSentError(held(claim, delay))
+
+
+def held(claim: Claim, delay_seconds: float = float("inf")) -> Finish:
+    """Send no second copy of a message in doubt: a report or the deadline ends it."""
+    return later(claim, "in_doubt_held", min(seconds_left(claim), delay_seconds))
 
 
 def doubt_seconds(reset: Reset, settings: Settings) -> float:

@@ -24,7 +24,6 @@ from shared.models import Kind, Message, Organisation, Outcome, Recipient, Statu
 from shared.organisations.profile import Profile
 from shared.policies import check_recipient
 from shared.store.batches import BatchState
-from shared.store.organisations.profiles import remember_profiles
 from shared.store.resets import Claim, Finish
 from shared.store.suppressions import Suppression
 from shared.wiring import Services
@@ -62,7 +61,6 @@ class Preparation:
         """All parts may be fakes."""
         self._services, self._router, self._renderer = services, router, renderer
         self._pauses, self._batches = pauses, BatchStates(services)
-        self.find_profile = remember_profiles(services.profiles)
 
     def prepare(self, claim: Claim) -> OutgoingMessage:
         """Return the message as it goes out now.
@@ -81,7 +79,7 @@ class Preparation:
         claim = self.bind(claim, user, recipient)
         check_suppression(self._services.suppressions.find(recipient))
         choice = self._router.choose(claim)
-        profile = self.find_profile(claim.reset.org_id)
+        profile = self._router.find_profile(claim.reset.org_id)
         message = self._render(claim, user, recipient, profile)
         version = self._renderer.text_version(claim.reset, profile)
         return OutgoingMessage(claim, message, recipient, choice.provider, choice.switch, version)

@@ -12,7 +12,8 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from threading import Lock
@@ -34,13 +35,13 @@ from shared.models import (
     Channel,
     Email,
     Message,
-    Organisation,
     Outcome,
     Queue,
     Reset,
     Sms,
     Status,
 )
+from shared.organisations.profile import Profile
 from shared.organisations.providers import OwnProviders
 from shared.organisations.sender import OWN
 from shared.policies import choose_provider, route_of
@@ -84,22 +85,26 @@ class ProviderRouter:
         providers: Mapping[Channel, Sequence[Provider[Message]]],
         health: ProviderHealth,
         own: OwnProviders,
-        find_organisation: Callable[[str], Organisation | None],
+        find_profile: Callable[[str], Profile | None],
     ) -> None:
         """`providers` of the installation, in its order; `own` of the organisations."""
         self._providers, self._health, self._own = providers, health, own
-        self.find_organisation = find_organisation
+        self.find_profile = find_profile
 
     def choose(self, claim: Claim) -> Choice:
         """Return the provider of the next attempt.
 
-        An attempt in doubt stays with its provider; `admit` says whether that may be called.
+        An attempt in doubt stays with its provider; `admit` says whether that may be called. An
+        account that its organisation removed holds the message until a report or the deadline.
 
         Raises:
             NotSentError: none can be called now.
         """
         reset = claim.reset
         providers = {each.name: each for each in self._fit(reset)}
+        last = reset.attempts[-1].provider if claim.is_doubtful else ""
+        if last.startswith(OWN) and last not in providers:  # it may have it, and was removed
+            raise NotSentError(outcomes.held(claim))
         if not providers:
             raise NotSentError(outcomes.ended(Status.FAILED, "no_provider"))
         wanted = self._wanted(reset, tuple(providers))
@@ -143,11 +148,11 @@ class ProviderRouter:
     def _fit(self, reset: Reset) -> list[Provider[Message]]:
         """Return the channel's providers but for those that cannot carry this message."""
         unfit = {each.provider for each in reset.attempts if each.outcome is Outcome.PERMANENT}
-        organisation = self.find_organisation(reset.org_id)
-        route = route_of(organisation, reset.channel)
+        profile = self.find_profile(reset.org_id)
+        route = route_of(profile, reset.channel)
         carriers = list(self._providers[reset.channel])
-        if organisation and route:
-            own = self._own.of(organisation, reset.channel)
+        if route:
+            own = self._own.of(reset.org_id, reset.channel, route)
             carriers = [*own, *carriers] if route.has_fallback else own
         return [each for each in carriers if each.name not in unfit]
 
@@ -363,6 +368,32 @@ class ProviderHealth:
                 seconds=round(circuit.wait_seconds, 1))  # fmt: skip
         elif circuit.has_changed:
             log.warning("circuit.closed", provider=circuit.provider)
+
+
+class OwnCalls:
+    """Bounds how many threads call one organisation's account, so that a slow one holds few."""
+
+    def __init__(self, threads: int) -> None:
+        """`threads` of this process; one account gets a quarter of them."""
+        self._most, self._lock = max(1, threads // 4), Lock()
+        self._under_way: Counter[str] = Counter()
+
+    @contextmanager
+    def one(self, claim: Claim, name: str) -> Iterator[None]:
+        """Raise NotSentError if an organisation's account has enough calls; it waits a moment."""
+        if not name.startswith(OWN):
+            yield
+            return
+        with self._lock:
+            if self._under_way[name] >= self._most:
+                seconds = random.uniform(*SPREAD_SECONDS[claim.reset.queue])
+                raise NotSentError(outcomes.later(claim, "provider_busy", seconds))
+            self._under_way[name] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._under_way -= Counter((name,))  # drops what is 0
 
 
 class PauseView:

@@ -38,7 +38,7 @@ class DomainCheck:
         domain, carriers = from_.address.rpartition("@")[2].lower(), set(providers)
         selectors = from_.dkim_selectors or (SENDGRID_SELECTORS if "sendgrid" in carriers else ())
         keys = [self._texts(f"{each}._domainkey.{domain}") for each in selectors]
-        spf = _judge(self._texts(domain), lambda found: sum(_is(t, "v=spf1") for t in found) == 1)
+        spf = _judge(self._texts(domain), _has_spf)
         dkim = max(
             (_judge(key, lambda found: any(_has_key(text) for text in found)) for key in keys),
             key=(FAIL, UNKNOWN, PASS).index,
@@ -83,6 +83,12 @@ def _judge(found: list[str] | None, is_good: Callable[[list[str]], bool]) -> str
     if found is None:
         return UNKNOWN
     return PASS if is_good(found) else FAIL
+
+
+def _has_spf(found: list[str]) -> bool:
+    """Return True for one policy, as two are an error, that lets some host send."""
+    policies = [text.lower().split() for text in found if _is(text, "v=spf1")]
+    return len(policies) == 1 and policies[0] != ["v=spf1", "-all"]
 
 
 def _is(text: str, version: str) -> bool:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from threading import Lock
+from typing import Any
 from urllib.parse import quote
 
-from shared.models import Channel, Organisation, Receipt, Sms
-from shared.organisations.sender import Account, own_name
+from cachetools import TTLCache
+
+from shared.models import Channel, Receipt, Sms
+from shared.organisations.sender import Account, Route, own_name
 from shared.organisations.sender_checks import FACTS
-from shared.policies import route_of
 from shared.providers.callbacks import CallbackReader
 from shared.providers.http import HttpProvider
 from shared.providers.http_webhook import HttpWebhook
@@ -25,7 +28,8 @@ from shared.settings import Gateway, Settings, TwilioAccount
 from shared.store.organisations.senders import SenderStore
 from shared.webhooks import is_public
 
-MAX_BUILT = 256  # routes of organisations whose providers are kept
+MAX_BUILT = 1024  # routes of organisations whose providers are kept
+KEEP_SECONDS = 60.0  # since their last use, with their idle connections
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,21 +37,17 @@ class AccountBuilder:
     """Builds what sends by an organisation's account, and what reads its callbacks."""
 
     settings: Settings
-    organisation: Organisation
+    org_id: str
     channel: Channel
     unseal: Callable[[str], str]
 
-    def providers(self) -> list[AnyProvider]:
-        """Return the organisation's own providers of the channel, in order."""
-        route = route_of(self.organisation, self.channel)
-        return [self.provider(n, route.accounts[n]) for n in route.providers] if route else []
+    def providers(self, route: Route) -> list[AnyProvider]:
+        """Return the organisation's own providers, in order."""
+        return [self._provider(name, route.accounts[name]) for name in route.providers]
 
-    def provider(self, name: str, account: Account) -> AnyProvider:
-        """Return the provider of an account."""
-        settings, timeout_seconds = (
-            self._applied(name, account),
-            self.settings.provider_timeout_seconds,
-        )
+    def _provider(self, name: str, account: Account) -> AnyProvider:
+        settings = self._applied(name, account)
+        timeout_seconds = settings.provider_timeout_seconds
         may_reach = None if settings.webhook_allow_private else is_public
         match name:
             case "sendgrid":
@@ -55,7 +55,7 @@ class AccountBuilder:
             case "smtp":
                 provider = Smtp(settings, may_reach=may_reach)
             case "twilio":
-                path = _twilio_path(self.organisation.org_id)
+                path = _twilio_path(self.org_id)
                 provider = OwnTwilio(settings.twilio_accounts[0], path, timeout_seconds)
             case _:
                 provider = HttpProvider(
@@ -64,47 +64,34 @@ class AccountBuilder:
                     timeout_seconds=timeout_seconds,
                     may_reach=may_reach,
                 )
-        provider.name = own_name(self.organisation.org_id, self.channel, name)
+        provider.name = own_name(self.org_id, self.channel, name)
         return provider
 
     def reader(self, name: str, account: Account) -> CallbackReader:
         """Return the reader of an account's callbacks."""
         settings = self._applied(name, account)
         if name == "twilio":
-            return TwilioWebhook(settings, path=_twilio_path(self.organisation.org_id))
+            return TwilioWebhook(settings, path=_twilio_path(self.org_id))
         return SendGridWebhook(settings) if name == "sendgrid" else HttpWebhook(settings)
 
     def _applied(self, name: str, account: Account) -> Settings:
         """Return the installation's settings with this account in place of its own."""
-        facts = FACTS[name]
-        values = {
-            key: tuple(self.unseal(v.text) if facts[key].is_secret else v.text for v in found)
-            for key, found in account.items()
-        }
-        one = {key: found[0] for key, found in values.items()}
+        fields: dict[str, Any] = {}
+        for key, found in account.items():
+            fact = FACTS[name][key]
+            texts = tuple(self.unseal(v.text) if fact.is_secret else v.text for v in found)
+            fields[_setting(key)] = texts if fact.most > 1 else texts[0]
         match name:
-            case "sendgrid":
-                return replace(
-                    self.settings,
-                    sendgrid_api_key=one["apiKey"],
-                    sendgrid_webhook_public_key=values.get("webhookPublicKey", ()),
-                )
-            case "smtp":
-                return replace(self.settings, smtp_url=one["url"])
             case "twilio":
-                own = TwilioAccount(
-                    account_sid=one["accountSid"],
-                    auth_token=values.get("authToken", ()),
-                    api_key_sid=one.get("apiKeySid", ""),
-                    api_key_secret=one.get("apiKeySecret", ""),
-                    from_=one.get("from", ""),
-                    messaging_service_sid=one.get("messagingServiceSid", ""),
-                    api_url=self.settings.twilio_account("twilio").api_url,
+                api_url = self.settings.twilio_account("twilio").api_url
+                return replace(
+                    self.settings, twilio_accounts=(TwilioAccount(**fields, api_url=api_url),)
                 )
-                return replace(self.settings, twilio_accounts=(own,))
+            case "http":
+                return replace(self.settings, gateways=(Gateway(**fields),))
             case _:
-                gateway = Gateway(url=one["url"], secret=values["secret"])
-                return replace(self.settings, gateways=(gateway,))
+                own = {f"{name}_{field}": value for field, value in fields.items()}
+                return replace(self.settings, **{"sendgrid_webhook_public_key": ()} | own)
 
 
 class OwnTwilio(Twilio):
@@ -121,6 +108,10 @@ class OwnTwilio(Twilio):
         return super().send(replace(message, callback_url=callback_url))
 
 
+def _setting(key: str) -> str:
+    return "from_" if key == "from" else re.sub("(?=[A-Z])", "_", key).lower()
+
+
 def _twilio_path(org_id: str) -> str:
     return f"{PATH}/{quote(org_id, safe='')}"
 
@@ -131,36 +122,25 @@ class OwnProviders:
     def __init__(self, settings: Settings, senders: SenderStore) -> None:
         """Build nothing."""
         self._settings, self._senders = settings, senders
-        self._built: OrderedDict[tuple[str, Channel], tuple[int, list[AnyProvider]]] = OrderedDict()
+        # A call under way keeps what is dropped here; its connections close with it.
+        self._built: TTLCache[tuple[str, Channel], tuple[Route, list[AnyProvider]]] = TTLCache(
+            MAX_BUILT, KEEP_SECONDS
+        )
         self._lock = Lock()
 
-    def of(self, organisation: Organisation, channel: Channel) -> list[AnyProvider]:
-        """Return an organisation's own providers of a channel, in order; the same while unchanged.
+    def of(self, org_id: str, channel: Channel, route: Route) -> list[AnyProvider]:
+        """Return the providers of a route, in order; the same while nothing changes.
 
         Raises:
             StoreUnavailableError: the key of the secrets cannot be read.
         """
-        key, sender = (organisation.org_id, channel), organisation.sender
-        if sender is None:
-            return []
         with self._lock:
-            version, providers = self._built.pop(key, (-1, []))
-            if version != sender.version:
-                _close(providers)
-                builder = AccountBuilder(
-                    self._settings,
-                    organisation,
-                    channel,
-                    lambda sealed: self._senders.unseal(organisation.org_id, sealed),
-                )
-                providers = builder.providers()
-            self._built[key] = (sender.version, providers)
-            while len(self._built) > MAX_BUILT:
-                _close(self._built.popitem(last=False)[1][1])
+            known, providers = self._built.get((org_id, channel), (None, []))
+            if known != route:
+                for each in providers:
+                    each.close()
+                unseal = partial(self._senders.unseal, org_id)
+                builder = AccountBuilder(self._settings, org_id, channel, unseal)
+                providers = builder.providers(route)
+            self._built[org_id, channel] = route, providers  # for another minute
             return providers
-
-
-def _close(providers: list[AnyProvider]) -> None:
-    """Close the idle connections; a call under way closes its own at its end or when collected."""
-    for provider in providers:
-        provider.close()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
-from urllib.parse import urlsplit
 
 from shared.errors import ProfileError, SettingsError
 from shared.models import Channel
@@ -24,7 +24,7 @@ HINT_CHARACTERS = 4
 MIN_HINTED_CHARACTERS = 16  # of a secret whose end may be shown
 _FIELD = re.compile(r"[A-Za-z0-9_]{1,40}")
 _SELECTOR = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63}){0,3}")
-Parser: TypeAlias = Callable[[str, bool], str]
+Parser: TypeAlias = Callable[[str], str]
 
 
 class Fact(NamedTuple):
@@ -33,22 +33,23 @@ class Fact(NamedTuple):
     parse: Parser
     is_secret: bool = False
     most: int = 1
+    check_public: Callable[[str], object] | None = None  # raises ValueError for a private address
 
 
-def _key(text: str, _: bool) -> str:  # noqa: FBT001
+def _key(text: str) -> str:
     if not text.isascii() or not text.isprintable() or " " in text:
         raise ValueError("must be one word of ASCII characters")
     return text
 
 
-def _sid(text: str, _: bool) -> str:  # noqa: FBT001
+def _sid(text: str) -> str:
     if not (text.isascii() and text.isalnum()):
         raise ValueError("must be letters and digits, such as AC…")
     return text
 
 
 def _one_of(parse: Callable[[str], tuple[str, ...]]) -> Parser:
-    def read(text: str, _: bool) -> str:  # noqa: FBT001
+    def read(text: str) -> str:
         found = parse(text)
         if len(found) != 1:
             raise ValueError("must be one value; several stand in a list")
@@ -57,20 +58,20 @@ def _one_of(parse: Callable[[str], tuple[str, ...]]) -> Parser:
     return read
 
 
-def _relay(text: str, allow_private: bool) -> str:  # noqa: FBT001
+def _relay(text: str) -> str:
     try:
-        relay = parse_relay(text)
+        parse_relay(text)
     except SettingsError as error:
         raise ValueError(str(error).partition(" ")[2]) from None
-    is_here = relay.is_loopback or relay.host.endswith(".localhost")
-    is_private = not is_host_name(relay.host) and not is_public(relay.host.strip("[]"))
-    if not allow_private and (is_here or is_private):
-        raise ValueError("leads to a private address (see KEYTURN_WEBHOOK_ALLOW_PRIVATE)")
     return text
 
 
-def _gateway(text: str, allow_private: bool) -> str:  # noqa: FBT001
-    return read_url(text, allow_private=allow_private)
+def _check_public_relay(text: str) -> None:
+    """A name is judged by its addresses at each connection."""
+    relay = parse_relay(text)
+    is_here = relay.is_loopback or relay.host.endswith(".localhost")
+    if is_here or not (is_host_name(relay.host) or is_public(relay.host.strip("[]"))):
+        raise ValueError("leads to a private address (see KEYTURN_WEBHOOK_ALLOW_PRIVATE)")
 
 
 FACTS: dict[str, dict[str, Fact]] = {
@@ -78,17 +79,20 @@ FACTS: dict[str, dict[str, Fact]] = {
         "apiKey": Fact(_key, is_secret=True),
         "webhookPublicKey": Fact(_one_of(types.webhook_public_keys), most=2),
     },
-    "smtp": {"url": Fact(_relay, is_secret=True)},
+    "smtp": {"url": Fact(_relay, is_secret=True, check_public=_check_public_relay)},
     "twilio": {
         "accountSid": Fact(_sid),
         "authToken": Fact(_key, is_secret=True, most=2),
         "apiKeySid": Fact(_sid),
         "apiKeySecret": Fact(_key, is_secret=True),
-        "from": Fact(lambda text, _: types.phone(types.line(text))),
+        "from": Fact(lambda text: types.phone(types.line(text))),
         "messagingServiceSid": Fact(_sid),
     },
     "http": {
-        "url": Fact(_gateway),
+        "url": Fact(
+            partial(read_url, allow_private=True),
+            check_public=partial(read_url, allow_private=False),
+        ),
         "secret": Fact(_one_of(types.signing_secrets), is_secret=True, most=2),
     },
 }
@@ -156,10 +160,9 @@ class SenderReader:
                 "email.dkimSelectors", f"must be at most {MAX_SELECTORS} names, such as s1"
             )
         former = self.former.from_ if self.former else None
-        found = From(address, name, selectors)
         if former and former.address.rpartition("@")[2] == address.rpartition("@")[2]:
             return replace(former, address=address, name=name, dkim_selectors=selectors)
-        return found
+        return From(address, name, selectors)
 
     def _route(self, channel: Channel, fields: Mapping[str, Any]) -> Route:
         accounts = {
@@ -180,28 +183,13 @@ class SenderReader:
         fallback = fields.get("fallback", False)
         if not isinstance(fallback, bool):
             raise _refusal(f"{channel}.fallback", "must be true or false")
-        countries = (
-            self._countries(fields, accounts) if channel is Channel.SMS and providers else ()
-        )
+        if not providers:
+            for name in {"fallback", "countries"} & fields.keys():
+                if fields[name]:
+                    raise _refusal(f"{channel}.{name}", "says nothing without an own account")
+            return Route((), {})
+        countries = _countries(fields, accounts) if channel is Channel.SMS else ()
         return Route(providers, accounts, fallback, countries)
-
-    def _countries(
-        self, fields: Mapping[str, Any], accounts: Mapping[str, Account]
-    ) -> tuple[str, ...]:
-        """Return the regions that are named, else that of the sender number."""
-        try:
-            named = types.countries(",".join(_texts(fields, "sms", "countries")))
-        except ValueError as error:
-            raise _refusal("sms.countries", str(error)) from None
-        senders = accounts.get("twilio", {}).get("from", ())
-        regions = named or tuple(filter(None, (dial_region(each.text) for each in senders)))
-        if not regions:
-            raise _refusal(
-                "sms.countries",
-                "is missing, and the sender says nothing about where SMS may go; "
-                "list regions such as CH, DE",
-            )
-        return regions
 
     def _account(self, channel: Channel, name: str, fields: Mapping[str, Any]) -> Account:
         path, facts = f"{channel}.{name}", FACTS[name]
@@ -238,7 +226,9 @@ class SenderReader:
         if not isinstance(given, str) or not given.strip() or len(given) > MAX_CHARACTERS:
             raise _refusal(path, f"must be a text of at most {MAX_CHARACTERS} characters")
         try:
-            text = fact.parse(given.strip(), self.allow_private)
+            text = fact.parse(given.strip())
+            if fact.check_public and not self.allow_private:
+                fact.check_public(text)
         except ValueError as error:
             raise _refusal(path, str(error)) from None
         plain = self.unseal if fact.is_secret else str
@@ -249,8 +239,24 @@ class SenderReader:
             return Value(text, self.now_ms)
         hint = text[-HINT_CHARACTERS:] if len(text) >= MIN_HINTED_CHARACTERS else ""
         if fact.parse is _relay:
-            hint = urlsplit(text).hostname or ""
+            hint = parse_relay(text).host
         return Value(self.seal(text), self.now_ms, hint)
+
+
+def _countries(fields: Mapping[str, Any], accounts: Mapping[str, Account]) -> tuple[str, ...]:
+    """Return the regions that are named, else that of the sender number."""
+    try:
+        named = types.countries(",".join(_texts(fields, "sms", "countries")))
+    except ValueError as error:
+        raise _refusal("sms.countries", str(error)) from None
+    senders = accounts.get("twilio", {}).get("from", ())
+    if regions := named or tuple(filter(None, (dial_region(each.text) for each in senders))):
+        return regions
+    raise _refusal(
+        "sms.countries",
+        "is missing, and the sender says nothing about where SMS may go; list regions such as "
+        "CH, DE",
+    )
 
 
 def _refusal(path: str, why: str) -> ProfileError:

@@ -308,13 +308,18 @@ class ResetStore:
 
     def find(self, reset_id: str) -> Reset | None:
         """Return the reset with its attempts and events, or None if the id is unknown."""
-        try:
-            key = keys.reset(reset_id)
-        except ValueError:
-            return None
+        return next(iter(self.find_many([reset_id])), None)
+
+    def find_many(self, reset_ids: Iterable[str]) -> list[Reset]:
+        """Return those of the resets that are known, in one trip."""
+        known = [each for each in reset_ids if keys.ID_SIGNS.find(each[:1] or "?") >= 0]
         with store_errors():
-            record = self._client.hgetall(key)
-        return parse_reset(reset_id, record) if record else None
+            pipeline = self._client.pipeline(transaction=False)
+            for each in known:
+                pipeline.hgetall(keys.reset(each))
+            records = pipeline.execute()
+        pairs = zip(known, records, strict=True)
+        return [parse_reset(each, record) for each, record in pairs if record]
 
     def find_of_user(self, user_id: str, *, with_older: bool = False) -> list[Reset]:
         """Return a user's last resets, newest first; then older ones and notices, if asked."""
@@ -323,7 +328,7 @@ class ResetStore:
             ids = self._client.zrevrange(keys.recent(tag, user), 0, -1)
             if with_older:
                 ids += self._client.zrevrange(keys.older(tag, user), 0, -1)
-        return [reset for reset_id in ids if (reset := self.find(reset_id))]
+        return self.find_many(ids)
 
     def claim(self, reset_id: str) -> Claim | None:
         """Claim a reset; return None if it is claimed, not due, or final."""

@@ -148,3 +148,11 @@ def test_the_password_is_not_in_the_relays_repr():
 
     assert (relay.user, relay.password) == ("user@x", f"{PASSWORD}/:")
     assert PASSWORD not in repr(relay)
+
+
+def test_a_relay_that_replies_without_an_end_is_hung_up_on():
+    reply = "".join(f"250-{'x' * 5000}\r\n" for _ in range(1000)) + "250 end"
+    with RelayStub({"EHLO": reply}) as relay, pytest.raises(TransientProviderError) as caught:
+        provider(relay.url).send(a_mail())
+
+    assert caught.value.reason == "write_cut"

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.support.builders import a_token, a_user
+from tests.support.sender_builders import TWILIO, save_sender
 from tests.support.wire import ERROR_DETAIL, RETRY_INFO, Wire
 
 SMS = {"type": "TYPE_SMS"}
@@ -103,6 +104,19 @@ def test_a_mail_costs_no_sms_budget(client):
 
     assert [wire.reset().status_code for _ in range(3)] == [200] * 3
     assert [wire.reset(body=SMS).status_code for _ in range(2)] == [200, 429]
+
+
+@pytest.mark.parametrize(
+    ("own", "answers"),
+    [({}, [200, 200, 200]), ({"fallback": True}, [200, 429, 429])],
+    ids=["own alone", "with the installation's behind"],
+)
+def test_sms_of_an_own_account_cost_the_installations_budget_nothing(client, own, answers):
+    wire = Wire(client, sms_budget_per_day=1)
+    save_sender(wire.services, {"sms": {"twilio": TWILIO} | own})
+
+    assert [wire.reset(body=SMS).status_code for _ in answers] == answers
+    assert counters(wire).get("sms_budget", 0) == answers.count(200) % 3
 
 
 def test_the_limit_of_one_organisation_leaves_another_alone(client):

@@ -128,6 +128,22 @@ def test_its_gateway_reports_with_its_own_secret(wire):
     assert wire.waiting() == [(name, "delivered")]
 
 
+def test_one_gateway_for_mail_and_sms_reports_of_both(wire):
+    save_sender(
+        wire.services,
+        {"email": {"http": a_gateway_account()}, "sms": {"countries": ["CH"],
+         "http": a_gateway_account()}},
+    )  # fmt: skip
+    names = {channel: own_name("acme", channel, "http") for channel in Channel}
+    for channel, name in names.items():
+        reset_id = wire.an_accepted(name, channel=channel)
+        body = json.dumps({"resetId": reset_id, "event": "delivered"}).encode()
+        headers = signed_headers((GATEWAY_SECRET,), f"msg_{channel}", int(time.time()), body)
+        assert wire.call("/callbacks/http/acme", data=body, headers=headers).status_code == 204
+
+    assert sorted(wire.waiting()) == sorted((name, "delivered") for name in names.values())
+
+
 def test_both_keys_verify_while_one_follows_the_other(wire):
     name = own_name("acme", Channel.EMAIL, "sendgrid")
     reset_id = wire.an_accepted(name)

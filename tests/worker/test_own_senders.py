@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -11,6 +14,7 @@ import structlog
 from shared.errors import AccountProviderError
 from shared.models import Channel, Outcome, Queue, Status
 from shared.organisations.providers import OwnProviders
+from shared.recording import ResetRequest, record_reset
 from shared.settings import TwilioAccount
 from shared.store.admin.circuits import CircuitState
 from shared.store.admin.pauses import Scope
@@ -31,6 +35,7 @@ from tests.support.sender_builders import (
     save_sender,
 )
 from tests.support.smtp_server import SmtpServer
+from tests.support.waiting import wait_until
 from worker.bulk.delivery import BulkDelivery
 
 FROM = {"fromAddress": "help@acme.example", "fromName": "Acme helps"}
@@ -46,7 +51,7 @@ def stub():
 class House:
     """A worker of an installation whose providers obey; the organisations' are at the stub."""
 
-    def __init__(self, client, stub):
+    def __init__(self, client, stub, **settings):
         self.mail = ScriptedProvider(name="ours")
         self.worker = some_delivery_services(
             client,
@@ -55,6 +60,7 @@ class House:
             sendgrid_api_url=stub.url,
             twilio_accounts=(TwilioAccount(account_sid="AC1", api_url=stub.url),),
             webhook_allow_private=True,
+            **settings,
         )
         self.services, self.delivery = self.worker.services, self.worker.delivery
         self.look, self.carriers = self.worker.look, self.worker.carriers
@@ -79,11 +85,12 @@ class House:
 def house(fake_client, stub):
     house = House(fake_client, stub)
     yield house
-    close_all(house.delivery.router._own)
+    close_all(house)
 
 
-def close_all(own):
-    for _, providers in own._built.values():
+def close_all(house):
+    """Close what a process closes at its end."""
+    for _, providers in house.delivery.router._own._built.values():
         for provider in providers:
             provider.close()
 
@@ -259,6 +266,61 @@ def test_an_attempt_in_doubt_stays_with_the_organisations_provider(house, stub):
     assert not house.mail.messages
 
 
+@pytest.mark.parametrize("instead", [{}, {"smtp": {"url": "smtp://relay.acme.example"}}])
+def test_an_attempt_in_doubt_goes_to_nobody_else_when_its_account_was_removed(house, stub, instead):
+    save_sender(house.services, {"email": {"sendgrid": SENDGRID, "fallback": True}})
+    stub.answers(Answer(502))
+    reset_id = house.deliver()
+
+    save_sender(house.services, {"email": instead} if instead else {})
+    house.delivery.router.find_profile.cache.clear()
+    house.again(reset_id)
+
+    assert house.carriers(reset_id) == [OWN_MAIL]
+    found = house.look(reset_id)
+    assert (found.status, found.reason) == (Status.UNKNOWN, "in_doubt_held")
+    assert house.worker.wait_seconds(reset_id) > 3000
+    assert not house.mail.messages
+
+
+def accept(services, user_id):
+    """What a call does once it is known who calls."""
+    user, organisation = services.directory.find_user(user_id), services.callers.find_organisation
+    record_reset(
+        services,
+        ResetRequest(
+            user=user,
+            organisation=organisation("acme"),
+            channel=Channel.EMAIL,
+            reset_id=services.digests.new_reset_id(user_id),
+            has_user_limits=False,
+        ),
+    )
+
+
+@pytest.mark.real_server
+def test_a_sender_of_its_own_costs_neither_record_nor_delivery_a_command(real_client, stub):
+    """An organisation is read once in two seconds, whoever carries: its hash and its profile."""
+    house = House(real_client, stub)
+    counted = []
+    own = {"email": FROM | {"sendgrid": SENDGRID}, "sms": {"twilio": TWILIO}}
+    for user_id, body in ((a_user(house.services, "bob"), {}), (a_user(house.services, "cy"), own)):
+        save_sender(house.services, body)
+        accept(house.services, "ada")
+        house.deliver()  # scripts are loaded once
+        house.delivery.router.find_profile.cache.clear()
+        real_client.config_resetstat()
+        accept(house.services, user_id)
+        for channel in Channel:
+            house.deliver(user_id, channel=channel)
+        stats = real_client.info("commandstats")
+        counted.append({name: stat["calls"] for name, stat in stats.items()})
+
+    close_all(house)
+    assert counted[0] == counted[1]
+    assert len(stub.requests) == 2
+
+
 def test_an_own_provider_can_be_paused(house, stub):
     save_sender(house.services, {"email": {"sendgrid": SENDGRID, "fallback": True}})
     house.services.pauses.pause(Scope.PROVIDER, OWN_MAIL, by="eve", reason="a test")
@@ -294,6 +356,29 @@ def test_a_refusal_by_an_own_account_suppresses_for_nobody(house, stub):
     user = house.services.directory.find_user("ada")
     assert house.look(reset_id).status is Status.SUPPRESSED
     assert house.services.suppressions.find(user.recipient(Channel.SMS)) is None
+
+
+def test_an_account_that_hangs_holds_few_of_the_threads(fake_client, stub):
+    """Of four threads one; what comes beyond waits for a moment, and others go out."""
+    house = House(fake_client, stub, worker_threads=4)
+    an_organisation(house.services, "beta")
+    a_user(house.services, "bob", orgId="beta")
+    a_user(house.services, "alan")
+    save_sender(house.services, {"email": {"sendgrid": SENDGRID}})
+    stub.answers(Answer(202, delay_ms=500))
+    slow = threading.Thread(target=house.deliver)
+    slow.start()
+    wait_until(lambda: stub.requests)
+
+    waiting, other = house.deliver("alan"), house.deliver("bob", org_id="beta")
+    found = house.look(waiting)
+    slow.join()
+    house.again(waiting)
+    close_all(house)
+
+    assert (found.status, found.reason) == (Status.QUEUED, "provider_busy")
+    assert house.look(other).status is Status.ACCEPTED
+    assert house.carriers(waiting) == [OWN_MAIL]
 
 
 def test_no_secret_is_logged(house, stub):
@@ -350,14 +435,12 @@ def test_many_of_two_organisations_go_out_each_by_its_own(house, stub):
 def own(fake_client):
     services = some_services(fake_client, webhook_allow_private=True)
     an_organisation(services)
-    own = OwnProviders(services.settings, services.senders)
-    yield services, own
-    close_all(own)
+    return services, OwnProviders(services.settings, services.senders)
 
 
 def built(own, org_id="acme", channel=Channel.EMAIL):
     services, providers = own
-    return providers.of(services.callers.find_organisation(org_id), channel)
+    return providers.of(org_id, channel, services.senders.find(org_id).routes[channel])
 
 
 def test_providers_are_built_once_while_nothing_changes(own):
@@ -372,12 +455,30 @@ def test_providers_are_built_once_while_nothing_changes(own):
     assert other[0]._headers["Authorization"] == "Bearer SG.another-key-of-the-acme"
 
 
-def test_few_are_kept(own, monkeypatch):
-    services, providers = own
+def test_an_organisation_of_a_removed_ones_id_does_not_send_by_its_account(own):
+    services, _ = own
+    save_sender(services, {"email": {"sendgrid": SENDGRID}})
+    built(own)
+
+    services.callers.remove_organisation("acme")
+    an_organisation(services)
+    save_sender(services, {"email": {"sendgrid": {"apiKey": "SG.the-key-of-the-new-acme"}}})
+
+    assert built(own)[0]._headers["Authorization"] == "Bearer SG.the-key-of-the-new-acme"
+
+
+def test_few_are_kept_and_not_for_long(own, monkeypatch):
+    services, _ = own
     monkeypatch.setattr("shared.organisations.providers.MAX_BUILT", 2)
+    monkeypatch.setattr("shared.organisations.providers.KEEP_SECONDS", 0.2)
+    providers = OwnProviders(services.settings, services.senders)
+    kept = []
     for org_id in ("a", "b", "c"):
         an_organisation(services, org_id)
         save_sender(services, {"email": {"sendgrid": SENDGRID}}, org_id=org_id)
-        built(own, org_id)
+        kept.append(weakref.ref(built((services, providers), org_id)[0]))
 
-    assert [org_id for org_id, _ in providers._built] == ["b", "c"]
+    assert [each() is None for each in kept] == [True, False, False]
+    time.sleep(0.25)
+    built((services, providers), "a")
+    assert [each() is None for each in kept] == [True, True, True]

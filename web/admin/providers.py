@@ -18,8 +18,8 @@ from shared.errors import (
     RecipientSuppressedError,
 )
 from shared.languages import direction
-from shared.models import Channel, Email, Message, Organisation, Outcome, Recipient, Sms
-from shared.policies import check_country, check_line, usable_from
+from shared.models import Channel, Email, Message, Outcome, Recipient, Sms
+from shared.policies import check_country, check_line
 from shared.providers.registry import PROVIDERS, AnyProvider
 from shared.store.admin.audit import Act
 from shared.store.admin.circuits import Circuit, CircuitState
@@ -169,7 +169,7 @@ def send_test(
     check_may_try(services, recipient, services.sms_regions)
     provider = PROVIDERS[channel, name](services.settings)
     with services.audit.acting(Act(by=by, action="provider.test", target=name)) as ending:
-        trial = try_provider(services, provider, recipient, language)
+        trial = try_message(provider, _message(services, recipient, language))
         if trial.outcome is not Outcome.ACCEPTED:
             ending["outcome"] = f"failed: {trial.reason or trial.outcome}"
     return trial
@@ -183,18 +183,6 @@ def check_may_try(
         raise RecipientSuppressedError
     check_country(recipient, regions)
     check_line(recipient, services.settings.sms_allow_lines)
-
-
-def try_provider(
-    services: WebServices,
-    provider: AnyProvider,
-    recipient: Recipient,
-    language: str,
-    organisation: Organisation | None = None,
-) -> Trial:
-    """Send one test message by a provider, once, and close it."""
-    message = _message(services, recipient, services.languages.choose(language), organisation)
-    return try_message(provider, message)
 
 
 def try_message(provider: AnyProvider, message: Message) -> Trial:
@@ -249,24 +237,19 @@ def _outcome(error: ProviderError) -> Outcome:
             return Outcome.TRANSIENT
 
 
-def _message(
-    services: WebServices, recipient: Recipient, language: str, organisation: Organisation | None
-) -> Message:
-    test_id = f"test-{secrets.token_hex(8)}"
+def _message(services: WebServices, recipient: Recipient, language: str) -> Message:
+    test_id, language = f"test-{secrets.token_hex(8)}", services.languages.choose(language)
     translate, settings = services.languages.translate, services.settings
     if recipient.channel is Channel.SMS:
         text = translate(language, "sms.test")
         return Sms(test_id, recipient, text, from_name=settings.email_from_name, language=language)
     text = translate(language, "provider_test.text")
-    own, domain = (
-        usable_from(organisation.sender if organisation else None, ()),
-        settings.email_from.rpartition("@")[2],
-    )
+    domain = settings.email_from.rpartition("@")[2]
     return Email(
         reset_id=test_id,
         recipient=recipient,
-        from_address=own.address if own else settings.email_from,
-        from_name=(own and own.name) or settings.email_from_name,
+        from_address=settings.email_from,
+        from_name=settings.email_from_name,
         subject=translate(language, "provider_test.subject"),
         text=f"{text}\n",
         html=f'<p lang="{language}" dir="{direction(language)}">{text}</p>',

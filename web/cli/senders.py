@@ -1,4 +1,4 @@
-"""`keyturn org sender show|set|remove|check|test`."""
+"""`keyturn org sender show|set|remove|check`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import IO, Any
 
 import click
 
-from shared.models import Outcome
 from shared.organisations.domain_check import DomainCheck
 from shared.organisations.sender import IN_USE
 from web.cli.admin import audit_reason
@@ -17,10 +16,8 @@ from web.cli.support import (
     by_option,
     json_option,
     print_result,
-    print_table,
     reason_option,
 )
-from web.cli.suppressions import read_recipient
 from web.organisations import senders
 from web.services import WebServices
 
@@ -102,36 +99,6 @@ def check_sender(
         raise CommandRefusedError(
             f"the From is not used yet; the TXT record _keyturn.{domain} must be {token}"
         )
-
-
-@sender.command("test")
-@id_argument
-@click.option("--to", "address", required=True, metavar="ADDRESS", help="The recipient.")
-@reason_option
-@by_option
-@json_option
-def try_sender(org_id: str, address: str, reason: str, by: str, *, as_json: bool) -> None:
-    """Send one test message by each own provider now."""
-    recipient = read_recipient(address)
-    with open_profile(org_id) as (services, _):
-        organisation = services.callers.find_organisation(org_id)
-        if organisation is None:
-            raise CommandRefusedError("there is no organisation with that id")
-        trials = senders.send_test(services, organisation, recipient, audit_reason(by, reason))
-    rows = [
-        {
-            "provider": trial.provider,
-            "recipient": trial.recipient.masked,
-            "outcome": trial.outcome.value,
-            "detail": trial.detail,
-            "providerMessageId": trial.provider_message_id,
-        }
-        for trial in trials
-    ]
-    print_table(rows, empty="", as_json=as_json)
-    refused = [trial.provider for trial in trials if trial.outcome is not Outcome.ACCEPTED]
-    if refused:
-        raise CommandRefusedError(f"not taken by {', '.join(refused)}")
 
 
 def _print(services: WebServices, org_id: str, *, as_json: bool) -> None:

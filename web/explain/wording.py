@@ -48,6 +48,7 @@ REASONS = {
     "directory_unavailable": "the user directory does not answer",
     "store_unavailable": "Redis did not answer when it was looked at",
     "circuit_open": "the circuit of every provider of its channel is open",
+    "provider_busy": "the organisation's own provider has as many calls as it may have at once",
 }
 OUTCOMES = {
     Outcome.ACCEPTED: "taken",

@@ -196,8 +196,9 @@ def _carriers(
     """Yield the providers that carry an organisation's messages, as worker/routing.py has them."""
     route = route_of(organisation, channel)
     if organisation and route:
-        unseal = partial(services.senders.unseal, organisation.org_id)
-        yield from AccountBuilder(services.settings, organisation, channel, unseal).providers()
+        org_id = organisation.org_id
+        unseal = partial(services.senders.unseal, org_id)
+        yield from AccountBuilder(services.settings, org_id, channel, unseal).providers(route)
     if route is None or route.has_fallback:
         for name in services.provider_names[channel]:
             yield PROVIDERS[channel, name](services.settings)

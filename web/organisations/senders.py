@@ -1,4 +1,4 @@
-"""Show, change, check and test how organisations send, for the API and the command line."""
+"""Show, change and check how organisations send, for the API and the command line."""
 
 from __future__ import annotations
 
@@ -8,15 +8,12 @@ from functools import partial
 from typing import Any
 
 from shared.errors import InvalidRequestError
-from shared.models import Channel, Organisation, Outcome, Recipient
+from shared.models import Channel
 from shared.organisations.domain_check import OWNER_LABEL, DomainCheck
-from shared.organisations.providers import AccountBuilder
 from shared.organisations.sender import IN_USE, From, Sender, Value, own_name
 from shared.organisations.sender_checks import FACTS, SenderReader
-from shared.policies import sms_regions
 from shared.validation import format_timestamp, moment
 from web.admin.actions import AuditReason
-from web.admin.providers import Trial, check_may_try, try_provider
 from web.services import WebServices
 
 
@@ -89,31 +86,6 @@ def owner_token(services: WebServices, org_id: str, from_: From) -> str:
     """Return what the domain of a From must publish to show whose it is."""
     domain = from_.address.rpartition("@")[2].lower()
     return f"keyturn={services.digests.digest('from domain', f'{org_id} {domain}')}"
-
-
-def send_test(
-    services: WebServices, organisation: Organisation, recipient: Recipient, why: AuditReason
-) -> list[Trial]:
-    """Send one test message by each of the organisation's own providers of a channel, once.
-
-    Raises:
-        InvalidRequestError, RecipientSuppressedError, CountryNotAllowedError: nothing was sent.
-    """
-    channel, org_id = recipient.channel, organisation.org_id
-    unseal = partial(services.senders.unseal, org_id)
-    providers = AccountBuilder(services.settings, organisation, channel, unseal).providers()
-    if not providers:
-        raise InvalidRequestError(f"the organisation has no provider of its own for {channel}")
-    check_may_try(services, recipient, sms_regions(organisation, services.sms_regions))
-    with services.audit.acting(why.act("organisation.test_sender", org_id)) as ending:
-        language = organisation.language or "en"
-        trials = [
-            try_provider(services, each, recipient, language, organisation) for each in providers
-        ]
-        refused = [each for each in trials if each.outcome is not Outcome.ACCEPTED]
-        if refused:
-            ending["outcome"] = f"failed: {refused[0].reason}"
-    return trials
 
 
 def write_sender(services: WebServices, org_id: str, sender: Sender) -> dict[str, Any]:

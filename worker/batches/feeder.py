@@ -142,17 +142,19 @@ class BatchFeeder:
         if batch.channel is not Channel.SMS:
             return chosen
         for number, each in enumerate(chosen):
-            limits = sms_limits(self._services.settings, each.user.org_id, each.recipient)
-            if not limits:
-                return chosen
+            organisation = self._estimate.find_organisation(each.user.org_id)
+            limits = sms_limits(
+                self._services.settings, each.user.org_id, organisation, each.recipient
+            )
             try:
-                self._services.limits.pass_gate(
-                    limits,
-                    recipient_digest="",
-                    version=-1,
-                    reset_id=each.reset_id,
-                    is_repeatable=True,
-                )
+                if limits:
+                    self._services.limits.pass_gate(
+                        limits,
+                        recipient_digest="",
+                        version=-1,
+                        reset_id=each.reset_id,
+                        is_repeatable=True,
+                    )
             except TooManyRequestsError as error:
                 log.warning("reset.limited", limit=error.limit)
                 return chosen[:number]

@@ -57,7 +57,6 @@ class BulkDelivery:
         """All parts may be fakes; all but the last are those of the process's Delivery."""
         self._services, self._renderer = services, renderer
         self._router, self._health = router, health
-        self._find_profile = preparation.find_profile
         self._preparation = BulkPreparation(services, preparation, router)
         self._portions = Portions(services.settings)
         self._places = BoundedSemaphore(MAX_AT_ONCE)
@@ -138,7 +137,7 @@ class BulkDelivery:
         if not items:
             return [], None
         reset = items[0].claim.reset
-        profile = self._find_profile(reset.org_id)
+        profile = self._router.find_profile(reset.org_id)
         try:
             bulk_email = self._renderer.render(self._renderer.language(reset), profile, items)
         except RenderError as error:

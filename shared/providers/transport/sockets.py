@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_SECONDS = 3.0  # name, TCP and TLS together
 READ_BUFFER_BYTES = 16384
+MAX_READ_BYTES = 4 * 1024 * 1024  # of one call: smtplib keeps all lines of a reply
 
 _Address = tuple[Any, ...]
 
@@ -56,7 +57,7 @@ class _DeadlineReader(io.RawIOBase):
     """The file object http.client and smtplib read from."""
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+        self._connection, self._bytes_left = connection, MAX_READ_BYTES
 
     def readable(self) -> bool:
         return True
@@ -64,7 +65,11 @@ class _DeadlineReader(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         sock = self._connection.sock
         sock.settimeout(self._connection.deadline.remaining_seconds())
-        return sock.recv_into(buffer)
+        number = sock.recv_into(buffer)
+        self._bytes_left -= number
+        if self._bytes_left < 0:
+            raise OSError("the peer sends without an end")
+        return number
 
 
 class Connection:

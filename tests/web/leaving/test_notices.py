@@ -14,6 +14,7 @@ from shared.webhooks import build_body
 from tests.support.builders import a_user
 from tests.support.message_builders import PHONE, a_renderer, a_reset, every_language
 from tests.support.message_builders import a_user as a_person
+from tests.support.sender_builders import TWILIO, save_sender
 from tests.support.wire import Wire
 from web.passwords import complete_reset, conclude_without_code
 
@@ -160,6 +161,21 @@ def test_an_sms_notice_counts_in_the_budget_once_in_five_minutes(fake_client):
 
     assert len(notices(wire)) == 1
     assert budget_of(wire) == 1
+
+
+@pytest.mark.parametrize(("has_fallback", "spent"), [(False, 0), (True, 1)])
+def test_a_notice_by_an_own_account_alone_costs_the_installation_nothing(
+    fake_client, has_fallback, spent
+):
+    wire = Wire(fake_client, sms_budget_per_day=3)
+    save_sender(wire.services, {"sms": {"twilio": TWILIO, "fallback": has_fallback}})
+    an_sms_user(wire)
+
+    for _ in range(2):
+        by_permission(wire)
+
+    assert [each.channel for each in notices(wire)] == [Channel.SMS]
+    assert budget_of(wire) == spent
 
 
 def test_a_spent_budget_sends_no_notice_and_the_password_is_changed(fake_client):

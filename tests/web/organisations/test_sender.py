@@ -123,6 +123,8 @@ def test_two_editors_do_not_overwrite_each_other(wire):
         ({"email": {"http": a_gateway_account("https://10.0.0.1/x")}}, "email.http.url"),
         ({"email": {"smtp": {"url": "smtp://127.0.0.1"}}}, "email.smtp.url"),
         ({"sms": {"providers": ["twilio"]}}, "sms.twilio"),
+        ({"sms": {"countries": ["XX"]}}, "sms.countries"),
+        ({"email": {"fromAddress": "a@acme.example", "fallback": True}}, "email.fallback"),
     ],
 )
 def test_a_refusal_names_the_field_and_saves_nothing(wire, body, field):
@@ -230,6 +232,10 @@ MINE = From("help@acme.example")
         ({}, (), ["sendgrid"], "unverified", "fail fail fail none"),
         (
             OWNER | {"acme.example": ["v=spf1 -all", "v=spf1 +all"]},
+            (), ["smtp"], "unverified", "pass fail unknown none",
+        ),
+        (
+            OWNER | {"acme.example": ["v=spf1 -all"]},
             (), ["smtp"], "unverified", "pass fail unknown none",
         ),
         (

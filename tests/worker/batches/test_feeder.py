@@ -16,6 +16,7 @@ from shared.store.suppressions import SuppressionStore
 from tests.support.batch_builders import a_batch
 from tests.support.builders import a_user, an_organisation
 from tests.support.delivery_services import a_renderer, some_delivery_services
+from tests.support.sender_builders import TWILIO, save_sender
 from worker.batches import feeder as feeding
 from worker.batches.estimate import Estimate
 from worker.batches.feeder import BatchFeeder
@@ -317,6 +318,16 @@ def test_a_batch_of_sms_trips_no_rule(client, logs):
 
     assert found(worker).recorded == 30
     assert worker.services.prefixes.list_states() == []
+
+
+def test_an_organisation_with_its_own_account_needs_no_budget(client):
+    worker = some_delivery_services(client, sms_budget_per_day=1)
+    save_sender(worker.services, {"sms": {"twilio": TWILIO, "countries": ["CH"]}})
+    a_batch(worker.services, *people(worker, 3), channel=Channel.SMS)
+
+    feed(worker)
+
+    assert found(worker).recorded == 3
 
 
 def test_a_list_that_is_lost_is_counted_and_said(worker, logs):
