@@ -61,11 +61,15 @@ class Gate:
             except DirectoryUnavailableError:
                 self._note_failure()
                 raise
+            except BaseException:  # an answer too, whatever it says
+                self._failures = 0
+                raise
+            else:
+                self._failures = 0
             finally:
                 self._slots.release()
         finally:
             threads.release()
-        self._failures = 0
 
     def _pass_circuit(self) -> None:
         with self._lock:
