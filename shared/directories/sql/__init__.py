@@ -40,6 +40,8 @@ from shared.models import Channel, Recipient, User, UserKind, UserState
 
 DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg",
            "mysql": "mysql+pymysql", "mariadb": "mariadb+pymysql", "sqlite": "sqlite"}  # fmt: skip
+# MySQL and MariaDB read FOR UPDATE.
+BEGIN = {"postgresql": "BEGIN ISOLATION LEVEL SERIALIZABLE", "sqlite": "BEGIN IMMEDIATE"}
 RECYCLE_SECONDS = 300
 IDS_PER_STATEMENT = 500
 TRIES = 3  # of a change that others change too
@@ -136,8 +138,8 @@ class SqlDirectory(OutsideDirectory):
     ) -> User:
         """Store the new password and end the user's sessions in one transaction.
 
-        It is serializable, and a table's statement repeats the password that was read: a change
-        between `only_if` and the writing makes the write fail, and it is asked again.
+        A table's statement repeats the password that was read: a change between `only_if` and the
+        writing makes the write fail, and it is asked again.
 
         Raises:
             InvalidRequestError: the directory cannot keep `change_required`.
@@ -191,7 +193,7 @@ class SqlDirectory(OutsideDirectory):
     def session(self, *, writes: bool = False) -> Iterator[sa.Connection]:
         """Yield a connection for at most the time of one call; roll back what is not committed.
 
-        `writes`: in a serializable transaction; else each statement stands alone.
+        `writes`: in a transaction; else each statement stands alone.
 
         Raises:
             DirectoryUnavailableError: the database does not do what it was asked.
@@ -199,10 +201,8 @@ class SqlDirectory(OutsideDirectory):
         with self.gate.call():
             try:
                 with self.engine.connect() as connection:
-                    if writes and connection.dialect.name == "sqlite":
-                        connection.exec_driver_sql("BEGIN IMMEDIATE")
-                    elif writes:
-                        connection.execution_options(isolation_level="SERIALIZABLE")
+                    if writes:  # not by SQLAlchemy, which would let the driver's errors through
+                        connection.exec_driver_sql(BEGIN.get(connection.dialect.name, "BEGIN"))
                     yield connection
             except sa.exc.SQLAlchemyError as error:  # its text may hold values
                 raise refuse(f"{type(error).__name__} {_number(error)}") from None

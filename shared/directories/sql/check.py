@@ -75,8 +75,8 @@ def _check_table(
         f"{directory.engine.dialect.name}_engine", "InnoDB"
     )
     if engine in WITHOUT_TRANSACTIONS:
-        found.append(Finding("error", f"the table {table.fullname} is kept by {engine}, which knows "
-                                      "no transactions: ALTER TABLE ... ENGINE=InnoDB"))  # fmt: skip
+        text = f"the table {table.fullname} knows no transactions: ALTER TABLE ... ENGINE=InnoDB"
+        found.append(Finding("error", text))
     length = getattr(known.get(columns["password"]), "length", None)
     needed = FORMATS[directory.statements.hash].characters
     if length is not None and length < needed:
