@@ -26,7 +26,7 @@ from shared.directories.gate import (
     read_identifier,
     refuse,
 )
-from shared.directories.user_import import read_fields
+from shared.directories.user_import import make_user, read_fields
 from shared.errors import (
     DirectoryUnavailableError,
     PasswordPolicyError,
@@ -34,14 +34,13 @@ from shared.errors import (
     SettingsError,
     UserChangedError,
 )
-from shared.models import Channel, Recipient, User, UserKind, UserState
+from shared.models import User
 from shared.passwords.policy import normalise_password
 from shared.providers.transport.http import HttpAnswer, Transport
 from shared.providers.transport.signing import signed_headers
 from shared.settings.types import https_url
 
 MAX_ANSWER_BYTES = 256 * 1024
-MAX_REVISION_CHARACTERS = 200
 NO_USER = "-"  # whose password is compared in place of a user who does not exist
 SERVER_ERRORS = (HTTPStatus.TOO_MANY_REQUESTS, *range(500, 600))
 FIELDS = ("userId", "orgId", "state", "kind", "userName", "displayName", "language",
@@ -205,10 +204,10 @@ class HttpDirectory(OutsideDirectory):
         Raises:
             DirectoryUnavailableError: the answer is about another user, or breaks the schema.
         """
-        revision, required = answer.get("revision"), answer.get("changeRequired")
         named = {"orgId": self._org_id} | {
             name: answer[name] for name in FIELDS if answer.get(name) is not None
         }
+        revision, required = answer.get("revision"), answer.get("changeRequired")
         try:
             fields = read_fields(named)
         except ValueError as error:
@@ -217,25 +216,9 @@ class HttpDirectory(OutsideDirectory):
             raise refuse("the answer is about another user")
         if not isinstance(revision, str | None) or not isinstance(required, bool | None):
             raise refuse("the answer breaks the schema: revision or changeRequired")
-        return User(
-            user_id=fields["userId"],
-            org_id=fields["orgId"],
-            state=UserState(fields.get("state", "active")),
-            kind=UserKind(fields.get("kind", "human")),
-            user_name=fields.get("userName", ""),
-            display_name=fields.get("displayName", ""),
-            language=fields.get("language") or None,
-            email=_recipient(Channel.EMAIL, fields, "email"),
-            phone=_recipient(Channel.SMS, fields, "phone"),
-            must_change_password=bool(required),
-            revision=(revision or "")[:MAX_REVISION_CHARACTERS],
-        )
+        given = {"changeRequired": "1" if required else "", "revision": revision or ""}
+        return make_user(fields | given)
 
 
 def _password_path(user_id: str) -> str:
     return f"/users/{quote(user_id, safe='')}/password"
-
-
-def _recipient(channel: Channel, fields: Mapping[str, str], name: str) -> Recipient | None:
-    address, is_verified = fields.get(name), bool(fields.get(f"{name}Verified"))
-    return Recipient(channel, address, is_verified=is_verified) if address else None
