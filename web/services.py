@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
-from shared.directories.gate import OutsideDirectory
+from shared.directories.gate import leave_threads
 from shared.providers.callbacks import CallbackReader
 from shared.providers.registry import build_callback_readers
 from shared.wiring import Services
@@ -22,12 +22,8 @@ class WebServices(Services):
 
 
 def build_web_services(services: Services) -> WebServices:
-    """Add the web side to the services.
-
-    A directory that lives elsewhere never holds all threads: some answer what needs none.
-    """
-    if isinstance(services.directory, OutsideDirectory):
-        services.directory.gate.bound_threads(max(1, services.settings.web_threads * 3 // 4))
+    """Add the web side to the services."""
+    leave_threads(services.directory, services.settings.web_threads)
     parts = {part.name: getattr(services, part.name) for part in fields(Services)}
     issuer = open_issuer(services.settings)
     return WebServices(

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import structlog
 from celery import Celery, signals
 
+from shared.directories.gate import leave_threads
 from shared.errors import SettingsError
 from shared.languages import Languages
 from shared.log import set_up_logging
@@ -26,7 +27,7 @@ from shared.queue import HintPublisher, make_celery
 from shared.settings import Settings, load_settings
 from shared.tracing import set_up_tracing
 from shared.webhooks import Subscribers
-from shared.wiring import Services, build_services, check_keys, connect_store
+from shared.wiring import Services, build_services, check_directory, check_keys, connect_store
 from worker.batches.estimate import Estimate
 from worker.batches.feeder import BatchFeeder
 from worker.broker_fallback import ConsumerProbe, LocalFallback
@@ -132,8 +133,10 @@ class WorkerProcess:
             probe=self._probe,
             threads=settings.worker_threads,
         )
+        check_directory(settings)
         services = build_services(settings, client=connect_store(settings), hints=self._hints)
         check_keys(services.digests)
+        leave_threads(services.directory, settings.worker_threads)
         return services
 
     def _build_needs(self, services: Services, providers: Providers) -> None:

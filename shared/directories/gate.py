@@ -13,6 +13,7 @@ from typing import Literal
 import structlog
 
 from shared import validation
+from shared.directories import Directory
 from shared.errors import DirectoryUnavailableError
 from shared.models import User
 
@@ -61,11 +62,15 @@ class Gate:
             except DirectoryUnavailableError:
                 self._note_failure()
                 raise
+            except BaseException:  # an answer too, whatever it says
+                self._failures = 0
+                raise
+            else:
+                self._failures = 0
             finally:
                 self._slots.release()
         finally:
             threads.release()
-        self._failures = 0
 
     def _pass_circuit(self) -> None:
         with self._lock:
@@ -129,6 +134,15 @@ class OutsideDirectory(ABC):
     def forget_former_emails(self) -> None:
         """Return: these directories keep no former addresses."""
         return
+
+
+def leave_threads(directory: Directory, threads: int) -> None:
+    """Let a directory elsewhere hold three quarters of a process's threads at most.
+
+    The others do what needs no user: callbacks, reports, webhooks, `/livez`.
+    """
+    if isinstance(directory, OutsideDirectory):
+        directory.gate.bound_threads(max(1, threads * 3 // 4))
 
 
 def read_identifier(text: str) -> str | None:

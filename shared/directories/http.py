@@ -26,7 +26,7 @@ from shared.directories.gate import (
     read_identifier,
     refuse,
 )
-from shared.directories.user_import import read_fields
+from shared.directories.user_import import make_user, read_fields
 from shared.errors import (
     DirectoryUnavailableError,
     PasswordPolicyError,
@@ -34,17 +34,15 @@ from shared.errors import (
     SettingsError,
     UserChangedError,
 )
-from shared.models import Channel, Recipient, User, UserKind, UserState
+from shared.models import User
 from shared.passwords.policy import normalise_password
 from shared.providers.transport.http import HttpAnswer, Transport
 from shared.providers.transport.signing import signed_headers
 from shared.settings.types import https_url
 
 MAX_ANSWER_BYTES = 256 * 1024
-MAX_REVISION_CHARACTERS = 200
 NO_USER = "-"  # whose password is compared in place of a user who does not exist
-USER_AGENT = "Keyturn-Directory/1"
-FOUND, GONE = HTTPStatus.OK, HTTPStatus.NOT_FOUND
+SERVER_ERRORS = (HTTPStatus.TOO_MANY_REQUESTS, *range(500, 600))
 FIELDS = ("userId", "orgId", "state", "kind", "userName", "displayName", "language",
           "email", "emailVerified", "phone", "phoneVerified")  # fmt: skip
 
@@ -72,7 +70,7 @@ class HttpDirectory(OutsideDirectory):
         """Return the user, or None if the id is unknown."""
         if not is_id(user_id) or user_id in (".", ".."):
             return None
-        answer = self._call("GET", user_id, f"/users/{quote(user_id, safe='')}", (FOUND, GONE))
+        answer = self._call("GET", user_id, f"/users/{quote(user_id, safe='')}")
         return None if answer is None else self._user(answer, user_id)
 
     def find_users(self, user_ids: Sequence[str]) -> list[User | None]:
@@ -89,7 +87,7 @@ class HttpDirectory(OutsideDirectory):
         if wanted is None:
             return []
         target = "/users?" + urlencode({"identifier": wanted})
-        answer = self._call("GET", wanted, target, (FOUND, GONE))
+        answer = self._call("GET", wanted, target)
         listed = [] if answer is None else answer.get("users")
         if not isinstance(listed, list) or not all(isinstance(each, dict) for each in listed):
             raise refuse("`users` is no list of users")
@@ -115,15 +113,14 @@ class HttpDirectory(OutsideDirectory):
             raise UserChangedError
         given = {"password": normalise_password(password), "changeRequired": change_required}
         body = orjson.dumps({**given, "revision": now.revision or None})
-        answers = (FOUND, HTTPStatus.NO_CONTENT, GONE, HTTPStatus.CONFLICT,
-                   HTTPStatus.UNPROCESSABLE_ENTITY)  # fmt: skip
-        status = self._send(
-            "POST", user.user_id, _password_path(user.user_id), answers, body
-        ).status
-        if status in (GONE, HTTPStatus.CONFLICT):
+        with self.gate.call():
+            answer = self._send("POST", user.user_id, _password_path(user.user_id), body)
+        if answer.status in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
             raise UserChangedError
-        if status == HTTPStatus.UNPROCESSABLE_ENTITY:
+        if answer.status == HTTPStatus.UNPROCESSABLE_ENTITY:
             raise PasswordPolicyError("application")
+        if answer.status not in (HTTPStatus.OK, HTTPStatus.NO_CONTENT):
+            raise refuse(f"the answer has status {answer.status}")
         return now
 
     def has_password(self, user: User | None, password: str) -> bool:
@@ -131,7 +128,7 @@ class HttpDirectory(OutsideDirectory):
         about = user.user_id if user else NO_USER
         body = orjson.dumps({"password": normalise_password(password)})
         target = f"{_password_path(about)}/_verify"
-        answer = self._call("POST", about, target, (FOUND, GONE), body) or {"matches": False}
+        answer = self._call("POST", about, target, body) or {"matches": False}
         if not isinstance(answer.get("matches"), bool):
             raise refuse("`matches` is neither true nor false")
         return user is not None and answer["matches"]
@@ -157,14 +154,24 @@ class HttpDirectory(OutsideDirectory):
         self._transport.close()
 
     def _call(
-        self, method: str, about: str, target: str, expected: Sequence[int], body: bytes = b""
+        self, method: str, about: str, target: str, body: bytes = b""
     ) -> dict[str, Any] | None:
-        """Return the JSON object of a 200; None for a 404."""
-        found = self._send(method, about, target, expected, body)
-        if found.status == GONE:
+        """Return the JSON object of a 200; None for a 404.
+
+        Raises:
+            DirectoryUnavailableError: there is no answer, or another one; only those that are late
+                or none, and errors of the server, count for the circuit.
+        """
+        with self.gate.call():
+            found = self._send(method, about, target, body)
+            if not found.is_complete:
+                raise refuse("the answer broke off, came too slowly, or has more than 1 MiB")
+        if found.status == HTTPStatus.NOT_FOUND:
             return None
-        if not found.is_complete or len(found.body) > MAX_ANSWER_BYTES:
-            raise refuse("the answer broke off, or has more than 256 KiB")
+        if found.status != HTTPStatus.OK:
+            raise refuse(f"the answer has status {found.status}")
+        if len(found.body) > MAX_ANSWER_BYTES:
+            raise refuse("the answer has more than 256 KiB")
         if found.headers.get_content_type() != "application/json":
             raise refuse("the answer is not application/json")
         try:
@@ -175,29 +182,21 @@ class HttpDirectory(OutsideDirectory):
             raise refuse("the answer is no JSON object")
         return answer
 
-    def _send(
-        self, method: str, about: str, target: str, expected: Sequence[int], body: bytes
-    ) -> HttpAnswer:
-        """Make one signed call.
+    def _send(self, method: str, about: str, target: str, body: bytes) -> HttpAnswer:
+        """Make one signed call; return any answer but an error of the server.
 
         Its id begins with the method and what it is about, since the signature covers no path.
-
-        Raises:
-            DirectoryUnavailableError: there is no answer, or none that was expected.
         """
         call_id, at = f"{method}:{quote(about, safe='')}:{secrets.token_hex(8)}", int(time.time())
         headers = {"Accept": "application/json"}
         headers |= signed_headers((self._secret,), call_id, at, body)
-        with self.gate.call():
-            try:
-                answer = self._transport.call(
-                    method, self._path + target, headers=headers, body=body
-                )
-            except ProviderError as error:
-                raise refuse(error.reason) from error
-            if answer.status not in expected:
-                raise refuse(f"the answer has status {answer.status}")
-            return answer
+        try:
+            answer = self._transport.call(method, self._path + target, headers=headers, body=body)
+        except ProviderError as error:
+            raise refuse(error.reason) from error
+        if answer.status in SERVER_ERRORS:
+            raise refuse(f"the answer has status {answer.status}")
+        return answer
 
     def _user(self, answer: Mapping[str, Any], user_id: str | None = None) -> User:
         """Return the user of an answer; `user_id` is who was asked for.
@@ -205,10 +204,10 @@ class HttpDirectory(OutsideDirectory):
         Raises:
             DirectoryUnavailableError: the answer is about another user, or breaks the schema.
         """
-        revision, required = answer.get("revision"), answer.get("changeRequired")
         named = {"orgId": self._org_id} | {
             name: answer[name] for name in FIELDS if answer.get(name) is not None
         }
+        revision, required = answer.get("revision"), answer.get("changeRequired")
         try:
             fields = read_fields(named)
         except ValueError as error:
@@ -217,25 +216,9 @@ class HttpDirectory(OutsideDirectory):
             raise refuse("the answer is about another user")
         if not isinstance(revision, str | None) or not isinstance(required, bool | None):
             raise refuse("the answer breaks the schema: revision or changeRequired")
-        return User(
-            user_id=fields["userId"],
-            org_id=fields["orgId"],
-            state=UserState(fields.get("state", "active")),
-            kind=UserKind(fields.get("kind", "human")),
-            user_name=fields.get("userName", ""),
-            display_name=fields.get("displayName", ""),
-            language=fields.get("language") or None,
-            email=_recipient(Channel.EMAIL, fields, "email"),
-            phone=_recipient(Channel.SMS, fields, "phone"),
-            must_change_password=bool(required),
-            revision=(revision or "")[:MAX_REVISION_CHARACTERS],
-        )
+        given = {"changeRequired": "1" if required else "", "revision": revision or ""}
+        return make_user(fields | given)
 
 
 def _password_path(user_id: str) -> str:
     return f"/users/{quote(user_id, safe='')}/password"
-
-
-def _recipient(channel: Channel, fields: Mapping[str, str], name: str) -> Recipient | None:
-    address, is_verified = fields.get(name), bool(fields.get(f"{name}Verified"))
-    return Recipient(channel, address, is_verified=is_verified) if address else None

@@ -12,9 +12,15 @@ import redis
 
 from shared import validation
 from shared.directories.passwords import Argon2Hasher, Hasher
-from shared.directories.user_import import ImportReport, UserFields, import_users, new_revision
+from shared.directories.user_import import (
+    ImportReport,
+    UserFields,
+    import_users,
+    make_user,
+    new_revision,
+)
 from shared.errors import DirectoryUnavailableError, StoreUnavailableError, UserChangedError
-from shared.models import Channel, Recipient, User, UserKind, UserState
+from shared.models import Channel, Recipient, User
 from shared.store import keys
 from shared.store.connection import Client
 from shared.store.digests import Digests
@@ -274,24 +280,9 @@ class RedisDirectory:
             return None
         former = json.loads(fields["formerEmails"] or "[]")
         since_ms = (time.time() - self.keep_former_seconds) * 1000
-        return User(
-            user_id=user_id,
-            org_id=fields["orgId"],
-            state=UserState(fields["state"] or "active"),
-            kind=UserKind(fields["kind"] or "human"),
-            user_name=fields["userName"],
-            display_name=fields["displayName"],
-            language=fields["language"] or None,
-            email=_recipient(fields, Channel.EMAIL, "email"),
-            phone=_recipient(fields, Channel.SMS, "phone"),
-            must_change_password=bool(fields["changeRequired"]),
-            revision=fields["revision"],
-            former_emails=tuple(
-                Recipient(Channel.EMAIL, address, is_verified=bool(verified))
-                for at_ms, verified, address in former
-                if at_ms > since_ms
-            ),
-        )
+        kept = (Recipient(Channel.EMAIL, address, is_verified=bool(verified))
+                for at_ms, verified, address in former if at_ms > since_ms)  # fmt: skip
+        return make_user(fields | {"userId": user_id}, former_emails=tuple(kept))
 
     def _indexes(self, fields: UserFields) -> set[str]:
         former = [each[2] for each in json.loads(fields.get("formerEmails") or "[]")]
@@ -308,13 +299,6 @@ def directory_errors() -> Iterator[None]:
         yield
     except (redis.RedisError, StoreUnavailableError) as error:
         raise DirectoryUnavailableError from error
-
-
-def _recipient(fields: UserFields, channel: Channel, name: str) -> Recipient | None:
-    if not fields[name]:
-        return None
-    is_verified, revision = bool(fields[f"{name}Verified"]), fields[f"{name}Revision"]
-    return Recipient(channel, fields[name], is_verified=is_verified, revision=revision)
 
 
 def _without_address(old: UserFields, wanted: str) -> UserFields:

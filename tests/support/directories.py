@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import sqlalchemy as sa
+from werkzeug.security import generate_password_hash
 from werkzeug.serving import make_server
 
 from shared.directories.formats import ApplicationHasher
@@ -72,7 +76,21 @@ def write_table(folder: Path, form: str = "bcrypt_2y") -> Path:
 
 
 def fill(url: str, form: str = "bcrypt_2y") -> None:
-    """Make the table `people` with ada and robot."""
+    """Make the table `people` with ada and robot; a file is made once and then copied."""
+    if url.startswith("sqlite"):
+        Path(url.removeprefix("sqlite:///")).write_bytes(_file(form))
+    else:
+        _fill(url, form)
+
+
+@cache
+def _file(form: str) -> bytes:
+    with TemporaryDirectory() as folder:
+        _fill(f"sqlite:///{folder}/users.db", form)
+        return (Path(folder) / "users.db").read_bytes()
+
+
+def _fill(url: str, form: str) -> None:
     engine = sa.create_engine(url)
     with engine.begin() as connection:
         connection.execute(sa.text("DROP TABLE IF EXISTS people"))
@@ -108,7 +126,16 @@ def serving(app) -> Iterator[str]:
 
 
 def flask_example():
-    """Return the example's application, with users as new."""
+    """Return the example's application, with users as new and a cheap hash."""
+    module = _flask_module()
+    module.users.clear()
+    module.users |= copy.deepcopy(module.at_first)
+    module.hashes["ada"] = module.generate_password_hash(PASSWORD)
+    return module.app
+
+
+@cache
+def _flask_module():
     os.environ["KEYTURN_DIRECTORY_SECRET"] = HTTP_SECRET
     try:
         spec = importlib.util.spec_from_file_location("flask_app", EXAMPLES / "flask_app.py")
@@ -116,7 +143,9 @@ def flask_example():
         spec.loader.exec_module(module)
     finally:
         del os.environ["KEYTURN_DIRECTORY_SECRET"]
-    return module.app
+    module.at_first = copy.deepcopy(module.users)
+    module.generate_password_hash = partial(generate_password_hash, method="pbkdf2:sha256:10")
+    return module
 
 
 def an_http_directory(url: str, **options) -> HttpDirectory:

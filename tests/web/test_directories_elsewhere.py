@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
+import sqlalchemy as sa
 
 from shared.errors import SettingsError
 from shared.links import default_link
@@ -130,8 +132,9 @@ def test_the_page_says_that_the_application_refuses_it(http):
 
 
 def test_a_change_that_cannot_be_required_uses_no_code_up(sql):
-    statements = sql.services.directory.statements
-    object.__setattr__(statements, "keeps_change_required", False)
+    directory = sql.services.directory
+    plain = sa.text("UPDATE people SET pw = :password WHERE id = :id")
+    directory.statements = replace(directory.statements, set_password=plain)
     code, new = sql.code(), {"password": CHOSEN, "changeRequired": True}
 
     assert problem(sql.post(SET, {"newPassword": new, "verificationCode": code}))[0] == 400

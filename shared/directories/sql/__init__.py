@@ -7,7 +7,7 @@ import os
 import select
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from shared.directories.gate import (
 from shared.directories.passwords import Hasher
 from shared.directories.sql import check
 from shared.directories.sql.statements import Statements, load_statements
+from shared.directories.user_import import NAME_CHARACTERS
 from shared.errors import (
     DirectoryUnavailableError,
     InvalidRequestError,
@@ -39,6 +40,8 @@ from shared.models import Channel, Recipient, User, UserKind, UserState
 
 DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg",
            "mysql": "mysql+pymysql", "mariadb": "mariadb+pymysql", "sqlite": "sqlite"}  # fmt: skip
+# MySQL and MariaDB read FOR UPDATE.
+BEGIN = {"postgresql": "BEGIN ISOLATION LEVEL SERIALIZABLE", "sqlite": "BEGIN IMMEDIATE"}
 RECYCLE_SECONDS = 300
 IDS_PER_STATEMENT = 500
 TRIES = 3  # of a change that others change too
@@ -62,8 +65,11 @@ class SqlDirectory(OutsideDirectory):
         Raises:
             SettingsError: the URL or the preset is wrong.
         """
-        self._timeout_seconds, self._org_id = timeout_seconds, org_id
+        self._timeout_seconds, self.org_id = timeout_seconds, org_id
         self.engine = _make_engine(url, timeout_seconds)
+        self._of_thread = threading.local()
+        sa.event.listen(self.engine, "do_connect", self._connect)
+        sa.event.listen(self.engine, "checkout", self._take)
         self.statements = load_statements(preset, self.engine.dialect)
         at = self.statements
         if at.table is not None and not org_id and "org" not in at.columns:
@@ -87,10 +93,10 @@ class SqlDirectory(OutsideDirectory):
             some = [each for each in user_ids[first : first + IDS_PER_STATEMENT] if is_id(each)]
             with self.session() as connection:
                 rows = None if many is None else self._rows(connection, many, {"ids": some})
-            users = map(self.read_row, rows or ())
-            found |= {user.user_id: user for user in users if user is not None}
             if rows is None:  # no table, or the column's type does not take one of the ids
                 found |= {each: self.find_user(each) for each in some}
+            else:
+                found |= {each: self.read_row(row) for each, row in _by_id(rows).items()}
         return [found.get(each) for each in user_ids]
 
     def find_users_by_address(self, address: str) -> list[User]:
@@ -132,8 +138,8 @@ class SqlDirectory(OutsideDirectory):
     ) -> User:
         """Store the new password and end the user's sessions in one transaction.
 
-        It is serializable, and a table's statement repeats the password that was read: a change
-        between `only_if` and the writing makes the write fail, and it is asked again.
+        A table's statement repeats the password that was read: a change between `only_if` and the
+        writing makes the write fail, and it is asked again.
 
         Raises:
             InvalidRequestError: the directory cannot keep `change_required`.
@@ -143,7 +149,7 @@ class SqlDirectory(OutsideDirectory):
         values = {"id": user.user_id, "password": self._hasher.hash(password),
                   "change_required": change_required}  # fmt: skip
         for _ in range(TRIES):
-            with self.session(isolation_level="SERIALIZABLE") as connection:
+            with self.session(writes=True) as connection:
                 row = self.find_row(connection, user.user_id, self.statements.find_to_write)
                 now = self.read_row(row)
                 if row is None or now is None or (only_if and not only_if(now)):
@@ -172,7 +178,8 @@ class SqlDirectory(OutsideDirectory):
         """Return True if `password` is the user's present one; no user takes the same steps."""
         with self.session() as connection:
             row = self.find_row(connection, user.user_id if user else NO_USER)
-        return self._hasher.matches(row["password"] if row and user else None, password)
+        known = str(row["password"]) if row and user and row["password"] else None
+        return self._hasher.matches(known, password)
 
     def inspect(self, user_id: str = "", *, writes: bool = False) -> Iterator[Finding]:
         """Yield what is right and what is wrong with the database; change nothing."""
@@ -183,33 +190,60 @@ class SqlDirectory(OutsideDirectory):
         self.engine.dispose()
 
     @contextmanager
-    def session(self, **options: Any) -> Iterator[sa.Connection]:
+    def session(self, *, writes: bool = False) -> Iterator[sa.Connection]:
         """Yield a connection for at most the time of one call; roll back what is not committed.
+
+        `writes`: in a transaction; else each statement stands alone.
 
         Raises:
             DirectoryUnavailableError: the database does not do what it was asked.
         """
         with self.gate.call():
             try:
-                with self.engine.connect() as connection, self._limited(connection):
-                    if options and connection.dialect.name == "sqlite":
-                        connection.exec_driver_sql("BEGIN IMMEDIATE")
-                    elif options:
-                        connection.execution_options(**options)
+                with self.engine.connect() as connection:
+                    if writes:  # not by SQLAlchemy, which would let the driver's errors through
+                        connection.exec_driver_sql(BEGIN.get(connection.dialect.name, "BEGIN"))
                     yield connection
             except sa.exc.SQLAlchemyError as error:  # its text may hold values
                 raise refuse(f"{type(error).__name__} {_number(error)}") from None
+            finally:
+                self._limit(None)
 
-    @contextmanager
-    def _limited(self, connection: sa.Connection) -> Iterator[None]:
-        raw = connection.connection.dbapi_connection
-        watch = threading.Timer(self._timeout_seconds, _cut, [raw])
-        watch.daemon = True
-        watch.start()
+    def _connect(
+        self, dialect: sa.Dialect, _record: Any, args: Sequence[Any], options: dict[str, Any]
+    ) -> Any:
+        """Return a new connection of the driver, whose first statements are limited too."""
+        driver = dialect.loaded_dbapi
         try:
-            yield
-        finally:
+            connection = dialect.connect(*args, **options)
+        except (TypeError, ValueError, driver.ProgrammingError):  # its text may hold a password
+            raise SettingsError(
+                "KEYTURN_DIRECTORY_URL has a host or an option that the database's driver refuses"
+            ) from None
+        self._limit(connection)
+        return connection
+
+    def _take(self, connection: Any, _record: Any, _proxy: Any) -> None:
+        """Limit what a pool's connection does; replace one that the server has closed.
+
+        That costs no round trip.
+        """
+        descriptor = _socket_of(connection)
+        if descriptor is not None and select.select([descriptor], [], [], 0)[0]:
+            raise sa.exc.DisconnectionError
+        self._limit(connection)
+
+    def _limit(self, connection: Any) -> None:
+        """Cut this thread's connection off when the time of a call is over; None: it has ended."""
+        if watch := getattr(self._of_thread, "watch", None):
             watch.cancel()
+        self._of_thread.watch = None
+        if connection is not None:
+            self._of_thread.watch = watch = threading.Timer(
+                self._timeout_seconds, _cut, [connection]
+            )
+            watch.daemon = True
+            watch.start()
 
     def find_row(
         self, connection: sa.Connection, user_id: str, find: sa.Executable | None = None
@@ -218,15 +252,21 @@ class SqlDirectory(OutsideDirectory):
         if not is_id(user_id):
             return None
         find = self.statements.find if find is None else find
-        rows = self._rows(connection, find, {"id": user_id}) or ()
-        return next((row for row in rows if str(row.get("id")) == user_id), None)
+        return _by_id(self._rows(connection, find, {"id": user_id}) or ()).get(user_id)
 
     def _rows(
         self, connection: sa.Connection, statement: sa.Executable, values: Mapping[str, Any]
     ) -> list[Row] | None:
-        """Return the rows; None if the columns are of a type that has no such value."""
+        """Return the rows; None if the columns are of a type that has no such value.
+
+        Raises:
+            DirectoryUnavailableError: the statement names no column id, or none password.
+        """
         try:
-            return [dict(row) for row in connection.execute(statement, values).mappings()]
+            found = connection.execute(statement, values).mappings()
+            if not {"id", "password"} <= set(found.keys()):
+                raise refuse("the rows have no column id, or none password")
+            return [{name: _decoded(value) for name, value in row.items()} for row in found]
         except sa.exc.DBAPIError as error:
             if not isinstance(error, sa.exc.DataError) and _number(error) not in UNFIT:
                 raise
@@ -234,31 +274,22 @@ class SqlDirectory(OutsideDirectory):
             return None
 
     def read_row(self, row: Row | None) -> User | None:
-        """Return the user of a row; one with a state or kind that is none of ours is inactive.
-
-        Raises:
-            DirectoryUnavailableError: the statement names no column id, or password.
-        """
-        if row is None:
+        """Return the user of a row; one with a state or kind that is none of ours is inactive."""
+        if row is None or not is_id(str(row["id"])):
             return None
         values = {**self.statements.constants, **row}
-        org_id = str(values.get("org") or self._org_id)
-        if "id" not in values or "password" not in values:
-            raise refuse("the rows have no column id, or none password")
-        user_id, kind = str(values["id"]), str(values.get("kind") or "human")
-        state = _state(values)
-        if kind not in list(UserKind):
+        org_id = str(values.get("org") or self.org_id)
+        state, kind = _state(values), str(values.get("kind") or "human")
+        if kind not in list(UserKind) or not is_id(org_id):
             state, kind = UserState.INACTIVE, "human"
-        if not is_id(user_id):
-            return None
         counted = "\0".join((str(values["password"]), state, kind, org_id))
         return User(
-            user_id=user_id,
+            user_id=str(values["id"]),
             org_id=org_id,
             state=state,
             kind=UserKind(kind),
-            user_name=str(values.get("user_name") or ""),
-            display_name=str(values.get("display_name") or ""),
+            user_name=str(values.get("user_name") or "")[:NAME_CHARACTERS],
+            display_name=str(values.get("display_name") or "")[:NAME_CHARACTERS],
             language=_parsed(validation.language, values.get("language")) or None,
             email=_recipient(Channel.EMAIL, validation.email, values, "email"),
             phone=_recipient(Channel.SMS, validation.phone, values, "phone"),
@@ -279,7 +310,7 @@ def _make_engine(url: str, timeout_seconds: float) -> sa.Engine:
         ) from None
     if name == "sqlite" and not Path(parts.database or "").is_file():
         raise SettingsError(f"KEYTURN_DIRECTORY_URL: there is no file {parts.database}")
-    whole, ms = max(1, round(timeout_seconds)), int(timeout_seconds * 1000)
+    whole, ms = max(1, round(timeout_seconds)), max(1, round(timeout_seconds * 1000))
     arguments: dict[str, Any] = {"timeout": timeout_seconds}
     if name.startswith("postgres"):
         given = parts.query.get("options", "")
@@ -294,13 +325,11 @@ def _make_engine(url: str, timeout_seconds: float) -> sa.Engine:
         )
         seconds = dict.fromkeys(("connect_timeout", "read_timeout", "write_timeout"), whole)
         arguments = {**seconds, "init_command": limits, "charset": "utf8mb4"}
-    engine = sa.create_engine(
+    return sa.create_engine(
         parts, connect_args=arguments, hide_parameters=True, poolclass=sa.QueuePool,
         pool_size=CALLS_AT_ONCE, max_overflow=0, pool_timeout=timeout_seconds,
-        pool_recycle=RECYCLE_SECONDS,
+        pool_recycle=RECYCLE_SECONDS, isolation_level="AUTOCOMMIT",  # a look-up is one round trip
     )  # fmt: skip
-    sa.event.listen(engine, "checkout", _refuse_closed)
-    return engine
 
 
 def _socket_of(connection: Any) -> int | None:
@@ -309,13 +338,6 @@ def _socket_of(connection: Any) -> int | None:
         return int(connection.fileno())
     at = getattr(connection, "_sock", None)  # PyMySQL
     return at.fileno() if at else None
-
-
-def _refuse_closed(connection: Any, _record: Any, _proxy: Any) -> None:
-    """Make the pool open another connection if the server has closed this one: no round trip."""
-    descriptor = _socket_of(connection)
-    if descriptor is not None and select.select([descriptor], [], [], 0)[0]:
-        raise sa.exc.DisconnectionError
 
 
 def _cut(connection: Any) -> None:
@@ -334,6 +356,19 @@ def _number(error: Exception) -> str | int:
     cause = getattr(error, "orig", None)
     number = next(iter(getattr(cause, "args", ())), "")
     return number if isinstance(number, int) else getattr(cause, "sqlstate", None) or ""
+
+
+def _decoded(value: Any) -> Any:
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+
+def _by_id(rows: Iterable[Row]) -> dict[str, Row]:
+    """Return rows by id; where an id has several, none says whose it is: the user is inactive."""
+    found: dict[str, Row] = {}
+    for row in rows:
+        user_id = str(row["id"])
+        found[user_id] = {**row, "state": "several"} if user_id in found else row
+    return found
 
 
 def _state(values: Row) -> UserState:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from shared.directories.sql import SqlDirectory
 
 NOBODY = "0"
+WITHOUT_TRANSACTIONS = ("MyISAM", "Aria", "MEMORY", "CSV")  # MySQL, MariaDB
 AWAY = ("the database of KEYTURN_DIRECTORY_URL does not answer in time; start it, or correct its "
         "host, user, password or name")  # fmt: skip
 
@@ -34,7 +35,7 @@ def inspect(directory: SqlDirectory, user_id: str, *, writes: bool) -> Iterator[
         steps = [partial(_check_table, directory, table), partial(_check_indexes, directory, table)]
     for name in ("find", "find_by_identifier"):
         if (statement := getattr(at, name)) is not None:
-            steps.append(partial(_check_statement, name, statement))
+            steps.append(partial(_check_statement, directory, name, statement))
     if at.find_by_identifier is None:
         yield Finding("warning", "no find_by_identifier: users are found by their id alone")
     steps.append(partial(_check_sample, directory, user_id))
@@ -42,10 +43,10 @@ def inspect(directory: SqlDirectory, user_id: str, *, writes: bool) -> Iterator[
     steps += [writing] if writes else []
     try:
         with directory.session():
-            yield Finding("ok", f"connects to {directory.engine.url.render_as_string()}")
+            url = directory.engine.url.set(query={})  # which may hold another password
+            yield Finding("ok", f"connects to {url.render_as_string()}")
         for step in steps:
-            options = {"isolation_level": "SERIALIZABLE"} if step is writing else {}
-            with directory.session(**options) as connection:
+            with directory.session(writes=step is writing) as connection:
                 found = step(connection)
             yield from found
             if any(each.level == "error" for each in found):
@@ -70,6 +71,12 @@ def _check_table(
         elif field in ("password", *IDENTIFIERS) and not isinstance(known[column], sa.String):
             level: Literal["error", "warning"] = "error" if field == "password" else "warning"
             found.append(Finding(level, f"the column {column} is {known[column]}, no text"))
+    engine = inspector.get_table_options(table.name, table.schema).get(
+        f"{directory.engine.dialect.name}_engine", "InnoDB"
+    )
+    if engine in WITHOUT_TRANSACTIONS:
+        text = f"the table {table.fullname} knows no transactions: ALTER TABLE ... ENGINE=InnoDB"
+        found.append(Finding("error", text))
     length = getattr(known.get(columns["password"]), "length", None)
     needed = FORMATS[directory.statements.hash].characters
     if length is not None and length < needed:
@@ -107,7 +114,7 @@ def _check_indexes(
 
 
 def _check_statement(
-    name: str, statement: sa.Executable, connection: sa.Connection
+    directory: SqlDirectory, name: str, statement: sa.Executable, connection: sa.Connection
 ) -> list[Finding]:
     values = {"id": NOBODY, "identifier": "nobody@keyturn.invalid"}
     try:
@@ -116,9 +123,11 @@ def _check_statement(
         return [Finding("ok", f"the statement {name} runs")]
     except sa.exc.DBAPIError as error:
         return [Finding("error", f"the statement {name} fails: {_reason(error)}")]
-    if missing := sorted({"id", "password"} - keys):
+    needed = {"id", "password"} if directory.org_id else {"id", "password", "org"}
+    if missing := sorted(needed - keys):
         text = f"returns no column {missing[0]}; name it, as in SELECT login AS {missing[0]}"
-        return [Finding("error", f"the statement {name} {text}")]
+        more = "; or set KEYTURN_DIRECTORY_ORG" if missing[0] == "org" else ""
+        return [Finding("error", f"the statement {name} {text}{more}")]
     unknown = [
         f"{each} (the nearest is {nearest(each, FIELDS)})" for each in sorted(keys - set(FIELDS))
     ]
@@ -144,7 +153,7 @@ def _check_sample(
     if row is None or user is None:
         return [Finding("warning", "there is no sample user; name one with --user ID")]
     found = [Finding("ok", f"a user: {describe_user(user)}")]
-    if row["password"] and not is_known(row["password"]):
+    if row["password"] and not is_known(str(row["password"])):
         found.append(Finding("warning", "its password's hash has an unknown format: as current "
                                         "password, any is wrong"))  # fmt: skip
     return found
@@ -153,22 +162,22 @@ def _check_sample(
 def _check_writing(
     directory: SqlDirectory, user_id: str, connection: sa.Connection
 ) -> list[Finding]:
-    row = _sample(directory, user_id, connection)
-    at, password = directory.statements, row["password"] if row else ""
-    values = {"id": str(row["id"]) if row else NOBODY, "password": password,
-              "old_password": password, "change_required": False}  # fmt: skip
+    row, at = _sample(directory, user_id, connection), directory.statements
+    if row is None:
+        return [Finding("warning", "writing was not tried, for want of a sample user")]
+    password = row["password"]
+    values = {"id": str(row["id"]), "password": password, "old_password": password,
+              "change_required": bool(row.get("change_required"))}  # fmt: skip
     try:
         count = connection.execute(at.set_password, values).rowcount
         for each in at.end_sessions:
             connection.execute(each, values)
-    except sa.exc.DataError:
-        count = 0
     except sa.exc.DBAPIError as error:
         return [Finding("error", f"the password cannot be written: {_reason(error)}; GRANT SELECT, "
                                  "UPDATE on the table, and what end_sessions needs")]  # fmt: skip
     finally:
         connection.rollback()
-    if row is not None and count != 1:
+    if count != 1:
         return [Finding("error", f"set_password changes {count} users instead of one")]
     return [Finding("ok", "the password may be written (tried, and rolled back)")]
 

@@ -21,6 +21,7 @@ FIELDS = ("id", "org", "user_name", "display_name", "language", "email", "email_
           "phone_verified", "active", "locked", "state", "kind", "password",
           "change_required")  # fmt: skip
 CONSTANTS = ("email_verified", "phone_verified")  # may be true or false instead of a column
+WRITTEN = ("password", "change_required")
 IDENTIFIERS = ("email", "phone", "user_name")
 KEYS = ("table", "columns", "hash", "cost", "lower_case",
         "find", "set_password", "find_by_identifier", "end_sessions")  # fmt: skip
@@ -44,16 +45,20 @@ class Statements:
     hash: str
     cost: int
     constants: Mapping[str, bool]
-    find: sa.Executable
-    find_to_write: sa.Executable  # as find, in the transaction that sets the password
-    find_many: sa.Executable | None
-    find_by_identifier: sa.Executable | None
-    set_password: sa.Executable
-    end_sessions: tuple[sa.Executable, ...]
-    keeps_change_required: bool
+    find: sa.TextClause
+    find_to_write: sa.TextClause  # as find, in the transaction that sets the password
+    find_many: sa.TextClause | None  # by `ids`
+    find_by_identifier: sa.TextClause | None
+    set_password: sa.TextClause
+    end_sessions: tuple[sa.TextClause, ...]
     folds_case: bool  # find_by_identifier compares lower(column)
     table: sa.TableClause | None  # None: statements of one's own
     columns: Mapping[str, str]  # field → column of the table
+
+    @property
+    def keeps_change_required(self) -> bool:
+        """Return True if a change of password can be required."""
+        return ":change_required" in self.set_password.text
 
 
 def load_statements(preset: str, dialect: sa.Dialect) -> Statements:
@@ -87,24 +92,43 @@ def _read(given: dict[str, Any], dialect: sa.Dialect) -> Statements:
     form = given.get("hash")
     if not isinstance(form, str) or form not in FORMATS:
         raise ValueError(f"needs hash, one of {', '.join(FORMATS)}")
-    end, own_columns = given.get("end_sessions", []), given.get("columns", {})
-    if not isinstance(end, list | str) or not isinstance(own_columns, dict):
-        problem = "must give end_sessions as statements, and columns as a table"
+    end, columns = given.get("end_sessions", []), given.get("columns", {})
+    kinds = (end, list | str), (columns, dict), (given.get("lower_case", False), bool)
+    if not all(isinstance(value, kind) for value, kind in kinds):
+        problem = "must give end_sessions as statements, columns as a table, lower_case as true"
         raise ValueError(problem)  # noqa: TRY004 - the file's fault, not ours
-    end = [end] if isinstance(end, str) else end
-    shared = {
-        "hash": form,
-        "cost": _cost(form, given),
-        "end_sessions": tuple(_text("end_sessions", each) for each in end),
-    }
+    table, texts = None, given
     if "table" in given:
         if own := sorted({"find", "set_password", "find_by_identifier"} & set(given)):
             raise ValueError(f"has both table and {own[0]}; keep the table, or all statements")
-        return _of_table(given, dialect, shared)
-    return _of_own(given, dialect, shared)
+        table, texts = _table(given["table"], columns), _texts(given, columns, dialect)
+    elif not all(each in CONSTANTS and type(flag) is bool for each, flag in columns.items()):
+        raise ValueError("may have email_verified and phone_verified, true or false, as columns; "
+                         "all others are named in `find`: SELECT login AS user_name")  # fmt: skip
+    for name in ("find", "set_password"):
+        if name not in texts:
+            raise ValueError(f"needs {name}, or table and columns")
+    find, many = _statement("find", texts["find"]), texts.get("find_many")
+    by_identifier = texts.get("find_by_identifier")
+    return Statements(
+        hash=form,
+        cost=_cost(form, given),
+        constants={field: flag for field, flag in columns.items() if isinstance(flag, bool)},
+        find=find,
+        find_to_write=sa.text(f"{find.text} FOR UPDATE") if dialect.name in LOCKING else find,
+        find_many=sa.text(many).bindparams(sa.bindparam("ids", expanding=True)) if many else None,
+        find_by_identifier=by_identifier and _statement("find_by_identifier", by_identifier),
+        set_password=_statement("set_password", texts["set_password"]),
+        end_sessions=tuple(
+            _statement("end_sessions", each) for each in ([end] if isinstance(end, str) else end)
+        ),
+        folds_case=table is not None and not _is_plain(given, dialect),
+        table=table,
+        columns={field: name for field, name in columns.items() if isinstance(name, str)},
+    )
 
 
-def _cost(form: str, given: dict[str, Any]) -> int:
+def _cost(form: str, given: Mapping[str, Any]) -> int:
     allowed, cost = FORMATS[form].costs, given.get("cost", 0)
     if "cost" in given and not allowed:
         raise ValueError(f"has a cost, which {form} does not take")
@@ -113,33 +137,7 @@ def _cost(form: str, given: dict[str, Any]) -> int:
     return int(cost)
 
 
-def _of_own(given: dict[str, Any], dialect: sa.Dialect, shared: dict[str, Any]) -> Statements:
-    for name in ("find", "set_password"):
-        if name not in given:
-            raise ValueError(f"needs {name}, or table and columns")
-    find, by_identifier = _text("find", given["find"]), given.get("find_by_identifier")
-    constants = given.get("columns", {})
-    if set(constants) - set(CONSTANTS) or not all(
-        type(each) is bool for each in constants.values()
-    ):
-        raise ValueError("may have email_verified and phone_verified, true or false, as columns; "
-                         "all others are named in `find`: SELECT login AS user_name")  # fmt: skip
-    return Statements(
-        **shared,
-        constants=constants,
-        find=find,
-        find_to_write=sa.text(f"{find.text} FOR UPDATE") if dialect.name in LOCKING else find,
-        find_many=None,
-        find_by_identifier=by_identifier and _text("find_by_identifier", by_identifier),
-        set_password=_text("set_password", given["set_password"]),
-        keeps_change_required=":change_required" in given["set_password"],
-        folds_case=False,
-        table=None,
-        columns={},
-    )
-
-
-def _text(name: str, text: Any) -> sa.TextClause:
+def _statement(name: str, text: Any) -> sa.TextClause:
     if not isinstance(text, str) or not text.strip():
         raise ValueError(f"must give {name} as a statement in quotes")
     statement = sa.text(text)
@@ -153,62 +151,51 @@ def _text(name: str, text: Any) -> sa.TextClause:
     return statement
 
 
-def _of_table(given: dict[str, Any], dialect: sa.Dialect, shared: dict[str, Any]) -> Statements:
-    columns = _columns(given.get("columns", {}))
-    named = {field: name for field, name in columns.items() if isinstance(name, str)}
-    table_name = given["table"]
-    *schema, name = table_name.split(".") if isinstance(table_name, str) else [""]
+def _table(named: Any, columns: Mapping[str, Any]) -> sa.TableClause:
+    *schema, name = named.split(".") if isinstance(named, str) else [""]
     if len(schema) > 1 or not all(_NAME.fullmatch(part) for part in (*schema, name)):
         raise ValueError("must name the table as users, or as schema.users")
-    table = sa.table(name, *map(sa.column, set(named.values())), schema=next(iter(schema), None))
-    at = {field: table.c[column] for field, column in named.items()}
-    rows = sa.select(*(column.label(field) for field, column in at.items()))
-    typed: sa.BindParameter[str] = sa.bindparam("identifier")
-    is_id = at["id"] == sa.bindparam("id")
-    # MySQL's collations compare without case, and lower() would hide the index from it.
-    plain = given.get("lower_case") is True or dialect.name in LOCKING
-    same = [(column if plain else sa.func.lower(column)) == typed
-            for field in IDENTIFIERS if (column := at.get(field)) is not None]  # fmt: skip
-    return Statements(
-        **shared,
-        constants={field: flag for field, flag in columns.items() if isinstance(flag, bool)},
-        find=rows.where(is_id),
-        find_to_write=rows.where(is_id).with_for_update()
-        if dialect.name in LOCKING
-        else rows.where(is_id),
-        find_many=rows.where(at["id"].in_(sa.bindparam("ids", expanding=True))),
-        find_by_identifier=rows.where(sa.or_(*same)) if same else None,
-        set_password=_update(table, at, dialect),
-        keeps_change_required="change_required" in at,
-        folds_case=not plain,
-        table=table,
-        columns=named,
-    )
-
-
-def _update(
-    table: sa.TableClause, at: Mapping[str, sa.ColumnClause[Any]], dialect: sa.Dialect
-) -> sa.TextClause:
-    """Return the statement that sets a password if the present one is still the one that was read.
-
-    It is a text, as SQLAlchemy's own `update` takes a parameter named as a column for a new value.
-    """
-    quote, same = dialect.identifier_preparer.quote, SAME.get(dialect.name, "IS NOT DISTINCT FROM")
-    written = [each for each in ("password", "change_required") if each in at]
-    new = ", ".join(f"{quote(at[field].name)} = :{field}" for field in written)
-    where = f"{quote(at['id'].name)} = :id AND {quote(at['password'].name)} {same} :old_password"
-    name = dialect.identifier_preparer.format_table(table)
-    return sa.text(f"UPDATE {name} SET {new} WHERE {where}")  # noqa: S608 - checked names
-
-
-def _columns(given: dict[str, Any]) -> dict[str, str | bool]:
-    if not {"id", "password"} <= set(given):
+    if not {"id", "password"} <= set(columns):
         raise ValueError("needs [columns] with at least id and password")
-    for field, name in given.items():
+    for field, column in columns.items():
         if field not in FIELDS:
             near = nearest(field, FIELDS)
             raise ValueError(f"has the column {field}, which is unknown; the nearest is {near}")
-        is_constant = field in CONSTANTS and isinstance(name, bool)
-        if not is_constant and not (isinstance(name, str) and _NAME.fullmatch(name)):
+        is_constant = field in CONSTANTS and isinstance(column, bool)
+        if not is_constant and not (isinstance(column, str) and _NAME.fullmatch(column)):
             raise ValueError(f'must name the column for {field}, such as {field} = "{field}"')
-    return given
+    names = {column for column in columns.values() if isinstance(column, str)}
+    return sa.table(name, *map(sa.column, names), schema=next(iter(schema), None))
+
+
+def _is_plain(given: Mapping[str, Any], dialect: sa.Dialect) -> bool:
+    """Return True if columns are compared as they stand.
+
+    MySQL's collations compare without case, and lower() would hide the index from it.
+    """
+    return given.get("lower_case") is True or dialect.name in LOCKING
+
+
+def _texts(
+    given: Mapping[str, Any], columns: Mapping[str, Any], dialect: sa.Dialect
+) -> dict[str, str]:
+    """Return the statements over a table, whose names were checked.
+
+    A password is set if the present one is still the one that was read.
+    """
+    quote = dialect.identifier_preparer.quote
+    table = ".".join(map(quote, given["table"].split(".")))
+    at = {field: quote(name) for field, name in columns.items() if isinstance(name, str)}
+    shown = ", ".join(f"{column} AS {quote(field)}" for field, column in at.items())
+    rows = f"SELECT {shown} FROM {table} WHERE"  # noqa: S608
+    same = SAME.get(dialect.name, "IS NOT DISTINCT FROM")
+    new = ", ".join(f"{at[field]} = :{field}" for field in WRITTEN if field in at)
+    form = "{}" if _is_plain(given, dialect) else "lower({})"
+    typed = [f"{form.format(at[field])} = :identifier" for field in IDENTIFIERS if field in at]
+    texts = {
+        "find": f"{rows} {at['id']} = :id",
+        "find_many": f"{rows} {at['id']} IN :ids",
+        "set_password": f"UPDATE {table} SET {new} WHERE {at['id']} = :id "  # noqa: S608
+        f"AND {at['password']} {same} :old_password",
+    }
+    return texts | ({"find_by_identifier": f"{rows} {' OR '.join(typed)}"} if typed else {})
