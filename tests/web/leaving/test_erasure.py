@@ -7,6 +7,7 @@ import json
 import pytest
 
 from shared.errors import CallerError, ErasingError, InvalidRequestError, NotFoundError
+from shared.messages.rendering import MessageRenderer
 from shared.models import Channel, Organisation, Recipient
 from shared.providers.outbox import Outbox
 from shared.store import keys
@@ -86,8 +87,6 @@ def plant(wire, user_id=USER, address=ADDRESS, phone=PHONE):
 
 
 def _a_mail(services, claim, email):
-    from worker.messages import MessageRenderer  # the worker's part of a test of both sides
-
     renderer = MessageRenderer(services.settings, services.languages)
     user = services.directory.find_user(claim.reset.user_id)
     code = services.codes.code(claim.reset.reset_id, claim.reset.key_id)
