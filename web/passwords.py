@@ -36,7 +36,7 @@ from shared.errors import (
     UserNotInitialisedError,
     UserUnknownError,
 )
-from shared.models import Caller, Channel, Queue, Recipient, User, UserState
+from shared.models import Caller, Channel, Organisation, Queue, Recipient, User, UserState
 from shared.passwords.check import check_new_password
 from shared.passwords.policy import normalise_password
 from shared.policies import (
@@ -45,7 +45,9 @@ from shared.policies import (
     check_country,
     check_may_reset,
     check_recipient,
+    provider_names,
     record_lifetime_seconds,
+    sms_regions,
 )
 from shared.queue import hint_at
 from shared.recording import (
@@ -259,7 +261,7 @@ def make_notice(services: WebServices, user: User, *, language: str) -> Completi
     if keep_seconds < services.settings.record_lifetime_seconds:
         fields["kp"] = str(int(keep_seconds * 1000))
     new_id, digest = services.digests.new_reset_id, services.suppressions.digest
-    present, recipients = _present_recipient(services, user), {}
+    present, recipients = _present_recipient(services, user, organisation), {}
     channel = present.channel if present else Channel.EMAIL
     notice_id, present_digest = new_id(user.user_id), digest(present) if present else ""
     if channel is Channel.EMAIL or _is_within_budget(services, notice_id):
@@ -269,17 +271,19 @@ def make_notice(services: WebServices, user: User, *, language: str) -> Completi
     return CompletionNotice(recipients, NOTICE_LIFETIME_SECONDS, NOTICE_GAP_SECONDS, fields)
 
 
-def _present_recipient(services: WebServices, user: User) -> Recipient | None:
+def _present_recipient(
+    services: WebServices, user: User, organisation: Organisation | None
+) -> Recipient | None:
     """Return where a notice goes now; the e-mail address, for the record, if nowhere."""
     for channel in (Channel.EMAIL, Channel.SMS):
         try:
             recipient = check_recipient(
                 user, channel, allow_unverified=services.settings.allow_unverified
             )
-            check_country(recipient, services.sms_regions)
+            check_country(recipient, sms_regions(organisation, services.sms_regions))
         except (RecipientMissingError, CountryNotAllowedError):
             continue
-        if services.provider_names[channel]:
+        if provider_names(organisation, channel, services.provider_names[channel]):
             return recipient
     return user.email
 

@@ -22,8 +22,7 @@ class Typed:
     """What a person typed, not checked."""
 
     identifier: str = field(repr=False)
-    org_id: str  # empty: that of the host
-    host: str
+    org_id: str  # empty: all of them
     captcha: str = field(default="", repr=False)
 
 
@@ -36,14 +35,12 @@ def ask(services: WebServices, captcha: Captcha, typed: Typed, *, source: str) -
         TooManyRequestsError: the source has asked too often.
         StoreUnavailableError: it could not be kept.
     """
-    settings = services.settings
     try:
         readings = identifiers(typed.identifier, _region(services))
     except ValueError as error:
         raise IdentifierError(f"identifier {error}") from None  # its cause may hold an address
-    org_id = typed.org_id or _organisation_of(settings.forgot_hosts, typed.host)
     try:
-        org_id = org_id and identity(org_id)
+        org_id = typed.org_id and identity(typed.org_id)
     except ValueError as error:
         raise IdentifierError(f"organisationId {error}") from None
     solution = captcha.check(typed.captcha)
@@ -65,9 +62,9 @@ def _region(services: WebServices) -> str | None:
     return services.settings.phone_region or next(iter(only or ()), None)
 
 
-def _organisation_of(pairs: tuple[tuple[str, str], ...], host: str) -> str:
+def organisation_of(services: WebServices, host: str) -> str:
     """Return the organisation of a host, with its port or without; empty: all of them."""
-    by_host = dict(pairs)
+    by_host = dict(services.settings.forgot_hosts)
     bare = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
     names = (host.lower(), bare.lower(), "*")
     return next((by_host[name] for name in names if name in by_host), "")

@@ -26,8 +26,10 @@ from shared.models import Channel, Recipient, User
 from shared.providers.outbox import erase_from_outbox
 from shared.store.admin.audit import Act, words
 from shared.store.admin.pauses import Scope
+from shared.store.batches import BatchAction
 from shared.validation import address_key, format_timestamp
 from web.admin.actions import AuditReason
+from web.schemas import load_json
 from web.services import WebServices
 
 Receipt: TypeAlias = dict[str, Any]
@@ -103,7 +105,8 @@ def forget_address(services: WebServices, text: str, request: ErasureRequest) ->
             if isinstance(directory, ErasingDirectory):
                 done.counts["holders"] += directory.remove_address(user_id, recipient.address)
                 _erase_sent(services, user_id, recipient, done)  # what was recorded meanwhile
-        _erase_recipients(services, [recipient], request, done)
+        _erase_recipients(services, {digest}, request, done)
+        done.counts["forgotRequests"] = services.forgot.erase([recipient.address])
         done.counts["outboxMessages"] = erase_from_outbox(
             services.settings.data_dir,
             lambda entry: address_key(entry["to"]) == address_key(recipient.address),
@@ -152,6 +155,10 @@ def remove_organisation(
                 done.counts["webhooks"] += services.webhooks.forget(subscription.subscription_id)
                 done.counts["subscriptions"] += 1
         services.limits.clear("organisation", org_id)
+        for batch in services.batches.active():
+            if batch.org_ids == {org_id}:
+                services.batches.change(batch, BatchAction.CANCEL)
+                done.counts["cancelledBatches"] += 1
         for pause in services.pauses.all():
             if (pause.scope, pause.name) == (Scope.ORGANISATION, org_id):
                 services.pauses.resume(Scope.ORGANISATION, org_id, by=request.why.by, reason=name)
@@ -168,11 +175,12 @@ def verify_receipt(services: WebServices, text: str | bytes) -> Receipt:
         InvalidRequestError: it is not, or is no receipt.
     """
     try:
-        receipt: Receipt = orjson.loads(text)
+        receipt: Receipt = load_json(text)
         signature = str(receipt.pop("signature"))
-    except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
+        right = _signature(services, receipt)
+    except (ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
         raise InvalidRequestError("this is no receipt of an erasure") from error
-    if not hmac.compare_digest(signature.encode(), _signature(services, receipt).encode()):
+    if not hmac.compare_digest(signature.encode(), right.encode()):
         raise InvalidRequestError("the receipt was changed, or is another installation's")
     return receipt | {"signature": signature}
 
@@ -222,7 +230,10 @@ def _erase_user(
     done.counts["batchEntries"] = services.batch_lists.find_user(batches, user_id, erase=True)
     done.counts["tokens"] = services.callers.remove_tokens(user_id=user_id)
     done.counts["limits"] = erasures.erase_caller(jwt_caller(services, user_id))
-    _erase_recipients(services, recipients, request, done)
+    digests = {services.suppressions.digest(each) for each in recipients}
+    _erase_recipients(services, digests | first.recipient_digests, request, done)
+    names = [each.address for each in recipients] + ([user.user_name] if user else [])
+    done.counts["forgotRequests"] = services.forgot.erase(filter(None, names))
     addresses = {address_key(each.address) for each in recipients}
     link = f"userID={quote(user_id, safe='')}&"
 
@@ -239,7 +250,7 @@ def _erase_user(
     second = erasures.erase_user(user_id)  # what was recorded meanwhile
     done.counts.update(first.counts)
     done.counts.update(second.counts)
-    done.marks |= first.reset_ids | second.reset_ids
+    done.marks |= first.reset_ids | second.reset_ids | first.recipient_digests
     return done
 
 
@@ -251,10 +262,10 @@ def _erase_sent(services: WebServices, user_id: str, recipient: Recipient, done:
 
 
 def _erase_recipients(
-    services: WebServices, recipients: Iterable[Recipient], request: ErasureRequest, done: _Erasure
+    services: WebServices, digests: Iterable[str], request: ErasureRequest, done: _Erasure
 ) -> None:
     staying = 0
-    for digest in {services.suppressions.digest(each) for each in recipients}:
+    for digest in digests:
         lifted, number = services.erasures.erase_suppression(
             digest, with_suppression=request.with_suppressions
         )

@@ -10,8 +10,8 @@ from shared.errors import (
     StoreUnavailableError,
     TooManyRequestsError,
 )
-from shared.models import Channel, User
-from shared.policies import check_may_reset
+from shared.models import Channel, Organisation, User
+from shared.policies import check_may_reset, provider_names
 from shared.queue import HINT_AT_FORGOTTEN
 from shared.recording import NEVER_MS, ResetRequest, page_limits, record_refusals, record_reset
 from shared.store.forgot import ClaimedRequest, ForgotRequest
@@ -74,17 +74,20 @@ class ForgotProcessor:
 
     def _record(self, user: User, item: str, asked: ForgotRequest) -> None:
         """Record a reset as for a stranger's press of the page's button; again is the same one."""
-        services, channel = self._services, self._channel(user, asked)
+        services = self._services
+        organisation = services.callers.find_organisation(user.org_id)
+        channel = self._channel(user, organisation, asked)
         reset_id = services.digests.derived_reset_id(user.user_id, CALLER, item)
         if services.resets.find(reset_id):
             return services.resets.confirm(reset_id)
         try:
             with record_refusals(
                 services, user.user_id, channel, caller_id=CALLER, request_id=asked.request_id
-            ):
+            ) as refused:
+                refused.organisation = organisation
                 request = ResetRequest(
                     user=check_may_reset(user, None),
-                    organisation=services.callers.find_organisation(user.org_id),
+                    organisation=organisation,
                     channel=channel,
                     reset_id=reset_id,
                     caller_id=CALLER,
@@ -102,11 +105,17 @@ class ForgotProcessor:
             log.info("reset.unmatched", why=type(error).__name__, limit=limit)
         return None
 
-    def _channel(self, user: User, asked: ForgotRequest) -> Channel:
+    def _channel(
+        self, user: User, organisation: Organisation | None, asked: ForgotRequest
+    ) -> Channel:
         """Return the channel that was typed; for a name e-mail; the other if that one cannot be."""
         typed = {comparable(identifier) for identifier in asked.identifiers}
         is_phone = user.phone is not None and comparable(user.phone.address) in typed
         wanted = [Channel.SMS, Channel.EMAIL] if is_phone else [Channel.EMAIL, Channel.SMS]
         names = self._services.provider_names
-        usable = (each for each in wanted if user.recipient(each) and names[each])
+        usable = (
+            each
+            for each in wanted
+            if user.recipient(each) and provider_names(organisation, each, names[each])
+        )
         return next(usable, wanted[0])
