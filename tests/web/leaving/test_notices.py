@@ -8,6 +8,7 @@ import pytest
 
 from shared.gsm7 import segments
 from shared.models import Channel, Kind
+from shared.organisations.sender import Route, Sender
 from shared.store import keys
 from shared.store.codes import Guesser
 from shared.store.webhooks.deliveries import WebhookStore
@@ -181,6 +182,28 @@ def test_the_country_rules_hold_for_a_notice(fake_client):
     by_permission(wire)
 
     assert [each.channel for each in notices(wire)] == [Channel.EMAIL]
+
+
+@pytest.mark.parametrize(("countries", "channel"), [(("CH",), "sms"), (("DE",), "email")])
+def test_an_organisation_with_a_provider_of_its_own_sends_the_notice(
+    fake_client, countries, channel
+):
+    wire = Wire(fake_client, sms_providers=(), sms_countries=("FR",))
+    an_sms_user(wire)
+    route = Route(("twilio",), {}, countries=countries)
+    wire.services.senders.save("acme", Sender(0, {Channel.SMS: route}), version=0)
+
+    by_permission(wire)
+
+    assert [each.channel for each in notices(wire)] == [channel]
+
+
+def test_a_notice_is_in_the_language_of_its_user(wire):
+    a_user(wire.services, language="pt-BR")
+
+    by_permission(wire)
+
+    assert [each.language for each in notices(wire)] == ["pt-BR"]
 
 
 def test_an_import_of_the_same_password_tells_no_one(wire):

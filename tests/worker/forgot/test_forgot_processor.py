@@ -6,7 +6,8 @@ import pytest
 from cryptography.fernet import Fernet
 
 from shared.errors import DirectoryUnavailableError, StoreUnavailableError
-from shared.models import Channel, Status
+from shared.models import Channel, Organisation, Status
+from shared.organisations.sender import Route, Sender
 from shared.store import keys
 from shared.store.forgot import LEASE_SECONDS, ForgotRequest
 from tests.support.builders import a_user, an_organisation
@@ -98,6 +99,29 @@ def test_a_name_is_answered_on_the_channel_there_is(kit, user, typed, channel):
     answer(kit)
 
     assert [each.channel for each in resets(kit)] == [channel]
+
+
+def test_a_provider_of_the_organisation_alone_counts(fake_client):
+    kit = some_delivery_services(fake_client, sms_providers=())
+    route = Route(("twilio",), {}, countries=("CH",))
+    kit.services.senders.save("acme", Sender(0, {Channel.SMS: route}), version=0)
+
+    ask(kit, "+41791234567")
+    answer(kit)
+
+    assert [each.channel for each in resets(kit)] == [Channel.SMS]
+
+
+def test_a_refusal_is_kept_as_long_as_its_organisation_says(kit, fake_client):
+    kit.services.callers.save_organisation(
+        Organisation("acme", "Acme", refusal_lifetime_seconds=60)
+    )
+    a_user(kit.services, state="locked")
+
+    ask(kit, "ada@example.com")
+    answer(kit)
+
+    assert 0 < fake_client.ttl(keys.refusals(*kit.services.digests.user_place("ada"))) <= 60
 
 
 @pytest.mark.parametrize(
