@@ -232,8 +232,9 @@ def _erase_user(
     done.counts["limits"] = erasures.erase_caller(jwt_caller(services, user_id))
     digests = {services.suppressions.digest(each) for each in recipients}
     _erase_recipients(services, digests | first.recipient_digests, request, done)
-    names = [each.address for each in recipients] + ([user.user_name] if user else [])
-    done.counts["forgotRequests"] = services.forgot.erase(filter(None, names))
+    typed = {user_id, *(each.address for each in recipients)}
+    typed |= {user.user_name, user.display_name} - {""} if user else set()
+    done.counts["forgotRequests"] = services.forgot.erase(typed)
     addresses = {address_key(each.address) for each in recipients}
     link = f"userID={quote(user_id, safe='')}&"
 

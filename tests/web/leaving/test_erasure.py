@@ -84,7 +84,7 @@ def plant(wire, user_id=USER, address=ADDRESS, phone=PHONE):
     clear_limit(services, "user", user_id, AuditReason("eve", f"{NAME} called"))
     typed = new | {"verificationCode": "ABCDEFGH"}
     wire.call(f"/v2/users/{user_id}/password", headers=owner, json=typed)
-    for typed in (address.upper(), f" {phone[:3]} {phone[3:]}", "ada@example.com"):
+    for typed in (address.upper(), f" {phone[:3]} {phone[3:]}", NAME, user_id, "ada@example.com"):
         assert wire.call("/keyturn/v1/forgot", json={"identifier": typed}).status_code == 202
     a_token(services, "ORG_OWNER", user_id=user_id)
     a_batch(services, user_id, "ada", f"{user_id}0")
@@ -94,6 +94,7 @@ def plant(wire, user_id=USER, address=ADDRESS, phone=PHONE):
     former = Recipient(Channel.EMAIL, FORMER)
     every = [services.suppressions.digest(each) for each in (*recipients, former)]
     every += [digests.address_digest(each) for each in (address.lower(), phone, FORMER)]
+    every += [digests.address_digest(each) for each in (user_id, NAME.lower())]
     return [user_id, address, address.lower(), phone, NAME, FORMER, user, *every]
 
 
@@ -149,7 +150,7 @@ def test_nothing_planted_is_found_afterwards(wire):
     for what in ("cancelled", "codes", "refusals", "guesses", "webhooks", "idempotencyKeys"):
         assert counts[what] > 0, what
     assert (counts["batchEntries"], counts["outboxMessages"]) == (1, 1)
-    assert (counts["forgotRequests"], wire.services.forgot.depth()) == (4, 1)  # ada's stays
+    assert (counts["forgotRequests"], wire.services.forgot.depth()) == (8, 1)  # ada's stays
     assert counts["auditEntries"] > 0
     assert not any(mark in json.dumps(receipt) for mark in planted)
 
