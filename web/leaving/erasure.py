@@ -148,24 +148,31 @@ def remove_organisation(
                 user = directory.find_user(user_id)
                 each = _erase_user(services, user_id, user, request)
             done.counts, done.marks = done.counts + each.counts, done.marks | each.marks
-        done.counts["tokens"] += services.callers.remove_tokens(org_id=org_id)
-        for subscription in services.subscriptions.all():
-            if subscription.org_id == org_id:
-                services.subscriptions.remove(subscription)
-                done.counts["webhooks"] += services.webhooks.forget(subscription.subscription_id)
-                done.counts["subscriptions"] += 1
-        services.limits.clear("organisation", org_id)
-        for batch in services.batches.active():
-            if batch.org_ids == {org_id}:
-                services.batches.change(batch, BatchAction.CANCEL)
-                done.counts["cancelledBatches"] += 1
-        for pause in services.pauses.all():
-            if (pause.scope, pause.name) == (Scope.ORGANISATION, org_id):
-                services.pauses.resume(Scope.ORGANISATION, org_id, by=request.why.by, reason=name)
+        _remove_belongings(services, org_id, name, request, done)
         services.callers.remove_organisation(org_id)
         done.counts["organisations"] = 1
         done.keep("users", None if not is_ours else 0, OWNED)
         return _conclude(services, "organisation", name, done, request)
+
+
+def _remove_belongings(
+    services: WebServices, org_id: str, name: str, request: ErasureRequest, done: _Erasure
+) -> None:
+    """Remove what works for an organisation: tokens, webhooks, limits, batches, its pause."""
+    done.counts["tokens"] += services.callers.remove_tokens(org_id=org_id)
+    for subscription in services.subscriptions.all():
+        if subscription.org_id == org_id:
+            services.subscriptions.remove(subscription)
+            done.counts["webhooks"] += services.webhooks.forget(subscription.subscription_id)
+            done.counts["subscriptions"] += 1
+    services.limits.clear("organisation", org_id)
+    for batch in services.batches.active():
+        if batch.org_ids == frozenset({org_id}):
+            services.batches.change(batch, BatchAction.CANCEL)
+            done.counts["cancelledBatches"] += 1
+    for pause in services.pauses.all():
+        if (pause.scope, pause.name) == (Scope.ORGANISATION, org_id):
+            services.pauses.resume(Scope.ORGANISATION, org_id, by=request.why.by, reason=name)
 
 
 def verify_receipt(services: WebServices, text: str | bytes) -> Receipt:
