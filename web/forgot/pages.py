@@ -20,7 +20,7 @@ from shared.errors import (
 from shared.tracing import bind_context
 from shared.validation import MAX_IDENTIFIER_CHARACTERS
 from web.forgot.captcha import Captcha
-from web.forgot.service import Typed, ask, organisation_of
+from web.forgot.service import ask, organisation_of
 from web.http import client_source, current_services
 from web.pages.enumeration import UniformDelay, Visitor
 from web.pages.errors import show_fault
@@ -103,12 +103,14 @@ def ask_here(identifier: str, org_id: str, solution: str) -> None:
     """Ask in one of the places of this source, shared with the other pages; raise as ask."""
     delay: UniformDelay = current_app.extensions[UNIFORM_DELAY]
     source = client_source()
-    org_id = org_id or organisation_of(current_services(), request.host)
-    typed = Typed(identifier, org_id, solution)
-    delay.run(
-        lambda: ask(current_services(), current_captcha(), typed, source=source.counted),
-        Visitor("", "", source),
-    )
+    services = current_services()
+    org_id = org_id or organisation_of(services, request.host)
+
+    def ask_once() -> None:
+        captcha = current_captcha()
+        ask(services, captcha, identifier, org_id, answer=solution, source=source.counted)
+
+    delay.run(ask_once, Visitor("", "", source))
 
 
 def _told(org_id: str | None, fields: dict[str, str]) -> dict[str, str]:

@@ -6,8 +6,6 @@ Source: docs/decisions/0030-forgotten-passwords-are-looked-up-later.md
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from shared.errors import IdentifierError
 from shared.queue import HINT_AT_FORGOTTEN
 from shared.store.forgot import ForgotRequest
@@ -17,17 +15,18 @@ from web.forgot.captcha import SOLUTION_SECONDS, Captcha
 from web.services import WebServices
 
 
-@dataclass(frozen=True, slots=True)
-class Typed:
-    """What a person typed, not checked."""
-
-    identifier: str = field(repr=False)
-    org_id: str  # empty: all of them
-    captcha: str = field(default="", repr=False)
-
-
-def ask(services: WebServices, captcha: Captcha, typed: Typed, *, source: str) -> None:
+def ask(
+    services: WebServices,
+    captcha: Captcha,
+    identifier: str,
+    org_id: str,
+    *,
+    answer: str,
+    source: str,
+) -> None:
     """Keep the request for a worker; an identifier beyond its budget is dropped without a word.
+
+    `org_id` empty: all organisations; `answer`: to the captcha.
 
     Raises:
         IdentifierError: it is no identifier, or no organisation can have this id.
@@ -36,14 +35,14 @@ def ask(services: WebServices, captcha: Captcha, typed: Typed, *, source: str) -
         StoreUnavailableError: it could not be kept.
     """
     try:
-        readings = identifiers(typed.identifier, _region(services))
+        readings = identifiers(identifier, _region(services))
     except ValueError as error:
         raise IdentifierError(f"identifier {error}") from None  # its cause may hold an address
     try:
-        org_id = typed.org_id and identity(typed.org_id)
+        org_id = org_id and identity(org_id)
     except ValueError as error:
         raise IdentifierError(f"organisationId {error}") from None
-    solution = captcha.check(typed.captcha)
+    solution = captcha.check(answer)
     request = ForgotRequest(
         identifiers=readings, org_id=org_id, request_id=current_request_id() or ""
     )

@@ -128,7 +128,8 @@ class ErasureStore:
                 return "off"
             self._client.execute_command("BGREWRITEAOF")
             until = time.monotonic() + wait_seconds
-            while self._is_rewriting():
+            under_way = ("aof_rewrite_in_progress", "aof_rewrite_scheduled")
+            while any(int(self._persistence(name)) for name in under_way):
                 if time.monotonic() > until:
                     return "under way"
                 time.sleep(POLL_SECONDS)
@@ -137,10 +138,6 @@ class ErasureStore:
         except redis.RedisError as error:
             raise StoreUnavailableError from error
         return "done"
-
-    def _is_rewriting(self) -> bool:
-        names = ("aof_rewrite_in_progress", "aof_rewrite_scheduled")
-        return any(int(self._persistence(name)) for name in names)
 
     def _persistence(self, name: str) -> Any:
         return self._client.info("persistence").get(name, 0)
