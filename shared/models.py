@@ -222,6 +222,7 @@ class Reset:
     basis: str | None = None  # what the code rests on: Digests.basis
     code_end: str | None = None  # how the code ended before its time: KnownCode.end
     notice_to: str | None = None  # of a notice: the digest of the address it is for
+    listing: str | None = None  # its mail lists other users' links: what their resets derive from
     text_version: str | None = None  # of the organisation's own texts, as they went out last
     next_look_at: datetime | None = None
     opened_at: datetime | None = None

@@ -91,6 +91,13 @@ class ResetRequest:
     has_user_limits: bool = True  # the cool-down and those per hour and day
     source: str = ""  # who asks, as a digest, where no caller does
     is_repeatable: bool = False  # others may ask for the same reset at this moment
+    listing: str | None = None  # its mail lists other users' links
+    is_listed: bool = False  # its link stands in the mail of another user with the same address
+
+    @property
+    def has_recipient(self) -> bool:
+        """Return True if the code goes to an address of the user."""
+        return self.kind is Kind.RESET or self.is_listed
 
 
 def record_reset(services: Services, request: ResetRequest) -> Recorded:
@@ -103,7 +110,7 @@ def record_reset(services: Services, request: ResetRequest) -> Recorded:
     with tracing.span(
         "reset.record", attributes | {"request_id": request.request_id or current_request_id()}
     ):
-        recipient = _find_recipient(services, request) if request.kind is Kind.RESET else None
+        recipient = _find_recipient(services, request) if request.has_recipient else None
         limits = _limits(services.settings, request, recipient)
         guarded = _guarded(services, request, recipient) if recipient else None
         asked_at_us = _pass_gate(services, request, limits, recipient, guarded)
@@ -320,14 +327,17 @@ def new_reset(services: Services, request: ResetRequest, *, asked_at_us: int = 0
     settings, user, organisation = services.settings, request.user, request.organisation
     lifetime = settings.lifetime_seconds(request.channel)
     has_cooldown = request.has_user_limits and request.has_cooldown
+    recipient = user.recipient(request.channel) if request.has_recipient else None
     optional = {
         "request_id": request.request_id or current_request_id(),
         "url_template": request.url_template,
         "batch_id": request.batch_id,
         "trace": tracing.traceparent(),
-        "basis": services.digests.basis(
-            user, user.recipient(request.channel) if request.kind is Kind.RESET else None
-        ),
+        "basis": services.digests.basis(user, recipient),
+        "listing": request.listing,
+        "recipient_digest": services.suppressions.digest(recipient)
+        if recipient and request.is_listed
+        else None,
         "caller_id": _caller_id(request),
         "idempotency": request.idempotency,
     }

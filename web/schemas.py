@@ -131,15 +131,18 @@ def read_body(body: bytes, schema: WireSchema) -> dict[str, Any]:
     """
     try:
         text = body.decode("utf-8")
-        data = json.loads(
-            text, object_pairs_hook=_check_object, parse_constant=_refuse_constant
-        ) if text.strip(" \t\r\n") else {}  # fmt: skip
+        data = load_json(text) if text.strip(" \t\r\n") else {}
         if not isinstance(data, dict):
             raise InvalidRequestError("the body must be one JSON object")
         loaded: dict[str, Any] = schema.load(data)
     except (ValidationError, ValueError, OverflowError, RecursionError) as error:
         raise InvalidRequestError(_explain(error)) from error
     return loaded
+
+
+def load_json(text: str | bytes) -> Any:
+    """Decode JSON; raise ValueError if it is none, or an object has one key twice."""
+    return json.loads(text, object_pairs_hook=_check_object, parse_constant=_refuse_constant)
 
 
 def _explain(error: Exception) -> str:

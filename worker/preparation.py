@@ -19,7 +19,7 @@ from shared.errors import (
     RenderError,
     UnknownKeyError,
 )
-from shared.messages.rendering import MessageRenderer
+from shared.messages.rendering import ListedCode, MessageRenderer
 from shared.models import Kind, Message, Organisation, Outcome, Recipient, Status, User, UserState
 from shared.organisations.profile import Profile
 from shared.policies import check_recipient
@@ -148,12 +148,33 @@ class Preparation:
         try:
             if code is None:
                 return self._renderer.render_notice(reset, user, recipient, profile)
-            left = outcomes.seconds_left(claim)
+            left, listed = outcomes.seconds_left(claim), self._find_listed(claim, recipient)
             return self._renderer.render_reset(
-                reset, user, recipient, profile, code, seconds_left=left
+                reset, user, recipient, profile, code, seconds_left=left, listed=listed
             )
         except RenderError as error:
             raise NotSentError(cannot_render(error)) from error
+
+    def _find_listed(self, claim: Claim, recipient: Recipient) -> list[ListedCode]:
+        """Return the codes of the other users with this address that still work."""
+        reset, services = claim.reset, self._services
+        if not reset.listing:
+            return []
+        try:
+            users = services.directory.find_by_identifier(recipient.address, reset.org_id)
+        except DirectoryUnavailableError as error:
+            raise NotSentError(directory_away(claim)) from error
+        found = []
+        for user in users:
+            other = services.resets.find(services.digests.listed_reset_id(user, reset.listing))
+            if other is None or user.user_id == reset.user_id or user.state is not UserState.ACTIVE:
+                continue
+            changed = services.digests.what_changed(other.basis, user, reset.channel)
+            is_over = other.code_end or other.completed_at or other.deadline_at <= claim.now
+            if not (changed or is_over):
+                code = services.codes.code(other.reset_id, other.key_id)
+                found.append(ListedCode(user, other, code))
+        return found
 
 
 def check_suppression(found: Suppression | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache, partial
@@ -51,7 +51,7 @@ from shared.models import (
 from shared.organisations.profile import Branding, Profile
 from shared.organisations.texts import NEEDED
 from shared.policies import usable_from
-from shared.providers.message_checks import clean_name
+from shared.providers.message_checks import clean_name, one_line
 from shared.settings import Settings
 from shared.validation import ascii_domain
 
@@ -113,6 +113,15 @@ def ignore(_org_id: str, _language: str, _key: str) -> None:
     """Note nothing."""
 
 
+@dataclass(frozen=True, slots=True)
+class ListedCode:
+    """A user's code whose link stands in the mail of several users with one address."""
+
+    user: User
+    reset: Reset
+    code: Code
+
+
 class MessageRenderer:
     """Renders all messages; one per process, for it keeps the compiled templates."""
 
@@ -144,6 +153,7 @@ class MessageRenderer:
         code: Code,
         *,
         seconds_left: float,
+        listed: Sequence[ListedCode] = (),
     ) -> Message:
         """Return the message with the code, for the recipient's channel; equal on every attempt.
 
@@ -158,7 +168,8 @@ class MessageRenderer:
             "link": self._wording.link(reset, code, language),
             "moment": self._wording.moment(language, reset.deadline_at),
         }
-        return self._render_email(self._reset, reset, user, recipient, profile, values)
+        every = [ListedCode(user, reset, code), *listed] if listed else []
+        return self._render_email(self._reset, reset, user, recipient, profile, values, every)
 
     def render_sms(
         self,
@@ -252,10 +263,18 @@ class MessageRenderer:
         recipient: Recipient,
         profile: Profile | None,
         values: dict[str, str],
+        listed: Sequence[ListedCode] = (),
     ) -> Email:
         wording, language = self._wording, self._wording.language(reset)
         filled = wording.common_values(language, profile, values)
         filled["greeting"] = wording.greeting(language, filled["translate"], user)
+        filled["listed"] = [
+            (
+                isolate(language, one_line(each.user.user_name or each.user.user_id)),
+                wording.link(each.reset, each.code, language),
+            )
+            for each in listed
+        ]
         from_address, from_name = wording.sender(profile, reset.attempts)
         return Email(
             reset_id=reset.reset_id,
@@ -340,6 +359,7 @@ class Wording:
             "organisation": name,
             "brand": brand,
             "logo": inline_logo(brand),
+            "listed": (),
         }
 
     def greeting(self, language: str, translate: Translate, user: User) -> str:

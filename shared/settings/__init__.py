@@ -188,6 +188,7 @@ class Settings:
     caller_limit_per_minute: int = setting(types.count, 6000)
     sms_budget_per_day: int = setting(types.count, 0)
     forgot_hosts: tuple[tuple[str, str], ...] = setting(types.forgot_hosts, ())  # HOST=org,*=org
+    forgot_shared_address: str = setting(types.one_of("each", "list"), "each")
     forgot_captcha: str = setting(types.one_of("off", *CAPTCHAS, "altcha"), "off")
     forgot_captcha_site_key: str = setting(types.text, "")
     forgot_captcha_secret: str = setting(types.text, "", is_secret=True)

@@ -230,9 +230,11 @@ class CallerStore:
             self._client.incr(keys.VERSION)
 
     def remove_organisation(self, org_id: str) -> None:
-        """Remove an organisation; one that does not exist is no error."""
+        """Remove an organisation, what it looks like and how it sends; none is no error."""
         with store_errors():
-            self._client.delete(keys.organisation(org_id))
+            for name in (keys.organisation, keys.profile, keys.text_history):
+                self._client.delete(name(org_id))
+            self._client.srem(keys.SENDERS, org_id)
             self._client.srem(keys.ORGANISATIONS, org_id)
             self._client.incr(keys.VERSION)
 

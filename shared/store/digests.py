@@ -154,6 +154,10 @@ class Digests:
         text = "".join(f"{len(part)}:{part}" for part in (user_id, *parts))
         return self._reset_id(user_id, self._hash("reset id", text))
 
+    def listed_reset_id(self, user: User, listing: str) -> str:
+        """Return the id of a user's reset whose link stands in the mail of another user."""
+        return self.derived_reset_id(user.user_id, "listed", listing)
+
     def seal(self, kind: str, text: str) -> str:
         """Encrypt a text with our secret keys; only the same `kind` decrypts it."""
         return self._box(kind).encrypt(text.encode()).decode()

@@ -46,6 +46,8 @@ OPTIONAL_FIELDS = {
     "caller_id": "by",
     "idempotency": "ik",  # the digest of its Idempotency-Key
     "basis": "bs",
+    "listing": "ls",
+    "recipient_digest": "to",
 }
 # Looking up an enum member by its value takes four times as long.
 _KINDS = {each.value: each for each in Kind}
@@ -485,6 +487,7 @@ def parse_reset(reset_id: str, h: Mapping[str, str]) -> Reset:
         basis=h.get("bs"),
         code_end=h.get("v"),
         notice_to=h.get("nt"),
+        listing=h.get("ls"),
         text_version=h.get("tv") or None,
         next_look_at=_moment_or_none(h.get("n")),
         opened_at=_moment_or_none(h.get("op")),

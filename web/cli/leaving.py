@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 import click
 import orjson
@@ -28,39 +28,30 @@ from web.leaving import erasure
 from web.leaving.erasure import ErasureRequest
 from web.leaving.export import export_user
 
+Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
+
 WAIT_SECONDS = 4.0  # for the server's files
 MIN_LIFETIME_SECONDS = 86_400  # an Idempotency-Key finds its reset for a day
 
 
-def erasure_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of every command that erases."""
-    for option in (
-        by_option,
-        reason_option,
-        click.option("--with-audit", is_flag=True, help="Take the person out of the audit trail."),
-        click.option("--with-suppressions", is_flag=True, help="Erase suppressions, too."),
-    ):
-        command = option(command)
-    return command
+def erasure_options(reason: Decorator = reason_option) -> Decorator:
+    """Return a decorator with the options of every command that erases."""
+    audit = click.option("--with-audit", is_flag=True, help="Take the person out of the trail.")
+    more = click.option("--with-suppressions", is_flag=True, help="Erase suppressions, too.")
+    return lambda command: more(audit(reason(by_option(command))))
 
 
 def _request(reason: str, by: str, *, with_suppressions: bool, with_audit: bool) -> ErasureRequest:
     why = audit_reason(by, reason)
-    return ErasureRequest(
-        why,
-        with_suppressions=with_suppressions,
-        with_audit=with_audit,
-        wait_seconds=WAIT_SECONDS,
-    )
+    return ErasureRequest(why, with_suppressions, with_audit, wait_seconds=WAIT_SECONDS)
 
 
 @click.group("forget", invoke_without_command=True)
 @click.option("--user", "user_id", metavar="ID", help="Erase a user.")
 @click.option("--address", metavar="ADDRESS", help="Erase an e-mail address or a phone number.")
-@click.option("--reason", default="", help="Why; recorded in the audit trail. Required.")
-@by_option
-@click.option("--with-audit", is_flag=True, help="Take the person out of the audit trail.")
-@click.option("--with-suppressions", is_flag=True, help="Erase suppressions, too.")
+@erasure_options(
+    click.option("--reason", default="", help="Why; recorded in the audit trail. Required.")
+)
 @click.pass_context
 def forget(
     context: click.Context, /, user_id: str | None, address: str | None, **options: Any
@@ -90,7 +81,7 @@ def verify_receipt(file: IO[bytes], *, as_json: bool) -> None:
 
 @user.command("remove")
 @click.argument("user_id", metavar="ID")
-@erasure_options
+@erasure_options()
 def remove_user(user_id: str, **options: Any) -> None:
     """Erase a user, as `keyturn forget --user` does; print a signed receipt as JSON."""
     request = _request(**options)
@@ -112,7 +103,7 @@ def export(user_id: str, reason: str, by: str) -> None:
 @org.command("remove")
 @click.argument("org_id", metavar="ID")
 @click.option("--with-users", is_flag=True, help="Erase its users, too.")
-@erasure_options
+@erasure_options()
 def remove_organisation(org_id: str, *, with_users: bool, **options: Any) -> None:
     """Remove an organisation with tokens and webhooks; print a signed receipt as JSON."""
     request = _request(**options)

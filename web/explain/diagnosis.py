@@ -331,6 +331,12 @@ def _in_doubt(_: Evidence, reset: Reset) -> Diagnosis:
 
 def _accepted(evidence: Evidence, reset: Reset) -> Diagnosis:
     """Say what the provider reported since it took the message, and what the user did."""
+    if reset.kind is Kind.RETURNED and reset.recipient_digest:
+        return Diagnosis(
+            DiagnosisKind.ACCEPTED,
+            "The code's link stands in a mail that lists all users with this address.",
+            f"Look for the mail of request {reset.request_id}.",
+        )
     if reset.kind is Kind.RETURNED:
         return Diagnosis(
             DiagnosisKind.ACCEPTED,

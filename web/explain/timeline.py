@@ -47,7 +47,8 @@ def _past(reset: Reset) -> Iterator[TimelineStep]:
     if reset.kind is not Kind.NOTICE:
         yield TimelineStep(reset.created_at, "limits", "passed")
     if reset.kind is Kind.RETURNED:
-        yield TimelineStep(reset.created_at, "returned", "the caller got the code; nothing is sent")
+        who = "the mail to several users has" if reset.recipient_digest else "the caller got"
+        yield TimelineStep(reset.created_at, "returned", f"{who} the code; nothing is sent")
     else:
         yield TimelineStep(reset.created_at, "queue", f"recorded in {reset.queue.value}")
     events = [_event(reset, event) for event in reset.events]

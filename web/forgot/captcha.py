@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import urlencode
 
 import altcha
@@ -24,8 +24,7 @@ COST, PREFIX = 5000, "00"
 SOLUTION_SECONDS = 1200
 
 
-@dataclass(frozen=True, slots=True)
-class Widget:
+class Widget(NamedTuple):
     """What a page needs for a captcha."""
 
     field: str  # of the form
@@ -96,7 +95,10 @@ class Captcha:
             return ""
         if not 1 <= len(answer) <= MAX_ANSWER_CHARACTERS:
             raise CaptchaError
-        return self._check_elsewhere(answer) if self._transport else self._check_altcha(answer)
+        if self._transport is None:
+            return self._check_altcha(answer)
+        self._check_elsewhere(self._transport, self.widget.path, answer)
+        return ""
 
     def _check_altcha(self, answer: str) -> str:
         try:
@@ -108,14 +110,12 @@ class Captcha:
             raise CaptchaError
         return str(payload.challenge.signature)
 
-    def _check_elsewhere(self, answer: str) -> str:
-        if self._transport is None or self.widget is None:
-            raise CaptchaError
+    def _check_elsewhere(self, maker: Transport, path: str, answer: str) -> None:
         form = {"secret": self._services.settings.forgot_captcha_secret, "response": answer}
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
         try:
             body = urlencode(form).encode()
-            found = self._transport.call("POST", self.widget.path, headers=headers, body=body)
+            found = maker.call("POST", path, headers=headers, body=body)
             is_right = orjson.loads(found.body).get("success") if found.status == OK else None
         except (ProviderError, ValueError, AttributeError):
             is_right = None
@@ -124,7 +124,6 @@ class Captcha:
             raise CaptchaUnavailableError
         if not is_right:
             raise CaptchaError
-        return ""
 
     def _secret(self) -> str:
         return self._services.digests.digest("altcha", "")

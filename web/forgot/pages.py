@@ -20,7 +20,7 @@ from shared.errors import (
 from shared.tracing import bind_context
 from shared.validation import MAX_IDENTIFIER_CHARACTERS
 from web.forgot.captcha import Captcha
-from web.forgot.service import Typed, ask
+from web.forgot.service import ask, organisation_of
 from web.http import client_source, current_services
 from web.pages.enumeration import UniformDelay, Visitor
 from web.pages.errors import show_fault
@@ -48,14 +48,14 @@ COMPLAINTS: dict[type[CallerError], Complaint] = {
 @forgot.get("/ui/password/forgot/<org_id>")
 def open_forgot_page(org_id: str | None = None) -> Response:
     """Show the form; nothing is looked up."""
-    return _show({"orgID": org_id or "", **request.args.to_dict()})
+    return _show(_told(org_id, request.args.to_dict()))
 
 
 @forgot.post("/ui/password/forgot")
 @forgot.post("/ui/password/forgot/<org_id>")
 def ask_by_form(org_id: str | None = None) -> Response:
     """Ask for a message; the page is the same for everybody."""
-    told = {"orgID": org_id or "", **read_fields()}
+    told = _told(org_id, read_fields())
     if not _is_own_form():
         return _show(told, FOREIGN)
     widget = current_captcha().widget
@@ -103,11 +103,20 @@ def ask_here(identifier: str, org_id: str, solution: str) -> None:
     """Ask in one of the places of this source, shared with the other pages; raise as ask."""
     delay: UniformDelay = current_app.extensions[UNIFORM_DELAY]
     source = client_source()
-    typed = Typed(identifier, org_id, request.host, solution)
-    delay.run(
-        lambda: ask(current_services(), current_captcha(), typed, source=source.counted),
-        Visitor("", "", source),
-    )
+    services = current_services()
+    org_id = org_id or organisation_of(services, request.host)
+
+    def ask_once() -> None:
+        captcha = current_captcha()
+        ask(services, captcha, identifier, org_id, answer=solution, source=source.counted)
+
+    delay.run(ask_once, Visitor("", "", source))
+
+
+def _told(org_id: str | None, fields: dict[str, str]) -> dict[str, str]:
+    """Return the fields, with the organisation of field, path or host: the page looks as its."""
+    here = fields.get("orgID") or org_id or organisation_of(current_services(), request.host)
+    return fields | {"orgID": here}
 
 
 def _is_own_form() -> bool:

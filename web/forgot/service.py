@@ -6,8 +6,6 @@ Source: docs/decisions/0030-forgotten-passwords-are-looked-up-later.md
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from shared.errors import IdentifierError
 from shared.queue import HINT_AT_FORGOTTEN
 from shared.store.forgot import ForgotRequest
@@ -17,18 +15,18 @@ from web.forgot.captcha import SOLUTION_SECONDS, Captcha
 from web.services import WebServices
 
 
-@dataclass(frozen=True, slots=True)
-class Typed:
-    """What a person typed, not checked."""
-
-    identifier: str = field(repr=False)
-    org_id: str  # empty: that of the host
-    host: str
-    captcha: str = field(default="", repr=False)
-
-
-def ask(services: WebServices, captcha: Captcha, typed: Typed, *, source: str) -> None:
+def ask(
+    services: WebServices,
+    captcha: Captcha,
+    identifier: str,
+    org_id: str,
+    *,
+    answer: str,
+    source: str,
+) -> None:
     """Keep the request for a worker; an identifier beyond its budget is dropped without a word.
+
+    `org_id` empty: all organisations; `answer`: to the captcha.
 
     Raises:
         IdentifierError: it is no identifier, or no organisation can have this id.
@@ -36,17 +34,15 @@ def ask(services: WebServices, captcha: Captcha, typed: Typed, *, source: str) -
         TooManyRequestsError: the source has asked too often.
         StoreUnavailableError: it could not be kept.
     """
-    settings = services.settings
     try:
-        readings = identifiers(typed.identifier, _region(services))
+        readings = identifiers(identifier, _region(services))
     except ValueError as error:
         raise IdentifierError(f"identifier {error}") from None  # its cause may hold an address
-    org_id = typed.org_id or _organisation_of(settings.forgot_hosts, typed.host)
     try:
         org_id = org_id and identity(org_id)
     except ValueError as error:
         raise IdentifierError(f"organisationId {error}") from None
-    solution = captcha.check(typed.captcha)
+    solution = captcha.check(answer)
     request = ForgotRequest(
         identifiers=readings, org_id=org_id, request_id=current_request_id() or ""
     )
@@ -65,9 +61,9 @@ def _region(services: WebServices) -> str | None:
     return services.settings.phone_region or next(iter(only or ()), None)
 
 
-def _organisation_of(pairs: tuple[tuple[str, str], ...], host: str) -> str:
+def organisation_of(services: WebServices, host: str) -> str:
     """Return the organisation of a host, with its port or without; empty: all of them."""
-    by_host = dict(pairs)
+    by_host = dict(services.settings.forgot_hosts)
     bare = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
     names = (host.lower(), bare.lower(), "*")
     return next((by_host[name] for name in names if name in by_host), "")

@@ -10,9 +10,9 @@ import hashlib
 import hmac
 import secrets
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 from urllib.parse import quote
@@ -25,9 +25,12 @@ from shared.errors import InvalidRequestError, NotFoundError, OrganisationInUseE
 from shared.models import Channel, Recipient, User
 from shared.providers.outbox import erase_from_outbox
 from shared.store.admin.audit import Act, words
+from shared.store.admin.erasures import Erased
 from shared.store.admin.pauses import Scope
+from shared.store.batches import BatchAction
 from shared.validation import address_key, format_timestamp
 from web.admin.actions import AuditReason
+from web.schemas import load_json
 from web.services import WebServices
 
 Receipt: TypeAlias = dict[str, Any]
@@ -49,19 +52,6 @@ class ErasureRequest:
     wait_seconds: float = 0  # for the server's files to be written anew
 
 
-@dataclass(slots=True)
-class _Erasure:
-    """What was erased so far, what stays, and the words by which the person may be named."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-    kept: list[dict[str, Any]] = field(default_factory=list)
-    marks: set[str] = field(default_factory=set)
-
-    def keep(self, what: str, number: int | None, reason: str) -> None:
-        if number != 0:
-            self.kept.append({"what": what, "number": number, "reason": reason})
-
-
 def forget_user(services: WebServices, user_id: str, request: ErasureRequest) -> Receipt:
     """Erase a user and everything that is kept of it.
 
@@ -71,12 +61,12 @@ def forget_user(services: WebServices, user_id: str, request: ErasureRequest) ->
         StoreUnavailableError, DirectoryUnavailableError: perhaps not all was erased; repeat it.
     """
     user = services.directory.find_user(user_id)
-    own = _own_words(services, user_id, user)
-    with services.erasures.turn("user", user_id), _acting(services, "user", request, own) as name:
-        done = _erase_user(services, user_id, user, request)
-        if not (user or done.counts.total()):
+    erasure = _Erasure(services, request, "user", _own_words(services, user_id, user))
+    with services.erasures.turn("user", user_id), erasure.acting():
+        erasure.erase_user(user_id, user)
+        if not (user or erasure.counts.total()):
             raise NotFoundError("there is no user with that id, and nothing is kept of one")
-        return _conclude(services, "user", name, done, request)
+        return erasure.conclude()
 
 
 def forget_address(services: WebServices, text: str, request: ErasureRequest) -> Receipt:
@@ -88,30 +78,13 @@ def forget_address(services: WebServices, text: str, request: ErasureRequest) ->
         ErasingError, StoreUnavailableError, DirectoryUnavailableError: as `forget_user`.
     """
     recipient = read_recipient(text)
-    digest, done = services.suppressions.digest(recipient), _Erasure()
-    done.marks = {recipient.address, digest}
-    turn = services.erasures.turn("address", recipient.channel, address_key(recipient.address))
-    with turn, _acting(services, "address", request, done.marks) as name:
-        directory, held = services.directory, 0
-        if isinstance(directory, ErasingDirectory):
-            holders = directory.find_holders(recipient.address)
-        else:
-            users = directory.find_users_by_address(recipient.address)
-            holders, held = [user.user_id for user in users], len(users)
-        for user_id in holders:
-            _erase_sent(services, user_id, recipient, done)
-            if isinstance(directory, ErasingDirectory):
-                done.counts["holders"] += directory.remove_address(user_id, recipient.address)
-                _erase_sent(services, user_id, recipient, done)  # what was recorded meanwhile
-        _erase_recipients(services, [recipient], request, done)
-        done.counts["outboxMessages"] = erase_from_outbox(
-            services.settings.data_dir,
-            lambda entry: address_key(entry["to"]) == address_key(recipient.address),
-        )
-        done.keep("users", held, OWNED)
-        if not (done.kept or done.counts.total()):
+    key, digest = address_key(recipient.address), services.suppressions.digest(recipient)
+    erasure = _Erasure(services, request, "address", {recipient.address, digest})
+    with services.erasures.turn("address", recipient.channel, key), erasure.acting():
+        erasure.erase_address(recipient, digest)
+        if not (erasure.kept or erasure.counts.total()):
             raise NotFoundError("nothing is known of that address")
-        return _conclude(services, "address", name, done, request)
+        return erasure.conclude()
 
 
 def remove_organisation(
@@ -122,7 +95,7 @@ def remove_organisation(
     with_users: bool = False,
     max_users: int | None = None,
 ) -> Receipt:
-    """Remove an organisation with its tokens and subscriptions; its users too if asked.
+    """Remove an organisation with all that it has; its users too if asked.
 
     Raises:
         NotFoundError: there is none. ErasingError: it is being removed just now.
@@ -130,35 +103,24 @@ def remove_organisation(
     """
     if not services.callers.organisation_exists(org_id):
         raise NotFoundError("there is no organisation with that id")
-    directory, done = services.directory, _Erasure()
-    is_ours = isinstance(directory, ErasingDirectory)
+    directory, erasure = services.directory, _Erasure(services, request, "organisation", set())
     number = directory.count_members(org_id) if isinstance(directory, ErasingDirectory) else 0
     if number and not with_users:
         raise OrganisationInUseError(f"the organisation still has {number} users: --with-users")
     if max_users is not None and number > max_users:
         raise OrganisationInUseError(f"the organisation has {number} users: use the command line")
-    name, act = _new_name(), request.why.act("organisation.remove", org_id)
+    act = request.why.act("organisation.remove", org_id)
     with services.erasures.turn("organisation", org_id), services.audit.acting(act):
-        members = directory.list_members(org_id) if isinstance(directory, ErasingDirectory) else ()
-        for user_id in members:
-            with services.erasures.turn("user", user_id):
-                user = directory.find_user(user_id)
-                each = _erase_user(services, user_id, user, request)
-            done.counts, done.marks = done.counts + each.counts, done.marks | each.marks
-        done.counts["tokens"] += services.callers.remove_tokens(org_id=org_id)
-        for subscription in services.subscriptions.all():
-            if subscription.org_id == org_id:
-                services.subscriptions.remove(subscription)
-                done.counts["webhooks"] += services.webhooks.forget(subscription.subscription_id)
-                done.counts["subscriptions"] += 1
-        services.limits.clear("organisation", org_id)
-        for pause in services.pauses.all():
-            if (pause.scope, pause.name) == (Scope.ORGANISATION, org_id):
-                services.pauses.resume(Scope.ORGANISATION, org_id, by=request.why.by, reason=name)
-        services.callers.remove_organisation(org_id)
-        done.counts["organisations"] = 1
-        done.keep("users", None if not is_ours else 0, OWNED)
-        return _conclude(services, "organisation", name, done, request)
+        if isinstance(directory, ErasingDirectory):
+            for user_id in directory.list_members(org_id):
+                with services.erasures.turn("user", user_id):
+                    user = directory.find_user(user_id)
+                    erasure.marks |= _own_words(services, user_id, user)
+                    erasure.erase_user(user_id, user)
+        else:
+            erasure.keep("users", None, OWNED)
+        erasure.erase_organisation(org_id)
+        return erasure.conclude()
 
 
 def verify_receipt(services: WebServices, text: str | bytes) -> Receipt:
@@ -168,11 +130,12 @@ def verify_receipt(services: WebServices, text: str | bytes) -> Receipt:
         InvalidRequestError: it is not, or is no receipt.
     """
     try:
-        receipt: Receipt = orjson.loads(text)
+        receipt: Receipt = load_json(text)
         signature = str(receipt.pop("signature"))
-    except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
+        right = _signature(services, receipt)
+    except (ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
         raise InvalidRequestError("this is no receipt of an erasure") from error
-    if not hmac.compare_digest(signature.encode(), _signature(services, receipt).encode()):
+    if not hmac.compare_digest(signature.encode(), right.encode()):
         raise InvalidRequestError("the receipt was changed, or is another installation's")
     return receipt | {"signature": signature}
 
@@ -191,15 +154,6 @@ def read_recipient(text: str) -> Recipient:
         raise InvalidRequestError(f"address {error}") from None
 
 
-def _own_words(services: WebServices, user_id: str, user: User | None) -> set[str]:
-    """Return the words that name a user: id, addresses, names, and the digests of them."""
-    digest, recipients = services.suppressions.digest, recipients_of(user)
-    names = (user.user_name, user.display_name) if user else ()
-    own = {user_id, services.digests.user_place(user_id)[1], jwt_caller(services, user_id)}
-    own |= {name for name in names if len(name) >= MIN_NAME_CHARACTERS}
-    return own.union(*({each.address, digest(each)} for each in recipients))
-
-
 def recipients_of(user: User | None) -> list[Recipient]:
     """Return every address that is known of a user."""
     own = (user.email, user.phone, *user.former_emails) if user else ()
@@ -212,103 +166,151 @@ def jwt_caller(services: WebServices, user_id: str) -> str:
     return f"jwt_{name[:24]}"
 
 
-def _erase_user(
-    services: WebServices, user_id: str, user: User | None, request: ErasureRequest
-) -> _Erasure:
-    done = _Erasure(marks=_own_words(services, user_id, user))
-    erasures, recipients = services.erasures, recipients_of(user)
-    first = erasures.erase_user(user_id)
-    batches = kept_batches(services)
-    done.counts["batchEntries"] = services.batch_lists.find_user(batches, user_id, erase=True)
-    done.counts["tokens"] = services.callers.remove_tokens(user_id=user_id)
-    done.counts["limits"] = erasures.erase_caller(jwt_caller(services, user_id))
-    _erase_recipients(services, recipients, request, done)
-    addresses = {address_key(each.address) for each in recipients}
-    link = f"userID={quote(user_id, safe='')}&"
-
-    def is_about(entry: dict[str, Any]) -> bool:
-        text = f"{entry.get('text', '')}\n{entry.get('body', '')}"
-        is_own = entry["resetId"] in first.reset_ids or address_key(entry["to"]) in addresses
-        return is_own or link in text
-
-    done.counts["outboxMessages"] = erase_from_outbox(services.settings.data_dir, is_about)
-    if isinstance(services.directory, ErasingDirectory):
-        done.counts["users"] = int(services.directory.remove_user(user_id))
-    else:
-        done.keep("users", 1 if user else 0, OWNED)
-    second = erasures.erase_user(user_id)  # what was recorded meanwhile
-    done.counts.update(first.counts)
-    done.counts.update(second.counts)
-    done.marks |= first.reset_ids | second.reset_ids
-    return done
-
-
-def _erase_sent(services: WebServices, user_id: str, recipient: Recipient, done: _Erasure) -> None:
-    digest = services.suppressions.digest(recipient)
-    erased = services.erasures.erase_recipient(user_id, recipient, digest)
-    done.counts.update(erased.counts)
-    done.marks |= erased.reset_ids
-
-
-def _erase_recipients(
-    services: WebServices, recipients: Iterable[Recipient], request: ErasureRequest, done: _Erasure
-) -> None:
-    staying = 0
-    for digest in {services.suppressions.digest(each) for each in recipients}:
-        lifted, number = services.erasures.erase_suppression(
-            digest, with_suppression=request.with_suppressions
-        )
-        done.counts["liftedSuppressions"] += lifted
-        if request.with_suppressions:
-            done.counts["suppressions"] += number
-        else:
-            staying += number
-    done.keep("suppressions", staying, SUPPRESSED)
-
-
 def kept_batches(services: WebServices) -> Iterator[Any]:
     """Yield the batches whose lists are kept."""
     found = map(services.batches.find, services.batches.every_id())
     return (batch for batch in found if batch is not None)
 
 
-def _new_name() -> str:
-    return f"forget_{secrets.token_hex(8)}"
+def _names_of(user: User | None) -> set[str]:
+    return {user.user_name, user.display_name} - {""} if user else set()
 
 
-@contextmanager
-def _acting(
-    services: WebServices, subject: str, request: ErasureRequest, own: set[str]
-) -> Iterator[str]:
-    """Append to the audit trail under a new receipt's id; give that. No word names the person."""
-    name, why = _new_name(), request.why
-    reason = words(own).sub("***", why.reason)
-    with services.audit.acting(
-        Act(by=why.by, action=f"{subject}.forget", target=name, reason=reason)
-    ):
-        yield name
-
-
-def _conclude(
-    services: WebServices, subject: str, name: str, done: _Erasure, request: ErasureRequest
-) -> Receipt:
-    if request.with_audit:
-        with services.erasures.turn("audit"):
-            done.counts["auditEntries"] = services.audit.redact(done.marks)
-    else:
-        done.keep("audit entries", None, TRAIL)
-    done.keep("logs", None, LOGS)
-    receipt = {
-        "receiptId": name,
-        "subject": subject,
-        "at": format_timestamp(datetime.now(UTC)),
-        "erased": {what: number for what, number in sorted(done.counts.items()) if number},
-        "kept": done.kept,
-        "serverFiles": services.erasures.rewrite_files(wait_seconds=request.wait_seconds),
-    }
-    return receipt | {"signature": _signature(services, receipt)}
+def _own_words(services: WebServices, user_id: str, user: User | None) -> set[str]:
+    """Return the words that name a user: id, addresses, names, and the digests of them."""
+    own = {user_id, services.digests.user_place(user_id)[1], jwt_caller(services, user_id)}
+    own |= {name for name in _names_of(user) if len(name) >= MIN_NAME_CHARACTERS}
+    for each in recipients_of(user):
+        own |= {each.address, services.suppressions.digest(each)}
+    return own
 
 
 def _signature(services: WebServices, receipt: Receipt) -> str:
     text = orjson.dumps(receipt, option=orjson.OPT_SORT_KEYS).decode()
     return services.digests.digest("forget receipt", text)
+
+
+class _Erasure:
+    """One erasure: what was erased so far, what stays, and the words that may name the person."""
+
+    def __init__(
+        self, services: WebServices, request: ErasureRequest, subject: str, marks: set[str]
+    ) -> None:
+        self._services, self._request, self._subject = services, request, subject
+        self.marks, self.kept = marks, list[dict[str, Any]]()
+        self.counts = Counter[str]()
+        self.receipt_id = f"forget_{secrets.token_hex(8)}"
+
+    def keep(self, what: str, number: int | None, reason: str) -> None:
+        if number != 0:
+            self.kept.append({"what": what, "number": number, "reason": reason})
+
+    @contextmanager
+    def acting(self) -> Iterator[None]:
+        """Append to the audit trail under the receipt's id. No word names the person."""
+        why = self._request.why
+        reason = words(self.marks).sub("***", why.reason)
+        action = f"{self._subject}.forget"
+        act = Act(by=why.by, action=action, target=self.receipt_id, reason=reason)
+        with self._services.audit.acting(act):
+            yield
+
+    def erase_user(self, user_id: str, user: User | None) -> None:
+        services, recipients = self._services, recipients_of(user)
+        erased = self._note(services.erasures.erase_user(user_id))
+        lists, caller = kept_batches(services), jwt_caller(services, user_id)
+        self.counts["batchEntries"] += services.batch_lists.find_user(lists, user_id, erase=True)
+        self.counts["tokens"] += services.callers.remove_tokens(user_id=user_id)
+        self.counts["limits"] += services.erasures.erase_caller(caller)
+        digests = {services.suppressions.digest(each) for each in recipients}
+        self._erase_suppressions(digests | erased.recipient_digests)
+        typed = {user_id, *_names_of(user), *(each.address for each in recipients)}
+        self.counts["forgotRequests"] += services.forgot.erase(typed)
+        addresses = {address_key(each.address) for each in recipients}
+        link = f"userID={quote(user_id, safe='')}&"
+
+        def is_about(entry: dict[str, Any]) -> bool:
+            text = f"{entry.get('text', '')}\n{entry.get('body', '')}"
+            is_own = entry["resetId"] in erased.reset_ids or address_key(entry["to"]) in addresses
+            return is_own or link in text
+
+        self._erase_messages(is_about)
+        if isinstance(services.directory, ErasingDirectory):
+            self.counts["users"] += services.directory.remove_user(user_id)
+        else:
+            self.keep("users", 1 if user else 0, OWNED)
+        self._note(services.erasures.erase_user(user_id))  # what was recorded meanwhile
+
+    def erase_address(self, recipient: Recipient, digest: str) -> None:
+        directory, erase = self._services.directory, self._services.erasures.erase_recipient
+        key = address_key(recipient.address)
+        if isinstance(directory, ErasingDirectory):
+            for user_id in directory.find_holders(recipient.address):
+                self._note(erase(user_id, recipient, digest))
+                self.counts["holders"] += directory.remove_address(user_id, recipient.address)
+                self._note(erase(user_id, recipient, digest))  # what was recorded meanwhile
+        else:
+            users = directory.find_users_by_address(recipient.address)
+            for user in users:
+                self._note(erase(user.user_id, recipient, digest))
+            self.keep("users", len(users), OWNED)
+        self._erase_suppressions({digest})
+        self.counts["forgotRequests"] += self._services.forgot.erase([recipient.address])
+        self._erase_messages(lambda entry: address_key(entry["to"]) == key)
+
+    def erase_organisation(self, org_id: str) -> None:
+        services, by = self._services, self._request.why.by
+        self.counts["tokens"] += services.callers.remove_tokens(org_id=org_id)
+        for subscription in services.subscriptions.all():
+            if subscription.org_id == org_id:
+                services.subscriptions.remove(subscription)
+                self.counts["webhooks"] += services.webhooks.forget(subscription.subscription_id)
+                self.counts["subscriptions"] += 1
+        services.limits.clear("organisation", org_id)
+        for batch in services.batches.active():
+            if batch.org_ids == frozenset({org_id}):
+                services.batches.change(batch, BatchAction.CANCEL)
+                self.counts["cancelledBatches"] += 1
+        if (Scope.ORGANISATION, org_id) in ((p.scope, p.name) for p in services.pauses.all()):
+            services.pauses.resume(Scope.ORGANISATION, org_id, by=by, reason=self.receipt_id)
+        services.callers.remove_organisation(org_id)
+        self.counts["organisations"] = 1
+
+    def _note(self, erased: Erased) -> Erased:
+        self.counts.update(erased.counts)
+        self.marks |= erased.reset_ids | erased.recipient_digests
+        return erased
+
+    def _erase_suppressions(self, digests: Iterable[str]) -> None:
+        is_asked, number = self._request.with_suppressions, 0
+        for digest in digests:
+            lifted, found = self._services.erasures.erase_suppression(
+                digest, with_suppression=is_asked
+            )
+            self.counts["liftedSuppressions"] += lifted
+            number += found
+        self.counts["suppressions"] += number if is_asked else 0
+        self.keep("suppressions", 0 if is_asked else number, SUPPRESSED)
+
+    def _erase_messages(self, is_about: Callable[[dict[str, Any]], bool]) -> None:
+        data_dir = self._services.settings.data_dir
+        self.counts["outboxMessages"] += erase_from_outbox(data_dir, is_about)
+
+    def conclude(self) -> Receipt:
+        """Redact the trail if asked, have the server's files written anew; return the receipt."""
+        services, request = self._services, self._request
+        if request.with_audit:
+            with services.erasures.turn("audit"):
+                self.counts["auditEntries"] = services.audit.redact(self.marks)
+        else:
+            self.keep("audit entries", None, TRAIL)
+        self.keep("logs", None, LOGS)
+        receipt = {
+            "receiptId": self.receipt_id,
+            "subject": self._subject,
+            "at": format_timestamp(datetime.now(UTC)),
+            "erased": {what: number for what, number in sorted(self.counts.items()) if number},
+            "kept": self.kept,
+            "serverFiles": services.erasures.rewrite_files(wait_seconds=request.wait_seconds),
+        }
+        return receipt | {"signature": _signature(services, receipt)}

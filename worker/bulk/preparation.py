@@ -54,7 +54,7 @@ class BulkPreparation:
     def _admit(self, claim: Claim, _: None) -> None:
         self._preparation.check_pauses(claim)
         reset = claim.reset
-        is_usual = reset.kind is Kind.RESET and reset.channel is Channel.EMAIL
+        is_usual = reset.kind is Kind.RESET and reset.channel is Channel.EMAIL and not reset.listing
         if not is_usual or reset.reason in outcomes.ALONE:
             raise NotSentError(outcomes.alone(claim))
 

@@ -9,7 +9,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,10 +30,11 @@ POLL_SECONDS = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """What was erased: how much of each kind, and of which resets."""
+    """What was erased: how much of each kind, of which resets, which went to which recipients."""
 
     counts: Counter[str]
     reset_ids: frozenset[str]
+    recipient_digests: frozenset[str]
 
 
 class ErasureStore:
@@ -89,7 +90,7 @@ class ErasureStore:
             bound = [keys.idempotency(each) for each in found["ik"]]
             counts["idempotencyKeys"] = self._delete(bound)
             self._delete([keys.counted(each) for each in reset_ids])
-        return Erased(counts, reset_ids)
+        return Erased(counts, reset_ids, frozenset(found["to"]))
 
     def erase_caller(self, token_id: str) -> int:
         """Erase the windows in which a caller's calls are counted; return how many."""
@@ -120,13 +121,15 @@ class ErasureStore:
 
         `off`: it has none; `refused`: a managed server does so by itself; `done`; `under way`.
         """
-        try:
+        with suppress(redis.ResponseError):
             self._client.execute_command("SLOWLOG RESET")  # it may hold arguments
+        try:
             if not int(self._persistence("aof_enabled")):
                 return "off"
             self._client.execute_command("BGREWRITEAOF")
             until = time.monotonic() + wait_seconds
-            while self._is_rewriting():
+            under_way = ("aof_rewrite_in_progress", "aof_rewrite_scheduled")
+            while any(int(self._persistence(name)) for name in under_way):
                 if time.monotonic() > until:
                     return "under way"
                 time.sleep(POLL_SECONDS)
@@ -135,10 +138,6 @@ class ErasureStore:
         except redis.RedisError as error:
             raise StoreUnavailableError from error
         return "done"
-
-    def _is_rewriting(self) -> bool:
-        names = ("aof_rewrite_in_progress", "aof_rewrite_scheduled")
-        return any(int(self._persistence(name)) for name in names)
 
     def _persistence(self, name: str) -> Any:
         return self._client.info("persistence").get(name, 0)

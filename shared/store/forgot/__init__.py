@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import orjson
@@ -14,7 +14,7 @@ from shared.store import keys
 from shared.store.connection import Client, store_errors
 from shared.store.digests import Digests
 from shared.store.scripts import Argument, Scripts
-from shared.validation import comparable
+from shared.validation import address_key, comparable
 
 SEAL_KIND = "forgot"
 MAX_WAITING = 20_000
@@ -102,6 +102,25 @@ class ForgotStore:
         except (InvalidToken, ValueError, TypeError):
             return ClaimedRequest(item, None, is_late=False)
         return ClaimedRequest(item, asked, is_late=is_late)
+
+    def erase(self, identifiers: Iterable[str]) -> int:
+        """Erase requests with one of these identifiers, and their budgets; return how many."""
+        wanted = {comparable(each) for each in identifiers}
+        with store_errors():
+            items = self._client.zrange(keys.FORGOT, 0, -1) if wanted else []
+            asked = ((item, self._read(item, 0).asked) for item in items)
+            found = [
+                item
+                for item, request in asked
+                if request and wanted.intersection(map(address_key, request.identifiers))
+            ]
+            digests = map(self._digests.address_digest, wanted)
+            pipeline = self._client.pipeline(transaction=False)
+            for item in found:
+                pipeline.zrem(keys.FORGOT, item)
+            for digest in digests:
+                pipeline.delete(keys.window("forgot_identifier", digest))
+            return sum(pipeline.execute())
 
     def remove(self, item: str) -> None:
         """Remove a request that has been answered or cannot be."""

@@ -160,6 +160,16 @@ def test_the_organisation_may_be_that_of_the_host(fake_client, host, organisatio
     assert {user for user in ("ada", "bea") if sent(visit, user)} == found
 
 
+def test_the_page_looks_as_the_organisation_of_its_host(fake_client):
+    visit = Visit(fake_client, forgot_hosts=(("login.acme.example", "beta"),), **LIMITS)
+    an_organisation(visit.services, "beta", name="Beta Works")
+
+    page = see(visit.open(PATH, Host="login.acme.example"))
+
+    assert "Beta Works" in page.text
+    assert page.forms[0]["orgID"] == "beta"
+
+
 def test_the_call_answers_everybody_the_same(visit):
     known = visit.browser.post(CALL, json={"identifier": "ada@example.com"})
     unknown = visit.browser.post(CALL, json={"identifier": "eve@example.com"})

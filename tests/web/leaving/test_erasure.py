@@ -6,10 +6,20 @@ import json
 
 import pytest
 
-from shared.errors import CallerError, ErasingError, InvalidRequestError, NotFoundError
+from shared.errors import (
+    CallerError,
+    ErasingError,
+    InvalidRequestError,
+    NotFoundError,
+    VersionConflictError,
+)
+from shared.messages.rendering import MessageRenderer
 from shared.models import Channel, Organisation, Recipient
+from shared.organisations.profile import Branding
+from shared.organisations.sender import Sender
 from shared.providers.outbox import Outbox
 from shared.store import keys
+from shared.store.batches import BatchState
 from shared.store.batches.lists import ListEntry
 from tests.support.batch_builders import a_batch
 from tests.support.builders import a_token, a_user
@@ -74,6 +84,8 @@ def plant(wire, user_id=USER, address=ADDRESS, phone=PHONE):
     clear_limit(services, "user", user_id, AuditReason("eve", f"{NAME} called"))
     typed = new | {"verificationCode": "ABCDEFGH"}
     wire.call(f"/v2/users/{user_id}/password", headers=owner, json=typed)
+    for typed in (address.upper(), f" {phone[:3]} {phone[3:]}", NAME, user_id, "ada@example.com"):
+        assert wire.call("/keyturn/v1/forgot", json={"identifier": typed}).status_code == 202
     a_token(services, "ORG_OWNER", user_id=user_id)
     a_batch(services, user_id, "ada", f"{user_id}0")
     outbox = Outbox(Channel.EMAIL, services.settings.data_dir)
@@ -82,12 +94,11 @@ def plant(wire, user_id=USER, address=ADDRESS, phone=PHONE):
     former = Recipient(Channel.EMAIL, FORMER)
     every = [services.suppressions.digest(each) for each in (*recipients, former)]
     every += [digests.address_digest(each) for each in (address.lower(), phone, FORMER)]
+    every += [digests.address_digest(each) for each in (user_id, NAME.lower())]
     return [user_id, address, address.lower(), phone, NAME, FORMER, user, *every]
 
 
 def _a_mail(services, claim, email):
-    from worker.messages import MessageRenderer  # the worker's part of a test of both sides
-
     renderer = MessageRenderer(services.settings, services.languages)
     user = services.directory.find_user(claim.reset.user_id)
     code = services.codes.code(claim.reset.reset_id, claim.reset.key_id)
@@ -139,6 +150,7 @@ def test_nothing_planted_is_found_afterwards(wire):
     for what in ("cancelled", "codes", "refusals", "guesses", "webhooks", "idempotencyKeys"):
         assert counts[what] > 0, what
     assert (counts["batchEntries"], counts["outboxMessages"]) == (1, 1)
+    assert (counts["forgotRequests"], wire.services.forgot.depth()) == (8, 1)  # ada's stays
     assert counts["auditEntries"] > 0
     assert not any(mark in json.dumps(receipt) for mark in planted)
 
@@ -243,6 +255,7 @@ def test_an_address_goes_and_its_user_stays(wire):
     assert (user.email, user.user_name) == (None, "")
     assert user.phone is not None
     assert receipt["erased"]["holders"] == 1
+    assert receipt["erased"]["forgotRequests"] == 2  # one, and its budget
     marks = [ADDRESS, ADDRESS.lower(), digest(recipient), planted[10]]
     assert places_of(wire, marks) == []
     assert services.directory.find_users_by_address(ADDRESS) == []
@@ -299,7 +312,9 @@ def test_a_receipt_that_was_changed_is_refused(wire):
     for changed in (receipt | {"erased": erased}, receipt | {"signature": "0" * 32}):
         with pytest.raises(InvalidRequestError, match="changed"):
             verify_receipt(wire.services, json.dumps(changed))
-    for text in ("", "[]", "{}", "null", "7", '{"signature": 7', b"\xff"):
+    twice = json.dumps(receipt).replace("{", '{"subject": "address", ', 1)
+    huge = json.dumps(receipt | {"erased": {"users": 10**30}})
+    for text in ("", "[]", "{}", "null", "7", '{"signature": 7', b"\xff", twice, huge, "[" * 9000):
         with pytest.raises(InvalidRequestError, match="no receipt"):
             verify_receipt(wire.services, text)
 
@@ -325,6 +340,38 @@ def test_an_organisation_with_users_stays_unless_they_go_too(wire):
     assert places_of(wire, planted) == []
     with pytest.raises(NotFoundError):
         remove_organisation(wire.services, "acme", a_request())
+
+
+def test_what_an_organisation_set_goes_with_it_and_does_not_come_back(wire):
+    services = wire.services
+    services.profiles.save_branding("beta", Branding(display_name="Beta"), version=1)
+    text = {"language": "en", "sentences": {"reset.heading": "Hello"}, "by": "eve", "reason": "x"}
+    services.profiles.save_text("beta", version=0, **text)
+    services.senders.save("beta", Sender(0, {}), version=0)
+    a_batch(services, "ada", org_ids=frozenset({"beta"}))
+
+    receipt = remove_organisation(services, "beta", a_request())
+
+    assert receipt["erased"]["cancelledBatches"] == 1
+    assert services.batches.active()[0].state is BatchState.CANCELLED
+    with pytest.raises(VersionConflictError):  # a save under way
+        services.profiles.save_text("beta", version=0, **text)
+    names = [name for name in wire.redis.keys("*") if "beta" in name]
+    assert (names, wire.redis.smembers(keys.SENDERS)) == ([], set())
+
+
+def test_a_suppression_of_a_former_number_is_found_by_what_went_to_it(wire):
+    services, former = wire.services, Recipient(Channel.SMS, "+41791234567")
+    reset_id = wire.reset(body={"type": "TYPE_SMS"}).headers["Keyturn-Reset-Id"]
+    claim, digest = services.resets.claim(reset_id), services.suppressions.digest(former)
+    services.resets.mark_sending(claim, provider="outbox", recipient_digest=digest)
+    services.suppressions.add(former, reason="opt_out", source="twilio")
+    a_user(services, phone="+41791234568")
+
+    receipt = forget_user(services, "ada", a_request(with_suppressions=True))
+
+    assert receipt["erased"]["suppressions"] == 1
+    assert places_of(wire, [digest]) == []
 
 
 def test_an_organisation_of_before_its_users_were_listed_is_counted(wire):

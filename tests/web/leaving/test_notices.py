@@ -6,7 +6,9 @@ import json
 
 import pytest
 
+from shared.gsm7 import segments
 from shared.models import Channel, Kind
+from shared.organisations.sender import Route, Sender
 from shared.store import keys
 from shared.store.codes import Guesser
 from shared.store.webhooks.deliveries import WebhookStore
@@ -198,6 +200,28 @@ def test_the_country_rules_hold_for_a_notice(fake_client):
     assert [each.channel for each in notices(wire)] == [Channel.EMAIL]
 
 
+@pytest.mark.parametrize(("countries", "channel"), [(("CH",), "sms"), (("DE",), "email")])
+def test_an_organisation_with_a_provider_of_its_own_sends_the_notice(
+    fake_client, countries, channel
+):
+    wire = Wire(fake_client, sms_providers=(), sms_countries=("FR",))
+    an_sms_user(wire)
+    route = Route(("twilio",), {}, countries=countries)
+    wire.services.senders.save("acme", Sender(0, {Channel.SMS: route}), version=0)
+
+    by_permission(wire)
+
+    assert [each.channel for each in notices(wire)] == [channel]
+
+
+def test_a_notice_is_in_the_language_of_its_user(wire):
+    a_user(wire.services, language="pt-BR")
+
+    by_permission(wire)
+
+    assert [each.language for each in notices(wire)] == ["pt-BR"]
+
+
 def test_an_import_of_the_same_password_tells_no_one(wire):
     a_user(wire.services, password=OLD)
 
@@ -209,13 +233,11 @@ def test_an_import_of_the_same_password_tells_no_one(wire):
 
 
 @every_language
-@pytest.mark.parametrize("time_zone", ["UTC", "Pacific/Chatham"])
-def test_the_sms_is_one_gsm_7_segment_without_a_link(language, time_zone):
-    renderer = a_renderer(time_zone=time_zone)
+def test_the_sms_is_one_segment_without_a_link_or_two_in_another_script(language):
+    renderer = a_renderer(time_zone="Pacific/Chatham")
     reset = a_reset(kind=Kind.NOTICE, channel=Channel.SMS, language=language)
 
     sms = renderer.render_notice(reset, a_person(), PHONE, None)
 
-    assert set(sms.body) <= GSM7
-    assert len(sms.body) <= 160
+    assert segments(sms.body)[0] <= (1 if set(sms.body) <= GSM7 else 2)
     assert "http" not in sms.body

@@ -1,19 +1,23 @@
 """People who forgot are looked up later: who gets what, and what becomes of bad entries."""
 
+import re
 from dataclasses import replace
 
 import pytest
 from cryptography.fernet import Fernet
 
 from shared.errors import DirectoryUnavailableError, StoreUnavailableError
-from shared.models import Channel, Status
+from shared.models import Channel, Organisation, Status
+from shared.organisations.sender import Route, Sender
 from shared.store import keys
+from shared.store.codes import Guesser
 from shared.store.forgot import LEASE_SECONDS, ForgotRequest
 from tests.support.builders import a_user, an_organisation
 from tests.support.delivery_services import some_delivery_services
 from web.admin.schemas import serialise_status
 from web.admin.status import load_status
 from web.explain.query import explain_user
+from web.passwords import complete_reset
 from web.services import build_web_services
 from worker.forgot import ForgotProcessor
 
@@ -66,6 +70,81 @@ def test_each_of_several_users_with_one_address_gets_a_message(kit):
     assert [len(resets(kit, user)) for user in ("ada", "bea", "cy")] == [1, 1, 1]
 
 
+@pytest.fixture
+def listing(fake_client):
+    """Three users of acme and one of beta with one address, of whom acme's share a mail."""
+    kit = some_delivery_services(
+        fake_client, forgot_shared_address="list", user_cooldown_seconds=60.0
+    )
+    an_organisation(kit.services, "beta")
+    for user_id in ("ada", "cy", "di"):
+        a_user(kit.services, user_id, userName=f"{user_id}.lovelace")
+    a_user(kit.services, "bea", orgId="beta")
+    ask(kit, "ada@example.com")
+    return kit
+
+
+def deliver(kit):
+    """Deliver what is due; give the mails."""
+    hints = [hint.about for hint in kit.services.hints.published if hint.about != "all"]
+    for reset_id in dict.fromkeys(hints):
+        kit.deliver(reset_id)
+    return kit.providers[Channel.EMAIL][0].messages
+
+
+def test_users_with_one_address_may_share_a_mail_with_a_link_each(listing):
+    assert answer(listing) == 1
+    mail, of_beta = deliver(listing)
+
+    names = [line for line in mail.text.splitlines() if line.endswith(".lovelace")]
+    assert names == ["ada.lovelace", "cy.lovelace", "di.lovelace"]
+    assert "Several accounts" in mail.text
+    assert "Several accounts" not in of_beta.text
+    links = dict.fromkeys(re.findall(r"https?://\S*userID=(\w+)&\S+", mail.text))
+    assert list(links) == ["ada", "cy", "di"]
+    for user_id in links:
+        code = re.search(rf"userID={user_id}&code=(\w+)", mail.text)[1]
+        assert f"userID={user_id}&amp;code={code}" in mail.html
+        done = complete_reset(
+            build_web_services(listing.services),
+            user_id=user_id,
+            typed_code=code,
+            new_password="Correct-horse-7",
+            guesser=Guesser("x", "x"),
+        )
+        assert done.user.user_id == user_id
+
+
+def test_a_listed_user_who_may_get_nothing_is_not_in_the_mail(listing):
+    a_user(listing.services, "ada", state="locked")
+    answer(listing)
+    a_user(listing.services, "di", email="new@example.com")
+
+    mail, _ = deliver(listing)
+
+    assert re.findall(r"userID=(\w+)", mail.text) == ["cy"]
+    assert reason(listing) == [("UserInactive", "forgot")]
+
+
+def test_explain_says_that_a_code_stands_in_a_shared_mail(listing):
+    answer(listing)
+
+    told = explain_user(build_web_services(listing.services), "di").diagnosis.text
+
+    assert "lists all users" in told
+
+
+def test_a_shared_mail_is_recorded_once_and_asked_for_within_limits(listing):
+    (claimed,) = listing.services.forgot.claim(most=5)
+    for _ in range(2):  # a worker died before the entry was removed
+        ForgotProcessor(listing.services)._answer_one(claimed)
+
+    assert [len(resets(listing, user)) for user in ("ada", "cy", "di", "bea")] == [2, 1, 1, 1]
+    ask(listing, "ada@example.com")
+    answer(listing)
+    assert [len(resets(listing, user)) for user in ("ada", "cy", "di", "bea")] == [2, 1, 1, 1]
+
+
 def test_the_organisation_bounds_who_is_found(kit):
     an_organisation(kit.services, "beta")
     a_user(kit.services, "bea", orgId="beta")
@@ -98,6 +177,29 @@ def test_a_name_is_answered_on_the_channel_there_is(kit, user, typed, channel):
     answer(kit)
 
     assert [each.channel for each in resets(kit)] == [channel]
+
+
+def test_a_provider_of_the_organisation_alone_counts(fake_client):
+    kit = some_delivery_services(fake_client, sms_providers=())
+    route = Route(("twilio",), {}, countries=("CH",))
+    kit.services.senders.save("acme", Sender(0, {Channel.SMS: route}), version=0)
+
+    ask(kit, "+41791234567")
+    answer(kit)
+
+    assert [each.channel for each in resets(kit)] == [Channel.SMS]
+
+
+def test_a_refusal_is_kept_as_long_as_its_organisation_says(kit, fake_client):
+    kit.services.callers.save_organisation(
+        Organisation("acme", "Acme", refusal_lifetime_seconds=60)
+    )
+    a_user(kit.services, state="locked")
+
+    ask(kit, "ada@example.com")
+    answer(kit)
+
+    assert 0 < fake_client.ttl(keys.refusals(*kit.services.digests.user_place("ada"))) <= 60
 
 
 @pytest.mark.parametrize(

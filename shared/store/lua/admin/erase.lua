@@ -3,12 +3,12 @@
 -- what waits for its channel. Messages that wait are cancelled; codes end.
 -- KEYS u live recent older req no guesses told receipts m
 -- ARGV tag user_digest recipient_digest ('': everything) channel
--- JSON: {n = name → number, ids = reset ids, ik = digests of Idempotency-Keys}
+-- JSON: {n = name → number, ids = reset ids, ik = digests of Idempotency-Keys, to = of recipients}
 local tag, user, only, channel = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local now, is_all = math.floor(now_us() / 1000), only == ''
 local n = {resets = 0, codes = 0, cancelled = 0, webhooks = 0, refusals = 0, guesses = 0, reports = 0,
            counts = 0}
-local ids, ik, known = {}, {}, {}
+local ids, ik, to, known = {}, {}, {}, {}
 local function note(id)
   if not known[id] then known[id], ids[#ids + 1] = true, id end
 end
@@ -35,6 +35,9 @@ for _, id in ipairs(ids) do
       redis.call('LREM', tag .. ':made:' .. int(math.floor(tonumber(h[6]) / 600000000)), 1, id)
     end
     if h[7] then ik[#ik + 1] = h[7] end
+    for _, digest in ipairs({h[4] or '', h[5] or ''}) do
+      if digest ~= '' then to[#to + 1] = digest end
+    end
     n.resets = n.resets + redis.call('DEL', r)
     erased[id] = true
   end
@@ -72,4 +75,4 @@ else
 end
 local gone = {}
 for id in pairs(erased) do gone[#gone + 1] = id end
-return cjson.encode({n = n, ids = gone, ik = ik})
+return cjson.encode({n = n, ids = gone, ik = ik, to = to})

@@ -1,7 +1,8 @@
 -- Replace or remove the texts of one language, if they are still of the version that was read.
--- KEYS profile history   ARGV language version sentences by reason most (sentences '': removed)
--- the new version; 0: another one is in force
+-- KEYS profile history organisation   ARGV language version sentences by reason most (sentences '': removed)
+-- the new version; 0: another one is in force, or the organisation is gone
 local field = 'text:' .. ARGV[1]
+if redis.call('EXISTS', KEYS[3]) == 0 then return 0 end
 local found = redis.call('HGET', KEYS[1], field)
 local version = found and string.match(found, '^%d+') or '0'
 if version ~= ARGV[2] then return 0 end
