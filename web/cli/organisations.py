@@ -28,6 +28,7 @@ from web.schemas import read_body
 from web.services import WebServices
 
 MAX_FILE_BYTES = 1024 * 1024
+COLOURS = ("accent", "onAccent", "link")
 id_argument = click.argument("org_id", metavar="ID")
 language_argument = click.argument("language", metavar="TAG")
 
@@ -75,8 +76,10 @@ def set_branding(org_id: str, *, reason: str, by: str, as_json: bool, **given: A
         given[name] = [each for each in given[name] if each] if given[name] else None
     for mode in ("light", "dark"):
         if given[mode]:
-            parts = zip(("accent", "onAccent", "link"), given[mode].split(","), strict=False)
-            given[mode] = {name: part.strip() or None for name, part in parts}
+            parts = [part.strip() or None for part in given[mode].split(",")]
+            if len(parts) > len(COLOURS):
+                raise click.UsageError(f"--{mode} has at most {len(COLOURS)} colours")
+            given[mode] = dict(zip(COLOURS, parts, strict=False))
     changes = {name: value for name, value in given.items() if value is not None}
     body = {name: None if value == "" else value for name, value in changes.items()}
     read = read_body(json.dumps(body | {"reason": reason}).encode(), BRANDING_REQUEST)

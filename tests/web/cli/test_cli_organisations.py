@@ -70,7 +70,7 @@ def test_what_is_not_given_stays_and_an_empty_value_is_the_default(run):
         (("--light", "yellow"), ["light.accent: must be a colour"]),
         (("--light", ",#000000"), ["light.accent:"]),
         (("--language", "xx"), ["language: xx is not supported"]),
-        (("--display-name", "acme.com"), ["displayName: must be"]),
+        (("--display-name", "a@acme.com"), ["displayName: must be"]),
         (("--display-name", ""), ["displayName:"]),
         (("--help-url", "http://x.example"), ["helpUrl:"]),
         (("--reply-to", "x"), ["replyTo:"]),
@@ -103,6 +103,8 @@ def test_an_unknown_organisation_is_refused(run, command):
 
 def test_a_reason_is_needed(run):
     assert run("org", "branding", "set", "acme", "--postal-line", "A").returncode == 2
+    four = ",".join(["#1f54cc"] * 4)
+    assert run("org", "branding", "set", "acme", "--light", four, *WHY).returncode == 2
     refused(run("org", "logo", "acme", "--remove", "--reason", " "), "reason must have")
 
 

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from shared.errors import CallerError, ErasingError, InvalidRequestError, NotFoundError
+from shared.errors import (
+    CallerError,
+    ErasingError,
+    InvalidRequestError,
+    NotFoundError,
+    VersionConflictError,
+)
+from shared.messages.rendering import MessageRenderer
 from shared.models import Channel, Organisation, Recipient
 from shared.providers.outbox import Outbox
 from shared.store import keys
 from shared.store.batches.lists import ListEntry
 from tests.support.batch_builders import a_batch
-from tests.support.builders import a_token, a_user
+from tests.support.builders import a_token, a_user, an_organisation
 from tests.support.wire import Wire
 from web.admin.actions import AuditReason, clear_limit
 from web.leaving.erasure import (
@@ -86,8 +94,6 @@ def plant(wire, user_id=USER, address=ADDRESS, phone=PHONE):
 
 
 def _a_mail(services, claim, email):
-    from worker.messages import MessageRenderer  # the worker's part of a test of both sides
-
     renderer = MessageRenderer(services.settings, services.languages)
     user = services.directory.find_user(claim.reset.user_id)
     code = services.codes.code(claim.reset.reset_id, claim.reset.key_id)
@@ -325,6 +331,22 @@ def test_an_organisation_with_users_stays_unless_they_go_too(wire):
     assert places_of(wire, planted) == []
     with pytest.raises(NotFoundError):
         remove_organisation(wire.services, "acme", a_request())
+
+
+def test_a_new_organisation_of_the_same_id_has_nothing_of_the_old_one(wire):
+    profiles = wire.services.profiles
+    branding = replace(profiles.find("acme").branding, postal_line="Old Street 1")
+    profiles.save_branding("acme", branding, version=branding.version)
+    why = {"version": 0, "by": "eve", "reason": "a test"}
+    profiles.save_text("acme", "de", {"reset.code": "Oder:"}, **why)
+
+    remove_organisation(wire.services, "acme", a_request(), with_users=True)
+    with pytest.raises(VersionConflictError):
+        profiles.save_text("acme", "fr", {"reset.code": "Ou :"}, **why)
+    an_organisation(wire.services)
+
+    found = profiles.find("acme")
+    assert (found.branding.postal_line, found.texts, profiles.history("acme")) == (None, {}, [])
 
 
 def test_an_organisation_of_before_its_users_were_listed_is_counted(wire):
