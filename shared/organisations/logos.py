@@ -9,6 +9,7 @@ import zlib
 from typing import NoReturn
 from xml.parsers import expat  # a document with a DOCTYPE is refused, so it has no entities
 
+from shared.errors import ProfileError
 from shared.organisations.profile import Logo
 
 MAX_LOGO_BYTES = 100 * 1024
@@ -49,8 +50,15 @@ def check_logo(content: bytes) -> Logo:
     """Return the logo, its type found by its content.
 
     Raises:
-        ValueError: it is too large, broken, or of another type.
+        ProfileError: it is too large, broken, or of another type.
     """
+    try:
+        return _read(content)
+    except ValueError as error:
+        raise ProfileError(f"logo: it {error}") from None
+
+
+def _read(content: bytes) -> Logo:
     if len(content) > MAX_LOGO_BYTES:
         raise ValueError(f"has {len(content)} bytes; at most {MAX_LOGO_BYTES} (100 KB) are taken")
     if content.startswith(PNG_SIGNATURE):

@@ -30,6 +30,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
 NEEDED = {"sms.reset": ("code", "link")}
 MAX_CHARACTERS = {"subject": 150, "button": 60, "submit": 60}
 MAX_OTHER_CHARACTERS = 1000
+MAX_SHOWN_CHARACTERS = 20  # of a tag that is none
 # They would turn what follows in a line, end a subject's line, or hide words.
 UNFIT_CATEGORIES = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
 # Invisible, yet part of how words are written, joined and cut: hyphen, joiners, marks of direction.
@@ -55,7 +56,8 @@ def check_language(tag: str, languages: Languages) -> str:
         ValueError: there are no sentences in it.
     """
     if tag not in languages.tags:
-        raise ValueError(f"is not supported; the nearest is {nearest(tag, languages.tags)}")
+        shown = tag if tag.isprintable() and len(tag) <= MAX_SHOWN_CHARACTERS else "it"
+        raise ValueError(f"{shown} is not supported; the nearest is {languages.choose(tag)}")
     return tag
 
 

@@ -11,8 +11,10 @@ from marshmallow import ValidationError, fields, post_load
 from marshmallow.validate import Length, Range
 
 from shared import validation
+from shared.languages import Languages
 from shared.organisations.colours import COLOUR_PATTERN, check_palette, colour
 from shared.organisations.logos import MAX_LOGO_BYTES
+from shared.organisations.texts import check_language
 from shared.providers.message_checks import MAX_NAME_CHARACTERS, clean_name
 from shared.settings import types
 from web.admin.schemas import ReasonSchema, reason_field
@@ -21,6 +23,7 @@ from web.schemas import CamelCaseSchema, Count, OwnSchema, ResponseSchema, Times
 MAX_URL_CHARACTERS = 500
 MAX_LINE_CHARACTERS = 200
 MAX_ENTRIES = 100  # languages, hosts
+LANGUAGES = Languages()
 
 
 class Checked(fields.String):
@@ -48,6 +51,11 @@ def display_name(text: str) -> str:
             f"must be one line of 1 to {most} characters, and no URL or e-mail address"
         )
     return name
+
+
+def language_tag(text: str) -> str:
+    """Return a supported language."""
+    return check_language(text, LANGUAGES)
 
 
 def help_url(text: str) -> str:
@@ -106,9 +114,9 @@ class BrandingRequestSchema(ReasonSchema):
     display_name = Checked(
         display_name, metadata={"minLength": 1, "maxLength": MAX_NAME_CHARACTERS}
     )
-    language = fields.String(allow_none=True, metadata={"description": "The default one"})
+    language = Checked(language_tag, allow_none=True, metadata={"description": "The default one"})
     languages = fields.List(
-        fields.String(),
+        Checked(language_tag),
         allow_none=True,
         validate=Length(max=MAX_ENTRIES),
         metadata={"description": "Those it writes in; none means all"},

@@ -7,6 +7,7 @@ import zlib
 
 import pytest
 
+from shared.errors import ProfileError
 from shared.organisations.logos import MAX_LOGO_BYTES, MAX_SIDE, PNG_SIGNATURE, check_logo
 
 HEAD = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
@@ -72,7 +73,7 @@ def test_a_png_is_known_by_its_content():
     ],
 )
 def test_what_is_no_sound_png_is_refused(content, why):
-    with pytest.raises(ValueError, match=why):
+    with pytest.raises(ProfileError, match=why):
         check_logo(content)
 
 
@@ -94,7 +95,7 @@ def test_pixels_without_end_are_refused():
     bomb = a_png(pixels=b"\0" * (70 * 1024 * 1024))
     assert len(bomb) < MAX_LOGO_BYTES
 
-    with pytest.raises(ValueError, match="broken PNG"):
+    with pytest.raises(ProfileError, match="broken PNG"):
         check_logo(bomb)
 
 
@@ -126,7 +127,7 @@ def test_an_svg_is_as_large_as_it_says(attributes, size):
     ],
 )
 def test_an_svg_without_a_size_or_too_large_is_refused(attributes):
-    with pytest.raises(ValueError, match=f"each side may have 1 to {MAX_SIDE}"):
+    with pytest.raises(ProfileError, match=f"each side may have 1 to {MAX_SIDE}"):
         check_logo(an_svg("", attributes))
 
 
@@ -189,7 +190,7 @@ def test_an_ordinary_svg_is_taken(inside):
     ],
 )
 def test_what_runs_or_is_fetched_is_refused(inside):
-    with pytest.raises(ValueError, match=r"holds|broken SVG"):
+    with pytest.raises(ProfileError, match=r"holds|broken SVG"):
         check_logo(an_svg(inside))
 
 
@@ -211,5 +212,5 @@ def test_what_runs_or_is_fetched_is_refused(inside):
     ],
 )
 def test_a_document_that_is_no_plain_svg_is_refused(content):
-    with pytest.raises(ValueError, match=r"holds|broken SVG"):
+    with pytest.raises(ProfileError, match=r"holds|broken SVG"):
         check_logo(content)

@@ -106,7 +106,7 @@ def test_a_change_of_fields_leaves_the_others_and_a_whole_one_does_not(wire):
         ({"language": "xx"}, ["language: xx is not supported; the nearest is"]),
         ({"language": "de-CH"}, ["language: de-CH is not supported; the nearest is de"]),
         ({"language": "fr"}, ["language: the default fr is not among the allowed"]),
-        ({"languages": ["de", "x" * 900]}, ["languages: it is not supported"]),
+        ({"languages": ["de", "x" * 900]}, ["languages.1: it is not supported"]),
         ({"languages": "de"}, ["languages:"]),
         ({"languages": ["de"] * 101}, ["languages:"]),
         ({"linkHosts": ["https://x"]}, ["linkHosts.0: must be a host"]),
