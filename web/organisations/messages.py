@@ -10,7 +10,7 @@ from typing import Any
 
 from shared import validation
 from shared.codes import Code
-from shared.errors import InvalidRequestError
+from shared.errors import IdentifierError, InvalidRequestError
 from shared.gsm7 import segments
 from shared.messages.rendering import MessageRenderer
 from shared.messages.samples import sample_reset
@@ -112,13 +112,13 @@ def read_address(text: str) -> Recipient:
     """Return the recipient of an e-mail address or a phone number.
 
     Raises:
-        InvalidRequestError: it is neither.
+        IdentifierError: it is neither.
     """
     is_email = "@" in text
     try:
         address = validation.email(text) if is_email else validation.phone(text)
     except ValueError as error:
-        raise InvalidRequestError(f"to: {error}") from None
+        raise IdentifierError(f"to: {error}") from None
     return Recipient(Channel.EMAIL if is_email else Channel.SMS, address)
 
 
