@@ -26,13 +26,14 @@ MIN_PASSWORD_CHARACTERS = 12  # of a login for operators
 email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
 
 _PHONE_CHARACTERS = re.compile(r"\+[0-9 ()./-]+")
+MAX_PORT = 65535
 MAX_IDENTIFIER_CHARACTERS = 254  # RFC 5321: the longest address
 MAX_NUMBER_DIGITS = 20  # E.164 has 15, with 00 before them 17; more is neither number nor name
 # What telephones and address books put around what is copied.
 _AROUND = " \u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff"
 _SPELLED_PHONE = re.compile(r"[+\d ()./\u2010\u2013-]+")  # hyphen and dash too
 _HOST = re.compile(
-    r"((?=.{1,253}(:|$))[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9-]+)*|\[[0-9a-f:.]+\])(:[0-9]{1,5})?"
+    r"((?=.{1,253}(:|$))[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9-]+)*|\[[0-9a-f:.]+\])(?P<port>:[0-9]{1,5})?"
 )
 # Letters, digits, hyphens; the last label is no number: 127.1 and 0x7f000001 would be addresses.
 # Source: RFC 1123, 2.1; https://url.spec.whatwg.org/#ends-in-a-number-checker
@@ -143,7 +144,8 @@ def language(text: str) -> str:
 def link_host(text: str) -> str:
     """Normalise a host that links may lead to, with or without a port."""
     host = text.strip().lower()
-    if not _HOST.fullmatch(host):
+    match = _HOST.fullmatch(host)
+    if not match or not 0 < int((match["port"] or ":1")[1:]) <= MAX_PORT:
         raise ValueError("must be a host such as app.example.com, without https:// and path")
     return host
 

@@ -336,10 +336,16 @@ class Wording:
         if profile is None or own is None:
             return built_in
         until = fields.get("moment") or fields.get("time")
-        return partial(
-            translate_own, built_in, own.sentences, {**fields, "until": until} if until else fields,
-            partial(self._note_unfilled, profile.org_id, language),
-        )  # fmt: skip
+        org_id, noted = profile.org_id, set[str]()
+
+        def note_once(key: str) -> None:
+            """Note a sentence, though it stands in text, HTML and title of one message."""
+            if key not in noted:
+                noted.add(key)
+                self._note_unfilled(org_id, language, key)
+
+        filled = {**fields, "until": until} if until else fields
+        return partial(translate_own, built_in, own.sentences, filled, note_once)
 
     def common_values(
         self, language: str, profile: Profile | None, values: Mapping[str, str]
@@ -372,7 +378,7 @@ class Wording:
 
     def name_of(self, profile: Profile | None) -> str:
         """Return the sender's name: the organisation's, else the configured one."""
-        name = clean_name(profile.branding.display_name) if profile else None
+        name = clean_name(profile.branding.display_name, of_organisation=True) if profile else None
         return name or self._settings.email_from_name
 
     def sender(self, profile: Profile | None, attempts: Iterable[Attempt]) -> tuple[str, str]:

@@ -146,7 +146,7 @@ class SenderReader:
         address = _text(fields, "email", "fromAddress", types.email)
         name = _text(fields, "email", "fromName", types.line)
         selectors = _texts(fields, "email", "dkimSelectors")
-        if name and clean_name(name) != " ".join(name.split()):
+        if name and clean_name(name, of_organisation=True) != " ".join(name.split()):
             raise _refusal(
                 "email.fromName",
                 f"must have at most {MAX_NAME_CHARACTERS} characters, and hold no address",

@@ -30,12 +30,16 @@ FIELDS: dict[str, tuple[str, ...]] = {
 NEEDED = {"sms.reset": ("code", "link")}
 MAX_CHARACTERS = {"subject": 150, "button": 60, "submit": 60}
 MAX_OTHER_CHARACTERS = 1000
-# They would turn what follows in a line, or a line's end inside a subject.
-UNFIT_CATEGORIES = ("Cc", "Cs", "Co", "Zl", "Zp")
-DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+MAX_SHOWN_CHARACTERS = 20  # of a tag that is none
+# They would turn what follows in a line, end a subject's line, or hide words.
+UNFIT_CATEGORIES = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
+# Invisible, yet part of how words are written, joined and cut: hyphen, joiners, marks of direction.
+FIT = frozenset("\u00ad\u200b\u200c\u200d\u200e\u200f\u2060")
 FIELD = re.compile(r"\{([^{}]*)\}")
 MARKUP = re.compile(r"[<>]|&#?\w+;")
 SCRIPT = re.compile(r"\b(javascript|vbscript)\s*:", re.IGNORECASE)
+# Telephones find links and codes by what is around them.
+GLUED = re.compile(r"[A-Za-z0-9}]\{(?:code|link)\}|\{link\}(?=\S)|\{code\}(?=[A-Za-z0-9])")
 SAMPLE_ID = "0" * 27  # as long as every reset's
 
 
@@ -52,7 +56,8 @@ def check_language(tag: str, languages: Languages) -> str:
         ValueError: there are no sentences in it.
     """
     if tag not in languages.tags:
-        raise ValueError(f"is not supported; the nearest is {nearest(tag, languages.tags)}")
+        shown = tag if tag.isprintable() and len(tag) <= MAX_SHOWN_CHARACTERS else "it"
+        raise ValueError(f"{shown} is not supported; the nearest is {languages.choose(tag)}")
     return tag
 
 
@@ -93,14 +98,14 @@ def _problems(key: str, text: str) -> Iterator[str]:
     if key.startswith("sms."):
         text = text.replace("\n", " ")  # a link may have a line of its own
     most = MAX_CHARACTERS.get(key.partition(".")[2], MAX_OTHER_CHARACTERS)
-    if not text.strip():
+    if not any(unicodedata.category(sign)[0] not in "CZ" for sign in text):
         yield "it is empty; leave it out, and the built-in sentence is used"
     if len(text.splitlines()) > 1 or text.endswith(("\n", "\r")):
         yield "it must be one line"
     if len(text) > most:
         yield f"it has {len(text)} characters, and may have {most}"
     for sign in text:
-        if unicodedata.category(sign) in UNFIT_CATEGORIES or sign in DIRECTIONS:
+        if unicodedata.category(sign) in UNFIT_CATEGORIES and sign not in FIT:
             yield f"it holds a control character (U+{ord(sign):04X})"
     for found in MARKUP.findall(text):
         if found in "<>" or unescape(found) != found:
@@ -122,6 +127,8 @@ def _field_problems(key: str, text: str, built_in: Sentence) -> Iterator[str]:
     for field in NEEDED.get(key, ()):
         if f"{{{field}}}" not in text:
             yield f"it must hold {{{field}}}"
+    if key == "sms.reset" and (glued := GLUED.search(text)):
+        yield f"a blank must stand around {glued[0]!r}, or it cannot be copied"
 
 
 def _judge_sms(

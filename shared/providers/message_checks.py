@@ -18,6 +18,8 @@ MAX_NAME_CHARACTERS = 60
 JOINERS = "\u200c\u200d"  # invisible, yet part of how Persian and Indic names are written
 # What mail programs turn into a link by themselves, and so would carry somebody's phishing.
 _ADDRESS = re.compile(r"://|www\.|[^\W_]-?\.-?[^\W_]{2,}|\d\.\d+\.\d", re.IGNORECASE)
+# What an organisation's operator does not call it; a domain may be its name: `Booking.com`.
+_URL = re.compile(r"://|www\.|\S@\S", re.IGNORECASE)
 
 
 def one_line(text: str) -> str:
@@ -100,25 +102,25 @@ def message_id(value: object) -> str | None:
     return None
 
 
-def clean_name(raw: str) -> str | None:
+def clean_name(raw: str, *, of_organisation: bool = False) -> str | None:
     """Return a name as one line of at most 60 printable characters; None if none can be used.
 
-    A name that holds an address is not used at all.
+    A name that holds an address is not used at all; an organisation's may be a domain.
     """
     line = " ".join(raw.split())
     if not line.isprintable():
         line = "".join(sign for sign in line if sign.isprintable() or sign in JOINERS)
         line = line.strip(JOINERS + " ")
-    if not line or _holds_address(line):
+    if not line or _holds(_URL if of_organisation else _ADDRESS, line):
         return None
     return (
         line if len(line) <= MAX_NAME_CHARACTERS else line[: MAX_NAME_CHARACTERS - 1].rstrip() + "…"
     )
 
 
-def _holds_address(line: str) -> bool:
-    """Return True if a mail program may link a part of the line, also in full-width letters."""
+def _holds(address: re.Pattern[str], line: str) -> bool:
+    """Return True if a part of the line looks like an address, also in full-width letters."""
     if not line.isascii():
         line = unicodedata.normalize("NFKC", line).replace("\u3002", ".")
         line = "".join(sign for sign in line if sign not in JOINERS)
-    return _ADDRESS.search(line) is not None
+    return address.search(line) is not None

@@ -232,10 +232,12 @@ class CallerStore:
     def remove_organisation(self, org_id: str) -> None:
         """Remove an organisation, what it looks like and how it sends; none is no error."""
         with store_errors():
-            for name in (keys.organisation, keys.profile, keys.text_history):
-                self._client.delete(name(org_id))
+            # One slot: branding and texts must not come back with a new organisation of this id.
+            own = keys.organisation(org_id), keys.profile(org_id), keys.text_history(org_id)
+            self._client.delete(*own)
             self._client.srem(keys.SENDERS, org_id)
             self._client.srem(keys.ORGANISATIONS, org_id)
+            self._client.srem(keys.SENDERS, org_id)
             self._client.incr(keys.VERSION)
 
     def remove_tokens(self, *, user_id: str | None = None, org_id: str | None = None) -> int:

@@ -47,21 +47,19 @@ def show_preview(
     """Show a message with a sample code, as it would go out."""
     with open_profile(org_id) as (services, profile):
         shown = preview(services, profile, channel=channel, language=language, name=name)
-        path = _write_page(services, profile, shown.language) if is_opened else None
+        path = _write_page(services, profile, shown["language"]) if is_opened else None
     if as_json:
         print_json(PREVIEW.dump(shown) | ({"page": str(path)} if path else {}))
     else:
-        text = shown.text.rstrip("\n")
-        price = [
-            f"{region} {each} {shown.currency}" for region, each in (shown.price or {}).items()
-        ]
+        text = shown["text"].rstrip("\n")
+        prices = (shown.get("price") or {}).items()
         facts = {
-            "from": shown.sender,
-            "replies to": shown.reply_to,
-            "subject": shown.subject,
-            "segments": shown.segments and f"{shown.segments} ({shown.encoding})",
-            "price": ", ".join(price),
-            "not filled": ", ".join(shown.unfilled),
+            "from": shown.get("sender"),
+            "replies to": shown.get("reply_to"),
+            "subject": shown.get("subject"),
+            "segments": shown.get("segments") and f"{shown['segments']} ({shown['encoding']})",
+            "price": ", ".join(f"{where} {each} {shown['currency']}" for where, each in prices),
+            "not filled": ", ".join(shown["unfilled"]),
             "page": path,
         }
         print_attributes({name: fact for name, fact in facts.items() if fact})

@@ -10,7 +10,7 @@ from typing import IO, Any
 
 import click
 
-from shared.organisations.logos import MAX_LOGO_BYTES
+from shared.organisations.logos import MAX_LOGO_BYTES, check_logo
 from shared.organisations.profile import Profile
 from web.cli.admin import audit_reason
 from web.cli.support import (
@@ -28,6 +28,7 @@ from web.schemas import read_body
 from web.services import WebServices
 
 MAX_FILE_BYTES = 1024 * 1024
+COLOURS = ("accent", "onAccent", "link")
 id_argument = click.argument("org_id", metavar="ID")
 language_argument = click.argument("language", metavar="TAG")
 
@@ -75,8 +76,10 @@ def set_branding(org_id: str, *, reason: str, by: str, as_json: bool, **given: A
         given[name] = [each for each in given[name] if each] if given[name] else None
     for mode in ("light", "dark"):
         if given[mode]:
-            parts = zip(("accent", "onAccent", "link"), given[mode].split(","), strict=False)
-            given[mode] = {name: part.strip() or None for name, part in parts}
+            parts = [part.strip() or None for part in given[mode].split(",")]
+            if len(parts) > len(COLOURS):
+                raise click.UsageError(f"--{mode} has at most {len(COLOURS)} colours")
+            given[mode] = dict(zip(COLOURS, parts, strict=False))
     changes = {name: value for name, value in given.items() if value is not None}
     body = {name: None if value == "" else value for name, value in changes.items()}
     read = read_body(json.dumps(body | {"reason": reason}).encode(), BRANDING_REQUEST)
@@ -99,7 +102,7 @@ def set_logo(
     """Replace the logo by a PNG or SVG of at most 100 KB, or remove it."""
     if (file is None) != remove:
         raise click.UsageError("give either a file or --remove")
-    logo = service.read_logo(file.read(10 * MAX_LOGO_BYTES)) if file else None
+    logo = check_logo(file.read(10 * MAX_LOGO_BYTES)) if file else None
     with open_profile(org_id) as (services, profile):
         service.change_logo(services, profile, logo, audit_reason(by, reason))
         _print_branding(service.find_profile(services, org_id), as_json=as_json)
@@ -157,19 +160,6 @@ def set_texts(
         version = service.change_texts(services, profile, language, sentences, why)
     result = {"language": language, "version": version, "sentences": len(sentences)}
     print_result(result, as_json=as_json)
-
-
-@texts.command("check")
-@id_argument
-@language_argument
-@click.argument("file", type=click.File("rb"))
-@json_option
-def check_texts(org_id: str, language: str, file: IO[bytes], *, as_json: bool) -> None:
-    """Check a file as `set` does, and change nothing."""
-    sentences = _read_sentences(file)
-    with open_profile(org_id) as (services, profile):
-        service.check_sentences(services, profile, language, sentences)
-    print_result({"language": language, "sentences": len(sentences)}, as_json=as_json)
 
 
 @texts.command("history")

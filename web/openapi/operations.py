@@ -373,7 +373,7 @@ OPERATIONS: dict[str, tuple[Operation, ...]] = {  # by tag
             "Send a test as the organisation's messages are sent: its look, From and providers",
             SendTestSchema, request=SendTestRequestSchema,
             examples={"e-mail": {"to": "me@acme.example", "reason": "new colours"}},
-            errors=(errors.PermissionDeniedError, errors.ProfileError,
+            errors=(errors.PermissionDeniedError, errors.ProfileError, errors.IdentifierError,
                 errors.RecipientSuppressedError, errors.CountryNotAllowedError)),
         _of_organisation("GET /sender", "showSender",
             "How the organisation sends: its From, its own accounts without their secrets",

@@ -16,6 +16,7 @@ from shared.errors import (
     VersionConflictError,
     VersionMissingError,
 )
+from shared.organisations.logos import check_logo
 from shared.organisations.profile import Logo, Profile
 from web.admin.actions import AuditReason, check_reason
 from web.admin.api import caller_here
@@ -72,7 +73,7 @@ def change_branding(org_id: str) -> Response:
 def change_logo(org_id: str) -> Response:
     """Replace the logo; the body is the file."""
     profile = read_profile(org_id, ORG_WRITE)
-    return _change_logo(profile, service.read_logo(read_capped_body(max_bytes=MAX_BODY_BYTES)))
+    return _change_logo(profile, check_logo(read_capped_body(max_bytes=MAX_BODY_BYTES)))
 
 
 @api_organisations.delete(f"{PATH}/branding/logo")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import Response, current_app, render_template, request
 from marshmallow import fields
 from marshmallow.validate import Length, OneOf
@@ -35,6 +37,7 @@ CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'"
 )
+NULL: dict[str, Any] = {"allow_none": True, "dump_default": None}  # of the other channel
 
 
 class PreviewQuerySchema(CamelCaseSchema):
@@ -54,19 +57,19 @@ class PreviewSchema(ResponseSchema):
     language = fields.String()
     channel = fields.String(validate=OneOf([*Channel]))
     name = fields.String(validate=OneOf([*NAMES]))
-    from_ = fields.String(attribute="sender", data_key="from", allow_none=True)
-    reply_to = fields.String(allow_none=True)
-    subject = fields.String(allow_none=True)
+    from_ = fields.String(attribute="sender", data_key="from", **NULL)
+    reply_to = fields.String(**NULL)
+    subject = fields.String(**NULL)
     text = fields.String()
-    html = fields.String(allow_none=True, metadata={"description": "With the logo in it"})
-    segments = Count(allow_none=True)
-    encoding = fields.String(allow_none=True)
+    html = fields.String(**NULL, metadata={"description": "With the logo in it"})
+    segments = Count(**NULL)
+    encoding = fields.String(**NULL)
     price = fields.Dict(
         values=fields.Float(),
-        allow_none=True,
+        **NULL,
         metadata={"description": "Of one message, by country; `*`: of all others"},
     )
-    currency = fields.String(allow_none=True)
+    currency = fields.String(**NULL)
     text_version = Count(metadata={"description": "Of the organisation's own texts; 0: none"})
     unfilled = fields.List(
         fields.String(), metadata={"description": "Own sentences that could not be filled"}
@@ -111,7 +114,7 @@ def show_preview(org_id: str) -> Response:
     wanted = request.accept_mimetypes.best_match(("application/json", "text/html"))
     if wanted != "text/html":
         return json_response(PREVIEW.dump(shown))
-    page = render_previews(profile, shown.language)
+    page = render_previews(profile, shown["language"])
     headers = {"Content-Security-Policy": CONTENT_SECURITY_POLICY, "Vary": "Accept"}
     return Response(page, headers=headers, mimetype="text/html")
 

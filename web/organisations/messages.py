@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from shared import validation
 from shared.codes import Code
-from shared.errors import InvalidRequestError
+from shared.errors import IdentifierError, InvalidRequestError
 from shared.gsm7 import segments
 from shared.messages.rendering import MessageRenderer
 from shared.messages.samples import sample_reset
@@ -42,27 +42,6 @@ MAX_TESTS, TESTS_WINDOW_SECONDS = 20, 3600  # of an organisation
 DARK_QUERY = re.compile(r"\(prefers-color-scheme: dark\)")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Preview:
-    """A message with sample values; what the other channel has is None."""
-
-    org_id: str
-    language: str
-    channel: str
-    name: str
-    sender: str | None = None
-    reply_to: str | None = None
-    subject: str | None = None
-    text: str
-    html: str | None = None
-    segments: int | None = None
-    encoding: str | None = None
-    price: Mapping[str, float] | None = None  # of one message, by country; *: of all others
-    currency: str | None = None
-    text_version: int = 0
-    unfilled: list[str] = field(default_factory=list)  # own sentences whose place others take
-
-
 def preview(
     services: WebServices,
     profile: Profile,
@@ -70,8 +49,8 @@ def preview(
     channel: str = "email",
     language: str | None = None,
     name: str = "usual",
-) -> Preview:
-    """Return what goes out, with a sample code.
+) -> dict[str, Any]:
+    """Return what goes out, with a sample code, as PreviewSchema has it.
 
     Raises:
         InvalidRequestError: there is no such channel or name.
@@ -80,10 +59,8 @@ def preview(
     for what, given, known in (("channel", channel, [*Channel]), ("name", name, [*NAMES])):
         if given not in known:
             raise InvalidRequestError(f"{what}: must be one of {', '.join(known)}")
-    language = language or profile.branding.language or services.languages.choose()
-    text_version = service.find_text(services, profile, language).version
+    language, settings = _language(services, profile, language), services.settings
     unfilled: list[str] = []
-    settings = services.settings
     renderer = MessageRenderer(
         settings, services.languages, lambda _org_id, _language, key: unfilled.append(key)
     )
@@ -96,40 +73,52 @@ def preview(
         SAMPLE_CODE,
         seconds_left=settings.lifetime_seconds(Channel(channel)),
     )
-    make = partial(
-        Preview, org_id=profile.org_id, language=language, channel=channel, name=name,
-        text_version=text_version, unfilled=sorted(set(unfilled)),
-    )  # fmt: skip
+    shown = {
+        "org_id": profile.org_id,
+        "language": language,
+        "channel": channel,
+        "name": name,
+        "text_version": service.find_text(services, profile, language).version,
+        "unfilled": sorted(unfilled),
+    }
     if isinstance(message, Email):
-        return make(
-            sender=f"{message.from_name} <{message.from_address}>",
-            reply_to=message.reply_to or None,
-            subject=message.subject,
-            text=message.text,
-            html=message.whole_html,
-        )
+        return shown | {
+            "sender": f"{message.from_name} <{message.from_address}>",
+            "reply_to": message.reply_to or None,
+            "subject": message.subject,
+            "text": message.text,
+            "html": message.whole_html,
+        }
     number, encoding = segments(message.body)
     prices = {region: round(price * number, 6) for region, price in settings.sms_prices}
-    return make(
-        text=message.body,
-        segments=number,
-        encoding=encoding,
-        price=prices,
-        currency=settings.sms_currency if prices else None,
-    )
+    return shown | {
+        "text": message.body,
+        "segments": number,
+        "encoding": encoding,
+        "price": prices,
+        "currency": settings.sms_currency if prices else None,
+    }
+
+
+def _language(services: WebServices, profile: Profile, wanted: str | None) -> str:
+    """Return the language of a sample: as wanted, else that of people who wish for none of ours."""
+    if wanted:
+        return service.find_text(services, profile, wanted).language
+    branding = profile.branding
+    return services.languages.choose(allowed=branding.languages, default=branding.language)
 
 
 def read_address(text: str) -> Recipient:
     """Return the recipient of an e-mail address or a phone number.
 
     Raises:
-        InvalidRequestError: it is neither.
+        IdentifierError: it is neither.
     """
     is_email = "@" in text
     try:
         address = validation.email(text) if is_email else validation.phone(text)
     except ValueError as error:
-        raise InvalidRequestError(f"to: {error}") from None
+        raise IdentifierError(f"to: {error}") from None
     return Recipient(Channel.EMAIL if is_email else Channel.SMS, address)
 
 
@@ -158,8 +147,7 @@ def send_test(
         ProfileError: the language is not supported.
     """
     org_id, channel = profile.org_id, recipient.channel
-    language = language or profile.branding.language or services.languages.choose()
-    service.find_text(services, profile, language)  # refuses one that is not supported
+    language = _language(services, profile, language)
     organisation = services.callers.find_organisation(org_id)
     paused = _check_pauses(services, org_id, channel)
     check_may_try(services, recipient, sms_regions(organisation, services.sms_regions))

@@ -11,8 +11,10 @@ from marshmallow import ValidationError, fields, post_load
 from marshmallow.validate import Length, Range
 
 from shared import validation
+from shared.languages import Languages
 from shared.organisations.colours import COLOUR_PATTERN, check_palette, colour
 from shared.organisations.logos import MAX_LOGO_BYTES
+from shared.organisations.texts import check_language
 from shared.providers.message_checks import MAX_NAME_CHARACTERS, clean_name
 from shared.settings import types
 from web.admin.schemas import ReasonSchema, reason_field
@@ -21,6 +23,7 @@ from web.schemas import CamelCaseSchema, Count, OwnSchema, ResponseSchema, Times
 MAX_URL_CHARACTERS = 500
 MAX_LINE_CHARACTERS = 200
 MAX_ENTRIES = 100  # languages, hosts
+LANGUAGES = Languages()
 
 
 class Checked(fields.String):
@@ -41,24 +44,48 @@ class Checked(fields.String):
 
 def display_name(text: str) -> str:
     """Return a name as messages show it."""
-    name = clean_name(text)
+    name = clean_name(text, of_organisation=True)
     if name is None or name != " ".join(text.split()):
         most = MAX_NAME_CHARACTERS
-        raise ValueError(f"must be one line of 1 to {most} characters, and hold no address")
+        raise ValueError(
+            f"must be one line of 1 to {most} characters, and no URL or e-mail address"
+        )
     return name
+
+
+def language_tag(text: str) -> str:
+    """Return a supported language."""
+    return check_language(text, LANGUAGES)
 
 
 def help_url(text: str) -> str:
     """Return an https URL that a mail can link."""
-    parts = urlsplit(text)
-    is_plain = text.isascii() and text.isprintable() and not set(text) & set(" <>\"'\\`{}")
-    host = parts.hostname or ""
-    if not (parts.scheme == "https" and is_plain and validation.is_host_name(host)) or (
-        "@" in parts.netloc or len(text) > MAX_URL_CHARACTERS
-    ):
-        most = MAX_URL_CHARACTERS
+    most = MAX_URL_CHARACTERS
+    try:
+        parts = urlsplit(text)
+        is_usable = (
+            parts.scheme == "https"
+            and validation.is_host_name(parts.hostname or "")
+            and parts.port != 0
+            and "@" not in parts.netloc
+            and text.isascii()
+            and text.isprintable()
+            and not set(text) & set(" <>\"'\\`{}")
+            and len(text) <= most
+        )
+    except ValueError:  # of the port
+        is_usable = False
+    if not is_usable:
         raise ValueError(f"must look like https://help.example.com/sign-in, in ASCII, up to {most}")
     return text
+
+
+def reply_to(text: str) -> str:
+    """Return an address that every mail server takes as a header."""
+    address = types.email(text)
+    if not address.isascii():
+        raise ValueError("must be ASCII before its @: not all mail servers take other letters")
+    return address
 
 
 def postal_line(text: str) -> str:
@@ -87,9 +114,9 @@ class BrandingRequestSchema(ReasonSchema):
     display_name = Checked(
         display_name, metadata={"minLength": 1, "maxLength": MAX_NAME_CHARACTERS}
     )
-    language = fields.String(allow_none=True, metadata={"description": "The default one"})
+    language = Checked(language_tag, allow_none=True, metadata={"description": "The default one"})
     languages = fields.List(
-        fields.String(),
+        Checked(language_tag),
         allow_none=True,
         validate=Length(max=MAX_ENTRIES),
         metadata={"description": "Those it writes in; none means all"},
@@ -101,7 +128,7 @@ class BrandingRequestSchema(ReasonSchema):
     dark = fields.Nested(PaletteRequestSchema, allow_none=True)
     help_url = Checked(help_url, allow_none=True, metadata={"description": "https"})
     postal_line = Checked(postal_line, allow_none=True)
-    reply_to = Checked(types.email, allow_none=True)
+    reply_to = Checked(reply_to, allow_none=True)
 
     @post_load
     def _make_palettes(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:

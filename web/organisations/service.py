@@ -7,7 +7,6 @@ from dataclasses import fields, replace
 from typing import Any
 
 from shared.errors import NotFoundError, ProfileError
-from shared.organisations.logos import check_logo
 from shared.organisations.profile import Branding, Logo, Profile, TextVersion
 from shared.organisations.texts import check_language, check_texts, replaceable
 from web.admin.actions import AuditReason
@@ -42,7 +41,7 @@ def change_branding(
     `is_whole`: what is not given goes back to its default too, but the name and the logo.
 
     Raises:
-        ProfileError: a language is not supported, or the default one not allowed.
+        ProfileError: the default language is not allowed.
         VersionConflictError: the branding was changed since the profile was read.
     """
     changes: dict[str, Any] = {
@@ -53,38 +52,11 @@ def change_branding(
     for name in {"languages", "link_hosts"} & changes.keys():
         changes[name] = tuple(dict.fromkeys(changes[name]))
     branding = replace(profile.branding, **changes)
-    _check_languages(services, branding)
-    with services.audit.acting(why.act("organisation.branding", profile.org_id)):
-        services.profiles.save_branding(profile.org_id, branding, version=profile.branding.version)
-
-
-def _check_languages(services: WebServices, branding: Branding) -> None:
     default, allowed = branding.language, branding.languages
-    for name, tags in (("languages", allowed), ("language", (default,) if default else ())):
-        for tag in tags:
-            _check_language(services, tag, name)
     if default and allowed and default not in allowed:
         raise ProfileError(f"language: the default {default} is not among the allowed languages")
-
-
-def _check_language(services: WebServices, tag: str, name: str) -> None:
-    try:
-        check_language(tag, services.languages)
-    except ValueError as error:
-        shown = tag if tag.isprintable() and len(tag) <= 20 else "it"  # noqa: PLR2004
-        raise ProfileError(f"{name}: {shown} {error}") from None
-
-
-def read_logo(content: bytes) -> Logo:
-    """Return the logo.
-
-    Raises:
-        ProfileError: it is no PNG or SVG that may be shown.
-    """
-    try:
-        return check_logo(content)
-    except ValueError as error:
-        raise ProfileError(f"logo: it {error}") from None
+    with services.audit.acting(why.act("organisation.branding", profile.org_id)):
+        services.profiles.save_branding(profile.org_id, branding, version=profile.branding.version)
 
 
 def change_logo(
@@ -108,7 +80,10 @@ def find_text(services: WebServices, profile: Profile, language: str) -> TextVer
     Raises:
         ProfileError: the language is not supported.
     """
-    _check_language(services, language, "language")
+    try:
+        check_language(language, services.languages)
+    except ValueError as error:
+        raise ProfileError(f"language: {error}") from None
     return profile.texts.get(language) or TextVersion(language, 0, {})
 
 
@@ -116,7 +91,7 @@ def check_sentences(
     services: WebServices, profile: Profile, language: str, sentences: Mapping[str, str]
 ) -> None:
     """Raise ProfileError unless all sentences may be used; it names those that may not."""
-    _check_language(services, language, "language")
+    find_text(services, profile, language)  # refuses a language that is not supported
     check_texts(
         sentences,
         language,

@@ -105,7 +105,7 @@ class ProfileStore:
         text = orjson.dumps(dict(sentences)).decode() if sentences else ""
         new = self._scripts.run_durably(
             "organisation/save_text",
-            (keys.profile(org_id), keys.text_history(org_id), keys.organisation(org_id)),
+            (keys.organisation(org_id), keys.profile(org_id), keys.text_history(org_id)),
             (language, version, text, by, reason, MAX_VERSIONS),
         )
         if not new:

@@ -146,7 +146,7 @@ def test_a_message_id_is_ascii_also_for_a_domain_that_is_not():
     assert mail_of(a_renderer(email_from="a@bücher.example")).message_id.isascii()
 
 
-@pytest.mark.parametrize("organisation", [None, an_organisation("Log in at evil.example")])
+@pytest.mark.parametrize("organisation", [None, an_organisation("Log in at https://evil.example")])
 def test_the_sender_is_named_where_the_organisation_cannot_be(organisation):
     mail = mail_of(a_renderer(email_from_name="Engines"), organisation=organisation)
 

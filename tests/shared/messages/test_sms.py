@@ -7,11 +7,15 @@ import pytest
 
 from shared.gsm7 import UCS_2, segments, split_into_parts
 from shared.languages import format_clock_time
+from shared.models import Channel, Kind
 from tests.support.message_builders import (
     ID,
     LANGUAGES,
     NOW,
+    PHONE,
     a_renderer,
+    a_reset,
+    a_user,
     an_organisation,
     every_language,
     sms_of,
@@ -87,6 +91,17 @@ def test_only_a_name_and_a_code_in_right_to_left_text_are_marked(language):
     signs = [each for each in body if not each.isprintable()]
     is_rtl = language in {"ar", "fa", "he"}
     assert signs == (["\u2068", "\u2069", "\u200e", "\n"] if is_rtl else [])
+
+
+@every_language
+@pytest.mark.parametrize("time_zone", ["Europe/Zurich", "Asia/Kathmandu"])
+def test_a_notice_by_sms_is_one_segment(language, time_zone):
+    reset = a_reset(Channel.SMS, kind=Kind.NOTICE, language=language)
+    long_name = an_organisation("Ω" * 60)
+
+    sms = a_renderer(time_zone=time_zone).render_notice(reset, a_user(), PHONE, long_name)
+
+    assert segments(sms.body)[0] == 1
 
 
 @in_gsm_7

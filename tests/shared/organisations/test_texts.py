@@ -68,6 +68,7 @@ def test_an_unknown_sentence_is_refused_with_the_nearest(key, near):
     [
         ("reset.heading", "", "it is empty"),
         ("reset.heading", " \t", "it is empty"),
+        ("reset.subject", "\u200b\u2060\u00a0", "it is empty"),
         ("reset.subject", "a\nb", "it must be one line"),
         ("reset.subject", "a\r\n", "it must be one line"),
         ("reset.subject", "a\u2028b", "it must be one line"),
@@ -81,6 +82,8 @@ def test_an_unknown_sentence_is_refused_with_the_nearest(key, near):
         ("reset.intro", "a\x1b[31m", "control character (U+001B)"),
         ("reset.intro", "a\u202eb", "control character (U+202E)"),
         ("reset.intro", "a\u2066b", "control character (U+2066)"),
+        ("reset.intro", "a\u061cb", "control character (U+061C)"),
+        ("reset.intro", "a\U000e0041b", "control character (U+E0041)"),
         ("reset.intro", "a\ud800b", "control character (U+D800)"),
         ("reset.intro", "<b>now</b>", "it holds markup (<)"),
         ("reset.intro", "a > b", "it holds markup (>)"),
@@ -106,6 +109,10 @@ def test_an_unknown_sentence_is_refused_with_the_nearest(key, near):
         ("sms.reset", "Code {code}", "it must hold {link}"),
         ("sms.reset", "Code {link}", "it must hold {code}"),
         ("sms.reset", "hello", "it must hold {code}"),
+        ("sms.reset", "{code}{link}", "a blank must stand around '}{link}'"),
+        ("sms.reset", "{link}, {code}", "a blank must stand around '{link}'"),
+        ("sms.reset", "Code{code} {link}", "a blank must stand around 'e{code}'"),
+        ("sms.reset", "{code}x {link}", "a blank must stand around '{code}'"),
     ],
 )
 def test_each_refusal_says_what_is_wrong(key, text, why):
@@ -124,6 +131,7 @@ def test_each_refusal_says_what_is_wrong(key, text, why):
         ("mail.greeting", "Hallo!"),
         ("reset.not_you", "Frag nach unter https://help.example.com/x?y=1#z"),
         ("sms.reset", "{organisation}: {code} {until} {link}"),
+        ("sms.reset", "({code}, {until})\n{link}"),
     ],
 )
 def test_what_is_sound_is_taken(key, text):
@@ -160,7 +168,7 @@ def test_an_installation_may_allow_more_segments():
     long = "Ihr neuer Code ist da. " * 4 + SMS
 
     check({"sms.reset": long}, sms_max_segments=2)
-    assert "3 segments" in refusal({"sms.reset": long * 2}, sms_max_segments=2)
+    assert "3 segments" in refusal({"sms.reset": f"{long} {long}"}, sms_max_segments=2)
 
 
 def test_the_longest_values_are_counted():

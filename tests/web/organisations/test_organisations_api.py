@@ -95,7 +95,9 @@ def test_a_change_of_fields_leaves_the_others_and_a_whole_one_does_not(wire):
     ("changes", "words"),
     [
         ({"displayName": ""}, ["displayName: must be one line"]),
-        ({"displayName": "Acme.com"}, ["displayName:", "no address"]),
+        ({"displayName": "https://acme.example"}, ["displayName:", "no URL or e-mail address"]),
+        ({"displayName": "hi@acme.example"}, ["displayName:", "no URL or e-mail address"]),
+        ({"displayName": "hi＠acme"}, ["displayName:"]),
         ({"displayName": "www.acme"}, ["displayName:"]),
         ({"displayName": "a\nb\x07"}, ["displayName:"]),
         ({"displayName": "x" * 61}, ["displayName:", "60"]),
@@ -104,10 +106,12 @@ def test_a_change_of_fields_leaves_the_others_and_a_whole_one_does_not(wire):
         ({"language": "xx"}, ["language: xx is not supported; the nearest is"]),
         ({"language": "de-CH"}, ["language: de-CH is not supported; the nearest is de"]),
         ({"language": "fr"}, ["language: the default fr is not among the allowed"]),
-        ({"languages": ["de", "x" * 900]}, ["languages: it is not supported"]),
+        ({"languages": ["de", "x" * 900]}, ["languages.1: it is not supported"]),
         ({"languages": "de"}, ["languages:"]),
         ({"languages": ["de"] * 101}, ["languages:"]),
         ({"linkHosts": ["https://x"]}, ["linkHosts.0: must be a host"]),
+        ({"linkHosts": ["x.example:65536"]}, ["linkHosts.0: must be a host"]),
+        ({"linkHosts": ["x.example", "x.example:0"]}, ["linkHosts.1: must be a host"]),
         ({"light": {}}, ["light.accent:"]),
         ({"light": {"accent": "red"}}, ["light.accent: must be a colour such as"]),
         ({"light": {"acent": "#000000"}}, ["light: unknown field acent; the nearest is accent"]),
@@ -120,11 +124,15 @@ def test_a_change_of_fields_leaves_the_others_and_a_whole_one_does_not(wire):
         ({"helpUrl": 'https://b.example/"onclick'}, ["helpUrl:"]),
         ({"helpUrl": "https://b.example/" + "x" * 500}, ["helpUrl:"]),
         ({"helpUrl": "https://[::1"}, ["helpUrl:"]),
+        ({"helpUrl": "https://b.example:65536/"}, ["helpUrl:"]),
+        ({"helpUrl": "https://b.example:x/"}, ["helpUrl:"]),
+        ({"helpUrl": "https://b.example:0/"}, ["helpUrl:"]),
         ({"postalLine": "a\nb"}, ["postalLine: must be one line"]),
         ({"postalLine": " "}, ["postalLine:"]),
         ({"postalLine": "x" * 201}, ["postalLine:"]),
         ({"replyTo": "acme"}, ["replyTo: must be an e-mail address"]),
         ({"replyTo": "a@b.example, c@d.example"}, ["replyTo:"]),
+        ({"replyTo": "ä@b.example"}, ["replyTo: must be ASCII before its @"]),
         ({"replyTo": "a@b.example\r\nBcc: c@d.example"}, ["replyTo:"]),
         ({"colour": "#000000"}, ["unknown field colour; the nearest is"]),
         ({"reason": None}, ["reason:"]),
@@ -165,6 +173,15 @@ def test_the_second_of_two_editors_is_told(wire):
 
     assert problem(answer) == (412, 9, "KEYTURN-VersionConflict")
     assert wire.org("GET", "/branding").get_json()["postalLine"] == "first"
+
+
+@pytest.mark.parametrize("name", ["Booking.com", "check24.de", "A.B.C. Bank", "Yahoo!"])
+def test_a_name_may_be_a_domain_and_goes_out(wire, name):
+    assert wire.put("/branding", {"displayName": name}).get_json()["displayName"] == name
+
+    shown = wire.org("GET", "/preview").get_json()
+    assert shown["from"].startswith(f"{name} <")
+    assert f"Reset your password for {name}" in shown["subject"]
 
 
 @pytest.mark.parametrize("etag", ['"0"', '"999"', 'W/"2"', "2 3", ","])
