@@ -235,7 +235,6 @@ class CallerStore:
             # One slot: branding and texts must not come back with a new organisation of this id.
             own = keys.organisation(org_id), keys.profile(org_id), keys.text_history(org_id)
             self._client.delete(*own)
-            self._client.srem(keys.SENDERS, org_id)
             self._client.srem(keys.ORGANISATIONS, org_id)
             self._client.srem(keys.SENDERS, org_id)
             self._client.incr(keys.VERSION)

@@ -21,7 +21,7 @@ COMMANDS = {
     "explain": ("resets", "Explain what happened to a reset, and what to do."),
     "forget": ("leaving", "Erase a user or an address everywhere; print a signed receipt as JSON."),
     "limit": ("admin", "Rate limits of resets."),
-    "message": ("messages", "What people get from an organisation."),
+    "message": ("organisations.messages", "What people get from an organisation."),
     "org": ("users", "Organisations."),
     "pause": ("admin", "Pause a queue, channel, provider or organisation; new resets wait."),
     "provider": ("providers", "Providers of e-mail and SMS."),
@@ -38,8 +38,8 @@ COMMANDS = {
 # Modules with further commands of a group, and those that do not add themselves.
 FURTHER: dict[str, dict[str, tuple[str, ...]]] = {
     "org": {
-        "organisations": ("branding", "set_logo", "texts"),
-        "senders": ("sender",),
+        "organisations.branding": ("branding", "set_logo", "texts"),
+        "organisations.senders": ("sender",),
         "leaving": (),
     },
     "user": {"leaving": ()},

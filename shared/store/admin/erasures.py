@@ -103,10 +103,14 @@ class ErasureStore:
     def erase_suppression(
         self, recipient_digest: str, *, with_suppression: bool
     ) -> tuple[int, int]:
-        """Erase when a suppression was lifted, and it itself if asked; return how many of each."""
+        """Erase when a suppression was lifted, and it itself if asked; return how many of each.
+
+        Erase too that an SMS to the recipient was counted.
+        """
         name = keys.suppression(recipient_digest)
         with store_errors():
             lifted = self._delete([keys.lifted(recipient_digest)])
+            self._delete([keys.sms_mark(recipient_digest)])
             number = self._delete([name]) if with_suppression else self._client.exists(name)
         return lifted, int(number)
 

@@ -1,0 +1,1 @@
+"""Commands about what an organisation owns: look, texts, senders, messages."""
