@@ -26,7 +26,8 @@ from shared.directories.gate import (
     read_identifier,
     refuse,
 )
-from shared.directories.user_import import make_user, read_fields
+from shared.directories.redis import make_user
+from shared.directories.user_import import read_fields
 from shared.errors import (
     DirectoryUnavailableError,
     PasswordPolicyError,

@@ -207,7 +207,7 @@ def test_the_sender_is_of_the_domain_that_was_set(fake_client, relay, stub, tmp_
     assert said(relay, "mail") == [f"FROM:<{sender}>"]
     assert f"<{sender}>\r\n".encode() in relay.mails[0]
     assert payload["from"]["email"] == sender
-    assert entry["headers"]["From"] == f"Keyturn <{sender}>"
+    assert entry["headers"]["From"] == f"Acme <{sender}>"
     message_ids = [
         email.message_from_bytes(relay.mails[0])["Message-ID"],
         payload["headers"]["Message-ID"],

@@ -403,8 +403,8 @@ class World:
         return dict(zip(found, pipe.execute(), strict=True))
 
     def state(self) -> dict[str, Any]:
-        """Everything but counted calls and when a token was used; in no order."""
-        ignored = (f"{keys.GATE}:n:", "kt:token:")
+        """Everything but counted calls and tries, and when a token was used; in no order."""
+        ignored = (f"{keys.GATE}:n:", keys.tried(""), "kt:token:")
         names = [name for name in self.redis.keys("*") if not name.startswith(ignored)]
         pipe = self.redis.pipeline(transaction=False)
         for name in names:

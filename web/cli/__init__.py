@@ -27,7 +27,7 @@ COMMANDS = {
     "provider": ("providers", "Providers of e-mail and SMS."),
     "reset": ("resets", "Send, hold, release, void and resend resets."),
     "resume": ("admin", "Resume a queue, channel, provider or organisation."),
-    "sms": ("sms", "SMS."),
+    "sms": ("sms", "Prefixes of phone numbers that are watched, slowed, stopped or allowed."),
     "status": ("admin", "Show alerts, queues, providers and workers."),
     "suppression": ("suppressions", "Recipients that receive no messages."),
     "token": ("tokens", "Personal access tokens of callers."),

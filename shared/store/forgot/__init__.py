@@ -74,7 +74,7 @@ class ForgotStore:
         }
         arguments: list[Argument] = [sealed, MAX_WAITING, solution_seconds * 1000]
         for name in ("forgot_source", "forgot_identifier"):
-            arguments += (name, self._most, HOUR_SECONDS * 1000)
+            arguments += (name, self._most, HOUR_SECONDS * 1000, 1)
         names = (keys.FORGOT, *(keys.window(name, digest) for name, digest in windows.items()))
         answer = self._scripts.run_durably("forgot/ask", names, arguments)
         if answer[0] == "limited":
