@@ -58,7 +58,7 @@ class Failure:
 # What a status means when a provider's table has no row for it. A 4xx says it was not taken; as
 # we do not know why, the reset is kept and tried again until its deadline. A 5xx we do not know
 # may come from an edge that hides an acceptance, and so may anything that is no status at all.
-_REDIRECT = Failure(Outcome.ACCOUNT, "the provider sends us elsewhere; check its …_API_URL")
+_REDIRECT = Failure(Outcome.ACCOUNT, "the provider sends us elsewhere; check its URL")
 _UNKNOWN_4XX = Failure(Outcome.TRANSIENT, "the provider refused for a reason we do not know")
 _UNKNOWN = Failure(Outcome.DOUBT, "the provider's answer says neither yes nor no")
 

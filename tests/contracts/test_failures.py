@@ -83,7 +83,7 @@ SENDGRID = {
     "202": Row(None, OK, SENT, "sendgrid took it"),
     # Sandbox mode is asked for in the request, and we never do: a 200 is as good as a 202.
     "200": Row(Answer(200, {"X-Message-Id": "m"}), OK, SENT, "sendgrid took it"),
-    "302": Row(Answer(302), A, MOVE_ON, "check its …_API_URL", OPENS),
+    "302": Row(Answer(302), A, MOVE_ON, "check its URL", OPENS),
     "400": Row(mail_error(400), P, PERMANENT, "found the mail malformed"),
     "401 key": Row(mail_error(401, "bad key"), A, MOVE_ON, "does not take our API key", OPENS),
     "401 credits": Row(

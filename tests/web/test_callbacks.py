@@ -377,7 +377,8 @@ def test_a_refusal_is_told_in_the_language_asked_for(wire):
 def test_every_callback_route_has_a_reader(wire):
     routes = {r.rule for r in wire.app.url_map.iter_rules() if r.rule.startswith("/callbacks/")}
 
-    assert routes == {f"/callbacks/{name}" for name in build_callback_readers(a_settings())}
+    readers = build_callback_readers(a_settings())
+    assert routes == {f"/callbacks/{name}{own}" for name in readers for own in ("", "/<org_id>")}
 
 
 def test_what_came_is_told_by_metrics(wire):
