@@ -127,6 +127,8 @@ def test_an_unknown_id_is_nobody(directory, user_id):
 
 def test_many_users_are_found_in_the_order_of_their_ids(directory):
     assert directory.find_users(["robot", "nobody", "ada"]) == [ROBOT, None, ADA]
+    assert directory.find_users(["a/b", "", "x" * 201]) == [None] * 3
+    assert directory.find_users([]) == []
 
 
 @pytest.mark.parametrize("address", ["ada@example.com", "ADA@Example.com", "+41791234567"])

@@ -106,3 +106,14 @@ def test_threads_beyond_the_bound_are_refused_at_once_and_count_as_no_failure(ga
     for thread in threads:
         thread.join()
     assert passes(gate)
+
+
+def test_an_answer_after_failures_opens_it_whatever_it_says(gate, clock):
+    fail(gate)
+    clock.now = SHUT_SECONDS
+
+    with pytest.raises(UserChangedError), gate.call():
+        raise UserChangedError
+
+    assert passes(gate)
+    assert passes(gate)

@@ -175,3 +175,21 @@ def test_an_application_that_is_not_there_is_away():
 def test_a_wrong_url_is_refused(url):
     with pytest.raises(SettingsError, match="KEYTURN_DIRECTORY_URL"):
         an_http_directory(url)
+
+
+@pytest.mark.parametrize(("status", "calls"), [(400, 9), (403, 9), (422, 9), (429, 5), (500, 5)])
+def test_errors_of_the_server_alone_shut_the_circuit(application, directory, status, calls):
+    application.answer = (status, JSON, "{}")
+
+    for _ in range(9):
+        with pytest.raises(DirectoryUnavailableError):
+            directory.find_user("ada")
+
+    assert len(application.calls) == calls
+
+
+def test_a_revision_goes_back_as_it_came(application, directory):
+    application.answer, application.posted = user(revision="r" * 300), (204, JSON, "")
+    directory.set_password(ADA, "New-password-2")
+
+    assert json.loads(application.calls[-1][3])["revision"] == "r" * 300

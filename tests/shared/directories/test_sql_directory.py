@@ -405,3 +405,86 @@ def test_the_settings_build_it(site, fake_client):
     site.opened = build_directory(settings, fake_client, None)
 
     assert replace(site.opened.find_user("ada"), revision="").user_id == "ada"
+
+
+def test_an_id_of_several_rows_is_an_inactive_user(site):
+    site.execute("CREATE TABLE twice (id TEXT, pw TEXT, active BOOLEAN)")
+    site.execute(
+        "INSERT INTO twice VALUES ('ada', 'x', true), ('ada', 'y', true), ('bob', 'z', true)"
+    )
+    directory = site.directory(
+        MINIMAL.replace("people", "twice") + 'active = "active"', org_id="acme"
+    )
+
+    assert directory.find_user("ada").state is UserState.INACTIVE
+    assert [each.state.value for each in directory.find_users(["ada", "bob"])] == [
+        "inactive",
+        "active",
+    ]
+
+
+@pytest.mark.parametrize("value", [5, 5.5, b"plain", b"\xff", "\ud83d".encode(errors="replace")])
+def test_values_of_other_types_are_read_as_text(site, value):
+    columns = 'email = "mail"\nuser_name = "login"\ndisplay_name = "name"'
+    site.execute("UPDATE people SET pw = :v, mail = :v, name = :v, login = :v", v=value)
+    directory = site.directory(MINIMAL + columns, org_id="acme")
+
+    found = directory.find_user("ada")
+
+    assert found.email is None
+    assert not found.display_name.startswith("b'")
+    assert not directory.has_password(ADA, "plain")
+    assert directory.find_by_identifier("ada@example.com", None) == []
+    assert all(each.level != "error" for each in directory.inspect("ada"))
+
+
+@pytest.mark.parametrize("org", [None, "", "a/b", "x" * 201])
+def test_a_user_of_no_organisation_is_inactive(site, org):
+    site.execute("UPDATE people SET org = :org", org=org)
+
+    assert site.directory().find_user("ada").state is UserState.INACTIVE
+
+
+def test_a_statement_without_an_organisation_needs_the_setting(site):
+    statement = STATEMENT.format(FIND, SET)
+
+    (error,) = [each for each in site.directory(statement).inspect() if each.level == "error"]
+
+    assert "returns no column org" in error.text
+    assert "KEYTURN_DIRECTORY_ORG" in error.text
+
+
+def test_rows_without_an_id_are_a_directory_that_is_away(site):
+    find = "SELECT id AS uid, pw AS password FROM people WHERE id = :id"
+    directory = site.directory(STATEMENT.format(find, SET), org_id="acme")
+
+    for user_id in ("ada", "None", "eve"):
+        with pytest.raises(DirectoryUnavailableError):
+            directory.find_user(user_id)
+
+
+def test_without_a_sample_the_check_writes_nothing(site):
+    site.execute("UPDATE people SET id = '0', state = 'active' WHERE id = 'ada'")
+    found = list(site.directory(OWN).inspect(writes=True))
+
+    assert any("writing was not tried" in each.text for each in found)
+
+
+def test_the_check_shows_no_secret_of_the_url(site):
+    directory = a_sql_directory(f"{site.url}?check_same_thread=false", site.preset)
+
+    texts = " ".join(each.text for each in directory.inspect("ada"))
+    directory.close()
+
+    assert "connects to sqlite:///" in texts
+    assert "check_same_thread" not in texts  # a password may stand there too
+
+
+@pytest.mark.parametrize("url", ["mysql://root:geheim@127.0.0.1:1/d?foo=bar",
+                                 "postgresql://u:geheim@127.0.0.1:1/d?foo=bar",
+                                 f"postgresql://u:geheim@{'a' * 70}/d"])  # fmt: skip
+def test_what_the_driver_refuses_is_a_setting_that_is_wrong(site, url):
+    with pytest.raises(SettingsError, match=r"^KEYTURN_DIRECTORY_URL has a host or") as refused:
+        a_sql_directory(url, site.preset).find_user("ada")
+
+    assert "geheim" not in str(refused.value)
