@@ -46,9 +46,12 @@ def a_request(**more):
     return ErasureRequest(WHY, **more)
 
 
+pytestmark = pytest.mark.real_server  # for its speed
+
+
 @pytest.fixture
-def wire(client, tmp_path):
-    return Wire(client, data_dir=tmp_path)
+def wire(real_client, tmp_path):
+    return Wire(real_client, data_dir=tmp_path)
 
 
 def plant(wire, user_id=USER, address=ADDRESS, phone=PHONE):

@@ -29,9 +29,12 @@ GSM7 = set(
 )
 
 
+pytestmark = pytest.mark.real_server  # for its speed
+
+
 @pytest.fixture
-def wire(fake_client):
-    return Wire(fake_client)
+def wire(real_client):
+    return Wire(real_client)
 
 
 def subscribe(wire):
@@ -154,8 +157,8 @@ def budget_of(wire):
     return int(wire.redis.get(keys.window("sms_budget", "all")) or 0)
 
 
-def test_an_sms_notice_counts_in_the_budget_once_in_five_minutes(fake_client):
-    wire = Wire(fake_client, sms_budget_per_day=3)
+def test_an_sms_notice_counts_in_the_budget_once_in_five_minutes(real_client):
+    wire = Wire(real_client, sms_budget_per_day=3)
     an_sms_user(wire)
 
     for _ in range(9):
@@ -167,9 +170,9 @@ def test_an_sms_notice_counts_in_the_budget_once_in_five_minutes(fake_client):
 
 @pytest.mark.parametrize(("has_fallback", "spent"), [(False, 0), (True, 1)])
 def test_a_notice_by_an_own_account_alone_costs_the_installation_nothing(
-    fake_client, has_fallback, spent
+    real_client, has_fallback, spent
 ):
-    wire = Wire(fake_client, sms_budget_per_day=3)
+    wire = Wire(real_client, sms_budget_per_day=3)
     save_sender(wire.services, {"sms": {"twilio": TWILIO, "fallback": has_fallback}})
     an_sms_user(wire)
 
@@ -180,8 +183,8 @@ def test_a_notice_by_an_own_account_alone_costs_the_installation_nothing(
     assert budget_of(wire) == spent
 
 
-def test_a_spent_budget_sends_no_notice_and_the_password_is_changed(fake_client):
-    wire = Wire(fake_client, sms_budget_per_day=1)
+def test_a_spent_budget_sends_no_notice_and_the_password_is_changed(real_client):
+    wire = Wire(real_client, sms_budget_per_day=1)
     an_sms_user(wire)
     assert wire.reset(body={"type": "TYPE_SMS"}).status_code == 200
 
@@ -191,8 +194,8 @@ def test_a_spent_budget_sends_no_notice_and_the_password_is_changed(fake_client)
     assert budget_of(wire) == 1
 
 
-def test_the_country_rules_hold_for_a_notice(fake_client):
-    wire = Wire(fake_client, sms_countries=("DE",))
+def test_the_country_rules_hold_for_a_notice(real_client):
+    wire = Wire(real_client, sms_countries=("DE",))
     an_sms_user(wire)
 
     by_permission(wire)
@@ -202,9 +205,9 @@ def test_the_country_rules_hold_for_a_notice(fake_client):
 
 @pytest.mark.parametrize(("countries", "channel"), [(("CH",), "sms"), (("DE",), "email")])
 def test_an_organisation_with_a_provider_of_its_own_sends_the_notice(
-    fake_client, countries, channel
+    real_client, countries, channel
 ):
-    wire = Wire(fake_client, sms_providers=(), sms_countries=("FR",))
+    wire = Wire(real_client, sms_providers=(), sms_countries=("FR",))
     an_sms_user(wire)
     route = Route(("twilio",), {}, countries=countries)
     wire.services.senders.save("acme", Sender(0, {Channel.SMS: route}), version=0)
