@@ -6,7 +6,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache, partial
 from pathlib import Path
@@ -191,8 +191,7 @@ class MessageRenderer:
             "link": wording.link(reset, code, language),
             "time": wording.time(language, reset.deadline_at),
         }
-        sms = self._render_sms(self._sms, reset, recipient, profile, values, seconds_left)
-        return replace(sms, code=values["code"], link=values["link"], deadline_at=reset.deadline_at)
+        return self._render_sms(self._sms, reset, recipient, profile, values, seconds_left)
 
     def _render_sms(
         self,
@@ -221,6 +220,9 @@ class MessageRenderer:
             from_name=name,
             language=language,
             org_id=reset.org_id,
+            code=values.get("code", ""),
+            link=values.get("link", ""),
+            deadline_at=reset.deadline_at if "code" in values else None,
         )
 
     def render_notice(
@@ -336,16 +338,25 @@ class Wording:
         if profile is None or own is None:
             return built_in
         until = fields.get("moment") or fields.get("time")
+        filled = {**fields, "until": until} if until else fields
         org_id, noted = profile.org_id, set[str]()
 
-        def note_once(key: str) -> None:
-            """Note a sentence, though it stands in text, HTML and title of one message."""
-            if key not in noted:
-                noted.add(key)
-                self._note_unfilled(org_id, language, key)
+        def translate(key: str, /, **values: object) -> str:
+            """Return the own sentence; the built-in one if there is none that can be filled."""
+            if key in own.sentences:
+                try:
+                    sentence = _parse_sentence(own.sentences[key])
+                    text = sentence.fill({**filled, **values})
+                    if text.strip() and sentence.names.issuperset(NEEDED.get(key, ())):
+                        return text
+                except (KeyError, TypeError):  # it has a field that is not known here
+                    pass
+                if key not in noted:  # a sentence may stand in text, HTML and title of a mail
+                    noted.add(key)
+                    self._note_unfilled(org_id, language, key)
+            return built_in(key, **values)
 
-        filled = {**fields, "until": until} if until else fields
-        return partial(translate_own, built_in, own.sentences, filled, note_once)
+        return translate
 
     def common_values(
         self, language: str, profile: Profile | None, values: Mapping[str, str]
@@ -415,28 +426,6 @@ class Wording:
         """Return what Gmail counts complaints by: kind, organisation, language, sender."""
         org_id = UNSAFE_IN_FEEDBACK_ID.sub("-", reset.org_id)
         return f"{reset.kind}:{org_id}:{language}:keyturn"
-
-
-def translate_own(
-    built_in: Translate,
-    own: Mapping[str, str],
-    fields: Mapping[str, str],
-    note_unfilled: Callable[[str], None],
-    key: str,
-    /,
-    **values: object,
-) -> str:
-    """Return an organisation's own sentence; the built-in one if it has none that can be filled."""
-    if key in own:
-        try:
-            sentence = _parse_sentence(own[key])
-            text = sentence.fill({**fields, **values})
-            if text.strip() and sentence.names.issuperset(NEEDED.get(key, ())):
-                return text
-        except (KeyError, TypeError):  # it has a field that is not known here
-            pass
-        note_unfilled(key)
-    return built_in(key, **values)
 
 
 def inline_logo(branding: Branding) -> InlineImage | None:

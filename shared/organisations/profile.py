@@ -57,17 +57,10 @@ class TextVersion:
 
     language: str
     version: int  # no other text of the organisation has it
-    sentences: Mapping[str, str]  # by key: `reset.subject`
-
-
-@dataclass(frozen=True, slots=True)
-class TextChange:
-    """A version of the texts of one language, and who made it; no sentences: removed."""
-
-    text: TextVersion
-    by: str
-    reason: str
-    at: datetime
+    sentences: Mapping[str, str]  # by key: `reset.subject`; none: they were removed
+    by: str = ""  # this and the next two: in the history alone
+    reason: str = ""
+    at: datetime | None = None
 
 
 Texts: TypeAlias = Mapping[str, TextVersion]  # by language

@@ -14,6 +14,7 @@ from shared.errors import ProfileError
 from shared.gsm7 import GSM_7, is_gsm7, segments
 from shared.languages import ENGLISH, Languages, Sentence, format_clock_time
 from shared.links import short_link
+from shared.messages.samples import SAMPLE_ID
 from shared.settings import Settings
 from shared.validation import nearest
 
@@ -40,7 +41,6 @@ MARKUP = re.compile(r"[<>]|&#?\w+;")
 SCRIPT = re.compile(r"\b(javascript|vbscript)\s*:", re.IGNORECASE)
 # Telephones find links and codes by what is around them.
 GLUED = re.compile(r"[A-Za-z0-9}]\{(?:code|link)\}|\{link\}(?=\S)|\{code\}(?=[A-Za-z0-9])")
-SAMPLE_ID = "0" * 27  # as long as every reset's
 
 
 def replaceable(languages: Languages) -> dict[str, Sentence]:

@@ -241,9 +241,6 @@ class OrganisationSchema(ResponseSchema):
 class TextChangeSchema(TextVersionSchema):
     """A version of the texts of one language; without sentences: they were removed."""
 
-    language = fields.String(attribute="text.language")
-    version = Count(attribute="text.version")
-    sentences = fields.Dict(attribute="text.sentences", values=fields.String())
     by = fields.String()
     reason = fields.String()
     at = Timestamp()

@@ -145,7 +145,7 @@ def find_version(services: WebServices, profile: Profile, version: int) -> TextV
     Raises:
         ProfileError: it is not among the last ones.
     """
-    for change in services.profiles.history(profile.org_id):
-        if change.text.version == version:
-            return change.text
+    for text in services.profiles.history(profile.org_id):
+        if text.version == version:
+            return text
     raise ProfileError(f"version: {version} is not among the last versions of these texts")

@@ -21,7 +21,6 @@ from shared.organisations.profile import (
     Logo,
     Palette,
     Profile,
-    TextChange,
     TextVersion,
 )
 from shared.store import keys
@@ -112,7 +111,7 @@ class ProfileStore:
             raise VersionConflictError
         return int(new)
 
-    def history(self, org_id: str) -> list[TextChange]:
+    def history(self, org_id: str) -> list[TextVersion]:
         """Return the last versions of all texts, the newest first."""
         with store_errors():
             entries = self._client.lrange(keys.text_history(org_id), 0, -1)
@@ -155,10 +154,10 @@ def _parse_text(language: str, value: str) -> TextVersion:
     return TextVersion(language, int(version), orjson.loads(sentences))
 
 
-def _parse_change(entry: Sequence[Any]) -> TextChange:
+def _parse_change(entry: Sequence[Any]) -> TextVersion:
     version, language, sentences, by, reason, at_ms = entry
-    text = TextVersion(language, int(version), orjson.loads(sentences or "{}"))
-    return TextChange(text, by, reason, moment(at_ms))
+    found = orjson.loads(sentences or "{}")
+    return TextVersion(language, int(version), found, by, reason, moment(at_ms))
 
 
 def _write_logo(logo: Logo | None) -> str:

@@ -14,12 +14,15 @@ from shared.models import Channel
 from shared.organisations.profile import Logo, Palette
 from shared.providers.outbox import read_outbox
 from shared.store.admin.pauses import Scope
+from shared.store.limits import Limit
 from tests.support.builders import SECRET, an_organisation
+from tests.support.fakes import FakeRedis
 from tests.support.pictures import a_png
 from tests.support.provider_stub import Answer, ProviderStub
 from tests.support.sender_builders import OWN_KEY, SENDGRID, save_sender
 from tests.support.wire import Wire
 from web.cli import keyturn
+from web.organisations.messages import MAX_TESTS, TESTS_WINDOW_SECONDS
 
 ACME = "/keyturn/v1/organisations/acme"
 PREVIEW, SEND_TEST = f"{ACME}/preview", f"{ACME}/_send_test"
@@ -42,15 +45,26 @@ def sendgrid():
 
 @pytest.fixture
 def wire(fake_client, tmp_path, sendgrid):
+    return a_wire(fake_client, tmp_path, sendgrid.url)
+
+
+@pytest.fixture(scope="module")
+def kept_wire(tmp_path_factory):
+    """One for all calls that change nothing."""
+    with FakeRedis() as client:
+        yield a_wire(client, tmp_path_factory.mktemp("data"), "http://127.0.0.1:9")
+
+
+def a_wire(client, data_dir, sendgrid_url):
     wire = Wire(
-        fake_client,
+        client,
         email_providers=("outbox",),
         sms_providers=("outbox",),
-        data_dir=tmp_path,
+        data_dir=data_dir,
         email_from_name="Keyturn of Example Inc",
         sms_prices=(("CH", 0.07), ("*", 0.1)),
         sms_currency="CHF",
-        sendgrid_api_url=sendgrid.url,
+        sendgrid_api_url=sendgrid_url,
     )
     an_organisation(wire.services)
     return wire
@@ -93,8 +107,8 @@ def test_a_mail_is_shown_as_it_would_go_out(wire):
     assert (shown["textVersion"], shown["unfilled"]) == (1, [])
 
 
-def test_an_sms_is_shown_with_segments_and_price(wire):
-    shown = get(wire, f"{PREVIEW}?language=en&channel=sms").json
+def test_an_sms_is_shown_with_segments_and_price(kept_wire):
+    shown = get(kept_wire, f"{PREVIEW}?language=en&channel=sms").json
 
     assert shown["text"].startswith("Acme: Password code ABCD-2345")
     assert (shown["segments"], shown["encoding"]) == (1, "GSM-7")
@@ -128,8 +142,8 @@ def test_without_a_language_it_is_the_organisations_own(wire):
         ("none", "en", "Hello,"),
     ],
 )
-def test_names_that_are_long_foreign_or_missing_are_tried(wire, name, language, greeting):
-    shown = get(wire, f"{PREVIEW}?language={language}&name={name}").json
+def test_names_that_are_long_foreign_or_missing_are_tried(kept_wire, name, language, greeting):
+    shown = get(kept_wire, f"{PREVIEW}?language={language}&name={name}").json
 
     assert greeting in shown["text"]
     assert shown["name"] == name
@@ -155,8 +169,8 @@ def test_own_sentences_that_cannot_be_filled_are_named(wire):
         ("lang=de", "lang"),
     ],
 )
-def test_what_cannot_be_shown_is_named(wire, query, words):
-    answer = get(wire, f"{PREVIEW}?{query}")
+def test_what_cannot_be_shown_is_named(kept_wire, query, words):
+    answer = get(kept_wire, f"{PREVIEW}?{query}")
 
     assert answer.status_code == 400
     assert words in answer.json["message"]
@@ -181,8 +195,8 @@ def test_all_messages_and_the_page_are_one_page_for_a_browser(wire):
 
 
 @pytest.mark.parametrize("accept", ["application/json", "*/*", "text/html;q=0.5, */*", ""])
-def test_others_get_json(wire, accept):
-    assert get(wire, Accept=accept).mimetype == "application/json"
+def test_others_get_json(kept_wire, accept):
+    assert get(kept_wire, Accept=accept).mimetype == "application/json"
 
 
 def test_hostile_names_are_only_words_on_the_page_too(wire):
@@ -261,12 +275,12 @@ def test_without_a_fallback_the_installation_does_not_carry_it(wire, sendgrid, t
         (TO | {"subject": "mine"}, "subject"),
     ],
 )
-def test_a_test_that_cannot_be_sent_says_why(wire, tmp_path, body, words):
-    answer = send(wire, body)
+def test_a_test_that_cannot_be_sent_says_why(kept_wire, body, words):
+    answer = send(kept_wire, body)
 
     assert answer.status_code == 400
     assert words in answer.json["message"]
-    assert read_outbox(tmp_path) == []
+    assert read_outbox(kept_wire.services.settings.data_dir) == []
 
 
 def test_nothing_goes_to_who_must_not_be_written_to(wire, tmp_path):
@@ -293,10 +307,13 @@ def test_what_is_paused_for_people_is_paused_for_a_test(wire, tmp_path, scope, n
 
 
 def test_an_organisation_has_twenty_tests_an_hour(wire, tmp_path):
-    statuses = [send(wire).status_code for _ in range(21)]
+    for _ in range(19):
+        limit = Limit("test_messages", "acme", MAX_TESTS, TESTS_WINDOW_SECONDS)
+        wire.services.limits.count_change([limit], version=-1)
+    assert MAX_TESTS == 20
 
-    assert statuses == [200] * 20 + [429]
-    assert len(read_outbox(tmp_path)) == 20
+    assert [send(wire).status_code for _ in range(2)] == [200, 429]
+    assert len(read_outbox(tmp_path)) == 1
 
 
 @pytest.fixture

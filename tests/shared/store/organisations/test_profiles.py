@@ -131,9 +131,9 @@ def test_removed_texts_may_be_written_again(services):
 
     third = save_text(services, {"reset.heading": "Besser"}, version=0)
 
-    assert [change.text.version for change in services.profiles.history("acme")] == [third, 2, 1]
+    assert [change.version for change in services.profiles.history("acme")] == [third, 2, 1]
     removed = services.profiles.history("acme")[1]
-    assert (removed.text.sentences, removed.by, removed.reason) == ({}, "eve", "not good")
+    assert (removed.sentences, removed.by, removed.reason) == ({}, "eve", "not good")
 
 
 def test_the_history_has_an_end(services):
@@ -144,7 +144,7 @@ def test_the_history_has_an_end(services):
     history = services.profiles.history("acme")
 
     assert len(history) == MAX_VERSIONS
-    assert history[0].text.version == version
+    assert history[0].version == version
 
 
 def test_the_version_of_a_profile_is_another_after_every_change(services):
