@@ -96,7 +96,7 @@ def _read(given: dict[str, Any], dialect: sa.Dialect) -> Statements:
     kinds = (end, list | str), (columns, dict), (given.get("lower_case", False), bool)
     if not all(isinstance(value, kind) for value, kind in kinds):
         problem = "must give end_sessions as statements, columns as a table, lower_case as true"
-        raise ValueError(problem)  # noqa: TRY004 - the file's fault, not ours
+        raise ValueError(problem)
     table, texts = None, given
     if "table" in given:
         if own := sorted({"find", "set_password", "find_by_identifier"} & set(given)):
