@@ -16,11 +16,10 @@ from shared.directories.user_import import (
     ImportReport,
     UserFields,
     import_users,
-    make_user,
     new_revision,
 )
 from shared.errors import DirectoryUnavailableError, StoreUnavailableError, UserChangedError
-from shared.models import Channel, Recipient, User
+from shared.models import Channel, Recipient, User, make_user
 from shared.store import keys
 from shared.store.connection import Client
 from shared.store.digests import Digests

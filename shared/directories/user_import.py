@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeAlias
 from shared import validation
 from shared.directories.passwords import HASHES_AT_ONCE
 from shared.errors import DirectoryUnavailableError, ImportLineError
-from shared.models import Channel, Recipient, User, UserKind, UserState
+from shared.models import UserKind, UserState
 from shared.passwords.policy import normalise_password
 
 if TYPE_CHECKING:
@@ -207,32 +207,6 @@ def read_fields(given: Mapping[str, Any]) -> UserFields:
         if name not in fields:
             raise ValueError(f"{name} is missing")
     return fields
-
-
-def make_user(fields: UserFields, *, former_emails: tuple[Recipient, ...] = ()) -> User:
-    """Return the user of fields that were checked."""
-    return User(
-        user_id=fields["userId"],
-        org_id=fields["orgId"],
-        state=UserState(fields.get("state") or "active"),
-        kind=UserKind(fields.get("kind") or "human"),
-        user_name=fields.get("userName", ""),
-        display_name=fields.get("displayName", ""),
-        language=fields.get("language") or None,
-        email=_recipient(fields, Channel.EMAIL, "email"),
-        phone=_recipient(fields, Channel.SMS, "phone"),
-        must_change_password=bool(fields.get("changeRequired")),
-        revision=fields.get("revision", ""),
-        former_emails=former_emails,
-    )
-
-
-def _recipient(fields: UserFields, channel: Channel, name: str) -> Recipient | None:
-    address, is_verified = fields.get(name), bool(fields.get(f"{name}Verified"))
-    revision = fields.get(f"{name}Revision", "")
-    return (
-        Recipient(channel, address, is_verified=is_verified, revision=revision) if address else None
-    )
 
 
 def _as_text(raw: str | bytes) -> str:
