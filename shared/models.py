@@ -140,6 +140,32 @@ class User:
         return self.email if channel is Channel.EMAIL else self.phone
 
 
+def make_user(fields: Mapping[str, str], *, former_emails: tuple[Recipient, ...] = ()) -> User:
+    """Return the user of fields, named as an import has them, that were checked."""
+    return User(
+        user_id=fields["userId"],
+        org_id=fields["orgId"],
+        state=UserState(fields.get("state") or "active"),
+        kind=UserKind(fields.get("kind") or "human"),
+        user_name=fields.get("userName", ""),
+        display_name=fields.get("displayName", ""),
+        language=fields.get("language") or None,
+        email=_recipient(fields, Channel.EMAIL, "email"),
+        phone=_recipient(fields, Channel.SMS, "phone"),
+        must_change_password=bool(fields.get("changeRequired")),
+        revision=fields.get("revision", ""),
+        former_emails=former_emails,
+    )
+
+
+def _recipient(fields: Mapping[str, str], channel: Channel, name: str) -> Recipient | None:
+    address, is_verified = fields.get(name), bool(fields.get(f"{name}Verified"))
+    revision = fields.get(f"{name}Revision", "")
+    return (
+        Recipient(channel, address, is_verified=is_verified, revision=revision) if address else None
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Organisation:
     """An organisation of users."""

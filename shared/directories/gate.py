@@ -21,6 +21,7 @@ log = structlog.get_logger()
 
 CALLS_AT_ONCE = 8  # of one process; the SQL directory has as many connections
 ANY_NUMBER = 1 << 20
+MOMENT_SECONDS = 0.02  # in which a directory that is not slow answers some of those who wait
 FAILURES_IN_A_ROW = 5
 SHUT_SECONDS = 5.0  # then one call tries; as long as a worker waits before it looks again
 MAX_IDENTIFIER_CHARACTERS = 320
@@ -40,7 +41,7 @@ class Gate:
         self._lock, self._failures, self._shut_until = Lock(), 0, 0.0
 
     def bound_threads(self, most: int) -> None:
-        """Let so many threads call or wait at a time; refuse one more at once."""
+        """Let so many threads call or wait at a time; refuse one more after a moment."""
         self._threads = BoundedSemaphore(most)
 
     @contextmanager
@@ -52,7 +53,7 @@ class Gate:
         """
         self._pass_circuit()
         threads = self._threads
-        if not threads.acquire(blocking=False):
+        if not threads.acquire(timeout=MOMENT_SECONDS):
             raise DirectoryUnavailableError(BUSY)
         try:
             if not self._slots.acquire(timeout=self._wait_seconds):

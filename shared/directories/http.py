@@ -26,7 +26,6 @@ from shared.directories.gate import (
     read_identifier,
     refuse,
 )
-from shared.directories.redis import make_user
 from shared.directories.user_import import read_fields
 from shared.errors import (
     DirectoryUnavailableError,
@@ -35,7 +34,7 @@ from shared.errors import (
     SettingsError,
     UserChangedError,
 )
-from shared.models import User
+from shared.models import User, make_user
 from shared.passwords.policy import normalise_password
 from shared.providers.transport.http import HttpAnswer, Transport
 from shared.providers.transport.signing import signed_headers

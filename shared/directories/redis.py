@@ -19,7 +19,7 @@ from shared.directories.user_import import (
     new_revision,
 )
 from shared.errors import DirectoryUnavailableError, StoreUnavailableError, UserChangedError
-from shared.models import Channel, Recipient, User, UserKind, UserState
+from shared.models import Channel, Recipient, User, make_user
 from shared.store import keys
 from shared.store.connection import Client
 from shared.store.digests import Digests
@@ -289,32 +289,6 @@ class RedisDirectory:
         given.add(validation.comparable(fields.get("userName", "")))
         digest = self._digests.address_digest
         return {keys.directory_address(digest(each)) for each in given if each}
-
-
-def make_user(fields: UserFields, *, former_emails: tuple[Recipient, ...] = ()) -> User:
-    """Return the user of fields that were checked."""
-    return User(
-        user_id=fields["userId"],
-        org_id=fields["orgId"],
-        state=UserState(fields.get("state") or "active"),
-        kind=UserKind(fields.get("kind") or "human"),
-        user_name=fields.get("userName", ""),
-        display_name=fields.get("displayName", ""),
-        language=fields.get("language") or None,
-        email=_recipient(fields, Channel.EMAIL, "email"),
-        phone=_recipient(fields, Channel.SMS, "phone"),
-        must_change_password=bool(fields.get("changeRequired")),
-        revision=fields.get("revision", ""),
-        former_emails=former_emails,
-    )
-
-
-def _recipient(fields: UserFields, channel: Channel, name: str) -> Recipient | None:
-    address, is_verified = fields.get(name), bool(fields.get(f"{name}Verified"))
-    revision = fields.get(f"{name}Revision", "")
-    return (
-        Recipient(channel, address, is_verified=is_verified, revision=revision) if address else None
-    )
 
 
 @contextmanager

@@ -89,8 +89,9 @@ class SqlDirectory(OutsideDirectory):
     def find_users(self, user_ids: Sequence[str]) -> list[User | None]:
         """Return what `find_user` returns for each; five hundred a statement, if it is a table."""
         many, found = self.statements.find_many, dict[str, User | None]()
-        for first in range(0, len(user_ids), IDS_PER_STATEMENT):
-            some = [each for each in user_ids[first : first + IDS_PER_STATEMENT] if is_id(each)]
+        fit = [each for each in user_ids if is_id(each)]
+        for first in range(0, len(fit), IDS_PER_STATEMENT):
+            some = fit[first : first + IDS_PER_STATEMENT]
             with self.session() as connection:
                 rows = None if many is None else self._rows(connection, many, {"ids": some})
             if rows is None:  # no table, or the column's type does not take one of the ids

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -87,7 +88,7 @@ def test_an_answer_is_no_failure_whatever_it_says(gate):
     assert passes(gate)
 
 
-def test_threads_beyond_the_bound_are_refused_at_once_and_count_as_no_failure(gate):
+def test_threads_beyond_the_bound_are_refused_soon_and_count_as_no_failure(gate):
     gate.bound_threads(2)
     inside, leave = threading.Barrier(3), threading.Event()
 
@@ -117,3 +118,14 @@ def test_an_answer_after_failures_opens_it_whatever_it_says(gate, clock):
 
     assert passes(gate)
     assert passes(gate)
+
+
+def test_a_burst_over_a_directory_that_is_not_slow_is_answered(gate):
+    gate.bound_threads(2)
+
+    def call(_):
+        with gate.call():
+            return threading.Event().wait(0.001)
+
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(call, range(32))) == [False] * 32
