@@ -13,16 +13,14 @@ from web.cli import (
     batches,
     directory,
     leaving,
-    messages,
-    organisations,
     providers,
     resets,
-    senders,
     suppressions,
     tokens,
     users,
     webhooks,
 )
+from web.cli.organisations import branding, messages, senders
 from web.cli.support import bind_shell, report_errors
 
 # A further command is one line here.
@@ -67,9 +65,9 @@ def keyturn() -> None:
 for command in COMMANDS:
     keyturn.add_command(command)
 for command in (
-    organisations.branding,
-    organisations.set_logo,
-    organisations.texts,
+    branding.branding,
+    branding.set_logo,
+    branding.texts,
     senders.sender,
 ):
     users.org.add_command(command)

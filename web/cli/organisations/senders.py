@@ -11,7 +11,7 @@ from shared.models import Outcome
 from shared.organisations.domain_check import DomainCheck
 from shared.organisations.sender import IN_USE
 from web.cli.admin import audit_reason
-from web.cli.organisations import MAX_FILE_BYTES, id_argument, open_profile
+from web.cli.organisations.branding import MAX_FILE_BYTES, id_argument, open_profile
 from web.cli.support import (
     CommandRefusedError,
     by_option,

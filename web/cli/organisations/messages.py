@@ -11,7 +11,7 @@ import click
 from shared.models import Channel, Outcome
 from shared.organisations.profile import Profile
 from web.cli.admin import audit_reason
-from web.cli.organisations import open_profile
+from web.cli.organisations.branding import open_profile
 from web.cli.support import (
     CommandRefusedError,
     by_option,
