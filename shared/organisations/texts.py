@@ -31,6 +31,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
 NEEDED = {"sms.reset": ("code", "link")}
 MAX_CHARACTERS = {"subject": 150, "button": 60, "submit": 60}
 MAX_OTHER_CHARACTERS = 1000
+MAX_REPEATS = 3  # of a field: a link a hundred times is a mail that Gmail cuts
 MAX_SHOWN_CHARACTERS = 20  # of a tag that is none
 # They would turn what follows in a line, end a subject's line, or hide words.
 UNFIT_CATEGORIES = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
@@ -124,6 +125,8 @@ def _field_problems(key: str, text: str, built_in: Sentence) -> Iterator[str]:
         if field not in fields:
             known = ", ".join(f"{{{each}}}" for each in fields) or "none"
             yield f"there is no field {{{field[:40]}}} here; there are: {known}"
+        if text.count(f"{{{field}}}") > MAX_REPEATS:
+            yield f"it holds {{{field}}} more than {MAX_REPEATS} times"
     for field in NEEDED.get(key, ()):
         if f"{{{field}}}" not in text:
             yield f"it must hold {{{field}}}"

@@ -230,7 +230,7 @@ UNAUDITED_COMMANDS = {
     **dict.fromkeys(
         ("org branding show", "org texts list", "org texts show", "org sender show"), READS
     ),
-    **dict.fromkeys(("org texts check", "org texts history", "message preview"), READS),
+    **dict.fromkeys(("org texts history", "message preview"), READS),
     **dict.fromkeys(("webhook list", "webhook dead", "provider list", "batch watch"), READS),
     **dict.fromkeys(("sms list", "forget verify"), READS),
     "directory check": "writes in a transaction that it rolls back",

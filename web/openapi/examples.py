@@ -66,7 +66,7 @@ VALUES: dict[str, Any] = {
     "Branding.languages": ["de", "en"], "Branding.linkHosts": ["app.acme.example"],
     "helpUrl": "https://help.acme.example/", "postalLine": "Acme AG, 8000 Zürich",
     "replyTo": "help@acme.example", "mediaType": "image/png", "width": 400, "height": 80,
-    "bytes": 4096, "sha256": "8d4f", "sentences": {"reset.heading": "Neues Passwort"},
+    "bytes": 4096, "sentences": {"reset.heading": "Neues Passwort"},
     "builtIn": {"reset.heading": "Neues Passwort wählen"}, "Organisation.texts": {"de": 3},
     "Organisation.version": "4.3", "version": 3, "RollbackRequest.version": 1,
     "webhookId": f"msg_{RESET_ID}_failed", "DeadWebhook.type": "reset.failed",

@@ -147,14 +147,11 @@ def render_previews(profile: Profile, language: str) -> str:
     )
 
 
-def write_trials(trials: list[Trial]) -> dict[str, object]:
+def write_trials(trials: list[Trial]) -> dict[str, Any]:
     """Serialise the calls of a test."""
     last = trials[-1]
-    body: dict[str, object] = SEND_TEST.dump(
-        {
-            "recipient": last.recipient.masked,
-            "is_accepted": last.outcome is Outcome.ACCEPTED,
-            "trials": trials,
-        }
+    is_accepted = last.outcome is Outcome.ACCEPTED
+    body: dict[str, Any] = SEND_TEST.dump(
+        {"recipient": last.recipient.masked, "is_accepted": is_accepted, "trials": trials}
     )
     return body

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -180,9 +179,6 @@ class LogoSchema(ResponseSchema):
     height = Count()
     bytes = fields.Function(
         lambda logo: len(logo.content), metadata={"type": "integer", "maximum": MAX_LOGO_BYTES}
-    )
-    sha256 = fields.Function(
-        lambda logo: hashlib.sha256(logo.content).hexdigest(), metadata={"type": "string"}
     )
 
 

@@ -4,11 +4,13 @@ import pytest
 
 from shared.models import Kind
 from shared.organisations.profile import DARK, LIGHT, Logo, Palette
+from shared.organisations.texts import replaceable
 from shared.providers.sendgrid import build_payload, shared_payload
 from shared.providers.sendgrid_bulk import BulkRequest
 from tests.shared.messages.test_mails import Page
 from tests.support.message_builders import (
     EMAIL,
+    LANGUAGES,
     a_renderer,
     a_reset,
     a_user,
@@ -22,7 +24,7 @@ from tests.support.provider_stub_mail import mail_of as bulk_mail_of
 from tests.worker.bulk.test_bulk_messages import an_item
 from worker.bulk.messages import BulkMessageRenderer
 
-MAX_HTML_BYTES = 30_000  # Gmail cuts at 102 KB
+MAX_HTML_BYTES, GMAIL_BYTES = 30_000, 102 * 1024  # Gmail cuts here
 PNG = Logo("image/png", a_png(300, 90), 300, 90)
 SVG = Logo("image/svg+xml", b"<svg xmlns='http://www.w3.org/2000/svg'/>", 300, 90)
 BRANDING = {
@@ -134,6 +136,15 @@ def test_a_mail_is_far_below_what_gmail_cuts(language, branding):
     mail = mail_of(a_renderer(), language=language, organisation=organisation, url_template=link)
 
     assert len(mail.html.encode()) < MAX_HTML_BYTES
+
+
+def test_the_longest_own_sentences_are_below_what_gmail_cuts():
+    sentences = {key: "&'" * 500 for key in replaceable(LANGUAGES) if key[:4] in ("rese", "mail")}
+    organisation = an_organisation(texts=sentences, language="en", **BRANDING)
+
+    mail = mail_of(a_renderer(), organisation=organisation)
+
+    assert 60_000 < len(mail.html.encode()) < GMAIL_BYTES
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.organisations.colours import (
@@ -48,6 +48,7 @@ def test_the_built_in_colours_pass(mode, palette):
     assert check_palette(mode, palette.accent, palette.on_accent, palette.link) == palette
 
 
+@settings(max_examples=25)
 @given(COLOURS)
 def test_the_nearest_passes_and_is_left_alone(given_colour):
     for others in (*GROUNDS.values(), ("#ffffff",), ("#777777",)):

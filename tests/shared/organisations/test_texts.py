@@ -100,6 +100,7 @@ def test_an_unknown_sentence_is_refused_with_the_nearest(key, near):
         ("reset.intro", "{ code }", "there is no field { code } here"),
         ("reset.intro", "{code!r}", "there is no field {code!r} here"),
         ("reset.intro", "{code.__class__}", "there is no field {code.__class__} here"),
+        ("reset.intro", "{link} " * 4, "it holds {link} more than 3 times"),
         ("reset.intro", "{name}", "there are: {code}, {link}, {moment}, {organisation}, {until}"),
         ("notice.intro", "{code}", "there are: {moment}, {organisation}"),
         ("mail.automatic", "{link}", "there are: {organisation}"),

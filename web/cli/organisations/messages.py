@@ -18,6 +18,7 @@ from web.cli.support import (
     json_option,
     print_attributes,
     print_json,
+    print_table,
     reason_option,
 )
 from web.organisations.message_api import PREVIEW, render_previews, write_trials
@@ -83,19 +84,12 @@ def send_test_message(
     with open_profile(org_id) as (services, profile):
         why = audit_reason(by, reason)
         trials = send_test(services, profile, recipient, why, language=language)
+    told = write_trials(trials)
     if as_json:
-        print_json(write_trials(trials))
+        print_json(told)
     else:
-        for each in trials:
-            print_attributes(
-                {
-                    "provider": each.provider,
-                    "recipient": each.recipient.masked,
-                    "outcome": each.outcome.value,
-                    "detail": each.detail,
-                    "provider's id": each.provider_message_id,
-                }
-            )
+        click.echo(f"recipient {told['recipient']}")
+        print_table(told["trials"], empty="")
     if trials[-1].outcome is not Outcome.ACCEPTED:
         raise CommandRefusedError(f"not taken by {', '.join(each.provider for each in trials)}")
 
