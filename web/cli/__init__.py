@@ -13,7 +13,6 @@ from types import ModuleType
 
 import click
 
-<<<<<<< HEAD
 # A further command is one line here: its name in its module, and what `--help` says of it.
 COMMANDS = {
     "audit": ("admin", "List acts by hand and by permission, newest first; verify or export all."),
@@ -45,46 +44,6 @@ FURTHER: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "user": {"leaving": ()},
 }
-=======
-from shared.log import set_up_logging
-from web import up
-from web.cli import (
-    admin,
-    batches,
-    directory,
-    leaving,
-    providers,
-    resets,
-    suppressions,
-    tokens,
-    users,
-    webhooks,
-)
-from web.cli.organisations import branding, messages, senders
-from web.cli.support import bind_shell, report_errors
-
-# A further command is one line here.
-COMMANDS: tuple[click.Command, ...] = (
-    up.up,
-    users.org,
-    users.user,
-    directory.directory,
-    tokens.token,
-    resets.reset,
-    resets.explain,
-    admin.status,
-    suppressions.suppression,
-    webhooks.webhook,
-    providers.provider,
-    messages.message,
-    admin.pause,
-    admin.resume,
-    admin.limit,
-    admin.audit,
-    batches.batch,
-    leaving.forget,
-)
->>>>>>> h/r-brand
 
 
 class KeyturnGroup(click.Group):
@@ -137,20 +96,6 @@ def keyturn() -> None:
     """Password resets that are never lost and can always be explained."""
 
 
-<<<<<<< HEAD
-=======
-for command in COMMANDS:
-    keyturn.add_command(command)
-for command in (
-    branding.branding,
-    branding.set_logo,
-    branding.texts,
-    senders.sender,
-):
-    users.org.add_command(command)
-
-
->>>>>>> h/r-brand
 def main() -> None:
     """Run the command line."""
     if sys.argv[1:] not in (["--version"], ["--help"], ["-h"], []):
