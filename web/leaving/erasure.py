@@ -36,6 +36,7 @@ from web.services import WebServices
 Receipt: TypeAlias = dict[str, Any]
 
 MIN_NAME_CHARACTERS = 3  # of a name that is looked for in reasons
+UNKNOWN = "there is no user with that id, and nothing is kept of one"
 OWNED = "the user belongs to another directory; remove it there"
 SUPPRESSED = "so that the address is not written to again; --with-suppressions erases them"
 TRAIL = "who did what must stay provable; --with-audit takes the person out of it"
@@ -60,12 +61,12 @@ def forget_user(services: WebServices, user_id: str, request: ErasureRequest) ->
         ErasingError: the user is being erased just now.
         StoreUnavailableError, DirectoryUnavailableError: perhaps not all was erased; repeat it.
     """
-    user = services.directory.find_user(user_id)
+    user = find_known(services, user_id)
     erasure = _Erasure(services, request, "user", _own_words(services, user_id, user))
     with services.erasures.turn("user", user_id), erasure.acting():
         erasure.erase_user(user_id, user)
         if not (user or erasure.counts.total()):
-            raise NotFoundError("there is no user with that id, and nothing is kept of one")
+            raise NotFoundError(UNKNOWN)
         return erasure.conclude()
 
 
@@ -101,7 +102,7 @@ def remove_organisation(
         NotFoundError: there is none. ErasingError: it is being removed just now.
         OrganisationInUseError: it has users, and more than `max_users` or `with_users` is False.
     """
-    if not services.callers.organisation_exists(org_id):
+    if not (org_id.isprintable() and services.callers.organisation_exists(org_id)):
         raise NotFoundError("there is no organisation with that id")
     directory, erasure = services.directory, _Erasure(services, request, "organisation", set())
     number = directory.count_members(org_id) if isinstance(directory, ErasingDirectory) else 0
@@ -152,6 +153,17 @@ def read_recipient(text: str) -> Recipient:
         return Recipient(Channel.SMS, validation.phone(text))
     except ValueError as error:
         raise InvalidRequestError(f"address {error}") from None
+
+
+def find_known(services: WebServices, user_id: str) -> User | None:
+    """Return the user, if there is one; what is kept of it may be known all the same.
+
+    Raises:
+        NotFoundError: no user can have this id.
+    """
+    if not user_id.isprintable():  # nor could the store be asked for a lone surrogate
+        raise NotFoundError(UNKNOWN)
+    return services.directory.find_user(user_id)
 
 
 def recipients_of(user: User | None) -> list[Recipient]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from shared.errors import NotFoundError
 from shared.validation import format_timestamp
-from web.leaving.erasure import jwt_caller, kept_batches, recipients_of
+from web.leaving.erasure import UNKNOWN, find_known, jwt_caller, kept_batches, recipients_of
 from web.services import WebServices
 
 
@@ -18,7 +18,7 @@ def export_user(services: WebServices, user_id: str) -> dict[str, Any]:
     Raises:
         NotFoundError: there is no such user, and nothing is kept of one.
     """
-    user = services.directory.find_user(user_id)
+    user = find_known(services, user_id)
     resets = services.resets.find_of_user(user_id, with_older=True)
     recipients = recipients_of(user)
     tokens = [each for each in services.callers.list_tokens() if each.user_id == user_id]
@@ -44,7 +44,7 @@ def export_user(services: WebServices, user_id: str) -> dict[str, Any]:
         ],
     }
     if user is None and not any(found.values()):
-        raise NotFoundError("there is no user with that id, and nothing is kept of one")
+        raise NotFoundError(UNKNOWN)
     audit = services.audit.find_about(marks)
     found |= {"userId": user_id, "user": user, "auditEntries": audit}
     return {name: _plain(value) for name, value in found.items()}

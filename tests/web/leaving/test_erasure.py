@@ -217,9 +217,16 @@ def test_a_message_under_way_ends_and_its_code_opens_nothing(wire):
     assert places_of(wire, [reset_id]) == []
 
 
-def test_an_unknown_user_is_said(wire):
+@pytest.mark.parametrize(
+    "user_id", ["never-seen", "", "a/b", "x" * 5000, "a\nb", "ada\0", "\udcff"]
+)
+def test_an_unknown_user_is_said(wire, user_id):
     with pytest.raises(NotFoundError, match="nothing is kept"):
-        forget_user(wire.services, "never-seen", a_request())
+        forget_user(wire.services, user_id, a_request())
+    with pytest.raises(NotFoundError, match="nothing is kept"):
+        export_user(wire.services, user_id)
+    with pytest.raises(NotFoundError):
+        remove_organisation(wire.services, user_id, a_request())
 
 
 def test_it_can_be_repeated_and_goes_on_after_a_cut(wire):
