@@ -400,7 +400,7 @@ class World:
 
     def state(self) -> dict[str, Any]:
         """Everything but counted calls and when a token was used; in no order."""
-        ignored = (f"{keys.GATE}:n:", "kt:token:")
+        ignored = (f"{keys.GATE}:n:", f"{keys.GATE}:tried:", "kt:token:")
         names = [name for name in self.redis.keys("*") if not name.startswith(ignored)]
         pipe = self.redis.pipeline(transaction=False)
         for name in names:
