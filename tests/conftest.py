@@ -8,12 +8,48 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from werkzeug.routing import Rule
 
+from shared.directories.passwords import MEMORY_KIB, PASSES, Argon2Hasher
 from shared.store.connection import connect
 from tests.support import databases
 from tests.support.fakes import FakeRedis
 from tests.support.redis_server import start_server
 from tests.support.waiting import HANG_SECONDS
+
+
+@pytest.fixture(scope="session", autouse=True)
+def rules_compiled_once():
+    """Have werkzeug compile each rule once: thousands of tests make an application of their own."""
+    compile_builder, known = Rule._compile_builder, {}
+
+    def compile_once(rule, append_unknown=True):
+        key = (tuple(rule._trace), repr(rule.defaults), append_unknown)
+        if key not in known:
+            known[key] = compile_builder(rule, append_unknown)
+        return known[key]
+
+    Rule._compile_builder = compile_once
+    yield
+    Rule._compile_builder = compile_builder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cheap_hashes():
+    """Hash passwords a hundred times cheaper; `real_hashes` is for tests about their cost."""
+    usual = dict(Argon2Hasher.__init__.__kwdefaults__)
+    Argon2Hasher.__init__.__kwdefaults__.update(memory_kib=64, passes=1)
+    yield
+    Argon2Hasher.__init__.__kwdefaults__.update(usual)
+
+
+@pytest.fixture
+def real_hashes(cheap_hashes):
+    """The product's own cost."""
+    usual = dict(Argon2Hasher.__init__.__kwdefaults__)
+    Argon2Hasher.__init__.__kwdefaults__.update(memory_kib=MEMORY_KIB, passes=PASSES)
+    yield
+    Argon2Hasher.__init__.__kwdefaults__.update(usual)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -48,6 +47,7 @@ from tests.support.waiting import wait_until
 
 OTHER_SECRET = "whsec_" + "b3RoZXI" * 5 + "A"
 RESET = "0abc"
+NOW = 1_800_000_000  # of the reports and of who reads them
 
 
 @pytest.fixture
@@ -241,14 +241,14 @@ def test_a_second_company_carries_sms_while_twilio_has_trouble(fake_client, stub
 def a_report(secret=GATEWAY_SECRET, *, at=None, webhook_id="msg_1", body=None, **fields):
     content = {"resetId": RESET, "event": "delivered", "id": "gw-1"} | fields
     body = json.dumps(content).encode() if body is None else body
-    at = int(time.time()) if at is None else at
+    at = NOW if at is None else at
     headers = signed_headers((secret,), webhook_id, at, body)
     return Callback({n.lower(): v for n, v in headers.items()}, "", body)
 
 
 @pytest.fixture
 def reader():
-    return HttpWebhook(some_settings())
+    return HttpWebhook(some_settings(), clock=lambda: NOW)
 
 
 @pytest.mark.parametrize(
@@ -310,8 +310,8 @@ def without(name):
         (without("webhook-id"), "unsigned"),
         (without("webhook-timestamp"), "unsigned"),
         (without("webhook-signature"), "unsigned"),
-        (a_report(at=int(time.time()) - 4000), "timestamp"),
-        (a_report(at=int(time.time()) + 4000), "timestamp"),
+        (a_report(at=NOW - 4000), "timestamp"),
+        (a_report(at=NOW + 4000), "timestamp"),
         (replace(a_report(), headers=a_report().headers | {"webhook-timestamp": "9" * 30}),
          "timestamp"),
         (replace(a_report(), headers=a_report().headers | {"webhook-timestamp": "²"}), "unsigned"),
@@ -328,7 +328,7 @@ def test_a_forged_report_is_refused(reader, report, reason):
 
 def test_without_a_gateway_every_report_is_refused():
     with pytest.raises(CallbackForgedError, match="no_key"):
-        HttpWebhook(replace(some_settings(), gateways=())).read(a_report())
+        HttpWebhook(replace(some_settings(), gateways=()), clock=lambda: NOW).read(a_report())
 
 
 def test_any_secret_verifies_and_tells_which_gateway_reported():
@@ -337,7 +337,7 @@ def test_any_secret_verifies_and_tells_which_gateway_reported():
         Gateway(provider="http-2", url="https://b.example", secret=("whsec_" + "A" * 32,
                                                                    GATEWAY_SECRET)),
     )  # fmt: skip
-    reader = HttpWebhook(replace(some_settings(), gateways=gateways))
+    reader = HttpWebhook(replace(some_settings(), gateways=gateways), clock=lambda: NOW)
     report = a_report()
     both = f"v1,{'A' * 44} {report.headers['webhook-signature']}"
 

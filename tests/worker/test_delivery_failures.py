@@ -45,7 +45,7 @@ class BrokenRenderer:
     def __init__(self, error):
         self._error = error
 
-    def render_reset(self, reset, user, recipient, organisation, code, *, seconds_left):
+    def render_reset(self, reset, user, recipient, profile, code, **_):
         raise self._error(f"{recipient.address} {code.formatted} https://reset.example.com")
 
 
