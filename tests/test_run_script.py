@@ -183,7 +183,7 @@ def test_the_requirements_fit_the_project():
         wanted = Requirement(text)
         version, _ = all_pins[wanted.name.lower().replace("_", "-")]
         assert version in wanted.specifier, f"{text}: ./run lock"
-    for text in (*project["dependencies"], *extras["build"]):
+    for text in (*project["dependencies"], *extras["build"], *extras["sql"]):
         assert Requirement(text).name.lower().replace("_", "-") in run_only, f"{text}: ./run lock"
     assert run_only.items() <= all_pins.items()
 
