@@ -182,14 +182,14 @@ def test_the_act_stands_in_the_trail_without_the_person(wire):
 
 
 def test_others_keep_what_is_theirs(wire):
-    a_user(wire.services, "bob", email="bob@example.com")
-    mine = wire.reset("bob").headers["Keyturn-Reset-Id"]
+    a_user(wire.services, "someone.else", email="someone.else@example.com")
+    mine = wire.reset("someone.else").headers["Keyturn-Reset-Id"]
     plant(wire)
-    places = places_of(wire, ["bob"])
+    places = places_of(wire, ["someone.else"])
 
     forget_user(wire.services, USER, a_request(with_suppressions=True, with_audit=True))
 
-    assert places_of(wire, ["bob"]) == places
+    assert places_of(wire, ["someone.else"]) == places
     assert wire.services.resets.find(mine) is not None
     batch = wire.services.batches.find(wire.services.batches.every_id()[0])
     users = wire.services.batch_lists.read(batch.list_id, 0)
