@@ -349,7 +349,7 @@ class Wording:
                     text = sentence.fill({**filled, **values})
                     if text.strip() and sentence.names.issuperset(NEEDED.get(key, ())):
                         return text
-                except (KeyError, TypeError):  # it has a field that is not known here
+                except (KeyError, TypeError):  # it has a field that is not known here: noted below
                     pass
                 if key not in noted:  # a sentence may stand in text, HTML and title of a mail
                     noted.add(key)

@@ -34,7 +34,13 @@ def test_status_and_metrics_tell_of_it(fake_client):
 
 def test_a_message_does_not_wait_for_redis_to_count():
     class Away:
+        asked = 0
+
         def add(self, name):
+            self.asked += 1
             raise StoreUnavailableError
 
-    count_unfilled(Away())("acme", "de", "reset.intro")
+    away = Away()
+    count_unfilled(away)("acme", "de", "reset.intro")
+
+    assert away.asked == 1

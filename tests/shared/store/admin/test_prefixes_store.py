@@ -97,6 +97,8 @@ def test_other_countries_are_written_to_meanwhile(gate):
 
     gate.send("+41791234567")
 
+    assert "+41" not in gate.states()
+
 
 def test_the_same_number_counts_once(gate):
     for number in range(30):
@@ -237,6 +239,8 @@ def test_conversion_within_its_past_is_not(gate, past, recent):
     gate.set_past("+62", sent=past[0], used=past[1], recent=recent)
 
     gate.send("+6281234567890", levels=OFF | {"conversion": "stop"})
+
+    assert gate.states() == {}
 
 
 def test_a_watched_conversion_does_not_hide_velocity(gate):
