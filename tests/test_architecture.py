@@ -34,6 +34,7 @@ SOURCES = [
     if not path.stem.endswith("_pb2")  # generated
 ]
 README = CHECKOUT / "README.md"
+CONFIGURATION = CHECKOUT / "docs/configuration.md"
 PAGES = [README, CHECKOUT / "ADDING_A_PROVIDER.md", *sorted((CHECKOUT / "docs").rglob("*.md"))]
 # A file or folder of the project, as pages name it; `*` stands for several.
 PATH = r"\b(?:web|worker|shared|tests|bench|faults|deploy)/[A-Za-z0-9_/*-]+(?:\.\w+)?"
@@ -304,8 +305,8 @@ def variables_of(table: type, prefix: str) -> set[str]:
     return {prefix + f.name.rstrip("_").upper() for f in fields(table) if f.metadata}
 
 
-def test_every_setting_stands_in_the_readme():
-    table = README.read_text()
+def test_every_setting_stands_in_the_configuration_page():
+    table = CONFIGURATION.read_text()
 
     variables = variables_of(Settings, PREFIX) | variables_of(TwilioAccount, f"{PREFIX}TWILIO_")
     variables |= variables_of(Gateway, f"{PREFIX}HTTP_")
@@ -313,7 +314,7 @@ def test_every_setting_stands_in_the_readme():
     assert [each for each in sorted(variables) if f"`{each}`" not in table] == []
 
 
-def test_the_readme_names_no_setting_that_does_not_exist():
+def test_the_pages_name_no_setting_that_does_not_exist():
     known = variables_of(Settings, PREFIX).union(
         *(
             variables_of(table, f"{PREFIX}{name.upper().replace('-', '_')}_")
@@ -321,7 +322,7 @@ def test_the_readme_names_no_setting_that_does_not_exist():
             for name in names
         )
     )
-    named = set(re.findall(r"`(KEYTURN_[A-Z0-9_]+)`", README.read_text()))
+    named = set(re.findall(r"`(KEYTURN_[A-Z0-9_]+)`", README.read_text() + CONFIGURATION.read_text()))
 
     assert named - known - {"KEYTURN_TEST_REDIS_URL", "KEYTURN_CONTRACTS_DIR"} == set()
 

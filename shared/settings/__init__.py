@@ -1,6 +1,6 @@
 """Read the settings from environment variables; refuse a wrong one with its remedy.
 
-The README's table says what each means.
+docs/configuration.md says what each means.
 """
 
 from __future__ import annotations
