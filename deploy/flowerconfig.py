@@ -3,7 +3,7 @@
 `celery --app worker.app flower --conf=deploy/flowerconfig.py` reads this file; every name below is
 an option of Flower. It listens where KEYTURN_HOST and KEYTURN_FLOWER_PORT say, and beyond this
 machine only with a login that was set, KEYTURN_FLOWER_BASIC_AUTH. Without one it asks for that of
-the file flower_login in the data directory. How to read it: README, "Flower".
+the file flower_login in the data directory. How to read it: docs/flower.md.
 """
 
 import hashlib

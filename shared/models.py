@@ -45,7 +45,7 @@ class Kind(StrEnum):
 
 
 class Status(StrEnum):
-    """The status of a reset; README.md has the diagram."""
+    """The status of a reset; README has the diagram."""
 
     QUEUED = "queued"  # recorded, no attempt yet
     SENDING = "sending"  # a worker is at the provider's socket

@@ -9,6 +9,7 @@ import textwrap
 import tomllib
 from collections import Counter, defaultdict
 from dataclasses import fields
+from itertools import groupby
 from functools import cache
 from pathlib import Path
 
@@ -35,7 +36,7 @@ SOURCES = [
 ]
 README = CHECKOUT / "README.md"
 CONFIGURATION = CHECKOUT / "docs/configuration.md"
-PAGES = [README, CHECKOUT / "ADDING_A_PROVIDER.md", *sorted((CHECKOUT / "docs").rglob("*.md"))]
+PAGES = [README, *sorted((CHECKOUT / "docs").rglob("*.md"))]
 # A file or folder of the project, as pages name it; `*` stands for several.
 PATH = r"\b(?:web|worker|shared|tests|bench|faults|deploy)/[A-Za-z0-9_/*-]+(?:\.\w+)?"
 
@@ -187,6 +188,24 @@ def test_every_path_that_a_page_names_exists(page):
     missing = [path for path in named if not list(CHECKOUT.glob(path.rstrip("/.")))]
 
     assert missing == []
+
+
+def test_the_readme_is_read_in_one_go():
+    lines = README.read_text().splitlines()
+    rows = [len(list(table)) for is_row, table in groupby(lines, lambda line: line[:1] == "|") if is_row]
+
+    assert len(lines) <= 150
+    assert [line for line in lines if len(line) > 120] == []
+    assert max(rows) <= 10
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(CHECKOUT)))
+def test_every_link_of_a_page_leads_to_a_file(page):
+    text = re.sub(r"```.*?```|`[^`]*`", "", page.read_text(), flags=re.DOTALL)
+    targets = re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)|^\[\w+\]: (\S+)$", text, re.MULTILINE)
+    links = {inline or defined for inline, defined in targets}
+
+    assert [link for link in links if not (page.parent / link).exists()] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(CHECKOUT)))

@@ -226,7 +226,7 @@ def build_children(environ: Mapping[str, str], checkout: Path = CHECKOUT) -> lis
     except FileNotFoundError as error:
         raise StartRefusedError(
             f"there is no Procfile in {checkout}: `up` runs from a checkout; an installed Keyturn "
-            "is started process by process (README, Processes)"
+            "is started process by process (docs/getting-started.md)"
         ) from error
     programs = {"python": (sys.executable,), "celery": (sys.executable, "-m", "celery")}
     children = []
