@@ -23,7 +23,7 @@ pytestmark = pytest.mark.real_server
 
 PAGES = sorted((CHECKOUT / "docs").glob("*.md"))
 # In the order a new user reads them.
-RUN = ("docs/users.md", "docs/webhooks.md")
+RUN = ("README.md", "docs/getting-started.md", "docs/api.md", "docs/users.md", "docs/webhooks.md")
 # What a running Keyturn cannot run again, and where it is tried.
 ELSEWHERE = {
     "./run": "tests/journeys/test_up.py",
