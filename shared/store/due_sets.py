@@ -45,12 +45,11 @@ class DueStore:
             answers = [self._scripts.run("reset/list_due", *call) for call in calls]
         else:
             answers = self._scripts.run_many("reset/list_due", calls)
-        now = self.now_ms()
-        oldest = min((float(a[2]) for a in answers if a[2] != ""), default=now)
+        age_ms = max((float(a[2]) for a in answers if a[2] != ""), default=0.0)
         return DueView(
             sum(a[0] for a in answers),
             sum(a[1] for a in answers),
-            max(0.0, (now - oldest) / 1000),
+            max(0.0, age_ms / 1000),
             tuple(
                 (reset_id, Channel(channel))
                 for a in answers

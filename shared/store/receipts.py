@@ -61,7 +61,7 @@ class ReceiptStore:
         by_shard: defaultdict[int, list[Argument]] = defaultdict(list)
         passed_over: Counter[str] = Counter()
         for event in events:
-            shard = keys.ID_SIGNS.find(event.reset_id[:1] or "?")
+            shard = keys.find_shard(event.reset_id)
             if shard < 0 or not event.reset_id.isalnum():
                 passed_over["unknown"] += 1
                 continue

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 import redis
 import structlog
+from redis.exceptions import NoScriptError
 
 from shared.errors import SettingsError, StoreUnavailableError
 from shared.store.connection import TIMEOUT_SECONDS, Client, store_errors
@@ -211,6 +212,7 @@ class Scripts:
     def __init__(self, client: Client, durability: str = "memory") -> None:
         """`client` may be a fake one as long as `durability` is `memory`."""
         self._client, self._durability = client, Durability(durability)
+        self._has_one_node = getattr(client, "has_one_node", True)
         self._turn = (
             Lock()
         )  # one chunk of run_together at a time, so that single calls come between
@@ -229,7 +231,7 @@ class Scripts:
         with store_errors():
             try:
                 return self._client.execute_command("EVALSHA", digest, len(keys), *keys, *arguments)
-            except redis.exceptions.NoScriptError:
+            except NoScriptError:
                 return self._client.execute_command("EVAL", text, len(keys), *keys, *arguments)
 
     def run_durably(
@@ -249,7 +251,7 @@ class Scripts:
             rest = (len(keys), *keys, *arguments)
             try:
                 return self._durability.run(self._client, ("EVALSHA", digest, *rest))
-            except redis.exceptions.NoScriptError:
+            except NoScriptError:
                 return self._durability.run(self._client, ("EVAL", text, *rest))
 
     def confirm(self, tag: str) -> None:
@@ -261,16 +263,50 @@ class Scripts:
         if self._durability.is_asked:
             self.run_durably("touch", (confirmed(tag),))
 
+    def look_ahead(self, key: str, *, absent: str) -> tuple[str, bool]:
+        """Return what a script of another slot names in place of a key, and if the key is known.
+
+        On one node that is the key: the script looks by itself. On a cluster it cannot: it names
+        `absent`, and we have looked.
+        """
+        if self._has_one_node:
+            return key, False
+        with store_errors():
+            return absent, bool(self._client.exists(key))
+
+    def asked_at_us(self, tag: str, asked_at_us: int) -> int:
+        """Return the moment of a call by the clock of its shard's node; 0 stays 0.
+
+        `asked_at_us`: by the gate's, which is another's on a cluster. No two are ever compared.
+        """
+        if self._has_one_node or not asked_at_us:
+            return asked_at_us
+        with store_errors():
+            return int(self._client.node_time_us(tag))
+
     def run_many(self, name: str, calls: Sequence[Call]) -> list[Any]:
-        """Run a script for each (keys, arguments) in one round trip; return the answers."""
+        """Run a script for each (keys, arguments) in one round trip to a node; return the answers.
+
+        A node that does not know the script yet costs a second one.
+        """
         text, digest = _source(name)
         with store_errors():
-            pipeline = self._client.pipeline(transaction=False)
-            pipeline.script_load(text)
-            for keys, arguments in calls:
-                pipeline.execute_command("EVALSHA", digest, len(keys), *keys, *arguments)
-            answers: list[Any] = pipeline.execute()
-            return answers[1:]
+            answers = self._pipe(("EVALSHA", digest), calls)
+            unknown = [i for i, each in enumerate(answers) if isinstance(each, NoScriptError)]
+            repeated = self._pipe(("EVAL", text), [calls[i] for i in unknown])
+            for index, answer in zip(unknown, repeated, strict=True):
+                answers[index] = answer
+            for answer in answers:
+                if isinstance(answer, redis.RedisError):
+                    raise answer
+            return answers
+
+    def _pipe(self, command: tuple[str, str], calls: Sequence[Call]) -> list[Any]:
+        pipeline = self._client.pipeline(transaction=False)
+        for keys, arguments in calls:
+            pipeline.execute_command(*command, len(keys), *keys, *arguments)
+        answers: list[Any] = pipeline.execute(raise_on_error=False)
+        return answers
 
     def run_together(
         self, name: str, calls: Sequence[SharingCall], *, own: tuple[int, int]
