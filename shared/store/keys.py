@@ -9,13 +9,14 @@ from __future__ import annotations
 import base64
 from functools import cache
 
-# The slots of these lie evenly: of n nodes with equal ranges of slots, none has more than its share.
+# The slots of these lie evenly: of n nodes with equal ranges, none has more than its share of them.
 # Found by search, the word nearest to the middle of each 64th; tests/shared/store/test_keys.py.
-WORDS = """
-is 2o fc fk m3 1b zr ef 4t oh 4e g5 7y le d0 8a xq ge o0 3a ka dh kp 0l f3 av 5z nf bs 9o 6w mk
-ww hc xg xo 0r kn dv c3 i5 5d y9 y1 j8 6i z4 bm a8 ya 2q im b5 zl r9 r1 x7 ps ov 4j ck cc k6 7g
-""".split()
-TAGS = tuple(f"{{kt:{word}}}" for word in WORDS)
+WORDS = (
+    "is 2o fc fk m3 1b zr ef 4t oh 4e g5 7y le d0 8a xq ge o0 3a ka dh "
+    "kp 0l f3 av 5z nf bs 9o 6w mk ww hc xg xo 0r kn dv c3 i5 5d y9 y1 "
+    "j8 6i z4 bm a8 ya 2q im b5 zl r9 r1 x7 ps ov 4j ck cc k6 7g"
+)
+TAGS = tuple(f"{{kt:{word}}}" for word in WORDS.split())
 SHARDS = len(TAGS)
 # A reset's id is one of the first signs and 26 of the second, which are Base32; its first two are
 # its shard: the first four bits of it, and two at the beginning of the next five.
