@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -46,6 +48,8 @@ from shared.store.webhooks.deliveries import WebhookStore
 from shared.store.webhooks.subscriptions import SubscriptionStore
 
 if TYPE_CHECKING:
+    from redis.credentials import CredentialProvider
+
     from shared.queue import Hint
 
 log = structlog.get_logger()
@@ -120,14 +124,35 @@ def connect_store(settings: Settings) -> Client:
     """Return a client of the store's server; it connects on first use.
 
     Raises:
-        SettingsError: KEYTURN_REDIS_URL is malformed.
+        SettingsError: KEYTURN_REDIS_URL, …_CA_FILE or …_CREDENTIALS is wrong.
     """
+    ca_file, name = settings.redis_ca_file, settings.redis_credentials
+    if ca_file and not os.access(ca_file, os.R_OK):
+        raise SettingsError("KEYTURN_REDIS_CA_FILE: must be a file that can be read")
+    if ca_file and not settings.server_url.startswith("rediss"):
+        raise SettingsError("KEYTURN_REDIS_CA_FILE: needs a KEYTURN_REDIS_URL with TLS: rediss://…")
+    credentials = _credentials(name) if name else None
     try:
-        return connect(settings.server_url)
-    except ValueError as error:  # the error's text may contain the password
+        return connect(settings.server_url, ca_file=ca_file, credentials=credentials)
+    except (TypeError, ValueError):  # the error's text may contain the password
         raise SettingsError(
-            "KEYTURN_REDIS_URL: must look like redis://host:6379/0, rediss://… or unix:///path"
+            "KEYTURN_REDIS_URL: must look like redis://host:6379/0, rediss://…, unix:///path, "
+            "redis+sentinel://host1,host2,host3/name or redis+cluster://host1,host2,host3"
+        ) from None
+
+
+def _credentials(name: str) -> CredentialProvider:
+    """Return what `package.module:name` makes: redis-py asks it at every new connection."""
+    module, _, attribute = name.partition(":")
+    try:
+        made: CredentialProvider = getattr(importlib.import_module(module), attribute)()
+        made.get_credentials  # noqa: B018
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise SettingsError(
+            "KEYTURN_REDIS_CREDENTIALS: must be package.module:Name of a class that can be "
+            "imported and has get_credentials() -> (user, password)"
         ) from error
+    return made
 
 
 def build_services(settings: Settings, *, client: Client, hints: Hints) -> Services:

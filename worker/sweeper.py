@@ -19,11 +19,11 @@ from shared.wiring import Hints
 log = structlog.get_logger()
 
 GRACE_SECONDS = 0.25  # the first hint of a new reset is on its way
-MAX_PER_SHARD = 40
+MAX_PER_SHARD = 10
 MAX_WAITING = 40  # hints in the broker; above, workers are busy and a sweep publishes none
 # For queues whose resets by e-mail are gathered: a hint names many, so a shard returns more.
 MAX_IN_A_HINT = 1000
-MAX_GATHERED_PER_SHARD = 250
+MAX_GATHERED_PER_SHARD = 63
 MAX_GATHERED_WAITING = 2
 GATHERED_AGAIN_SECONDS = 5.0  # for a reset still due then, the hint is lost or far behind
 DueReset: TypeAlias = tuple[str, Channel]

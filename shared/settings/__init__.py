@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from shared import validation
 from shared.errors import SettingsError
@@ -148,8 +148,10 @@ class Settings:
     # Where data is stored; the default is the embedded server.
     data_dir: Path = setting(types.path, Path(".keyturn"))  # noqa: RUF009
     redis_url: str = setting(types.text, "", is_secret=True)
+    redis_ca_file: str = setting(types.text, "")  # of an authority of one's own
+    redis_credentials: str = setting(types.text, "")  # package.module:name, for tokens that expire
     broker_url: str = setting(types.text, "", is_secret=True)
-    durability: str = setting(types.one_of("memory", "replica", "disk"), "memory")
+    durability: str = setting(types.one_of("memory", "replica", "disk", "service"), "memory")
     secret_keys: tuple[str, ...] = setting(types.secret_keys, (), is_secret=True)
     directory: str = setting(types.one_of(*DIRECTORIES), "redis")
     directory_url: str = setting(
@@ -261,6 +263,11 @@ class Settings:
     def hint_url(self) -> str:
         """URL of the broker, as Celery writes it."""
         url = self.broker_url or self.server_url
+        if self.redis_ca_file and not self.broker_url:
+            certificates = urlencode(
+                {"ssl_cert_reqs": "required", "ssl_ca_certs": self.redis_ca_file}
+            )
+            return f"{url}{'&' if '?' in url else '?'}{certificates}"
         return url.replace("unix://", "redis+socket://", 1) if url.startswith("unix://") else url
 
     def twilio_account(self, provider: str) -> TwilioAccount:
@@ -397,6 +404,7 @@ def _refuse_contradictions(settings: Settings) -> None:
             "KEYTURN_LEASE_SECONDS must exceed KEYTURN_PROVIDER_TIMEOUT_SECONDS by more than 5 s; "
             f"they are {settings.lease_seconds:g} and {settings.provider_timeout_seconds:g}"
         )
+    _refuse_brokers(settings)
     for provider, missing in _missing_credentials(settings):
         raise SettingsError(
             f"the provider {provider} needs {missing}; set it, or take {provider} "
@@ -425,6 +433,22 @@ def _refuse_contradictions(settings: Settings) -> None:
         )
     if urlsplit(settings.link_base).scheme not in ("http", "https"):
         raise SettingsError("KEYTURN_PUBLIC_URL must begin with http:// or https://")
+
+
+def _refuse_brokers(settings: Settings) -> None:
+    kinds = ("+cluster://", "+sentinel://")
+    given, store = settings.broker_url.lower(), settings.redis_url.lower()
+    if any(kind in given for kind in kinds):
+        raise SettingsError(
+            "KEYTURN_BROKER_URL: Celery's hints travel through one server: a Redis of its own "
+            "(redis://…), RabbitMQ (amqp://…), or none"
+        )
+    if not given and (any(kind in store for kind in kinds) or settings.redis_credentials):
+        raise SettingsError(
+            "KEYTURN_BROKER_URL must be set where KEYTURN_REDIS_URL is a cluster or names "
+            "Sentinels, or KEYTURN_REDIS_CREDENTIALS is set: Celery's hints cannot travel there; a "
+            "Redis of its own (redis://…), RabbitMQ (amqp://…), or none"
+        )
 
 
 def _refuse_what_refuses_all(settings: Settings) -> None:

@@ -142,12 +142,12 @@ class Digests:
 
     def user_place(self, user_id: str) -> tuple[str, str]:
         """Return the hash tag of a user's shard, and the user's digest."""
-        user = self._hash("user", user_id)
-        return keys.TAGS[user[0] % keys.SHARDS], user.hex()
+        user = self._hash("user", user_id).hex()
+        return keys.tag_of_digest(user), user
 
     def new_reset_id(self, user_id: str) -> str:
         """Return a new id in the user's shard, with 128 random bits."""
-        return self._reset_id(user_id, secrets.token_bytes(DIGEST_BYTES))
+        return self._reset_id(user_id, secrets.token_bytes(keys.ID_BYTES))
 
     def derived_reset_id(self, user_id: str, *parts: str) -> str:
         """Return an id that looks like a new one but is derived: same parts, same id."""
@@ -181,8 +181,7 @@ class Digests:
         return hashlib.sha256(token.encode(errors="replace")).hexdigest()
 
     def _reset_id(self, user_id: str, bits: bytes) -> str:
-        shard = self._hash("user", user_id)[0] % keys.SHARDS
-        return keys.ID_SIGNS[shard] + base64.b32encode(bits).decode().rstrip("=").lower()
+        return keys.make_reset_id(self._hash("user", user_id)[0] % keys.SHARDS, bits)
 
     def _hash(self, kind: str, text: str) -> bytes:
         return hashlib.blake2b(
@@ -206,6 +205,7 @@ class Digests:
     def _sealed(self) -> dict[str, str]:
         fresh = secrets.token_bytes(PEPPER_BYTES)
         offer = [(key_id, _seal(key, fresh)) for key_id, key in self._secret_keys.items()]
+        offer.append(keys.LAYOUT)
         with store_errors():
             is_used = self._client.exists(keys.VERSION)
             if is_used and not self._client.exists(keys.SEAL):
@@ -215,7 +215,16 @@ class Digests:
                 )
             reply = self._client.eval(SEAL_ONCE, 1, keys.SEAL, *chain.from_iterable(offer))
         flat = cast("list[str]", reply)
-        return dict(zip(flat[::2], flat[1::2], strict=True))
+        sealed = dict(zip(flat[::2], flat[1::2], strict=True))
+        name, number = keys.LAYOUT
+        if sealed.pop(name, None) != number:
+            raise SettingsError(
+                f"this store was written by a version of Keyturn without {number} shards: this one "
+                "would not find its suppressions and codes. Begin with an empty Redis, or data "
+                "directory, and import users, tokens and suppressions again "
+                "(docs/operating.md, Redis lost its data); or keep the former version"
+            )
+        return sealed
 
     def _unseal(self, sealed: dict[str, str]) -> bytes:
         for key_id, key in self._secret_keys.items():

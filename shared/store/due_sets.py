@@ -41,16 +41,18 @@ class DueStore:
         """Return what has been due for longer than the grace; `most` counts ids per shard."""
         grace_ms = int(grace_seconds * 1000)
         calls = [((keys.due(tag, queue),), (grace_ms, most, tag)) for tag in keys.TAGS]
-        if most > MAX_IN_ONE_TRIP:  # Redis serves other clients between shards
-            answers = [self._scripts.run("reset/list_due", *call) for call in calls]
-        else:
-            answers = self._scripts.run_many("reset/list_due", calls)
-        now = self.now_ms()
-        oldest = min((float(a[2]) for a in answers if a[2] != ""), default=now)
+        # Between trips Redis serves other clients.
+        trips = [[call] for call in calls] if most > MAX_IN_ONE_TRIP else [calls]
+        answers = []
+        for trip in trips:
+            answers += self._scripts.run_many("reset/list_due", trip, may_lack=True)
+        if not answers:
+            raise StoreUnavailableError
+        age_ms = max((float(a[2]) for a in answers if a[2] != ""), default=0.0)
         return DueView(
             sum(a[0] for a in answers),
             sum(a[1] for a in answers),
-            max(0.0, (now - oldest) / 1000),
+            max(0.0, age_ms / 1000),
             tuple(
                 (reset_id, Channel(channel))
                 for a in answers

@@ -1,24 +1,47 @@
 """Name every key, with its lifetime. One shard is one hash tag, so one cluster slot.
 
 A reset's id begins with its shard, so every key of a reset follows from its id alone.
+Source: docs/decisions/0033-redis-beyond-one-machine.md
 """
 
 from __future__ import annotations
 
+import base64
 from functools import cache
 
-SHARDS = 16
-ID_SIGNS = "0123456789abcdef"  # the first sign of a reset's id is its shard
+# The slots of these lie evenly: of n nodes with equal ranges, none has more than its share of them.
+# Found by search, the word nearest to the middle of each 64th; tests/shared/store/test_keys.py.
+WORDS = (
+    "is 2o fc fk m3 1b zr ef 4t oh 4e g5 7y le d0 8a xq ge o0 3a ka dh "
+    "kp 0l f3 av 5z nf bs 9o 6w mk ww hc xg xo 0r kn dv c3 i5 5d y9 y1 "
+    "j8 6i z4 bm a8 ya 2q im b5 zl r9 r1 x7 ps ov 4j ck cc k6 7g"
+)
+TAGS = tuple(f"{{kt:{word}}}" for word in WORDS.split())
+SHARDS = len(TAGS)
+# A reset's id is one of the first signs and 26 of the second, which are Base32; its first two are
+# its shard: the first four bits of it, and two at the beginning of the next five.
+ID_SIGNS, ID_LETTERS = "0123456789abcdef", "abcdefghijklmnopqrstuvwxyz234567"
+_SHARDS = {
+    sign + letter: 4 * number + index // 8
+    for number, sign in enumerate(ID_SIGNS)
+    for index, letter in enumerate(ID_LETTERS)
+}
+ID_LENGTH, ID_BYTES = 27, 16  # signs; random bytes in them
+LAYOUT = ("shards", str(SHARDS))  # in the seal: which of these tables the store was written with
 
 TOKEN_PREFIX = "kt_pat_"  # noqa: S105 - what a token begins with, not a token
 
 
-def shard_tag(shard: int) -> str:
-    """Return the hash tag of a shard, braces included."""
-    return f"{{kt:{shard:02}}}"
+def make_reset_id(shard: int, random_bytes: bytes) -> str:
+    """Return the id of a reset in a shard."""
+    bits = (shard % 4) << 8 * ID_BYTES | int.from_bytes(random_bytes)
+    text = base64.b32encode((bits << 6).to_bytes(ID_BYTES + 1)).decode()
+    return ID_SIGNS[shard // 4] + text[: ID_LENGTH - 1].lower()
 
 
-TAGS = tuple(shard_tag(shard) for shard in range(SHARDS))
+def find_shard(reset_id: str) -> int:
+    """Return the shard of a reset; -1 if the id is malformed."""
+    return _SHARDS.get(reset_id[:2], -1)
 
 
 def tag_of(reset_id: str) -> str:
@@ -27,7 +50,15 @@ def tag_of(reset_id: str) -> str:
     Raises:
         ValueError: the id is malformed.
     """
-    return TAGS[ID_SIGNS.index(reset_id[:1] or "?")]
+    shard = find_shard(reset_id)
+    if shard < 0:
+        raise ValueError("no id of a reset")
+    return TAGS[shard]
+
+
+def tag_of_digest(digest: str) -> str:
+    """Return the hash tag of a user's or a recipient's shard, by its digest."""
+    return TAGS[int(digest[:2] or "0", 16) % SHARDS]
 
 
 def reset(reset_id: str) -> str:
@@ -72,7 +103,7 @@ def requests(tag: str, user_digest: str) -> str:
 
 
 def guesses(tag: str, user_digest: str) -> str:
-    """HASH, user and source → tries of typed codes; 15 minutes. All users share 16 a shard."""
+    """HASH, user and source → tries of typed codes; 15 minutes. All users share 4 a shard."""
     bucket = user_digest[0]
     return f"{tag}:guess:{bucket}"
 
@@ -128,7 +159,7 @@ def webhooks_dead(tag: str, subscription_id: str) -> str:
     return f"{tag}:whx:{subscription_id}"
 
 
-GATE = "{kt:gate}"  # counters of organisations and callers, suppressions, versions: one slot
+GATE = "{kt:gate}"  # counters of organisations and callers, versions: one slot
 
 
 def window(kind: str, digest: str) -> str:
@@ -163,7 +194,7 @@ def sms_mark(recipient_digest: str) -> str:
 
 def suppression(recipient_digest: str) -> str:
     """HASH, why a recipient is not written to; for ever."""
-    return f"{GATE}:sup:{recipient_digest}"
+    return f"{tag_of_digest(recipient_digest)}:sup:{recipient_digest}"
 
 
 def batch(batch_id: str) -> str:
@@ -197,7 +228,7 @@ def circuit(provider: str) -> str:
 
 def lifted(recipient_digest: str) -> str:
     """STRING, when a suppression was lifted, in ms: reports from before are over; 30 days."""
-    return f"{GATE}:lifted:{recipient_digest}"
+    return f"{tag_of_digest(recipient_digest)}:lifted:{recipient_digest}"
 
 
 SMS_NAMED = f"{GATE}:smsnamed"  # HASH, prefix → allowed or blocked by whom, why; until lifted

@@ -80,7 +80,9 @@ class LimitStore:
             TooManyRequestsError: a limit is reached.
             SmsSuspiciousError: a rule or an operator stopped SMS to such numbers.
         """
-        names = [keys.VERSION, keys.suppression(recipient_digest), keys.counted(reset_id)]
+        suppression = keys.suppression(recipient_digest)
+        seen, is_suppressed = self._scripts.look_ahead(suppression, absent=keys.GATE)
+        names = [keys.VERSION, seen, keys.counted(reset_id)]
         names += [each.key for each in limits]
         guard = ""
         if guarded:
@@ -88,13 +90,13 @@ class LimitStore:
             names += [keys.SMS_TOTALS, *map(keys.sms_subject, guarded.subjects)]
             guard = _write_guard(guarded, reset_id)
         once_ms = ONCE_SECONDS * 1000 if is_repeatable else 0
-        arguments: list[Argument] = [version, int(may_count), once_ms, guard]
+        arguments: list[Argument] = [version, int(may_count and not is_suppressed), once_ms, guard]
         for each in limits:
             arguments += _window(each)
         answer = self._scripts.run("reset/pass_gate", names, arguments)
-        if answer[0] == "suppressed":
-            raise RecipientSuppressedError
         _check(answer)
+        if is_suppressed or answer[0] == "suppressed":
+            raise RecipientSuppressedError
         return int(answer[1])
 
     def count_change(self, limits: Sequence[Limit], *, version: int) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import orjson
+import redis
 
 from shared.errors import StoreUnavailableError
 from shared.models import CallbackEvent, EventType, Queue, Status
@@ -16,6 +17,7 @@ from shared.settings import Settings
 from shared.store import keys
 from shared.store.connection import Client, store_errors
 from shared.store.scripts import Argument, Scripts
+from shared.store.topology.cluster import AWAY
 
 MAX_WAITING = 50_000  # of one shard; when full, providers must send it again later
 MARK_BYTES = 8
@@ -61,7 +63,7 @@ class ReceiptStore:
         by_shard: defaultdict[int, list[Argument]] = defaultdict(list)
         passed_over: Counter[str] = Counter()
         for event in events:
-            shard = keys.ID_SIGNS.find(event.reset_id[:1] or "?")
+            shard = keys.find_shard(event.reset_id)
             if shard < 0 or not event.reset_id.isalnum():
                 passed_over["unknown"] += 1
                 continue
@@ -105,8 +107,11 @@ class ReceiptStore:
             pipeline = self._client.pipeline(transaction=False)
             for tag in keys.TAGS:
                 pipeline.llen(keys.receipts(tag))
-            lengths: list[int] = pipeline.execute()
-            return lengths
+            lengths = pipeline.execute(raise_on_error=False)
+            for each in lengths:
+                if isinstance(each, redis.RedisError) and not isinstance(each, AWAY):
+                    raise each
+            return [0 if isinstance(each, AWAY) else each for each in lengths]
 
     def head(self, shard: int, *, most: int) -> Sequence[Waiting]:
         """Return the reports that have waited longest, in order."""

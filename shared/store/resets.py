@@ -225,7 +225,7 @@ class NewReset:
     limit_per_hour: int = 0
     limit_per_day: int = 0
     keep_seconds: float = 0  # how long it is kept once finished; 0: as the settings say
-    asked_at_us: int = 0  # by Redis's clock; refused if it arrives too late after this; 0: never
+    asked_at_us: int = 0  # by the gate's clock; refused if it arrives too late after this; 0: never
     since_ms: int = 0  # skip users with newer resets, or one that waits; 0: skip none
     extra: Mapping[str, str] = field(default_factory=dict)  # by the names of OPTIONAL_FIELDS
 
@@ -301,7 +301,7 @@ class ResetStore:
         arguments += [int(new.cooldown_seconds * 1000), new.limit_per_hour, new.limit_per_day]
         keep_ms = int(new.keep_seconds * 1000) or self._keep_ms
         arguments += [MAX_LIVE_CODES, keep_ms, int(new.last_start_seconds * 1000), tag]
-        arguments += [new.asked_at_us, PATIENCE_US, new.since_ms]
+        arguments += [self._scripts.asked_at_us(tag, new.asked_at_us), PATIENCE_US, new.since_ms]
         for pair in new.extra.items():
             arguments += pair
         if keep_ms != self._keep_ms:
@@ -314,7 +314,7 @@ class ResetStore:
 
     def find_many(self, reset_ids: Iterable[str]) -> list[Reset]:
         """Return those of the resets that are known, in one trip."""
-        known = [each for each in reset_ids if keys.ID_SIGNS.find(each[:1] or "?") >= 0]
+        known = [each for each in reset_ids if keys.find_shard(each) >= 0]
         with store_errors():
             pipeline = self._client.pipeline(transaction=False)
             for each in known:

@@ -14,10 +14,12 @@ from typing import Any, TypeAlias
 
 import redis
 import structlog
+from redis.exceptions import NoScriptError
 
 from shared.errors import SettingsError, StoreUnavailableError
-from shared.store.connection import TIMEOUT_SECONDS, Client, store_errors
+from shared.store.connection import TIMEOUT_SECONDS, Client, nodes_of, store_errors
 from shared.store.keys import confirmed
+from shared.store.topology.cluster import AWAY
 
 log = structlog.get_logger()
 
@@ -45,55 +47,59 @@ class Durability:
         """`level` is a value of KEYTURN_DURABILITY; `memory` waits for nothing."""
         self.is_asked = level in WAITS
         self._wait, self._wait_ms = WAITS.get(level, ((), 0))
-        self._is_failing = False
-        self._trying = Lock()
+        self._failing: set[Client] = set()  # nodes
+        self._trying: defaultdict[Client, Lock] = defaultdict(Lock)
 
-    def run(self, client: Client, command: tuple[Any, ...]) -> Any:
+    def run(self, node: Client, command: tuple[Any, ...], *, is_asking: bool = False) -> Any:
         """Run a command; return its answer once all it wrote is confirmed. One round trip.
+
+        `is_asking`: the slot is on its way to this node of a cluster, which wants to be told.
 
         Raises:
             redis.RedisError: it failed, or was not confirmed in time, though perhaps written.
         """
-        with self._turn():
-            answer, confirmed = self._ask(client, command)
+        with self._turn(node):
+            before = (("ASKING",),) if is_asking else ()
+            *_, answer, confirmed = self._ask(node, (*before, command))
             if isinstance(answer, redis.RedisError):
                 raise answer
-            self._judge(confirmed)
+            self._judge(node, confirmed)
             return answer
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
-        if not self._is_failing:
+    def _turn(self, node: Client) -> Iterator[None]:
+        if node not in self._failing:
             yield
-        elif self._trying.acquire(blocking=False):
+        elif self._trying[node].acquire(blocking=False):
             try:
                 yield
             finally:
-                self._trying.release()
+                self._trying[node].release()
         else:
             raise UnconfirmedError("a write was not confirmed a moment ago")
 
-    def _judge(self, confirmed: Any) -> None:
+    def _judge(self, node: Client, confirmed: Any) -> None:
         if isinstance(confirmed, redis.RedisError):
             raise confirmed
         number = confirmed[0] if isinstance(confirmed, list) else confirmed  # WAITAOF returns two
-        self._is_failing = number < 1
-        if self._is_failing:
+        self._failing.discard(node)
+        if number < 1:
+            self._failing.add(node)
             raise UnconfirmedError("not confirmed in time")
 
-    def _ask(self, client: Client, command: tuple[Any, ...]) -> tuple[Any, Any]:
-        """Return both answers; WAIT confirms only the writes of its own connection."""
-        connection = client.connection_pool.get_connection()
+    def _ask(self, node: Client, commands: tuple[tuple[Any, ...], ...]) -> list[Any]:
+        """Return all answers; WAIT confirms only the writes of its own connection."""
+        connection = node.connection_pool.get_connection()
         try:
-            both = (command, (*self._wait, self._wait_ms))
-            connection.send_packed_command(connection.pack_commands(both))
-            answer = _read(connection, TIMEOUT_SECONDS)
-            return answer, _read(connection, self._wait_ms / 1000 + SLACK_SECONDS)
+            all_ = (*commands, (*self._wait, self._wait_ms))
+            connection.send_packed_command(connection.pack_commands(all_))
+            answers = [_read(connection, TIMEOUT_SECONDS) for _ in commands]
+            return [*answers, _read(connection, self._wait_ms / 1000 + SLACK_SECONDS)]
         except BaseException:
             connection.disconnect()
             raise
         finally:
-            client.connection_pool.release(connection)
+            node.connection_pool.release(connection)
 
 
 def _read(connection: Any, timeout_seconds: float) -> Any:
@@ -105,20 +111,21 @@ def _read(connection: Any, timeout_seconds: float) -> Any:
 
 
 def check_durability(client: Client, level: str) -> None:
-    """Raise SettingsError if the server can never confirm; do not if it is away.
+    """Raise SettingsError if a node can never confirm; do not if it is away.
 
     Raises:
         SettingsError: the server lacks what KEYTURN_DURABILITY asks for.
     """
     try:
-        if level == "disk":
-            _check_disk(client)
-        elif level == "replica" and not client.execute_command("WAIT", 0, 1):
-            log.warning(
-                "settings.doubtful",
-                why="KEYTURN_DURABILITY=replica and no replica is connected: "
-                "callers get 503 until one is",
-            )
+        for node in nodes_of(client):
+            if level == "disk":
+                _check_disk(node)
+            elif level == "replica" and not node.execute_command("WAIT", 0, 1):
+                log.warning(
+                    "settings.doubtful",
+                    why="KEYTURN_DURABILITY=replica and no replica is connected: "
+                    "callers get 503 until one is",
+                )
     except redis.ResponseError as error:
         raise SettingsError(f"KEYTURN_DURABILITY={level}: the server says: {error}") from error
     except redis.RedisError:
@@ -211,6 +218,7 @@ class Scripts:
     def __init__(self, client: Client, durability: str = "memory") -> None:
         """`client` may be a fake one as long as `durability` is `memory`."""
         self._client, self._durability = client, Durability(durability)
+        self._has_one_node = getattr(client, "has_one_node", True)
         self._turn = (
             Lock()
         )  # one chunk of run_together at a time, so that single calls come between
@@ -229,7 +237,7 @@ class Scripts:
         with store_errors():
             try:
                 return self._client.execute_command("EVALSHA", digest, len(keys), *keys, *arguments)
-            except redis.exceptions.NoScriptError:
+            except NoScriptError:
                 return self._client.execute_command("EVAL", text, len(keys), *keys, *arguments)
 
     def run_durably(
@@ -248,9 +256,17 @@ class Scripts:
         with store_errors():
             rest = (len(keys), *keys, *arguments)
             try:
-                return self._durability.run(self._client, ("EVALSHA", digest, *rest))
-            except redis.exceptions.NoScriptError:
-                return self._durability.run(self._client, ("EVAL", text, *rest))
+                return self._confirmed(("EVALSHA", digest, *rest))
+            except NoScriptError:
+                return self._confirmed(("EVAL", text, *rest))
+
+    def _confirmed(self, command: tuple[Any, ...]) -> Any:
+        if self._has_one_node:
+            return self._durability.run(self._client, command)
+        return self._client.on_node(
+            command[3],
+            lambda node, is_asking: self._durability.run(node, command, is_asking=is_asking),
+        )
 
     def confirm(self, tag: str) -> None:
         """Return once all earlier writes to a shard are as durable as asked for.
@@ -261,16 +277,53 @@ class Scripts:
         if self._durability.is_asked:
             self.run_durably("touch", (confirmed(tag),))
 
-    def run_many(self, name: str, calls: Sequence[Call]) -> list[Any]:
-        """Run a script for each (keys, arguments) in one round trip; return the answers."""
+    def look_ahead(self, key: str, *, absent: str) -> tuple[str, bool]:
+        """Return what a script of another slot names in place of a key, and if the key is known.
+
+        On one node that is the key: the script looks by itself. On a cluster it cannot: it names
+        `absent`, and we have looked.
+        """
+        if self._has_one_node:
+            return key, False
+        with store_errors():
+            return absent, bool(self._client.exists(key))
+
+    def asked_at_us(self, tag: str, asked_at_us: int) -> int:
+        """Return the moment of a call by the clock of its shard's node; 0 stays 0.
+
+        `asked_at_us`: by the gate's, which is another's on a cluster. No two are ever compared.
+        """
+        if self._has_one_node or not asked_at_us:
+            return asked_at_us
+        with store_errors():
+            return int(self._client.node_time_us(tag))
+
+    def run_many(self, name: str, calls: Sequence[Call], *, may_lack: bool = False) -> list[Any]:
+        """Run a script for each (keys, arguments), in one round trip to a node; return the answers.
+
+        A node that does not know the script yet costs a second one. `may_lack`: the answers of a
+        cluster's nodes that are away are left out.
+        """
         text, digest = _source(name)
         with store_errors():
-            pipeline = self._client.pipeline(transaction=False)
-            pipeline.script_load(text)
-            for keys, arguments in calls:
-                pipeline.execute_command("EVALSHA", digest, len(keys), *keys, *arguments)
-            answers: list[Any] = pipeline.execute()
-            return answers[1:]
+            answers = self._pipe(("EVALSHA", digest), calls)
+            unknown = [i for i, each in enumerate(answers) if isinstance(each, NoScriptError)]
+            repeated = self._pipe(("EVAL", text), [calls[i] for i in unknown])
+            for index, answer in zip(unknown, repeated, strict=True):
+                answers[index] = answer
+            for answer in answers:
+                if isinstance(answer, redis.RedisError) and not (
+                    may_lack and isinstance(answer, AWAY)
+                ):
+                    raise answer
+            return [answer for answer in answers if not isinstance(answer, redis.RedisError)]
+
+    def _pipe(self, command: tuple[str, str], calls: Sequence[Call]) -> list[Any]:
+        pipeline = self._client.pipeline(transaction=False)
+        for keys, arguments in calls:
+            pipeline.execute_command(*command, len(keys), *keys, *arguments)
+        answers: list[Any] = pipeline.execute(raise_on_error=False)
+        return answers
 
     def run_together(
         self, name: str, calls: Sequence[SharingCall], *, own: tuple[int, int]

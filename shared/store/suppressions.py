@@ -66,15 +66,11 @@ class SuppressionStore:
 
     def list_all(self) -> Iterator[tuple[str, Suppression]]:
         """Yield every suppression with the digest of its recipient, in no order."""
-        prefix = keys.suppression("")
         with store_errors():
-            for key in self._client.scan_iter(match=f"{prefix}*", count=1000):
+            for key in self._client.scan_iter(match="{kt:??}:sup:*", count=1000):
                 found = self._client.hgetall(key)
                 if found:  # else lifted meanwhile
-                    suppression = Suppression(
-                        found["reason"], found["source"], moment(found["since"])
-                    )
-                    yield key.removeprefix(prefix), suppression
+                    yield key.rpartition(":")[2], _parse(found)
 
     def add(self, recipient: Recipient, *, reason: str, source: str) -> None:
         """Suppress a recipient; an existing reason stays."""
@@ -92,28 +88,13 @@ class SuppressionStore:
 
     def add_by_hand(self, recipient: Recipient, *, by: str, reason: str) -> bool:
         """Suppress a recipient for an operator; return False if it was suppressed."""
-        key = keys.suppression(self.digest(recipient))
-        with store_errors():
-            pipeline = self._client.pipeline(transaction=True)
-            pipeline.hsetnx(key, "reason", reason)
-            pipeline.hsetnx(key, "source", f"operator {by}")
-            pipeline.hsetnx(key, "since", self._now_ms())
-            return bool(pipeline.execute()[0])
+        return self.add_digest(self.digest(recipient), reason=reason, source=f"operator {by}")
 
     def lift(self, recipient: Recipient) -> bool:
         """Lift a suppression; return False if there was none."""
         digest = self.digest(recipient)
-        if self.find(recipient) is None:
-            return False
-        with store_errors():
-            pipeline = self._client.pipeline(transaction=True)
-            pipeline.delete(keys.suppression(digest))
-            pipeline.set(keys.lifted(digest), self._now_ms(), ex=LIFTED_SECONDS)
-            return bool(pipeline.execute()[0])
-
-    def _now_ms(self) -> int:
-        seconds, microseconds = self._client.time()
-        return int(seconds * 1000 + microseconds // 1000)
+        names = keys.suppression(digest), keys.lifted(digest)
+        return bool(self._scripts.run("admin/lift", names, (LIFTED_SECONDS,)))
 
 
 def _parse(found: Mapping[str, str]) -> Suppression:

@@ -38,7 +38,7 @@ def tell(worker, reset_id, kind=EventType.DELIVERED, **fields):
         "message_id": "m1",
     }
     worker.services.receipts.receive("p1", [CallbackEvent(**values | fields)])
-    return keys.ID_SIGNS.index(reset_id[0])
+    return keys.find_shard(reset_id)
 
 
 def a_delivered_one(worker, user_id="ada"):

@@ -38,7 +38,7 @@ def bounce(worker, reset_id, kind=EventType.UNDELIVERED, **fields):
         **values | fields,
     )
     worker.services.receipts.receive("p1", [event])
-    ReceiptProcessor(worker.services).apply(keys.ID_SIGNS.index(reset_id[0]))
+    ReceiptProcessor(worker.services).apply(keys.find_shard(reset_id))
 
 
 def others(worker, reset_id):

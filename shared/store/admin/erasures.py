@@ -16,10 +16,10 @@ from typing import Any
 import orjson
 import redis
 
-from shared.errors import ErasingError, StoreUnavailableError
+from shared.errors import ErasingError
 from shared.models import Recipient
 from shared.store import keys
-from shared.store.connection import Client, store_errors
+from shared.store.connection import Client, nodes_of, store_errors
 from shared.store.digests import Digests
 from shared.store.limits import CHANGES, PAGE_LIMITS_OF_A_USER
 from shared.store.scripts import Scripts
@@ -121,27 +121,32 @@ class ErasureStore:
         return sum(pipeline.execute())
 
     def rewrite_files(self, *, wait_seconds: float) -> str:
-        """Ask the server to write its append-only file anew; return what came of it.
+        """Ask every node to write its append-only file anew; return the worst of what came of it.
 
         `off`: it has none; `refused`: a managed server does so by itself; `done`; `under way`.
         """
-        with suppress(redis.ResponseError):
-            self._client.execute_command("SLOWLOG RESET")  # it may hold arguments
-        try:
-            if not int(self._persistence("aof_enabled")):
-                return "off"
-            self._client.execute_command("BGREWRITEAOF")
-            until = time.monotonic() + wait_seconds
-            under_way = ("aof_rewrite_in_progress", "aof_rewrite_scheduled")
-            while any(int(self._persistence(name)) for name in under_way):
-                if time.monotonic() > until:
-                    return "under way"
-                time.sleep(POLL_SECONDS)
-        except redis.ResponseError:
-            return "refused"
-        except redis.RedisError as error:
-            raise StoreUnavailableError from error
-        return "done"
+        until = time.monotonic() + wait_seconds
+        with store_errors():
+            came = {_rewrite_file(node, until) for node in nodes_of(self._client)}
+        return next(each for each in ("refused", "under way", "done", "off") if each in came)
 
-    def _persistence(self, name: str) -> Any:
-        return self._client.info("persistence").get(name, 0)
+
+def _rewrite_file(node: Client, until: float) -> str:
+    with suppress(redis.ResponseError):
+        node.execute_command("SLOWLOG RESET")  # it may hold arguments
+    try:
+        if not int(_persistence(node, "aof_enabled")):
+            return "off"
+        node.execute_command("BGREWRITEAOF")
+        under_way = ("aof_rewrite_in_progress", "aof_rewrite_scheduled")
+        while any(int(_persistence(node, name)) for name in under_way):
+            if time.monotonic() > until:
+                return "under way"
+            time.sleep(POLL_SECONDS)
+    except redis.ResponseError:
+        return "refused"
+    return "done"
+
+
+def _persistence(node: Client, name: str) -> Any:
+    return node.info("persistence").get(name, 0)

@@ -11,7 +11,7 @@ import orjson
 import redis
 
 from shared.store import keys
-from shared.store.connection import Client, store_errors
+from shared.store.connection import Client, nodes_of, store_errors
 
 LAST_CALLBACK = "last:"
 UNFILLED = "text:"
@@ -133,7 +133,7 @@ def _since(
 
 @dataclass(frozen=True, slots=True)
 class ServerHealth:
-    """The figures of INFO that may need action."""
+    """The figures of INFO that may need action; the worst of a cluster's nodes."""
 
     memory_ratio: float  # of `maxmemory`, or of the machine's memory if there is no limit
     has_append_only_file: bool
@@ -160,12 +160,14 @@ class ServerStore:
     def refusal(self) -> str | None:
         """Return why the server takes no writes, by trying one; None if it does.
 
+        Of a cluster, the node that every accept needs.
+
         Raises:
             StoreUnavailableError: the server does not answer.
         """
         with store_errors():
             try:
-                self._client.set(keys.confirmed(keys.TAGS[0]), 1)
+                self._client.set(keys.confirmed(keys.GATE), 1)
             except redis.ResponseError as error:
                 text = f"{type(error).__name__} {error}"
                 for word, why in READ_ONLY.items():
@@ -182,13 +184,17 @@ class ServerStore:
         """
         with store_errors():
             try:
-                info: dict[str, Any] = self._client.info()
+                infos: list[dict[str, Any]] = [node.info() for node in nodes_of(self._client)]
             except redis.ResponseError:
                 return None
-        limit = info.get("maxmemory") or info.get("total_system_memory") or 0
         return ServerHealth(
-            info.get("used_memory", 0) / limit if limit else 0.0,
-            info.get("aof_enabled") == 1,
-            info.get("aof_last_write_status", "ok") == "ok",
-            info.get("connected_slaves", 0),
+            max(map(_memory_ratio, infos)),
+            all(info.get("aof_enabled") == 1 for info in infos),
+            all(info.get("aof_last_write_status", "ok") == "ok" for info in infos),
+            min(info.get("connected_slaves", 0) for info in infos),
         )
+
+
+def _memory_ratio(info: Mapping[str, Any]) -> float:
+    limit = info.get("maxmemory") or info.get("total_system_memory") or 0
+    return float(info.get("used_memory", 0) / limit) if limit else 0.0

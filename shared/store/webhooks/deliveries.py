@@ -89,11 +89,8 @@ class WebhookStore:
             for tag in keys.TAGS
         ]
         shards = self._scripts.run_many("webhook/count", calls)
-        with store_errors():
-            seconds, microseconds = self._client.time()
-        now_ms = seconds * 1000 + microseconds / 1000
         return {
-            each: _parse_backlog([shard[4 * i : 4 * i + 4] for shard in shards], now_ms)
+            each: _parse_backlog([shard[4 * i : 4 * i + 4] for shard in shards])
             for i, each in enumerate(subscription_ids)
         }
 
@@ -180,10 +177,10 @@ def _keys(tag: str, subscription_id: str) -> tuple[str, str]:
     return keys.webhooks_due(tag, subscription_id), keys.webhooks_dead(tag, subscription_id)
 
 
-def _parse_backlog(shards: list[list[int | str]], now_ms: float) -> Backlog:
-    oldest = min((float(shard[3]) for shard in shards if shard[3] != ""), default=now_ms)
+def _parse_backlog(shards: list[list[int | str]]) -> Backlog:
+    age_ms = max((float(shard[3]) for shard in shards if shard[3] != ""), default=0.0)
     due, waiting, dead = (sum(int(shard[i]) for shard in shards) for i in range(3))
-    return Backlog(due, waiting, dead, max(0.0, (now_ms - oldest) / 1000))
+    return Backlog(due, waiting, dead, max(0.0, age_ms / 1000))
 
 
 def _parse(

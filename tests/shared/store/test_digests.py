@@ -47,7 +47,7 @@ def test_digests_stay_the_same_while_secret_keys_rotate(client):
 def test_every_secret_key_of_ours_seals_the_digest_key(client):
     Digests(client, (NEW, OLD)).digest("address", "x")
 
-    assert set(client.hkeys(keys.SEAL)) == {key_id(NEW), key_id(OLD)}
+    assert set(client.hkeys(keys.SEAL)) == {key_id(NEW), key_id(OLD), "shards"}
 
 
 def test_foreign_keys_are_refused_rather_than_a_second_digest_key_made(client):
@@ -56,7 +56,21 @@ def test_foreign_keys_are_refused_rather_than_a_second_digest_key_made(client):
     with pytest.raises(SettingsError, match=key_id(OLD)):
         Digests(client, (NEW,)).digest("address", "x")
 
-    assert client.hkeys(keys.SEAL) == [key_id(OLD)]
+    assert set(client.hkeys(keys.SEAL)) == {key_id(OLD), "shards"}
+
+
+@pytest.mark.parametrize("shards", [None, "16", "640"])
+def test_a_store_with_another_table_of_shards_is_refused_with_a_sentence(client, shards):
+    Digests(client, (OLD,)).digest("address", "x")
+    client.hdel(keys.SEAL, "shards")
+    if shards:
+        client.hset(keys.SEAL, "shards", shards)
+    before = client.hgetall(keys.SEAL)
+
+    with pytest.raises(SettingsError, match="Begin with an empty Redis"):
+        Digests(client, (OLD,)).digest("address", "x")
+
+    assert client.hgetall(keys.SEAL) == before
 
 
 def test_a_damaged_seal_is_refused(client):
@@ -82,7 +96,7 @@ def test_the_digest_key_never_stands_in_the_store(client):
     digests = Digests(client, (OLD,))
     digests.digest("address", "x")
 
-    (sealed,) = client.hvals(keys.SEAL)
+    sealed = client.hget(keys.SEAL, key_id(OLD))
 
     assert digests._pepper not in sealed.encode()
     assert digests._pepper.hex() not in sealed

@@ -204,8 +204,8 @@ def test_metrics_tell_the_state_of_each_circuit(fake_client, wait_seconds, told,
 
 
 def test_metrics_count_the_switches(fake_client):
-    fake_client.hset("{kt:03}:m", "sw:sendgrid:smtp:circuit_open", 2)
-    fake_client.hset("{kt:11}:m", "sw:sendgrid:smtp:circuit_open", 1)
+    fake_client.hset("{kt:fk}:m", "sw:sendgrid:smtp:circuit_open", 2)
+    fake_client.hset("{kt:g5}:m", "sw:sendgrid:smtp:circuit_open", 1)
 
     text = create_app(some_services(fake_client)).test_client().get("/metrics").text
 

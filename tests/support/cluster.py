@@ -1,0 +1,136 @@
+"""A Redis Cluster of three primaries on loopback, made of the embedded Valkey."""
+
+from __future__ import annotations
+
+import random
+import socket
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import redis
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS as SLOTS
+
+from shared.store.topology.cluster import ClusterPipeline, StoreCluster
+from tests.support.redis_server import start_server
+from tests.support.waiting import HANG_SECONDS, wait_until
+
+NODE_TIMEOUT_MS = 1000
+
+
+def free_port() -> int:
+    """A port below the ephemeral ones; that of the cluster's bus, 10000 above, is free too."""
+    while True:
+        port = random.randrange(11_000, 22_000)
+        with socket.socket() as probe, socket.socket() as bus:
+            if probe.connect_ex(("127.0.0.1", port)) and bus.connect_ex(
+                ("127.0.0.1", port + 10_000)
+            ):
+                return port
+
+
+class Cluster:
+    """Some primaries, each with as many replicas; started at once, and stopped."""
+
+    def __init__(
+        self, directory: Path, *options: str, primaries: int = 3, replicas: int = 0
+    ) -> None:
+        self.directory, self._options = directory, options
+        self.ports = [free_port() for _ in range(primaries * (1 + replicas))]
+        self.processes: dict[int, subprocess.Popen[bytes]] = {}
+        for port in self.ports:
+            self.start(port)
+        self._join(self.ports[:primaries], self.ports[primaries:])
+
+    @property
+    def url(self) -> str:
+        return "redis+cluster://" + ",".join(f"127.0.0.1:{port}" for port in self.ports)
+
+    def start(self, port: int) -> None:
+        folder = self.directory / str(port)
+        folder.mkdir(exist_ok=True)
+        own = ("--port", str(port), "--bind", "127.0.0.1", "--cluster-enabled", "yes")
+        own += ("--cluster-node-timeout", str(NODE_TIMEOUT_MS))
+        own += ("--cluster-require-full-coverage", "no", "--cluster-allow-replica-migration", "no")
+        own += ("--repl-diskless-sync-delay", "0", "--cluster-announce-ip", "127.0.0.1")
+        self.processes[port] = start_server(folder / "s", *own, *self._options)
+
+    def node(self, port: int) -> Any:
+        return redis.Redis(port=port, decode_responses=True, socket_timeout=5)
+
+    def ask(self, port: int, *command: Any) -> Any:
+        with self.node(port) as node:
+            return node.execute_command(*command)
+
+    def kill(self, port: int) -> None:
+        self.processes[port].kill()
+        self.processes[port].wait(HANG_SECONDS)
+
+    def stop(self) -> None:
+        for process in self.processes.values():
+            process.kill()
+            process.wait(HANG_SECONDS)
+
+    def owner(self, slot: int) -> int:
+        """The port of the node that serves a slot, as most nodes see it."""
+        for first, last, (_, port, *_), *_ in self.ask(self._alive(), "CLUSTER SLOTS"):
+            if first <= slot <= last:
+                return int(port)
+        raise AssertionError("no node serves the slot")
+
+    def _alive(self) -> int:
+        return next(port for port in self.ports if self.processes[port].poll() is None)
+
+    def move(self, slot: int, target: int) -> None:
+        """Hand a slot over, with its keys, in Valkey's own atomic way."""
+        source = self.owner(slot)
+        if source != target:
+            name = self.ask(target, "CLUSTER MYID")
+            self.ask(source, "CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", name)
+
+    def _join(self, primaries: Sequence[int], replicas: Sequence[int]) -> None:
+        count = len(primaries)
+        for number, port in enumerate(primaries):
+            first, end = SLOTS * number // count, SLOTS * (number + 1) // count
+            self.ask(port, "CLUSTER", "ADDSLOTSRANGE", first, end - 1)
+            self.ask(port, "CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+        for port in self.ports[1:]:
+            self.ask(port, "CLUSTER", "MEET", "127.0.0.1", self.ports[0])
+        wait_until(lambda: all(self._knows_all(port) for port in self.ports))
+        for number, port in enumerate(replicas):
+            name = self.ask(primaries[number % count], "CLUSTER MYID")
+            self.ask(port, "CLUSTER", "REPLICATE", name)
+        wait_until(lambda: all(self._is_well(port) for port in self.ports))
+        wait_until(
+            lambda: all(
+                self.ask(port, "INFO", "replication")["master_link_status"] == "up"
+                for port in replicas
+            )
+        )
+
+    def _knows_all(self, port: int) -> bool:
+        return len(self.ask(port, "CLUSTER NODES")) >= len(self.ports)
+
+    def _is_well(self, port: int) -> bool:
+        info = self.ask(port, "CLUSTER INFO")
+        return info["cluster_state"] == "ok" and int(info["cluster_slots_assigned"]) == SLOTS
+
+
+class TestedCluster(StoreCluster):
+    """The store's client, with what only tests ask of every node at once."""
+
+    __test__ = False
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        if args[0] in ("FLUSHDB", "FLUSHALL", "SCRIPT FLUSH", "CONFIG SET", "CLIENT KILL"):
+            return [node.execute_command(*args, **options) for node in self.nodes()][0]
+        if args[0] in ("KEYS", "DBSIZE"):
+            found = [node.execute_command(*args, **options) for node in self.nodes()]
+            return sum(found, [] if args[0] == "KEYS" else 0)
+        if args[0] == "MGET":
+            return [self.get(key) for key in args[1:]]
+        return super().execute_command(*args, **options)
+
+
+__all__ = ["Cluster", "ClusterPipeline", "TestedCluster"]
