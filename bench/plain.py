@@ -16,11 +16,9 @@ import uuid
 from collections import deque
 from urllib.parse import urlsplit
 
-from celery import Celery
-
 from bench.sending import MAIL
 from shared.providers.sendgrid import build_payload
-from shared.queue import CELERY_CONFIGURATION
+from shared.queue import make_celery
 from shared.settings import load_settings
 from worker.__main__ import worker_arguments
 
@@ -28,8 +26,7 @@ QUEUE = "plain"
 settings = load_settings(os.environ)
 place = urlsplit(settings.sendgrid_api_url).netloc
 context = ssl.create_default_context()
-app = Celery("plain", broker=settings.hint_url)
-app.conf.update(CELERY_CONFIGURATION, task_default_queue=QUEUE)
+app = make_celery(settings, task_default_queue=QUEUE)
 body = json.dumps(build_payload(MAIL), separators=(",", ":"))
 idle: deque[http.client.HTTPSConnection] = deque()
 
