@@ -8,6 +8,7 @@ from collections.abc import Callable
 from bench.accept import measure_accept
 from bench.batch import measure_batch
 from bench.figures import Row, print_rows
+from bench.idle import measure_idle
 from bench.latency import measure_latency
 from bench.machine import machine_facts
 from bench.protocols import measure_protocols
@@ -29,6 +30,7 @@ MEASURES: dict[str, Callable[..., list[Row]]] = {
     "protocols": measure_protocols,
     "batch": measure_batch,
     "stalled": measure_stalled,
+    "idle": measure_idle,
 }
 MAX_USERS = {"batch": 106_000}  # where more are needed; not in a quick run
 
@@ -40,7 +42,7 @@ def main() -> None:
     parser.add_argument(
         "--users", type=int, help="how many there are; as many as needed by default"
     )
-    parser.add_argument("--quick", action="store_true", help="all in under a minute, less exact")
+    parser.add_argument("--quick", action="store_true", help="all in under two minutes, less exact")
     parser.add_argument("measures", nargs="*", metavar="|".join(MEASURES), choices=[*MEASURES, []])
     chosen = parser.parse_args()
     seconds = chosen.seconds or (QUICK_RUN_SECONDS if chosen.quick else RUN_SECONDS)

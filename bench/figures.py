@@ -4,16 +4,38 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import median
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
 
+class Aim(NamedTuple):
+    """What a figure is to be; `number` is its row in docs/performance.md."""
+
+    number: str = ""
+    most: float | None = None
+    least: float | None = None
+
+
+# Of ratios, with what both sides do in one run. By the name of the row.
+AIMS = {
+    "accept: CPU, ours / naive view": Aim("P1", most=0.5),
+    "accept: CPU, ours / naive view on gunicorn": Aim("P1", most=0.2),
+    "accept: CPU, ours / Django": Aim("P1", most=0.5),
+    "call → provider: p50, ours / plain": Aim("P4", most=1.3),
+    "call → provider: p99, ours / plain": Aim("P4", most=1.0),
+    "call → provider: never arrived": Aim(most=0),
+    "idle: CPU of all processes": Aim("P11", most=1.0),
+    "idle: memory of all processes": Aim("P11", most=400),
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One figure; `most` or `least` is the aim where there is one."""
+    """One figure; its aim is in AIMS, or, where that follows from the run, its own."""
 
     name: str
     value: float
@@ -22,27 +44,35 @@ class Row:
     least: float | None = None
 
     @property
+    def aim(self) -> Aim:
+        """Empty when nothing is aimed at."""
+        return AIMS.get(self.name, Aim("", self.most, self.least))
+
+    @property
     def is_reached(self) -> bool | None:
-        """None when nothing was aimed at."""
-        if self.most is not None:
-            return self.value <= self.most
-        return self.value >= self.least if self.least is not None else None
+        """None when nothing is aimed at."""
+        if self.aim.most is not None:
+            return self.value <= self.aim.most
+        return self.value >= self.aim.least if self.aim.least is not None else None
 
 
 def print_rows(rows: Sequence[Row], machine: dict[str, str]) -> None:
     """A table for people, then one line of JSON."""
     table = Table(title="What Keyturn costs here")
-    for head in ("figure", "value", "aim", ""):
-        table.add_column(head, justify="left" if head in ("figure", "") else "right")
+    for head in ("", "figure", "value", "aim", " "):
+        table.add_column(head, justify="right" if head in ("value", "aim") else "left")
     words = {None: "", True: "reached", False: "missed"}
     for row in rows:
-        table.add_row(
-            row.name, f"{_format(row.value)} {row.unit}", _aim(row), words[row.is_reached]
-        )
+        value = f"{_format(row.value)} {row.unit}"
+        table.add_row(row.aim.number, row.name, value, _shown(row.aim), words[row.is_reached])
     console = Console(width=110)
     console.print(table)
     console.print(", ".join(f"{name} {value}" for name, value in machine.items()))
-    print(json.dumps({"machine": machine, "rows": [asdict(row) for row in rows]}))
+    figures = [
+        {"name": row.name, "value": row.value, "unit": row.unit, **row.aim._asdict()}
+        for row in rows
+    ]
+    print(json.dumps({"machine": machine, "rows": figures}))
 
 
 def middle(values: Sequence[float]) -> float:
@@ -50,10 +80,10 @@ def middle(values: Sequence[float]) -> float:
     return float(median(values))
 
 
-def _aim(row: Row) -> str:
-    if row.most is not None:
-        return f"≤ {_format(row.most)}"
-    return f"≥ {_format(row.least)}" if row.least is not None else ""
+def _shown(aim: Aim) -> str:
+    if aim.most is not None:
+        return f"≤ {_format(aim.most)}"
+    return f"≥ {_format(aim.least)}" if aim.least is not None else ""
 
 
 def _format(value: float) -> str:

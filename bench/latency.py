@@ -1,21 +1,23 @@
-"""How long a call takes to reach the provider while nothing else is going on."""
+"""How long a call takes to reach the provider while nothing else is going on, beside `delay()`."""
 
 from __future__ import annotations
 
+import json
+import subprocess
 from contextlib import ExitStack
 from pathlib import Path
 
 from bench.calls import Callers
-from bench.figures import Row
+from bench.figures import Row, middle
 from bench.load import quantile
-from bench.processes import free_port, is_listening, python_module, running
+from bench.processes import ROOT, free_port, is_listening, python_module, running
 from bench.site import Site
 from bench.working import stub_running, worker_running
 
 RATE_PER_SECOND = 20
 ROUNDS = 3
-WARM_UP_SECONDS = 1
-MAX_P50_MS, MAX_P99_MS = 8.0, 50.0
+WARM_UP_SECONDS = 1.5
+PLAIN_QUEUE = "plain"  # of bench/plain.py
 
 
 def arrivals(ledger: Path) -> dict[str, float]:
@@ -25,8 +27,11 @@ def arrivals(ledger: Path) -> dict[str, float]:
 
 
 def measure_latency(site: Site, *, seconds: float) -> list[Row]:
-    """From just before the call is written until the stub has the whole request."""
+    """From just before the call is written, or `delay()` called, until the stub has the request."""
     port, ledger = free_port(), site.folder / "ledger"
+    ours: list[dict[str, float]] = []
+    plain: list[dict[str, float]] = []
+    answered_ms: list[float] = []
     with ExitStack() as stack:
         stack.enter_context(stub_running(site, "--ledger", ledger))
         stack.enter_context(
@@ -38,15 +43,45 @@ def measure_latency(site: Site, *, seconds: float) -> list[Row]:
             )
         )
         stack.enter_context(worker_running(site))
+        stack.enter_context(
+            running(
+                *python_module("bench.plain", "worker"),
+                is_ready=lambda: bool(site.client.exists(f"_kombu.binding.{PLAIN_QUEUE}")),
+                env=site.environment,
+                log=site.log,
+            )
+        )
         callers = Callers(site)
-        callers.call(port, "--rate", RATE_PER_SECOND, "--seconds", WARM_UP_SECONDS)
-        answered = callers.call(port, "--rate", RATE_PER_SECOND, "--seconds", seconds * ROUNDS)
+        for round_number in range(ROUNDS + 1):
+            pace = (RATE_PER_SECOND, seconds if round_number else WARM_UP_SECONDS)
+            answered = callers.call(port, "--rate", pace[0], "--seconds", pace[1])
+            delayed = _call_plain(site, pace)
+            if round_number:
+                ours.append(answered["sent"])
+                plain.append(delayed)
+                answered_ms.append(answered["p50_ms"])
     arrived = arrivals(ledger)
-    sent: dict[str, float] = answered["sent"]
-    took = [(arrived[each] - at) * 1000 for each, at in sent.items() if each in arrived]
-    return [
-        Row(name="call → provider: p50", value=quantile(took, 0.5), unit="ms", most=MAX_P50_MS),
-        Row(name="call → provider: p99", value=quantile(took, 0.99), unit="ms", most=MAX_P99_MS),
-        Row(name="call → provider: never arrived", value=len(sent) - len(took), unit="", most=0),
-        Row(name="call → answer: p50", value=answered["p50_ms"], unit="ms"),
-    ]
+    lost = sum(each not in arrived for sent in ours for each in sent)
+    rows = [Row(name="call → provider: never arrived", value=lost, unit="")]
+    for name, share in (("p50", 0.5), ("p99", 0.99)):
+        our_ms = quantile([ms for sent in ours for ms in _took(sent, arrived)], share)
+        plain_ms = quantile([ms for sent in plain for ms in _took(sent, arrived)], share)
+        rows += [
+            Row(name=f"call → provider: {name}, ours / plain", value=our_ms / plain_ms, unit=""),
+            Row(name=f"call → provider: {name}", value=our_ms, unit="ms"),
+            Row(name=f"delay() → task → provider: {name}", value=plain_ms, unit="ms"),
+        ]
+    return [*rows, Row(name="call → answer: p50", value=middle(answered_ms), unit="ms")]
+
+
+def _call_plain(site: Site, pace: tuple[float, float]) -> dict[str, float]:
+    command = [str(each) for each in python_module("bench.plain", "call", *pace)]
+    done = subprocess.run(
+        command, env=site.environment, cwd=ROOT, stdout=subprocess.PIPE, check=True
+    )
+    sent: dict[str, float] = json.loads(done.stdout)
+    return sent
+
+
+def _took(sent: dict[str, float], arrived: dict[str, float]) -> list[float]:
+    return [(arrived[each] - at) * 1000 for each, at in sent.items() if each in arrived]

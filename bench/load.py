@@ -13,14 +13,18 @@ import re
 import time
 
 LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
+CSRF = "c" * 32
 RESET_ID = re.compile(rb"keyturn-reset-id: (\S+)", re.IGNORECASE)
 
 
 class Caller:
     """What all connections share: who is next, and what came back."""
 
-    def __init__(self, *, path: str, users: int, first: int, token: str) -> None:
+    def __init__(
+        self, *, path: str, users: int, first: int, token: str, is_form: bool = False
+    ) -> None:
         self._path, self._users, self._next, self._token = path, users, first, token
+        self._is_form = is_form
         self.latencies_ms: list[float] = []
         self.refused = 0
         self.sent: dict[str, float] = {}  # reset id → moment of the call
@@ -29,6 +33,8 @@ class Caller:
     def request(self) -> bytes:
         user = f"u{self._next % self._users}"
         self._next += 1
+        if self._is_form:
+            return self._form(user)
         head = (
             f"POST {self._path.format(user)} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
             f"Authorization: Bearer {self._token}\r\nx-zitadel-orgid: bench\r\n"
@@ -36,9 +42,19 @@ class Caller:
         )
         return head.encode() + b'{"type":"TYPE_EMAIL"}'
 
+    def _form(self, user: str) -> bytes:
+        """What a browser sends to Django's page."""
+        body = f"csrfmiddlewaretoken={CSRF}&email={user}%40example.com"
+        head = (
+            f"POST {self._path} HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: csrftoken={CSRF}\r\n"
+            "Content-Type: application/x-www-form-urlencoded\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        )
+        return (head + body).encode()
+
     def note(self, answer: bytes, began: float, wall: float) -> None:
         self.latencies_ms.append((time.perf_counter() - began) * 1000)
-        if not answer.startswith(b"HTTP/1.1 200"):
+        if not answer.startswith((b"HTTP/1.1 200", b"HTTP/1.1 302")):
             self.refused += 1
         elif found := RESET_ID.search(answer):
             self.sent[found[1].decode()] = wall
@@ -108,6 +124,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--path", default="/management/v1/users/{}/password/_reset")
+    parser.add_argument("--form", action="store_true", help="send Django's form")
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--connections", type=int, default=8)
     parser.add_argument("--rate", type=float, default=0)
@@ -115,7 +132,11 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0)
     chosen = parser.parse_args()
     caller = Caller(
-        path=chosen.path, users=chosen.users, first=chosen.first, token=os.environ["BENCH_TOKEN"]
+        path=chosen.path,
+        users=chosen.users,
+        first=chosen.first,
+        token=os.environ["BENCH_TOKEN"],
+        is_form=chosen.form,
     )
     took = asyncio.run(
         run(

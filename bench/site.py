@@ -62,7 +62,7 @@ def open_site(*, users: int) -> Iterator[Site]:
         server.prepare()
         with running(*server.command(), is_ready=server.is_ready, log=folder / "log"):
             client = connect_store(settings)
-            hints = HintPublisher(make_celery(settings))
+            hints = HintPublisher(make_celery(settings), is_in_store=not settings.broker_url)
             services = build_services(settings, client=client, hints=hints)
             yield Site(
                 folder=folder,

@@ -54,7 +54,7 @@ class Site:
         self._dice = random.Random(seed)
         self.crew = Crew()
         self.client = connect_store(self.settings)
-        self._hints = HintPublisher(make_celery(self.settings))
+        self._hints = HintPublisher(make_celery(self.settings), is_in_store=True)
         self.services = build_services(self.settings, client=self.client, hints=self._hints)
         self.token = ""
         self._seen: list[str] = []

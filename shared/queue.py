@@ -20,6 +20,7 @@ import structlog
 from shared.broker import CONNECT_ONCE, Broker, declare, is_redis
 from shared.models import Channel, Queue
 from shared.settings import Settings
+from shared.store.scripts import NamedCall
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -121,9 +122,9 @@ def make_celery(settings: Settings, **extra: Any) -> Celery:
 class HintPublisher:
     """Publishes hints from a thread of its own: no request ever waits for the broker."""
 
-    def __init__(self, app: Celery) -> None:
-        """Start the thread with the first hint."""
-        self._app = app
+    def __init__(self, app: Celery, *, is_in_store: bool = False) -> None:
+        """Start the thread with the first hint; `is_in_store`: the broker is the store's Redis."""
+        self._app, self._is_in_store = app, is_in_store
         self._hints: standard_queue.SimpleQueue[Hint | None] = standard_queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
@@ -138,6 +139,12 @@ class HintPublisher:
             self._start()
         if self._hints.qsize() < MAX_WAITING:  # else sweepers find the reset
             self._hints.put(hint)
+
+    def call(self, hint: Hint) -> NamedCall | None:
+        """Return the script that publishes a hint in the store's Redis; None for another broker."""
+        if not self._is_in_store:
+            return None
+        return "reset/hint", (hint.queue.value,), (self._templates.fill(hint), MAX_WAITING)
 
     def close(self) -> None:
         """Publish the waiting hints and end the thread."""
@@ -262,7 +269,7 @@ class MessageTemplates:
         self._app = app
         self._made: dict[tuple[Task, Queue], dict[str, Any]] = {}
 
-    def fill(self, hint: Hint) -> bytes:
+    def fill(self, hint: Hint) -> str:
         """Return the message of a hint."""
         key = (hint.task, hint.queue)
         if key not in self._made:
@@ -278,7 +285,7 @@ class MessageTemplates:
                 "headers": {**made["headers"], **own},
                 "properties": {**made["properties"], **tags},
             }
-        )
+        ).decode()
 
     def _make(self, hint: Hint) -> dict[str, Any]:
         """Return a message that was sent to a broker in memory, with its body decoded."""

@@ -39,7 +39,7 @@ from shared.queue import hint_at
 from shared.settings import Settings
 from shared.store.admin.refusals import NewRefusal
 from shared.store.forgot import HOUR_SECONDS, SOURCE_FACTOR
-from shared.store.limits import Limit
+from shared.store.limits import Limit, check_gate
 from shared.store.resets import OPTIONAL_FIELDS, NewReset, Recorded, first_event
 from shared.tracing import bound, current_request_id
 from shared.validation import format_timestamp
@@ -113,11 +113,7 @@ def record_reset(services: Services, request: ResetRequest) -> Recorded:
         recipient = _find_recipient(services, request) if request.has_recipient else None
         limits = _limits(services.settings, request, recipient)
         guarded = _guarded(services, request, recipient) if recipient else None
-        asked_at_us = _pass_gate(services, request, limits, recipient, guarded)
-        recorded = _record(services, request, limits, asked_at_us, guarded)
-        if request.kind is Kind.RESET:
-            hint = hint_at(request.reset_id, request.channel, request.queue)
-            services.hints.publish(hint)
+        recorded = _record(services, request, limits, recipient, guarded)
         caller_id = _caller_id(request)
         user = services.digests.user_place(request.user.user_id)[1]
         log.info("reset.requested", **attributes, user=user, caller_id=caller_id)
@@ -194,49 +190,45 @@ def _guarded(services: Services, request: ResetRequest, recipient: Recipient) ->
     )
 
 
-def _pass_gate(
+def _record(
     services: Services,
     request: ResetRequest,
     limits: list[Limit],
     recipient: Recipient | None,
     guarded: Guarded | None,
-) -> int:
-    """Return Redis's time. `recipient` None: nothing is sent, so no provider is needed."""
+) -> Recorded:
+    """Pass the gate, record, hint. `recipient` None: nothing is sent: no provider is needed."""
     has_provider = recipient is None or bool(
         provider_names(
             request.organisation, request.channel, services.provider_names[request.channel]
         )
     )
+    gate = services.limits.gate(
+        limits,
+        recipient_digest=services.suppressions.digest(recipient) if recipient else "",
+        version=request.caller.version if request.caller else -1,
+        reset_id=request.reset_id,
+        is_repeatable=request.is_repeatable,
+        may_count=has_provider,
+        guarded=guarded,
+    )
+    new, hint = new_reset(services, request), None
+    if request.kind is Kind.RESET:
+        hint = hint_at(request.reset_id, request.channel, request.queue)
+    at_once = services.hints.call(hint) if hint else None
+    passed, answer = services.resets.record_behind(gate, new, at_once)
     try:
-        asked_at_us = services.limits.pass_gate(
-            limits,
-            recipient_digest=services.suppressions.digest(recipient) if recipient else "",
-            version=request.caller.version if request.caller else -1,
-            reset_id=request.reset_id,
-            is_repeatable=request.is_repeatable,
-            may_count=has_provider,
-            guarded=guarded,
-        )
+        check_gate(passed)
     except TooManyRequestsError as error:
         log.info("reset.limited", limit=error.limit)
         raise
     except SmsSuspiciousError as error:
         error.has_email = bool(request.user.email and request.user.email.is_verified)
         raise
-    if not has_provider:
+    if answer is None:
         raise ProviderMissingError
-    return asked_at_us
-
-
-def _record(
-    services: Services,
-    request: ResetRequest,
-    limits: list[Limit],
-    asked_at_us: int,
-    guarded: Guarded | None,
-) -> Recorded:
     try:
-        return services.resets.record(new_reset(services, request, asked_at_us=asked_at_us))
+        recorded = services.resets.read_recorded(new, answer)
     except TooManyRequestsError as error:
         services.limits.give_back(
             limits,
@@ -246,6 +238,9 @@ def _record(
         )
         log.info("reset.limited", limit=error.limit)
         raise
+    if hint and not at_once:
+        services.hints.publish(hint)
+    return recorded
 
 
 def page_limits(
@@ -322,8 +317,8 @@ def _caller_id(request: ResetRequest) -> str | None:
     return request.caller_id or bound("caller_id")
 
 
-def new_reset(services: Services, request: ResetRequest, *, asked_at_us: int = 0) -> NewReset:
-    """Return what the store records; `asked_at_us` is the gate's time."""
+def new_reset(services: Services, request: ResetRequest) -> NewReset:
+    """Return what the store records."""
     settings, user, organisation = services.settings, request.user, request.organisation
     lifetime = settings.lifetime_seconds(request.channel)
     has_cooldown = request.has_user_limits and request.has_cooldown
@@ -357,7 +352,6 @@ def new_reset(services: Services, request: ResetRequest, *, asked_at_us: int = 0
         limit_per_hour=settings.user_limit_per_hour if request.has_user_limits else 0,
         limit_per_day=settings.user_limit_per_day if request.has_user_limits else 0,
         keep_seconds=record_lifetime_seconds(settings, organisation),
-        asked_at_us=asked_at_us,
         since_ms=request.since_ms,
         extra=extra | first_event(request.event) if request.event else extra,
     )

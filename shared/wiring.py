@@ -42,7 +42,7 @@ from shared.store.organisations.profiles import ProfileStore
 from shared.store.organisations.senders import SenderStore
 from shared.store.receipts import ReceiptStore
 from shared.store.resets import ResetStore
-from shared.store.scripts import check_durability
+from shared.store.scripts import NamedCall, check_durability
 from shared.store.suppressions import SuppressionStore
 from shared.store.webhooks.deliveries import WebhookStore
 from shared.store.webhooks.subscriptions import SubscriptionStore
@@ -60,6 +60,9 @@ class Hints(Protocol):
 
     def publish(self, hint: Hint) -> None:
         """Publish a hint without waiting; never fail."""
+
+    def call(self, hint: Hint) -> NamedCall | None:
+        """Return the script that publishes a hint; None where `publish` must."""
 
     def is_connected(self) -> bool:
         """Return True if the broker answers now."""

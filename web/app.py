@@ -163,7 +163,7 @@ def build_app() -> WSGIApplication:
     set_up_logging(settings.log_level, service="web")
     set_up_tracing("web", os.environ)
     os.environ.pop("OTEL_EXPORTER_OTLP_HEADERS", None)  # may hold a key, and has been read
-    hints = HintPublisher(make_celery(settings))
+    hints = HintPublisher(make_celery(settings), is_in_store=not settings.broker_url)
     services = build_services(settings, client=connect_store(settings), hints=hints)
     check_keys(services.digests)
     services.digests.watch()

@@ -86,6 +86,9 @@ class LocalFallback:
         if hint.queue in self._queues and (self._trouble or self._hints.is_failing()):
             self._take(hint)
 
+    def call(self, _hint: Hint) -> None:
+        """Return None: a hint may have to be run here."""
+
     def is_failing(self) -> bool:
         """Return True while hints cannot be published."""
         return self._hints.is_failing()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 import structlog
@@ -17,7 +18,7 @@ from shared.guard.rules import LEVELS, Guarded
 from shared.store import keys
 from shared.store.codes import MAX_WRONG_OF_A_RESET
 from shared.store.connection import Client, store_errors
-from shared.store.scripts import Argument, Scripts
+from shared.store.scripts import Argument, NamedCall, Scripts
 from shared.validation import moment
 
 # Of the page's button; a user's digest is what each counts by.
@@ -58,7 +59,7 @@ class LimitStore:
         """`client` may be a fake one."""
         self._client, self._scripts = client, Scripts(client)
 
-    def pass_gate(
+    def gate(
         self,
         limits: Sequence[Limit],
         *,
@@ -68,17 +69,11 @@ class LimitStore:
         is_repeatable: bool = False,
         may_count: bool = True,
         guarded: Guarded | None = None,
-    ) -> int:
-        """Count one call toward every limit if all of them allow it; return Redis's time in µs.
+    ) -> NamedCall:
+        """Return the call that counts one call toward every limit if all of them allow it.
 
         `is_repeatable`: concurrent calls for the same reset count as one.
         `may_count=False` checks the suppression alone. `guarded`: of an SMS.
-
-        Raises:
-            CallerChangedError: `version` is no longer the current one.
-            RecipientSuppressedError: the recipient must not be written to.
-            TooManyRequestsError: a limit is reached.
-            SmsSuspiciousError: a rule or an operator stopped SMS to such numbers.
         """
         suppression = keys.suppression(recipient_digest)
         seen, is_suppressed = self._scripts.look_ahead(suppression, absent=keys.GATE)
@@ -90,14 +85,19 @@ class LimitStore:
             names += [keys.SMS_TOTALS, *map(keys.sms_subject, guarded.subjects)]
             guard = _write_guard(guarded, reset_id)
         once_ms = ONCE_SECONDS * 1000 if is_repeatable else 0
-        arguments: list[Argument] = [version, int(may_count and not is_suppressed), once_ms, guard]
+        mode = "suppressed" if is_suppressed else int(may_count)
+        arguments: list[Argument] = [version, mode, once_ms, guard]
         for each in limits:
             arguments += _window(each)
-        answer = self._scripts.run("reset/pass_gate", names, arguments)
-        _check(answer)
-        if is_suppressed or answer[0] == "suppressed":
-            raise RecipientSuppressedError
-        return int(answer[1])
+        return "reset/pass_gate", names, arguments
+
+    def pass_gate(self, limits: Sequence[Limit], **asked: Any) -> None:
+        """Make the call of `gate`.
+
+        Raises:
+            CallerChangedError, RecipientSuppressedError, TooManyRequestsError, SmsSuspiciousError.
+        """
+        check_gate(self._scripts.run(*self.gate(limits, **asked)))
 
     def count_change(self, limits: Sequence[Limit], *, version: int) -> None:
         """Count a call that records no reset toward every limit, if all of them allow it.
@@ -112,7 +112,7 @@ class LimitStore:
         arguments: list[Argument] = [version]
         for each in limits:
             arguments += _window(each)
-        _check(self._scripts.run("count_change", names, arguments))
+        check_gate(self._scripts.run("count_change", names, arguments))
 
     def give_back(
         self,
@@ -190,10 +190,20 @@ def _write_guard(guarded: Guarded, reset_id: str) -> str:
     return orjson.dumps(guard).decode()
 
 
-def _check(answer: Sequence[str]) -> None:
+def check_gate(answer: Sequence[str]) -> None:
+    """Raise what a gate answered.
+
+    Raises:
+        CallerChangedError: the caller's version is no longer the current one.
+        RecipientSuppressedError: the recipient must not be written to.
+        TooManyRequestsError: a limit is reached.
+        SmsSuspiciousError: a rule or an operator stopped SMS to such numbers.
+    """
     if answer[0] == "stale":
         raise CallerChangedError
-    first_tripped = {"ok": 2, "suspicious": 4}.get(answer[0], len(answer))
+    if answer[0] == "suppressed":
+        raise RecipientSuppressedError
+    first_tripped = {"ok": 1, "suspicious": 4}.get(answer[0], len(answer))
     for tripped in answer[first_tripped:]:
         rule, level, about = tripped.split(" ", 2)
         log.warning("sms.suspicious", rule=rule, effect=level, about=about)

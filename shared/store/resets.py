@@ -18,7 +18,7 @@ from shared.settings import Settings
 from shared.store import keys
 from shared.store.connection import TIMEOUT_SECONDS, Client, store_errors
 from shared.store.digests import Digests
-from shared.store.scripts import Argument, Scripts, SharingCall
+from shared.store.scripts import Argument, NamedCall, Scripts, SharingCall
 from shared.validation import moment, moment_from_us
 
 MAX_CLAIMS = 5  # claims in a row without an outcome: the record is poison
@@ -225,7 +225,6 @@ class NewReset:
     limit_per_hour: int = 0
     limit_per_day: int = 0
     keep_seconds: float = 0  # how long it is kept once finished; 0: as the settings say
-    asked_at_us: int = 0  # by the gate's clock; refused if it arrives too late after this; 0: never
     since_ms: int = 0  # skip users with newer resets, or one that waits; 0: skip none
     extra: Mapping[str, str] = field(default_factory=dict)  # by the names of OPTIONAL_FIELDS
 
@@ -263,15 +262,37 @@ class ResetStore:
                 than memory, it was recorded but not confirmed in time.
         """
         answer = self._scripts.run_durably("reset/record", *self.record_call(new))
+        return self.read_recorded(new, answer)
+
+    def record_behind(
+        self, gate: NamedCall, new: NewReset, hint: NamedCall | None
+    ) -> tuple[Any, Any]:
+        """Pass a gate, then record, then hint; return the answers of the gate and the record.
+
+        The record's is None if the gate did not let it pass. A record that comes so late that the
+        caller was refused meanwhile is not written.
+        """
+        tag = keys.tag_of(new.reset_id)
+        call = self.record_call(new, asked_at_us=self._scripts.clock_us(tag))
+        calls = gate, ("reset/record", *call), *([hint] if hint else [])
+        answers = self._scripts.run_in_turn(*calls)
+        return answers[0], answers[1] if len(answers) > 1 else None
+
+    def read_recorded(self, new: NewReset, answer: Sequence[Any]) -> Recorded:
+        """Return what the script of `record` answered, or raise as `record` does."""
         if answer[0] == "limited":
             seconds = -(-int(answer[2]) // 1000)
             raise TooManyRequestsError(answer[1], retry_after_seconds=max(1, seconds))
         if answer[0] == "skipped":
             raise TooManyRequestsError(answer[1], retry_after_seconds=1)
+        tag = keys.tag_of(new.reset_id)
         if answer[0] == "late":
+            self._scripts.note_clock(tag, None)
             raise StoreUnavailableError
         if answer[0] == "known":
             self.confirm(new.reset_id)
+        else:
+            self._scripts.note_clock(tag, int(answer[1]))
         return Recorded(
             new.reset_id,
             moment_from_us(answer[1]),
@@ -289,19 +310,24 @@ class ResetStore:
         """
         self._scripts.confirm(keys.tag_of(reset_id))
 
-    def record_call(self, new: NewReset) -> tuple[tuple[str, ...], list[Argument]]:
-        """Return the keys and arguments of reset/record."""
-        tag, user = self._digests.user_place(new.user_id)
-        return _record_keys(tag, user, new), self._arguments(tag, new)
+    def record_call(
+        self, new: NewReset, *, asked_at_us: int = 0
+    ) -> tuple[tuple[str, ...], list[Argument]]:
+        """Return the keys and arguments of reset/record.
 
-    def _arguments(self, tag: str, new: NewReset) -> list[Argument]:
+        `asked_at_us`: by the clock of its node; refused if it arrives too late after; 0: never.
+        """
+        tag, user = self._digests.user_place(new.user_id)
+        return _record_keys(tag, user, new), self._arguments(tag, new, asked_at_us)
+
+    def _arguments(self, tag: str, new: NewReset, asked_at_us: int) -> list[Argument]:
         arguments: list[Argument] = [new.reset_id, new.user_id, new.org_id]
         arguments += [new.channel.value, new.queue.value]
         arguments += [int(new.lifetime_seconds * 1000), new.key_id, new.language, new.kind.value]
         arguments += [int(new.cooldown_seconds * 1000), new.limit_per_hour, new.limit_per_day]
         keep_ms = int(new.keep_seconds * 1000) or self._keep_ms
         arguments += [MAX_LIVE_CODES, keep_ms, int(new.last_start_seconds * 1000), tag]
-        arguments += [self._scripts.asked_at_us(tag, new.asked_at_us), PATIENCE_US, new.since_ms]
+        arguments += [asked_at_us, PATIENCE_US, new.since_ms]
         for pair in new.extra.items():
             arguments += pair
         if keep_ms != self._keep_ms:

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
+from itertools import chain
 from threading import Lock
-from time import sleep
+from time import monotonic, sleep
 from typing import Any, TypeAlias
 
 import redis
@@ -164,6 +165,7 @@ def _appendfsync(client: Client) -> str:
 
 Argument: TypeAlias = str | int | float
 Call: TypeAlias = tuple[Sequence[str], Sequence[Argument]]  # keys and arguments
+NamedCall: TypeAlias = tuple[str, Sequence[str], Sequence[Argument]]  # a script's name before them
 SharingCall: TypeAlias = tuple[tuple[str, ...], tuple[Argument, ...]]
 
 # How many calls one script makes: Redis serves no other client meanwhile.
@@ -200,14 +202,34 @@ answers[n + 1] = math.floor((os.clock() - began) * 1000000)
 return answers
 """
 
+# Runs scripts in turn, each if the one before went well. ARGV begins with the numbers of keys and
+# arguments of each. It returns their answers.
+IN_TURN = """
+local going_well = {ok = true, recorded = true, known = true}
+local answers, key, argument = {}, 0, 2 * #steps
+for i, step in ipairs(steps) do
+  local k, a = tonumber(ARGV[2 * i - 1]), tonumber(ARGV[2 * i])
+  answers[i] = step({unpack(KEYS, key + 1, key + k)}, {unpack(ARGV, argument + 1, argument + a)})
+  if not going_well[answers[i][1]] then break end
+  key, argument = key + k, argument + a
+end
+return answers
+"""
+GOING_WELL = ("ok", "recorded", "known")
+CLOCK_SECONDS = 10.0  # for how long a clock that was read is reckoned on with
+
 
 @cache
-def _source(name: str, *, together: bool = False) -> tuple[str, str]:
+def _source(*names: str, together: bool = False) -> tuple[str, str]:
     folder = files("shared.store") / "lua"
-    script = (folder / f"{name}.lua").read_text()
-    flags = ALLOW_OOM if script.startswith(WHEN_FULL) else ""
+    scripts = [(folder / f"{name}.lua").read_text() for name in names]
+    flags = ALLOW_OOM if scripts[0].startswith(WHEN_FULL) else ""
+    script = scripts[0]
     if together:
         script = TOGETHER.format(script=script)
+    elif len(names) > 1:
+        steps = ",\n".join(f"function(KEYS, ARGV)\n{each}\nend" for each in scripts)
+        script = f"local steps = {{{steps}}}\n{IN_TURN}"
     text = flags + (folder / "prelude.lua").read_text() + script
     return text, hashlib.sha1(text.encode()).hexdigest()  # noqa: S324 - Redis names scripts so
 
@@ -219,6 +241,7 @@ class Scripts:
         """`client` may be a fake one as long as `durability` is `memory`."""
         self._client, self._durability = client, Durability(durability)
         self._has_one_node = getattr(client, "has_one_node", True)
+        self._clocks: dict[str, tuple[int, float]] = {}  # µs ahead of ours, read when, by node
         self._turn = (
             Lock()
         )  # one chunk of run_together at a time, so that single calls come between
@@ -250,9 +273,53 @@ class Scripts:
         Raises:
             StoreUnavailableError: as `run`; or not confirmed in time, though perhaps written.
         """
+        return self._run_durably(*_source(name), keys, arguments)
+
+    def run_in_turn(self, *calls: NamedCall) -> list[Any]:
+        """Run scripts, each if the one before went well; return the answers of those that ran.
+
+        One trip, and one step, where one node holds everything; else a trip each. The writes of the
+        last are as durable as `run_durably` makes them.
+        """
+        if not self._has_one_node:
+            answers: list[Any] = []
+            for call in calls:
+                answers.append((self.run_durably if call is calls[-1] else self.run)(*call))
+                if answers[-1][0] not in GOING_WELL:
+                    break
+            return answers
+        numbers: list[Argument] = [len(part) for _, *parts in calls for part in parts]
+        names, all_keys, arguments = zip(*calls, strict=True)
+        found: list[Any] = self._run_durably(
+            *_source(*names), [*chain(*all_keys)], [*numbers, *chain(*arguments)]
+        )
+        return found
+
+    def clock_us(self, tag: str) -> int:
+        """Return the clock of a shard's node or a little less: as last read, and the time since."""
+        now, place = monotonic(), "" if self._has_one_node else tag
+        ahead, read_at = self._clocks.get(place, (0, -CLOCK_SECONDS))
+        if now - read_at >= CLOCK_SECONDS:
+            ahead = self.note_clock(tag, int(self.run("now", (confirmed(tag),), ())))
+        return ahead + int(now * 1_000_000)
+
+    def note_clock(self, tag: str, us: int | None) -> int:
+        """Note what a clock was before now, or that it was set; return how far it is ahead."""
+        now, place = monotonic(), "" if self._has_one_node else tag
+        known, read_at = self._clocks.pop(place, (0, -CLOCK_SECONDS))
+        if us is None:
+            return 0
+        ahead = us - int(now * 1_000_000)
+        if known > ahead and now - read_at < CLOCK_SECONDS:  # this answer came later after its time
+            ahead, now = known, read_at
+        self._clocks[place] = ahead, now
+        return ahead
+
+    def _run_durably(
+        self, text: str, digest: str, keys: Sequence[str], arguments: Sequence[Argument]
+    ) -> Any:
         if not self._durability.is_asked:
-            return self.run(name, keys, arguments)
-        text, digest = _source(name)
+            return self._run(text, digest, keys, arguments)
         with store_errors():
             rest = (len(keys), *keys, *arguments)
             try:
@@ -287,16 +354,6 @@ class Scripts:
             return key, False
         with store_errors():
             return absent, bool(self._client.exists(key))
-
-    def asked_at_us(self, tag: str, asked_at_us: int) -> int:
-        """Return the moment of a call by the clock of its shard's node; 0 stays 0.
-
-        `asked_at_us`: by the gate's, which is another's on a cluster. No two are ever compared.
-        """
-        if self._has_one_node or not asked_at_us:
-            return asked_at_us
-        with store_errors():
-            return int(self._client.node_time_us(tag))
 
     def run_many(self, name: str, calls: Sequence[Call], *, may_lack: bool = False) -> list[Any]:
         """Run a script for each (keys, arguments), in one round trip to a node; return the answers.

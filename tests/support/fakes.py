@@ -24,6 +24,9 @@ class FakeHints:
     def is_connected(self) -> bool:
         return True
 
+    def call(self, _hint: Hint) -> None:
+        """The broker is elsewhere."""
+
     def is_failing(self) -> bool:
         return False
 

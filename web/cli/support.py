@@ -181,7 +181,7 @@ def open_services() -> Iterator[WebServices]:
     """Build the services; publish their hints on leaving."""
     settings = load_settings(os.environ)
     check_server(settings)
-    hints = HintPublisher(make_celery(settings))
+    hints = HintPublisher(make_celery(settings), is_in_store=not settings.broker_url)
     services = build_services(settings, client=connect_store(settings), hints=hints)
     try:
         yield build_web_services(services)

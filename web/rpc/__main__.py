@@ -44,7 +44,7 @@ def build_rpc_services(settings: Settings) -> WebServices:
     """
     check_server(settings)
     check_directory(settings)
-    hints = HintPublisher(make_celery(settings))
+    hints = HintPublisher(make_celery(settings), is_in_store=not settings.broker_url)
     services = build_services(settings, client=connect_store(settings), hints=hints)
     check_keys(services.digests)
     services.digests.watch()

@@ -32,7 +32,6 @@ Command: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
 MOVING_SECONDS = 1.0  # how long a caller waits for a slot that is moving just now
 RETRY_SECONDS = 0.02
 READ_SECONDS = 0.25  # the shortest time between two readings of the map
-CLOCK_SECONDS = 2.0  # how long a reading of a node's clock is used
 AWAY = (redis.ConnectionError, redis.TimeoutError, ClusterDownError)
 # Their first argument is no key. They go to the gate's node: what is nobody else's is kept there.
 KEYLESS = {"INFO", "CONFIG GET", "SCRIPT LOAD", "WAIT", "WAITAOF", "SCAN"}
@@ -57,7 +56,6 @@ class StoreCluster(Commands):
         self._seeds, self._connection_class, self._options = seeds, connection_class, options
         self._nodes: dict[Address, Node] = {}
         self._owners: list[Address | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
-        self._clocks: dict[Address, tuple[float, float]] = {}  # ahead of ours; until when it holds
         self._lock, self._reading = Lock(), Lock()
         self._read_at = -READ_SECONDS
 
@@ -123,17 +121,6 @@ class StoreCluster(Commands):
         """
         self._owner(_slot(GATE))
         return [self._node(each) for each in sorted({each for each in self._owners if each})]
-
-    def node_time_us(self, key: str) -> int:
-        """Return the present time by the clock of a key's node, which is read now and then."""
-        address = self._owner(_slot(key))
-        ahead, until = self._clocks.get(address, (0.0, 0.0))
-        if monotonic() > until:
-            seconds, us = self.on_node(key, lambda node, _: node.time())
-            # Counted from the answer: if it took long, a call seems older than it is, never newer.
-            ahead = seconds + us / 1_000_000 - monotonic()
-            self._clocks[address] = ahead, monotonic() + CLOCK_SECONDS
-        return int((ahead + monotonic()) * 1_000_000)
 
     def on_node(self, key: str, call: Callable[[Node, bool], Any]) -> Any:
         """Return what `call` does with the key's node; call again where the node did not run it.

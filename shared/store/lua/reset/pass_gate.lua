@@ -3,8 +3,8 @@
 -- ask for the same reset under one Idempotency-Key count once. docs/sms-guard.md has the formulae.
 -- KEYS version suppression counted window… and of an SMS: mark named states totals subject…
 -- ARGV expected_version may_count once_ms guard then name limit window_ms amount …
---      once_ms 0: not repeatable; guard: JSON of an SMS, '' of others
--- {'ok', now_us, tripped…} | {'stale'} | {'suppressed'} | {'limited', name, wait_ms} |
+--      may_count: 1, 0, or 'suppressed' if that was looked up elsewhere; once_ms 0: not repeatable; guard: JSON of an SMS, '' of others
+-- {'ok', tripped…} | {'checked'}: it may not count | {'stale'} | {'suppressed'} | {'limited', name, wait_ms} |
 -- {'suspicious', rule, subject, until_ms, tripped…}
 local RULES, LEVELS = {'velocity', 'conversion', 'source'}, {'watch', 'slow', 'stop'}
 local MINUTE, HOUR, BUCKET_MS = 60000, 3600000, 600000
@@ -88,12 +88,13 @@ end
 
 local version = tonumber(ARGV[1])  -- -1: no caller is involved
 if version >= 0 and tonumber(redis.call('GET', KEYS[1]) or '0') ~= version then return {'stale'} end
-if redis.call('EXISTS', KEYS[2]) == 1 then return {'suppressed'} end
-if ARGV[2] == '0' or redis.call('EXISTS', KEYS[3]) == 1 then return {'ok', int(now_us())} end
+if ARGV[2] == 'suppressed' or redis.call('EXISTS', KEYS[2]) == 1 then return {'suppressed'} end
+if ARGV[2] == '0' then return {'checked'} end
+if redis.call('EXISTS', KEYS[3]) == 1 then return {'ok'} end
 local guard = ARGV[4] ~= '' and cjson.decode(ARGV[4]) or {subjects = {}, named = {}}
 local last = ARGV[4] == '' and #KEYS or #KEYS - #guard.subjects - 4
-local us, is_allowed = now_us(), false
-local now, b = math.floor(us / 1000), math.floor(us / 1000 / BUCKET_MS)
+local now, is_allowed = math.floor(now_us() / 1000), false
+local b = math.floor(now / BUCKET_MS)
 for i = #guard.named, 1, -1 do  -- the longest prefix that an operator named counts
   local text = redis.call('HGET', KEYS[last + 2], guard.named[i])
   local entry = text and cjson.decode(text)
@@ -124,4 +125,4 @@ if is_new then
   end
 end
 if ARGV[3] ~= '0' and last > 3 then redis.call('SET', KEYS[3], 1, 'PX', ARGV[3]) end
-return {'ok', int(us), unpack(tripped)}
+return {'ok', unpack(tripped)}
