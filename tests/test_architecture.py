@@ -357,18 +357,27 @@ def test_the_pages_name_no_setting_that_does_not_exist():
 
 
 def test_every_setting_reaches_every_container():
-    compose = (CHECKOUT / "docker-compose.yml").read_text()
-    shared = compose.partition("environment: &environment\n")[2].partition("\n\n")[0]
-    passed_on = re.findall(r"^    (KEYTURN_\w+):", shared, re.MULTILINE)
+    lines = (CHECKOUT / "deploy" / "settings.env").read_text().splitlines()
+    passed_on = [line for line in lines if line and not line.startswith("#")]
     fixed = {f"{PREFIX}{name}" for name in ("HOST", "PORT", "GRPC_PORT", "FLOWER_PORT", "DATA_DIR")}
-    variables = variables_of(Settings, PREFIX).union(
-        *(variables_of(TwilioAccount, f"{PREFIX}TWILIO_{more}") for more in ("", "2_")),
-        *(variables_of(Gateway, f"{PREFIX}HTTP_{more}") for more in ("", "2_")),
-    )
+    tables = [(Settings, PREFIX)]
+    tables += [
+        (table, f"{PREFIX}{name.upper().replace('-', '_')}_")
+        for table, names in ACCOUNTS
+        for name in names
+    ]
+    variables = set().union(*(variables_of(*each) for each in tables)) - fixed
+    secrets = {
+        prefix + f.name.rstrip("_").upper()
+        for table, prefix in tables
+        for f in fields(table)
+        if f.metadata and not f.repr
+    }
+    files = {f"{name}_FILE" for name in secrets} - {
+        f"{PREFIX}REDIS_URL_FILE"
+    }  # compose has its own
 
-    assert sorted(passed_on) == sorted(variables - fixed)
-    services = compose.partition("\nservices:\n")[2]
-    assert services.count("environment:\n") == services.count("<<: *environment\n") + 1, "haproxy"
+    assert sorted(passed_on) == sorted(variables | files)
 
 
 def attributes_read(tree: ast.AST, *owners: str) -> set[str]:

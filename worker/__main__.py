@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from pathlib import Path
 
 import click
 from celery.platforms import SecurityWarning
@@ -24,7 +25,12 @@ NICENESS = 10  # batches have a lower priority than single resets
     show_default=True,
     help=f"Queues to serve, separated by commas: {', '.join(Queue)}.",
 )
-def main(queues: str) -> None:
+@click.option(
+    "--alive-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A file to touch after every sweep, for a liveness check that asks no broker.",
+)
+def main(queues: str, alive_file: Path | None) -> None:
     """Send due messages until SIGTERM; messages being sent are finished."""
     names = _read_queues(queues)
     try:
@@ -38,6 +44,7 @@ def main(queues: str) -> None:
     warnings.simplefilter("ignore", SecurityWarning)
     from worker.app import app, process  # noqa: PLC0415  # needs valid settings
 
+    process.alive_file = alive_file
     app.worker_main(worker_arguments(names, threads=settings.worker_threads))
     sys.exit(process.exit_status)
 

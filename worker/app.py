@@ -9,6 +9,7 @@ import socket
 import sys
 import uuid
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import structlog
@@ -61,6 +62,7 @@ class WorkerProcess:
         self._hints: LocalFallback | None = None
         self._sweeper: Sweeper | None = None
         self.exit_status = 0
+        self.alive_file: Path | None = None  # touched after every sweep
         register_tasks(app, self._needs)
         add_steps(app)
         self._probe.watch(app)
@@ -172,6 +174,8 @@ class WorkerProcess:
             jobs.append(needs.feeder.hint)
         if Queue.WEBHOOKS in served:
             jobs += [needs.webhooks.hint_due, needs.webhooks.spread]
+        if self.alive_file:
+            jobs.append(self.alive_file.touch)
         takes_many = isinstance(next(iter(providers[Channel.EMAIL]), None), BulkProvider)
         self._sweeper = Sweeper(
             services.dues,

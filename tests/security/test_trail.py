@@ -232,7 +232,7 @@ UNAUDITED_COMMANDS = {
     ),
     **dict.fromkeys(("org texts history", "message preview"), READS),
     **dict.fromkeys(("webhook list", "webhook dead", "provider list", "batch watch"), READS),
-    **dict.fromkeys(("sms list", "forget verify"), READS),
+    **dict.fromkeys(("sms list", "forget verify", "doctor"), READS),
     "directory check": "writes in a transaction that it rolls back",
     **dict.fromkeys(("audit", "audit verify", "audit export", "batch report"), READS),
 }

@@ -16,7 +16,9 @@ from tests.support.waiting import HANG_SECONDS, wait_until
 class WorkerProcess:
     """`python -m worker` on the server of a socket; settings beyond that as keyword arguments."""
 
-    def __init__(self, socket: Path, queues: str = "urgent,receipts", **settings: str) -> None:
+    def __init__(
+        self, socket: Path, queues: str = "urgent,receipts", *arguments: str, **settings: str
+    ) -> None:
         self._log = socket.with_suffix(".log")
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("KEYTURN_")}
         own = {
@@ -27,7 +29,7 @@ class WorkerProcess:
         }
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "worker", "--queues", queues],
+                [sys.executable, "-m", "worker", "--queues", queues, *arguments],
                 cwd=CHECKOUT,
                 env=inherited | own | settings,
                 stdout=log,

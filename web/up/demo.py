@@ -19,7 +19,7 @@ from shared.store.admin.audit import Act, AuditStore
 from shared.store.callers import CallerStore, Grants
 from shared.store.digests import Digests
 from shared.wiring import connect_store
-from web.up.probe import LOOPBACK_OF, get_status
+from web.up.probe import LOOPBACK_OF, get_answer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -148,16 +148,23 @@ class ReadyMessage:
         if self._is_printed or now < self._poll_at:
             return
         self._poll_at = now + POLL_SECONDS
-        if self._status("/readyz") == OK and self._grpc_listens():
+        if self._has_worker() and self._grpc_listens():
             self._is_printed = True
             print("\n".join(self._lines()), flush=True)  # noqa: T201
         elif not self._is_slow and now - self._started_at > SLOW_START_SECONDS:
             self._is_slow = True
             print(f"Not ready yet; {self._base}/readyz says what is missing.", flush=True)  # noqa: T201
 
+    def _has_worker(self) -> bool:
+        """Return True if resets are accepted and sent; /readyz is 200 without a worker too."""
+        status, body = get_answer(
+            self._host, self._settings.port, "/readyz", timeout_seconds=TIMEOUT_SECONDS
+        )
+        return status == OK and b'"worker":"ok"' in body
+
     def _status(self, path: str) -> int | None:
         port = self._settings.port
-        return get_status(self._host, port, path, timeout_seconds=TIMEOUT_SECONDS)
+        return get_answer(self._host, port, path, timeout_seconds=TIMEOUT_SECONDS)[0]
 
     def _grpc_listens(self) -> bool:
         address = (self._host, self._settings.grpc_port)

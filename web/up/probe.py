@@ -39,19 +39,22 @@ class LiveProbe:
         while True:
             time.sleep(PROBE_SECONDS)
             pid = self._pid
-            if get_status(*self._address, "/livez", timeout_seconds=TIMEOUT_SECONDS) is not None:
+            if get_answer(*self._address, "/livez", timeout_seconds=TIMEOUT_SECONDS)[0] is not None:
                 self._silences, self._count_from = 0, 0.0
             elif pid == self._pid and time.monotonic() > self._count_from:
                 self._silences += 1
 
 
-def get_status(host: str, port: int, path: str, *, timeout_seconds: float) -> int | None:
-    """Return the status of a GET; None if there is no response."""
+def get_answer(
+    host: str, port: int, path: str, *, timeout_seconds: float
+) -> tuple[int | None, bytes]:
+    """Return the status and body of a GET; None if there is no response."""
     connection = http.client.HTTPConnection(host, port, timeout=timeout_seconds)
     try:
         connection.request("GET", path)
-        return connection.getresponse().status
+        response = connection.getresponse()
+        return response.status, response.read()
     except (OSError, http.client.HTTPException):
-        return None
+        return None, b""
     finally:
         connection.close()

@@ -14,8 +14,8 @@ from web.up.demo import ReadyMessage
 
 @pytest.fixture
 def answers():
-    """Path → status of the small server."""
-    return {"/readyz": 200, "/docs": 404}
+    """Path → status of the small server; `worker` is what /readyz says of workers."""
+    return {"/readyz": 200, "/docs": 404, "worker": "ok"}
 
 
 @pytest.fixture
@@ -24,6 +24,7 @@ def port(answers):
         def do_GET(self):
             self.send_response(answers.get(self.path, 404))
             self.end_headers()
+            self.wfile.write(b'{"checks":{"worker":"%s"}}' % answers["worker"].encode())
 
         def log_message(self, *_):
             pass
@@ -58,6 +59,14 @@ def test_the_curl_line_carries_the_token(a_ready, port, capsys):
 
 def test_nothing_is_said_before_it_is_ready(a_ready, answers, capsys):
     answers["/readyz"] = 503
+
+    a_ready().print_once()
+
+    assert capsys.readouterr().out == ""
+
+
+def test_nothing_is_said_before_a_worker_is_there(a_ready, answers, capsys):
+    answers["worker"] = "none of the urgent queue was seen in the last 5 s"
 
     a_ready().print_once()
 

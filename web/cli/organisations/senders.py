@@ -22,6 +22,17 @@ from web.organisations import senders
 from web.services import WebServices
 
 
+def read_nameserver(text: str) -> DomainCheck:
+    """Return who asks a name server; of an empty text, the system's."""
+    address, _, port = text.partition("@")
+    try:
+        if 0 < int(port or 53) < 2**16:
+            return DomainCheck(address, int(port or 53))
+    except ValueError:
+        pass
+    raise click.UsageError("--nameserver must look like 192.0.2.1 or 192.0.2.1@5353")
+
+
 @click.group()
 def sender() -> None:
     """How an organisation sends: its From, its own accounts, their order."""
@@ -80,16 +91,14 @@ def check_sender(
     org_id: str, nameserver: str, reason: str, by: str, *, trust: bool, as_json: bool
 ) -> None:
     """Ask DNS for owner, SPF, DKIM and DMARC; a From is used once it is verified."""
-    address, _, port = nameserver.partition("@")
-    if not (port or "53").isdecimal():
-        raise click.UsageError("--nameserver must look like 192.0.2.1 or 192.0.2.1@5353")
+    dns = read_nameserver(nameserver)
     with open_profile(org_id) as (services, _):
         found = senders.check_sender(
             services,
             org_id,
             services.senders.find(org_id),
             audit_reason(by, reason),
-            dns=None if trust else DomainCheck(address, int(port or 53)),
+            dns=None if trust else dns,
         )
         token = senders.owner_token(services, org_id, found)
     result = {"from": found.address, "state": found.state} | dict(found.findings)
