@@ -54,8 +54,8 @@ log = structlog.get_logger()
 class Hints(Protocol):
     """Publishes hints to workers; hints may be lost."""
 
-    def publish(self, hint: Hint) -> None:
-        """Publish a hint without waiting; never fail."""
+    def publish(self, hint: Hint) -> bool:
+        """Publish a hint without waiting; never fail; return False if it is surely lost."""
 
     def is_connected(self) -> bool:
         """Return True if the broker answers now."""

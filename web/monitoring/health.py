@@ -8,6 +8,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from shared.errors import StoreUnavailableError
 from shared.models import Queue
+from shared.settings.types import BrokerKind
 from web.http import current_services
 from web.monitoring.metrics import render_metrics
 
@@ -38,10 +39,12 @@ def readyz() -> Response:
         is_replaced = services.digests.is_replaced
         checks["redis"] = "lost its data, or is another one" if is_replaced else "does not answer"
         checks["worker"] = "unknown"
-    if not services.hints.is_connected():
+    if services.settings.broker_kind is BrokerKind.NONE:
+        checks["broker"] = "none"
+    elif not services.hints.is_connected():
         checks["broker"] = "does not answer"
     is_ready = checks["redis"] == checks["worker"] == "ok"
-    status = "ok" if checks["broker"] == "ok" else "degraded"
+    status = "degraded" if checks["broker"] == "does not answer" else "ok"
     body = {"status": status if is_ready else "unavailable", "checks": checks}
     return Response(orjson.dumps(body), 200 if is_ready else 503, mimetype="application/json")
 
