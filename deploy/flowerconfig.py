@@ -15,10 +15,13 @@ from typing import Any
 from flower.urls import handlers
 from tornado.routing import Rule
 
-from shared.settings import load_settings
+from shared.settings import WITHOUT_BROKER, load_settings
 from web.up.flower import RefusalHandler, RefusedRequests, read_logins
+from worker.app import app
 
 _settings = load_settings(os.environ)
+if not _settings.broker_kind.has_events:  # nothing to see there, and each start would leave queues
+    app.conf.broker_url = WITHOUT_BROKER
 
 address = _settings.flower_host
 port = _settings.flower_port

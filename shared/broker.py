@@ -1,20 +1,97 @@
-"""Ask the broker how full it is and whether it answers, with a short timeout."""
+"""Tell the brokers apart: options, depth, and whether one answers, with short timeouts."""
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from shared.errors import BrokerAwayError
+from shared.errors import BrokerAwayError, SettingsError
 from shared.models import Queue
+from shared.settings.types import BrokerKind
 
 if TYPE_CHECKING:
     from celery import Celery
 
+    from shared.settings import Settings
+
 CONNECT_ONCE: dict[str, Any] = {"max_retries": 1, "interval_start": 0}
-SHORT_TIMEOUT = {"socket_timeout": 0.7, "socket_connect_timeout": 0.7}
+SHORT_TIMEOUT = {
+    "socket_timeout": 0.7,
+    "socket_connect_timeout": 0.7,  # Redis
+    "connect_timeout": 0.7,
+    "read_timeout": 0.7,
+    "write_timeout": 0.7,  # RabbitMQ
+}
+# Of a connection that publishes; one that consumes waits for messages as long as it takes.
+PUBLISH_TIMEOUT = {"connect_timeout": 1, "read_timeout": 3, "write_timeout": 3}
 BACKOFF_SECONDS = 2.0  # after a failure, in which callers do not wait for the timeout again
+# How long RabbitMQ and SQS keep a hint: the sweepers publish a new one.
+# A worker does not compare it with its clock, which may be an hour ahead of the web's.
+HINT_LIFETIME_SECONDS = 60  # SQS keeps none for less
+# Why these values: docs/decisions/0001-the-queue-is-a-hint.md, 0035-what-may-carry-the-hints.md
+_REDIS_OPTIONS: dict[str, Any] = {
+    "socket_timeout": 3,
+    "socket_connect_timeout": 1,
+    "health_check_interval": 15,
+    "visibility_timeout": 3600,
+    "ack_emulation": False,  # a hint needs no redelivery; two and a half times cheaper
+}
+_SQS_OPTIONS: dict[str, Any] = {
+    "visibility_timeout": 30,  # a hint held by a worker that died is seen again
+    "wait_time_seconds": 10,  # a call waits there for messages
+    "polling_interval": 0,
+    "sqs-creation-attributes": {"MessageRetentionPeriod": str(HINT_LIFETIME_SECONDS)},
+    "client-config": {
+        "connect_timeout": 1,
+        "read_timeout": 3,
+        "retries": {"total_max_attempts": 1},
+    },
+}
+_OPTIONS: dict[BrokerKind, dict[str, Any]] = {
+    BrokerKind.REDIS: _REDIS_OPTIONS,
+    BrokerKind.RABBITMQ: {"confirm_publish": True},
+    BrokerKind.SQS: _SQS_OPTIONS,
+    BrokerKind.NONE: {},
+}
+OPENING = {  # a channel, in every kind: a caller of is_connected waits
+    "max_retries": 1,
+    "interval_start": 0,
+    "interval_step": 0.1,
+    "interval_max": 0.1,
+}
+
+
+def configure(settings: Settings) -> dict[str, Any]:
+    """Return what Celery must know of this kind of broker.
+
+    Raises:
+        SettingsError: packages for it are not installed.
+    """
+    kind = settings.broker_kind
+    options = {**OPENING, **_OPTIONS[kind]}
+    if kind is BrokerKind.SQS:
+        if not (find_spec("boto3") and find_spec("pycurl")):
+            raise SettingsError("KEYTURN_BROKER_URL=sqs:// needs `pip install 'keyturn[sqs]'`")
+        queues = {name: {"url": url} for name, url in settings.sqs_queues}
+        options |= {"predefined_queues": queues, "queue_name_prefix": settings.sqs_prefix}
+        options |= {"region": settings.sqs_region} if settings.sqs_region else {}
+    return {
+        "broker_transport_options": options,
+        "worker_enable_remote_control": kind.has_events,
+        "worker_send_task_events": kind.has_events,
+    }
+
+
+def connect_per_consumer(app: Celery) -> None:
+    """Give each consumer a prefetch of its own: quorum queues of RabbitMQ know no other."""
+    from kombu.connection import Connection  # noqa: PLC0415  # commands start without kombu
+
+    class OwnPrefetch(Connection):
+        qos_semantics_matches_spec = True  # Celery asks this before it asks for a global one
+
+    app.amqp.Connection = OwnPrefetch
 
 
 class Broker:
@@ -38,7 +115,7 @@ class Broker:
                 raise BrokerAwayError
             try:
                 if self._connection is None:
-                    self._connection = self._connect()
+                    self._connection = connect(self._app, SHORT_TIMEOUT)
                 self._connection.ensure_connection(**CONNECT_ONCE)
                 return declare(self._connection.default_channel, queue)
             except self._errors() as error:
@@ -48,7 +125,7 @@ class Broker:
     def is_connected(self) -> bool:
         """Return True if the broker accepts a new connection now."""
         try:
-            with self._connect() as connection:
+            with connect(self._app, SHORT_TIMEOUT) as connection:
                 connection.ensure_connection(**CONNECT_ONCE)
                 return True
         except self._errors():
@@ -59,16 +136,18 @@ class Broker:
         if self._connection is not None:
             self._connection.release()
 
-    def _connect(self) -> Any:
-        options = {**self._app.conf.broker_transport_options, **SHORT_TIMEOUT}
-        return self._app.connection_for_write(transport_options=options)
-
     def _errors(self) -> tuple[type[Exception], ...]:
         """Return the exceptions of the client of this kind of broker."""
         from kombu.exceptions import KombuError  # noqa: PLC0415  # commands start without kombu
 
         connection = self._app.connection()
         return (KombuError, OSError, *connection.connection_errors, *connection.channel_errors)
+
+
+def connect(app: Celery, timeouts: dict[str, Any]) -> Any:
+    """Return a connection that publishes or asks, not connected yet."""
+    options = {**app.conf.broker_transport_options, **timeouts}
+    return app.connection_for_write(transport_options=options)
 
 
 def declare(channel: Any, queue: Queue) -> int:
@@ -78,4 +157,4 @@ def declare(channel: Any, queue: Queue) -> int:
 
 def is_redis(channel: Any) -> bool:
     """Return True for a channel of kombu's Redis transport."""
-    return bool(channel.connection.driver_type == "redis")
+    return getattr(channel.connection, "driver_type", "") == "redis"

@@ -17,9 +17,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 import structlog
 
-from shared.broker import CONNECT_ONCE, Broker, declare, is_redis
+from shared.broker import (
+    CONNECT_ONCE,
+    HINT_LIFETIME_SECONDS,
+    PUBLISH_TIMEOUT,
+    Broker,
+    configure,
+    connect,
+    connect_per_consumer,
+    declare,
+    is_redis,
+)
 from shared.models import Channel, Queue
-from shared.settings import Settings
+from shared.settings import WITHOUT_BROKER, Settings
+from shared.settings.types import BrokerKind
 from shared.store.scripts import NamedCall
 
 if TYPE_CHECKING:
@@ -27,9 +38,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# How long a broker that knows message TTLs (RabbitMQ) keeps a hint; the sweepers publish a new one.
-# A worker does not compare it with its clock, which may be an hour ahead of the web's.
-HINT_LIFETIME_SECONDS = 30
 MAX_SHOWN_CHARACTERS = 100
 MAX_WAITING = 1000  # hints in the broker; more would only use memory
 MAX_AT_ONCE = 200
@@ -50,22 +58,10 @@ CELERY_CONFIGURATION: dict[str, Any] = {
     "worker_prefetch_multiplier": 1,
     "worker_hijack_root_logger": False,
     "worker_redirect_stdouts": False,
-    "worker_send_task_events": True,  # for Flower
     "worker_cancel_long_running_tasks_on_connection_loss": False,
     "broker_connection_retry_on_startup": True,
     "broker_connection_max_retries": None,
     "broker_channel_error_retry": True,  # a full broker does not end the worker
-    "broker_transport_options": {
-        "socket_timeout": 3,
-        "socket_connect_timeout": 1,
-        "health_check_interval": 15,
-        "visibility_timeout": 3600,
-        "max_retries": 1,  # of opening a channel: a caller of is_connected waits
-        "interval_start": 0,
-        "interval_step": 0.1,
-        "interval_max": 0.1,
-        "ack_emulation": False,  # a hint needs no redelivery; two and a half times cheaper
-    },
 }
 
 
@@ -111,11 +107,17 @@ def hint_at_receipts(shard: int) -> Hint:
 
 
 def make_celery(settings: Settings, **extra: Any) -> Celery:
-    """Return the Celery application of both sides; only the worker adds tasks to it."""
+    """Return the Celery application of both sides; only the worker adds tasks to it.
+
+    Raises:
+        SettingsError: packages for this kind of broker are not installed.
+    """
     from celery import Celery  # noqa: PLC0415  # loaded by processes that publish or work
 
     app = Celery("keyturn", broker=settings.hint_url, set_as_current=False)
-    app.conf.update(CELERY_CONFIGURATION, **extra)
+    app.conf.update(CELERY_CONFIGURATION, **{**configure(settings), **extra})
+    if settings.broker_kind is BrokerKind.RABBITMQ:
+        connect_per_consumer(app)
     return app
 
 
@@ -128,17 +130,19 @@ class HintPublisher:
         self._hints: standard_queue.SimpleQueue[Hint | None] = standard_queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
-        self._broker = Broker(app)
+        self._broker, self._is_off = Broker(app), app.conf.broker_url == WITHOUT_BROKER
         self._failed_at = -FAILING_SECONDS
         self._templates = MessageTemplates(app)
         self._room: dict[Queue, int] = {}  # how many more to publish before asking for the depth
 
-    def publish(self, hint: Hint) -> None:
-        """Hand a hint to the thread; never waits, never fails."""
+    def publish(self, hint: Hint) -> bool:
+        """Hand a hint to the thread; never waits, never fails; False if it is surely lost."""
+        if self._is_off or self._hints.qsize() >= MAX_WAITING:  # sweepers find the reset
+            return False
         if self._thread is None:
             self._start()
-        if self._hints.qsize() < MAX_WAITING:  # else sweepers find the reset
-            self._hints.put(hint)
+        self._hints.put(hint)
+        return True
 
     def call(self, hint: Hint) -> NamedCall | None:
         """Return the script that publishes a hint in the store's Redis; None for another broker."""
@@ -179,7 +183,7 @@ class HintPublisher:
         while True:
             hints, is_last = self._gather()
             try:
-                with self._app.connection_for_write() as connection:
+                with connect(self._app, PUBLISH_TIMEOUT) as connection:
                     connection.ensure_connection(**CONNECT_ONCE)
                     producer = self._app.amqp.Producer(connection)
                     while True:

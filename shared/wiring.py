@@ -58,8 +58,8 @@ log = structlog.get_logger()
 class Hints(Protocol):
     """Publishes hints to workers; hints may be lost."""
 
-    def publish(self, hint: Hint) -> None:
-        """Publish a hint without waiting; never fail."""
+    def publish(self, hint: Hint) -> bool:
+        """Publish a hint without waiting; never fail; return False if it is surely lost."""
 
     def call(self, hint: Hint) -> NamedCall | None:
         """Return the script that publishes a hint; None where `publish` must."""

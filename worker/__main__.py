@@ -12,7 +12,7 @@ from celery.platforms import SecurityWarning
 
 from shared.errors import SettingsError
 from shared.models import Queue
-from shared.settings import load_settings
+from shared.settings import Settings, load_settings
 
 HEARTBEAT_SECONDS = "10"  # enough for Flower
 NICENESS = 10  # batches have a lower priority than single resets
@@ -45,21 +45,22 @@ def main(queues: str, alive_file: Path | None) -> None:
     from worker.app import app, process  # noqa: PLC0415  # needs valid settings
 
     process.alive_file = alive_file
-    app.worker_main(worker_arguments(names, threads=settings.worker_threads))
+    app.worker_main(worker_arguments(names, settings))
     sys.exit(process.exit_status)
 
 
-def worker_arguments(names: list[Queue], *, threads: int) -> list[str]:
+def worker_arguments(names: list[Queue], settings: Settings) -> list[str]:
     """Return Celery's arguments for a worker of these queues, with a unique name."""
     options = {
         "--pool": "threads",
-        "--concurrency": str(threads),
+        "--concurrency": str(settings.worker_threads),
         "--queues": ",".join(names),
         "--hostname": f"{names[0]}-{os.getpid()}@%h",
         "--heartbeat-interval": HEARTBEAT_SECONDS,
         "--loglevel": "WARNING",
     }
-    quiet = ("--task-events", "--without-gossip", "--without-mingle")
+    events = ("--task-events",) if settings.broker_kind.has_events else ("--without-heartbeat",)
+    quiet = (*events, "--without-gossip", "--without-mingle")
     return ["--quiet", "worker", *(f"{name}={value}" for name, value in options.items()), *quiet]
 
 

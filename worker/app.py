@@ -26,6 +26,7 @@ from shared.providers import BulkProvider, Provider
 from shared.providers.registry import build_providers
 from shared.queue import HintPublisher, make_celery
 from shared.settings import Settings, load_settings
+from shared.settings.types import BrokerKind
 from shared.tracing import set_up_tracing
 from shared.webhooks import Subscribers
 from shared.wiring import Services, build_services, check_directory, check_keys, connect_store
@@ -134,6 +135,7 @@ class WorkerProcess:
             self._served,
             probe=self._probe,
             threads=settings.worker_threads,
+            is_alone=settings.broker_kind is BrokerKind.NONE,
         )
         check_directory(settings)
         services = build_services(settings, client=connect_store(settings), hints=self._hints)
@@ -186,6 +188,7 @@ class WorkerProcess:
             jobs=jobs,
             gathered=(Queue.BULK,) if takes_many else (),
             is_busy=needs.bulk.is_busy,
+            is_alone=self._settings.broker_kind is BrokerKind.NONE,
             verify=services.digests.verify,
         )
         self._sweeper.start()

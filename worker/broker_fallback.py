@@ -69,22 +69,31 @@ class LocalFallback:
         *,
         probe: ConsumerProbe,
         threads: int = MAX_THREADS,
+        is_alone: bool = False,
     ) -> None:
-        """`run` runs a hint's task; `queues` are those that this process serves."""
+        """`run` runs a hint's task; `queues` are those that this process serves.
+
+        Without a broker the process is alone, and that is no trouble.
+        """
         self._hints, self._run, self._queues = hints, run, frozenset(queues)
-        self._probe = probe
+        self._probe, self._is_alone = probe, is_alone
         self._empty_at: dict[Queue, float] = {}
         self._trouble = ""
-        self._threads = ThreadPoolExecutor(min(threads, MAX_THREADS), thread_name_prefix="local")
-        self._taken: set[Hint] = set()
+        self._threads = ThreadPoolExecutor(
+            threads if is_alone else min(threads, MAX_THREADS), thread_name_prefix="local"
+        )
+        self._taken: dict[Hint, bool] = {}  # whether it has begun
         self._lock = threading.Lock()
         self._is_closed = False
 
-    def publish(self, hint: Hint) -> None:
-        """Publish a hint, and also run it here while the broker fails."""
-        self._hints.publish(hint)
-        if hint.queue in self._queues and (self._trouble or self._hints.is_failing()):
-            self._take(hint)
+    def publish(self, hint: Hint) -> bool:
+        """Publish a hint, and also run it here while the broker fails; False if it is lost."""
+        is_lost = self._hints.publish(hint) is False
+        if hint.queue in self._queues and (
+            self._is_alone or self._trouble or self._hints.is_failing()
+        ):
+            return self._take(hint)
+        return not is_lost
 
     def call(self, _hint: Hint) -> None:
         """Return None: a hint may have to be run here."""
@@ -98,14 +107,16 @@ class LocalFallback:
         return self._hints.is_connected()
 
     def waiting(self, queue: Queue) -> int:
-        """Return how many hints wait in the broker; 0 while they run here."""
+        """Return how many hints wait in the broker; here, while they run here."""
+        if self._is_alone:
+            return self._count_waiting(queue)
         try:
             count = self._hints.waiting(queue)
         except BrokerAwayError:
             self._note_trouble("the broker does not answer")
-            return 0
+            return self._count_waiting(queue)
         self._note_trouble(self._find_trouble(queue, count))
-        return 0 if self._trouble else count
+        return self._count_waiting(queue) if self._trouble else count
 
     def close(self) -> None:
         """Finish the running tasks, and publish the waiting hints."""
@@ -118,6 +129,10 @@ class LocalFallback:
         with self._lock:
             self._is_closed = True
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _count_waiting(self, queue: Queue) -> int:
+        with self._lock:
+            return sum(hint.queue is queue and not begun for hint, begun in self._taken.items())
 
     def _find_trouble(self, queue: Queue, count: int) -> str:
         """Return why hints do not reach this worker although the broker answers; empty if they do.
@@ -142,18 +157,23 @@ class LocalFallback:
             log.warning("broker.back", after=self._trouble)
         self._trouble = trouble
 
-    def _take(self, hint: Hint) -> None:
+    def _take(self, hint: Hint) -> bool:
         with self._lock:
-            if self._is_closed or hint in self._taken or len(self._taken) >= MAX_WAITING:
-                return
-            self._taken.add(hint)
+            if hint in self._taken:
+                return True
+            if self._is_closed or len(self._taken) >= MAX_WAITING:
+                return False
+            self._taken[hint] = False
             self._threads.submit(self._run_here, hint)
+            return True
 
     def _run_here(self, hint: Hint) -> None:
+        with self._lock:
+            self._taken[hint] = True
         try:
             self._run(hint)
         except Exception as error:  # as in Celery, a failed task does not end its thread
             log.warning("task.failed", task=hint.task.value, about=hint.about, exc_info=error)
         finally:
             with self._lock:
-                self._taken.discard(hint)
+                del self._taken[hint]

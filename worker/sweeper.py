@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import structlog
 
 from shared.errors import StoreUnavailableError
 from shared.models import Channel, Queue
-from shared.queue import Hint, hint_at, hint_at_many
+from shared.queue import hint_at, hint_at_many
 from shared.store.due_sets import DueStore
 from shared.store.keys import SHARDS
 from shared.wiring import Hints
@@ -19,13 +19,17 @@ from shared.wiring import Hints
 log = structlog.get_logger()
 
 GRACE_SECONDS = 0.25  # the first hint of a new reset is on its way
+EXTRA_SWEEPS = 4  # without a broker, between two rounds of the periodic jobs
 MAX_PER_SHARD = 10
 MAX_WAITING = 40  # hints in the broker; above, workers are busy and a sweep publishes none
+# For what is still due so long after its hint, the hint is lost or far behind; each further one
+# comes after twice the time. Only this brakes a sweeper whose broker does not tell its depth.
+AGAIN_SECONDS = 5.0
+MAX_AGAIN_SECONDS = 60.0
 # For queues whose resets by e-mail are gathered: a hint names many, so a shard returns more.
 MAX_IN_A_HINT = 1000
 MAX_GATHERED_PER_SHARD = 63
 MAX_GATHERED_WAITING = 2
-GATHERED_AGAIN_SECONDS = 5.0  # for a reset still due then, the hint is lost or far behind
 DueReset: TypeAlias = tuple[str, Channel]
 PeriodicJob: TypeAlias = Callable[[], object]  # quick: the next sweep waits for it
 
@@ -44,6 +48,7 @@ class Sweeper:
         jobs: Sequence[PeriodicJob] = (),
         gathered: Sequence[Queue] = (),
         is_busy: Callable[[], bool] = lambda: False,
+        is_alone: bool = False,
         verify: PeriodicJob = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -52,12 +57,17 @@ class Sweeper:
         A worker whose `verify` fails is not seen.
 
         Resets by e-mail of the `gathered` queues share hints, and get none while `is_busy`; the
-        others have one each.
+        others have one each. Without a broker the sweeper is alone: it sweeps more often, and
+        leaves nothing to the hints of others.
         """
         self._dues, self._hints, self._queues, self._jobs = dues, hints, queues, jobs
         self._worker, self._pace_seconds, self._verify = worker, pace_seconds, verify
         self._gathered, self._clock, self._is_busy = frozenset(gathered), clock, is_busy
-        self._gathered_at: dict[str, float] = {}  # of those still due at the last sweep
+        self._extra_sweeps, self._grace_seconds = (
+            (EXTRA_SWEEPS, 0.0) if is_alone else (0, GRACE_SECONDS)
+        )
+        # Of those still due at the last sweep: when to hint again, and the pause until then.
+        self._hinted: dict[Queue, dict[str, tuple[float, float]]] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
 
@@ -83,32 +93,43 @@ class Sweeper:
         if self._hints.waiting(queue) > (MAX_GATHERED_WAITING if is_gathered else MAX_WAITING):
             return 0
         limit = MAX_GATHERED_PER_SHARD if is_gathered else MAX_PER_SHARD
-        view = self._dues.look(queue, grace_seconds=GRACE_SECONDS, most=limit)
-        if not is_gathered:
-            hints = list(_hint_singly(view.resets, queue))
-        elif self._is_busy():
-            others = [each for each in view.resets if each[1] is not Channel.EMAIL]
-            hints = list(_hint_singly(others[: MAX_PER_SHARD * SHARDS], queue))
-        else:
-            hints = list(_gather(self._not_just_hinted(view.resets), queue))
+        resets = self._dues.look(queue, grace_seconds=self._grace_seconds, most=limit).resets
+        hinted = self._hinted.get(queue, {})
+        self._hinted[queue] = {each: hinted[each] for each, _ in resets if each in hinted}
+        singly = [each for each in resets if not is_gathered or each[1] is not Channel.EMAIL]
+        singly = self._take_fresh(queue, singly[: MAX_PER_SHARD * SHARDS])
+        hints = [hint_at(reset_id, channel, queue) for reset_id, channel in singly]
+        if is_gathered and not self._is_busy():
+            by_email = [each for each in resets if each[1] is Channel.EMAIL]
+            ids = [reset_id for reset_id, _ in self._take_fresh(queue, by_email)]
+            hints += [
+                hint_at_many(ids[first : first + MAX_IN_A_HINT], queue)
+                for first in range(0, len(ids), MAX_IN_A_HINT)
+            ]
         for hint in hints:
-            self._hints.publish(hint)
+            if self._hints.publish(hint) is False:
+                for reset_id in hint.about.split(","):
+                    del self._hinted[queue][reset_id]
         return len(hints)
 
-    def _not_just_hinted(self, resets: Sequence[DueReset]) -> list[DueReset]:
-        """Return those without a recent hint: a failed claim costs as much as a successful one."""
-        now, before = self._clock(), self._gathered_at
-        again = now - GATHERED_AGAIN_SECONDS
-        fresh = [each for each in resets if before.get(each[0], again) <= again]
-        self._gathered_at = {reset_id: before.get(reset_id, now) for reset_id, _ in resets}
-        self._gathered_at.update(dict.fromkeys((reset_id for reset_id, _ in fresh), now))
+    def _take_fresh(self, queue: Queue, resets: Sequence[DueReset]) -> list[DueReset]:
+        """Return those without a recent hint, and note one: a failed claim costs as much as any."""
+        now, hinted = self._clock(), self._hinted[queue]
+        fresh = [each for each in resets if hinted.get(each[0], (now, 0.0))[0] <= now]
+        for reset_id, _ in fresh:
+            pause = min(2 * hinted.get(reset_id, (0.0, AGAIN_SECONDS / 2))[1], MAX_AGAIN_SECONDS)
+            hinted[reset_id] = (now + pause, pause)
         return fresh
 
     def _run(self) -> None:
         while not self._stop.is_set():
             for job in (self._heartbeat, self.sweep, *self._jobs):
                 self._run_job(job)
-            self._stop.wait(self._pace_seconds)
+            pause = self._pace_seconds / (1 + self._extra_sweeps)
+            for _ in range(self._extra_sweeps):
+                self._stop.wait(pause)
+                self._run_job(self.sweep)
+            self._stop.wait(pause)
 
     def _heartbeat(self) -> None:
         self._verify()
@@ -120,18 +141,3 @@ class Sweeper:
         except Exception as error:  # must not end the other jobs
             name = getattr(job, "func", job).__name__
             log.warning("sweep.failed", job=name, exc_info=error)
-
-
-def _hint_singly(resets: Sequence[DueReset], queue: Queue) -> Iterator[Hint]:
-    """Yield one hint per reset."""
-    for reset_id, channel in resets:
-        yield hint_at(reset_id, channel, queue)
-
-
-def _gather(resets: Sequence[DueReset], queue: Queue) -> Iterator[Hint]:
-    """Yield shared hints for resets by e-mail, and one for each by SMS."""
-    by_email = [reset_id for reset_id, channel in resets if channel is Channel.EMAIL]
-    for first in range(0, len(by_email), MAX_IN_A_HINT):
-        yield hint_at_many(by_email[first : first + MAX_IN_A_HINT], queue)
-    others = [each for each in resets if each[1] is not Channel.EMAIL]
-    yield from _hint_singly(others[: MAX_PER_SHARD * SHARDS], queue)

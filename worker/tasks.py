@@ -111,6 +111,10 @@ class GatherEvents(bootsteps.StartStopStep):  # type: ignore[misc]
         self._flushing: Any = None
         super().__init__(parent, **options)
 
+    def include_if(self, parent: Any) -> bool:
+        """Return False where the broker carries no events."""
+        return bool(parent.app.conf.worker_send_task_events)
+
     def start(self, parent: Any) -> None:
         """Take over the flushing, which Celery does after every single event."""
         dispatcher = parent.event_dispatcher

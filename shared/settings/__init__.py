@@ -37,6 +37,7 @@ NO_SETTING = re.compile(
     r"|(.+_)?SERVICE_(HOST|PORT)(_.+)?|(.+_)?PORT_[0-9]+_(TCP|UDP|SCTP)(_.+)?)$"
 )
 LEASE_SLACK_SECONDS = 5.0
+WITHOUT_BROKER = "memory://localhost/"
 PASSWORD_NEEDS = ("lower", "upper", "number", "symbol")  # below 15 characters
 WEBHOOK_DELAYS_SECONDS = (5.0, 30.0, 120.0, 600.0, 3600.0, 21600.0, 86400.0)
 
@@ -150,7 +151,10 @@ class Settings:
     redis_url: str = setting(types.text, "", is_secret=True)
     redis_ca_file: str = setting(types.text, "")  # of an authority of one's own
     redis_credentials: str = setting(types.text, "")  # package.module:name, for tokens that expire
-    broker_url: str = setting(types.text, "", is_secret=True)
+    broker_url: str = setting(types.broker_url, "", is_secret=True)
+    sqs_region: str = setting(types.text, "")  # unset: as AWS's own variables say
+    sqs_prefix: str = setting(types.sqs_prefix, "keyturn-")  # of the queues' names
+    sqs_queues: tuple[tuple[str, str], ...] = setting(types.sqs_queues, ())  # urgent=https://…
     durability: str = setting(types.one_of("memory", "replica", "disk", "service"), "memory")
     secret_keys: tuple[str, ...] = setting(types.secret_keys, (), is_secret=True)
     directory: str = setting(types.one_of(*DIRECTORIES), "redis")
@@ -261,7 +265,9 @@ class Settings:
 
     @property
     def hint_url(self) -> str:
-        """URL of the broker, as Celery writes it."""
+        """URL of the broker, as Celery writes it; without one, of this process's memory."""
+        if self.broker_kind is types.BrokerKind.NONE:
+            return WITHOUT_BROKER
         url = self.broker_url or self.server_url
         if self.redis_ca_file and not self.broker_url:
             certificates = urlencode(
@@ -269,6 +275,11 @@ class Settings:
             )
             return f"{url}{'&' if '?' in url else '?'}{certificates}"
         return url.replace("unix://", "redis+socket://", 1) if url.startswith("unix://") else url
+
+    @property
+    def broker_kind(self) -> types.BrokerKind:
+        """Return what carries the hints."""
+        return types.broker_kind(self.broker_url or self.server_url)
 
     def twilio_account(self, provider: str) -> TwilioAccount:
         """Return the account of `twilio`, `twilio-2`, …; an empty one if it has no id."""

@@ -8,6 +8,7 @@ import math
 import re
 import tempfile
 from collections.abc import Callable
+from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from pathlib import Path
 from typing import TypeAlias
@@ -19,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from shared import validation
+from shared.models import Queue
 
 MIN_SECRET_CHARACTERS = 32
 SIGNING_SECRET_BYTES = range(24, 65)  # source: the Standard Webhooks specification
@@ -31,6 +33,27 @@ TRUE = ("true", "1", "yes", "on")
 _ADDRESS_LITERAL = re.compile(r"\[(IPv6:)?([0-9a-f:.]+)\]", re.IGNORECASE)  # RFC 5321, 4.1.3
 FALSE = ("false", "0", "no", "off", "")
 Network: TypeAlias = IPv4Network | IPv6Network
+
+
+class BrokerKind(StrEnum):
+    """What carries the hints."""
+
+    REDIS = "redis"
+    RABBITMQ = "rabbitmq"
+    SQS = "sqs"
+    NONE = "none"  # the sweepers deliver
+
+    @property
+    def has_events(self) -> bool:
+        """Return True if it carries task events and remote control, which Flower needs."""
+        return self in (BrokerKind.REDIS, BrokerKind.RABBITMQ)
+
+
+_BROKERS = {
+    **dict.fromkeys(("redis", "rediss", "unix", "redis+socket", "sentinel"), BrokerKind.REDIS),
+    **dict.fromkeys(("amqp", "amqps", "pyamqp"), BrokerKind.RABBITMQ),
+    "sqs": BrokerKind.SQS,
+}
 
 
 def text(raw: str) -> str:
@@ -167,6 +190,46 @@ def secret_keys(raw: str) -> tuple[str, ...]:
                 "make one with `openssl rand -hex 32`"
             )
     return keys
+
+
+def broker_kind(text: str) -> BrokerKind:
+    """Return the kind of a broker's URL; of several between semicolons they are one.
+
+    Raises:
+        ValueError: no kind of broker has such a URL.
+    """
+    schemes = {part.partition("://")[0].lower() for part in text.split(";")}
+    kinds = {BrokerKind.NONE if s == "none" else _BROKERS.get(s) for s in schemes}
+    kind = kinds.pop() if len(kinds) == 1 else None
+    if kind is None:
+        raise ValueError(
+            "must look like redis://host:6379/0, amqp://user:password@host:5672/vhost or sqs://, "
+            "or be none; a Redis Cluster cannot be the broker"
+        )
+    return kind
+
+
+def broker_url(raw: str) -> str:
+    """Parse the broker's URL, or `none`; empty is the store's server."""
+    found = raw.strip()
+    if found and broker_kind(found) is BrokerKind.NONE:
+        return BrokerKind.NONE.value
+    return found
+
+
+def sqs_prefix(raw: str) -> str:
+    """Parse the beginning of the names of queues at SQS, which knows letters, digits, - and _."""
+    if not re.fullmatch(r"[A-Za-z0-9_-]{0,60}", raw.strip()):
+        raise ValueError("must be at most 60 letters, digits, - and _")
+    return raw.strip()
+
+
+def sqs_queues(raw: str) -> tuple[tuple[str, str], ...]:
+    """Parse `queue=URL` between commas: every queue at SQS, once they are not to be made."""
+    found = {name: url(place) for name, _, place in (each.partition("=") for each in words(raw))}
+    if found and set(found) != set(Queue):
+        raise ValueError(f"must name the URL of each of {', '.join(Queue)}: urgent=https://…,…")
+    return tuple(found.items())
 
 
 def url(raw: str) -> str:

@@ -13,11 +13,10 @@ from pathlib import Path
 import pytest
 from celery.contrib.testing.worker import start_worker
 
+from shared.broker import HINT_LIFETIME_SECONDS
 from shared.errors import BrokerAwayError
 from shared.models import Channel, Queue
 from shared.queue import (
-    CELERY_CONFIGURATION,
-    HINT_LIFETIME_SECONDS,
     MAX_AT_ONCE,
     MAX_WAITING,
     SENDING,
@@ -34,7 +33,7 @@ from worker.tasks import TaskDependencies, register_tasks
 pytestmark = pytest.mark.real_server
 
 RESET_ID = "0abcdefghijklmnopqrstuvwxyz"
-WAIT_SECONDS = CELERY_CONFIGURATION["broker_transport_options"]["socket_timeout"]
+WAIT_SECONDS = 3  # of a connection to Redis
 OWN = {"id", "root_id", "origin"}  # of one message alone
 
 

@@ -18,8 +18,9 @@ class FakeHints:
     def __init__(self) -> None:
         self.published: list[Hint] = []
 
-    def publish(self, hint: Hint) -> None:
+    def publish(self, hint: Hint) -> bool:
         self.published.append(hint)
+        return True
 
     def is_connected(self) -> bool:
         return True

@@ -19,7 +19,7 @@ from tests.support.fakes import FakeHints
 from tests.support.store_builders import stores_of
 from tests.support.waiting import wait_until
 from worker.sweeper import (
-    GATHERED_AGAIN_SECONDS,
+    AGAIN_SECONDS,
     GRACE_SECONDS,
     MAX_GATHERED_WAITING,
     MAX_WAITING,
@@ -295,7 +295,7 @@ def test_what_was_just_gathered_is_gathered_again_only_when_it_still_waits_long_
     second = overdue(stores, stores.record("bob", queue=Queue.BULK))
 
     sweeper.sweep()
-    now[0] += GATHERED_AGAIN_SECONDS
+    now[0] += AGAIN_SECONDS
     sweeper.sweep()
 
     told = [set(hint.about.split(",")) for hint in hints.published]

@@ -341,7 +341,8 @@ class StatusSchema(ResponseSchema):
     reached = fields.Dict(values=Count(), metadata={"description": "Since the beginning"})
     completed = Count()
     hints = fields.Dict(
-        values=Count(), metadata={"description": "In the broker; empty when it does not answer"}
+        values=Count(),
+        metadata={"description": "In the broker; empty when there is none or it does not answer"},
     )
     workers = fields.Dict(values=Count())
     pauses = fields.List(fields.Nested(PauseSchema))
@@ -366,6 +367,6 @@ def serialise_status(status: StatusView) -> dict[str, Any]:
         "due": {each.queue.value: each.depth for each in due_sets},
         "dueNow": {each.queue.value: each.due for each in due_sets},
         "oldestDueSeconds": round(max(each.oldest_seconds for each in due_sets), 3),
-        "hints": {e.queue.value: e.hints for e in status.queues} if status.has_broker else {},
+        "hints": {e.queue.value: e.hints for e in status.queues if e.hints is not None},
         "workers": {each.queue.value: each.workers for each in status.queues},
     }

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from shared.models import DUE_QUEUES, Queue
+from shared.settings.types import BrokerKind
 from shared.store.admin.pauses import Pause, Release, Scope
 from shared.store.admin.prefixes import PrefixState
 from shared.store.admin.statistics import UNFILLED
@@ -30,7 +31,7 @@ class QueueView:
     out_per_minute: float | None = None
     workers: int
     started: int = 0  # workers, in the last five minutes
-    hints: int | None  # None: the broker does not answer
+    hints: int | None  # None: the broker does not answer, or there is none
     pause: Pause | None = None
 
 
@@ -119,7 +120,7 @@ def _queue(
 ) -> QueueView:
     depth, due, oldest_seconds = _depth(services, queue)
     counts = activity.minute if queue in DUE_QUEUES else None
-    window = activity.window
+    window, is_alone = activity.window, services.settings.broker_kind is BrokerKind.NONE
     return QueueView(
         queue=queue,
         depth=depth,
@@ -129,7 +130,7 @@ def _queue(
         out_per_minute=counts.per_minute(f"out:{queue.value}") if counts else None,
         workers=len(services.dues.workers_seen(queue)),
         started=window.counts.get(f"ws:{queue.value}", 0) if window else 0,
-        hints=services.hints.waiting(queue) if has_broker else None,
+        hints=services.hints.waiting(queue) if has_broker and not is_alone else None,
         pause=next((p for p in pauses if p.scope is Scope.QUEUE and p.name == queue.value), None),
     )
 

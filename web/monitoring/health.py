@@ -10,6 +10,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from shared.errors import StoreUnavailableError
 from shared.models import Queue
+from shared.settings.types import BrokerKind
 from shared.wiring import Hints
 from web.http import current_services
 from web.monitoring.metrics import render_metrics
@@ -44,10 +45,12 @@ def readyz() -> Response:
         is_replaced = services.digests.is_replaced
         checks["redis"] = "lost its data, or is another one" if is_replaced else "does not answer"
         checks["worker"] = "unknown"
-    if not _broker_answers(services.hints):
+    if services.settings.broker_kind is BrokerKind.NONE:
+        checks["broker"] = "none"
+    elif not _broker_answers(services.hints):
         checks["broker"] = "does not answer"
     is_ready = checks["redis"] == "ok"
-    status = "ok" if set(checks.values()) == {"ok"} else "degraded"
+    status = "ok" if set(checks.values()) <= {"ok", "none"} else "degraded"
     body = {"status": status if is_ready else "unavailable", "checks": checks}
     return Response(orjson.dumps(body), 200 if is_ready else 503, mimetype="application/json")
 

@@ -55,7 +55,7 @@ def render_metrics(services: Services) -> bytes:
     durability.add_metric([services.settings.durability], 1)
     broker = GaugeMetricFamily(
         "keyturn_broker_up",
-        "1 while the broker answers",
+        "1 while the broker answers, or if there is none",
         value=float(services.hints.is_connected()),
     )
     return generate_latest(_Collected([*metrics, durability, broker]))

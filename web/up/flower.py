@@ -41,13 +41,17 @@ def read_logins(settings: Settings) -> list[str]:
 
 
 class RefusedRequests(Matcher):
-    """Matches requests to names that are not ours (DNS rebinding), and those without a login."""
+    """Matches requests to names that are not ours (DNS rebinding), and those without a login.
+
+    With a broker that carries no events it matches all.
+    """
 
     def __init__(self, settings: Settings, logins: list[str]) -> None:
         """Take the names from the settings."""
         own = (settings.host, urlsplit(settings.link_base).hostname, *settings.flower_hosts)
         self._names = {"localhost", *own}
         self._is_here = settings.flower_host in LOOPBACK
+        self._kind = settings.broker_kind
         self._expected = [b"Basic " + b64encode(login.encode()) for login in logins]
 
     def match(self, request: HTTPServerRequest) -> dict[str, Any] | None:
@@ -57,8 +61,11 @@ class RefusedRequests(Matcher):
             return {"target_kwargs": {"status": 403, "text": text}}
         given = request.headers.get("Authorization", "").encode()
         is_known = any(hmac.compare_digest(given, expected) for expected in self._expected)
-        if is_known or request.path in OPEN_PATHS:
+        if request.path in OPEN_PATHS or (is_known and self._kind.has_events):
             return None
+        if is_known:
+            text = "The broker carries no task events: `keyturn status` shows the queues.\n"
+            return {"target_kwargs": {"status": 404, "text": text}}
         return {"target_kwargs": {"status": 401, "text": "Flower asks for a login.\n"}}
 
     def _is_ours(self, request: HTTPServerRequest) -> bool:

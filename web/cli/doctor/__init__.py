@@ -20,17 +20,17 @@ from shared.organisations.domain_check import FAIL, NONE, PASS, DomainCheck
 from shared.organisations.sender import From
 from shared.queue import HintPublisher, make_celery
 from shared.settings import Settings, load_settings
-from shared.settings.types import LOOPBACK
+from shared.settings.types import LOOPBACK, BrokerKind
 from shared.store.admin.inspection import Check, inspect_keys, inspect_nodes
 from shared.wiring import Services, build_services, connect_store
 from web.cli.organisations.senders import read_nameserver
 from web.cli.support import json_option, print_table
 
 PATIENCE_SECONDS = 10.0  # for all checks together: they run beside each other
-BROKERS = {  # by the scheme of its URL
-    **dict.fromkeys(("redis", "rediss", "redis+socket"), "Redis"),
-    **dict.fromkeys(("amqp", "amqps", "pyamqp"), "RabbitMQ"),
-    "sqs": "Amazon SQS",
+BROKERS = {
+    BrokerKind.REDIS: "Redis",
+    BrokerKind.RABBITMQ: "RabbitMQ",
+    BrokerKind.SQS: "Amazon SQS",
 }
 LOW_DISK_BYTES, LEAST_DISK_BYTES = 2**30, 2**27
 COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
@@ -150,11 +150,10 @@ def _check_workers(services: Services) -> Iterator[Check]:
 
 def _check_broker(services: Services) -> Iterator[Check]:
     settings = services.settings
-    if settings.broker_url == "none":
+    if settings.broker_kind is BrokerKind.NONE:
         yield Check("broker", "ok", "none: sweepers deliver by themselves")
         return
-    scheme = urlsplit(settings.hint_url).scheme or settings.hint_url
-    kind = BROKERS.get(scheme, scheme) + ("" if settings.broker_url else ", that of the records")
+    kind = BROKERS[settings.broker_kind] + ("" if settings.broker_url else ", that of the records")
     if services.hints.is_connected():
         yield Check("broker", "ok", kind)
     else:
