@@ -31,6 +31,13 @@ class Program:
         """User and system time of the process and its children until now."""
         return sum(_cpu_seconds(each) for each in self.members())
 
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """The process stands still until the block ends."""
+        self._family.suspend()
+        yield
+        self._family.resume()
+
     def stop(self) -> None:
         members = self.members()
         self._process.terminate()

@@ -64,7 +64,7 @@ class WorkerProcess:
         self._sweeper: Sweeper | None = None
         self.exit_status = 0
         self.alive_file: Path | None = None  # touched after every sweep
-        register_tasks(app, self._needs)
+        self._taker = register_tasks(app, self._needs)
         add_steps(app)
         self._probe.watch(app)
         for signal, receiver in (
@@ -109,7 +109,8 @@ class WorkerProcess:
         log.info("worker.started", queues=[queue.value for queue in self._served], name=str(sender))
 
     def stop_sweeping(self, **_: Any) -> None:
-        """Publish no more hints; messages being sent are finished."""
+        """Publish and take no more hints; messages being sent are finished."""
+        self._taker.is_stopped = True
         if self._sweeper:
             self._sweeper.stop()
         if self._hints:

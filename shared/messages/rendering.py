@@ -20,7 +20,7 @@ from jinja2 import (
     TemplateError,
     select_autoescape,
 )
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from shared.codes import Code
 from shared.errors import RenderError
@@ -73,6 +73,7 @@ UNSAFE_IN_FEEDBACK_ID = re.compile(r"[^A-Za-z0-9._-]")
 SMS_NOTICE_SECONDS = 4 * 3600.0  # for which the provider tries; it counts from the first attempt on
 MAX_LOGO_WIDTH, MAX_LOGO_HEIGHT = 200, 40  # in a mail, in pixels
 NO_BRANDING = Branding(display_name="")
+MAX_KEPT = 1024  # mails of languages and organisations, 12 KB each
 MAX_DIGITS = 4  # "Ada 1815", but no number that can be called
 # Marks that no name holds; the end of a longer word: "Sammy Davis Jr." is a name; sums.
 SENTENCE = re.compile(
@@ -142,6 +143,7 @@ class MessageRenderer:
         self._notice = MailTemplate.load(environment, "password-changed")
         self._test = MailTemplate.load(environment, "provider-test")
         self._sms = environment.get_template("reset.sms.txt")
+        self._kept: dict[tuple[str | None, str, str], tuple[Profile | None, list[list[str]]]] = {}
         self._notice_sms = environment.get_template("password-changed.sms.txt")
 
     def render_reset(
@@ -269,7 +271,8 @@ class MessageRenderer:
     ) -> Email:
         wording, language = self._wording, self._wording.language(reset)
         filled = wording.common_values(language, profile, values)
-        filled["greeting"] = wording.greeting(language, filled["translate"], user)
+        own = {**values, "greeting": wording.greeting(language, filled["translate"], user)}
+        filled |= own
         filled["listed"] = [
             (
                 isolate(language, one_line(each.user.user_name or each.user.user_id)),
@@ -278,14 +281,18 @@ class MessageRenderer:
             for each in listed
         ]
         from_address, from_name = wording.sender(profile, reset.attempts)
+        if listed or wording.text_version(reset, profile):  # its sentences may have any value
+            subject, text, html = mail.fill(filled)
+        else:
+            subject, text, html = self._fill_kept(mail, language, profile, filled, own)
         return Email(
             reset_id=reset.reset_id,
             recipient=recipient,
             from_address=from_address,
             from_name=from_name,
-            subject=mail.fill_subject(filled),
-            text=fill(mail.text, filled),
-            html=fill(mail.html, filled),
+            subject=subject,
+            text=text,
+            html=html,
             message_id=wording.message_id(reset.reset_id),
             language=language,
             reply_to=filled["brand"].reply_to or "",
@@ -296,6 +303,34 @@ class MessageRenderer:
             link=values.get("link", ""),
             deadline_at=reset.deadline_at if "code" in values else None,
         )
+
+    def _fill_kept(
+        self,
+        mail: MailTemplate,
+        language: str,
+        profile: Profile | None,
+        filled: dict[str, Any],
+        own: dict[str, str],
+    ) -> tuple[str, str, str]:
+        """Return the parts: a mail is rendered once for all who share language and organisation.
+
+        The rest is each recipient's own values between its pieces; a tenth of Jinja's time.
+        """
+        key = (mail.html.name, language, profile.org_id if profile else "")
+        kept = self._kept.get(key)
+        if kept is None or kept[0] != profile:
+            marked = mail.fill(filled | {name: f"\0{name}\0" for name in own})
+            kept = self._kept[key] = (profile, [part.split("\0") for part in marked])
+            if len(self._kept) > MAX_KEPT:
+                self._kept.clear()
+        subject, text, html = kept[1]
+        in_html = {name: str(escape(value)) for name, value in own.items()}
+        return _join(subject, own), _join(text, own), _join(html, in_html)
+
+
+def _join(pieces: list[str], own: dict[str, str]) -> str:
+    """Return the pieces with the values whose names stand between them."""
+    return "".join(own[each] if place % 2 else each for place, each in enumerate(pieces))
 
 
 def _fits_as_well(named: str, plain: str, code: str) -> bool:
@@ -476,6 +511,14 @@ class MailTemplate:
     subject: Template
     text: Template
     html: Template
+
+    def fill(self, values: dict[str, object]) -> tuple[str, str, str]:
+        """Return subject, text and HTML.
+
+        Raises:
+            RenderError: as the function `fill`.
+        """
+        return self.fill_subject(values), fill(self.text, values), fill(self.html, values)
 
     def fill_subject(self, values: dict[str, object]) -> str:
         """Return the subject as one line, without marks of direction: some lists show them.
