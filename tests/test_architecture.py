@@ -119,6 +119,14 @@ CONSOLE_ROUTES = {
     "/console/providers",
     "/console/pauses/<scope>/<path:name>/pause",
     "/console/pauses/<scope>/<path:name>/resume",
+    "/console/providers/<name>/test",
+    "/console/resets",
+    "/console/resets/_find",
+    "/console/resets/<reset_id>",
+    "/console/resets/<reset_id>/<verb>",
+    "/console/users/<path:user_id>/limits",
+    "/console/users/<path:user_id>/lift/<channel>",
+    "/console/users/<path:user_id>/addresses",
 }
 
 
