@@ -63,6 +63,11 @@ OPEN_ROUTES = {
     "/callbacks/sendgrid/<org_id>": "signed by SendGrid with the organisation's key",
     "/callbacks/twilio/<org_id>": "signed by Twilio with the organisation's token",
     "/callbacks/http/<org_id>": "signed by the organisation's gateway",
+    "/console/sign-in": "takes a token",
+    "/console/sign-in/once/<secret>": "the secret is the credential",
+    "/console/sign-in/oidc": "leads to the issuer",
+    "/console/sign-in/oidc/return": "the issuer's code, for the browser that began",
+    "/console/static/<name>": "the same files for everybody",
     "/dev/inbox": "this machine only, loopback links only, outbox only",
     "/dev/inbox.json": "this machine only, loopback links only, outbox only",
 }
@@ -109,6 +114,23 @@ TOKEN_ROUTES = {
     "/keyturn/v1/users/<user_id>/export",
     "/keyturn/v1/_forget",
     "/keyturn/v1/organisations/<org_id>/_remove",
+}
+# The console's, by the cookie of a session: tests/security/test_console.py tells who may.
+CONSOLE_ROUTES = {
+    "/console",
+    "/console/<path:_rest>",
+    "/console/sign-out",
+    "/console/providers",
+    "/console/pauses/<scope>/<path:name>/pause",
+    "/console/pauses/<scope>/<path:name>/resume",
+    "/console/providers/<name>/test",
+    "/console/resets",
+    "/console/resets/_find",
+    "/console/resets/<reset_id>",
+    "/console/resets/<reset_id>/<verb>",
+    "/console/users/<path:user_id>/limits",
+    "/console/users/<path:user_id>/lift/<channel>",
+    "/console/users/<path:user_id>/addresses",
 }
 
 
@@ -307,7 +329,7 @@ def test_every_grpc_code_in_use_has_an_http_status():
 def test_every_route_is_authenticated_or_listed_as_open(app: Flask):
     routes = {rule.rule for rule in app.url_map.iter_rules()}
 
-    assert routes == set(OPEN_ROUTES) | TOKEN_ROUTES
+    assert routes == set(OPEN_ROUTES) | TOKEN_ROUTES | CONSOLE_ROUTES
 
 
 def test_every_callback_reader_has_a_route(app: Flask):
@@ -316,9 +338,9 @@ def test_every_callback_reader_has_a_route(app: Flask):
     assert {f"/callbacks/{name}" for name in READERS} <= routes
 
 
-@pytest.mark.parametrize("route", sorted(TOKEN_ROUTES))
+@pytest.mark.parametrize("route", sorted(TOKEN_ROUTES | CONSOLE_ROUTES))
 def test_a_route_with_a_token_refuses_without(app: Flask, route):
-    path = re.sub(r"<\w+>", "x", route)
+    path = re.sub(r"<[\w:]+>", "x", route)
     rules = [rule for rule in app.url_map.iter_rules() if rule.rule == route]
     methods = {method for rule in rules for method in rule.methods or ()} - {"HEAD", "OPTIONS"}
 

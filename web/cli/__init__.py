@@ -17,6 +17,7 @@ import click
 COMMANDS = {
     "audit": ("admin", "List acts by hand and by permission, newest first; verify or export all."),
     "batch": ("batches", "Batches: many resets at once."),
+    "console": ("tokens", "Print a link that signs in to the console, once."),
     "directory": ("directory", "The directory of users that KEYTURN_DIRECTORY names."),
     "doctor": (
         "doctor",
