@@ -19,6 +19,7 @@ from shared.errors import BrokerAwayError
 from shared.models import Queue
 from shared.queue import Hint
 from shared.wiring import Hints
+from worker.webhooks import SubscriberRefusedError
 
 log = structlog.get_logger()
 
@@ -149,6 +150,8 @@ class LocalFallback:
     def _run_here(self, hint: Hint) -> None:
         try:
             self._run(hint)
+        except SubscriberRefusedError:  # logged where it happened
+            pass
         except Exception as error:  # as in Celery, a failed task does not end its thread
             log.warning("task.failed", task=hint.task.value, about=hint.about, exc_info=error)
         finally:
