@@ -62,6 +62,8 @@ OPEN_ROUTES = {
     "/callbacks/sendgrid/<org_id>": "signed by SendGrid with the organisation's key",
     "/callbacks/twilio/<org_id>": "signed by Twilio with the organisation's token",
     "/callbacks/http/<org_id>": "signed by the organisation's gateway",
+    "/console/sign-in": "takes a token",
+    "/console/static/<name>": "the same files for everybody",
     "/dev/inbox": "this machine only, loopback links only, outbox only",
     "/dev/inbox.json": "this machine only, loopback links only, outbox only",
 }
@@ -108,6 +110,15 @@ TOKEN_ROUTES = {
     "/keyturn/v1/users/<user_id>/export",
     "/keyturn/v1/_forget",
     "/keyturn/v1/organisations/<org_id>/_remove",
+}
+# The console's, by the cookie of a session: tests/security/test_console.py tells who may.
+CONSOLE_ROUTES = {
+    "/console",
+    "/console/<path:_rest>",
+    "/console/sign-out",
+    "/console/providers",
+    "/console/pauses/<scope>/<path:name>/pause",
+    "/console/pauses/<scope>/<path:name>/resume",
 }
 
 
@@ -280,7 +291,7 @@ def test_every_grpc_code_in_use_has_an_http_status():
 def test_every_route_is_authenticated_or_listed_as_open(app: Flask):
     routes = {rule.rule for rule in app.url_map.iter_rules()}
 
-    assert routes == set(OPEN_ROUTES) | TOKEN_ROUTES
+    assert routes == set(OPEN_ROUTES) | TOKEN_ROUTES | CONSOLE_ROUTES
 
 
 def test_every_callback_reader_has_a_route(app: Flask):
@@ -289,9 +300,9 @@ def test_every_callback_reader_has_a_route(app: Flask):
     assert {f"/callbacks/{name}" for name in READERS} <= routes
 
 
-@pytest.mark.parametrize("route", sorted(TOKEN_ROUTES))
+@pytest.mark.parametrize("route", sorted(TOKEN_ROUTES | CONSOLE_ROUTES))
 def test_a_route_with_a_token_refuses_without(app: Flask, route):
-    path = re.sub(r"<\w+>", "x", route)
+    path = re.sub(r"<[\w:]+>", "x", route)
     rules = [rule for rule in app.url_map.iter_rules() if rule.rule == route]
     methods = {method for rule in rules for method in rule.methods or ()} - {"HEAD", "OPTIONS"}
 
@@ -322,7 +333,9 @@ def test_the_pages_name_no_setting_that_does_not_exist():
             for name in names
         )
     )
-    named = set(re.findall(r"`(KEYTURN_[A-Z0-9_]+)`", README.read_text() + CONFIGURATION.read_text()))
+    named = set(
+        re.findall(r"`(KEYTURN_[A-Z0-9_]+)`", README.read_text() + CONFIGURATION.read_text())
+    )
 
     assert named - known - {"KEYTURN_TEST_REDIS_URL", "KEYTURN_CONTRACTS_DIR"} == set()
 

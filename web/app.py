@@ -28,6 +28,8 @@ from web.admin.prefixes import api_prefixes
 from web.api import api
 from web.batches.api import api_batches
 from web.callbacks import callbacks, warn_of_settings
+from web.console import console
+from web.console.frame import is_console, show_unexpected
 from web.forgot.api import api_forgot
 from web.forgot.pages import forgot
 from web.http import current_services, json_response
@@ -83,6 +85,7 @@ def create_app(services: Services) -> Flask:
     app.register_blueprint(forgot)
     app.register_blueprint(api_forgot)
     app.register_blueprint(inbox)
+    app.register_blueprint(console)
     app.register_error_handler(CallerError, _answer_caller_error)
     app.register_error_handler(HTTPException, _answer_http_error)
     app.register_error_handler(Exception, _answer_unexpected)
@@ -138,7 +141,7 @@ def _answer_unexpected(error: Exception) -> Response:
     log.error("request.failed", request_id=g.get("request_id"), exc_info=error)
     if is_page(request.path):
         return show_fault(current_services(), error)
-    return _problem_response(UNEXPECTED)
+    return show_unexpected() if is_console(request.path) else _problem_response(UNEXPECTED)
 
 
 def _problem_response(problem: Problem) -> Response:

@@ -94,7 +94,7 @@ def _finish_response(response: Response) -> Response:
         span.update_name(f"{request.method} {request.url_rule.rule}")
         span.set_attribute("http.route", request.url_rule.rule)
     response.headers["X-Request-Id"] = g.get("request_id", "")
-    response.headers["Cache-Control"] = "no-store"
+    response.headers.setdefault("Cache-Control", "no-store")
     response.headers["X-Content-Type-Options"] = "nosniff"
     if match := V1_PATH.fullmatch(request.path):
         base = current_app.extensions["keyturn"].settings.link_base

@@ -238,6 +238,7 @@ class Settings:
     security_contact: str = setting(types.contact, "")  # for /.well-known/security.txt
     trusted_proxies: tuple[types.Network, ...] = setting(types.networks, ())  # believed: none
     dev_inbox: str = setting(types.one_of("auto", "on", "off"), "auto")  # auto: this machine only
+    console: str = setting(types.one_of("on", "off"), "on")
     log_addresses: str = setting(types.one_of("cut", "none", "whole"), "cut")  # of clients
     log_level: str = setting(types.one_of("debug", "info", "warning", "error"), "info")
 

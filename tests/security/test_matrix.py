@@ -26,7 +26,7 @@ from tests.support.batch_builders import a_batch
 from tests.support.builders import a_token, a_user
 from tests.support.fakes import FakeRedis
 from tests.support.wire import Wire
-from tests.test_architecture import OPEN_ROUTES
+from tests.test_architecture import CONSOLE_ROUTES, OPEN_ROUTES
 from web.problems import HTTP_STATUS
 from web.rpc.calls import CALLS as RPC_CALLS
 from web.rpc.grpc_web import write_frame
@@ -566,7 +566,7 @@ def routes_of(world: World) -> set[str]:
     return {
         f"{method} {rule.rule}"
         for rule in world.wire.app.url_map.iter_rules()
-        if rule.rule not in OPEN_ROUTES
+        if rule.rule not in {*OPEN_ROUTES, *CONSOLE_ROUTES}  # test_console.py has the console's
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }
 

@@ -1,0 +1,88 @@
+"""The console: who may open which page and press which button, and what each leaves in the trail.
+
+The routes are those of Flask's url_map: a new one fails until ROUTES tells who may.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+import pytest
+
+from tests.support.builders import a_token
+from tests.support.console import Console
+from tests.test_architecture import CONSOLE_ROUTES
+
+
+class Page(NamedTuple):
+    """A page or a button: an example of its path, who may, and the act it leaves."""
+
+    path: str
+    may: frozenset[str]
+    act: str = ""  # the action in the audit trail; empty: it changes nothing
+
+
+OWNER, VIEWER, ORG_OWNER, ORG_VIEWER = (
+    *("IAM_OWNER", "IAM_OWNER_VIEWER"),
+    *("ORG_OWNER", "ORG_OWNER_VIEWER"),
+)
+ALL = frozenset({OWNER, VIEWER, ORG_OWNER, ORG_VIEWER})
+READERS, WRITERS = frozenset({OWNER, VIEWER}), frozenset({OWNER})
+ROUTES: dict[str, list[Page]] = {
+    "/console": [Page("", READERS)],
+    "/console/<path:_rest>": [],
+    "/console/sign-out": [],
+    "/console/providers": [Page("/providers", READERS)],
+    "/console/pauses/<scope>/<path:name>/pause": [
+        Page("/pauses/channel/sms/pause", WRITERS, "channel.pause"),
+        Page("/pauses/organisation/acme/pause", WRITERS | {ORG_OWNER}, "organisation.pause"),
+        Page("/pauses/organisation/beta/pause", WRITERS, "organisation.pause"),
+    ],
+    "/console/pauses/<scope>/<path:name>/resume": [
+        Page("/pauses/queue/bulk/resume", WRITERS, "queue.resume"),
+    ],
+}
+
+
+@pytest.fixture
+def console(fake_client):
+    return Console(fake_client)
+
+
+def test_every_route_of_the_console_tells_who_may(console):
+    routes = {rule.rule for rule in console.app.url_map.iter_rules()}
+
+    assert set(ROUTES) == CONSOLE_ROUTES
+    assert CONSOLE_ROUTES == {r for r in routes if re.match(r"/console($|/)", r)} - {
+        "/console/sign-in",
+        "/console/static/<name>",
+    }
+
+
+@pytest.mark.parametrize("page", [each for pages in ROUTES.values() for each in pages], ids=str)
+def test_each_page_to_each_role(console, page):
+    """Who may not is refused, at the question and at its answer; who may leaves an entry."""
+    trail = console.services.audit
+    for role in sorted(ALL):
+        is_instance = role.startswith("IAM_")
+        token = a_token(console.services, *(() if is_instance else (role,)),
+                        instance=(role,) if is_instance else ())  # fmt: skip
+        console.sign_in(token)
+        before = len(list(trail.newest(most=1000)))
+
+        opened = console.open(page.path).status_code
+        answer = console.press(page.path) if page.act else None
+
+        entries = list(trail.newest(most=1000))
+        if role in page.may:
+            assert opened == 200, (role, opened)
+        else:
+            assert opened in (403, 404), (role, opened)
+        if page.act and role in page.may:
+            assert answer.status_code in (200, 303), answer.get_data(as_text=True)
+            assert (entries[0].act.action, entries[0].act.reason) == (page.act, "a test")
+            assert len(entries) == before + 1
+        elif page.act:
+            assert answer.status_code in (403, 404)
+            assert len(entries) == before

@@ -1,0 +1,57 @@
+"""Sign in to the console by token, and out again."""
+
+from __future__ import annotations
+
+import re
+from http import HTTPStatus
+
+from flask import Response, g
+
+from shared.errors import CallerError
+from web.console.frame import console, go, read_form, show, url
+from web.console.session import begin_session, end_session, keep_session
+from web.http import current_services
+from web.problems import describe
+
+# A path of the console alone: no host, no backslash that browsers take for a slash.
+_OWN_PATH = re.compile(r"/console(?:/[\w%:+~-][\w%:+~.-]*)*(?:\?[\w=&%.:+~-]*)?", re.ASCII)
+
+
+@console.get("/console/sign-in")
+def open_sign_in() -> Response:
+    """Show the form for a token."""
+    return show("sign_in.html", error="", next="")
+
+
+@console.post("/console/sign-in")
+def sign_in() -> Response:
+    """Begin a session with a token that is valid."""
+    services, filled = current_services(), read_form()
+    session = begin_session(filled.get("token", "").strip(), filled.get("org", "").strip())
+    next_path = filled.get("next", "")
+    try:
+        services.auth.authenticate(session.credentials)
+        g.console_session = session
+        response = go(own_path(next_path))
+        keep_session(services, response, session)
+    except CallerError as error:
+        g.pop("console_session", None)
+        problem = describe(error, services.languages)
+        words = f"That did not work: {problem.message}."
+        return show("sign_in.html", status=problem.http_status, error=words, next=next_path)
+    return response
+
+
+@console.post("/console/sign-out")
+def sign_out() -> Response:
+    """End the session."""
+    g.pop("console_session", None)
+    headers = {"Location": url("/sign-in"), "Clear-Site-Data": '"cache"'}
+    response = Response(status=HTTPStatus.SEE_OTHER, headers=headers)
+    end_session(current_services(), response)
+    return response
+
+
+def own_path(path: str) -> str:
+    """Return a path of the console without /console; empty for one that leads elsewhere."""
+    return path.removeprefix("/console") if _OWN_PATH.fullmatch(path) else ""
