@@ -56,7 +56,7 @@ def selection_options(command: Any) -> Any:
     time_help = "A time such as 2026-11-23T12:00:00Z, or 90m, 6h, 2d ago."
     options = (
         click.option("--file", "file", type=click.File("rb"),
-                     help="One user id per line, or JSON Lines with userId; - is standard input."),
+                     help="User ids, a line each; JSON Lines or a .csv with userId; - is stdin."),
         click.option("--user", "user_ids", multiple=True, metavar="ID",
                      help="A user id; may be repeated."),
         click.option("--org", "org_id", metavar="ID", help="Past resets of this organisation."),
@@ -219,7 +219,8 @@ def _selection(services: WebServices, chosen: dict[str, Any]) -> Selection:
     if (file is not None) + bool(user_ids) + any(chosen[name] for name in filters) != 1:
         raise click.UsageError("give --file, or --user, or a filter over past resets")
     if file is not None:
-        return read_entries(iter(lambda: file.read(CHUNK_BYTES), b""))
+        is_csv = file.name.lower().endswith(".csv")
+        return read_entries(iter(lambda: file.read(CHUNK_BYTES), b""), is_csv=is_csv)
     if user_ids:
         return read_user_ids(list(user_ids))
     return _filter(services, chosen)

@@ -36,7 +36,7 @@ from web.admin.actions import AuditReason, check_reason
 from web.auth import audit_name, count_change_in_force
 from web.console.session import Session, end_session, keep_session, read_session
 from web.explain.wording import format_duration, format_time
-from web.http import SAFE_METHODS, current_services
+from web.http import BODY_ERROR, SAFE_METHODS, ListWantedError, current_services
 from web.pages.forms import OWN_SITES, read_fields
 from web.pages.looks import STYLE, Look
 from web.problems import UNEXPECTED, describe
@@ -47,6 +47,11 @@ console = Blueprint("console", __name__, template_folder="templates")
 NAVIGATION = {
     "": "Now",
     "/providers": "Providers",
+    "/batches": "Batches",
+    "/suppressions": "Suppressions",
+    "/webhooks": "Webhooks",
+    "/audit": "Audit",
+    "/preview": "Messages",
 }
 NOT_ALLOWED = "The token you signed in with may not do this."
 NOT_THIS_FORM = "This form is not one of this session: open its page again."
@@ -214,7 +219,8 @@ def _open() -> None:
         given = request.args if is_upload else read_form()
         if not session.owns_form(services, given.get("csrf", "")):
             raise PermissionDeniedError(NOT_THIS_FORM)
-        count_change_in_force(services, session.credentials)
+        if not isinstance(request.environ.get(BODY_ERROR), ListWantedError):  # else it comes again
+            count_change_in_force(services, session.credentials)
 
 
 @console.after_request
