@@ -117,8 +117,22 @@ CONSOLE_ROUTES = {
     "/console/<path:_rest>",
     "/console/sign-out",
     "/console/providers",
+    "/console/batches",
+    "/console/batches/upload",
+    "/console/batches/filter",
+    "/console/batches/<batch_id>",
+    "/console/batches/<batch_id>/<action>",
+    "/console/batches/<batch_id>/results.csv",
     "/console/pauses/<scope>/<path:name>/pause",
     "/console/pauses/<scope>/<path:name>/resume",
+    "/console/providers/<name>/test",
+    "/console/resets",
+    "/console/resets/_find",
+    "/console/resets/<reset_id>",
+    "/console/resets/<reset_id>/<verb>",
+    "/console/users/<path:user_id>/limits",
+    "/console/users/<path:user_id>/lift/<channel>",
+    "/console/users/<path:user_id>/addresses",
 }
 
 

@@ -7,8 +7,10 @@ import logging
 import os
 import socket
 import sys
+import time
 import uuid
 from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeAlias
 
 import structlog
@@ -177,7 +179,7 @@ class WorkerProcess:
             services.dues,
             services.hints,
             queues,
-            worker=f"{','.join(served)} {self._name}",
+            worker=f"{','.join(served)} {self._name} {_own_version()} {int(time.time())}",
             pace_seconds=self._settings.sweep_seconds,
             jobs=jobs,
             gathered=(Queue.BULK,) if takes_many else (),
@@ -185,6 +187,13 @@ class WorkerProcess:
             verify=services.digests.verify,
         )
         self._sweeper.start()
+
+
+def _own_version() -> str:
+    try:
+        return version("keyturn")
+    except PackageNotFoundError:  # run from files that were never installed
+        return "unknown"
 
 
 app = make_celery(settings := load_settings(os.environ))

@@ -76,12 +76,15 @@ class DueStore:
                 for queue in worker.partition(" ")[0].split(","):
                     self._client.hincrby(keys.counters(keys.TAGS[0]), f"ws:{queue}", 1)
 
-    def workers_seen(self, queue: Queue) -> list[str]:
-        """Return a queue's workers seen lately; a name begins with the queues it serves."""
+    def workers_seen(self, queue: Queue | None = None) -> list[str]:
+        """Return a queue's workers seen lately, or all of them.
+
+        A name is the queues it serves, the process, its version and when it started in seconds.
+        """
         since = self.now_ms() - WORKER_SEEN_SECONDS * 1000
         with store_errors():
             names = self._client.zrangebyscore(keys.WORKERS, since, "+inf")
-        return [name for name in names if queue in name.partition(" ")[0].split(",")]
+        return [n for n in names if queue is None or queue in n.partition(" ")[0].split(",")]
 
     def deregister(self, worker: str) -> None:
         """Deregister a worker that stopped in order."""

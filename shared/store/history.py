@@ -18,7 +18,7 @@ BUCKETS_AT_ONCE = 36
 LONGEST_LIFE_DAYS = 7  # of a reset until it has ended
 LINES_AT_ONCE = 500  # what is in memory, and what one round trip asks for
 MAX_SCANNED = 10_000  # lines that one page reads
-FIELDS = ("u", "o", "ch", "st", "c", "k")
+FIELDS = ("u", "o", "ch", "st", "c", "k", "rq")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,7 @@ class HistoryEntry:
     channel: Channel
     status: Status
     created_at: datetime
+    request_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +43,7 @@ class HistoryFilter:
     until: datetime | None = None
     channel: Channel | None = None
     provider: str | None = None  # of the last attempt
+    request_id: str | None = None
     statuses: frozenset[Status] = frozenset()
 
 
@@ -70,11 +72,7 @@ class HistoryStore:
             StoreUnavailableError: Redis does not answer.
         """
         for reset_ids in self._pages(wanted, newest_first=newest_first):
-            found = [line for line in self._load(reset_ids) if _matches(line, wanted)]
-            if wanted.provider is not None:
-                last = self._last_providers(found)
-                found = [line for line in found if last[line.reset_id] == wanted.provider]
-            yield from found
+            yield from self._find(reset_ids, wanted)
 
     def page(
         self,
@@ -83,24 +81,26 @@ class HistoryStore:
         *,
         most: int,
         may_see: Callable[[HistoryEntry], bool],
+        most_scanned: int | None = None,
     ) -> tuple[list[HistoryEntry], HistoryCursor | None]:
         """Return the next lines, newest first, and the next cursor; None after the last page.
 
-        A page may be short or empty if few match: one call reads at most MAX_SCANNED.
+        A page may be short or empty if few match: one call reads at most `most_scanned`, else MAX_SCANNED.
         """
         now = self._now()
         oldest = now - timedelta(seconds=self._keep_seconds, days=1)
         first = _bucket(max(wanted.since or oldest, oldest))
-        cursor = cursor if cursor and cursor.bucket <= _bucket(now) else HistoryCursor(_bucket(now))
+        last = _bucket(min(wanted.until or now, now))
+        cursor = cursor if cursor and cursor.bucket <= last else HistoryCursor(last)
         lines: list[HistoryEntry] = []
         scanned = 0
-        while cursor.bucket >= first and scanned < MAX_SCANNED:
+        while cursor.bucket >= first and scanned < (most_scanned or MAX_SCANNED):
             reset_ids, start, cursor = self._step(cursor)
             scanned += len(reset_ids)
-            known = {line.reset_id: line for line in self._load(reset_ids)}
+            known = {line.reset_id: line for line in self._find(reset_ids, wanted)}
             for number in range(len(reset_ids) - 1, -1, -1):
                 line = known.get(reset_ids[number])
-                if line and _matches(line, wanted) and may_see(line):
+                if line and may_see(line):
                     lines.append(line)
                     if len(lines) == most:
                         return lines, replace(start, end=(start.end or 0) + number)
@@ -112,7 +112,7 @@ class HistoryStore:
             lengths = self._lengths(cursor.bucket)
             filled = [shard for shard in range(cursor.shard, len(lengths)) if lengths[shard]]
             if not filled:
-                return [], cursor, HistoryCursor(cursor.bucket - 1)
+                return [], cursor, self._before_empty(cursor.bucket)
             cursor = HistoryCursor(cursor.bucket, filled[0], lengths[filled[0]])
         end = cursor.end or 0
         start = max(0, end - LINES_AT_ONCE)
@@ -122,6 +122,13 @@ class HistoryStore:
         begun = replace(cursor, end=start)
         after = begun if start else self._next_shard(cursor)
         return reset_ids, begun, after
+
+    def _before_empty(self, bucket: int) -> HistoryCursor:
+        """Return the cursor before a bucket, behind the next empty ones too."""
+        asked = range(bucket - 1, bucket - 1 - BUCKETS_AT_ONCE, -1)
+        lengths = self._lengths(*asked)
+        first = next((n for n, length in enumerate(lengths) if length), len(lengths) - 1)
+        return HistoryCursor(asked[first // keys.SHARDS])
 
     def _next_shard(self, cursor: HistoryCursor) -> HistoryCursor:
         if cursor.shard + 1 < keys.SHARDS:
@@ -164,15 +171,24 @@ class HistoryStore:
             found: list[str] = self._client.lrange(key, start, start + LINES_AT_ONCE - 1)
             return found
 
+    def _find(self, reset_ids: list[str], wanted: HistoryFilter) -> list[HistoryEntry]:
+        """Return those that match and have not expired."""
+        found = [line for line in self._load(reset_ids) if _matches(line, wanted)]
+        if wanted.provider is not None:
+            last = self._last_providers(found)
+            found = [line for line in found if last[line.reset_id] == wanted.provider]
+        return found
+
     def _load(self, reset_ids: list[str]) -> list[HistoryEntry]:
-        """Return those that have not expired."""
         with store_errors():
             pipeline = self._client.pipeline(transaction=False)
             for reset_id in reset_ids:
                 pipeline.hmget(keys.reset(reset_id), FIELDS)
             found = pipeline.execute()
         return [
-            HistoryEntry(reset_id, h[0], h[1], Channel(h[2]), Status(h[3]), moment_from_us(h[4]))
+            HistoryEntry(
+                *(reset_id, h[0], h[1], Channel(h[2]), Status(h[3])), moment_from_us(h[4]), h[6]
+            )
             for reset_id, h in zip(reset_ids, found, strict=True)
             if h[0] is not None and h[5] == Kind.RESET
         ]
@@ -207,6 +223,7 @@ def _matches(line: HistoryEntry, wanted: HistoryFilter) -> bool:
     return (
         wanted.org_id in (None, line.org_id)
         and wanted.channel in (None, line.channel)
+        and wanted.request_id in (None, line.request_id)
         and (not wanted.statuses or line.status in wanted.statuses)
         and (wanted.since is None or line.created_at >= wanted.since)
         and (wanted.until is None or line.created_at <= wanted.until)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Self
+from urllib.parse import quote
 
 from shared.models import Channel, Queue
 from shared.store.admin.circuits import CircuitState
@@ -19,8 +21,27 @@ BEHIND_SECONDS, MAX_SURPLUS = 5, 1.2  # late by so much while more come than go
 LATE_BULK_SECONDS = 300
 MANY_WRONG_CODES = 50  # in five minutes
 SLOW = "too few workers or threads, or a slow provider (p95 below)"
+SLOW_MS = 1000  # of a provider's p95 while another could carry its messages
+CLOSED = CircuitState.CLOSED
 MAX_STARTS = 2  # of each worker in five minutes
 MAX_ERRORS, MIN_CALLS, MIN_RECENT_CALLS = 0.2, 20, 5
+
+
+class Alert(str):
+    """What is wrong, in words; `buttons` of the console mend it: their words and their paths."""
+
+    __slots__ = ("buttons",)
+    buttons: tuple[tuple[str, str], ...]
+
+    def __new__(cls, text: str, *buttons: tuple[str, str]) -> Self:
+        """Return the sentence with its buttons."""
+        made = super().__new__(cls, text)
+        made.buttons = buttons
+        return made
+
+
+def _resume(scope: str, name: str, word: str = "Resume") -> tuple[str, str]:
+    return f"{word} {name}", f"/pauses/{scope}/{name}/resume"
 
 
 def find_alerts(status: StatusView) -> list[str]:
@@ -46,13 +67,27 @@ def _urgent_queue(status: StatusView) -> Iterator[str]:
             "(`python -m worker --queues urgent,receipts`)."
         )
     if urgent.pause:
-        yield f"The urgent queue {_paused(urgent.pause)}: `keyturn resume queue urgent --reason …`."
+        text = (
+            f"The urgent queue {_paused(urgent.pause)}: `keyturn resume queue urgent --reason …`."
+        )
+        yield Alert(text, _resume("queue", "urgent"))
     come, gone = urgent.in_per_minute or 0, urgent.out_per_minute or 0
     rates = f"in the last minute {come:.0f} came and {gone:.0f} went"
     if urgent.oldest_seconds > LATE_SECONDS:
-        yield f"The oldest reset has been due for {urgent.oldest_seconds:.0f} s; {rates}: {SLOW}."
+        text = f"The oldest reset has been due for {urgent.oldest_seconds:.0f} s; {rates}: {SLOW}."
+        yield Alert(text, *_spare_provider(status))
     elif urgent.oldest_seconds > BEHIND_SECONDS and come > gone * MAX_SURPLUS:
-        yield f"The urgent queue falls behind, {urgent.due} are due; {rates}: {SLOW}."
+        text = f"The urgent queue falls behind, {urgent.due} are due; {rates}: {SLOW}."
+        yield Alert(text, *_spare_provider(status))
+
+
+def _spare_provider(status: StatusView) -> Iterator[tuple[str, str]]:
+    """Yield the buttons for slow providers without which another carries their channel."""
+    working = [v for v in status.providers if not v.pause and v.circuit.state is CLOSED]
+    for each in working:
+        others = [v for v in working if v.channel is each.channel and v.name != each.name]
+        if others and (each.p95_ms or 0) > SLOW_MS:
+            yield f"Pause {each.name}", f"/pauses/provider/{each.name}/pause"
 
 
 def _channels(status: StatusView) -> Iterator[str]:
@@ -68,7 +103,10 @@ def _channels(status: StatusView) -> Iterator[str]:
             names = " or ".join(v.name for v in views if not v.pause)
             then = f"What waits goes by itself once {'one' if not resume else names} works"
             then += f", or at once: {resume}" if resume else ""
-        yield f"Nothing goes out by {channel}: {states}. {then}."
+        yield Alert(
+            f"Nothing goes out by {channel}: {states}. {then}.",
+            *(_resume("provider", v.name, "Resume" if v.pause else "Try now:") for v in views),
+        )
 
 
 def _broker(status: StatusView) -> Iterator[str]:
@@ -85,7 +123,8 @@ def _providers(status: StatusView) -> Iterator[str]:
         circuit = each.circuit
         if circuit.state is CircuitState.OPEN:
             if each.channel not in lost:
-                yield f"{each.name} {_state(each)}; others carry its messages meanwhile."
+                text = f"{each.name} {_state(each)}; others carry its messages meanwhile."
+                yield Alert(text, _resume("provider", each.name, "Try now:"))
         elif circuit.state is CircuitState.HALF_OPEN:
             since, reason = format_time(circuit.opened_at), describe_failure(circuit.reason)
             yield (
@@ -93,14 +132,16 @@ def _providers(status: StatusView) -> Iterator[str]:
                 "one message at a time probes whether it works again."
             )
         elif _is_failing(each):
-            yield (
+            yield Alert(
                 f"{each.error_rate:.0%} of {each.calls} calls to {each.name} failed in the last "
-                "five minutes."
+                "five minutes.",
+                (f"Pause {each.name}", f"/pauses/provider/{each.name}/pause"),
             )
         if (each.calls or 0) >= MIN_CALLS and (each.refusal_rate or 0) > MAX_ERRORS:
-            yield (
+            yield Alert(
                 f"{each.name} refused {each.refusal_rate:.0%} of {each.calls} messages for good in "
-                "the last five minutes: is it our sender, our texts? `keyturn explain` one of them."
+                "the last five minutes: is it our sender, our texts? `keyturn explain` one.",
+                ("Show them", f"/resets?provider={each.name}&status=failed"),
             )
 
 
@@ -136,9 +177,10 @@ def _guesses(status: StatusView) -> Iterator[str]:
             "large; the sources stand below, links work on."
         )
     for reset_id, user_id in status.void_codes.items():
-        yield (
+        yield Alert(
             f"A hundred wrong codes ended the typed code of {reset_id}, its link works on; "
-            f"`keyturn limit clear --user {user_id} --reason …` lets the code be typed again."
+            f"`keyturn limit clear --user {user_id} --reason …` lets the code be typed again.",
+            ("Let it be typed again", f"/users/{quote(user_id, safe='')}/limits"),
         )
 
 
@@ -177,9 +219,10 @@ def _subscribers(status: StatusView) -> Iterator[str]:
         hook = subscription.subscription_id
         if subscription.disabled or backlog.is_failing or backlog.dead:
             verb = "enable" if subscription.disabled else "show" if backlog.is_failing else "replay"
-            yield (
+            yield Alert(
                 f"The subscriber {hook} of {subscription.org_id} "
-                f"{describe_subscription(subscription, backlog)}: `keyturn webhook {verb} {hook}`."
+                f"{describe_subscription(subscription, backlog)}: `keyturn webhook {verb} {hook}`.",
+                ("Show it", f"/webhooks/{hook}"),
             )
 
 
@@ -205,21 +248,24 @@ def _pauses(status: StatusView) -> Iterator[str]:
     }
     for pause in status.pauses:
         if (pause.scope, pause.name) not in named_above:
-            yield f"The {pause.scope} {pause.name} {_paused(pause)}."
+            text = f"The {pause.scope} {pause.name} {_paused(pause)}."
+            yield Alert(text, _resume(pause.scope, pause.name))
     for release in status.releases:
         if release.too_late:
-            yield (
+            yield Alert(
                 f"{release.too_late} of the {release.moved} resets released for {release.scope} "
-                f"{release.name} expire before their turn: choose a higher rate."
+                f"{release.name} expire before their turn: choose a higher rate.",
+                _resume(release.scope, release.name, "Another rate for"),
             )
 
 
 def _batches(status: StatusView) -> Iterator[str]:
     for batch in status.batches:
         if batch.state is BatchState.PAUSED:
-            yield (
-                f"The batch {batch.batch.batch_id} is {batch.sentence}: "
-                f"`keyturn batch resume {batch.batch.batch_id}`."
+            batch_id = batch.batch.batch_id
+            yield Alert(
+                f"The batch {batch_id} is {batch.sentence}: `keyturn batch resume {batch_id}`.",
+                ("Resume", f"/batches/{batch_id}/resume"),
             )
 
 

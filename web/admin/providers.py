@@ -154,7 +154,13 @@ def check_provider(services: WebServices, name: str) -> None:
 
 
 def send_test(
-    services: WebServices, name: str, recipient: Recipient, *, language: str, by: str
+    services: WebServices,
+    name: str,
+    recipient: Recipient,
+    *,
+    language: str,
+    by: str,
+    reason: str = "",
 ) -> Trial:
     """Send one test message now, once; it is audited.
 
@@ -168,7 +174,8 @@ def send_test(
         raise InvalidRequestError(f"{name} does not carry {channel}; give an address it writes to")
     check_may_try(services, recipient, services.sms_regions)
     provider = PROVIDERS[channel, name](services.settings)
-    with services.audit.acting(Act(by=by, action="provider.test", target=name)) as ending:
+    act = Act(by=by, action="provider.test", target=name, reason=reason)
+    with services.audit.acting(act) as ending:
         trial = try_message(provider, _message(services, recipient, language))
         if trial.outcome is not Outcome.ACCEPTED:
             ending["outcome"] = f"failed: {trial.reason or trial.outcome}"

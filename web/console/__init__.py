@@ -1,6 +1,6 @@
 """The operator's console at /console: importing a module of pages adds its routes."""
 
-from web.console import batches, now, providers, sign_in
+from web.console import batches, now, providers, resets, sign_in
 from web.console.frame import console
 
-__all__ = ["batches", "console", "now", "providers", "sign_in"]
+__all__ = ["batches", "console", "now", "providers", "resets", "sign_in"]

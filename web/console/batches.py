@@ -121,6 +121,8 @@ def show_batch(batch_id: str) -> Response:
     return show(
         "batch.html",
         batch=write_progress(progress, services.settings),
+        times=found,
+        ended_at=progress.finished_at,
         done=found.looked_up if found.state is BatchState.PLANNING else progress.done,
         rate=rate,
         seconds_left=left / rate if rate else None,

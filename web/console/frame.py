@@ -14,6 +14,7 @@ the API with `why(fields)`, so that it stands in the audit trail.
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -33,7 +34,7 @@ from shared.errors import (
 )
 from shared.models import Caller
 from web.admin.actions import AuditReason, check_reason
-from web.auth import audit_name, count_change_in_force
+from web.auth import SYSTEM_READ, audit_name, count_change_in_force
 from web.console.session import Session, end_session, keep_session, read_session
 from web.explain.wording import format_duration, format_time
 from web.http import BODY_ERROR, SAFE_METHODS, ListWantedError, current_services
@@ -43,15 +44,17 @@ from web.problems import UNEXPECTED, describe
 
 console = Blueprint("console", __name__, template_folder="templates")
 
-# The navigation: path below /console, and its word. A further page is one line here.
+# The navigation: path below /console → its word, and the permission without which in every
+# organisation it is not shown. A further page is one line here.
 NAVIGATION = {
-    "": "Now",
-    "/providers": "Providers",
-    "/batches": "Batches",
-    "/suppressions": "Suppressions",
-    "/webhooks": "Webhooks",
-    "/audit": "Audit",
-    "/preview": "Messages",
+    "": ("Now", SYSTEM_READ),
+    "/resets": ("Resets", ""),
+    "/providers": ("Providers", SYSTEM_READ),
+    "/batches": ("Batches", ""),
+    "/suppressions": ("Suppressions", SYSTEM_READ),
+    "/webhooks": ("Webhooks", ""),
+    "/audit": ("Audit", SYSTEM_READ),
+    "/preview": ("Messages", ""),
 }
 NOT_ALLOWED = "The token you signed in with may not do this."
 NOT_THIS_FORM = "This form is not one of this session: open its page again."
@@ -97,11 +100,18 @@ class Field:
 def show(template: str, *, status: int = 200, **values: Any) -> Response:
     """Return a page from a template in web/console/templates/console."""
     session: Session | None = g.get("console_session")
+    auth = current_services().auth
+    caller = auth.authenticate(session.credentials) if session else None
+    navigation = {
+        path: word
+        for path, (word, right) in NAVIGATION.items()
+        if caller and (not right or auth.may_everywhere(caller, right))
+    }
     page = render_template(
         f"console/{template}",
         url=url,
         asset=asset,
-        navigation=NAVIGATION if session else {},
+        navigation=navigation,
         here=request.path.removeprefix("/console"),
         form_token=session.form_token(current_services()) if session else "",
         note=session.note if session else "",
@@ -126,7 +136,8 @@ def ask(question: Question, act: Callable[[Mapping[str, str]], str]) -> Response
     What a use case refuses is said above the form, which keeps what was typed.
     """
     if request.method in SAFE_METHODS:
-        return show("question.html", question=question, filled=request.args.to_dict(), error="")
+        filled = request.args.to_dict() | {"once": secrets.token_hex(16)}
+        return show("question.html", question=question, filled=filled, error="")
     filled = read_form()
     try:
         return go(question.back, act(filled))

@@ -44,6 +44,10 @@ class PageRequest:
     since: datetime | None = None
     limit: int = 50
     token: tuple[int, int, int] | None = None
+    until: datetime | None = None
+    provider: str | None = None  # of the last attempt
+    request_id: str | None = None
+    most_scanned: int | None = None  # lines of history
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +189,9 @@ def _of_user(
         and services.auth.may(caller, reset.org_id, USER_READ)
         and wanted.status in (None, reset.status)
         and (wanted.since is None or reset.created_at >= wanted.since)
+        and (wanted.until is None or reset.created_at <= wanted.until)
+        and wanted.provider in (None, *(each.provider for each in reset.attempts[-1:]))
+        and wanted.request_id in (None, reset.request_id)
         and (before is None or reset.sequence < before)
     ]
     page = found[: wanted.limit]
@@ -200,14 +207,19 @@ def _of_all(
     filters = HistoryFilter(
         org_id=org_id,
         since=wanted.since,
+        until=wanted.until,
+        provider=wanted.provider,
+        request_id=wanted.request_id,
         statuses=frozenset({wanted.status} if wanted.status else ()),
     )
     cursor = None
     if wanted.token:
         bucket, shard, end = wanted.token
         cursor = HistoryCursor(bucket, min(shard, SHARDS - 1), end - 1 if end else None)
-    entries, after = services.history.page(filters, cursor, most=wanted.limit, may_see=may_see)
-    found = [reset for entry in entries if (reset := services.resets.find(entry.reset_id))]
+    entries, after = services.history.page(
+        filters, cursor, most=wanted.limit, may_see=may_see, most_scanned=wanted.most_scanned
+    )
+    found = services.resets.find_many([entry.reset_id for entry in entries])
     if after is None:
         return found, None
     # A token holds one more than the end; 0 where a list is not begun, and is read from its end.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import orjson
@@ -105,6 +106,20 @@ class SampleStore:
             samples = [orjson.loads(each) for each in self._client.lrange(keys.SAMPLES, 0, -1)]
         now_ms, present = self._now_ms(), self._read()
         return [_since(samples, now_ms, present, span) for span in spans_seconds]
+
+    def rates(self, *names: str) -> dict[str, list[float]]:
+        """Return each counter a minute between every two samples, the oldest first."""
+        with store_errors():
+            samples = [orjson.loads(each) for each in self._client.lrange(keys.SAMPLES, 0, -1)]
+        samples.reverse()
+        pairs = [(old, new) for old, new in pairwise(samples) if new[0] > old[0]]
+        return {
+            name: [
+                (new[1].get(name, 0) - old[1].get(name, 0)) * 60_000 / (new[0] - old[0])
+                for old, new in pairs
+            ]
+            for name in names
+        }
 
     def _read(self) -> dict[str, int]:
         totals = self._counters.totals()
