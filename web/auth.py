@@ -101,14 +101,16 @@ class Authority:
         Raises:
             NotFoundError: there is no batch, or it is hidden from the caller.
         """
-        if batch is None:
-            raise NotFoundError
-        is_own = bool(self.caller_id) and self.caller_id == batch.caller_id
-        if self.org_ids is None or is_own:
-            return batch
-        if batch.org_ids is None or not batch.org_ids <= self.org_ids:
+        if batch is None or not self.may_see(batch):
             raise NotFoundError
         return batch
+
+    def may_see(self, batch: Batch) -> bool:
+        """True if the caller made the batch, or may write to all its users."""
+        is_own = bool(self.caller_id) and self.caller_id == batch.caller_id
+        if self.org_ids is None or is_own:
+            return True
+        return batch.org_ids is not None and batch.org_ids <= self.org_ids
 
 
 class Authenticator:

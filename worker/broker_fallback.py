@@ -19,6 +19,7 @@ from shared.errors import BrokerAwayError
 from shared.models import Queue
 from shared.queue import Hint
 from shared.wiring import Hints
+from worker.webhooks import SubscriberRefusedError
 
 log = structlog.get_logger()
 
@@ -172,6 +173,8 @@ class LocalFallback:
             self._taken[hint] = True
         try:
             self._run(hint)
+        except SubscriberRefusedError:  # logged where it happened
+            pass
         except Exception as error:  # as in Celery, a failed task does not end its thread
             log.warning("task.failed", task=hint.task.value, about=hint.about, exc_info=error)
         finally:

@@ -31,7 +31,7 @@ from worker.bulk.delivery import BulkDelivery
 from worker.delivery import Delivery
 from worker.forgot import ForgotProcessor
 from worker.receipts import ReceiptProcessor
-from worker.webhooks import WebhookSender
+from worker.webhooks import SubscriberRefusedError, WebhookSender
 
 log = structlog.get_logger()
 
@@ -150,7 +150,10 @@ def register_tasks(app: Celery, needs: TaskDependencies) -> HintTaker:
 
     @task(Task.SEND_WEBHOOK, "webhook.failed", "subscription")
     def send_webhooks(subscription_id: str) -> int:
-        return needs.webhooks.deliver_due(subscription_id)
+        number, refusal = needs.webhooks.take_turn(subscription_id)
+        if refusal:
+            raise SubscriberRefusedError(refusal)
+        return number
 
     @task(Task.ANSWER_FORGOTTEN, "forgot.failed", None)
     def answer_forgotten(_: str) -> int:
@@ -162,10 +165,14 @@ def register_tasks(app: Celery, needs: TaskDependencies) -> HintTaker:
 def _register(app: Celery, name: Task, event: str, field: str | None, call: Call) -> Call:
     """Make a function a task; of an exception only the type reaches the logs and Flower."""
 
-    @app.task(name=name.value, ignore_result=True, shared=False)  # type: ignore[untyped-decorator]
+    @app.task(  # type: ignore[untyped-decorator]
+        name=name.value, ignore_result=True, shared=False, throws=(SubscriberRefusedError,)
+    )
     def run(about: str) -> object:
         try:
             return call(about)
+        except SubscriberRefusedError:  # logged where it happened; Flower shows a failure
+            raise
         except Exception as error:
             log.exception(event, exc_info=error, **({field: about} if field else {}))
             raise DeliveryFailedError(type(error).__name__) from None

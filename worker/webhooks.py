@@ -35,6 +35,10 @@ CRASHES = 5  # tries without an end, beyond the schedule: this webhook kills its
 JITTER = 0.2
 
 
+class SubscriberRefusedError(Exception):
+    """A subscriber did not take a webhook; the text is its answer, which Flower shows."""
+
+
 class WebhookSender:
     """Calls subscribers; any number of threads and processes may."""
 
@@ -69,28 +73,32 @@ class WebhookSender:
 
     def deliver_due(self, subscription_id: str) -> int:
         """Send what is due until the subscriber refuses; return how many webhooks it took."""
-        number = 0
+        return self.take_turn(subscription_id)[0]
+
+    def take_turn(self, subscription_id: str) -> tuple[int, str]:
+        """Do as `deliver_due`; also return the answer that ended the turn, empty if none did."""
+        number, refusal = 0, ""
         with self._turn(subscription_id) as is_free:
             subscription = self._services.subscriptions.find(subscription_id) if is_free else None
             if subscription is None or subscription.disabled:
-                return 0
+                return 0, ""
             until = time.monotonic() + TURN_SECONDS
             secret = self._services.subscriptions.secret(subscription)
             for webhook in self._claim_due(subscription_id):
-                if not self._send(subscription, secret, webhook):
+                if refusal := self._send(subscription, secret, webhook):
                     break
                 number += 1
                 if time.monotonic() > until:
                     break
-        return number
+        return number, refusal
 
     def _claim_due(self, subscription_id: str) -> Iterator[Webhook]:
         for tag in random.sample(keys.TAGS, len(keys.TAGS)):
             while webhook := self._services.webhooks.claim(subscription_id, tag):
                 yield webhook
 
-    def _send(self, subscription: Subscription, secret: str, webhook: Webhook) -> bool:
-        """Send one webhook; return True if the subscriber took it."""
+    def _send(self, subscription: Subscription, secret: str, webhook: Webhook) -> str:
+        """Send one webhook; return the answer if the subscriber did not take it."""
         attributes = {
             "subscription": subscription.subscription_id,
             "reset_id": webhook.reset_id,
@@ -100,7 +108,7 @@ class WebhookSender:
         if webhook.tries > len(self._delays_seconds) + 1 + CRASHES:
             self._services.webhooks.finish(webhook, WebhookOutcome.DEAD, answer="worker_died")
             log.error("webhook.dead", reason="worker_died", **attributes)
-            return True  # not the subscriber's fault
+            return ""  # not the subscriber's fault
         began = time.monotonic()
         reply = self._subscribers.call(
             subscription.url, secret, webhook_id=webhook.webhook_id, body=build_body(webhook)
@@ -108,30 +116,41 @@ class WebhookSender:
         with self._lock:
             change = self._troubled.discard if reply.is_taken else self._troubled.add
             change(subscription.subscription_id)
-        attributes["duration_ms"] = round((time.monotonic() - began) * 1000)
+        duration_ms = round((time.monotonic() - began) * 1000)
+        attributes["duration_ms"] = duration_ms
         if reply.is_taken:
-            self._services.webhooks.finish(webhook, WebhookOutcome.DELIVERED)
+            self._services.webhooks.finish(
+                webhook, WebhookOutcome.DELIVERED, answer=reply.reason, duration_ms=duration_ms
+            )
             log.info("webhook.told", **attributes)
-            return True
-        self._note_failure(webhook, reply, attributes)
+            return ""
+        self._note_failure(webhook, reply, duration_ms, attributes)
         if reply.is_gone:
             hook = subscription.subscription_id
             act = Act(by="subscriber", action="webhook.disable", target=hook, reason="gone")
             with self._services.audit.acting(act):
                 self._services.subscriptions.switch(subscription, disabled="gone")
             log.error("webhook.stopped", subscription=subscription.subscription_id)
-        return False
+        return reply.reason
 
-    def _note_failure(self, webhook: Webhook, reply: Reply, attributes: dict[str, object]) -> None:
+    def _note_failure(
+        self, webhook: Webhook, reply: Reply, duration_ms: int, attributes: dict[str, object]
+    ) -> None:
         if webhook.tries > len(self._delays_seconds) and not reply.is_gone:
-            self._services.webhooks.finish(webhook, WebhookOutcome.DEAD, answer=reply.reason)
+            self._services.webhooks.finish(
+                webhook, WebhookOutcome.DEAD, answer=reply.reason, duration_ms=duration_ms
+            )
             log.error("webhook.dead", reason=reply.reason, **attributes)
             return
         delay = self._delays_seconds[webhook.tries - 1] if not reply.is_gone else 0.0
         delay *= random.uniform(1 - JITTER, 1 + JITTER)
         delay = max(delay, reply.retry_after_seconds)
         self._services.webhooks.finish(
-            webhook, WebhookOutcome.RETRY, delay_seconds=delay, answer=reply.reason
+            webhook,
+            WebhookOutcome.RETRY,
+            delay_seconds=delay,
+            answer=reply.reason,
+            duration_ms=duration_ms,
         )
         log.warning("webhook.deferred", reason=reply.reason, **attributes)
 

@@ -159,6 +159,11 @@ def webhooks_dead(tag: str, subscription_id: str) -> str:
     return f"{tag}:whx:{subscription_id}"
 
 
+def webhook_answers(tag: str, subscription_id: str) -> str:
+    """LIST, how the last ten tries of a subscription in this shard ended; 14 days."""
+    return f"{tag}:answers:{subscription_id}"
+
+
 GATE = "{kt:gate}"  # counters of organisations and callers, versions: one slot
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from shared.models import Channel, Recipient
+from tests.support.batch_builders import a_batch
 from tests.support.builders import a_token
 from tests.support.console import Console
 from tests.test_architecture import CONSOLE_ROUTES, OPEN_ROUTES
@@ -45,6 +46,19 @@ ROUTES: dict[str, list[Page]] = {
     "/console/pauses/<scope>/<path:name>/resume": [
         Page("/pauses/queue/bulk/resume", WRITERS, "queue.resume"),
         Page("/pauses/provider/outbox/resume", WRITERS),
+    ],
+    "/console/batches": [Page("/batches", OPERATORS)],
+    "/console/batches/upload": [Page("/batches/upload", OPERATORS)],
+    "/console/batches/filter": [Page("/batches/filter", OPERATORS)],
+    "/console/batches/<batch_id>": [Page("/batches/b1", OPERATORS), Page("/batches/beta", WRITERS)],
+    "/console/batches/<batch_id>/<action>": [
+        Page("/batches/b1/pause", OPERATORS, "batch.pause"),
+        Page("/batches/b1/cancel", OPERATORS, "batch.cancel"),
+        Page("/batches/beta/cancel", WRITERS, "batch.cancel"),
+    ],
+    "/console/batches/<batch_id>/results.csv": [
+        Page("/batches/b1/results.csv", OPERATORS),
+        Page("/batches/beta/results.csv", WRITERS),
     ],
     "/console/providers/<name>/test": [Page("/providers/outbox/test", WRITERS)],
     "/console/resets": [Page("/resets", ALL), Page("/resets?user=ada", ALL)],
@@ -92,6 +106,8 @@ def test_each_page_to_each_role(console, page):
         if "lift" in page.path:
             suppressions.add(ADA, reason="bounce", source="sendgrid")
         path = page.path.replace("RESET", reset_id)
+        for batch_id, org_id in (("b1", "acme"), ("beta", "beta")):
+            a_batch(console.services, "ada", batch_id=batch_id, org_ids=frozenset({org_id}))
         before = len(list(trail.newest(most=1000)))
 
         opened = console.open(path).status_code

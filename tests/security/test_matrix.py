@@ -282,6 +282,7 @@ CALLS: dict[str, list[Call]] = {
         Call(batch, "batch", {"planId": "%"}),
         Call(selection, "org", {"select": {"orgId": "%", "since": SINCE}}),
     ],
+    f"GET {OWN}/batches": [Call(anywhere_in_force(WRITERS))],
     f"GET {OWN}/batches/<batch_id>": [Call(batch, "batch")],
     f"GET {OWN}/batches/<batch_id>/results": [Call(batch, "batch")],
     f"POST {OWN}/batches/<batch_id>/_pause": [Call(batch, "batch", {})],

@@ -233,7 +233,8 @@ UNAUDITED_COMMANDS = {
         ("org branding show", "org texts list", "org texts show", "org sender show"), READS
     ),
     **dict.fromkeys(("org texts history", "message preview"), READS),
-    **dict.fromkeys(("webhook list", "webhook dead", "provider list", "batch watch"), READS),
+    **dict.fromkeys(("webhook list", "webhook show", "webhook dead", "provider list"), READS),
+    **dict.fromkeys(("batch watch", "batch list"), READS),
     **dict.fromkeys(("sms list", "forget verify", "doctor"), READS),
     "directory check": "writes in a transaction that it rolls back",
     **dict.fromkeys(("audit", "audit verify", "audit export", "batch report"), READS),

@@ -6,15 +6,18 @@ import threading
 import time
 
 import pytest
+from celery import Celery
 
 from shared.models import Queue
 from shared.queue import Hint, Task
 from shared.store import keys
+from shared.store.webhooks.deliveries import WebhookOutcome
 from shared.store.webhooks.subscriptions import EVENTS
 from shared.webhooks import Reply, Subscribers
 from tests.support.delivery_services import some_delivery_services
 from tests.support.subscriber_stub import SubscriberStub
 from tests.support.waiting import HANG_SECONDS, SLACK_SECONDS
+from worker.tasks import TaskDependencies, register_tasks
 from worker.webhooks import CRASHES, MAX_TURNS_EACH, WebhookSender
 
 DELAYS = (5.0, 30.0)
@@ -241,3 +244,27 @@ def _user(worker, user_id):
     from tests.support.builders import a_user
 
     return a_user(worker.services, userId=user_id, email=f"{user_id}@example.com")
+
+
+def test_a_turn_that_was_refused_fails_in_flower_with_the_answer(
+    worker, sender, subscriber, subscribe
+):
+    subscription_id, _ = subscribe()
+    subscriber.answer_with([500, 204])
+    deliver(worker)
+    app, needs = Celery("test", set_as_current=False, broker="memory://"), TaskDependencies()
+    register_tasks(app, needs)
+    needs.webhooks = sender
+    task = app.tasks[Task.SEND_WEBHOOK.value]
+
+    refused = task.apply((subscription_id,))
+    make_due(worker, subscription_id)
+    taken = task.apply((subscription_id,))
+
+    assert (refused.state, str(refused.result)) == ("FAILURE", "http_500")
+    assert (taken.state, taken.result) == ("SUCCESS", 1)
+    answers = worker.services.webhooks.answers([subscription_id])[subscription_id]
+    assert [(each.outcome, each.tries, each.answer) for each in answers] == [
+        (WebhookOutcome.DELIVERED, 2, "http_204"),
+        (WebhookOutcome.RETRY, 1, "http_500"),
+    ]

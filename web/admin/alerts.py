@@ -9,10 +9,12 @@ from urllib.parse import quote
 from shared.models import Channel, Queue
 from shared.store.admin.circuits import CircuitState
 from shared.store.admin.pauses import Pause, Scope
+from shared.store.batches import BatchState
 from web.admin.providers import ProviderView
 from web.admin.status import QueueView, StatusView
 from web.callbacks import describe_unset_channel
 from web.explain.wording import describe_failure, format_duration, format_time
+from web.webhooks.service import describe_subscription
 
 LATE_SECONDS = 30  # a person gives up about then
 BEHIND_SECONDS, MAX_SURPLUS = 5, 1.2  # late by so much while more come than go
@@ -46,7 +48,7 @@ def find_alerts(status: StatusView) -> list[str]:
     """Return a sentence for each thing that is wrong, with what to do; the first is the worst."""
     checks = (
         *(_store, _urgent_queue, _channels, _broker, _providers, _callbacks),
-        *(_guesses, _sms, _own_texts, _other_queues, _restarts, _pauses, _batches),
+        *(_guesses, _sms, _own_texts, _other_queues, _subscribers, _restarts, _pauses, _batches),
         *(_unset_channels, _senders),
     )
     return [text for check in checks for text in check(status)]
@@ -90,11 +92,19 @@ def _spare_provider(status: StatusView) -> Iterator[tuple[str, str]]:
 
 def _channels(status: StatusView) -> Iterator[str]:
     for channel in _lost_channels(status):
-        states = "; ".join(f"{v.name} {_state(v)}" for v in _providers_of(status, channel))
-        text = f"Nothing goes out by {channel}: {states}. What waits goes by itself once one works."
         views = _providers_of(status, channel)
+        states = "; ".join(f"{v.name} {_state(v)}" for v in views)
+        resume = " or ".join(
+            f"`keyturn provider resume {v.name} --reason …`" for v in views if v.pause
+        )
+        if all(v.pause for v in views):
+            then = f"What waits goes once one is resumed: {resume}"
+        else:
+            names = " or ".join(v.name for v in views if not v.pause)
+            then = f"What waits goes by itself once {'one' if not resume else names} works"
+            then += f", or at once: {resume}" if resume else ""
         yield Alert(
-            text,
+            f"Nothing goes out by {channel}: {states}. {then}.",
             *(_resume("provider", v.name, "Resume" if v.pause else "Try now:") for v in views),
         )
 
@@ -204,6 +214,18 @@ def _other_queues(status: StatusView) -> Iterator[str]:
         yield f"The oldest of the bulk queue has been due for {age}."
 
 
+def _subscribers(status: StatusView) -> Iterator[str]:
+    for subscription, backlog in status.subscribers:
+        hook = subscription.subscription_id
+        if subscription.disabled or backlog.is_failing or backlog.dead:
+            verb = "enable" if subscription.disabled else "show" if backlog.is_failing else "replay"
+            yield Alert(
+                f"The subscriber {hook} of {subscription.org_id} "
+                f"{describe_subscription(subscription, backlog)}: `keyturn webhook {verb} {hook}`.",
+                ("Show it", f"/webhooks/{hook}"),
+            )
+
+
 def _restarts(status: StatusView) -> Iterator[str]:
     for each in status.queues:
         if each.started > MAX_STARTS * max(1, each.workers):
@@ -239,9 +261,11 @@ def _pauses(status: StatusView) -> Iterator[str]:
 
 def _batches(status: StatusView) -> Iterator[str]:
     for batch in status.batches:
-        if batch.state == "paused":
+        if batch.state is BatchState.PAUSED:
+            batch_id = batch.batch.batch_id
             yield Alert(
-                f"The batch {batch.batch_id} is paused.", ("Show it", f"/batches/{batch.batch_id}")
+                f"The batch {batch_id} is {batch.sentence}: `keyturn batch resume {batch_id}`.",
+                ("Resume", f"/batches/{batch_id}/resume"),
             )
 
 

@@ -284,14 +284,16 @@ class ProviderStatusSchema(ResponseSchema):
 class BatchStatusSchema(ResponseSchema):
     """A batch that has not ended."""
 
-    batch_id = fields.String()
+    batch_id = fields.String(attribute="batch.batch_id")
     state = fields.String()
-    total = Count()
-    recorded = Count()
+    sentence = fields.String()
+    total = Count(attribute="batch.total")
+    done = Count(metadata={"description": "Users whose reset has ended, or who get none"})
+    recorded = Count(attribute="batch.recorded")
     skipped = fields.Function(
-        lambda batch: sum(batch.skipped.values()), metadata={"type": "integer", "minimum": 0}
+        lambda each: sum(each.batch.skipped.values()), metadata={"type": "integer", "minimum": 0}
     )
-    rate_per_second = fields.Float(validate=Range(min=0))
+    rate_per_second = fields.Float(attribute="batch.rate_per_second", validate=Range(min=0))
 
 
 class GuessesSchema(ResponseSchema):

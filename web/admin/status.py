@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from shared.models import DUE_QUEUES, Queue
@@ -11,9 +11,11 @@ from shared.settings.types import BrokerKind
 from shared.store.admin.pauses import Pause, Release, Scope
 from shared.store.admin.prefixes import PrefixState
 from shared.store.admin.statistics import UNFILLED
-from shared.store.batches import Batch
 from shared.store.codes import GuessCount
+from shared.store.webhooks.deliveries import Backlog
+from shared.store.webhooks.subscriptions import Subscription
 from web.admin.providers import Activity, ProviderView, load_providers, read_activity
+from web.batches.progress import Progress, read_each
 from web.services import WebServices
 
 MAX_GUESSES = 100
@@ -46,7 +48,8 @@ class StatusView:
     completed: int
     pauses: tuple[Pause, ...]
     releases: tuple[Release, ...]
-    batches: tuple[Batch, ...]
+    batches: tuple[Progress, ...]
+    subscribers: tuple[tuple[Subscription, Backlog], ...]
     has_broker: bool
     unset_channels: tuple[str, ...] = ()  # left without a provider
     unverified_senders: tuple[str, ...] = ()  # organisations whose own From is not used yet
@@ -71,12 +74,17 @@ def load_status(services: WebServices) -> StatusView:
     totals, lately = activity.totals, activity.window.counts if activity.window else {}
     pauses, has_broker = tuple(services.pauses.all()), services.hints.is_connected()
     guesses = services.code_store.list_guesses()[:MAX_GUESSES]
+    subscriptions = services.subscriptions.all()
+    backlogs = services.webhooks.read_backlogs([each.subscription_id for each in subscriptions])
+    subscribers = tuple((each, backlogs[each.subscription_id]) for each in subscriptions)
     reached: Counter[str] = Counter()
     for name, value in totals.items():
         if name.startswith("to:"):
             reached[name.rpartition(":")[2]] += value
     return StatusView(
-        queues=tuple(_queue(services, q, activity, pauses, has_broker=has_broker) for q in Queue),
+        queues=tuple(
+            _queue(services, q, activity, pauses, backlogs, has_broker=has_broker) for q in Queue
+        ),
         # The script of their circuits is one that writes.
         providers=() if refusal else tuple(load_providers(services, activity)),
         open={n[4:]: v for n, v in sorted(totals.items()) if n.startswith("now:") and v},
@@ -84,7 +92,8 @@ def load_status(services: WebServices) -> StatusView:
         completed=totals["completed"],
         pauses=pauses,
         releases=tuple(services.pauses.releases()),
-        batches=tuple(services.batches.active()),
+        batches=tuple(read_each(services, services.batches.active())),
+        subscribers=subscribers,
         has_broker=has_broker,
         unset_channels=services.settings.unset_channels,
         unverified_senders=tuple(services.senders.unverified()),
@@ -115,10 +124,11 @@ def _queue(
     queue: Queue,
     activity: Activity,
     pauses: tuple[Pause, ...],
+    backlogs: Mapping[str, Backlog],
     *,
     has_broker: bool,
 ) -> QueueView:
-    depth, due, oldest_seconds = _depth(services, queue)
+    depth, due, oldest_seconds = _depth(services, queue, backlogs.values())
     counts = activity.minute if queue in DUE_QUEUES else None
     window, is_alone = activity.window, services.settings.broker_kind is BrokerKind.NONE
     return QueueView(
@@ -135,7 +145,9 @@ def _queue(
     )
 
 
-def _depth(services: WebServices, queue: Queue) -> tuple[int, int, float]:
+def _depth(
+    services: WebServices, queue: Queue, backlogs: Collection[Backlog]
+) -> tuple[int, int, float]:
     """Return what a queue holds, what of it is due, and how long the oldest is overdue."""
     if queue in DUE_QUEUES:
         view = services.dues.look(queue)
@@ -143,8 +155,6 @@ def _depth(services: WebServices, queue: Queue) -> tuple[int, int, float]:
     if queue is Queue.RECEIPTS:
         depth = services.receipts.depth()
         return depth, depth, 0.0
-    known = [each.subscription_id for each in services.subscriptions.all()]
-    backlogs = services.webhooks.read_backlogs(known).values()
     return (
         sum(each.waiting for each in backlogs),
         sum(each.due for each in backlogs),

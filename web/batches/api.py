@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -11,16 +12,24 @@ from typing import Any
 import orjson
 from flask import Blueprint, Response, request
 
-from shared.errors import SelectionError
+from shared.errors import InvalidRequestError, SelectionError
 from shared.models import Queue
 from shared.store.batches import Batch, BatchAction, BatchState
 from shared.store.batches.lists import ListEntry
 from shared.store.history import HistoryFilter
 from web.auth import USER_WRITE, Authority
-from web.batches.progress import list_results, read_progress, write_progress
-from web.batches.schemas import BATCH, BATCH_REASON, read_filter, read_options, read_user_ids
+from web.batches.progress import list_batches, list_results, read_progress, write_progress
+from web.batches.schemas import (
+    BATCH,
+    BATCH_REASON,
+    PAGE_TOKEN,
+    read_filter,
+    read_options,
+    read_user_ids,
+)
 from web.batches.service import BatchRequest, change_batch, make_batch, start_plan
 from web.batches.uploads import read_entries
+from web.explain.query import MAX_ON_A_PAGE, check_names, read_count
 from web.http import count_changes, credentials, current_services, json_response, request_context
 from web.middleware import read_capped_body, read_list
 from web.resets import read_channel
@@ -53,6 +62,21 @@ def make_batches() -> Response:
         auth = current_services().auth
         auth.authorize_in(auth.authenticate(credentials()), selected.org_id, USER_WRITE)
     return _make(authority, fields, selected)
+
+
+@api_batches.get("/keyturn/v1/batches")
+def list_all() -> Response:
+    """List the batches that the caller may see, newest first."""
+    services, query = current_services(), request.args
+    authority = services.auth.authorize_batches(credentials())
+    check_names(query.keys(), "limit", "pageToken")
+    after = query.get("pageToken")
+    if after is not None and not re.fullmatch(PAGE_TOKEN, after):
+        raise InvalidRequestError("pageToken must be a nextPageToken of an earlier answer")
+    most = read_count(query.get("limit"), "limit", default=50, most=MAX_ON_A_PAGE)
+    found, after = list_batches(services, authority, after=after, most=most)
+    rows = [write_progress(each, services.settings) for each in found]
+    return json_response({"batches": rows, "nextPageToken": after})
 
 
 @api_batches.get("/keyturn/v1/batches/<batch_id>")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from shared.models import Channel, Status
@@ -12,11 +13,13 @@ from shared.settings import Settings
 from shared.store.batches import Batch, BatchState
 from shared.store.batches.lists import ListEntry
 from shared.validation import format_timestamp
+from web.auth import Authority
 from web.resets import CHANNELS_BY_NAME
 from web.services import WebServices
 
 NO_FAILURES = (Status.ACCEPTED, Status.DELIVERED, Status.CANCELLED)
 MICROS = 1_000_000
+MAX_SCANNED = 200  # batches read for a page of a list
 TYPES = {channel: name for name, channel in CHANNELS_BY_NAME.items()}
 Result = dict[str, str | None]
 
@@ -42,9 +45,25 @@ class Progress:
 
     @property
     def waiting(self) -> int:
-        """Users who were not looked up yet."""
-        is_plan = self.batch.state in (BatchState.PLANNING, BatchState.PLANNED)
-        return self.batch.total - (0 if is_plan else self.batch.looked_up)
+        """Users who were not looked up yet; none of a cancelled batch."""
+        return 0 if self.batch.state is BatchState.CANCELLED else self._left
+
+    @property
+    def _left(self) -> int:
+        return self.batch.total - (self.batch.looked_up if self.batch.started_at else 0)
+
+    @property
+    def cancelled(self) -> int:
+        """Users whose reset was cancelled, or never made because the batch was cancelled."""
+        is_cancelled = self.batch.state is BatchState.CANCELLED
+        return self.count(Status.CANCELLED) + (self._left if is_cancelled else 0)
+
+    @property
+    def finished_at(self) -> datetime | None:
+        """When it ended; a cancelled batch when it was cancelled, once nothing of it is open."""
+        if self.batch.state is BatchState.CANCELLED:
+            return None if self.open else self.batch.changed_at
+        return self.batch.finished_at
 
     @property
     def done(self) -> int:
@@ -83,6 +102,22 @@ def read_progress(services: WebServices, batch: Batch) -> Progress:
     return Progress(batch, services.batches.ends(batch.batch_id))
 
 
+def read_each(services: WebServices, batches: Sequence[Batch]) -> list[Progress]:
+    """Return what `read_progress` returns for each; one round trip."""
+    ends = services.batches.ends_of_each([each.batch_id for each in batches])
+    return list(map(Progress, batches, ends))
+
+
+def list_batches(
+    services: WebServices, authority: Authority, *, after: str | None, most: int
+) -> tuple[list[Progress], str | None]:
+    """Return batches behind `after`, newest first, and behind which one there may be more."""
+    ids = services.batches.older_than(after, MAX_SCANNED)
+    found = list(filter(authority.may_see, services.batches.find_many(ids)))
+    page, last = found[:most], ids[-1] if len(ids) == MAX_SCANNED else None
+    return read_each(services, page), page[-1].batch_id if len(found) > most else last
+
+
 def write_progress(progress: Progress, settings: Settings) -> dict[str, Any]:
     """Return a batch as JSON."""
     batch = progress.batch
@@ -96,7 +131,7 @@ def write_progress(progress: Progress, settings: Settings) -> dict[str, Any]:
         "ratePerSecond": batch.rate_per_second,
         "createdAt": format_timestamp(batch.created_at),
         "startedAt": format_timestamp(batch.started_at),
-        "finishedAt": format_timestamp(batch.finished_at),
+        "finishedAt": format_timestamp(progress.finished_at),
         "total": batch.total,
         "waiting": progress.waiting,
         "queued": progress.open,
@@ -104,7 +139,7 @@ def write_progress(progress: Progress, settings: Settings) -> dict[str, Any]:
         "delivered": progress.count(Status.DELIVERED),
         "failed": sum(progress.failures.values()),
         "failures": progress.failures,
-        "cancelled": progress.count(Status.CANCELLED),
+        "cancelled": progress.cancelled,
         "skipped": sum(batch.skipped.values()),
         "skips": dict(sorted(batch.skipped.items())),
         "plan": write_plan(batch, settings),
@@ -162,9 +197,9 @@ def _results_of(services: WebServices, batch: Batch, number: int) -> list[Result
             results.append(_result(entry, None, "erased", "user_gone"))
         elif index in skips:
             results.append(_result(entry, None, "skipped", skips[index]))
-        elif (number, index) >= (batch.next_list, batch.next_index) and is_cancelled:
+        elif (number, index) >= batch.next_user and is_cancelled:
             results.append(_result(entry, None, Status.CANCELLED.value, "batch_cancelled"))
-        elif (number, index) >= (batch.next_list, batch.next_index):
+        elif (number, index) >= batch.next_user:
             results.append(_result(entry, None, "waiting", None))
         elif end is None:
             results.append(_result(entry, reset_id, "forgotten", "older than records are kept"))

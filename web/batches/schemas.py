@@ -21,6 +21,7 @@ from shared.store.history import HistoryFilter
 from shared.validation import parse_timestamp
 from web.admin.actions import MAX_REASON_CHARACTERS
 from web.batches.service import LEAST_RATE, MAX_RATE
+from web.explain.query import MAX_ON_A_PAGE
 from web.resets import CHANNELS_BY_NAME, MAX_USER_ID_CHARACTERS
 from web.schemas import (
     CHANNEL_TYPES,
@@ -39,6 +40,7 @@ STATUSES = (Status.FAILED, Status.EXPIRED, Status.UNDELIVERED, Status.UNKNOWN)
 # Records may still hold a former name.
 PROVIDERS = tuple(dict.fromkeys((*EMAIL_PROVIDERS, *SMS_PROVIDERS, *RENAMED_PROVIDERS)))
 NULL = {"type": "null"}
+PAGE_TOKEN = "[0-9a-f]{16}"  # noqa: S105 - of a page, not a secret
 OF_A_FILE = {"description": "Of a file; a body's own counts"}
 RATE = {
     "anyOf": [{"const": 0}, {"type": "number", "minimum": LEAST_RATE, "maximum": MAX_RATE}],
@@ -245,6 +247,29 @@ class BatchSchema(ResponseSchema):
     skipped = Count()
     skips = fields.Dict(values=Count())
     plan = fields.Nested(PlanSchema, allow_none=True)
+
+
+class BatchQuerySchema(CamelCaseSchema):
+    """The query of the list; web/batches/api.py reads it."""
+
+    limit = fields.Integer(
+        validate=Range(1, MAX_ON_A_PAGE), metadata={"description": "How many; 50 when not given"}
+    )
+    page_token = fields.String(
+        metadata={
+            "pattern": f"^{PAGE_TOKEN}$",
+            "description": "The nextPageToken of an earlier answer",
+        }
+    )
+
+
+class BatchPageSchema(ResponseSchema):
+    """Batches, newest first."""
+
+    batches = fields.List(fields.Nested(BatchSchema))
+    next_page_token = fields.String(
+        allow_none=True, metadata={"description": "Null when there is no more"}
+    )
 
 
 BATCH = BatchRequestSchema()

@@ -193,8 +193,7 @@ def _print_status(view: StatusView) -> None:
         progress = f"{pace} by {release.by}: {release.moved} so far, {release.too_late} too late"
         result[f"released {release.scope} {release.name}"] = progress
     for batch in view.batches:
-        done = batch.recorded + sum(batch.skipped.values())
-        result[f"batch {batch.batch_id}"] = f"{batch.state}, {done} of {batch.total}"
+        result[f"batch {batch.batch.batch_id}"] = batch.sentence
     for state in view.sms:
         until = f" until {state.until:%Y-%m-%d %H:%M:%S} UTC" if state.until else ""
         result[f"SMS {state.prefix}"] = (

@@ -92,12 +92,11 @@ def draw(progress: Progress, rate: float) -> Table:
     """Return the progress bar, the summary, and the counts of skipped users."""
     done, total = progress.done, progress.batch.total
     line = Table.grid(padding=(0, 1))
-    line.add_row(
-        ProgressBar(total=total, completed=done, width=40),
-        Text(f"{done:,}/{total:,}"),
-        Text(f"{rate:,.0f}/s"),
-        Text(_left(total - done, rate)),
-    )
+    bar = (ProgressBar(total=total, completed=done, width=40), Text(f"{done:,}/{total:,}"))
+    if progress.state is BatchState.PAUSED:  # what still ends is no pace
+        line.add_row(*bar)
+    else:
+        line.add_row(*bar, Text(f"{rate:,.0f}/s"), Text(_left(total - done, rate)))
     page = Table.grid()
     page.add_row(line)
     page.add_row(Text(progress.sentence, style="red" if progress.failures else ""))

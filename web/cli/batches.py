@@ -1,4 +1,4 @@
-"""`keyturn batch plan|start|pause|resume|cancel|report`."""
+"""`keyturn batch plan|start|pause|resume|cancel|list|report`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,14 @@ from shared.store.batches import Batch, BatchAction
 from shared.store.history import HistoryFilter
 from shared.validation import parse_timestamp
 from web.auth import authority_by_hand
-from web.batches.progress import list_results, read_progress, write_plan, write_progress
+from web.batches.progress import (
+    MAX_SCANNED,
+    list_batches,
+    list_results,
+    read_progress,
+    write_plan,
+    write_progress,
+)
 from web.batches.schemas import PROVIDERS, STATUSES, read_user_ids
 from web.batches.service import BatchRequest, Selection, change_batch, make_batch, start_plan
 from web.batches.uploads import read_entries
@@ -28,6 +35,7 @@ from web.cli.support import (
     optional_reason_option,
     print_attributes,
     print_json,
+    print_table,
 )
 from web.services import WebServices
 
@@ -48,7 +56,7 @@ def selection_options(command: Any) -> Any:
     time_help = "A time such as 2026-11-23T12:00:00Z, or 90m, 6h, 2d ago."
     options = (
         click.option("--file", "file", type=click.File("rb"),
-                     help="One user id per line, or JSON Lines with userId; - is standard input."),
+                     help="User ids, a line each; JSON Lines or a .csv with userId; - is stdin."),
         click.option("--user", "user_ids", multiple=True, metavar="ID",
                      help="A user id; may be repeated."),
         click.option("--org", "org_id", metavar="ID", help="Past resets of this organisation."),
@@ -140,6 +148,23 @@ _add_command(BatchAction.RESUME, "Resume a paused batch.")
 _add_command(BatchAction.CANCEL, "Cancel a batch: resets that were not sent yet never are.")
 
 
+@batch.command("list")
+@click.option("--limit", "--most", type=click.IntRange(1, MAX_SCANNED), default=20,
+              show_default=True, help="How many batches at most.")  # fmt: skip
+@json_option
+def list_all(*, limit: int, as_json: bool) -> None:
+    """List the batches that are kept, newest first."""
+    with open_services() as services:
+        found, _ = list_batches(services, authority_by_hand("list"), after=None, most=limit)
+        rows = [write_progress(each, services.settings) for each in found]
+    if as_json:
+        print_json(rows)
+        return
+    columns = ("batchId", "createdAt", "by", "type", "total", "sentence", "reason")
+    shown = [{name: row[name] for name in columns} for row in rows]
+    print_table(shown, empty="There are no batches; `keyturn batch plan` makes one.")
+
+
 @batch.command("report")
 @id_argument
 @click.option("--users", is_flag=True, help="The result of every user, as JSON Lines.")
@@ -194,7 +219,8 @@ def _selection(services: WebServices, chosen: dict[str, Any]) -> Selection:
     if (file is not None) + bool(user_ids) + any(chosen[name] for name in filters) != 1:
         raise click.UsageError("give --file, or --user, or a filter over past resets")
     if file is not None:
-        return read_entries(iter(lambda: file.read(CHUNK_BYTES), b""))
+        is_csv = file.name.lower().endswith(".csv")
+        return read_entries(iter(lambda: file.read(CHUNK_BYTES), b""), is_csv=is_csv)
     if user_ids:
         return read_user_ids(list(user_ids))
     return _filter(services, chosen)

@@ -1,4 +1,4 @@
-"""`keyturn webhook add|list|remove|enable|dead|replay|test`."""
+"""`keyturn webhook add|list|show|remove|enable|dead|replay|test`."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from web.cli.support import (
     by_option,
     json_option,
     open_services,
+    print_attributes,
     print_json,
     print_result,
     print_table,
 )
 from web.services import WebServices
-from web.webhooks.api import serialise_subscription, serialise_webhook
+from web.webhooks.api import describe_subscriptions, serialise_subscription, serialise_webhook
 from web.webhooks.service import (
     add_subscription,
     enable_subscription,
@@ -72,7 +73,25 @@ def list_webhooks(*, org_id: str | None, as_json: bool) -> None:
         print_json(rows)
     else:
         shown = [row | {"events": _format(row["events"])} for row in rows]
+        for row in shown:
+            del row["sentence"]  # `show` has room for it
         print_table(shown, empty="There are no subscriptions; add one with `keyturn webhook add`.")
+
+
+@webhook.command("show")
+@id_argument
+@json_option
+def show_webhook(subscription_id: str, *, as_json: bool) -> None:
+    """Show a subscription, its last answers and why webhooks do not arrive."""
+    with open_services() as services:
+        (shown,) = describe_subscriptions(services, [_find(services, subscription_id)])
+    if as_json:
+        print_json(shown)
+        return
+    answers = shown.pop("answers")
+    print_attributes(shown | {"events": _format(shown["events"])})
+    click.echo()
+    print_table(answers, empty="There were no calls lately; `keyturn webhook test` makes one.")
 
 
 @webhook.command("remove")

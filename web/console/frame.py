@@ -37,7 +37,7 @@ from web.admin.actions import AuditReason, check_reason
 from web.auth import SYSTEM_READ, audit_name, count_change_in_force
 from web.console.session import Session, keep_session, read_session
 from web.explain.wording import format_duration, format_time
-from web.http import SAFE_METHODS, current_services
+from web.http import BODY_ERROR, SAFE_METHODS, ListWantedError, current_services
 from web.pages.forms import OWN_SITES, read_fields
 from web.pages.looks import STYLE, Look
 from web.problems import UNEXPECTED, describe
@@ -50,6 +50,11 @@ NAVIGATION = {
     "": ("Now", SYSTEM_READ),
     "/resets": ("Resets", ""),
     "/providers": ("Providers", SYSTEM_READ),
+    "/batches": ("Batches", ""),
+    "/suppressions": ("Suppressions", SYSTEM_READ),
+    "/webhooks": ("Webhooks", ""),
+    "/audit": ("Audit", SYSTEM_READ),
+    "/preview": ("Messages", ""),
 }
 NOT_ALLOWED = "The token you signed in with may not do this."
 NOT_THIS_FORM = "This form is not one of this session: open its page again."
@@ -226,7 +231,8 @@ def _open() -> None:
         given = request.args if is_upload else read_form()
         if not session.owns_form(services, given.get("csrf", "")):
             raise PermissionDeniedError(NOT_THIS_FORM)
-        count_change_in_force(services, session.credentials)
+        if not isinstance(request.environ.get(BODY_ERROR), ListWantedError):  # else it comes again
+            count_change_in_force(services, session.credentials)
 
 
 def _is_open() -> bool:

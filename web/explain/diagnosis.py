@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from shared.guard.rules import BLOCK
 from shared.models import Channel, EventType, Kind, Outcome, Queue, Reset, Status
-from shared.store.admin.pauses import Pause
+from shared.store.admin.pauses import Pause, Scope
 from shared.store.admin.refusals import Refusal
 from shared.store.codes import MAX_WRONG_OF_A_RESET
 from shared.store.due_sets import PROVIDER_PAUSED
@@ -302,8 +302,14 @@ def _queued(evidence: Evidence, reset: Reset, where: str) -> Diagnosis:
         queues = "urgent,receipts" if reset.queue is Queue.URGENT else "bulk,webhooks"
         next_step = f"Start one: `python -m worker --queues {queues}`."
     elif reset.reason == CIRCUIT_OPEN:
+        paused = {each.name for each in evidence.pauses if each.scope is Scope.PROVIDER}
+        rest = [name for name in evidence.providers if name not in paused]
         text = f"{where}{reason} ({', '.join(evidence.providers)})."
-        next_step = "Nothing: it goes out by itself once one works again, until "
+        which = "one" if len(rest) == len(evidence.providers) else " or ".join(rest)
+        next_step = f"Nothing: it goes out by itself once {which} works again, until "
+        if not rest:
+            next_step = f"`keyturn provider resume {evidence.providers[0]} --reason …`: all are "
+            next_step += "paused, and it goes out once one is resumed, until "
         next_step += f"{format_last_start(reset)}; `keyturn provider list` says how they are."
     elif reset.next_look_at and evidence.now - reset.next_look_at > OVERDUE:
         text = f"{where}, and no worker has come to it yet."

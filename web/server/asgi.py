@@ -50,7 +50,10 @@ MAX_GRPC_BYTES = 96 * 1024  # a message of MAX_BODY_BYTES in frames and base64
 MAX_HELD_BYTES = 64 * 1024 * 1024  # of all bodies; beyond it the one that takes longest is given up
 BODILESS_METHODS = ("GET", "HEAD", "OPTIONS")
 
-LISTS_PATH, LIST_TYPES = "/keyturn/v1/batches", ("text/plain", "application/x-ndjson")
+LIST_TYPES = {  # by path; of the console, a form with a file
+    "/keyturn/v1/batches": ("text/plain", "application/x-ndjson"),
+    "/console/batches/upload": ("multipart/form-data",),
+}
 MAX_LIST_BYTES = 256 * 1024 * 1024  # a million lines
 LIST_SECONDS = 600.0  # for all of it; BODY_SECONDS for each piece
 MAX_LISTS, MAX_LISTS_OF_CALLER = 8, 4  # that arrive at a time
@@ -275,8 +278,8 @@ def _content_type(environ: WSGIEnvironment) -> str:
 
 
 def _is_list(environ: WSGIEnvironment) -> bool:
-    place = environ["REQUEST_METHOD"], environ["PATH_INFO"]
-    return place == ("POST", LISTS_PATH) and _content_type(environ) in LIST_TYPES
+    types = LIST_TYPES.get(environ["PATH_INFO"], ())
+    return environ["REQUEST_METHOD"] == "POST" and _content_type(environ) in types
 
 
 def _most_bytes(environ: WSGIEnvironment) -> int:

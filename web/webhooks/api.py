@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from flask import Blueprint, Response
@@ -9,7 +10,7 @@ from marshmallow import fields
 from marshmallow.validate import Length, OneOf, Range
 
 from shared.models import Channel, Status
-from shared.store.webhooks.deliveries import Backlog, Webhook
+from shared.store.webhooks.deliveries import Backlog, Webhook, WebhookOutcome
 from shared.store.webhooks.subscriptions import EVENTS, Subscription
 from shared.validation import format_timestamp
 from shared.webhooks import MAX_URL_CHARACTERS
@@ -17,11 +18,18 @@ from web.auth import USER_READ, USER_WRITE
 from web.http import count_changes, credentials, current_services, json_response
 from web.middleware import read_capped_body
 from web.schemas import Count, OwnSchema, ResponseSchema, Timestamp, read_body
+from web.services import WebServices
 from web.webhooks import service
 from web.webhooks.service import SubscriptionActor
 
 api_webhooks = Blueprint("api_webhooks", __name__)
 api_webhooks.before_request(count_changes)
+
+OUTCOMES = {
+    WebhookOutcome.DELIVERED: "delivered",
+    WebhookOutcome.RETRY: "retried",
+    WebhookOutcome.DEAD: "given up",
+}
 
 
 class SubscriptionRequestSchema(OwnSchema):
@@ -46,8 +54,22 @@ class SubscriptionAddedSchema(ResponseSchema):
     secret = fields.String(metadata={"description": "Signs (Standard Webhooks); not shown again"})
 
 
+class WebhookAnswerSchema(ResponseSchema):
+    """How one try to deliver an event ended."""
+
+    at = Timestamp()
+    type = fields.String(attribute="event", validate=OneOf(EVENTS))
+    outcome = fields.Function(
+        lambda each: OUTCOMES[each.outcome],
+        metadata={"type": "string", "enum": [*OUTCOMES.values()]},
+    )
+    tries = Count(metadata={"description": "Of this event, this one included"})
+    duration_ms = Count()
+    answer = fields.String(metadata={"description": "A status such as http_500, or why none came"})
+
+
 class SubscriptionSchema(ResponseSchema):
-    """Serialise a subscription and its backlog, without its secret."""
+    """Serialise a subscription, its backlog and last answers, without its secret."""
 
     subscription_id = fields.String()
     org_id = fields.String()
@@ -58,6 +80,11 @@ class SubscriptionSchema(ResponseSchema):
     waiting = Count(metadata={"description": "Not delivered yet"})
     dead = Count(metadata={"description": "Given up"})
     oldest_due_seconds = fields.Float(validate=Range(min=0))
+    sentence = fields.String(metadata={"description": "For people: do webhooks arrive, why not"})
+    answers = fields.List(
+        fields.Nested(WebhookAnswerSchema),
+        metadata={"description": "To the last tries, newest first; at most 20"},
+    )
 
 
 class SubscriptionsSchema(ResponseSchema):
@@ -127,6 +154,7 @@ class WebhookSchema(ResponseSchema):
 
 
 SUBSCRIPTION = SubscriptionRequestSchema()
+ANSWER = WebhookAnswerSchema()
 NO_FIELDS = OwnSchema()  # a misspelled wish to replay one webhook must not replay all
 DEAD_WEBHOOK = DeadWebhookSchema()
 
@@ -136,9 +164,7 @@ def list_webhooks() -> Response:
     """List the subscriptions, each with its backlog."""
     asking = _asking(USER_READ)
     found = service.list_subscriptions(current_services(), asking.org_id)
-    backlogs = current_services().webhooks.read_backlogs([each.subscription_id for each in found])
-    rows = [serialise_subscription(each, backlogs[each.subscription_id]) for each in found]
-    return json_response({"subscriptions": rows})
+    return json_response({"subscriptions": describe_subscriptions(current_services(), found)})
 
 
 @api_webhooks.post("/keyturn/v1/webhooks")
@@ -154,10 +180,9 @@ def add_webhook() -> Response:
 
 @api_webhooks.get("/keyturn/v1/webhooks/<subscription_id>")
 def show_webhook(subscription_id: str) -> Response:
-    """Show a subscription."""
+    """Show a subscription with its last answers."""
     found = _find(_asking(USER_READ), subscription_id)
-    backlog = current_services().webhooks.read_backlogs([subscription_id])[subscription_id]
-    return json_response(serialise_subscription(found, backlog))
+    return json_response(describe_subscriptions(current_services(), [found])[0])
 
 
 @api_webhooks.delete("/keyturn/v1/webhooks/<subscription_id>")
@@ -204,6 +229,19 @@ def _find(asking: SubscriptionActor, subscription_id: str) -> Subscription:
     return service.find_subscription(current_services(), subscription_id, org_id=asking.org_id)
 
 
+def describe_subscriptions(
+    services: WebServices, subscriptions: Sequence[Subscription]
+) -> list[dict[str, Any]]:
+    """Serialise subscriptions with their backlogs and last answers; never their secrets."""
+    hooks = [each.subscription_id for each in subscriptions]
+    backlogs, answers = services.webhooks.read_backlogs(hooks), services.webhooks.answers(hooks)
+    return [
+        serialise_subscription(each, backlogs[each.subscription_id])
+        | {"answers": ANSWER.dump(answers[each.subscription_id], many=True)}
+        for each in subscriptions
+    ]
+
+
 def serialise_subscription(subscription: Subscription, backlog: Backlog) -> dict[str, Any]:
     """A subscription and how far it was delivered; never its secret."""
     return {
@@ -216,6 +254,7 @@ def serialise_subscription(subscription: Subscription, backlog: Backlog) -> dict
         "waiting": backlog.waiting,
         "dead": backlog.dead,
         "oldestDueSeconds": round(backlog.oldest_age_seconds, 1),
+        "sentence": service.describe_subscription(subscription, backlog),
     }
 
 

@@ -14,9 +14,11 @@ from shared.errors import (
     TooManySubscriptionsError,
 )
 from shared.store.admin.audit import Act
+from shared.store.webhooks.deliveries import Backlog
 from shared.store.webhooks.subscriptions import EVENTS, Subscription
 from shared.webhooks import Reply, Subscribers, build_test_body, read_url
 from web.auth import Credentials, audit_name
+from web.explain.wording import describe_failure, format_time
 from web.services import WebServices
 
 MAX_OF_AN_ORGANISATION = 20
@@ -90,31 +92,54 @@ def find_subscription(
     return found
 
 
-def remove_subscription(services: WebServices, subscription: Subscription, *, by: str) -> int:
+def describe_subscription(subscription: Subscription, backlog: Backlog) -> str:
+    """Return in a sentence whether webhooks arrive, and why not."""
+    rest = f"{backlog.waiting:,} wait" + (f", {backlog.dead:,} given up" if backlog.dead else "")
+    last = backlog.last
+    if subscription.disabled:
+        return f"gets nothing since it answered 410; {rest}"
+    if last is None:
+        return f"was not called lately; {rest}"
+    at = format_time(last.at)
+    if not backlog.is_failing:
+        return f"took the last webhook at {at}; {rest}"
+    why = describe_failure(last.answer)
+    return f"took no webhook at {at} ({why}, try {last.tries} of {last.event}); {rest}"
+
+
+def remove_subscription(
+    services: WebServices, subscription: Subscription, *, by: str, reason: str = ""
+) -> int:
     """Remove it with its webhooks; return how many were dropped."""
-    with _acting(services, "webhook.remove", subscription, by):
+    with _acting(services, "webhook.remove", subscription, by, reason):
         services.subscriptions.remove(subscription)
         return services.webhooks.forget(subscription.subscription_id)
 
 
-def enable_subscription(services: WebServices, subscription: Subscription, *, by: str) -> None:
+def enable_subscription(
+    services: WebServices, subscription: Subscription, *, by: str, reason: str = ""
+) -> None:
     """Send to it again, what waited included."""
-    with _acting(services, "webhook.enable", subscription, by):
+    with _acting(services, "webhook.enable", subscription, by, reason):
         if not services.subscriptions.switch(subscription, disabled=None):
             raise NotFoundError
 
 
-def replay_dead(services: WebServices, subscription: Subscription, *, by: str) -> int:
+def replay_dead(
+    services: WebServices, subscription: Subscription, *, by: str, reason: str = ""
+) -> int:
     """Make its dead webhooks due again; return how many."""
-    with _acting(services, "webhook.replay", subscription, by):
+    with _acting(services, "webhook.replay", subscription, by, reason):
         return services.webhooks.replay(subscription.subscription_id)
 
 
-def try_subscription(services: WebServices, subscription: Subscription, *, by: str) -> Reply:
+def try_subscription(
+    services: WebServices, subscription: Subscription, *, by: str, reason: str = ""
+) -> Reply:
     """Send it a test now, from this process; return its answer."""
     subscribers = Subscribers(allow_private=services.settings.webhook_allow_private)
     now = services.dues.now()
-    with _acting(services, "webhook.test", subscription, by) as ending:
+    with _acting(services, "webhook.test", subscription, by, reason) as ending:
         reply = subscribers.call(
             subscription.url,
             services.subscriptions.secret(subscription),
@@ -128,6 +153,7 @@ def try_subscription(services: WebServices, subscription: Subscription, *, by: s
 
 
 def _acting(
-    services: WebServices, action: str, subscription: Subscription, by: str
+    services: WebServices, action: str, subscription: Subscription, by: str, reason: str
 ) -> AbstractContextManager[dict[str, str]]:
-    return services.audit.acting(Act(by=by, action=action, target=subscription.subscription_id))
+    act = Act(by=by, action=action, target=subscription.subscription_id, reason=reason)
+    return services.audit.acting(act)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from itertools import islice
 
 import orjson
 
@@ -91,6 +92,11 @@ class Batch:
     def is_fed(self) -> bool:
         """True if every user of it was looked up."""
         return self.next_list >= self.lists
+
+    @property
+    def next_user(self) -> tuple[int, int]:
+        """Return list and index of the next user who gets a reset; a plan begins none."""
+        return (self.next_list, self.next_index) if self.started_at else (0, 0)
 
     @property
     def looked_up(self) -> int:
@@ -185,7 +191,25 @@ class BatchStore:
         """Return the batches that have not ended, paused ones too."""
         with store_errors():
             batch_ids = sorted(self._client.smembers(keys.ACTIVE_BATCHES))
-        return [found for batch_id in batch_ids if (found := self.find(batch_id))]
+        return self.find_many(batch_ids)
+
+    def older_than(self, batch_id: str | None, most: int) -> list[str]:
+        """Return ids of batches behind this one, or all, newest first; some are no longer kept."""
+        with store_errors():
+            rank = -1 if batch_id is None else self._client.zrevrank(keys.BATCHES, batch_id)
+            if rank is None:  # it is no longer kept, nor is what was older
+                return []
+            found: list[str] = self._client.zrevrange(keys.BATCHES, rank + 1, rank + most)
+        return found
+
+    def find_many(self, batch_ids: Sequence[str]) -> list[Batch]:
+        """Return the batches of these that are kept; one round trip."""
+        with store_errors():
+            pipeline = self._client.pipeline(transaction=False)
+            for batch_id in batch_ids:
+                pipeline.hgetall(keys.batch(batch_id))
+            found = zip(batch_ids, pipeline.execute(), strict=True)
+        return [_batch_from_hash(batch_id, h) for batch_id, h in found if h]
 
     def every_id(self) -> list[str]:
         """Return the batches that are kept, and some that no longer are, the oldest first."""
@@ -231,17 +255,26 @@ class BatchStore:
 
     def ends(self, batch_id: str) -> Counter[tuple[Status, str]]:
         """Count the resets of a batch that ended, by status and reason, over all shards."""
+        return self.ends_of_each([batch_id])[0]
+
+    def ends_of_each(self, batch_ids: Sequence[str]) -> list[Counter[tuple[Status, str]]]:
+        """Return what `ends` returns for each; one round trip."""
         with store_errors():
             pipeline = self._client.pipeline(transaction=False)
-            for tag in keys.TAGS:
-                pipeline.hgetall(keys.batch_ends(tag, batch_id))
-            shards = pipeline.execute()
-        total: Counter[tuple[Status, str]] = Counter()
-        for shard in shards:
-            for name, number in shard.items():
-                status, _, reason = name.partition(":")
-                total[Status(status), reason] += int(number)
-        return +total
+            for batch_id in batch_ids:
+                for tag in keys.TAGS:
+                    pipeline.hgetall(keys.batch_ends(tag, batch_id))
+            shards = iter(pipeline.execute())
+        return [_add_up(islice(shards, keys.SHARDS)) for _ in batch_ids]
+
+
+def _add_up(shards: Iterable[Mapping[str, str]]) -> Counter[tuple[Status, str]]:
+    total: Counter[tuple[Status, str]] = Counter()
+    for shard in shards:
+        for name, number in shard.items():
+            status, _, reason = name.partition(":")
+            total[Status(status), reason] += int(number)
+    return +total
 
 
 def _gate_keys(batch_id: str) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from itertools import islice
 
 import orjson
 
@@ -19,6 +20,7 @@ from shared.store.scripts import Scripts
 from shared.validation import moment
 
 LEASE_SECONDS = 20.0  # a call takes at most half of it
+MAX_ANSWERS = 20  # that are told
 MAX_AT_ONCE = 1000  # in one run of a script
 
 
@@ -55,12 +57,29 @@ class Webhook:
     @property
     def event(self) -> str:
         """Return the event's type, as subscribers know it."""
-        return self.event_name if "." in self.event_name else f"reset.{self.event_name}"
+        return _type_of(self.event_name)
 
     @property
     def member(self) -> str:
         """Return its name in its shard."""
         return f"{self.reset_id}:{self.event_name}"
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookAnswer:
+    """How one try ended; it names no reset, so that it may outlive one."""
+
+    at: datetime
+    outcome: WebhookOutcome
+    tries: int  # of that webhook, this one included
+    event_name: str  # as Webhook's
+    duration_ms: int
+    answer: str  # `http_500`, `connect_refused`, …
+
+    @property
+    def event(self) -> str:
+        """Return the event's type, as subscribers know it."""
+        return _type_of(self.event_name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +90,12 @@ class Backlog:
     waiting: int
     dead: int
     oldest_age_seconds: float  # since the oldest was due; 0 if none is
+    last: WebhookAnswer | None = None  # to the last try
+
+    @property
+    def is_failing(self) -> bool:
+        """True if the last try failed."""
+        return self.last is not None and self.last.outcome is not WebhookOutcome.DELIVERED
 
 
 class WebhookStore:
@@ -90,7 +115,7 @@ class WebhookStore:
         ]
         shards = self._scripts.run_many("webhook/count", calls)
         return {
-            each: _parse_backlog([shard[4 * i : 4 * i + 4] for shard in shards])
+            each: _parse_backlog([shard[5 * i : 5 * i + 5] for shard in shards])
             for i, each in enumerate(subscription_ids)
         }
 
@@ -113,17 +138,35 @@ class WebhookStore:
         *,
         delay_seconds: float = 0,
         answer: str = "",
+        duration_ms: int = 0,
     ) -> bool:
         """Record how a try ended; return False if another worker has claimed the webhook."""
         tag = keys.tag_of(webhook.reset_id)
-        due, dead = _keys(tag, webhook.subscription_id)
+        due, dead, answers = _keys(tag, webhook.subscription_id)
         record = keys.webhook(tag, webhook.subscription_id, webhook.member)
         is_done = self._scripts.run(
             "webhook/finish",
-            (record, due, dead, keys.counters(tag)),
-            (webhook.member, webhook.fence, outcome.value, int(delay_seconds * 1000), answer),
+            (record, due, dead, keys.counters(tag), answers),
+            (
+                *(webhook.member, webhook.fence, outcome.value),
+                *(int(delay_seconds * 1000), answer, duration_ms),
+            ),
         )
         return bool(is_done)
+
+    def answers(self, subscription_ids: Sequence[str]) -> dict[str, list[WebhookAnswer]]:
+        """Return how the last tries of each ended, the newest first; one round trip."""
+        with store_errors():
+            pipeline = self._client.pipeline(transaction=False)
+            for each in subscription_ids:
+                for tag in keys.TAGS:
+                    pipeline.lrange(keys.webhook_answers(tag, each), 0, -1)
+            shards = iter(pipeline.execute())
+        found = {}
+        for each in subscription_ids:
+            own = [_parse_answer(text) for shard in islice(shards, keys.SHARDS) for text in shard]
+            found[each] = sorted(own, key=lambda one: one.at, reverse=True)[:MAX_ANSWERS]
+        return found
 
     def dead(self, subscription_id: str, *, most: int = 100) -> list[Webhook]:
         """Return the dead webhooks, the newest first."""
@@ -161,26 +204,46 @@ class WebhookStore:
 
     def forget(self, subscription_id: str) -> int:
         """Drop every webhook of a subscription that was removed; return how many."""
-        return self._run_everywhere("webhook/forget", subscription_id)
+        number = self._run_everywhere("webhook/forget", subscription_id)
+        with store_errors():
+            pipeline = self._client.pipeline(transaction=False)
+            for tag in keys.TAGS:
+                pipeline.unlink(keys.webhook_answers(tag, subscription_id))
+            pipeline.execute()
+        return number
 
     def _run_everywhere(self, script: str, subscription_id: str) -> int:
         number = 0
         for tag in keys.TAGS:
-            due, dead = _keys(tag, subscription_id)
+            due, dead, _ = _keys(tag, subscription_id)
             prefix = keys.webhook(tag, subscription_id, "")
             while some := self._scripts.run(script, (dead, due), (prefix, MAX_AT_ONCE)):
                 number += int(some)
         return number
 
 
-def _keys(tag: str, subscription_id: str) -> tuple[str, str]:
-    return keys.webhooks_due(tag, subscription_id), keys.webhooks_dead(tag, subscription_id)
+def _keys(tag: str, subscription_id: str) -> tuple[str, str, str]:
+    due, dead = keys.webhooks_due(tag, subscription_id), keys.webhooks_dead(tag, subscription_id)
+    return due, dead, keys.webhook_answers(tag, subscription_id)
+
+
+def _type_of(event_name: str) -> str:
+    return event_name if "." in event_name else f"reset.{event_name}"
+
+
+def _parse_answer(text: str) -> WebhookAnswer:
+    at, outcome, tries, event_name, duration_ms, answer = text.split(" ", 5)
+    return WebhookAnswer(
+        moment(at), WebhookOutcome(outcome), int(tries), event_name, int(duration_ms), answer
+    )
 
 
 def _parse_backlog(shards: list[list[int | str]]) -> Backlog:
     age_ms = max((float(shard[3]) for shard in shards if shard[3] != ""), default=0.0)
     due, waiting, dead = (sum(int(shard[i]) for shard in shards) for i in range(3))
-    return Backlog(due, waiting, dead, max(0.0, age_ms / 1000))
+    answers = [_parse_answer(str(shard[4])) for shard in shards if shard[4]]
+    last = max(answers, key=lambda each: each.at, default=None)
+    return Backlog(due, waiting, dead, max(0.0, age_ms / 1000), last)
 
 
 def _parse(

@@ -13,6 +13,9 @@ from shared.models import Channel, Queue
 from shared.store import keys
 from shared.store.admin.circuits import CallTally
 from shared.store.admin.pauses import Scope
+from shared.store.webhooks.deliveries import WebhookOutcome
+from shared.store.webhooks.subscriptions import EVENTS
+from tests.support.batch_builders import a_batch
 from tests.support.builders import a_token
 from tests.support.callback_builders import a_body, a_mail_event
 from tests.support.delivery_services import ScriptedProvider
@@ -21,6 +24,7 @@ from tests.web.explain.test_diagnosis import KEY, Story
 from web.admin.alerts import find_alerts
 from web.admin.schemas import serialise_status
 from web.admin.status import load_status
+from web.batches.progress import read_progress, write_progress
 from web.services import build_web_services
 
 WHO = {"by": "eve", "reason": "a test"}
@@ -292,3 +296,86 @@ def test_many_waiting_resets_are_told_of_as_fast_as_none(real_client):
 
 def seconds_to_tell(watched):
     return min(timeit.repeat(watched.told, number=1, repeat=5))
+
+
+def a_failing_subscriber(watched, outcome=WebhookOutcome.RETRY):
+    _, made = watched.services.subscriptions.add("acme", "https://hooks.example.com/", EVENTS)
+    reset_id = watched.send()
+    hook, webhooks = made.subscription_id, watched.services.webhooks
+    webhook = webhooks.claim(hook, keys.tag_of(reset_id))
+    webhooks.finish(webhook, outcome, answer="http_500", delay_seconds=60)
+    return hook, reset_id
+
+
+def test_a_subscriber_that_takes_nothing_is_named(watched):
+    hook, reset_id = a_failing_subscriber(watched)
+
+    (alert,) = watched.alerts()
+
+    assert alert.startswith(f"The subscriber {hook} of acme took no webhook at ")
+    assert "(it answers with HTTP 500, try 1 of reset.accepted); 1 wait: " in alert
+    assert alert.endswith(f"`keyturn webhook show {hook}`.")
+    due = keys.webhooks_due(keys.tag_of(reset_id), hook)
+    watched.redis.zadd(due, {watched.redis.zrange(due, 0, 0)[0]: 0})
+    webhook = watched.services.webhooks.claim(hook, keys.tag_of(reset_id))
+    watched.services.webhooks.finish(webhook, WebhookOutcome.DELIVERED, answer="http_204")
+    assert watched.alerts() == []
+
+
+def test_webhooks_that_were_given_up_are_named_until_they_are_replayed(watched):
+    hook, reset_id = a_failing_subscriber(watched, WebhookOutcome.DEAD)
+    watched.redis.delete(keys.webhook_answers(keys.tag_of(reset_id), hook))  # days ago
+
+    (alert,) = watched.alerts()
+
+    assert alert.endswith(f"1 given up: `keyturn webhook replay {hook}`.")
+
+
+def test_a_subscriber_that_answered_410_is_named(watched):
+    hook, _ = a_failing_subscriber(watched)
+    watched.services.subscriptions.switch(
+        watched.services.subscriptions.find(hook), disabled="gone"
+    )
+
+    (alert,) = watched.alerts()
+
+    assert "gets nothing since it answered 410; 1 wait" in alert
+    assert alert.endswith(f"`keyturn webhook enable {hook}`.")
+
+
+def test_what_waits_for_paused_providers_goes_once_one_is_resumed(client):
+    watched = Watched(client, email_providers=("sendgrid", "smtp"))
+    for name in ("sendgrid", "smtp"):
+        watched.services.pauses.pause(Scope.PROVIDER, name, **WHO)
+
+    (alert,) = watched.alerts()
+
+    assert "by itself" not in alert
+    assert alert.endswith(
+        "What waits goes once one is resumed: `keyturn provider resume sendgrid --reason …` or "
+        "`keyturn provider resume smtp --reason …`."
+    )
+
+
+def test_what_waits_goes_by_itself_once_the_one_that_is_not_paused_works(client):
+    watched = Watched(client, email_providers=("sendgrid", "smtp"))
+    watched.services.pauses.pause(Scope.PROVIDER, "sendgrid", **WHO)
+    watched.services.circuits.record("smtp", CallTally(bad=1, is_outage=True, reason="refused"))
+
+    (alert,) = watched.alerts()
+
+    assert alert.endswith(
+        "What waits goes by itself once smtp works, or at once: "
+        "`keyturn provider resume sendgrid --reason …`."
+    )
+
+
+def test_status_counts_a_batch_as_its_report_does(watched):
+    batch = a_batch(watched.services, "ada", "bob")
+    services = build_web_services(watched.services)
+    reported = write_progress(read_progress(services, batch), services.settings)
+
+    (told,) = watched.told()["batches"]
+
+    assert told["sentence"] == reported["sentence"] == "running, 0 of 2 done"
+    assert told["done"] == reported["total"] - reported["waiting"] - reported["queued"]

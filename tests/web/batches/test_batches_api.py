@@ -8,9 +8,9 @@ import pytest
 
 from shared.models import Channel, Outcome, Queue, Status
 from shared.store.resets import Finish
-from tests.support.builders import a_token, a_user
+from tests.support.builders import a_token, a_user, an_organisation
 from tests.support.delivery_services import a_renderer
-from tests.support.wire import Wire
+from tests.support.wire import Wire, problem
 from worker.batches.estimate import Estimate
 from worker.batches.feeder import BatchFeeder
 from worker.delivery import Delivery
@@ -375,3 +375,80 @@ def test_a_reset_that_its_batch_keeps_back_is_explained(wire, verb, words, step)
 
     assert words in told["verdict"]
     assert step in told["next"]
+
+
+def test_a_cancelled_batch_ends_and_nothing_of_it_waits(wire):
+    batch_id = batch_of(make(wire, userIds=people(wire, "eve", "bob")))
+    change(wire, batch_id, "cancel")
+
+    told = show(wire, batch_id)
+
+    assert told["finishedAt"]
+    assert (told["waiting"], told["queued"], told["cancelled"]) == (0, 0, 2)
+    assert [each["status"] for each in results(wire, batch_id)] == ["cancelled"] * 2
+
+
+def test_a_cancelled_batch_ends_once_all_its_resets_were_taken_back(wire):
+    batch_id = batch_of(make(wire, userIds=people(wire, "eve")))
+    work(wire, batch_id)
+    before = change(wire, batch_id, "cancel").get_json()
+    claim = wire.services.resets.claim(wire.services.batch_resets.reset_id("eve", batch_id))
+    finish = Finish(status=Status.CANCELLED, reason="batch_cancelled")
+    wire.services.resets.finish(claim, finish)
+
+    after = show(wire, batch_id)
+
+    assert (before["finishedAt"], before["queued"], before["cancelled"]) == (None, 1, 0)
+    assert after["finishedAt"]
+    assert (after["waiting"], after["queued"], after["cancelled"]) == (0, 0, 1)
+
+
+def test_a_plan_that_was_cancelled_sent_nothing(wire):
+    batch_id = batch_of(make(wire, userIds=people(wire, "eve", "bob"), dryRun=True))
+    work(wire, batch_id)
+    change(wire, batch_id, "cancel")
+
+    told = show(wire, batch_id)
+
+    assert (told["waiting"], told["cancelled"], told["accepted"]) == (0, 2, 0)
+    assert {each["status"] for each in results(wire, batch_id)} == {"cancelled"}
+
+
+def listed(wire, query="", token=None):
+    response = wire.call(f"{PATH}{query}", method="GET", headers=wire.headers(token))
+    assert response.status_code == 200, response.get_data(as_text=True)
+    return response.get_json()
+
+
+def test_batches_are_listed_newest_first_page_by_page(wire):
+    ids = [batch_of(make(wire, userIds=["ada"], reason=f"number {n}")) for n in range(3)]
+
+    first = listed(wire, "?limit=2")
+    rest = listed(wire, f"?limit=2&pageToken={first['nextPageToken']}")
+
+    shown = [each["batchId"] for page in (first, rest) for each in page["batches"]]
+    assert sorted(shown) == sorted(ids)
+    assert len(first["batches"]) == 2
+    assert rest["nextPageToken"] is None
+    assert first["batches"][0] == show(wire, shown[0])
+
+
+def test_only_batches_the_caller_may_see_are_listed(wire):
+    batch_of(make(wire, userIds=["ada"]))
+    an_organisation(wire.services, "globex")
+    stranger = a_token(wire.services, "ORG_OWNER", org_id="globex")
+
+    assert listed(wire, token=stranger) == {"batches": [], "nextPageToken": None}
+
+
+@pytest.mark.parametrize("query", ["?limit=0", "?limit=x", "?pageToken=x", "?state=running"])
+def test_a_list_that_cannot_be_understood_is_refused(wire, query):
+    response = wire.call(f"{PATH}{query}", method="GET", headers=wire.headers())
+
+    assert problem(response)[:2] == (400, 3)
+
+
+def test_a_page_behind_a_batch_that_is_no_longer_kept_is_empty(wire):
+    batch_of(make(wire, userIds=["ada"]))
+
+    assert listed(wire, f"?pageToken={'0' * 16}") == {"batches": [], "nextPageToken": None}

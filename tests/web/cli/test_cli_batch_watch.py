@@ -43,6 +43,15 @@ def test_the_bar_the_rate_and_the_time_left_are_shown():
     assert "0:01:40 left" in text
 
 
+def test_a_paused_batch_promises_no_rate_and_no_time():
+    text = drawn(a_progress({(Status.ACCEPTED, ""): 990}, state=BatchState.PAUSED), rate=10.0)
+
+    assert "1,000/2,000" in text
+    assert "paused, 1,000 of 2,000 done" in text
+    assert "/s" not in text
+    assert "left" not in text
+
+
 def test_failures_and_skips_are_shown_by_reason():
     text = drawn(a_progress({(Status.FAILED, "http_400"): 3}), rate=0.0)
 

@@ -143,3 +143,22 @@ def test_the_trail_says_whose_token_it_was(wire):
 
     assert entry.act.action == "webhook.add"
     assert entry.act.by.startswith("token ")
+
+
+def test_a_subscription_tells_its_last_answers_and_why_it_fails(wire):
+    subscription_id = wire.add()
+    wire.a_dead_letter(subscription_id)
+
+    told = wire.ask("GET", f"/{subscription_id}").get_json()
+
+    (answer,) = told["answers"]
+    assert (answer["type"], answer["outcome"]) == ("reset.accepted", "given up")
+    assert (answer["tries"], answer["answer"]) == (1, "http_500")
+    assert "(it answers with HTTP 500, try 1 of reset.accepted)" in told["sentence"]
+    assert "1 given up" in told["sentence"]
+
+
+def test_one_that_was_never_called_says_so(wire):
+    told = wire.ask("GET", f"/{wire.add()}").get_json()
+
+    assert (told["sentence"], told["answers"]) == ("was not called lately; 0 wait", [])
