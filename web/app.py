@@ -40,7 +40,7 @@ from web.organisations.message_api import api_organisations
 from web.pages.dev_inbox import inbox
 from web.pages.errors import is_page, show_fault
 from web.pages.routes import pages
-from web.problems import UNEXPECTED, Problem, choose_language, describe
+from web.problems import UNEXPECTED, Problem, choose_language, describe, limit_headers
 from web.rpc.calls import SERVICES
 from web.rpc.http import RpcApplication
 from web.services import build_web_services
@@ -146,6 +146,7 @@ def _problem_response(problem: Problem) -> Response:
     response.status_code = problem.http_status
     if problem.retry_after_seconds is not None:
         response.headers["Retry-After"] = str(problem.retry_after_seconds)
+        response.headers.update(limit_headers(current_services().settings, problem))
     return response
 
 

@@ -9,8 +9,12 @@ from shared.store.admin.circuits import CircuitState
 from shared.store.admin.pauses import Pause, Scope
 from web.admin.providers import ProviderView
 from web.admin.status import QueueView, StatusView
-from web.callbacks import describe_unset_channel
-from web.explain.wording import describe_failure, format_duration, format_time
+from web.explain.wording import (
+    describe_failure,
+    describe_unset_channel,
+    format_duration,
+    format_time,
+)
 
 LATE_SECONDS = 30  # a person gives up about then
 BEHIND_SECONDS, MAX_SURPLUS = 5, 1.2  # late by so much while more come than go

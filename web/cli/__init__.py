@@ -25,7 +25,7 @@ COMMANDS = {
     "org": ("users", "Organisations."),
     "pause": ("admin", "Pause a queue, channel, provider or organisation; new resets wait."),
     "provider": ("providers", "Providers of e-mail and SMS."),
-    "reset": ("resets", "Send, hold, release, void and resend resets."),
+    "reset": ("resets", "Send, list, hold, release, void and resend resets."),
     "resume": ("admin", "Resume a queue, channel, provider or organisation."),
     "sms": ("sms", "Prefixes of phone numbers that are watched, slowed, stopped or allowed."),
     "status": ("admin", "Show alerts, queues, providers and workers."),

@@ -11,7 +11,6 @@ from web.admin import actions
 from web.admin.actions import AuditReason
 from web.admin.alerts import find_alerts
 from web.admin.providers import ProviderView
-from web.admin.schemas import AUDIT_ENTRY, serialise_status
 from web.admin.status import QueueView, StatusView, load_status
 from web.cli.support import (
     CommandRefusedError,
@@ -123,6 +122,8 @@ def audit(context: click.Context, max_entries: int, *, as_json: bool) -> None:
     with open_services() as services:
         entries = services.audit.newest(most=max_entries)
     if as_json:
+        from web.admin.schemas import AUDIT_ENTRY  # noqa: PLC0415 - loads marshmallow
+
         print_json(AUDIT_ENTRY.dump(entries, many=True))
         return
     rows = [
@@ -150,6 +151,8 @@ def verify_audit(*, as_json: bool) -> None:
 @audit.command("export")
 def export_audit() -> None:
     """Print every act, newest first, as JSON Lines."""
+    from web.admin.schemas import AUDIT_ENTRY  # noqa: PLC0415
+
     with open_services() as services:
         for entry in services.audit.entries():
             print_json(AUDIT_ENTRY.dump(entry))
@@ -162,6 +165,8 @@ def status(*, as_json: bool) -> None:
     with open_services() as services:
         view = load_status(services)
     if as_json:
+        from web.admin.schemas import serialise_status  # noqa: PLC0415
+
         print_json(serialise_status(view))
         return
     alerts = find_alerts(view)

@@ -19,7 +19,6 @@ from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from flask import Blueprint, Response, render_template
 from markupsafe import Markup
 from marshmallow import Schema, fields
-from sendgrid.helpers.eventwebhook import EventWebhookHeader
 
 from shared import errors
 from shared.languages import Languages
@@ -51,6 +50,11 @@ HEADERS: dict[str, Json] = {
     "Link": {"description": 'The successor: `<…>; rel="successor-version"`', "required": True},
     "WWW-Authenticate": {"description": "`Bearer`", "required": True},
     "Retry-After": {"description": "Seconds", "required": True},
+    "Idempotent-Replayed": {"description": "`true`: an earlier call with this Idempotency-Key"},
+    "RateLimit-Policy": {"description": 'Each limit, its quota and window: `"caller";q=600;w=60`'},
+    "RateLimit": {
+        "description": 'The limit that was reached, and for how long: `"caller";r=0;t=9`'
+    },
 }
 SECURITY_SCHEMES = {
     "token": {
@@ -61,8 +65,8 @@ SECURITY_SCHEMES = {
 } | {
     name: {"type": "apiKey", "in": "header", "name": header}
     for name, header in {
-        "sendgridSignature": EventWebhookHeader.SIGNATURE,
-        "sendgridTimestamp": EventWebhookHeader.TIMESTAMP,
+        "sendgridSignature": "X-Twilio-Email-Event-Webhook-Signature",
+        "sendgridTimestamp": "X-Twilio-Email-Event-Webhook-Timestamp",
         "twilioSignature": "X-Twilio-Signature",
         "webhookId": "webhook-id",
         "webhookTimestamp": "webhook-timestamp",
@@ -316,9 +320,14 @@ def _headers(operation: Operation, status: int) -> Json:
     names = ["X-Request-Id", "Cache-Control"]
     names += ["Deprecation", "Link"] if operation.is_deprecated else []
     names += ["Keyturn-Reset-Id"] if operation.makes_reset and status == HTTPStatus.OK else []
+    names += ["Idempotent-Replayed", "RateLimit-Policy"] if "Keyturn-Reset-Id" in names else []
     names += ["ETag"] if operation.is_versioned and status == HTTPStatus.OK else []
     names += ["WWW-Authenticate"] if status == HTTPStatus.UNAUTHORIZED else []
-    names += ["Retry-After"] if status == HTTPStatus.TOO_MANY_REQUESTS else []
+    names += (
+        ["Retry-After", "RateLimit", "RateLimit-Policy"]
+        if status == HTTPStatus.TOO_MANY_REQUESTS
+        else []
+    )
     return {name: HEADERS[name] | {"schema": TEXT} for name in names}
 
 
