@@ -35,7 +35,7 @@ from web.leaving.api import api_leaving
 from web.middleware import V1_PATH, set_up_requests, traced, with_cors
 from web.monitoring.health import health
 from web.openapi.discovery import discovery
-from web.openapi.document import docs
+from web.openapi.pages import docs
 from web.organisations.message_api import api_organisations
 from web.pages.dev_inbox import inbox
 from web.pages.errors import is_page, show_fault

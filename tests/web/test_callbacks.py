@@ -16,7 +16,7 @@ from shared.providers.transport.signing import signed_headers
 from shared.queue import Task
 from shared.settings import Gateway, TwilioAccount
 from shared.store.resets import Finish
-from tests.support.builders import PUBLIC_URL, a_settings
+from tests.support.builders import PUBLIC_URL
 from tests.support.callback_builders import (
     TWILIO_SID,
     TWILIO_TOKEN,

@@ -1,28 +1,20 @@
-"""Build the OpenAPI document with apispec; serve /openapi.json and /docs."""
+"""Build the OpenAPI document with apispec."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 from collections.abc import Iterator
-from functools import lru_cache
 from http import HTTPStatus
-from pathlib import Path
+from importlib.metadata import version
 from typing import Any
-from urllib.parse import urlsplit
 
-import orjson
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 from apispec.ext.marshmallow.openapi import OpenAPIConverter
-from flask import Blueprint, Response, render_template
-from markupsafe import Markup
 from marshmallow import Schema, fields
 
 from shared import errors
 from shared.languages import Languages
-from web.http import current_services
 from web.idempotency import MAX_KEY_CHARACTERS
 from web.openapi.events import describe_webhooks
 from web.openapi.examples import make_example
@@ -31,15 +23,17 @@ from web.problems import UNEXPECTED, Problem, describe
 from web.resets import MAX_USER_ID_CHARACTERS
 from web.webhooks.api import WebhookSchema
 
-docs = Blueprint("docs", __name__)
-
 Json = dict[str, Any]
 
-VERSION = "1.0.0"
+VERSION = version("keyturn")  # as `keyturn --version` says
 DESCRIPTION = """Password resets that are never lost and can always be explained, on ZITADEL's API.
 
 Field names may also be written in snake_case; unknown fields are ignored. A request is judged in
 this order: route, size, decoding, token, organisation header, permission, ranges, the rest."""
+DEPRECATED = (
+    "Struck through, because ZITADEL replaced its v1 API by v2 on 2025-01-01, as the header "
+    "Deprecation says. It goes on working here; new callers use PasswordReset (v2), which Link names."
+)
 TEXT = {"type": "string"}
 HEADERS: dict[str, Json] = {
     "X-Request-Id": {"description": "The caller's own, or a new one", "required": True},
@@ -218,6 +212,7 @@ def _describe(operation: Operation, languages: Languages) -> Json:
     }
     if operation.is_deprecated:
         described["deprecated"] = True
+        described["description"] = DEPRECATED
     if operation.security:
         described["security"] = [{scheme: [] for scheme in operation.security}]
     if operation.request:
@@ -329,45 +324,3 @@ def _headers(operation: Operation, status: int) -> Json:
         else []
     )
     return {name: HEADERS[name] | {"schema": TEXT} for name in names}
-
-
-STYLE = (Path(__file__).parents[1] / "templates" / "docs.css").read_text(encoding="utf-8")
-STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
-CONTENT_SECURITY_POLICY = (
-    f"default-src 'none'; style-src 'sha256-{STYLE_HASH}'; form-action 'none'; "
-    "base-uri 'none'; frame-ancestors 'none'"
-)
-
-
-@docs.get("/openapi.json")
-def openapi_json() -> Response:
-    """Return the OpenAPI document."""
-    return Response(orjson.dumps(_document()), mimetype="application/json")
-
-
-@docs.get("/docs")
-def show_docs() -> Response:
-    """Return the document as a page, without scripts and external resources."""
-    page = render_template(
-        "docs.html",
-        document=_document(),
-        base=urlsplit(current_services().settings.link_base).path,
-        style=Markup(STYLE),  # noqa: S704 - our own file
-        pretty=_pretty,
-    )
-    response = Response(page, mimetype="text/html")
-    response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
-    response.headers["Referrer-Policy"] = "no-referrer"
-    return response
-
-
-def _document() -> Json:
-    services = current_services()
-    return _make_once(services.settings.link_base, services.languages)
-
-
-_make_once = lru_cache(maxsize=8)(make_document)
-
-
-def _pretty(value: Any) -> str:
-    return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
