@@ -1,4 +1,4 @@
-"""`keyturn provider list|pause|resume|test`."""
+"""`keyturn provider recipients|list|pause|resume|test`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from shared.models import Outcome
+from shared.providers.outbox import SIMULATED
 from shared.store.admin.circuits import CircuitState, Switch
 from shared.store.admin.pauses import Scope
 from web.admin import actions, providers
@@ -32,6 +33,17 @@ OPTIONAL_COLUMNS = ("retry in", "paused", "last switch")
 @click.group()
 def provider() -> None:
     """Providers of e-mail and SMS."""
+
+
+@provider.command("recipients")
+@json_option
+def list_recipients(*, as_json: bool) -> None:
+    """List the recipients by which the outbox simulates outcomes, in any domain."""
+    rows = [
+        {"mail": f"{name}@example.com", "phone": each.number, "outcome": each.what}
+        for name, each in SIMULATED.items()
+    ]
+    print_table(rows, empty="", as_json=as_json)
 
 
 @provider.command("list")

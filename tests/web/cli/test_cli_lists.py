@@ -111,3 +111,10 @@ def test_a_process_loads_what_it_uses(module, absent):
     )
 
     assert set(done.stdout.split()) & absent == set()
+
+
+def test_the_simulated_recipients_are_printed(run):
+    table = run("provider", "recipients").stdout
+
+    for name in ("delivered@", "late@", "deferred@", "complains@", "rate-limited@", "+15005550010"):
+        assert name in table
