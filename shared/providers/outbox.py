@@ -8,10 +8,12 @@ sign is ignored), not the domain.
 from __future__ import annotations
 
 import os
+import tomllib
 from datetime import UTC, datetime
 from glob import escape as glob_escape
+from pathlib import Path
 from time import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -30,61 +32,16 @@ from shared.providers.message_checks import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Sequence
 
-
-class Report(NamedTuple):
-    """What is reported of a message, so many seconds after it was accepted."""
-
-    seconds: float
-    type: EventType
-    reason: str = ""
-    suppression: str = ""
-
-
-class Simulated(NamedTuple):
-    """The outcome of a magic recipient."""
-
-    number: str
-    what: str
-    reports: tuple[Report, ...] = ()
-
-
-_DELIVERED = Report(1, EventType.DELIVERED)
-SIMULATED = {
-    "delivered": Simulated("+15005550005", "accepted; delivered a second later", (_DELIVERED,)),
-    "late": Simulated(
-        "+15005550006", "accepted; delivered two minutes later", (Report(120, EventType.DELIVERED),)
-    ),
-    "deferred": Simulated(
-        "+15005550007",
-        "accepted; deferred after a second, delivered after ten",
-        (Report(1, EventType.DEFERRED, "deferred"), Report(10, EventType.DELIVERED)),
-    ),
-    "bounces-later": Simulated(
-        "+15005550008",
-        "accepted; bounces two seconds later, and suppressed",
-        (Report(2, EventType.UNDELIVERED, "bounced", "bounce"),),
-    ),
-    "complains": Simulated(
-        "+15005550009",
-        "delivered; reported as spam (SMS: STOP) five seconds later, and suppressed",
-        (_DELIVERED, Report(5, EventType.COMPLAINED, "complaint", "complaint")),
-    ),
-    "bounces": Simulated("+15005550001", "refused for good at once, and suppressed"),
-    "refused": Simulated("+15005550002", "refused for good"),
-    "fails-twice": Simulated(
-        "+15005550003", "two transient failures, then accepted and delivered", (_DELIVERED,)
-    ),
-    "rate-limited": Simulated(
-        "+15005550010", "429 with Retry-After: 5, then accepted and delivered", (_DELIVERED,)
-    ),
-    "times-out": Simulated("+15005550004", "accepted, but the answer is lost: doubt"),
-}
+# By name: number, what, reports with after, type, reason, suppression.
+SIMULATED: dict[str, dict[str, Any]] = tomllib.loads(
+    Path(__file__).with_name("simulated.toml").read_text(encoding="utf-8")
+)
 RETRY_AFTER_SECONDS = 5.0  # of `rate-limited`
 FAILURES = 2  # of `fails-twice`
 MAX_FILES = 1000
+SMS_SUPPRESSIONS = {"complaint": "opt_out", "bounce": "bad_number"}
 REPORTS = "reports"  # the folder of what is reported later
 PRUNE_EVERY = 25  # messages; listing a thousand names costs more than writing one file
 STALE_SECONDS = 86400.0  # of a temporary file that a killed process or an old reset left
@@ -123,7 +80,9 @@ class Outbox:
                 self._limit_at_first(message.reset_id)
             receipt = Receipt(self._write(message))
             if outcome in SIMULATED:
-                self._write_reports(message.reset_id, receipt, SIMULATED[outcome].reports)
+                self._write_reports(
+                    message.reset_id, receipt, SIMULATED[outcome].get("reports", ())
+                )
         except OSError as error:
             raise TransientProviderError(
                 "outbox_unwritable", "the data directory cannot be written; nothing was kept"
@@ -194,28 +153,30 @@ class Outbox:
             return False
         return True
 
-    def _write_reports(self, reset_id: str, receipt: Receipt, reports: tuple[Report, ...]) -> None:
+    def _write_reports(
+        self, reset_id: str, receipt: Receipt, reports: Sequence[dict[str, Any]]
+    ) -> None:
         """Leave a file for each report; a worker takes it when it is due."""
         directory = self._directory / REPORTS
         directory.mkdir(mode=0o700, exist_ok=True)
         for each in reports:
-            suppression = each.suppression
-            if suppression and self.channel is Channel.SMS:
-                suppression = "opt_out" if suppression == "complaint" else "bad_number"
-            at_ms = int((self._clock() + each.seconds) * 1000)
+            suppression = each.get("suppression", "")
+            if self.channel is Channel.SMS:
+                suppression = SMS_SUPPRESSIONS.get(suppression, "")
+            at_ms, event_id = int((self._clock() + each["after"]) * 1000), uuid4().hex
             event = {
                 "reset_id": reset_id,
-                "event_id": uuid4().hex,
-                "type": each.type,
+                "event_id": event_id,
+                "type": each["type"],
                 "at_ms": at_ms,
                 "message_id": receipt.provider_message_id,
-                "reason": each.reason,
+                "reason": each.get("reason", ""),
                 "detail": "simulated",
                 "suppression": suppression,
             }
-            temporary = directory / f".{event['event_id']}"
+            temporary = directory / f".{event_id}"
             temporary.write_bytes(orjson.dumps(event))
-            temporary.rename(directory / f"{at_ms:013}-{event['event_id']}.json")
+            temporary.rename(directory / f"{at_ms:013}-{event_id}.json")
 
 
 def due_reports(data_dir: Path, now: float) -> Iterator[tuple[Path, CallbackEvent]]:
@@ -332,7 +293,7 @@ def _simulated_outcome(message: Message) -> str:
     if isinstance(message, Email):
         return checked_address(message).rpartition("@")[0].partition("+")[0].lower()
     number = checked_number(message)
-    return next((name for name, each in SIMULATED.items() if each.number == number), "")
+    return next((name for name, each in SIMULATED.items() if each["number"] == number), "")
 
 
 def _refusal(outcome: str, message: Message) -> PermanentProviderError:

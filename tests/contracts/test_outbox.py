@@ -175,7 +175,7 @@ def test_a_reset_id_cannot_leave_the_directory(tmp_path):
 @pytest.mark.parametrize("name", SIMULATED)
 def test_what_is_simulated_is_reported_by_mail_and_sms_when_it_is_due(tmp_path, name):
     for message, channel in ((a_mail(f"{name}+tag@example.com"), Channel.EMAIL),
-                             (an_sms(SIMULATED[name].number), Channel.SMS)):  # fmt: skip
+                             (an_sms(SIMULATED[name]["number"]), Channel.SMS)):  # fmt: skip
         sender = Outbox(channel, tmp_path / channel, clock=lambda: NOW)
         for _ in range(3):
             try:
@@ -189,14 +189,14 @@ def test_what_is_simulated_is_reported_by_mail_and_sms_when_it_is_due(tmp_path, 
         )
 
         assert early == []
-        assert all_of_them == [each.type for each in SIMULATED[name].reports]
+        assert all_of_them == [each["type"] for each in SIMULATED[name].get("reports", [])]
 
 
 def test_a_complaint_and_a_bounce_suppress_as_the_channel_does(tmp_path):
     for name, channel, message in (
         ("complains", Channel.EMAIL, a_mail("complains@example.com")),
-        ("complains", Channel.SMS, an_sms(SIMULATED["complains"].number)),
-        ("bounces-later", Channel.SMS, an_sms(SIMULATED["bounces-later"].number)),
+        ("complains", Channel.SMS, an_sms(SIMULATED["complains"]["number"])),
+        ("bounces-later", Channel.SMS, an_sms(SIMULATED["bounces-later"]["number"])),
     ):
         Outbox(channel, tmp_path / f"{name}{channel}", clock=lambda: NOW).send(message)
     found = {

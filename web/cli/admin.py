@@ -14,14 +14,13 @@ from web.admin.providers import ProviderView
 from web.admin.status import QueueView, StatusView, load_status
 from web.cli.support import (
     CommandRefusedError,
-    by_option,
+    change_options,
     json_option,
     open_services,
     print_attributes,
     print_json,
     print_result,
     print_table,
-    reason_option,
 )
 from web.explain.wording import describe_guesses
 
@@ -39,9 +38,7 @@ def audit_reason(by: str, reason: str) -> AuditReason:
 @click.command("pause")
 @scope_argument
 @click.argument("name")
-@reason_option
-@by_option
-@json_option
+@change_options
 def pause(scope: str, name: str, reason: str, by: str, *, as_json: bool) -> None:
     """Pause a queue, channel, provider or organisation; new resets wait."""
     with open_services() as services:
@@ -55,9 +52,7 @@ def pause(scope: str, name: str, reason: str, by: str, *, as_json: bool) -> None
 @click.argument("name")
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True), metavar="N",
               help="Send waiting resets at N per second; without it, all at once.")  # fmt: skip
-@reason_option
-@by_option
-@json_option
+@change_options
 def resume(
     scope: str, name: str, rate: float | None, reason: str, by: str, *, as_json: bool
 ) -> None:
@@ -81,9 +76,7 @@ def limit() -> None:
 @click.option("--org", "organisation", metavar="ID", help="An organisation's limit per minute.")
 @click.option("--caller", metavar="ID", help="A token's limit per minute; ID is the token's id.")
 @click.option("--sms-budget", is_flag=True, help="The daily SMS budget.")
-@reason_option
-@by_option
-@json_option
+@change_options
 def clear_limit(
     user: str | None,
     organisation: str | None,

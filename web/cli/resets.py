@@ -19,13 +19,13 @@ from web.cli.batches import read_time
 from web.cli.support import (
     CommandRefusedError,
     by_option,
+    change_options,
     json_option,
     open_services,
     print_attributes,
     print_json,
     print_result,
     print_table,
-    reason_option,
 )
 from web.explain.model import Explanation
 from web.explain.query import PageRequest, explain_reset, explain_user, find_page
@@ -109,9 +109,7 @@ def list_resets(
 
 @reset.command("hold")
 @click.argument("reset_id", metavar="ID")
-@reason_option
-@by_option
-@json_option
+@change_options
 def hold_reset(reset_id: str, reason: str, by: str, *, as_json: bool) -> None:
     """Keep a reset from being sent until it is released or its code expires."""
     with open_services() as services:
@@ -122,9 +120,7 @@ def hold_reset(reset_id: str, reason: str, by: str, *, as_json: bool) -> None:
 
 @reset.command("release")
 @click.argument("reset_id", metavar="ID")
-@reason_option
-@by_option
-@json_option
+@change_options
 def release_reset(reset_id: str, reason: str, by: str, *, as_json: bool) -> None:
     """Send a held reset now."""
     with open_services() as services:
@@ -136,9 +132,7 @@ def release_reset(reset_id: str, reason: str, by: str, *, as_json: bool) -> None
 @reset.command("void")
 @click.argument("reset_id", metavar="[ID]", required=False)
 @click.option("--user", "user_id", metavar="ID", help="Every code of a user.")
-@reason_option
-@by_option
-@json_option
+@change_options
 def void_reset(
     reset_id: str | None, user_id: str | None, reason: str, by: str, *, as_json: bool
 ) -> None:
@@ -159,9 +153,7 @@ def void_reset(
 @click.argument("reset_id", metavar="ID")
 @click.option("--channel", type=click.Choice([each.value for each in Channel]),
               help="The default is the channel of that reset.")  # fmt: skip
-@reason_option
-@by_option
-@json_option
+@change_options
 def resend_reset(
     reset_id: str, channel: str | None, reason: str, by: str, *, as_json: bool
 ) -> None:

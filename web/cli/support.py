@@ -9,10 +9,10 @@ import pwd
 import secrets
 import socket
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 import click
@@ -44,6 +44,12 @@ by_option = click.option(
 REASON_HELP = "Why; recorded in the audit trail."
 reason_option = click.option("--reason", required=True, help=REASON_HELP)
 optional_reason_option = click.option("--reason", default="", help=REASON_HELP)
+Command = TypeVar("Command", bound=Callable[..., object])
+
+
+def change_options(command: Command) -> Command:
+    """Add --reason, --by and --json, the options of what changes something."""
+    return reason_option(by_option(json_option(command)))
 
 
 def print_json(value: Any) -> None:

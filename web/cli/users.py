@@ -27,13 +27,13 @@ from shared.wiring import connect_store
 from web.cli.support import (
     CommandRefusedError,
     by_option,
+    change_options,
     json_option,
     open_services,
     optional_reason_option,
     print_json,
     print_result,
     print_table,
-    reason_option,
 )
 from web.passwords import conclude_without_code
 
@@ -134,9 +134,7 @@ def list_organisations(*, as_json: bool) -> None:
 @click.option("--min-characters", metavar="N", help="Least length; '' for the installation's.")
 @click.option("--needs", metavar="LIST",
               help="Of lower,upper,number,symbol, or none; '' for the installation's.")  # fmt: skip
-@reason_option
-@by_option
-@json_option
+@change_options
 def set_password_policy(
     org_id: str,
     min_characters: str | None,

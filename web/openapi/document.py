@@ -6,8 +6,10 @@ import re
 from collections.abc import Iterator
 from http import HTTPStatus
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
+import orjson
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 from apispec.ext.marshmallow.openapi import OpenAPIConverter
@@ -32,7 +34,7 @@ Field names may also be written in snake_case; unknown fields are ignored. A req
 this order: route, size, decoding, token, organisation header, permission, ranges, the rest."""
 DEPRECATED = (
     "Struck through, because ZITADEL replaced its v1 API by v2 on 2025-01-01, as the header "
-    "Deprecation says. It goes on working here; new callers use PasswordReset (v2), which Link names."
+    "Deprecation says. It works on here; new callers use PasswordReset (v2), which Link names."
 )
 TEXT = {"type": "string"}
 HEADERS: dict[str, Json] = {
@@ -67,50 +69,7 @@ SECURITY_SCHEMES = {
         "webhookSignature": "webhook-signature",
     }.items()
 }
-ERROR_DETAIL = {
-    "type": "object",
-    "required": ["@type", "id", "message"],
-    "properties": {
-        "@type": {"const": "type.googleapis.com/zitadel.v1.ErrorDetail"},
-        "id": TEXT | {"description": "What clients match on"},
-        "message": TEXT,
-    },
-}
-RETRY_INFO = {
-    "type": "object",
-    "required": ["@type", "retryDelay"],
-    "properties": {
-        "@type": {"const": "type.googleapis.com/google.rpc.RetryInfo"},
-        "retryDelay": TEXT | {"pattern": "^[0-9]+s$"},
-    },
-}
-ERROR_INFO = {
-    "type": "object",
-    "required": ["@type", "reason", "domain", "metadata"],
-    "properties": {
-        "@type": {"const": "type.googleapis.com/google.rpc.ErrorInfo"},
-        "reason": {"const": "USE_OTHER_CHANNEL"},
-        "domain": {"const": "keyturn"},
-        "metadata": {
-            "type": "object",
-            "properties": {"type": TEXT | {"description": "What to ask for instead: TYPE_EMAIL"}},
-        },
-    },
-}
-PROBLEM = {
-    "type": "object",
-    "required": ["code", "message"],
-    "properties": {
-        "code": {"type": "integer", "description": "The gRPC code"},
-        "message": TEXT
-        | {"description": "With the id behind it; its language is Accept-Language's"},
-        "details": {
-            "type": "array",
-            "minItems": 1,
-            "items": {"oneOf": [ERROR_DETAIL, RETRY_INFO, ERROR_INFO]},
-        },
-    },
-}
+PROBLEM: Json = orjson.loads(Path(__file__).with_name("problem.json").read_bytes())
 
 
 def parameter(name: str, location: str, schema: Json, description: str, **more: Any) -> Json:
