@@ -32,7 +32,7 @@ from shared.providers.message_checks import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
 # By name: number, what, reports with after, type, reason, suppression.
 SIMULATED: dict[str, dict[str, Any]] = tomllib.loads(
@@ -79,10 +79,7 @@ class Outbox:
             if outcome == "rate-limited":
                 self._limit_at_first(message.reset_id)
             receipt = Receipt(self._write(message))
-            if outcome in SIMULATED:
-                self._write_reports(
-                    message.reset_id, receipt, SIMULATED[outcome].get("reports", ())
-                )
+            self._write_reports(message.reset_id, receipt, outcome)
         except OSError as error:
             raise TransientProviderError(
                 "outbox_unwritable", "the data directory cannot be written; nothing was kept"
@@ -153,13 +150,11 @@ class Outbox:
             return False
         return True
 
-    def _write_reports(
-        self, reset_id: str, receipt: Receipt, reports: Sequence[dict[str, Any]]
-    ) -> None:
+    def _write_reports(self, reset_id: str, receipt: Receipt, outcome: str) -> None:
         """Leave a file for each report; a worker takes it when it is due."""
         directory = self._directory / REPORTS
-        directory.mkdir(mode=0o700, exist_ok=True)
-        for each in reports:
+        for each in SIMULATED.get(outcome, {}).get("reports", ()):
+            directory.mkdir(mode=0o700, exist_ok=True)
             suppression = each.get("suppression", "")
             if self.channel is Channel.SMS:
                 suppression = SMS_SUPPRESSIONS.get(suppression, "")

@@ -17,6 +17,7 @@ import click
 COMMANDS = {
     "audit": ("admin", "List acts by hand and by permission, newest first; verify or export all."),
     "batch": ("batches", "Batches: many resets at once."),
+    "demo": ("tokens", "Print the demo's addresses, token, users and logins again."),
     "directory": ("directory", "The directory of users that KEYTURN_DIRECTORY names."),
     "explain": ("resets", "Explain what happened to a reset, and what to do."),
     "forget": ("leaving", "Erase a user or an address everywhere; print a signed receipt as JSON."),
