@@ -24,7 +24,6 @@ from shared.providers.sendgrid import PATH, build_payload
 from shared.queue import CELERY_CONFIGURATION
 from shared.settings import load_settings
 
-
 settings = load_settings(os.environ)
 app = Celery("peers", broker=settings.hint_url)
 app.conf.update(CELERY_CONFIGURATION, worker_send_task_events=False)

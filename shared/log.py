@@ -93,6 +93,7 @@ LIMITED_EVENTS = {
     "info": ("code.refused", "reset.limited", "reset.unmatched", "reset.repeated"),
     "warning": ("callback.refused", "codes.voided", "text.unfilled"),
 }
+UNREAD = ("request_id", "source", "caller_id")  # left out where a person reads along
 LINES_PER_MINUTE = 60  # of one event in one process
 
 
@@ -133,14 +134,15 @@ class LineLimit:
 
 
 def set_up_logging(level: str, *, service: str, stream: TextIO = sys.stdout) -> None:
-    """Write JSON lines, those of libraries included."""
+    """Write JSON lines, those of libraries included; on a terminal one line to read for each."""
+    write = _to_line if stream.isatty() else _to_json
     shared_steps: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
     ]
     structlog.configure(
-        processors=[LineLimit(), *shared_steps, _name_service(service), _format_error, _to_json],
+        processors=[LineLimit(), *shared_steps, _name_service(service), _format_error, write],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.BytesLoggerFactory(stream.buffer),
         cache_logger_on_first_use=True,
@@ -153,7 +155,7 @@ def set_up_logging(level: str, *, service: str, stream: TextIO = sys.stdout) -> 
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 _name_service(service),
                 _format_error,
-                lambda *step: _to_json(*step).decode(),
+                lambda *step: write(*step).decode(),
             ],
         )
     )
@@ -189,6 +191,16 @@ def _format_error(
         if frame is not None:
             event["error_place"] = f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}"
     return event
+
+
+def _to_line(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> bytes:
+    """Return the time, the service, what happened in words, and the facts; for a terminal."""
+    name, level = str(event.pop("event", "")), event.pop("level", "info")
+    mark = "" if level in ("info", "debug") else f"{level.upper()}: "
+    at, service = str(event.pop("at", ""))[11:19], event.pop("service", "")
+    facts = " ".join(f"{key}={value}" for key, value in event.items() if key not in UNREAD)
+    line = f"{at} {service:7} {mark}{name}: {EVENTS.get(name, '')} {facts}".replace(": :", ":")
+    return "".join(sign if sign.isprintable() else "\ufffd" for sign in line.rstrip()).encode()
 
 
 def _to_json(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> bytes:

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import phonenumbers
-
 from shared.errors import (
     CountryNotAllowedError,
     LineTypeError,
@@ -190,6 +188,8 @@ def check_line(recipient: Recipient, allowed: Sequence[str]) -> None:
 
 def dial_region(phone: str) -> str | None:
     """Return the two letters of a number's region; None if it has none."""
+    import phonenumbers  # noqa: PLC0415
+
     try:
         number = phonenumbers.parse(phone)
     except phonenumbers.NumberParseException:

@@ -12,18 +12,12 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 
-import email_validator
 import idna
-import phonenumbers
 
 _EPOCH = datetime.fromtimestamp(0, tz=UTC)
 ID_CHARACTERS = 200
 MAX_PASSWORD_CHARACTERS = 200
 MIN_PASSWORD_CHARACTERS = 12  # of a login for operators
-
-# Names such as `company.test` and `company.local` pass: closed networks and tests use them, and the
-# provider finds out whether a domain can receive. The library documents this way to allow them.
-email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
 
 _PHONE_CHARACTERS = re.compile(r"\+[0-9 ()./-]+")
 MAX_PORT = 65535
@@ -63,6 +57,11 @@ def identity(text: str) -> str:
 
 def email(text: str) -> str:
     """Normalise an e-mail address with a full domain; no DNS query is made."""
+    import email_validator  # noqa: PLC0415 - 40 ms, which few processes need at their start
+
+    # Names such as `company.test` and `company.local` pass: closed networks and tests use them, and
+    # the provider finds out whether a domain can receive. The library documents this way.
+    email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
     try:
         return email_validator.validate_email(text, check_deliverability=False).normalized
     except email_validator.EmailNotValidError:
@@ -116,6 +115,8 @@ def _unicode_domain(domain: str) -> str:
 
 def phone(text: str) -> str:
     """Normalise a phone number to E.164."""
+    import phonenumbers  # noqa: PLC0415
+
     problem = "must be a phone number with its country, such as +41791234567"
     if not _PHONE_CHARACTERS.fullmatch(text):
         raise ValueError(problem)
@@ -164,6 +165,8 @@ def identifiers(text: str, region: str | None = None) -> tuple[str, ...]:
 
     The likeliest is first. `region`: of a number without its country.
     """
+    import phonenumbers  # noqa: PLC0415
+
     plain, given = (unicodedata.normalize(f, text).strip(_AROUND) for f in ("NFKC", "NFC"))
     if not 1 <= len(plain) <= MAX_IDENTIFIER_CHARACTERS or not plain.isprintable():
         raise ValueError(

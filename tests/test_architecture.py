@@ -9,8 +9,8 @@ import textwrap
 import tomllib
 from collections import Counter, defaultdict
 from dataclasses import fields
-from itertools import groupby
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -220,7 +220,8 @@ def test_every_path_that_a_page_names_exists(page):
 
 def test_the_readme_is_read_in_one_go():
     lines = README.read_text().splitlines()
-    rows = [len(list(table)) for is_row, table in groupby(lines, lambda line: line[:1] == "|") if is_row]
+    tables = groupby(lines, lambda line: line.startswith("|"))
+    rows = [len(list(table)) for is_table, table in tables if is_table]
 
     assert len(lines) <= 150
     assert [line for line in lines if len(line) > 120] == []

@@ -96,7 +96,7 @@ def send_notification(
         idempotency_key=context.idempotency_key,
     )
     recorded = request_reset(services, context.credentials, request)
-    return CallResponse(write_details(recorded), recorded.reset_id)
+    return CallResponse(write_details(recorded), recorded.reset_id, not recorded.is_new)
 
 
 def reset_password(
@@ -113,7 +113,7 @@ def reset_password(
     )
     recorded, code = request_password_reset(services, context.credentials, request)
     body = write_details(recorded) | (write_code(code) if code else {})
-    return CallResponse(body, recorded.reset_id)
+    return CallResponse(body, recorded.reset_id, not recorded.is_new)
 
 
 def change_password(

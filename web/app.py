@@ -37,12 +37,12 @@ from web.leaving.api import api_leaving
 from web.middleware import V1_PATH, set_up_requests, traced, with_cors
 from web.monitoring.health import health
 from web.openapi.discovery import discovery
-from web.openapi.document import docs
+from web.openapi.pages import docs
 from web.organisations.message_api import api_organisations
 from web.pages.dev_inbox import inbox
 from web.pages.errors import is_page, show_fault
 from web.pages.routes import pages
-from web.problems import UNEXPECTED, Problem, choose_language, describe
+from web.problems import UNEXPECTED, Problem, choose_language, describe, limit_headers
 from web.rpc.calls import SERVICES
 from web.rpc.http import RpcApplication
 from web.services import build_web_services
@@ -149,6 +149,7 @@ def _problem_response(problem: Problem) -> Response:
     response.status_code = problem.http_status
     if problem.retry_after_seconds is not None:
         response.headers["Retry-After"] = str(problem.retry_after_seconds)
+        response.headers.update(limit_headers(current_services().settings, problem))
     return response
 
 

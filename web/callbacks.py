@@ -26,7 +26,8 @@ from shared.providers.callbacks import (
     ParsedCallback,
 )
 from shared.queue import hint_at_receipts
-from shared.settings import HTTP_PROVIDERS, Settings
+from shared.settings import Settings
+from web.explain.wording import describe_unset_channel
 from web.http import current_services
 from web.middleware import read_capped_body
 from web.services import WebServices
@@ -139,24 +140,6 @@ def _read_own(
     )
     foreign = [FOREIGN] * (len(report.events) - len(known))
     return ParsedCallback(known, report.skipped + Counter(foreign))
-
-
-def describe_unset_channel(channel: str) -> str:
-    """Return the sentence about a channel that was left without a provider."""
-    name = {"email": "E-mail", "sms": "SMS"}[channel]
-    return (
-        f"{name}: no provider is set up, so calls for it are answered 503: set "
-        f"KEYTURN_{channel.upper()}_PROVIDERS (to nothing, if that is meant)"
-    )
-
-
-def has_callbacks(settings: Settings, provider: str) -> bool:
-    """Return whether a provider sends callbacks that we can verify."""
-    if provider == "sendgrid":
-        return bool(settings.sendgrid_webhook_public_key)
-    if provider in HTTP_PROVIDERS:
-        return False  # a gateway may report or not
-    return any(a.provider == provider and a.auth_token for a in settings.twilio_accounts)
 
 
 def warn_of_settings(settings: Settings) -> None:

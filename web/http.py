@@ -11,8 +11,10 @@ from typing import Any, TypeAlias
 import orjson
 from flask import Request, Response, current_app, request
 
+from shared.settings import Settings
 from shared.settings.types import Network
 from web.auth import Credentials, count_change_in_force
+from web.problems import limit_headers
 from web.services import WebServices
 
 Address: TypeAlias = IPv4Address | IPv6Address
@@ -61,10 +63,17 @@ class RequestContext:
 
 @dataclass(frozen=True, slots=True)
 class CallResponse:
-    """The response message in protobuf's JSON, and the id of the reset that was recorded."""
+    """The response message in protobuf's JSON, and the reset that was recorded, now or before."""
 
     body: dict[str, Any]
     reset_id: str | None = None
+    is_repeat: bool = False  # an earlier call with the same Idempotency-Key recorded it
+
+    def headers(self, settings: Settings) -> dict[str, str]:
+        """Return what a caller learns beside the message."""
+        named = {"Keyturn-Reset-Id": self.reset_id} if self.reset_id else {}
+        repeat = {"Idempotent-Replayed": "true"} if self.is_repeat else {}
+        return limit_headers(settings) | named | repeat
 
 
 def current_services() -> WebServices:
@@ -144,11 +153,9 @@ def request_context() -> RequestContext:
 
 
 def respond(response: CallResponse) -> Response:
-    """Return the response of one of ZITADEL's calls, with the header Keyturn-Reset-Id."""
-    return json_response(
-        response.body,
-        headers={"Keyturn-Reset-Id": response.reset_id} if response.reset_id else None,
-    )
+    """Return the response of one of ZITADEL's calls, with its headers."""
+    headers = response.headers(current_services().settings)
+    return json_response(response.body, headers=headers)
 
 
 def json_response(body: dict[str, Any], *, headers: dict[str, str] | None = None) -> Response:

@@ -41,8 +41,9 @@ ALLOWED_HEADERS = (
     "X-Grpc-Web, X-Request-Id, X-User-Agent, X-Zitadel-Orgid"
 )
 EXPOSED_HEADERS = (
-    "Deprecation, ETag, Grpc-Message, Grpc-Status, Grpc-Status-Details-Bin, Keyturn-Reset-Id, "
-    "Link, Location, Retry-After, WWW-Authenticate, X-Request-Id"
+    "Deprecation, ETag, Grpc-Message, Grpc-Status, Grpc-Status-Details-Bin, Idempotent-Replayed, "
+    "Keyturn-Reset-Id, Link, Location, RateLimit, RateLimit-Policy, Retry-After, "
+    "WWW-Authenticate, X-Request-Id"
 )
 PREFLIGHT_SECONDS = 7200
 

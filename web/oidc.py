@@ -27,7 +27,6 @@ from shared.models import Caller
 from shared.providers.transport.http import Transport
 from shared.settings import Settings
 from shared.settings.types import LOOPBACK
-from shared.store import keys
 
 log = structlog.get_logger()
 
@@ -207,16 +206,6 @@ class IssuerKeys(jwt.PyJWKClient):
             self._fetched_at = self._clock()
         finally:
             self._tried_at = self._clock()
-
-
-def open_issuer(settings: Settings) -> Issuer | None:
-    """Return the issuer of the settings, if they name one."""
-    return Issuer(settings) if settings.oidc_issuer else None
-
-
-def looks_signed(token: str) -> bool:
-    """Return True if the token may be an issuer's; our own have a prefix and no dots."""
-    return token.count(".") > 1 and not token.startswith(keys.TOKEN_PREFIX)
 
 
 def find_endpoint(issuer: str, name: str) -> str:

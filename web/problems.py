@@ -11,6 +11,7 @@ from werkzeug.http import parse_accept_header
 from shared import errors
 from shared.languages import Languages
 from shared.organisations.profile import Branding
+from shared.settings import Settings
 
 HTTP_STATUS = {
     1: 499, 2: 500, 3: 400, 4: 504, 5: 404, 6: 409, 7: 403, 8: 429, 9: 400,
@@ -107,6 +108,7 @@ class Problem:
     id: str | None
     message: str
     retry_after_seconds: int | None = None
+    limit: str | None = None  # that was reached
     other_channel: str | None = None  # on which the user can be reached
 
     @property
@@ -155,6 +157,27 @@ class ProblemError(Exception):
         self.problem = problem
 
 
+def limit_headers(settings: Settings, problem: Problem | None = None) -> dict[str, str]:
+    """Return RateLimit-Policy, the windows of resets; with RateLimit for a limit that was reached.
+
+    Source: https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-10
+    """
+    windows = (
+        ("organisation", settings.org_limit_per_minute, 60),
+        ("caller", settings.caller_limit_per_minute, 60),
+        ("cooldown", 1, int(settings.user_cooldown_seconds)),
+        ("user_hour", settings.user_limit_per_hour, 3600),
+        ("user_day", settings.user_limit_per_day, 86400),
+        ("sms_budget", settings.sms_budget_per_day, 86400),
+    )
+    policy = ", ".join(f'"{name}";q={most};w={window}' for name, most, window in windows
+                       if most and window)  # fmt: skip
+    headers = {"RateLimit-Policy": policy} if policy else {}
+    if problem and problem.limit:
+        headers["RateLimit"] = f'"{problem.limit}";r=0;t={problem.retry_after_seconds}'
+    return headers
+
+
 def choose_language(
     languages: Languages,
     accept_language: str | None,
@@ -180,9 +203,9 @@ def describe(error: errors.CallerError, languages: Languages, language: str = "e
     if isinstance(error, errors.PasswordPolicyError):
         error_id = error.IDS[error.rule]
     translated = languages.error(language, error_id or type(error).__name__)
-    retry_after_seconds: int | None = None
+    retry_after_seconds, limit = None, None
     if isinstance(error, errors.TooManyRequestsError):
-        retry_after_seconds = error.retry_after_seconds
+        retry_after_seconds, limit = error.retry_after_seconds, error.limit
         translated = translated and f"{translated} ({error.limit}; {retry_after_seconds} s)"
     if isinstance(error, ERRORS_WITH_DETAILS):
         translated = translated and f"{translated} ({error.message})"
@@ -192,5 +215,6 @@ def describe(error: errors.CallerError, languages: Languages, language: str = "e
         error_id,
         translated or error.message,
         retry_after_seconds,
+        limit,
         "TYPE_EMAIL" if isinstance(error, errors.SmsSuspiciousError) and error.has_email else None,
     )

@@ -7,10 +7,9 @@ from dataclasses import dataclass, fields
 
 from shared.directories.gate import leave_threads
 from shared.providers.callbacks import CallbackReader
-from shared.providers.registry import build_callback_readers
+from shared.providers.registry import CallbackReaders
 from shared.wiring import Services
 from web.auth import Authenticator
-from web.oidc import open_issuer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,9 +24,13 @@ def build_web_services(services: Services) -> WebServices:
     """Add the web side to the services."""
     leave_threads(services.directory, services.settings.web_threads)
     parts = {part.name: getattr(services, part.name) for part in fields(Services)}
-    issuer = open_issuer(services.settings)
+    issuer = None
+    if services.settings.oidc_issuer:
+        from web.oidc import Issuer  # noqa: PLC0415 - with PyJWT
+
+        issuer = Issuer(services.settings)
     return WebServices(
         **parts,
         auth=Authenticator(services.callers, services.settings, issuer=issuer),
-        callbacks=build_callback_readers(services.settings),
+        callbacks=CallbackReaders(services.settings),
     )

@@ -40,7 +40,7 @@ from worker.bulk.messages import BulkMessageRenderer
 from worker.delivery import Delivery
 from worker.forgot import ForgotProcessor
 from worker.pauses import PauseKeeper
-from worker.receipts import ReceiptJob, ReceiptProcessor
+from worker.receipts import ReceiptJob, ReceiptProcessor, SimulatedReports
 from worker.sweeper import PeriodicJob, Sweeper
 from worker.tasks import TaskDependencies, add_steps, count_dropped, register_tasks
 from worker.webhooks import WebhookSender
@@ -175,6 +175,8 @@ class WorkerProcess:
             jobs.append(needs.forgot.hint)
         if Queue.RECEIPTS in served:
             jobs.append(ReceiptJob(services, needs.receipts))
+            if any(each.name == "outbox" for found in providers.values() for each in found):
+                jobs.append(SimulatedReports(services))
         if Queue.BULK in served:
             jobs.append(needs.feeder.hint)
         if Queue.WEBHOOKS in served:

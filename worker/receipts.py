@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from itertools import islice
+
 import structlog
 
 from shared import tracing
@@ -17,6 +20,7 @@ from shared.errors import (
 from shared.models import CallbackEvent, Channel, DeliveryEvent, Kind, Reset, Status, UserState
 from shared.organisations.sender import OWN
 from shared.policies import check_recipient, provider_names
+from shared.providers.outbox import due_reports
 from shared.queue import hint_at_receipts
 from shared.recording import ResetRequest, record_reset
 from shared.store.receipts import Waiting
@@ -176,6 +180,26 @@ class OtherChannel:
         )
         record_reset(services, request)
         return new_id
+
+
+class SimulatedReports:
+    """A periodic job: what the outbox reports of its messages arrives as callbacks do."""
+
+    __name__ = "simulated reports"  # in the logs
+
+    def __init__(self, services: Services) -> None:
+        """`services` may hold fakes."""
+        self._services = services
+
+    def __call__(self) -> None:
+        """Take the reports that are due."""
+        services = self._services
+        for path, event in islice(
+            due_reports(services.settings.data_dir, time.time()), MAX_AT_ONCE
+        ):
+            for shard in services.receipts.receive(event.provider, [event]):
+                services.hints.publish(hint_at_receipts(shard))
+            path.unlink(missing_ok=True)
 
 
 class ReceiptJob:

@@ -6,9 +6,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import phonenumbers
-from phonenumbers import PhoneNumberType
-
 from shared.validation import nearest
 
 LEVELS = ("off", "watch", "slow", "stop")  # the scripts know them by their index
@@ -22,15 +19,16 @@ COUNTED_DIGITS = (0, 2, MAX_PREFIX_DIGITS)
 COUNTED_DIGITS_OF_1 = (0, 3, MAX_PREFIX_DIGITS)
 BLOCK = "block"  # in place of a rule: an operator's
 # Lines on which no person reads an SMS, by the setting's names.
-LINES = {
-    "premium_rate": PhoneNumberType.PREMIUM_RATE,
-    "shared_cost": PhoneNumberType.SHARED_COST,
-    "toll_free": PhoneNumberType.TOLL_FREE,
-    "uan": PhoneNumberType.UAN,
-    "pager": PhoneNumberType.PAGER,
-    "voicemail": PhoneNumberType.VOICEMAIL,
-    "fixed_line": PhoneNumberType.FIXED_LINE,  # for certain: not FIXED_LINE_OR_MOBILE
-}
+# By phonenumbers' names in lower case; fixed_line for certain: not FIXED_LINE_OR_MOBILE.
+LINES = (
+    "premium_rate",
+    "shared_cost",
+    "toll_free",
+    "uan",
+    "pager",
+    "voicemail",
+    "fixed_line",
+)
 _BUDGET = re.compile(r"([a-z]+)=([0-9]+(?:\.[0-9]+)?) ?([^\W\d_]*)/([a-z]+)", re.IGNORECASE)
 
 
@@ -110,6 +108,8 @@ def parse_budgets(raw: str) -> tuple[Budget, ...]:
 
 def prefixes_of(phone: str) -> tuple[str, ...]:
     """Return the country code of a number, and it with one to four further digits."""
+    import phonenumbers  # noqa: PLC0415
+
     try:
         number = phonenumbers.parse(phone)
     except phonenumbers.NumberParseException:
@@ -136,6 +136,8 @@ def check_prefix(text: str) -> str:
     prefix = re.sub(r"[ ().-]", "", text)
     if not re.fullmatch(r"\+[0-9]+", prefix) or not prefix.isascii():
         raise ValueError("must be a prefix such as +8801: a plus, a country code, further digits")
+    import phonenumbers  # noqa: PLC0415
+
     codes = phonenumbers.COUNTRY_CODE_TO_REGION_CODE
     length = next((n for n in (1, 2, 3) if n < len(prefix) and int(prefix[1 : n + 1]) in codes), 0)
     if not length:
@@ -147,6 +149,8 @@ def check_prefix(text: str) -> str:
 
 def region_of_prefix(prefix: str) -> str | None:
     """Return the main region of a prefix's country code; None if it has none."""
+    import phonenumbers  # noqa: PLC0415
+
     codes = phonenumbers.COUNTRY_CODE_TO_REGION_CODE
     regions = next(
         (codes[int(prefix[1 : n + 1])] for n in (1, 2, 3) if int(prefix[1 : n + 1]) in codes), ()
@@ -156,8 +160,11 @@ def region_of_prefix(prefix: str) -> str | None:
 
 def line_of(phone: str) -> str | None:
     """Return the kind of line of a number if no person reads SMS there, by its name in LINES."""
+    import phonenumbers  # noqa: PLC0415
+
     try:
         kind = phonenumbers.number_type(phonenumbers.parse(phone))
     except phonenumbers.NumberParseException:
         return None
-    return next((name for name, known in LINES.items() if known == kind), None)
+    types = phonenumbers.PhoneNumberType
+    return next((name for name in LINES if getattr(types, name.upper()) == kind), None)

@@ -10,15 +10,12 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from babel import Locale
-from babel.dates import format_date, format_time, get_timezone
-from babel.lists import format_list
-from langcodes import Language, closest_match, language_distance
-
 from shared.errors import RenderError
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+    from babel import Locale
 
     from shared.models import Organisation, User
 
@@ -99,8 +96,9 @@ class Languages:
 
     def __init__(self, folder: Path = Path(__file__).parent) -> None:
         """`folder` holds one TOML file per language, named by its tag."""
-        self._sentences = {file.stem: _read(file) for file in sorted(folder.glob("*.toml"))}
-        self.tags = tuple(self._sentences)
+        self._folder = folder  # a file is read with its first sentence: all take 0.2 s of CPU
+        self._sentences: dict[str, dict[str, Sentence]] = {}
+        self.tags = tuple(sorted(file.stem for file in folder.glob("*.toml")))
 
     def choose(
         self, *tags: str | None, allowed: Iterable[str] = (), default: str | None = None
@@ -129,7 +127,7 @@ class Languages:
             RenderError: the language, the sentence or a value is missing.
         """
         try:
-            return self._sentences[language][key].fill(values)
+            return self._read(language)[key].fill(values)
         except KeyError as error:
             raise RenderError(f"{language}: {key} lacks {error.args[0]}") from error
 
@@ -138,12 +136,22 @@ class Languages:
 
         None if there is none: in English, and for errors whose text contains details.
         """
-        sentence = self._sentences.get(language, {}).get(f"errors.{key}")
-        return sentence.text if sentence and language != ENGLISH else None
+        if language == ENGLISH or language not in self.tags:
+            return None
+        sentence = self._read(language).get(f"errors.{key}")
+        return sentence.text if sentence else None
 
     def sentences(self, language: str) -> dict[str, Sentence]:
         """Return all sentences of a language by key, for checks of completeness."""
-        return dict(self._sentences[language])
+        return dict(self._read(language))
+
+    def _read(self, language: str) -> dict[str, Sentence]:
+        found = self._sentences.get(language)
+        if found is None:
+            if language not in self.tags:
+                raise KeyError("the language")
+            found = self._sentences[language] = _read(self._folder / f"{language}.toml")
+        return found
 
 
 @lru_cache(maxsize=MAX_CACHED)
@@ -154,6 +162,10 @@ def _nearest(tag: str, offered: tuple[str, ...]) -> str | None:
     """
     if len(tag) > MAX_TAG_CHARACTERS:
         return None
+    if tag in offered:
+        return tag
+    from langcodes import Language, closest_match, language_distance  # noqa: PLC0415 - 70 ms, at a first other tag
+
     with _asking:
         # langcodes keeps every tag it was ever asked for, and strangers send them.
         if _nearest.cache_info().misses % MISSES_UNTIL_FORGOTTEN == 0:
@@ -172,6 +184,8 @@ _asking = Lock()
 
 @cache
 def _locale(language: str) -> Locale:
+    from babel import Locale  # noqa: PLC0415 - loads CLDR's rules
+
     return Locale.parse(language, sep="-")
 
 
@@ -202,6 +216,8 @@ def gap(language: str) -> str:
 
 def join(language: str, items: Iterable[str]) -> str:
     """Return items as a part of a sentence: `a, b und c`."""
+    from babel.lists import format_list  # noqa: PLC0415
+
     return format_list(list(items), locale=_locale(language))
 
 
@@ -220,6 +236,8 @@ def format_clock_time(language: str, at: datetime, time_zone: str) -> str:
 
 @lru_cache(maxsize=MAX_CACHED)
 def _format_minute(language: str, at: datetime, time_zone: str) -> str:
+    from babel.dates import format_date, format_time, get_timezone  # noqa: PLC0415
+
     local, locale = at.astimezone(get_timezone(time_zone)), _locale(language)
     day = format_date(local, "full", locale=locale)
     # "aaaa": the short names of Korean's halves of the day are AM and PM; Greek has no long ones
@@ -234,12 +252,16 @@ def _format_minute(language: str, at: datetime, time_zone: str) -> str:
 
 @lru_cache(maxsize=MAX_CACHED)
 def _format_clock(language: str, at: datetime, time_zone: str) -> str:
+    from babel.dates import get_timezone  # noqa: PLC0415
+
     local = at.astimezone(get_timezone(time_zone))
     return f"{local:%H:%M} {_zone(local, _locale(language))}"
 
 
 def _zone(local: datetime, locale: Locale) -> str:
     """Return the zone's short name in the language if there is one, else `UTC+5:45`."""
+    from babel.dates import format_time  # noqa: PLC0415
+
     minutes = round((local.utcoffset() or local - local).total_seconds() / 60)
     name = format_time(local, "z", tzinfo=local.tzinfo, locale=locale) if minutes else "UTC"
     if name.isascii() and name.isalpha() and len(name) <= MAX_ZONE_CHARACTERS:

@@ -5,10 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
-from dns.exception import DNSException
-from dns.rdatatype import TXT
-from dns.resolver import NXDOMAIN, NoAnswer, Resolver
-
 from shared.organisations.sender import From
 
 LOOKUP_SECONDS = 5.0  # of one name
@@ -22,6 +18,8 @@ class DomainCheck:
 
     def __init__(self, nameserver: str = "", port: int = 53) -> None:
         """`nameserver` is an address; empty: the system's resolver is asked."""
+        from dns.resolver import Resolver  # noqa: PLC0415 - 40 ms, where a domain is checked
+
         self._resolver = Resolver(configure=not nameserver)
         if nameserver:
             self._resolver.nameservers, self._resolver.port = [nameserver], port
@@ -70,8 +68,11 @@ class DomainCheck:
 
     def _texts(self, name: str) -> list[str] | None:
         """Return the TXT records of a name; None if DNS does not answer."""
+        from dns.exception import DNSException  # noqa: PLC0415
+        from dns.resolver import NXDOMAIN, NoAnswer  # noqa: PLC0415
+
         try:
-            answer = self._resolver.resolve(name, TXT)
+            answer = self._resolver.resolve(name, "TXT")
         except (NXDOMAIN, NoAnswer):
             return []
         except DNSException:

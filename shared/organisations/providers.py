@@ -12,18 +12,11 @@ from urllib.parse import quote
 
 from cachetools import TTLCache
 
-from shared.models import Channel, Receipt, Sms
+from shared.models import Channel
 from shared.organisations.sender import Account, Route, own_name
 from shared.organisations.sender_checks import FACTS
-from shared.providers.callbacks import CallbackReader
-from shared.providers.http import HttpProvider
-from shared.providers.http_webhook import HttpWebhook
-from shared.providers.registry import AnyProvider
-from shared.providers.sendgrid import SendGrid
-from shared.providers.sendgrid_webhook import SendGridWebhook
-from shared.providers.smtp import Smtp
-from shared.providers.twilio import Twilio
-from shared.providers.twilio_webhook import PATH, TwilioWebhook
+from shared.providers.callbacks import TWILIO_PATH, CallbackReader
+from shared.providers.registry import PROVIDERS, READERS, AnyProvider, HttpProvider, Smtp, Twilio
 from shared.settings import Gateway, Settings, TwilioAccount
 from shared.store.organisations.senders import SenderStore
 from shared.webhooks import is_public
@@ -51,12 +44,15 @@ class AccountBuilder:
         may_reach = None if settings.webhook_allow_private else is_public
         match name:
             case "sendgrid":
-                provider: AnyProvider = SendGrid(settings)
+                provider: AnyProvider = PROVIDERS[Channel.EMAIL, name](settings)
             case "smtp":
                 provider = Smtp(settings, may_reach=may_reach)
             case "twilio":
-                path = _twilio_path(self.org_id)
-                provider = OwnTwilio(settings.twilio_accounts[0], path, timeout_seconds)
+                provider = Twilio(
+                    settings.twilio_accounts[0],
+                    timeout_seconds=timeout_seconds,
+                    callback_path=_twilio_path(self.org_id),
+                )
             case _:
                 provider = HttpProvider(
                     self.channel,
@@ -70,9 +66,8 @@ class AccountBuilder:
     def reader(self, name: str, account: Account) -> CallbackReader:
         """Return the reader of an account's callbacks."""
         settings = self._applied(name, account)
-        if name == "twilio":
-            return TwilioWebhook(settings, path=_twilio_path(self.org_id))
-        return SendGridWebhook(settings) if name == "sendgrid" else HttpWebhook(settings)
+        options = {"path": _twilio_path(self.org_id)} if name == "twilio" else {}
+        return READERS[name](settings, **options)
 
     def _applied(self, name: str, account: Account) -> Settings:
         """Return the installation's settings with this account in place of its own."""
@@ -94,26 +89,12 @@ class AccountBuilder:
                 return replace(self.settings, **{"sendgrid_webhook_public_key": ()} | own)
 
 
-class OwnTwilio(Twilio):
-    """An organisation's own Twilio account: its reports come to the organisation's own path."""
-
-    def __init__(self, account: TwilioAccount, path: str, timeout_seconds: float) -> None:
-        """`path` takes the reports."""
-        super().__init__(account, timeout_seconds=timeout_seconds)
-        self._path = path
-
-    def send(self, message: Sms) -> Receipt:
-        """See Provider."""
-        callback_url = message.callback_url.replace(f"{PATH}?", f"{self._path}?", 1)
-        return super().send(replace(message, callback_url=callback_url))
-
-
 def _setting(key: str) -> str:
     return "from_" if key == "from" else re.sub("(?=[A-Z])", "_", key).lower()
 
 
 def _twilio_path(org_id: str) -> str:
-    return f"{PATH}/{quote(org_id, safe='')}"
+    return f"{TWILIO_PATH}/{quote(org_id, safe='')}"
 
 
 class OwnProviders:

@@ -9,7 +9,9 @@ from typing import Protocol
 
 from shared.errors import KeyturnError
 from shared.models import CallbackEvent
+from shared.settings import HTTP_PROVIDERS, Settings
 
+TWILIO_PATH = "/callbacks/twilio"
 # Why a part of a genuine callback is skipped.
 FOREIGN = "foreign"  # about a message that carries no id of ours
 IGNORED = "ignored"  # known events that say nothing about delivery
@@ -57,3 +59,12 @@ def safe_word(word: object) -> str:
     """Return a provider's word if it may stand in a log (letters and underscores), else `?`."""
     is_word = isinstance(word, str) and word.replace("_", "").isalpha() and word.isascii()
     return word[:40] if is_word else "?"  # type: ignore[index]
+
+
+def has_callbacks(settings: Settings, provider: str) -> bool:
+    """Return whether a provider sends callbacks that we can verify."""
+    if provider == "sendgrid":
+        return bool(settings.sendgrid_webhook_public_key)
+    if provider in HTTP_PROVIDERS:
+        return False  # a gateway may report or not
+    return any(a.provider == provider and a.auth_token for a in settings.twilio_accounts)

@@ -1,22 +1,17 @@
 """The provider for development: write each message to a file, which /dev/inbox shows.
 
-Magic recipients simulate every outcome. For e-mail the part before the @ counts (a tag behind a
-plus sign is ignored), not the domain:
-
-    delivered@  +15005550005   accepted, like any other
-    bounces@    +15005550001   refused for good, and suppressed
-    refused@    +15005550002   refused for good
-    fails-twice@ +15005550003  two transient failures per reset, then accepted
-    times-out@  +15005550004   accepted, but the answer is lost: doubt
-
-`bounces` fails at once, not by a later event as with real providers: the outbox sends no events.
+Magic recipients simulate every outcome, and what a provider reports later: SIMULATED, which
+`keyturn provider recipients` prints. For e-mail the part before the @ counts (a tag behind a plus
+sign is ignored), not the domain.
 """
 
 from __future__ import annotations
 
 import os
+import tomllib
 from datetime import UTC, datetime
 from glob import escape as glob_escape
+from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -26,7 +21,7 @@ import orjson
 
 from shared.errors import DoubtfulProviderError, PermanentProviderError, TransientProviderError
 from shared.gsm7 import segments
-from shared.models import Channel, Email, Message, Receipt, Sms
+from shared.models import CallbackEvent, Channel, Email, EventType, Message, Receipt, Sms
 from shared.providers.message_checks import (
     checked_address,
     checked_number,
@@ -37,18 +32,17 @@ from shared.providers.message_checks import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
-MAGIC_NUMBERS = {
-    "+15005550001": "bounces",
-    "+15005550002": "refused",
-    "+15005550003": "fails-twice",
-    "+15005550004": "times-out",
-    "+15005550005": "delivered",
-}
+# By name: number, what, reports with after, type, reason, suppression.
+SIMULATED: dict[str, dict[str, Any]] = tomllib.loads(
+    Path(__file__).with_name("simulated.toml").read_text(encoding="utf-8")
+)
+RETRY_AFTER_SECONDS = 5.0  # of `rate-limited`
 FAILURES = 2  # of `fails-twice`
 MAX_FILES = 1000
+SMS_SUPPRESSIONS = {"complaint": "opt_out", "bounce": "bad_number"}
+REPORTS = "reports"  # the folder of what is reported later
 PRUNE_EVERY = 25  # messages; listing a thousand names costs more than writing one file
 STALE_SECONDS = 86400.0  # of a temporary file that a killed process or an old reset left
 
@@ -82,7 +76,10 @@ class Outbox:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             if outcome == "fails-twice":
                 self._fail_at_first(message.reset_id)
+            if outcome == "rate-limited":
+                self._limit_at_first(message.reset_id)
             receipt = Receipt(self._write(message))
+            self._write_reports(message.reset_id, receipt, outcome)
         except OSError as error:
             raise TransientProviderError(
                 "outbox_unwritable", "the data directory cannot be written; nothing was kept"
@@ -130,14 +127,62 @@ class Outbox:
     def _fail_at_first(self, reset_id: str) -> None:
         """Raise for the first two attempts of a reset, whichever processes make them."""
         for number in range(1, FAILURES + 1):
-            mark = self._directory / f".failed-{number}-{quote(reset_id, safe='')}"
-            try:
-                mark.touch(mode=0o600, exist_ok=False)
-            except FileExistsError:
-                continue
+            if self._is_first(number, reset_id):
+                raise TransientProviderError(
+                    "http_503", f"simulated failure {number} of {FAILURES}", is_one_route=True
+                )
+
+    def _limit_at_first(self, reset_id: str) -> None:
+        if self._is_first(1, reset_id):
             raise TransientProviderError(
-                "http_503", f"simulated failure {number} of {FAILURES}", is_one_route=True
+                "http_429",
+                "simulated: too many requests",
+                retry_after_seconds=RETRY_AFTER_SECONDS,
+                is_one_route=True,
             )
+
+    def _is_first(self, number: int, reset_id: str) -> bool:
+        """Return True once for a number and a reset."""
+        mark = self._directory / f".failed-{number}-{quote(reset_id, safe='')}"
+        try:
+            mark.touch(mode=0o600, exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
+
+    def _write_reports(self, reset_id: str, receipt: Receipt, outcome: str) -> None:
+        """Leave a file for each report; a worker takes it when it is due."""
+        directory = self._directory / REPORTS
+        for each in SIMULATED.get(outcome, {}).get("reports", ()):
+            directory.mkdir(mode=0o700, exist_ok=True)
+            suppression = each.get("suppression", "")
+            if self.channel is Channel.SMS:
+                suppression = SMS_SUPPRESSIONS.get(suppression, "")
+            at_ms, event_id = int((self._clock() + each["after"]) * 1000), uuid4().hex
+            event = {
+                "reset_id": reset_id,
+                "event_id": event_id,
+                "type": each["type"],
+                "at_ms": at_ms,
+                "message_id": receipt.provider_message_id,
+                "reason": each.get("reason", ""),
+                "detail": "simulated",
+                "suppression": suppression,
+            }
+            temporary = directory / f".{event_id}"
+            temporary.write_bytes(orjson.dumps(event))
+            temporary.rename(directory / f"{at_ms:013}-{event_id}.json")
+
+
+def due_reports(data_dir: Path, now: float) -> Iterator[tuple[Path, CallbackEvent]]:
+    """Yield the reports that are due, each with its file, which the caller deletes."""
+    for name in _names(data_dir / "outbox" / REPORTS):
+        if int(name.partition("-")[0]) > now * 1000:
+            return
+        path = data_dir / "outbox" / REPORTS / name
+        if fields := _read(path):
+            kind = EventType(fields.pop("type"))
+            yield path, CallbackEvent(provider=Outbox.name, type=kind, **fields)
 
 
 def prune_outbox(data_dir: Path, *, before: float) -> None:
@@ -239,10 +284,11 @@ def _sms_fields(sms: Sms) -> dict[str, Any]:
 
 
 def _simulated_outcome(message: Message) -> str:
-    """Return the outcome the recipient simulates; any other address means delivered."""
+    """Return the outcome the recipient simulates; what is none of SIMULATED is accepted."""
     if isinstance(message, Email):
         return checked_address(message).rpartition("@")[0].partition("+")[0].lower()
-    return MAGIC_NUMBERS.get(checked_number(message), "delivered")
+    number = checked_number(message)
+    return next((name for name, each in SIMULATED.items() if each["number"] == number), "")
 
 
 def _refusal(outcome: str, message: Message) -> PermanentProviderError:

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from shared.models import Channel
-from shared.providers.http import HttpProvider
-from shared.providers.http_webhook import HttpWebhook
-from shared.providers.outbox import Outbox
-from shared.providers.sendgrid import SendGrid
-from shared.providers.sendgrid_webhook import SendGridWebhook
-from shared.providers.smtp import Smtp
-from shared.providers.twilio import Twilio
-from shared.providers.twilio_webhook import TwilioWebhook
 from shared.settings import HTTP_PROVIDERS, TWILIO_PROVIDERS
 
 if TYPE_CHECKING:
@@ -23,6 +16,22 @@ if TYPE_CHECKING:
     from shared.settings import Settings
 
 AnyProvider: TypeAlias = "Provider[Any]"
+
+
+def _later(module: str, name: str) -> Callable[..., Any]:
+    """Return the builder of a class whose module is loaded when it is first built."""
+
+    def build(*arguments: Any, **options: Any) -> Any:
+        found = import_module(f"shared.providers.{module}")
+        return getattr(found, name)(*arguments, **options)
+
+    return build
+
+
+Outbox = _later("outbox", "Outbox")
+HttpProvider = _later("http", "HttpProvider")
+Smtp = _later("smtp", "Smtp")
+Twilio = _later("twilio", "Twilio")
 
 
 def _twilio(name: str) -> Callable[[Settings], AnyProvider]:
@@ -50,17 +59,17 @@ def _outbox(channel: Channel) -> Callable[[Settings], AnyProvider]:
 
 
 PROVIDERS: dict[tuple[Channel, str], Callable[[Settings], AnyProvider]] = {
-    (Channel.EMAIL, "sendgrid"): SendGrid,
+    (Channel.EMAIL, "sendgrid"): _later("sendgrid", "SendGrid"),
     (Channel.EMAIL, "smtp"): Smtp,
     (Channel.EMAIL, "outbox"): _outbox(Channel.EMAIL),
     **{(Channel.SMS, name): _twilio(name) for name in TWILIO_PROVIDERS},
     **{(each, name): _http(each, name) for each in Channel for name in HTTP_PROVIDERS},
     (Channel.SMS, "outbox"): _outbox(Channel.SMS),
 }
-READERS: dict[str, Callable[[Settings], CallbackReader]] = {
-    "sendgrid": SendGridWebhook,
-    "twilio": TwilioWebhook,
-    "http": HttpWebhook,
+READERS: dict[str, Callable[..., CallbackReader]] = {
+    "sendgrid": _later("sendgrid_webhook", "SendGridWebhook"),
+    "twilio": _later("twilio_webhook", "TwilioWebhook"),
+    "http": _later("http_webhook", "HttpWebhook"),
 }
 
 
@@ -73,6 +82,14 @@ def build_providers(settings: Settings) -> dict[Channel, list[AnyProvider]]:
     }
 
 
-def build_callback_readers(settings: Settings) -> dict[str, CallbackReader]:
-    """Return a reader for each path below /callbacks/."""
-    return {path: build(settings) for path, build in READERS.items()}
+class CallbackReaders(dict[str, "CallbackReader"]):
+    """A reader for each path below /callbacks/, built with its first callback."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Build none."""
+        self._settings = settings
+
+    def __missing__(self, path: str) -> CallbackReader:
+        """Return the reader of a path."""
+        self[path] = reader = READERS[path](self._settings)
+        return reader

@@ -7,21 +7,17 @@ HttpClient class is meant to be replaced.
 from __future__ import annotations
 
 import base64
-import logging
 from datetime import UTC, datetime, timedelta
 from time import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
 import orjson
-from twilio.base.exceptions import TwilioException
-from twilio.http import HttpClient
-from twilio.http.response import Response
-from twilio.rest import Client
 
 from shared.errors import DoubtfulProviderError, SettingsError, TransientProviderError
 from shared.models import Channel, Outcome, Receipt, Sms
 from shared.providers import failures
+from shared.providers.callbacks import TWILIO_PATH
 from shared.providers.failures import Failure, failure_of_status, retry_after_seconds
 from shared.providers.message_checks import checked_number, clean_text, message_id
 from shared.providers.transport.http import HttpAnswer, Transport
@@ -30,6 +26,8 @@ from shared.settings import TwilioAccount
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
+
+    from twilio.http.response import Response
 
 MAX_VALIDITY_SECONDS = 36000  # source: Twilio's ValidityPeriod
 LOOK_BACK = timedelta(hours=1)  # so soon after midnight (GMT) yesterday's messages count too
@@ -124,18 +122,21 @@ class Twilio:
         account: TwilioAccount,
         *,
         timeout_seconds: float,
+        callback_path: str = TWILIO_PATH,
         tls: ssl.SSLContext | None = None,
         clock: Callable[[], float] = time,
     ) -> None:
-        """`tls` and `clock` (epoch seconds) are for tests.
+        """`callback_path` takes the reports; `tls` and `clock` (epoch seconds) are for tests.
 
         Raises:
             SettingsError: the account's id would change the path of the calls.
         """
+        from twilio.rest import Client  # noqa: PLC0415 - loads requests, for accounts alone
+
         if not account.account_sid.isalnum():
             raise SettingsError(f"{account.prefix}ACCOUNT_SID must be letters and digits: AC…")
         self.name = account.provider
-        self._clock = clock
+        self._clock, self._callback_path = clock, callback_path
         # MaxPrice has had no effect at Twilio since 2024-06-03; it is passed on where it is set.
         options = {"max_price": account.max_price, "risk_check": account.risk_check}
         self._options = {name: value for name, value in options.items() if value}
@@ -153,7 +154,8 @@ class Twilio:
 
     def send(self, message: Sms) -> Receipt:
         """See Provider."""
-        optional = {"status_callback": message.callback_url} if message.callback_url else {}
+        callback = message.callback_url.replace(f"{TWILIO_PATH}?", f"{self._callback_path}?", 1)
+        optional = {"status_callback": callback} if callback else {}
         taken = self._messages.create(
             to=checked_number(message),
             body=clean_text(message.body),
@@ -166,6 +168,8 @@ class Twilio:
 
     def find(self, message: Sms) -> Receipt | None:
         """See SearchableProvider. A message with the same number and text counts as this one."""
+        from twilio.base.exceptions import TwilioException  # noqa: PLC0415
+
         now = datetime.fromtimestamp(self._clock(), UTC)
         yesterday = (now - LOOK_BACK).date()
         is_past_midnight = yesterday < now.date()
@@ -193,11 +197,10 @@ def _is_same(listed: Any, message: Sms) -> bool:
     )
 
 
-class _HttpClient(HttpClient):  # type: ignore[misc]  # twilio has no types
-    """Sends what the official client builds; raises our errors for every failure."""
+class _HttpClient:
+    """Sends what the official client builds, in place of its HttpClient; raises our errors."""
 
     def __init__(self, transport: Transport, clock: Callable[[], float]) -> None:
-        super().__init__(logging.getLogger(__name__), is_async=False)
         self._transport = transport
         self._clock = clock
 
@@ -212,6 +215,8 @@ class _HttpClient(HttpClient):  # type: ignore[misc]  # twilio has no types
         timeout: float | None = None,  # noqa: ARG002 - the transport has ours
         allow_redirects: bool = False,  # noqa: ARG002, FBT001, FBT002 - never
     ) -> Response:
+        from twilio.http.response import Response  # noqa: PLC0415
+
         target = urlsplit(uri).path + (f"?{urlencode(params)}" if params else "")
         all_headers = dict(headers or {})
         if auth is not None:

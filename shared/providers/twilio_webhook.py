@@ -15,6 +15,7 @@ from shared.models import CallbackEvent, EventType
 from shared.providers.callbacks import (
     FOREIGN,
     IGNORED,
+    TWILIO_PATH,
     UNREAD,
     Callback,
     CallbackForgedError,
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-PATH = "/callbacks/twilio"
 MAX_FIELDS = 200  # Twilio sends twenty; parsing more would only cost time
 # Source: https://www.twilio.com/docs/messaging/api/message-resource#message-status-values
 STATUSES = {
@@ -66,7 +66,7 @@ class Form(dict[str, list[str]]):
 class TwilioWebhook:
     """Verifies and parses the callbacks of all our Twilio accounts; AccountSid says which."""
 
-    def __init__(self, settings: Settings, *, path: str = PATH) -> None:
+    def __init__(self, settings: Settings, *, path: str = TWILIO_PATH) -> None:
         """Callbacks of an account without an auth token are refused; `path` is what was signed."""
         self._url = settings.link_base + path
         self._accounts = {

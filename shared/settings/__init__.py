@@ -209,7 +209,7 @@ class Settings:
     sms_budgets: tuple[rules.Budget, ...] = setting(rules.parse_budgets, ())
     sms_guard: tuple[tuple[str, str], ...] = setting(rules.parse_levels, rules.DEFAULT_LEVELS)
     sms_guard_numbers: int = setting(types.positive, 12)  # open in an hour, of a country
-    sms_allow_lines: tuple[str, ...] = setting(types.names(tuple(rules.LINES)), ())
+    sms_allow_lines: tuple[str, ...] = setting(types.names(rules.LINES), ())
     password_min_characters: int = setting(types.password_length, 8)
     password_needs: tuple[str, ...] = setting(types.names(PASSWORD_NEEDS), PASSWORD_NEEDS)
     password_range_url: str = setting(types.https_url, "")  # empty: no look-up of leaked ones

@@ -15,10 +15,6 @@ from typing import TypeAlias
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-import phonenumbers
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
-from cryptography.hazmat.primitives.serialization import load_der_public_key
-
 from shared import validation
 from shared.models import Queue
 
@@ -326,6 +322,8 @@ def phone(raw: str) -> str:
     """Parse a sender: a phone number (E.164), a short code or a name; empty is none."""
     sender = raw.strip()
     if sender.startswith("+"):
+        import phonenumbers  # noqa: PLC0415
+
         try:
             parsed = phonenumbers.parse(sender)
         except phonenumbers.NumberParseException as error:
@@ -364,18 +362,27 @@ def webhook_public_keys(raw: str) -> tuple[str, ...]:
 def _webhook_public_key(raw: str) -> str:
     """Parse one verification key (base64), with or without PEM header lines."""
     key = "".join(re.sub(r"-----BEGIN.*?-----", "", raw).split())
+    if not key:
+        return key
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey  # noqa: PLC0415
+    from cryptography.hazmat.primitives.serialization import load_der_public_key  # noqa: PLC0415
+
     try:
-        parsed = load_der_public_key(base64.b64decode(key, validate=True)) if key else None
+        parsed = load_der_public_key(base64.b64decode(key, validate=True))
     except ValueError as error:
         raise ValueError("must be the verification key of SendGrid's Event Webhook") from error
-    if parsed is not None and not isinstance(parsed, EllipticCurvePublicKey):
-        raise ValueError("must be an elliptic curve key, as SendGrid makes them")
+    if not isinstance(parsed, EllipticCurvePublicKey):
+        raise ValueError("must be an elliptic curve key, as SendGrid makes them")  # noqa: TRY004
     return key
 
 
 def countries(raw: str) -> tuple[str, ...]:
     """Parse two-letter regions between commas."""
     regions = tuple(word.upper() for word in words(raw))
+    if not regions:
+        return ()
+    import phonenumbers  # noqa: PLC0415
+
     unknown = sorted(set(regions) - set(phonenumbers.SUPPORTED_REGIONS))
     if unknown:
         raise ValueError(f"{', '.join(unknown)} is no region; write two letters, such as CH,DE,AT")

@@ -11,7 +11,7 @@ import pytest
 
 from shared.errors import DoubtfulProviderError, PermanentProviderError, TransientProviderError
 from shared.models import Channel
-from shared.providers.outbox import MAX_FILES, Outbox, read_outbox
+from shared.providers.outbox import MAX_FILES, SIMULATED, Outbox, due_reports, read_outbox
 from tests.support.provider_builders import LOGO, a_mail, an_sms
 
 NOW = 1_780_000_000.5
@@ -170,3 +170,57 @@ def test_a_reset_id_cannot_leave_the_directory(tmp_path):
     mail_outbox(tmp_path).send(a_mail(reset_id="../../x"))
 
     assert [path.parent for path in tmp_path.rglob("*.json")] == [tmp_path / "outbox"]
+
+
+@pytest.mark.parametrize("name", SIMULATED)
+def test_what_is_simulated_is_reported_by_mail_and_sms_when_it_is_due(tmp_path, name):
+    for message, channel in ((a_mail(f"{name}+tag@example.com"), Channel.EMAIL),
+                             (an_sms(SIMULATED[name]["number"]), Channel.SMS)):  # fmt: skip
+        sender = Outbox(channel, tmp_path / channel, clock=lambda: NOW)
+        for _ in range(3):
+            try:
+                sender.send(message)
+            except (TransientProviderError, PermanentProviderError, DoubtfulProviderError):
+                continue
+            break
+        early, all_of_them = (
+            [event.type for _, event in due_reports(tmp_path / channel, NOW + seconds)]
+            for seconds in (0.5, 500)
+        )
+
+        assert early == []
+        assert all_of_them == [each["type"] for each in SIMULATED[name].get("reports", [])]
+
+
+def test_a_complaint_and_a_bounce_suppress_as_the_channel_does(tmp_path):
+    for name, channel, message in (
+        ("complains", Channel.EMAIL, a_mail("complains@example.com")),
+        ("complains", Channel.SMS, an_sms(SIMULATED["complains"]["number"])),
+        ("bounces-later", Channel.SMS, an_sms(SIMULATED["bounces-later"]["number"])),
+    ):
+        Outbox(channel, tmp_path / f"{name}{channel}", clock=lambda: NOW).send(message)
+    found = {
+        folder.name: [event.suppression for _, event in due_reports(folder, NOW + 60)]
+        for folder in tmp_path.iterdir()
+    }
+
+    assert found == {
+        "complainsemail": ["", "complaint"],
+        "complainssms": ["", "opt_out"],
+        "bounces-latersms": ["bad_number"],
+    }
+
+
+def test_a_429_says_when_to_try_again_and_comes_once(tmp_path):
+    mail = a_mail("rate-limited@example.com")
+    with pytest.raises(TransientProviderError) as caught:
+        mail_outbox(tmp_path).send(mail)
+
+    assert caught.value.retry_after_seconds == 5
+    assert mail_outbox(tmp_path).send(mail).provider_message_id
+
+
+def test_other_recipients_are_accepted_and_nothing_is_reported(tmp_path):
+    mail_outbox(tmp_path).send(a_mail("ada@example.com"))
+
+    assert list(due_reports(tmp_path, NOW + 1000)) == []

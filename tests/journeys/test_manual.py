@@ -16,7 +16,6 @@ import pytest
 
 from tests import CHECKOUT
 from tests.support.subscriber_stub import SubscriberStub
-from tests.support.waiting import wait_until
 from web.cli import keyturn as command_line
 
 pytestmark = pytest.mark.real_server
@@ -116,7 +115,9 @@ def test_what_the_pages_print_works_as_it_stands(start_keyturn, tmp_path):
 
 
 def test_the_example_in_python_calls_by_grpc(keyturn, tmp_path):
-    code = re.search(r"^```python\n(.*?)^```", (CHECKOUT / "docs/api.md").read_text(), re.M | re.S)
+    code = re.search(
+        r"^```python\n(.*?)^```", (CHECKOUT / "docs/api.md").read_text(), re.MULTILINE | re.DOTALL
+    )
     assert code is not None
     (tmp_path / ".keyturn").symlink_to(keyturn.data_dir)
     program = code[1].replace("127.0.0.1:8081", keyturn.grpc_target)

@@ -11,12 +11,12 @@ from twilio.request_validator import RequestValidator
 
 from shared.errors import StoreUnavailableError
 from shared.models import Outcome, Queue, Status
-from shared.providers.registry import build_callback_readers
+from shared.providers.registry import READERS
 from shared.providers.transport.signing import signed_headers
 from shared.queue import Task
 from shared.settings import Gateway, TwilioAccount
 from shared.store.resets import Finish
-from tests.support.builders import PUBLIC_URL, a_settings
+from tests.support.builders import PUBLIC_URL
 from tests.support.callback_builders import (
     TWILIO_SID,
     TWILIO_TOKEN,
@@ -377,8 +377,7 @@ def test_a_refusal_is_told_in_the_language_asked_for(wire):
 def test_every_callback_route_has_a_reader(wire):
     routes = {r.rule for r in wire.app.url_map.iter_rules() if r.rule.startswith("/callbacks/")}
 
-    readers = build_callback_readers(a_settings())
-    assert routes == {f"/callbacks/{name}{own}" for name in readers for own in ("", "/<org_id>")}
+    assert routes == {f"/callbacks/{name}{own}" for name in READERS for own in ("", "/<org_id>")}
 
 
 def test_what_came_is_told_by_metrics(wire):

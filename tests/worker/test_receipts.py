@@ -8,12 +8,14 @@ import pytest
 
 from shared.errors import DoubtfulProviderError, StoreUnavailableError
 from shared.models import CallbackEvent, Channel, EventType, Outcome, Status
+from shared.providers.outbox import Outbox
 from shared.queue import Task
 from shared.store import keys
 from tests.support.builders import a_user
 from tests.support.delivery_services import ScriptedProvider, some_delivery_services
+from tests.support.provider_builders import a_mail
 from worker import receipts
-from worker.receipts import ReceiptJob, ReceiptProcessor
+from worker.receipts import ReceiptJob, ReceiptProcessor, SimulatedReports
 
 DOUBT = DoubtfulProviderError("read_timeout", "no answer")
 _numbers = count(1)
@@ -187,3 +189,18 @@ def test_every_shard_is_swept(worker):
     chore()
 
     assert worker.services.receipts.shards_waiting() == []
+
+
+def test_what_the_outbox_reports_arrives_as_callbacks_do(worker, tmp_path):
+    services = worker.services
+    object.__setattr__(services.settings, "data_dir", tmp_path)
+    reset_id = worker.record()
+    worker.deliver(reset_id)
+    mail = a_mail("delivered@example.com", reset_id=reset_id)
+    Outbox(Channel.EMAIL, tmp_path, clock=lambda: 0.0).send(mail)
+
+    SimulatedReports(services)()
+    processor_of(worker).apply(keys.ID_SIGNS.index(reset_id[0]))
+
+    assert services.resets.find(reset_id).status is Status.DELIVERED
+    assert not list(tmp_path.rglob("reports/*.json"))

@@ -29,6 +29,7 @@ from web.services import WebServices
 log = structlog.get_logger()
 
 MAX_REASON_CHARACTERS = 500
+NO_RESET = "there is no reset with that id, or its record has expired"
 LIMITS = ("user", "organisation", "caller", "sms_budget")
 
 
@@ -119,7 +120,7 @@ def void(services: WebServices, reset_id: str, why: AuditReason) -> None:
     """
     reset = services.resets.find(reset_id)
     if reset is None:
-        raise NotFoundError
+        raise NotFoundError(NO_RESET)
     with services.audit.acting(why.act("reset.void", reset_id)):
         answer = services.code_store.end_code(
             reset.user_id,
@@ -146,7 +147,7 @@ def clear_limit(services: WebServices, limit: str, about: str, why: AuditReason)
 
 def _check_reset(services: WebServices, reset_id: str) -> None:
     if services.resets.find(reset_id) is None:
-        raise NotFoundError
+        raise NotFoundError(NO_RESET)
 
 
 def known_providers(services: WebServices, like: str = "") -> list[str]:
@@ -307,7 +308,7 @@ def resend_by_hand(
     """
     old = services.resets.find(reset_id)
     if old is None:
-        raise NotFoundError
+        raise NotFoundError(NO_RESET)
     wanted = ResendRequest(reset_id)
     new_id, channel = services.digests.new_reset_id(old.user_id), channel or old.channel
     act = why.act("reset.resend", old.reset_id)

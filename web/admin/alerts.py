@@ -12,8 +12,12 @@ from shared.store.admin.pauses import Pause, Scope
 from shared.store.batches import BatchState
 from web.admin.providers import ProviderView
 from web.admin.status import QueueView, StatusView
-from web.callbacks import describe_unset_channel
-from web.explain.wording import describe_failure, format_duration, format_time
+from web.explain.wording import (
+    describe_failure,
+    describe_unset_channel,
+    format_duration,
+    format_time,
+)
 from web.webhooks.service import describe_subscription
 
 LATE_SECONDS = 30  # a person gives up about then

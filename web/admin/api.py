@@ -22,7 +22,15 @@ from web.admin.schemas import (
 from web.admin.status import load_status
 from web.auth import SYSTEM_READ, USER_WRITE, audit_name
 from web.explain.query import check_names, read_count
-from web.http import count_changes, credentials, current_services, json_response, request_context
+from web.http import (
+    CallResponse,
+    count_changes,
+    credentials,
+    current_services,
+    json_response,
+    request_context,
+    respond,
+)
 from web.middleware import read_capped_body
 from web.schemas import read_body, write_details
 
@@ -129,7 +137,7 @@ def resend_reset(reset_id: str) -> Response:
         "expiresAt": format_timestamp(recorded.deadline_at),
         **write_details(recorded),
     }
-    return json_response(body, headers={"Keyturn-Reset-Id": recorded.reset_id})
+    return respond(CallResponse(body, recorded.reset_id, not recorded.is_new))
 
 
 @api_admin.get("/keyturn/v1/status")

@@ -20,6 +20,7 @@ from shared.errors import (
 from shared.languages import direction
 from shared.models import Channel, Email, Message, Outcome, Recipient, Sms
 from shared.policies import check_country, check_line
+from shared.providers.callbacks import has_callbacks
 from shared.providers.registry import PROVIDERS, AnyProvider
 from shared.store.admin.audit import Act
 from shared.store.admin.circuits import Circuit, CircuitState
@@ -28,7 +29,6 @@ from shared.store.admin.statistics import LAST_CALLBACK, RecentCounts
 from shared.store.resets import DURATION_BUCKETS_MS
 from shared.validation import moment
 from web.admin.actions import AuditReason, known_providers
-from web.callbacks import has_callbacks
 from web.services import WebServices
 
 MINUTE_SECONDS, WINDOW_SECONDS = 60, 300

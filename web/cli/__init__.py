@@ -18,6 +18,7 @@ COMMANDS = {
     "audit": ("admin", "List acts by hand and by permission, newest first; verify or export all."),
     "batch": ("batches", "Batches: many resets at once."),
     "console": ("tokens", "Print a link that signs in to the console, once."),
+    "demo": ("tokens", "Print the demo's addresses, token, users and logins again."),
     "directory": ("directory", "The directory of users that KEYTURN_DIRECTORY names."),
     "doctor": (
         "doctor",
@@ -30,7 +31,7 @@ COMMANDS = {
     "org": ("users", "Organisations."),
     "pause": ("admin", "Pause a queue, channel, provider or organisation; new resets wait."),
     "provider": ("providers", "Providers of e-mail and SMS."),
-    "reset": ("resets", "Send, hold, release, void and resend resets."),
+    "reset": ("resets", "Send, list, hold, release, void and resend resets."),
     "resume": ("admin", "Resume a queue, channel, provider or organisation."),
     "sms": ("sms", "Prefixes of phone numbers that are watched, slowed, stopped or allowed."),
     "status": ("admin", "Show alerts, queues, providers and workers."),

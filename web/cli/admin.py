@@ -11,18 +11,16 @@ from web.admin import actions
 from web.admin.actions import AuditReason
 from web.admin.alerts import find_alerts
 from web.admin.providers import ProviderView
-from web.admin.schemas import AUDIT_ENTRY, serialise_status
 from web.admin.status import QueueView, StatusView, load_status
 from web.cli.support import (
     CommandRefusedError,
-    by_option,
+    change_options,
     json_option,
     open_services,
     print_attributes,
     print_json,
     print_result,
     print_table,
-    reason_option,
 )
 from web.explain.wording import describe_guesses
 
@@ -40,9 +38,7 @@ def audit_reason(by: str, reason: str) -> AuditReason:
 @click.command("pause")
 @scope_argument
 @click.argument("name")
-@reason_option
-@by_option
-@json_option
+@change_options
 def pause(scope: str, name: str, reason: str, by: str, *, as_json: bool) -> None:
     """Pause a queue, channel, provider or organisation; new resets wait."""
     with open_services() as services:
@@ -56,9 +52,7 @@ def pause(scope: str, name: str, reason: str, by: str, *, as_json: bool) -> None
 @click.argument("name")
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True), metavar="N",
               help="Send waiting resets at N per second; without it, all at once.")  # fmt: skip
-@reason_option
-@by_option
-@json_option
+@change_options
 def resume(
     scope: str, name: str, rate: float | None, reason: str, by: str, *, as_json: bool
 ) -> None:
@@ -82,9 +76,7 @@ def limit() -> None:
 @click.option("--org", "organisation", metavar="ID", help="An organisation's limit per minute.")
 @click.option("--caller", metavar="ID", help="A token's limit per minute; ID is the token's id.")
 @click.option("--sms-budget", is_flag=True, help="The daily SMS budget.")
-@reason_option
-@by_option
-@json_option
+@change_options
 def clear_limit(
     user: str | None,
     organisation: str | None,
@@ -123,6 +115,8 @@ def audit(context: click.Context, max_entries: int, *, as_json: bool) -> None:
     with open_services() as services:
         entries = services.audit.newest(most=max_entries)
     if as_json:
+        from web.admin.schemas import AUDIT_ENTRY  # noqa: PLC0415 - loads marshmallow
+
         print_json(AUDIT_ENTRY.dump(entries, many=True))
         return
     rows = [
@@ -150,6 +144,8 @@ def verify_audit(*, as_json: bool) -> None:
 @audit.command("export")
 def export_audit() -> None:
     """Print every act, newest first, as JSON Lines."""
+    from web.admin.schemas import AUDIT_ENTRY  # noqa: PLC0415
+
     with open_services() as services:
         for entry in services.audit.entries():
             print_json(AUDIT_ENTRY.dump(entry))
@@ -162,6 +158,8 @@ def status(*, as_json: bool) -> None:
     with open_services() as services:
         view = load_status(services)
     if as_json:
+        from web.admin.schemas import serialise_status  # noqa: PLC0415
+
         print_json(serialise_status(view))
         return
     alerts = find_alerts(view)

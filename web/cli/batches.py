@@ -231,9 +231,9 @@ def _filter(services: WebServices, chosen: dict[str, Any]) -> HistoryFilter:
     if org_id and not services.callers.organisation_exists(org_id):
         raise OrganisationUnknownError(f"Organisation {org_id} doesn't exist")
     now = services.dues.now()
-    since, until = (_read_time(name, chosen[name], now) for name in ("since", "until"))
+    since, until = (read_time(name, chosen[name], now) for name in ("since", "until"))
     if since and until and until < since:
-        raise CommandRefusedError("--until is before --since")
+        raise click.UsageError("--until is before --since")
     return HistoryFilter(
         org_id=org_id,
         since=since,
@@ -244,7 +244,8 @@ def _filter(services: WebServices, chosen: dict[str, Any]) -> HistoryFilter:
     )
 
 
-def _read_time(name: str, text: str | None, now: datetime) -> datetime | None:
+def read_time(name: str, text: str | None, now: datetime) -> datetime | None:
+    """Return the moment of an option: a timestamp, or how long ago."""
     if text is None:
         return None
     if ago := AGO.fullmatch(text):

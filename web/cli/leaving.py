@@ -16,6 +16,7 @@ from web.cli.admin import audit_reason
 from web.cli.support import (
     CommandRefusedError,
     by_option,
+    change_options,
     json_option,
     open_services,
     optional_reason_option,
@@ -115,9 +116,7 @@ def remove_organisation(org_id: str, *, with_users: bool, **options: Any) -> Non
 @click.argument("org_id", metavar="ID")
 @click.option("--records", metavar="SECONDS", help="Of finished resets; '' for the installation's.")
 @click.option("--refusals", metavar="SECONDS", help="Of refusals; '' for the installation's.")
-@reason_option
-@by_option
-@json_option
+@change_options
 def set_retention(
     org_id: str, records: str | None, refusals: str | None, reason: str, by: str, *, as_json: bool
 ) -> None:

@@ -1,4 +1,4 @@
-"""`keyturn provider list|pause|resume|test`."""
+"""`keyturn provider recipients|list|pause|resume|test`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from shared.models import Outcome
+from shared.providers.outbox import SIMULATED
 from shared.store.admin.circuits import CircuitState, Switch
 from shared.store.admin.pauses import Scope
 from web.admin import actions, providers
@@ -16,12 +17,12 @@ from web.cli.admin import audit_reason
 from web.cli.support import (
     CommandRefusedError,
     by_option,
+    change_options,
     json_option,
     open_services,
     print_json,
     print_result,
     print_table,
-    reason_option,
 )
 from web.cli.suppressions import read_recipient
 from web.explain.wording import SWITCH_REASONS, format_time
@@ -32,6 +33,17 @@ OPTIONAL_COLUMNS = ("retry in", "paused", "last switch")
 @click.group()
 def provider() -> None:
     """Providers of e-mail and SMS."""
+
+
+@provider.command("recipients")
+@json_option
+def list_recipients(*, as_json: bool) -> None:
+    """List the recipients by which the outbox simulates outcomes, in any domain."""
+    rows = [
+        {"mail": f"{name}@example.com", "phone": each["number"], "outcome": each["what"]}
+        for name, each in SIMULATED.items()
+    ]
+    print_table(rows, empty="", as_json=as_json)
 
 
 @provider.command("list")
@@ -52,9 +64,7 @@ def list_providers(*, as_json: bool) -> None:
 
 @provider.command("pause")
 @click.argument("name")
-@reason_option
-@by_option
-@json_option
+@change_options
 def pause_provider(name: str, reason: str, by: str, *, as_json: bool) -> None:
     """Stop sending to a provider; the next one of its channel is used."""
     with open_services() as services:
@@ -65,9 +75,7 @@ def pause_provider(name: str, reason: str, by: str, *, as_json: bool) -> None:
 
 @provider.command("resume")
 @click.argument("name")
-@reason_option
-@by_option
-@json_option
+@change_options
 def resume_provider(name: str, reason: str, by: str, *, as_json: bool) -> None:
     """Resume sending to a provider; an open circuit becomes half-open at once."""
     with open_services() as services:

@@ -1,4 +1,4 @@
-"""`keyturn reset send|hold|release|void|resend` and `keyturn explain`."""
+"""`keyturn reset send|list|hold|release|void|resend` and `keyturn explain`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from shared.errors import UserUnknownError
-from shared.models import Channel
+from shared.models import Channel, Status
 from shared.policies import check_may_reset
 from shared.recording import ResetRequest, record_refusals, record_reset
 from shared.store.admin.audit import Act
@@ -15,26 +15,27 @@ from shared.validation import format_timestamp
 from web.admin import actions
 from web.admin.actions import resend_by_hand
 from web.cli.admin import audit_reason
+from web.cli.batches import read_time
 from web.cli.support import (
     CommandRefusedError,
     by_option,
+    change_options,
     json_option,
     open_services,
     print_attributes,
     print_json,
     print_result,
     print_table,
-    reason_option,
 )
 from web.explain.model import Explanation
-from web.explain.query import explain_reset, explain_user
+from web.explain.query import PageRequest, explain_reset, explain_user, find_page
 from web.schemas import write_explanation, write_reset
 from web.services import WebServices
 
 
 @click.group()
 def reset() -> None:
-    """Send, hold, release, void and resend resets."""
+    """Send, list, hold, release, void and resend resets."""
 
 
 @reset.command("send")
@@ -63,11 +64,52 @@ def send_reset(user_id: str, channel: str, by: str, *, as_json: bool) -> None:
     print_result(result, as_json=as_json)
 
 
+@reset.command("list")
+@click.option("--user", "user_id", metavar="ID", help="Those of a user.")
+@click.option("--org", "org_id", metavar="ID", help="Those of an organisation's users.")
+@click.option("--status", type=click.Choice([each.value for each in Status]))
+@click.option("--since", metavar="TIME", help="2026-11-23T12:00:00Z, or 90m, 6h, 2d ago.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
+@json_option
+def list_resets(
+    *,
+    user_id: str | None,
+    org_id: str | None,
+    status: str | None,
+    since: str | None,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """List resets, newest first; addresses are masked."""
+    with open_services() as services:
+        wanted = PageRequest(
+            user_id=user_id,
+            status=Status(status) if status else None,
+            since=read_time("since", since, services.dues.now()),
+            limit=limit,
+        )
+        page = find_page(services, wanted, org_id)
+    listed = sorted(page.resets, key=lambda each: each[0].created_at, reverse=True)
+    rows = [
+        {
+            "resetId": reset.reset_id,
+            "userId": reset.user_id,
+            "orgId": reset.org_id,
+            "status": reset.status.value,
+            "reason": reset.reason,
+            "recipient": recipient,
+            "createdAt": reset.created_at,
+        }
+        for reset, recipient in listed
+    ]
+    print_table(rows, empty="There are no such resets.", optional=["reason"], as_json=as_json)
+    if page.token and not as_json:
+        click.echo("There are more: --limit, --since, --status or --user.")
+
+
 @reset.command("hold")
 @click.argument("reset_id", metavar="ID")
-@reason_option
-@by_option
-@json_option
+@change_options
 def hold_reset(reset_id: str, reason: str, by: str, *, as_json: bool) -> None:
     """Keep a reset from being sent until it is released or its code expires."""
     with open_services() as services:
@@ -78,9 +120,7 @@ def hold_reset(reset_id: str, reason: str, by: str, *, as_json: bool) -> None:
 
 @reset.command("release")
 @click.argument("reset_id", metavar="ID")
-@reason_option
-@by_option
-@json_option
+@change_options
 def release_reset(reset_id: str, reason: str, by: str, *, as_json: bool) -> None:
     """Send a held reset now."""
     with open_services() as services:
@@ -92,9 +132,7 @@ def release_reset(reset_id: str, reason: str, by: str, *, as_json: bool) -> None
 @reset.command("void")
 @click.argument("reset_id", metavar="[ID]", required=False)
 @click.option("--user", "user_id", metavar="ID", help="Every code of a user.")
-@reason_option
-@by_option
-@json_option
+@change_options
 def void_reset(
     reset_id: str | None, user_id: str | None, reason: str, by: str, *, as_json: bool
 ) -> None:
@@ -115,9 +153,7 @@ def void_reset(
 @click.argument("reset_id", metavar="ID")
 @click.option("--channel", type=click.Choice([each.value for each in Channel]),
               help="The default is the channel of that reset.")  # fmt: skip
-@reason_option
-@by_option
-@json_option
+@change_options
 def resend_reset(
     reset_id: str, channel: str | None, reason: str, by: str, *, as_json: bool
 ) -> None:
@@ -159,7 +195,7 @@ def explain(
 def _explain_reset(services: WebServices, reset_id: str) -> Explanation:
     reset = services.resets.find(reset_id)
     if reset is None:
-        raise CommandRefusedError("there is no reset with that id, or its record has expired")
+        raise CommandRefusedError(actions.NO_RESET)
     return explain_reset(services, reset)
 
 

@@ -14,6 +14,7 @@ from web.cli.admin import audit_reason
 from web.cli.support import (
     CommandRefusedError,
     by_option,
+    change_options,
     json_option,
     open_services,
     print_attributes,
@@ -43,9 +44,7 @@ def list_suppressions(*, as_json: bool) -> None:
 
 @suppression.command("add")
 @click.argument("address")
-@reason_option
-@by_option
-@json_option
+@change_options
 def add_suppression(address: str, reason: str, by: str, *, as_json: bool) -> None:
     """Suppress an address: send nothing to it any more."""
     recipient = read_recipient(address)

@@ -1,7 +1,8 @@
-"""`keyturn token add|list|revoke`: tokens of callers."""
+"""`keyturn token add|list|revoke`: tokens of callers; `keyturn demo`."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections import defaultdict
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import click
 
 from shared import validation
-from shared.settings import Settings
+from shared.settings import Settings, load_settings
 from shared.store import keys
 from shared.store.admin.audit import Act
 from shared.store.callers import Grants, Token
@@ -23,7 +24,7 @@ from web.cli.support import (
     print_table,
 )
 from web.cli.users import open_stores, read_value
-from web.up.demo import ORG_ID, make_link
+from web.up.demo import LOGIN_FILE, ORG_ID, USER, demo_token, describe_demo, make_link
 
 UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 MAX_SECONDS = 36_500 * UNIT_SECONDS["d"]
@@ -205,3 +206,23 @@ def _row(each: Token) -> dict[str, Any]:
         "ends": each.expires_at,
         "last used": each.last_used_at,
     }
+
+
+@click.command()
+def demo() -> None:
+    """Print the demo's addresses, token, users and logins again."""
+    settings = load_settings(os.environ)
+    try:
+        token, lines = demo_token(settings.data_dir), describe_demo(settings)
+    except FileNotFoundError as error:
+        raise CommandRefusedError(
+            f"there is no demo in {settings.data_dir}; `keyturn up` makes it, or set "
+            "KEYTURN_DATA_DIR"
+        ) from error
+    user = f"{USER['userId']} ({USER['email']}, {USER['phone']}) of {USER['orgId']}"
+    lines += [f"  the user     {user}; others: keyturn provider recipients"]
+    lines += [f"  export KEYTURN_TOKEN={token}"]
+    login = settings.data_dir / LOGIN_FILE
+    if not settings.flower_basic_auth and login.exists():
+        lines.append(f"  Flower's login is {login.read_text().strip()}")
+    click.echo("\n".join(lines))

@@ -1,10 +1,11 @@
-"""`keyturn org add|list|password` and `keyturn user import|show`."""
+"""`keyturn org add|list|password` and `keyturn user import|list|show`."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -26,13 +27,13 @@ from shared.wiring import connect_store
 from web.cli.support import (
     CommandRefusedError,
     by_option,
+    change_options,
     json_option,
     open_services,
     optional_reason_option,
     print_json,
     print_result,
     print_table,
-    reason_option,
 )
 from web.passwords import conclude_without_code
 
@@ -133,9 +134,7 @@ def list_organisations(*, as_json: bool) -> None:
 @click.option("--min-characters", metavar="N", help="Least length; '' for the installation's.")
 @click.option("--needs", metavar="LIST",
               help="Of lower,upper,number,symbol, or none; '' for the installation's.")  # fmt: skip
-@reason_option
-@by_option
-@json_option
+@change_options
 def set_password_policy(
     org_id: str,
     min_characters: str | None,
@@ -182,12 +181,7 @@ def import_users(
     """Add or update users from JSON Lines (- for standard input), all or none."""
     lines = iter(lambda: file.readline(LINE_BYTES + 1), b"")
     stores, name = open_stores(), Path(str(getattr(file, "name", "-"))).name
-    directory = stores.directory
-    if not isinstance(directory, RedisDirectory):
-        raise CommandRefusedError(
-            f"the users stand in the application (KEYTURN_DIRECTORY={stores.settings.directory}); "
-            "they need no import"
-        )
+    directory = _built_in(stores, "they need no import")
     act = Act(by=by, action="user.import", target=name, reason=reason)
     with stores.audit.acting(act) as ending:
         report = directory.import_users(lines)
@@ -203,6 +197,26 @@ def import_users(
         click.echo(f"{report.imported} imported, {report.updated} updated")
 
 
+@user.command("list")
+@click.option("--org", "org_id", metavar="ID", help="Those of one organisation.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
+@json_option
+def list_users(*, org_id: str | None, limit: int, as_json: bool) -> None:
+    """List users of the built-in directory; addresses are masked."""
+    stores = open_stores()
+    directory = _built_in(stores, "ask it for them, or for one with `keyturn user show`")
+    if org_id and not stores.callers.organisation_exists(org_id):
+        raise CommandRefusedError("there is no organisation with that id")
+    orgs = [org_id] if org_id else [each.org_id for each in stores.callers.list_organisations()]
+    ids = sorted(islice(chain.from_iterable(map(directory.list_members, orgs)), limit + 1))
+    found = [_serialise_user(each) for each in directory.find_users(ids[:limit]) if each]
+    columns = ("userId", "orgId", "state", "kind", "email", "phone", "language")
+    rows = [each if as_json else {name: each[name] for name in columns} for each in found]
+    print_table(rows, empty="There are no users; `keyturn user import` adds some.", as_json=as_json)
+    if len(ids) > limit and not as_json:
+        click.echo("There are more: --limit, or --org.")
+
+
 @user.command("show")
 @click.argument("user_id", metavar="ID")
 @json_option
@@ -213,6 +227,15 @@ def show_user(user_id: str, *, as_json: bool) -> None:
         raise CommandRefusedError("there is no user with that id")
     result = _serialise_user(found)
     print_result(result, as_json=as_json)
+
+
+def _built_in(stores: Stores, remedy: str) -> RedisDirectory:
+    if isinstance(stores.directory, RedisDirectory):
+        return stores.directory
+    raise CommandRefusedError(
+        f"the users stand in the application (KEYTURN_DIRECTORY={stores.settings.directory}); "
+        f"{remedy}"
+    )
 
 
 def _organisation_name(text: str) -> str:

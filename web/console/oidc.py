@@ -20,11 +20,12 @@ from cryptography.fernet import InvalidToken
 from flask import Response, request
 
 from shared.errors import IssuerUnavailableError, NotFoundError, ProviderError, TokenInvalidError
+from web.auth import looks_signed
 from web.console.frame import console
 from web.console.session import begin_session, cookie_name
 from web.console.sign_in import welcome
 from web.http import current_services
-from web.oidc import fetch, find_endpoint, looks_signed
+from web.oidc import fetch, find_endpoint
 from web.services import WebServices
 
 SECONDS = 600  # to sign in there

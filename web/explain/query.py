@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from shared.errors import CallerError, InvalidRequestError
-from shared.models import Caller, Channel, Kind, Organisation, Reset, Status, User
+from shared.models import Channel, Kind, Organisation, Reset, Status, User
 from shared.policies import (
     check_country,
     check_line,
@@ -17,13 +18,13 @@ from shared.policies import (
     provider_names,
     sms_regions,
 )
+from shared.providers.callbacks import has_callbacks
 from shared.store.admin.refusals import Refusal
 from shared.store.history import HistoryCursor, HistoryEntry, HistoryFilter
 from shared.store.keys import SHARDS
 from shared.store.suppressions import Suppression
 from shared.validation import parse_timestamp
 from web.auth import USER_READ, Credentials
-from web.callbacks import has_callbacks
 from web.explain.diagnosis import diagnose
 from web.explain.model import Evidence, Explanation
 from web.explain.timeline import build_timeline, name_caller
@@ -168,25 +169,35 @@ def list_resets(services: WebServices, credentials: Credentials, wanted: PageReq
     Raises:
         UnauthenticatedError, OrganisationUnknownError, MembershipMissingError.
     """
-    caller, org_id = services.auth.authenticate(credentials), credentials.org_id
+    caller = services.auth.authenticate(credentials)
     if wanted.user_id is not None:
         check_id_length(wanted.user_id)
-        found, token = _of_user(services, caller, wanted.user_id, org_id, wanted)
-    else:
-        found, token = _of_all(services, caller, org_id, wanted)
+    may_read = partial(services.auth.may, caller, permission=USER_READ)
+    return find_page(services, wanted, credentials.org_id, may_read)
+
+
+def find_page(
+    services: WebServices,
+    wanted: PageRequest,
+    org_id: str | None,
+    may_read: Callable[[str], bool] = lambda _: True,
+) -> Page:
+    """Return a page of the resets of an organisation, or of every one that `may_read` accepts."""
+    find = _of_all if wanted.user_id is None else _of_user
+    found, token = find(services, wanted, org_id, may_read)
     return Page(tuple((reset, masked_recipient(services, reset)) for reset in found), token)
 
 
 def _of_user(
-    services: WebServices, caller: Caller, user_id: str, org_id: str | None, wanted: PageRequest
+    services: WebServices, wanted: PageRequest, org_id: str | None, may_read: Callable[[str], bool]
 ) -> tuple[list[Reset], str | None]:
     """Page by the user's sequence, which a later reset does not change."""
     before = wanted.token[2] if wanted.token else None
     found = [
         reset
-        for reset in services.resets.find_of_user(user_id)
+        for reset in services.resets.find_of_user(wanted.user_id or "")
         if org_id in (None, reset.org_id)
-        and services.auth.may(caller, reset.org_id, USER_READ)
+        and may_read(reset.org_id)
         and wanted.status in (None, reset.status)
         and (wanted.since is None or reset.created_at >= wanted.since)
         and (wanted.until is None or reset.created_at <= wanted.until)
@@ -199,10 +210,10 @@ def _of_user(
 
 
 def _of_all(
-    services: WebServices, caller: Caller, org_id: str | None, wanted: PageRequest
+    services: WebServices, wanted: PageRequest, org_id: str | None, may_read: Callable[[str], bool]
 ) -> tuple[list[Reset], str | None]:
     def may_see(entry: HistoryEntry) -> bool:
-        return services.auth.may(caller, entry.org_id, USER_READ)
+        return may_read(entry.org_id)
 
     filters = HistoryFilter(
         org_id=org_id,

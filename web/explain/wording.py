@@ -166,3 +166,12 @@ def format_duration(exact_seconds: float) -> str:
         return f"{seconds} s"
     minutes, hours = seconds // 60, seconds // 3600
     return f"{minutes} min" if minutes < 120 else f"{hours} h {minutes % 60} min"  # noqa: PLR2004
+
+
+def describe_unset_channel(channel: str) -> str:
+    """Return the sentence about a channel that was left without a provider."""
+    name = {"email": "E-mail", "sms": "SMS"}[channel]
+    return (
+        f"{name}: no provider is set up, so calls for it are answered 503: set "
+        f"KEYTURN_{channel.upper()}_PROVIDERS (to nothing, if that is meant)"
+    )

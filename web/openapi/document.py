@@ -1,29 +1,22 @@
-"""Build the OpenAPI document with apispec; serve /openapi.json and /docs."""
+"""Build the OpenAPI document with apispec."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 from collections.abc import Iterator
-from functools import lru_cache
 from http import HTTPStatus
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import orjson
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 from apispec.ext.marshmallow.openapi import OpenAPIConverter
-from flask import Blueprint, Response, render_template
-from markupsafe import Markup
 from marshmallow import Schema, fields
-from sendgrid.helpers.eventwebhook import EventWebhookHeader
 
 from shared import errors
 from shared.languages import Languages
-from web.http import current_services
 from web.idempotency import MAX_KEY_CHARACTERS
 from web.openapi.events import describe_webhooks
 from web.openapi.examples import make_example
@@ -32,15 +25,17 @@ from web.problems import UNEXPECTED, Problem, describe
 from web.resets import MAX_USER_ID_CHARACTERS
 from web.webhooks.api import WebhookSchema
 
-docs = Blueprint("docs", __name__)
-
 Json = dict[str, Any]
 
-VERSION = "1.0.0"
+VERSION = version("keyturn")  # as `keyturn --version` says
 DESCRIPTION = """Password resets that are never lost and can always be explained, on ZITADEL's API.
 
 Field names may also be written in snake_case; unknown fields are ignored. A request is judged in
 this order: route, size, decoding, token, organisation header, permission, ranges, the rest."""
+DEPRECATED = (
+    "Struck through, because ZITADEL replaced its v1 API by v2 on 2025-01-01, as the header "
+    "Deprecation says. It works on here; new callers use PasswordReset (v2), which Link names."
+)
 TEXT = {"type": "string"}
 HEADERS: dict[str, Json] = {
     "X-Request-Id": {"description": "The caller's own, or a new one", "required": True},
@@ -51,6 +46,11 @@ HEADERS: dict[str, Json] = {
     "Link": {"description": 'The successor: `<…>; rel="successor-version"`', "required": True},
     "WWW-Authenticate": {"description": "`Bearer`", "required": True},
     "Retry-After": {"description": "Seconds", "required": True},
+    "Idempotent-Replayed": {"description": "`true`: an earlier call with this Idempotency-Key"},
+    "RateLimit-Policy": {"description": 'Each limit, its quota and window: `"caller";q=600;w=60`'},
+    "RateLimit": {
+        "description": 'The limit that was reached, and for how long: `"caller";r=0;t=9`'
+    },
 }
 SECURITY_SCHEMES = {
     "token": {
@@ -61,58 +61,15 @@ SECURITY_SCHEMES = {
 } | {
     name: {"type": "apiKey", "in": "header", "name": header}
     for name, header in {
-        "sendgridSignature": EventWebhookHeader.SIGNATURE,
-        "sendgridTimestamp": EventWebhookHeader.TIMESTAMP,
+        "sendgridSignature": "X-Twilio-Email-Event-Webhook-Signature",
+        "sendgridTimestamp": "X-Twilio-Email-Event-Webhook-Timestamp",
         "twilioSignature": "X-Twilio-Signature",
         "webhookId": "webhook-id",
         "webhookTimestamp": "webhook-timestamp",
         "webhookSignature": "webhook-signature",
     }.items()
 }
-ERROR_DETAIL = {
-    "type": "object",
-    "required": ["@type", "id", "message"],
-    "properties": {
-        "@type": {"const": "type.googleapis.com/zitadel.v1.ErrorDetail"},
-        "id": TEXT | {"description": "What clients match on"},
-        "message": TEXT,
-    },
-}
-RETRY_INFO = {
-    "type": "object",
-    "required": ["@type", "retryDelay"],
-    "properties": {
-        "@type": {"const": "type.googleapis.com/google.rpc.RetryInfo"},
-        "retryDelay": TEXT | {"pattern": "^[0-9]+s$"},
-    },
-}
-ERROR_INFO = {
-    "type": "object",
-    "required": ["@type", "reason", "domain", "metadata"],
-    "properties": {
-        "@type": {"const": "type.googleapis.com/google.rpc.ErrorInfo"},
-        "reason": {"const": "USE_OTHER_CHANNEL"},
-        "domain": {"const": "keyturn"},
-        "metadata": {
-            "type": "object",
-            "properties": {"type": TEXT | {"description": "What to ask for instead: TYPE_EMAIL"}},
-        },
-    },
-}
-PROBLEM = {
-    "type": "object",
-    "required": ["code", "message"],
-    "properties": {
-        "code": {"type": "integer", "description": "The gRPC code"},
-        "message": TEXT
-        | {"description": "With the id behind it; its language is Accept-Language's"},
-        "details": {
-            "type": "array",
-            "minItems": 1,
-            "items": {"oneOf": [ERROR_DETAIL, RETRY_INFO, ERROR_INFO]},
-        },
-    },
-}
+PROBLEM: Json = orjson.loads(Path(__file__).with_name("problem.json").read_bytes())
 
 
 def parameter(name: str, location: str, schema: Json, description: str, **more: Any) -> Json:
@@ -214,6 +171,7 @@ def _describe(operation: Operation, languages: Languages) -> Json:
     }
     if operation.is_deprecated:
         described["deprecated"] = True
+        described["description"] = DEPRECATED
     if operation.security:
         described["security"] = [{scheme: [] for scheme in operation.security}]
     if operation.request:
@@ -316,49 +274,12 @@ def _headers(operation: Operation, status: int) -> Json:
     names = ["X-Request-Id", "Cache-Control"]
     names += ["Deprecation", "Link"] if operation.is_deprecated else []
     names += ["Keyturn-Reset-Id"] if operation.makes_reset and status == HTTPStatus.OK else []
+    names += ["Idempotent-Replayed", "RateLimit-Policy"] if "Keyturn-Reset-Id" in names else []
     names += ["ETag"] if operation.is_versioned and status == HTTPStatus.OK else []
     names += ["WWW-Authenticate"] if status == HTTPStatus.UNAUTHORIZED else []
-    names += ["Retry-After"] if status == HTTPStatus.TOO_MANY_REQUESTS else []
-    return {name: HEADERS[name] | {"schema": TEXT} for name in names}
-
-
-STYLE = (Path(__file__).parents[1] / "templates" / "docs.css").read_text(encoding="utf-8")
-STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
-CONTENT_SECURITY_POLICY = (
-    f"default-src 'none'; style-src 'sha256-{STYLE_HASH}'; form-action 'none'; "
-    "base-uri 'none'; frame-ancestors 'none'"
-)
-
-
-@docs.get("/openapi.json")
-def openapi_json() -> Response:
-    """Return the OpenAPI document."""
-    return Response(orjson.dumps(_document()), mimetype="application/json")
-
-
-@docs.get("/docs")
-def show_docs() -> Response:
-    """Return the document as a page, without scripts and external resources."""
-    page = render_template(
-        "docs.html",
-        document=_document(),
-        base=urlsplit(current_services().settings.link_base).path,
-        style=Markup(STYLE),  # noqa: S704 - our own file
-        pretty=_pretty,
+    names += (
+        ["Retry-After", "RateLimit", "RateLimit-Policy"]
+        if status == HTTPStatus.TOO_MANY_REQUESTS
+        else []
     )
-    response = Response(page, mimetype="text/html")
-    response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
-    response.headers["Referrer-Policy"] = "no-referrer"
-    return response
-
-
-def _document() -> Json:
-    services = current_services()
-    return _make_once(services.settings.link_base, services.languages)
-
-
-_make_once = lru_cache(maxsize=8)(make_document)
-
-
-def _pretty(value: Any) -> str:
-    return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+    return {name: HEADERS[name] | {"schema": TEXT} for name in names}

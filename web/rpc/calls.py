@@ -17,7 +17,14 @@ from web.api import change_password, reset_password, send_notification
 from web.auth import Credentials
 from web.http import CallResponse, RequestContext, find_source
 from web.middleware import DEPRECATED_SINCE, assign_request_id
-from web.problems import UNEXPECTED, Problem, ProblemError, choose_language, describe
+from web.problems import (
+    UNEXPECTED,
+    Problem,
+    ProblemError,
+    choose_language,
+    describe,
+    limit_headers,
+)
 from web.rpc.generated import management_pb2, user_pb2, zitadel_pb2
 from web.schemas import PASSWORD_RESET, SEND_NOTIFICATION, SET_PASSWORD, WireSchema
 from web.services import WebServices
@@ -113,13 +120,18 @@ def answer_call(
         return RpcResponse(error.problem, headers)
     except CallerError as error:
         language = choose_language(services.languages, header("accept-language"))
-        return RpcResponse(describe(error, services.languages, language), headers)
+        problem = describe(error, services.languages, language)
+        limits = limit_headers(settings, problem) if problem.limit else {}
+        return RpcResponse(problem, headers + _lower(limits))
     except Exception as error:  # the outermost loop of a call
         log.error("request.failed", request_id=request_id, exc_info=error)
         return RpcResponse(UNEXPECTED, headers)
-    if response.reset_id:
-        headers = (*headers, ("keyturn-reset-id", response.reset_id))
-    return RpcResponse(response, headers)
+    return RpcResponse(response, headers + _lower(response.headers(settings)))
+
+
+def _lower(headers: dict[str, str]) -> tuple[tuple[str, str], ...]:
+    """Return headers as metadata, whose names are in lower case."""
+    return tuple((name.lower(), value) for name, value in headers.items())
 
 
 def read_context(header: Header) -> RequestContext:

@@ -200,32 +200,43 @@ class ReadyMessage:
         return False
 
     def _lines(self) -> list[str]:
-        settings = self._settings
-        flower_host = LOOPBACK_OF.get(settings.flower_host, settings.flower_host)
-        is_demo = settings.directory == "redis"
-        user_id, token = (USER_ID, demo_token(settings.data_dir)) if is_demo else ("ID", "TOKEN")
-        url = f"{self._base}/management/v1/users/{user_id}/password/_reset"
-        header = f"Authorization: Bearer {token}"
-        curl = f"  curl -X POST {url} -H '{header}' -d '{{\"type\":\"TYPE_EMAIL\"}}'"
-        lines = ["", "Keyturn is ready. Ask for a reset:", "", curl, ""]
-        if "outbox" in settings.email_providers + settings.sms_providers:
-            is_open = self._status("/dev/inbox.json") == OK
-            inbox = f"{self._base}/dev/inbox" if is_open else "shut; KEYTURN_DEV_INBOX=on opens it"
-            lines.append(f"  the inbox    {inbox}")
-        if settings.console == "on":
-            link = self._make_link() if is_demo and self._make_link else f"{self._base}/console"
-            lines.append(f"  the console  {link}")
-            if link.startswith(f"{settings.link_base}/console/sign-in"):
-                lines.append("               signs in once, within ten minutes; `keyturn console`")
-                lines.append("               makes another")
-        if self._status("/docs") not in (None, NOT_FOUND):
-            lines.append(f"  the API      {self._base}/docs")
-        lines.append(f"  gRPC         {_netloc(self._host, settings.grpc_port)}")
-        lines.append(f"  the queues   http://{_netloc(flower_host, settings.flower_port)}/")
-        is_set = settings.flower_basic_auth
-        login = "KEYTURN_FLOWER_BASIC_AUTH" if is_set else settings.data_dir / LOGIN_FILE
-        lines.append(f"               its login: {login}")
-        return [*lines, ""]
+        is_open = self._status("/dev/inbox.json") == OK
+        has_docs = self._status("/docs") not in (None, NOT_FOUND)
+        link = self._make_link() if self._settings.directory == "redis" and self._make_link else ""
+        lines = describe_demo(self._settings, has_inbox=is_open, has_docs=has_docs, link=link)
+        return ["", "Keyturn is ready. Ask for a reset:", "", *lines]
+
+
+def describe_demo(
+    settings: Settings, *, has_inbox: bool = True, has_docs: bool = True, link: str = ""
+) -> list[str]:
+    """Return what one needs to try the demo: a command, every address, the token.
+
+    `link` signs in to the console, once.
+
+    Raises:
+        FileNotFoundError: the demo was never seeded.
+    """
+    host = LOOPBACK_OF.get(settings.host, settings.host)
+    flower_host = LOOPBACK_OF.get(settings.flower_host, settings.flower_host)
+    base, is_demo = f"http://{_netloc(host, settings.port)}", settings.directory == "redis"
+    user_id, token = (USER_ID, demo_token(settings.data_dir)) if is_demo else ("ID", "TOKEN")
+    url = f"{base}/management/v1/users/{user_id}/password/_reset"
+    header = f"Authorization: Bearer {token}"
+    lines = [f"  curl -X POST {url} -H '{header}' -d '{{\"type\":\"TYPE_EMAIL\"}}'", ""]
+    if "outbox" in settings.email_providers + settings.sms_providers:
+        inbox = f"{base}/dev/inbox" if has_inbox else "shut; KEYTURN_DEV_INBOX=on opens it"
+        lines.append(f"  the inbox    {inbox}")
+    if settings.console == "on":
+        lines.append(f"  the console  {link or f'{base}/console'}")
+        lines.append("               `keyturn console` prints a link that signs in once")
+    if has_docs:
+        lines.append(f"  the API      {base}/docs")
+    lines.append(f"  gRPC         {_netloc(host, settings.grpc_port)}")
+    lines.append(f"  the queues   http://{_netloc(flower_host, settings.flower_port)}/")
+    is_set = settings.flower_basic_auth
+    login = "KEYTURN_FLOWER_BASIC_AUTH" if is_set else settings.data_dir / LOGIN_FILE
+    return [*lines, f"               its login: {login}", ""]
 
 
 def _netloc(host: str, port: int) -> str:

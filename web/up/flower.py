@@ -6,9 +6,11 @@ import hmac
 import secrets
 from base64 import b64encode
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import flower
 from tornado.httputil import HTTPServerRequest
 from tornado.routing import Matcher
 from tornado.web import RequestHandler
@@ -77,6 +79,23 @@ class RefusedRequests(Matcher):
             return ip_address(name).is_loopback or not self._is_here
         except ValueError:
             return False
+
+
+class AmendedHandler(RequestHandler):
+    """Answers a file of Flower's with ours behind it: the columns fit, ids lead to the console."""
+
+    def initialize(self, file: str, console: str) -> None:
+        """`file` is of Flower's folder `static`, `console` the console's address."""
+        self._file, self._console = Path(file), console
+
+    def get(self) -> None:
+        """Answer both files as one."""
+        theirs = Path(flower.__file__).parent / "static" / self._file
+        ours = Path(__file__).parents[1] / "templates" / self._file.name
+        kind = {".css": "text/css", ".js": "text/javascript"}[ours.suffix]
+        self.set_header("Content-Type", f"{kind}; charset=utf-8")
+        text = ours.read_text(encoding="utf-8").replace("CONSOLE", self._console)
+        self.finish(f"{theirs.read_text(encoding='utf-8')}\n{text}")
 
 
 class RefusalHandler(RequestHandler):

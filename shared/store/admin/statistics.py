@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 import redis
 
+from shared.models import Queue
 from shared.store import keys
 from shared.store.connection import Client, nodes_of, store_errors
 
@@ -190,6 +191,15 @@ class ServerStore:
                         return f"read-only: {why}"
                 raise
         return None
+
+    def hints(self, queue: Queue) -> int:
+        """Return how many hints wait in a queue of kombu's, where the broker is this server.
+
+        Raises:
+            StoreUnavailableError: the server does not answer.
+        """
+        with store_errors():
+            return int(self._client.llen(queue.value))
 
     def health(self) -> ServerHealth | None:
         """Return the figures of INFO; None if we may not ask for them.

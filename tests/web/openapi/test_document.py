@@ -6,7 +6,9 @@ import base64
 import hashlib
 import json
 import re
+import shlex
 from datetime import UTC, datetime
+from importlib.metadata import version
 
 import pytest
 from jsonschema import Draft202012Validator, FormatChecker
@@ -23,6 +25,7 @@ from tests.support.wire_v2 import WireV2
 from tests.test_architecture import OPEN_ROUTES
 from web import problems
 from web.openapi.events import SUMMARIES
+from web.openapi.pages import curl
 
 PAGES = {route for route in OPEN_ROUTES if route.startswith(("/ui/", "/r/", "/dev/"))}
 ITSELF = {
@@ -167,7 +170,7 @@ def test_the_page_shows_every_call_and_error(wire, document):
     assert "Idempotency-Key" in page
 
 
-def test_the_page_loads_nothing_and_runs_nothing(wire):
+def test_the_page_loads_nothing_and_runs_its_own_script_alone(wire):
     response = wire.call("/docs", method="GET")
     page = response.get_data(as_text=True)
 
@@ -176,4 +179,32 @@ def test_the_page_loads_nothing_and_runs_nothing(wire):
     style = re.search(r"<style>(.*?)</style>", page, re.DOTALL)[1]
     style_hash = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     assert f"'sha256-{style_hash}'" in response.headers["Content-Security-Policy"]
-    assert not re.search(r"<(script|link|img|iframe)\b|@import|url\(|style=| on\w+=", page)
+    script = re.search(r"<script>(.*?)</script>", page, re.DOTALL)[1]
+    script_hash = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{script_hash}'" in response.headers["Content-Security-Policy"]
+    assert page.count("<script") == 1
+    assert not re.search(r"<(link|img|iframe)\b|@import|url\(|style=| on\w+=", page)
+
+
+def test_the_page_has_an_index_and_tells_each_error_once(wire, document):
+    page = wire.call("/docs", method="GET").get_data(as_text=True)
+    links, ids = (set(re.findall(rf'{name}="#?([^"/]+)"', page)) for name in ("href", "id"))
+
+    assert {call["operationId"] for _, _, call in calls_of(document)} <= links & ids
+    assert links <= ids
+    assert page.count("Too many requests (cooldown") == 3  # its line, and in what is sent twice
+    assert "ZITADEL replaced its v1 API" in page
+
+
+def test_the_document_has_the_version_of_the_package(document):
+    assert document["info"]["version"] == version("keyturn")
+
+
+def test_every_command_is_what_a_shell_takes_and_runs_against_the_demo(wire, document):
+    for path, method, call in calls_of(document):
+        words = shlex.split(curl("http://127.0.0.1:8080", method, path, call))
+        is_signed = any(set(each) - {"token"} for each in call.get("security", []))
+        assert bool(words) != is_signed
+        if words:
+            assert words[:3] == ["curl", "-X", method.upper()]
+            assert not re.search(r"[{}]", words[3])

@@ -7,8 +7,10 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from click.testing import CliRunner
 
 from shared.settings import load_settings
+from web.cli import keyturn
 from web.up.demo import ReadyMessage
 
 
@@ -133,3 +135,24 @@ def test_a_port_nobody_listens_on_is_not_ready(tmp_path, capsys):
     ReadyMessage(load_settings(environ)).print_once()
 
     assert capsys.readouterr().out == ""
+
+
+def test_the_demo_is_printed_again_with_every_address_and_key(tmp_path, monkeypatch):
+    (tmp_path / "demo_token").write_text("kt_pat_x\n")
+    (tmp_path / "flower_login").write_text("operator:secret-of-flower\n")
+    monkeypatch.setenv("KEYTURN_DATA_DIR", str(tmp_path))
+
+    printed = CliRunner().invoke(keyturn, ["demo"]).output
+
+    for part in ("/dev/inbox", "/docs", "127.0.0.1:8081", ":5555/", "export KEYTURN_TOKEN=kt_pat_x",
+                 "operator:secret-of-flower", "ada@example.com", "+41791234567"):  # fmt: skip
+        assert part in printed
+
+
+def test_without_a_demo_it_says_how_to_make_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("KEYTURN_DATA_DIR", str(tmp_path))
+
+    done = CliRunner().invoke(keyturn, ["demo"])
+
+    assert done.exit_code == 1
+    assert "keyturn up" in done.output

@@ -15,12 +15,11 @@ from shared.organisations.profile import Profile
 from web.cli.admin import audit_reason
 from web.cli.support import (
     CommandRefusedError,
-    by_option,
+    change_options,
     json_option,
     open_services,
     print_result,
     print_table,
-    reason_option,
 )
 from web.organisations import service
 from web.organisations.schemas import BRANDING, BRANDING_REQUEST, HISTORY
@@ -67,9 +66,7 @@ def show_branding(org_id: str, *, as_json: bool) -> None:
 @click.option("--help-url", help="Where people find help; https.")
 @click.option("--postal-line", help="The postal address, in one line.")
 @click.option("--reply-to", help="Where replies to mails go.")
-@reason_option
-@by_option
-@json_option
+@change_options
 def set_branding(org_id: str, *, reason: str, by: str, as_json: bool, **given: Any) -> None:
     """Change what is given; '' is the default."""
     for name in ("languages", "link_hosts"):
@@ -93,9 +90,7 @@ def set_branding(org_id: str, *, reason: str, by: str, as_json: bool, **given: A
 @id_argument
 @click.argument("file", type=click.File("rb"), required=False)
 @click.option("--remove", is_flag=True, help="Remove the logo.")
-@reason_option
-@by_option
-@json_option
+@change_options
 def set_logo(
     org_id: str, file: IO[bytes] | None, reason: str, by: str, *, remove: bool, as_json: bool
 ) -> None:
@@ -147,9 +142,7 @@ def show_texts(org_id: str, language: str, *, built_in: bool, as_json: bool) -> 
 @id_argument
 @language_argument
 @click.argument("file", type=click.File("rb"))
-@reason_option
-@by_option
-@json_option
+@change_options
 def set_texts(
     org_id: str, language: str, file: IO[bytes], reason: str, by: str, *, as_json: bool
 ) -> None:
@@ -179,9 +172,7 @@ def show_history(org_id: str, *, as_json: bool) -> None:
 @texts.command("rollback")
 @id_argument
 @click.argument("version", type=click.IntRange(min=1))
-@reason_option
-@by_option
-@json_option
+@change_options
 def roll_back(org_id: str, version: int, reason: str, by: str, *, as_json: bool) -> None:
     """Make an earlier version of a language's sentences the newest."""
     with open_profile(org_id) as (services, profile):

@@ -14,12 +14,11 @@ from web.cli.admin import audit_reason
 from web.cli.organisations.branding import open_profile
 from web.cli.support import (
     CommandRefusedError,
-    by_option,
+    change_options,
     json_option,
     print_attributes,
     print_json,
     print_table,
-    reason_option,
 )
 from web.organisations.message_api import PREVIEW, render_previews, write_trials
 from web.organisations.messages import NAMES, preview, read_address, send_test
@@ -73,9 +72,7 @@ def show_preview(
 @org_option
 @click.option("--to", "address", required=True, metavar="ADDRESS", help="Of your own.")
 @click.option("--language", metavar="TAG", help="The default is the organisation's own.")
-@reason_option
-@by_option
-@json_option
+@change_options
 def send_test_message(
     org_id: str, address: str, language: str | None, reason: str, by: str, *, as_json: bool
 ) -> None:

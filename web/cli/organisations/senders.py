@@ -13,10 +13,9 @@ from web.cli.admin import audit_reason
 from web.cli.organisations.branding import MAX_FILE_BYTES, id_argument, open_profile
 from web.cli.support import (
     CommandRefusedError,
-    by_option,
+    change_options,
     json_option,
     print_result,
-    reason_option,
 )
 from web.organisations import senders
 from web.services import WebServices
@@ -50,9 +49,7 @@ def show_sender(org_id: str, *, as_json: bool) -> None:
 @sender.command("set")
 @id_argument
 @click.argument("file", type=click.File("rb"))
-@reason_option
-@by_option
-@json_option
+@change_options
 def set_sender(org_id: str, file: IO[bytes], reason: str, by: str, *, as_json: bool) -> None:
     """Replace it by a JSON FILE as in the API (- for input); secrets left out stay."""
     try:
@@ -69,9 +66,7 @@ def set_sender(org_id: str, file: IO[bytes], reason: str, by: str, *, as_json: b
 
 @sender.command("remove")
 @id_argument
-@reason_option
-@by_option
-@json_option
+@change_options
 def remove_sender(org_id: str, reason: str, by: str, *, as_json: bool) -> None:
     """Send as the installation does; the secrets are forgotten."""
     with open_profile(org_id) as (services, _):
@@ -84,9 +79,7 @@ def remove_sender(org_id: str, reason: str, by: str, *, as_json: bool) -> None:
 @id_argument
 @click.option("--trust", is_flag=True, help="Take the From as verified, without asking DNS.")
 @click.option("--nameserver", default="", metavar="ADDRESS[@PORT]", help="Ask this one.")
-@reason_option
-@by_option
-@json_option
+@change_options
 def check_sender(
     org_id: str, nameserver: str, reason: str, by: str, *, trust: bool, as_json: bool
 ) -> None:
