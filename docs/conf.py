@@ -1,4 +1,4 @@
-"""Sphinx: the documentation as a site, `./run docs`; strict in `./run check`. Nothing is loaded from elsewhere."""
+"""Sphinx: the documentation as a site, built by `./run check`; it loads nothing from elsewhere."""
 
 from importlib.metadata import version as version_of
 

@@ -42,7 +42,7 @@ from web.organisations.message_api import api_organisations
 from web.pages.dev_inbox import inbox
 from web.pages.errors import is_page, show_fault
 from web.pages.routes import pages
-from web.problems import UNEXPECTED, Problem, choose_language, describe, limit_headers
+from web.problems import UNEXPECTED, Problem, choose_language, describe, limit_reached
 from web.rpc.calls import SERVICES
 from web.rpc.http import RpcApplication
 from web.services import build_web_services
@@ -149,7 +149,7 @@ def _problem_response(problem: Problem) -> Response:
     response.status_code = problem.http_status
     if problem.retry_after_seconds is not None:
         response.headers["Retry-After"] = str(problem.retry_after_seconds)
-        response.headers.update(limit_headers(current_services().settings, problem))
+        response.headers.update(current_services().limit_policy | limit_reached(problem))
     return response
 
 

@@ -11,10 +11,8 @@ from typing import Any, TypeAlias
 import orjson
 from flask import Request, Response, current_app, request
 
-from shared.settings import Settings
 from shared.settings.types import Network
 from web.auth import Credentials, count_change_in_force
-from web.problems import limit_headers
 from web.services import WebServices
 
 Address: TypeAlias = IPv4Address | IPv6Address
@@ -69,11 +67,11 @@ class CallResponse:
     reset_id: str | None = None
     is_repeat: bool = False  # an earlier call with the same Idempotency-Key recorded it
 
-    def headers(self, settings: Settings) -> dict[str, str]:
-        """Return what a caller learns beside the message."""
+    def headers(self, policy: dict[str, str]) -> dict[str, str]:
+        """Return what a caller learns beside the message; `policy`: of limits."""
         named = {"Keyturn-Reset-Id": self.reset_id} if self.reset_id else {}
         repeat = {"Idempotent-Replayed": "true"} if self.is_repeat else {}
-        return limit_headers(settings) | named | repeat
+        return policy | named | repeat
 
 
 def current_services() -> WebServices:
@@ -154,7 +152,7 @@ def request_context() -> RequestContext:
 
 def respond(response: CallResponse) -> Response:
     """Return the response of one of ZITADEL's calls, with its headers."""
-    headers = response.headers(current_services().settings)
+    headers = response.headers(current_services().limit_policy)
     return json_response(response.body, headers=headers)
 
 

@@ -157,8 +157,8 @@ class ProblemError(Exception):
         self.problem = problem
 
 
-def limit_headers(settings: Settings, problem: Problem | None = None) -> dict[str, str]:
-    """Return RateLimit-Policy, the windows of resets; with RateLimit for a limit that was reached.
+def limit_policy(settings: Settings) -> dict[str, str]:
+    """Return the header RateLimit-Policy, the windows of resets; nothing if there are none.
 
     Source: https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-10
     """
@@ -172,10 +172,14 @@ def limit_headers(settings: Settings, problem: Problem | None = None) -> dict[st
     )
     policy = ", ".join(f'"{name}";q={most};w={window}' for name, most, window in windows
                        if most and window)  # fmt: skip
-    headers = {"RateLimit-Policy": policy} if policy else {}
-    if problem and problem.limit:
-        headers["RateLimit"] = f'"{problem.limit}";r=0;t={problem.retry_after_seconds}'
-    return headers
+    return {"RateLimit-Policy": policy} if policy else {}
+
+
+def limit_reached(problem: Problem) -> dict[str, str]:
+    """Return the header RateLimit of a limit that was reached; nothing for other problems."""
+    if not problem.limit:
+        return {}
+    return {"RateLimit": f'"{problem.limit}";r=0;t={problem.retry_after_seconds}'}
 
 
 def choose_language(

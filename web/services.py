@@ -10,6 +10,7 @@ from shared.providers.callbacks import CallbackReader
 from shared.providers.registry import CallbackReaders
 from shared.wiring import Services
 from web.auth import Authenticator
+from web.problems import limit_policy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +19,7 @@ class WebServices(Services):
 
     auth: Authenticator
     callbacks: Mapping[str, CallbackReader]  # by the last segment of their path
+    limit_policy: dict[str, str]  # the header that names the limits of resets
 
 
 def build_web_services(services: Services) -> WebServices:
@@ -33,4 +35,5 @@ def build_web_services(services: Services) -> WebServices:
         **parts,
         auth=Authenticator(services.callers, services.settings, issuer=issuer),
         callbacks=CallbackReaders(services.settings),
+        limit_policy=limit_policy(services.settings),
     )

@@ -23,7 +23,7 @@ from web.problems import (
     ProblemError,
     choose_language,
     describe,
-    limit_headers,
+    limit_reached,
 )
 from web.rpc.generated import management_pb2, user_pb2, zitadel_pb2
 from web.schemas import PASSWORD_RESET, SEND_NOTIFICATION, SET_PASSWORD, WireSchema
@@ -121,12 +121,12 @@ def answer_call(
     except CallerError as error:
         language = choose_language(services.languages, header("accept-language"))
         problem = describe(error, services.languages, language)
-        limits = limit_headers(settings, problem) if problem.limit else {}
+        limits = services.limit_policy | limit_reached(problem) if problem.limit else {}
         return RpcResponse(problem, headers + _lower(limits))
     except Exception as error:  # the outermost loop of a call
         log.error("request.failed", request_id=request_id, exc_info=error)
         return RpcResponse(UNEXPECTED, headers)
-    return RpcResponse(response, headers + _lower(response.headers(settings)))
+    return RpcResponse(response, headers + _lower(response.headers(services.limit_policy)))
 
 
 def _lower(headers: dict[str, str]) -> tuple[tuple[str, str], ...]:
