@@ -21,6 +21,7 @@ from shared.validation import MAX_PASSWORD_CHARACTERS
 
 PREFIX = "KEYTURN_"
 TWILIO_PROVIDERS = ("twilio", *(f"twilio-{number}" for number in range(2, 10)))
+DURABILITIES = ("memory", "replica", "replica:2", "replica:3", "disk", "service")
 DIRECTORIES = ("redis", "sql", "http")
 HTTP_PROVIDERS = ("http", *(f"http-{number}" for number in range(2, 10)))
 EMAIL_PROVIDERS = ("sendgrid", "smtp", *HTTP_PROVIDERS, "outbox")
@@ -151,7 +152,7 @@ class Settings:
     redis_ca_file: str = setting(types.text, "")  # of an authority of one's own
     redis_credentials: str = setting(types.text, "")  # package.module:name, for tokens that expire
     broker_url: str = setting(types.text, "", is_secret=True)
-    durability: str = setting(types.one_of("memory", "replica", "disk", "service"), "memory")
+    durability: str = setting(types.one_of(*DURABILITIES), "memory")
     secret_keys: tuple[str, ...] = setting(types.secret_keys, (), is_secret=True)
     directory: str = setting(types.one_of(*DIRECTORIES), "redis")
     directory_url: str = setting(

@@ -6,6 +6,7 @@ import random
 import signal
 import socket
 import subprocess
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -120,19 +121,19 @@ class Cluster:
 
 
 class Sentinels:
-    """A primary and two replicas on loopback, and three Sentinels that watch them."""
+    """A primary and its replicas on loopback, and three Sentinels that watch them."""
 
     NAME = "keyturn"
 
-    def __init__(self, directory: Path, *options: str) -> None:
+    def __init__(self, directory: Path, *options: str, replicas: int = 1) -> None:
         self.directory, self._options = directory, options
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
-        self.ports = [free_port() for _ in range(3)]
+        self.ports = [free_port() for _ in range(1 + replicas)]
         self.sentinels = [free_port() for _ in range(3)]
         for port in self.ports:
             self._start(port, "--replicaof", "127.0.0.1", str(self.ports[0]))
         for port in self.ports[1:]:
-            self._link(port)
+            self.wait_joined(port)
         for port in self.sentinels:
             self._watch(port)
         wait_until(lambda: all(self._sees_all(port) for port in self.sentinels))
@@ -177,7 +178,7 @@ class Sentinels:
         own = ("--port", str(port), "--bind", "127.0.0.1", "--repl-diskless-sync-delay", "0")
         self.processes[port] = start_server(folder / "s", *own, *options, *self._options)
 
-    def _link(self, port: int) -> None:
+    def wait_joined(self, port: int) -> None:
         wait_until(
             lambda: self.ask(port, "INFO", "replication")["master_link_status"] == "up",
             what="a replica that follows",
@@ -203,7 +204,8 @@ class Sentinels:
             state = self.ask(port, "SENTINEL MASTERS")[self.NAME]
         except redis.ConnectionError:
             return False
-        return state["num-slaves"] == 2 and state["num-other-sentinels"] == 2
+        replicas = len(self.ports) - 1
+        return state["num-slaves"] == replicas and state["num-other-sentinels"] == 2
 
 
 class TestedCluster(StoreCluster):
@@ -215,12 +217,21 @@ class TestedCluster(StoreCluster):
         if args[0] in ("FLUSHDB", "FLUSHALL", "SCRIPT FLUSH", "CONFIG SET", "CLIENT KILL"):
             answers = [node.execute_command(*args, **options) for node in self.nodes()]
             return answers[0]
+        if args[:2] == ("INFO", "commandstats"):
+            return self._command_stats()
         if args[0] in ("KEYS", "DBSIZE"):
             found = [node.execute_command(*args, **options) for node in self.nodes()]
             return sum(found, [] if args[0] == "KEYS" else 0)
         if args[0] == "MGET":
             return [self.get(key) for key in args[1:]]
         return super().execute_command(*args, **options)
+
+    def _command_stats(self) -> dict[str, dict[str, int]]:
+        calls: Counter[str] = Counter()
+        for node in self.nodes():
+            for name, stat in node.info("commandstats").items():
+                calls[name] += stat["calls"]
+        return {name: {"calls": number} for name, number in calls.items()}
 
 
 __all__ = ["Cluster", "Sentinels", "TestedCluster"]
