@@ -32,6 +32,7 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     if is_cluster(config):
         topology.StoreCluster = TestedCluster
+        os.environ["KEYTURN_BROKER_URL"] = "redis://127.0.0.1:9/0"  # a cluster is none
 
 
 def pytest_collection_modifyitems(config, items):

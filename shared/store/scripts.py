@@ -17,9 +17,8 @@ import structlog
 from redis.exceptions import NoScriptError
 
 from shared.errors import SettingsError, StoreUnavailableError
-from shared.store.connection import TIMEOUT_SECONDS, Client, nodes_of, store_errors
+from shared.store.connection import AWAY, TIMEOUT_SECONDS, Client, nodes_of, store_errors
 from shared.store.keys import confirmed
-from shared.store.topology.cluster import AWAY
 
 log = structlog.get_logger()
 

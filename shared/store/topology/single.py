@@ -1,16 +1,18 @@
-"""One server: a client that fails fast and sends each command at most once."""
+"""One server: a client that fails fast, sends each command at most once; its failures."""
 
 from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from threading import Lock, Thread
 from time import monotonic, sleep
 from typing import Any, TypeAlias
 
 import redis
+
+from shared.errors import StoreUnavailableError
 
 # A redis.Redis that decodes replies; its own types do not know that they are str then.
 Client: TypeAlias = Any
@@ -164,3 +166,12 @@ def _reporting_timeouts(connection_class: type[Any], report: Callable[[], None])
                 raise
 
     return ReportingConnection
+
+
+@contextmanager
+def store_errors() -> Iterator[None]:
+    """Turn redis-py's errors into StoreUnavailableError."""
+    try:
+        yield
+    except redis.RedisError as error:
+        raise StoreUnavailableError from error
