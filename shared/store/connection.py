@@ -5,6 +5,11 @@ from shared.store.topology.cluster import AWAY
 from shared.store.topology.single import RECENT_SECONDS, Client, store_errors
 
 __all__ = [
-    *("AWAY", "RECENT_SECONDS", "TIMEOUT_SECONDS"),
-    *("Client", "connect", "nodes_of", "store_errors"),
+    "AWAY",
+    "RECENT_SECONDS",
+    "TIMEOUT_SECONDS",
+    "Client",
+    "connect",
+    "nodes_of",
+    "store_errors",
 ]
