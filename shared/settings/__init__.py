@@ -149,7 +149,7 @@ class Settings:
     # Where data is stored; the default is the embedded server.
     data_dir: Path = setting(types.path, Path(".keyturn"))  # noqa: RUF009
     redis_url: str = setting(types.text, "", is_secret=True)
-    redis_ca_file: str = setting(types.text, "")  # of an authority of one's own
+    redis_ca_path: str = setting(types.text, "")  # of an authority of one's own
     redis_credentials: str = setting(types.text, "")  # package.module:name, for tokens that expire
     broker_url: str = setting(types.text, "", is_secret=True)
     durability: str = setting(types.one_of(*DURABILITIES), "memory")
@@ -264,9 +264,9 @@ class Settings:
     def hint_url(self) -> str:
         """URL of the broker, as Celery writes it."""
         url = self.broker_url or self.server_url
-        if self.redis_ca_file and not self.broker_url:
+        if self.redis_ca_path and not self.broker_url:
             certificates = urlencode(
-                {"ssl_cert_reqs": "required", "ssl_ca_certs": self.redis_ca_file}
+                {"ssl_cert_reqs": "required", "ssl_ca_certs": self.redis_ca_path}
             )
             return f"{url}{'&' if '?' in url else '?'}{certificates}"
         return url.replace("unix://", "redis+socket://", 1) if url.startswith("unix://") else url
