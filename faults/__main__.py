@@ -7,6 +7,7 @@ import random
 import shutil
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from faults.figures import print_verdict
@@ -26,6 +27,12 @@ def main() -> int:
     size.add_argument("--stops", type=int, metavar="N", help="SIGTERM N times, and nothing else")
     size.add_argument("--fuzz", action="store_true", help="random input to parsers, 20 s each")
     parser.add_argument("--server", default="", help="a server's program; unset: the embedded one")
+    parser.add_argument(
+        "--topology",
+        choices=("single", "cluster", "sentinel"),
+        default="single",
+        help="cluster: 3 primaries, 3 replicas; sentinel: a primary, a replica, 3 Sentinels",
+    )
     parser.add_argument("--everysec", action="store_true", help="the server with that appendfsync")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="of all dice")
     parser.add_argument("--keep", action="store_true", help="keep the folder of the run")
@@ -33,14 +40,23 @@ def main() -> int:
     plan = RELEASE if chosen.release else LONG if chosen.long else QUICK
     if chosen.stops:
         plan = stop_drill(chosen.stops)
+    if chosen.topology == "cluster":
+        plan = replace(plan, moves=plan.kills)
     folder = Path(tempfile.mkdtemp(prefix="keyturn-faults-"))
     if chosen.fuzz:
         return fuzz(folder, chosen.seed)
     say(f"{plan.name}, seed {chosen.seed}, in {folder}")
     server = [chosen.server] if chosen.server else []
-    run = Run(folder, plan, server=server, seed=chosen.seed, fsync=FSYNC[chosen.everysec])
+    run = Run(
+        folder,
+        plan,
+        server=server,
+        seed=chosen.seed,
+        fsync=FSYNC[chosen.everysec],
+        topology=chosen.topology,
+    )
     findings = run.carry_out()
-    figures = {"run": plan.name, "seed": chosen.seed, **run.figures}
+    figures = {"run": plan.name, "topology": chosen.topology, "seed": chosen.seed, **run.figures}
     print_verdict(findings, figures, run.machine)
     is_kept = all(not finding.resets for finding in findings)
     if chosen.keep or not is_kept:

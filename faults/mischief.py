@@ -14,6 +14,7 @@ import structlog
 
 from faults.plan import Plan
 from faults.site import Site
+from shared.store.connection import Client, nodes_of
 
 log = structlog.get_logger()
 
@@ -58,7 +59,13 @@ class Mischief:
         self._draw(VICTIMS).kill()
 
     def _kill_server(self, _: float) -> None:
-        self._site.crew.members["server"].kill()
+        servers = self._site.servers
+        name = servers.primary() if servers else "server"
+        self._site.crew.members[name].kill()
+
+    def _move(self, _: float) -> None:
+        if self._site.servers:
+            self._site.servers.move_a_shard()
 
     def _cut(self, _: float) -> None:
         self._site.crew.members["proxy"].tell(signal.SIGUSR1)
@@ -73,13 +80,17 @@ class Mischief:
         self._last(seconds, victim.thaw)
 
     def _fill(self, seconds: float) -> None:
-        used = int(self._insist(lambda: self._site.client.info("memory"))["used_memory"])
-        limit = int(used * FULL_SHARE)
-        self._insist(lambda: self._site.client.config_set("maxmemory", limit))
+        for node in self._insist(lambda: nodes_of(self._site.client)):
+            used = int(self._insist(node.info)["used_memory"])
+            self._limit(node, int(used * FULL_SHARE))
         self._last(seconds, self._make_room)
 
     def _make_room(self) -> None:
-        self._insist(lambda: self._site.client.config_set("maxmemory", 0))
+        for node in self._insist(lambda: nodes_of(self._site.client)):
+            self._limit(node, 0)
+
+    def _limit(self, node: Client, limit: int) -> None:
+        self._insist(lambda: node.config_set("maxmemory", limit))
 
     def _draw(self, weights: dict[str, float]):
         """One of the processes that work, now and then one that just starts; never a frozen one.

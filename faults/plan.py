@@ -18,6 +18,7 @@ class Plan:
     stops: int = 0  # SIGTERM
     freezes: int = 0  # SIGSTOP of a worker for twice the lease
     fills: tuple[float, ...] = ()  # seconds the server is full
+    moves: int = 0  # of a shard to another node of a cluster
     cuts: int = 0  # of every connection of the worker behind the proxy
     lease_seconds: float = 10.0
     timeout_seconds: float = 3.0
@@ -38,6 +39,7 @@ class Plan:
             *[("kill_server", 0.0)] * self.server_kills,
             *[("stop", 0.0)] * self.stops,
             *[("cut", 0.0)] * self.cuts,
+            *[("move", 0.0)] * self.moves,
         ]
         dice.shuffle(names)
         # What lasts begins early, so that the end does not wait for it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from shared.store import keys
-from shared.store.connection import Client
+from shared.store.connection import Client, nodes_of
 
 DUE = ("urgent", "bulk")
 MAX_AT_ONCE = 1000
@@ -55,7 +55,8 @@ class Records:
         """Remove the directory's own records, and write all that is left to a snapshot."""
         for some in _in_pieces(self._scan("kt:user:*")):
             self._client.unlink(*some)
-        self._client.save()
+        for node in nodes_of(self._client):
+            node.save()
 
     def _scan(self, pattern: str) -> list[str]:
         return list(self._client.scan_iter(match=pattern.replace("{", "[{]"), count=5000))

@@ -40,11 +40,18 @@ class Run:
     """A plan carried out in a folder."""
 
     def __init__(
-        self, folder: Path, plan: Plan, *, server: Sequence[str], seed: int, fsync: str
+        self,
+        folder: Path,
+        plan: Plan,
+        *,
+        server: Sequence[str],
+        seed: int,
+        fsync: str,
+        topology: str,
     ) -> None:
         """`server` is the command of the server; empty: the embedded one."""
         self.plan, self._seed = plan, seed
-        self.site = Site(folder, plan, server=server, seed=seed, fsync=fsync)
+        self.site = Site(folder, plan, server=server, seed=seed, fsync=fsync, topology=topology)
         self.people = make_people(plan.resets, with_others=not plan.is_provider_calm)
         self._records = Records(self.site.client)
         self.figures: dict[str, Any] = {}
@@ -203,7 +210,8 @@ class Run:
     def _end(self) -> float:
         """Stop everything; the server last, its snapshot without the directory's records."""
         site, began = self.site, time.monotonic()
-        for name in [name for name in reversed(site.crew.members) if name != "server"]:
+        members = list(reversed(site.crew.members))
+        for name in [name for name in members if not name.startswith("server")]:
             site.crew.members[name].end()
         with contextlib.suppress(redis.RedisError):
             self._records.forget_people()

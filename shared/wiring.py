@@ -129,11 +129,11 @@ def connect_store(settings: Settings) -> Client:
     Raises:
         SettingsError: KEYTURN_REDIS_URL, …_CA_FILE or …_CREDENTIALS is wrong.
     """
-    ca_file, name = settings.redis_ca_file, settings.redis_credentials
+    ca_file, name = settings.redis_ca_path, settings.redis_credentials
     if ca_file and not os.access(ca_file, os.R_OK):
-        raise SettingsError("KEYTURN_REDIS_CA_FILE: must be a file that can be read")
+        raise SettingsError("KEYTURN_REDIS_CA_PATH: must be a file that can be read")
     if ca_file and not settings.server_url.startswith("rediss"):
-        raise SettingsError("KEYTURN_REDIS_CA_FILE: needs a KEYTURN_REDIS_URL with TLS: rediss://…")
+        raise SettingsError("KEYTURN_REDIS_CA_PATH: needs a KEYTURN_REDIS_URL with TLS: rediss://…")
     credentials = _credentials(name) if name else None
     try:
         return connect(settings.server_url, ca_file=ca_file, credentials=credentials)

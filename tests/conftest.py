@@ -11,11 +11,44 @@ import pytest
 from werkzeug.routing import Rule
 
 from shared.directories.passwords import MEMORY_KIB, PASSES, Argon2Hasher
+from shared.store import topology
 from shared.store.connection import connect
 from tests.support import databases
+from tests.support.cluster import Cluster, TestedCluster
 from tests.support.fakes import FakeRedis
 from tests.support.redis_server import start_server
 from tests.support.waiting import HANG_SECONDS
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--topology",
+        choices=("single", "cluster"),
+        default="single",
+        help="cluster: the store's clients, fake ones too, are those of a three-node cluster",
+    )
+
+
+def pytest_configure(config):
+    if is_cluster(config):
+        topology.StoreCluster = TestedCluster
+        os.environ["KEYTURN_BROKER_URL"] = "redis://127.0.0.1:9/0"  # a cluster is none
+
+
+def pytest_collection_modifyitems(config, items):
+    """On a cluster, `client` is one client, and none is fake."""
+    if is_cluster(config):
+        twice = [
+            i
+            for i in items
+            if getattr(i, "callspec", None) and "fake" in i.callspec.params.values()
+        ]
+        config.hook.pytest_deselected(items=twice)
+        items[:] = [item for item in items if item not in twice]
+
+
+def is_cluster(config):
+    return config.getoption("--topology") == "cluster"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -53,9 +86,15 @@ def real_hashes(cheap_hashes):
 
 
 @pytest.fixture(scope="session")
-def real_redis_url():
+def real_redis_url(pytestconfig):
     """The URL of a real server: KEYTURN_TEST_REDIS_URL (it is emptied!), else one of our own."""
     given = os.environ.get("KEYTURN_TEST_REDIS_URL")
+    if is_cluster(pytestconfig):
+        with tempfile.TemporaryDirectory(prefix="keyturn-test-") as directory:
+            cluster = Cluster(Path(directory))
+            yield cluster.url
+            cluster.stop()
+        return
     if given:
         yield given
         return
@@ -96,7 +135,10 @@ def mariadb_url():
 
 
 @pytest.fixture
-def fake_client():
+def fake_client(request):
+    if is_cluster(request.config):
+        yield request.getfixturevalue("real_client")
+        return
     with FakeRedis() as client:
         yield client
 

@@ -21,6 +21,7 @@ from shared.validation import MAX_PASSWORD_CHARACTERS
 
 PREFIX = "KEYTURN_"
 TWILIO_PROVIDERS = ("twilio", *(f"twilio-{number}" for number in range(2, 10)))
+DURABILITIES = ("memory", "replica", "replica:2", "replica:3", "disk", "service")
 DIRECTORIES = ("redis", "sql", "http")
 HTTP_PROVIDERS = ("http", *(f"http-{number}" for number in range(2, 10)))
 EMAIL_PROVIDERS = ("sendgrid", "smtp", *HTTP_PROVIDERS, "outbox")
@@ -149,13 +150,13 @@ class Settings:
     # Where data is stored; the default is the embedded server.
     data_dir: Path = setting(types.path, Path(".keyturn"))  # noqa: RUF009
     redis_url: str = setting(types.text, "", is_secret=True)
-    redis_ca_file: str = setting(types.text, "")  # of an authority of one's own
+    redis_ca_path: str = setting(types.text, "")  # of an authority of one's own
     redis_credentials: str = setting(types.text, "")  # package.module:name, for tokens that expire
     broker_url: str = setting(types.broker_url, "", is_secret=True)
     sqs_region: str = setting(types.text, "")  # unset: as AWS's own variables say
     sqs_prefix: str = setting(types.sqs_prefix, "keyturn-")  # of the queues' names
     sqs_queues: tuple[tuple[str, str], ...] = setting(types.sqs_queues, ())  # urgent=https://…
-    durability: str = setting(types.one_of("memory", "replica", "disk", "service"), "memory")
+    durability: str = setting(types.one_of(*DURABILITIES), "memory")
     secret_keys: tuple[str, ...] = setting(types.secret_keys, (), is_secret=True)
     directory: str = setting(types.one_of(*DIRECTORIES), "redis")
     directory_url: str = setting(
@@ -271,9 +272,9 @@ class Settings:
         if self.broker_kind is types.BrokerKind.NONE:
             return WITHOUT_BROKER
         url = self.broker_url or self.server_url
-        if self.redis_ca_file and not self.broker_url:
+        if self.redis_ca_path and not self.broker_url:
             certificates = urlencode(
-                {"ssl_cert_reqs": "required", "ssl_ca_certs": self.redis_ca_file}
+                {"ssl_cert_reqs": "required", "ssl_ca_certs": self.redis_ca_path}
             )
             return f"{url}{'&' if '?' in url else '?'}{certificates}"
         return url.replace("unix://", "redis+socket://", 1) if url.startswith("unix://") else url

@@ -50,10 +50,10 @@ def tag_of(reset_id: str) -> str:
     Raises:
         ValueError: the id is malformed.
     """
-    shard = find_shard(reset_id)
-    if shard < 0:
-        raise ValueError("no id of a reset")
-    return TAGS[shard]
+    try:
+        return TAGS[_SHARDS[reset_id[:2]]]
+    except KeyError:
+        raise ValueError("no id of a reset") from None
 
 
 def tag_of_digest(digest: str) -> str:

@@ -15,11 +15,10 @@ from shared.models import CallbackEvent, EventType, Queue, Status
 from shared.organisations.sender import label
 from shared.settings import Settings
 from shared.store import keys
-from shared.store.connection import Client, store_errors
+from shared.store.connection import AWAY, Client, store_errors
 from shared.store.scripts import Argument, Scripts
-from shared.store.topology.cluster import AWAY
 
-MAX_WAITING = 50_000  # of one shard; when full, providers must send it again later
+MAX_WAITING = 12_500  # of one shard; when full, providers must send it again later
 MARK_BYTES = 8
 # Upper bounds of the histogram from the record to the recipient, in ms; the last is open.
 DELIVERED_BUCKETS_MS = (

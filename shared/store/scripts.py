@@ -18,9 +18,8 @@ import structlog
 from redis.exceptions import NoScriptError
 
 from shared.errors import SettingsError, StoreUnavailableError
-from shared.store.connection import TIMEOUT_SECONDS, Client, nodes_of, store_errors
+from shared.store.connection import AWAY, TIMEOUT_SECONDS, Client, nodes_of, store_errors
 from shared.store.keys import confirmed
-from shared.store.topology.cluster import AWAY
 
 log = structlog.get_logger()
 
@@ -28,6 +27,8 @@ log = structlog.get_logger()
 # an answer within 5 s. A file written "everysec" is on the disk after a second.
 WAITS: dict[str, tuple[tuple[str, ...], int]] = {
     "replica": (("WAIT", "1"), 1000),
+    "replica:2": (("WAIT", "2"), 1000),
+    "replica:3": (("WAIT", "3"), 1000),
     "disk": (("WAITAOF", "1", "0"), 1500),
 }
 SLACK_SECONDS = 0.5  # how late the server's answer may be
@@ -84,7 +85,7 @@ class Durability:
             raise confirmed
         number = confirmed[0] if isinstance(confirmed, list) else confirmed  # WAITAOF returns two
         self._failing.discard(node)
-        if number < 1:
+        if number < int(self._wait[1]):
             self._failing.add(node)
             raise UnconfirmedError("not confirmed in time")
 
@@ -121,11 +122,11 @@ def check_durability(client: Client, level: str) -> None:
         for node in nodes_of(client):
             if level == "disk":
                 _check_disk(node)
-            elif level == "replica" and not node.execute_command("WAIT", 0, 1):
+            elif level in WAITS and node.execute_command("WAIT", 0, 1) < int(WAITS[level][0][1]):
                 log.warning(
                     "settings.doubtful",
-                    why="KEYTURN_DURABILITY=replica and no replica is connected: "
-                    "callers get 503 until one is",
+                    why=f"KEYTURN_DURABILITY={level} and fewer replicas are connected: "
+                    "callers get 503 until they are",
                 )
     except redis.ResponseError as error:
         raise SettingsError(f"KEYTURN_DURABILITY={level}: the server says: {error}") from error

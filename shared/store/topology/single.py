@@ -1,19 +1,22 @@
-"""One server: a client that fails fast and sends each command at most once."""
+"""One server: a client that fails fast, sends each command at most once; its failures."""
 
 from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
-from threading import Lock
-from time import monotonic
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from threading import Lock, Thread
+from time import monotonic, sleep
 from typing import Any, TypeAlias
 
 import redis
 
+from shared.errors import StoreUnavailableError
+
 # A redis.Redis that decodes replies; its own types do not know that they are str then.
 Client: TypeAlias = Any
+PROBE_PAUSE_SECONDS = 0.05
 RECENT_SECONDS = 0.5  # a connection idle for longer may have been closed: redis-py checks it
 
 
@@ -53,8 +56,8 @@ class StoreRedis(redis.Redis):
 class FailFastPool(redis.ConnectionPool):
     """A pool that refuses callers at once while the server does not answer.
 
-    A reply that does not come in time trips the pool. Until the server answers again, one caller
-    at a time probes it with a PING; the others are refused, so that their waits do not add up.
+    A reply that does not come in time trips the pool. Until the server answers again, a thread
+    probes it with a PING; callers are refused, so that their waits do not add up.
     """
 
     def __init__(
@@ -63,30 +66,34 @@ class FailFastPool(redis.ConnectionPool):
         """Take what redis.ConnectionPool takes."""
         reporting = _reporting_timeouts(connection_class, self._trip)
         super().__init__(reporting, *args, **options)
-        self._is_tripped = False
+
+    def reset(self) -> None:
+        """Begin anew, without connections, as a forked process does."""
+        super().reset()
+        self._is_tripped = self._is_closed = False
         self._probing = Lock()
         self._recent: deque[tuple[Any, float]] = deque()
+
+    def disconnect(self, inuse_connections: bool = True) -> None:  # noqa: FBT001, FBT002
+        """Close all connections, or those that are idle; if all, stop probing."""
+        if inuse_connections:
+            self._is_closed, self._is_tripped = True, False
+        super().disconnect(inuse_connections)
 
     def get_connection(self, *args: Any, **options: Any) -> Any:
         """Return a connection that is ready.
 
         Raises:
-            redis.ConnectionError: the server does not answer, or another caller is probing it.
+            redis.RedisError: the server does not answer.
         """
-        if not self._is_tripped:
-            try:
-                return super().get_connection(*args, **options)
-            except redis.TimeoutError:
-                self._trip()
-                raise
-        if not self._probing.acquire(blocking=False):
+        if self._is_tripped:
             raise redis.ConnectionError("the server did not answer a moment ago")
+        self._is_closed = False
         try:
-            connection = super().get_connection(*args, **options)
-            self._probe(connection)
-        finally:
-            self._probing.release()
-        return connection
+            return super().get_connection(*args, **options)
+        except redis.TimeoutError:
+            self._trip()
+            raise
 
     def take_recent(self) -> Any:
         """Return the connection used last, or None if there is none that can be trusted."""
@@ -110,18 +117,34 @@ class FailFastPool(redis.ConnectionPool):
             while True:
                 self.release(self._recent.pop()[0])
 
-    def _probe(self, connection: Any) -> None:
+    def _trip(self) -> None:
+        self._is_tripped = not self._is_closed
+        if self._is_tripped and self._probing.acquire(blocking=False):
+            Thread(target=self._probe, name="probe", daemon=True).start()
+
+    def _probe(self) -> None:
+        """Send PING until the server answers, or refuses to: callers need not wait for that."""
+        try:
+            while self._is_tripped:
+                sleep(PROBE_PAUSE_SECONDS)
+                with suppress(redis.TimeoutError):
+                    self._ping()
+                    self._is_tripped = False
+        except redis.RedisError:
+            self._is_tripped = False
+        finally:
+            self._probing.release()
+
+    def _ping(self) -> None:
+        connection: Any = super().get_connection()
         try:
             connection.send_command("PING")
             connection.read_response()
         except redis.RedisError:
             connection.disconnect()
-            self.release(connection)
             raise
-        self._is_tripped = False
-
-    def _trip(self) -> None:
-        self._is_tripped = True
+        finally:
+            self.release(connection)
 
 
 def _reporting_timeouts(connection_class: type[Any], report: Callable[[], None]) -> type[Any]:
@@ -143,3 +166,12 @@ def _reporting_timeouts(connection_class: type[Any], report: Callable[[], None])
                 raise
 
     return ReportingConnection
+
+
+@contextmanager
+def store_errors() -> Iterator[None]:
+    """Turn redis-py's errors into StoreUnavailableError."""
+    try:
+        yield
+    except redis.RedisError as error:
+        raise StoreUnavailableError from error

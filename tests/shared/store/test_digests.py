@@ -137,7 +137,7 @@ def test_a_derived_reset_id_follows_from_its_parts_alone(client):
 def test_users_are_spread_over_all_shards(client):
     digests = Digests(client, (OLD,))
 
-    assert {digests.user_place(f"user-{n}")[0] for n in range(400)} == set(keys.TAGS)
+    assert {digests.user_place(f"user-{n}")[0] for n in range(2000)} == set(keys.TAGS)
 
 
 def test_a_user_id_of_any_characters_has_a_place(client):

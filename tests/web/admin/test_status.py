@@ -288,9 +288,9 @@ def test_many_waiting_resets_are_told_of_as_fast_as_none(real_client):
         fill = """for i = 1, tonumber(ARGV[1]) do
             redis.call('ZADD', KEYS[1], 4000000000000 + i, ARGV[2] .. i) end"""
         for part in range(10):
-            real_client.eval(fill, 1, keys.due(tag, Queue.URGENT), 1_250, f"{part}x")
+            real_client.eval(fill, 1, keys.due(tag, Queue.URGENT), 320, f"{part}x")
 
-    assert watched.told()["due"]["urgent"] == 200_000
+    assert watched.told()["due"]["urgent"] == 204_800
     assert seconds_to_tell(watched) < 10 * seconds_for_none
 
 

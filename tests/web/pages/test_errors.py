@@ -109,7 +109,7 @@ def test_inventing_users_fills_no_memory(visit):
 def test_the_store_being_gone_keeps_the_form(visit):
     _, code = visit.record()
     form = visit.fill(visit.link(code))
-    visit.redis.connection_pool.connection_kwargs["server"].connected = False
+    visit.lose_redis()
 
     saved, asked = visit.post(form), visit.post(form, path=FRESH_PATH)
 

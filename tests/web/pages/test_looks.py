@@ -143,7 +143,7 @@ def test_the_link_of_an_sms_shows_the_organisation_to_its_holder_alone(visit):
 
 def test_an_organisation_that_cannot_be_read_does_not_cost_the_page(visit):
     brand(visit, **BRANDING)
-    visit.redis.connection_pool.connection_kwargs["server"].connected = False
+    visit.lose_redis()
 
     assert visit.open(LINK).status_code == 200
 

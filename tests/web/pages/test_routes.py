@@ -36,7 +36,7 @@ def test_opening_a_link_changes_nothing_however_often(visit, method, user_id, is
 
 def test_a_page_asks_nothing_of_the_store_when_it_is_opened(visit):
     reset_id, code = visit.record()
-    visit.redis.connection_pool.connection_kwargs["server"].connected = False
+    visit.lose_redis()
 
     answers = [visit.open(visit.link(code)), visit.open(visit.short_link(reset_id, code))]
 
