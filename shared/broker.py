@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from importlib import import_module
 from importlib.util import find_spec
 from threading import Lock
 from time import monotonic
@@ -42,7 +43,7 @@ _REDIS_OPTIONS: dict[str, Any] = {
 _SQS_OPTIONS: dict[str, Any] = {
     "visibility_timeout": 30,  # a hint held by a worker that died is seen again
     "wait_time_seconds": 10,  # a call waits there for messages
-    "polling_interval": 0,
+    "polling_interval": 0.2,  # after an empty call, or one that failed
     "sqs-creation-attributes": {"MessageRetentionPeriod": str(HINT_LIFETIME_SECONDS)},
     "client-config": {
         "connect_timeout": 1,
@@ -86,14 +87,31 @@ def configure(settings: Settings) -> dict[str, Any]:
     }
 
 
-def connect_per_consumer(app: Celery) -> None:
-    """Give each consumer a prefetch of its own: quorum queues of RabbitMQ know no other."""
+def adapt_connections(app: Celery, kind: BrokerKind) -> None:
+    """Have Celery treat RabbitMQ and SQS as they are; it knows Redis by itself."""
     from kombu.connection import Connection  # noqa: PLC0415  # commands start without kombu
 
-    class OwnPrefetch(Connection):
-        qos_semantics_matches_spec = True  # Celery asks this before it asks for a global one
+    class Adapted(Connection):
+        qos_semantics_matches_spec = True  # else Celery asks for a prefetch quorum queues refuse
 
-    app.amqp.Connection = OwnPrefetch
+    app.amqp.Connection = _adapt_to_sqs(Adapted) if kind is BrokerKind.SQS else Adapted
+
+
+def _adapt_to_sqs(connection: Any) -> Any:
+    """Return a class of connections on which no refusal and no lost answer ends the worker."""
+    sqs: Any = import_module("kombu.transport.SQS")  # of an extra
+
+    class Channel(sqs.Channel):  # type: ignore[misc]
+        def _on_messages_ready(self, queue: str, qname: str, messages: Any) -> int:
+            # A call without an answer brings an empty list, which kombu takes for a dict.
+            return int(super()._on_messages_ready(queue, qname, messages or {}))
+
+    class Transport(sqs.Transport):  # type: ignore[misc]
+        connection_errors = (Exception,)  # what kombu raises for a status of 400 and above
+
+    Transport.Channel = Channel
+    connection.get_transport_cls = lambda _: Transport
+    return connection
 
 
 class Broker:
