@@ -9,6 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from faults.brokers import BROKERS
 from faults.figures import print_verdict
 from faults.plan import LONG, QUICK, RELEASE, stop_drill
 from faults.run import Run, say
@@ -26,6 +27,7 @@ def main() -> int:
     size.add_argument("--stops", type=int, metavar="N", help="SIGTERM N times, and nothing else")
     size.add_argument("--fuzz", action="store_true", help="random input to parsers, 20 s each")
     parser.add_argument("--server", default="", help="a server's program; unset: the embedded one")
+    parser.add_argument("--broker", choices=BROKERS, default="redis", help="what carries the hints")
     parser.add_argument("--everysec", action="store_true", help="the server with that appendfsync")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="of all dice")
     parser.add_argument("--keep", action="store_true", help="keep the folder of the run")
@@ -38,9 +40,16 @@ def main() -> int:
         return fuzz(folder, chosen.seed)
     say(f"{plan.name}, seed {chosen.seed}, in {folder}")
     server = [chosen.server] if chosen.server else []
-    run = Run(folder, plan, server=server, seed=chosen.seed, fsync=FSYNC[chosen.everysec])
+    run = Run(
+        folder,
+        plan,
+        server=server,
+        seed=chosen.seed,
+        fsync=FSYNC[chosen.everysec],
+        broker=chosen.broker,
+    )
     findings = run.carry_out()
-    figures = {"run": plan.name, "seed": chosen.seed, **run.figures}
+    figures = {"run": plan.name, "broker": chosen.broker, "seed": chosen.seed, **run.figures}
     print_verdict(findings, figures, run.machine)
     is_kept = all(not finding.resets for finding in findings)
     if chosen.keep or not is_kept:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 RABBITMQ = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")  # the one in PATH becomes another user
 QUEUE_TYPES = ("classic", "quorum")  # and the names of the virtual hosts that have them
+BROKERS = ("redis", *QUEUE_TYPES, "sqs", "none")  # redis: the store's server
 SLOW_START_SECONDS = 120.0
 
 

@@ -59,6 +59,8 @@ class Mischief:
 
     def _kill_server(self, _: float) -> None:
         self._site.crew.members["server"].kill()
+        if "mapper" in self._site.crew.members:  # RabbitMQ, which takes a while to come back
+            self._site.crew.members["broker"].kill()
 
     def _cut(self, _: float) -> None:
         self._site.crew.members["proxy"].tell(signal.SIGUSR1)

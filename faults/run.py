@@ -34,17 +34,25 @@ LOOK_EVERY_SECONDS = 0.25
 CLAIMS_OF_POISON = 5
 ODD = {Group.POISON, Group.STUBBORN}  # asked for first: their records are prepared
 DRAIN_SLACK_SECONDS = 30.0
+SERVERS = ("server", "broker", "mapper")  # what the others need until they have ended
 
 
 class Run:
     """A plan carried out in a folder."""
 
     def __init__(
-        self, folder: Path, plan: Plan, *, server: Sequence[str], seed: int, fsync: str
+        self,
+        folder: Path,
+        plan: Plan,
+        *,
+        server: Sequence[str],
+        seed: int,
+        fsync: str,
+        broker: str,
     ) -> None:
         """`server` is the command of the server; empty: the embedded one."""
         self.plan, self._seed = plan, seed
-        self.site = Site(folder, plan, server=server, seed=seed, fsync=fsync)
+        self.site = Site(folder, plan, server=server, seed=seed, fsync=fsync, broker=broker)
         self.people = make_people(plan.resets, with_others=not plan.is_provider_calm)
         self._records = Records(self.site.client)
         self.figures: dict[str, Any] = {}
@@ -185,10 +193,11 @@ class Run:
             flower_login=site.environ["KEYTURN_FLOWER_BASIC_AUTH"],
         )
         flower = f"http://127.0.0.1:{site.flower_port}"
-        for path in FLOWER_PAGES:
-            search.look_at_page(flower, path)
-        search.look_at_tasks(flower)
-        search.look_at_tasks(flower)
+        if site.settings.broker_kind.has_events:
+            for path in FLOWER_PAGES:
+                search.look_at_page(flower, path)
+            search.look_at_tasks(flower)
+            search.look_at_tasks(flower)
         search.look_at_page(f"http://127.0.0.1:{site.web_port}", "/metrics")
         return search
 
@@ -203,7 +212,7 @@ class Run:
     def _end(self) -> float:
         """Stop everything; the server last, its snapshot without the directory's records."""
         site, began = self.site, time.monotonic()
-        for name in [name for name in reversed(site.crew.members) if name != "server"]:
+        for name in [name for name in reversed(site.crew.members) if name not in SERVERS]:
             site.crew.members[name].end()
         with contextlib.suppress(redis.RedisError):
             self._records.forget_people()

@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from faults.brokers import QUEUE_TYPES, SLOW_START_SECONDS, RabbitNode, sqs_command, sqs_url
 from faults.people import ORG, PREFIXES, Person
 from faults.plan import Plan
 from faults.processes import Crew, Process, free_port, is_listening, procfile, wait_until
@@ -33,7 +34,14 @@ class Site:
     """Everything of one run; `crew` holds its processes."""
 
     def __init__(
-        self, folder: Path, plan: Plan, *, server: Sequence[str], seed: int, fsync: str
+        self,
+        folder: Path,
+        plan: Plan,
+        *,
+        server: Sequence[str],
+        seed: int,
+        fsync: str,
+        broker: str,
     ) -> None:
         """`server` is the command of a Redis or Valkey server; empty: the embedded one."""
         self.folder, self.plan, self.seed = folder, plan, seed
@@ -47,7 +55,12 @@ class Site:
             "Flower login": secrets.token_hex(16),
         }
         self.sendgrid_key = SendGridKey()
-        self.environ = self._environ()
+        self._broker = broker
+        ports = [free_port() for _ in range(3)]
+        self._node = RabbitNode(
+            folder / "rabbitmq", port=ports[0], distribution_port=ports[1], mapper_port=ports[2]
+        )
+        self.environ = self._environ() | self._name_broker()
         self.settings = load_settings(self.environ)
         self.embedded = EmbeddedServer(self.settings.data_dir)
         self._server_binary, self._fsync = tuple(server), fsync
@@ -62,6 +75,7 @@ class Site:
     def open(self, people: Sequence[Person]) -> None:
         """The server with its people, the provider, the proxy and the web; no worker yet."""
         self._start_server()
+        self._start_broker()
         self.token = self._settle(people)
         self._start("stub", *self._stub_command())
         proxied = ("--port", self.proxy_port, "--server", self.embedded.socket)
@@ -131,6 +145,25 @@ class Site:
         )
         self.crew.add(server)
         wait_until(self.embedded.is_ready, seconds=START_SECONDS, what="the server")
+
+    def _name_broker(self) -> dict[str, str]:
+        urls = {each: self._node.url(each) for each in QUEUE_TYPES}
+        urls |= {"sqs": sqs_url(self._node.port), "none": "none"}
+        named = {"KEYTURN_BROKER_URL": urls.get(self._broker, "")}
+        return named | {"KEYTURN_SQS_REGION": "eu-central-1"} if self._broker == "sqs" else named
+
+    def _start_broker(self) -> None:
+        """Start a server for it, if it needs one; kills of RabbitMQ come as those of the store."""
+        if self._broker in QUEUE_TYPES:
+            self._node.prepare()
+            commands = dict(zip(("mapper", "broker"), self._node.commands, strict=True))
+        else:
+            commands = {"broker": sqs_command(self._node.port)} if self._broker == "sqs" else {}
+        for name, command in commands.items():
+            log = self.folder / f"{name}.log"
+            self.crew.add(Process(name, command, environ=self._node.environ, log=log))
+        if commands:
+            wait_until(self._hints.is_connected, seconds=SLOW_START_SECONDS, what="the broker")
 
     def _prepare_server(self) -> None:
         self.embedded.prepare()
