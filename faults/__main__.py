@@ -10,6 +10,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from faults.brokers import BROKERS
 from faults.figures import print_verdict
 from faults.plan import LONG, QUICK, RELEASE, stop_drill
 from faults.run import Run, say
@@ -33,6 +34,7 @@ def main() -> int:
         default="single",
         help="cluster: 3 primaries, 3 replicas; sentinel: a primary, a replica, 3 Sentinels",
     )
+    parser.add_argument("--broker", choices=BROKERS, default="redis", help="what carries the hints")
     parser.add_argument("--everysec", action="store_true", help="the server with that appendfsync")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="of all dice")
     parser.add_argument("--keep", action="store_true", help="keep the folder of the run")
@@ -54,9 +56,16 @@ def main() -> int:
         seed=chosen.seed,
         fsync=FSYNC[chosen.everysec],
         topology=chosen.topology,
+        broker=chosen.broker,
     )
     findings = run.carry_out()
-    figures = {"run": plan.name, "topology": chosen.topology, "seed": chosen.seed, **run.figures}
+    figures = {
+        "run": plan.name,
+        "topology": chosen.topology,
+        "broker": chosen.broker,
+        "seed": chosen.seed,
+        **run.figures,
+    }
     print_verdict(findings, figures, run.machine)
     is_kept = all(not finding.resets for finding in findings)
     if chosen.keep or not is_kept:

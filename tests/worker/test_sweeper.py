@@ -314,3 +314,87 @@ def test_what_was_claimed_and_is_due_again_is_gathered_at_once(fake_client):
     sweeper.sweep()
 
     assert [hint.about for hint in hints.published] == [reset_id] * 2
+
+
+class SilentHints(FakeHints):
+    """A broker that tells no depth."""
+
+    def waiting(self, queue):
+        return 0
+
+
+class FullBufferHints(SilentHints):
+    """Hints that are surely lost."""
+
+    def publish(self, hint):
+        super().publish(hint)
+        return False
+
+
+def alone(stores, hints, now):
+    return Sweeper(
+        stores.dues,
+        hints,
+        (Queue.URGENT,),
+        worker="urgent w1",
+        pace_seconds=PACE_SECONDS,
+        clock=lambda: now[0],
+    )
+
+
+def test_what_stays_due_is_hinted_at_again_after_twice_the_pause_each_time(fake_client):
+    stores, hints, now = stores_of(fake_client), SilentHints(), [100.0]
+    overdue(stores, stores.record())
+    sweeper, at = alone(stores, hints, now), []
+
+    for second in range(240):
+        now[0] = 100.0 + second
+        at += [second] * sweeper.sweep()
+
+    assert at == [0, 5, 15, 35, 75, 135, 195]
+
+
+def test_many_sweeps_of_a_broker_without_depth_hint_once(fake_client):
+    stores, hints = stores_of(fake_client), SilentHints()
+    for number in range(30):
+        overdue(stores, stores.record(f"u{number}"))
+    sweeper = a_sweeper(stores, hints, Queue.URGENT)
+
+    for _ in range(20):
+        sweeper.sweep()
+
+    assert len(hints.published) == 30
+
+
+def test_what_was_claimed_and_is_due_again_is_hinted_at_at_once(fake_client):
+    stores, hints = stores_of(fake_client), SilentHints()
+    reset_id = overdue(stores, stores.record())
+    sweeper = a_sweeper(stores, hints, Queue.URGENT)
+    sweeper.sweep()
+    stores.resets.claim(reset_id)
+    sweeper.sweep()
+    stores.make_due(reset_id, Queue.URGENT)
+
+    assert sweeper.sweep() == 1
+
+
+def test_a_hint_that_was_surely_lost_is_given_at_the_next_sweep(fake_client):
+    stores, hints = stores_of(fake_client), FullBufferHints()
+    overdue(stores, stores.record())
+    overdue(stores, stores.record("grace", queue=Queue.BULK))
+    sweeper = gathering(stores, hints)
+
+    assert [sweeper.sweep() for _ in range(3)] == [2, 2, 2]
+
+
+def test_a_sweeper_without_a_broker_waits_for_no_other_hint(stores, sweeping):
+    hints = SilentHints()
+    reset_id = stores.record()
+    began = time.monotonic()
+
+    sweeping(
+        Sweeper(stores.dues, hints, DUE_QUEUES, worker="urgent w1", pace_seconds=60, is_alone=True)
+    )
+
+    wait_until(lambda: [hint.about for hint in hints.published] == [reset_id])
+    assert time.monotonic() - began < 60 / 5

@@ -219,3 +219,64 @@ def test_a_webhook_key_is_taken_as_it_stands_and_in_pem():
 )
 def test_flower_listens_beyond_this_machine_if_a_login_was_set_alone(environ, address):
     assert load_settings(environ).flower_host == address
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [
+        ("", "redis"),
+        ("redis://broker:6379/0", "redis"),
+        ("rediss://broker", "redis"),
+        ("redis+socket:///run/redis.sock", "redis"),
+        ("unix:///run/redis.sock", "redis"),
+        ("amqp://u:p@mq/vhost", "rabbitmq"),
+        ("amqps://u:p@mq1;amqps://u:p@mq2", "rabbitmq"),
+        ("sqs://", "sqs"),
+        ("sqs://KEY:SECRET@", "sqs"),
+        ("none", "none"),
+        (" None ", "none"),
+    ],
+)
+def test_a_broker_is_known_by_its_url(url, kind):
+    settings = load_settings({"KEYTURN_BROKER_URL": url})
+
+    assert settings.broker_kind == kind
+    assert settings.broker_kind.has_events == (kind in ("redis", "rabbitmq"))
+    assert url.strip().lower() == "none" or settings.hint_url
+    assert "u:p@" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["kafka://b", "redis+cluster://a,b", "broker:6379", "://", "memory://", "none;redis://b",
+     "redis://a;amqp://b", "nones", "amqp:/x"],
+)  # fmt: skip
+def test_a_broker_nobody_tested_is_refused(url):
+    with pytest.raises(SettingsError, match="KEYTURN_BROKER_URL: must look like"):
+        load_settings({"KEYTURN_BROKER_URL": url})
+
+
+URLS = ",".join(
+    f"{name}=https://sqs.eu-west-1.amazonaws.com/1/{name}"
+    for name in ("urgent", "bulk", "receipts", "webhooks")
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("SQS_PREFIX", "a.b"),
+        ("SQS_PREFIX", "x" * 61),
+        ("SQS_QUEUES", "urgent=https://sqs.eu-west-1.amazonaws.com/1/a"),
+        ("SQS_QUEUES", f"{URLS},other=https://sqs.eu-west-1.amazonaws.com/1/b"),
+        ("SQS_QUEUES", "urgent,bulk,receipts,webhooks"),
+        ("SQS_QUEUES", URLS.replace("urgent", "Urgent")),
+    ],
+)
+def test_queues_that_sqs_or_keyturn_cannot_have_are_refused(name, text):
+    with pytest.raises(SettingsError, match=f"KEYTURN_{name}: must"):
+        load_settings({f"KEYTURN_{name}": text})
+
+
+def test_every_queue_at_sqs_is_named():
+    assert len(load_settings({"KEYTURN_SQS_QUEUES": URLS}).sqs_queues) == 4
