@@ -18,10 +18,7 @@ COMMANDS = {
     "audit": ("admin", "List acts by hand and by permission, newest first; verify or export all."),
     "batch": ("batches", "Batches: many resets at once."),
     "directory": ("directory", "The directory of users that KEYTURN_DIRECTORY names."),
-    "doctor": (
-        "doctor",
-        "Check Redis, broker, clocks, keys, sender and disk; say what mends them.",
-    ),
+    "doctor": ("doctor", "Check Redis, broker, clocks, keys, sender, disk; say what mends them."),
     "explain": ("resets", "Explain what happened to a reset, and what to do."),
     "forget": ("leaving", "Erase a user or an address everywhere; print a signed receipt as JSON."),
     "limit": ("admin", "Rate limits of resets."),
