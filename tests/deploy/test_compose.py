@@ -78,7 +78,7 @@ def test_grafana_finds_prometheus_and_the_dashboard():
 
 
 def test_the_key_is_written_once(tmp_path):
-    command = [sys.executable, "-m", "web.cli", *SERVICES["keys"]["command"][1:]]
+    command = [sys.executable, *SERVICES["keys"]["command"][1:]]
     found = []
     for _ in range(2):
         subprocess.run(command, cwd=CHECKOUT, env={"KEYTURN_DATA_DIR": str(tmp_path)}, check=True)
@@ -90,7 +90,7 @@ def test_the_key_is_written_once(tmp_path):
 
 
 def test_a_key_that_was_given_is_not_written_down(tmp_path):
-    command = [sys.executable, "-m", "web.cli", *SERVICES["keys"]["command"][1:]]
+    command = [sys.executable, *SERVICES["keys"]["command"][1:]]
     given = {"KEYTURN_DATA_DIR": str(tmp_path), "KEYTURN_SECRET_KEYS": "k" * 40}
     subprocess.run(command, cwd=CHECKOUT, env=given, check=True)
 

@@ -6,6 +6,7 @@ Prometheus Operator 0.85, without descriptions; unknown fields are refused.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -15,12 +16,15 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import requests
 import yaml
 from jsonschema import Draft7Validator
 
 from shared.settings import ACCOUNTS, PREFIX, Settings
 from tests import CHECKOUT
+from tests.journeys.stack import free_ports
 from tests.support.builders import some_services
+from tests.support.waiting import HANG_SECONDS, wait_until
 from web.app import create_app
 from web.rpc.calls import SERVICES
 
@@ -282,6 +286,42 @@ def test_all_pods_are_one_target_of_prometheus(rendered):
     }
     [dropped] = [each["regex"] for each in steps if each.get("action") == "labeldrop"]
     assert set(dropped.split("|")) == {"pod", "node", "container", "endpoint"}
+
+
+def test_prometheus_makes_one_target_of_them(rendered, tmp_path):
+    [monitor] = of_kind(rendered, "ServiceMonitor").values()
+    steps = [
+        {re.sub("[A-Z]", lambda f: f"_{f[0].lower()}", name): value for name, value in step.items()}
+        for step in monitor["spec"]["endpoints"][0]["relabelings"]
+    ]
+    # What the operator writes before them.
+    steps.insert(0, {"source_labels": ["__address__"], "target_label": "pod"})
+    steps.append({"target_label": "__address__", "replacement": "127.0.0.1:1"})  # no name is asked
+    pods = [f"127.0.0.{number}:1" for number in (2, 3, 4)]
+    job = {"job_name": "x", "static_configs": [{"targets": pods}], "relabel_configs": steps}
+    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump({"scrape_configs": [job]}))
+    [port] = free_ports(1)
+    options = (f"--web.listen-address=127.0.0.1:{port}", f"--storage.tsdb.path={tmp_path}/data")
+    server = subprocess.Popen(
+        [tool("prometheus"), f"--config.file={tmp_path}/prometheus.yml", *options],
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_until(lambda: targets_at(port), what="targets")
+        [target] = targets_at(port)
+    finally:
+        server.kill()
+        server.wait(HANG_SECONDS)
+
+    assert target["labels"] == {"instance": "keyturn", "job": "keyturn"}
+
+
+def targets_at(port: int) -> list[dict]:
+    with contextlib.suppress(requests.ConnectionError):
+        answer = requests.get(f"http://127.0.0.1:{port}/api/v1/targets", timeout=HANG_SECONDS)
+        if answer.ok:
+            return answer.json()["data"]["activeTargets"]
+    return []
 
 
 def test_alerts_and_dashboard_arrive_whole(rendered):

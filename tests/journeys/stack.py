@@ -11,6 +11,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 from tests import CHECKOUT
@@ -137,6 +138,12 @@ class Stack:
             return error.code
         except OSError:
             return 0
+
+    def has_worker(self) -> bool:
+        """True when resets are accepted, and a worker of the urgent queue is there."""
+        with suppress(OSError), urllib.request.urlopen(f"{self.url}/readyz", timeout=60) as answer:
+            return bool(json.load(answer)["checks"]["worker"] == "ok")
+        return False
 
     def grpc_listens(self) -> bool:
         """True when the gRPC process takes connections."""

@@ -104,7 +104,7 @@ def test_a_child_that_is_killed_is_started_again(name, keyturn):
     keyturn.kill(name)
 
     wait_until(lambda: keyturn.pid_of(name) != before, what=f"another {name}")
-    wait_until(lambda: keyturn.status("/readyz") == 200, what="ready again")
+    wait_until(keyturn.has_worker, what="ready again")
     wait_until(keyturn.grpc_listens, what="gRPC again")
 
 

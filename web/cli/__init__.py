@@ -20,10 +20,7 @@ COMMANDS = {
     "console": ("tokens", "Print a link that signs in to the console, once."),
     "demo": ("tokens", "Print the demo's addresses, token, users and logins again."),
     "directory": ("directory", "The directory of users that KEYTURN_DIRECTORY names."),
-    "doctor": (
-        "doctor",
-        "Check Redis, broker, clocks, keys, sender and disk; say what mends them.",
-    ),
+    "doctor": ("doctor", "Check Redis, broker, clocks, keys, sender, disk; say what mends them."),
     "explain": ("resets", "Explain what happened to a reset, and what to do."),
     "forget": ("leaving", "Erase a user or an address everywhere; print a signed receipt as JSON."),
     "limit": ("admin", "Rate limits of resets."),

@@ -426,8 +426,7 @@ OPERATIONS: dict[str, tuple[Operation, ...]] = {  # by tag
             "The process answers",
             schemas.AliveSchema, security=(), errors=()),
         Operation("GET /readyz", "readyz",
-            "Resets can be accepted: Redis answers and takes writes. Broker and workers are told "
-            "beside it, and `degraded` if one is missing",
+            "Resets can be accepted, as Redis takes writes; `degraded` without broker or workers",
             schemas.ReadinessSchema, unavailable=schemas.ReadinessSchema, security=(), errors=()),
         Operation("GET /metrics", "metrics",
             "Prometheus text; the same whichever process answers",

@@ -76,9 +76,7 @@ def configured(node):
         client.flushall()
 
 
-def test_every_line_of_a_sound_installation_is_ok_or_a_warning_with_a_remedy(run, services):
-    services.dues.heartbeat("urgent,receipts,bulk,webhooks of the test")
-
+def test_every_line_of_a_sound_installation_is_ok_or_a_warning_with_a_remedy(run):
     done = run("doctor")
 
     lines = done.stdout.splitlines()
@@ -86,7 +84,7 @@ def test_every_line_of_a_sound_installation_is_ok_or_a_warning_with_a_remedy(run
     assert {line.split()[0] for line in lines} == {"ok", "warning"}
     assert {line.split()[1] for line in lines} == {
         *("versions", "settings", "commands", "redis", "memory", "persistence", "clocks", "keys"),
-        *("workers", "broker", "directory", "sender", "disk"),
+        *("broker", "sender", "disk"),
     }
     (warning,) = [line for line in lines if line.startswith("warning")]
     assert "persistence" in warning
@@ -100,7 +98,7 @@ def test_a_redis_that_is_away_is_a_line_and_no_traceback(ask, tmp_path):
     assert status == 1
     assert "does not answer" in found["redis", "error"]
     assert "does not answer" in found["broker", "error"]
-    assert found["keys", "warning"] == "unknown, as Redis does not serve this"
+    assert "cannot be checked (ConnectionError)" in found["keys", "error"]
     assert time.monotonic() - began < 15
 
 
@@ -132,7 +130,7 @@ def test_parts_that_take_calls_and_answer_none_are_waited_for_once(ask, monkeypa
         ({**SENDGRID, "KEYTURN_PUBLIC_URL": ""}, "settings", "KEYTURN_PUBLIC_URL"),
         ({**SENDGRID, "KEYTURN_EMAIL_FROM": "a@b.example"}, "sender", "KEYTURN_EMAIL_FROM"),
         ({"KEYTURN_DURABILITY": "disk"}, "persistence", "appendonly yes"),
-        ({"KEYTURN_DURABILITY": "replica"}, "replicas", "0 connected"),
+        ({"KEYTURN_DURABILITY": "replica"}, "replicas", "none is connected"),
     ],
 )
 def test_what_is_wrong_is_an_error_with_what_mends_it(ask, services, environ, about, words):
@@ -159,7 +157,7 @@ def test_a_new_redis_is_not_sealed_by_a_question(ask, real_client):
 
     _, found = ask()
 
-    assert "is new" in found["keys", "ok"]
+    assert "will seal" in found["keys", "ok"]
     assert not real_client.exists("kt:seal")
 
 
@@ -177,7 +175,7 @@ def test_callbacks_without_a_key_are_a_warning(ask):
     [
         (without("s1._domainkey.acme.test"), [], "error", "DKIM of acme.test is missing"),
         (without("_dmarc.acme.test"), [], "warning", "DMARC of acme.test is missing"),
-        (RIGHT, [*RIGHT, "_dmarc.acme.test"], "warning", "DNS does not answer"),
+        (RIGHT, [*RIGHT, "_dmarc.acme.test"], "warning", "DNS is silent"),
     ],
 )
 def test_the_sender_s_domain_is_looked_up(ask, records, broken, level, words):
@@ -206,7 +204,7 @@ def levels_of(client, **environ):
         ({"maxmemory": "1gb", "maxmemory_policy": "allkeys-lru"}, "error", "noeviction"),
         ({"maxmemory": "1gb", "maxmemory_policy": "volatile-ttl"}, "error", "noeviction"),
         ({"maxmemory_policy": "allkeys-lru"}, "warning", "noeviction"),
-        ({"maxmemory": "1"}, "warning", "raise maxmemory"),
+        ({"maxmemory": "1"}, "warning", "raise it"),
         ({"maxmemory": "1gb"}, "ok", "of maxmemory is used"),
     ],
 )
@@ -239,7 +237,7 @@ def test_persistence_is_judged(configured, options, level):
     ("rules", "level", "named"),
     [
         (["-info"], "warning", "INFO is refused"),
-        (["-config"], "warning", "CONFIG GET is refused"),
+        (["-config"], "warning", "CONFIG is refused"),
         (["-scan"], "warning", "SCAN is refused"),
         (["-eval"], "error", "EVAL is refused"),
         (["-time"], "error", "TIME is refused"),
@@ -264,7 +262,7 @@ def test_a_wrong_password_is_told_apart_from_a_server_that_is_away(configured, n
 
     assert (about, level) == ("redis", "error")
     assert "refuses us" in text
-    assert "wrong" not in text.replace("refuses us: WRONGPASS", "")
+    assert "wrong" not in text
 
 
 @pytest.mark.parametrize(("ahead", "level"), [(0.0, "ok"), (5.0, "warning"), (-3600.0, "error")])

@@ -13,27 +13,19 @@ from urllib.parse import urlsplit
 
 import click
 
-from shared.directories.gate import OutsideDirectory
-from shared.errors import SettingsError, StoreUnavailableError
-from shared.models import Queue
+from shared.errors import SettingsError
 from shared.organisations.domain_check import FAIL, NONE, PASS, DomainCheck
 from shared.organisations.sender import From
 from shared.queue import HintPublisher, make_celery
 from shared.settings import Settings, load_settings
 from shared.settings.types import LOOPBACK, BrokerKind
 from shared.store.admin.inspection import Check, inspect_keys, inspect_nodes
-from shared.wiring import Services, build_services, connect_store
+from shared.wiring import connect_store
 from web.cli.organisations.senders import read_nameserver
-from web.cli.support import json_option, print_table
+from web.cli.support import json_option, print_json
 
 PATIENCE_SECONDS = 10.0  # for all checks together: they run beside each other
-BROKERS = {
-    BrokerKind.REDIS: "Redis",
-    BrokerKind.RABBITMQ: "RabbitMQ",
-    BrokerKind.SQS: "Amazon SQS",
-}
-LOW_DISK_BYTES, LEAST_DISK_BYTES = 2**30, 2**27
-COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
+LOW_DISK_BYTES = 2**30
 PARTS = ("keyturn", "celery", "kombu", "redis", "flask", "granian")
 
 
@@ -41,18 +33,12 @@ PARTS = ("keyturn", "celery", "kombu", "redis", "flask", "granian")
 @click.option("--nameserver", default="", metavar="ADDRESS[@PORT]", help="Ask this one.")
 @json_option
 def doctor(nameserver: str, *, as_json: bool) -> None:
-    """Check Redis, broker, clocks, keys, sender and disk; say what mends them.
-
-    The exit status is 1 if a line is an error.
-    """
-    dns = read_nameserver(nameserver)
-    checks = list(_run(dns))
+    """Check Redis, broker, clocks, keys, sender, disk; say what mends them."""
+    checks = list(_run(read_nameserver(nameserver)))
     if as_json:
-        print_table([each._asdict() for each in checks], empty="", as_json=True)
-    else:
-        for each in checks:
-            level = click.style(f"{each.level:8}", fg=COLOURS[each.level])
-            click.echo(f"{level} {each.about:12} {each.text}")
+        print_json([each._asdict() for each in checks])
+    for each in checks if not as_json else ():
+        click.echo(f"{each.level:8} {each.about:12} {each.text}")
     sys.exit(int(any(each.level == "error" for each in checks)))
 
 
@@ -62,7 +48,6 @@ def _run(dns: DomainCheck) -> Iterator[Check]:
     try:
         settings = load_settings(os.environ)
         client, hints = connect_store(settings), HintPublisher(make_celery(settings))
-        services = build_services(settings, client=client, hints=hints)
     except SettingsError as error:
         yield Check("settings", "error", str(error))
         return
@@ -70,11 +55,9 @@ def _run(dns: DomainCheck) -> Iterator[Check]:
         "settings": lambda: _check_settings(settings),
         "redis": lambda: inspect_nodes({"": client}, settings),
         "keys": lambda: [inspect_keys(client, settings.secret_keys)],
-        "workers": lambda: _check_workers(services),
-        "broker": lambda: _check_broker(services),
-        "directory": lambda: _check_directory(services),
+        "broker": lambda: [_check_broker(settings, hints)],
         "sender": lambda: _check_sender(settings, dns),
-        "disk": lambda: _check_disk(settings),
+        "disk": lambda: [_check_disk(settings)],
     })  # fmt: skip
 
 
@@ -85,8 +68,6 @@ def _beside_each_other(checks: dict[str, Callable[[], Iterable[Check]]]) -> Iter
     def run(about: str) -> None:
         try:
             found[about].extend(checks[about]())
-        except StoreUnavailableError:
-            found[about].append(Check(about, "warning", "unknown, as Redis does not serve this"))
         except Exception as error:  # noqa: BLE001  # a diagnosis never ends in a traceback
             name = type(error).__name__
             found[about].append(Check(about, "error", f"cannot be checked ({name}); is it there?"))
@@ -97,86 +78,54 @@ def _beside_each_other(checks: dict[str, Callable[[], Iterable[Check]]]) -> Iter
     until = time.monotonic() + PATIENCE_SECONDS
     for about, thread in threads.items():
         thread.join(max(0.0, until - time.monotonic()))
-        yield from tuple(found[about])
         if thread.is_alive():
-            level = "warning" if about == "sender" else "error"
-            yield Check(about, level, f"no answer within {PATIENCE_SECONDS:.0f} s; look at the "
-                        "network between")  # fmt: skip
+            text = f"no answer within {PATIENCE_SECONDS:.0f} s; look at the network between"
+            found[about].append(Check(about, "warning" if about == "sender" else "error", text))
+        yield from tuple(found[about])
 
 
 def _check_settings(settings: Settings) -> Iterator[Check]:
-    host = urlsplit(settings.link_base).hostname or ""
-    is_here = host in ("localhost", *LOOPBACK)
+    accounts = settings.twilio_accounts
     sends = {*settings.email_providers, *settings.sms_providers} - {"outbox"}
-    if is_here and sends:
-        yield Check("settings", "error", f"links lead to {host}, which people cannot reach; set "
-                    "KEYTURN_PUBLIC_URL")  # fmt: skip
-    else:
-        yield Check("settings", "ok", f"links begin with {settings.link_base}")
-    needs = {
-        "sendgrid": (settings.sendgrid_webhook_public_key, "KEYTURN_SENDGRID_WEBHOOK_PUBLIC_KEY"),
-        **{each.provider: (each.auth_token, f"{each.prefix}AUTH_TOKEN")
-           for each in settings.twilio_accounts},
-    }  # fmt: skip
-    for name in sorted(sends & needs.keys()):
-        key, setting = needs[name]
-        if key:
-            yield Check("callbacks", "ok", f"those of {name} can be verified")
-        else:
-            yield Check("callbacks", "warning", f"those of {name} are all refused, so what became "
-                        f"of a message is unknown; set {setting}")  # fmt: skip
+    text = f"links begin with {settings.link_base}"
+    wrong = f"{text}, which people cannot reach; set KEYTURN_PUBLIC_URL"
+    is_here = urlsplit(settings.link_base).hostname in LOOPBACK
+    yield Check.judge("settings", text, (is_here and sends, "error", wrong))
+    sendgrid = settings.sendgrid_webhook_public_key
+    callbacks = [(a.provider, a.auth_token, f"{a.prefix}AUTH_TOKEN") for a in accounts]
+    callbacks.append(("sendgrid", sendgrid, "KEYTURN_SENDGRID_WEBHOOK_PUBLIC_KEY"))
+    for name, key, variable in callbacks:
+        if name in sends:
+            text = f"those of {name} are all refused, so its outcomes are unknown; set {variable}"
+            fine = f"those of {name} can be verified"
+            yield Check.judge("callbacks", fine, (not key, "warning", text))
 
 
-def _check_disk(settings: Settings) -> Iterator[Check]:
+def _check_disk(settings: Settings) -> Check:
     place = settings.data_dir.resolve()
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free
-    level, remedy = "ok", ""
-    if free < LOW_DISK_BYTES:
-        level, remedy = "warning", "; free some, or move KEYTURN_DATA_DIR"
-    yield Check("disk", "error" if free < LEAST_DISK_BYTES else level,
-                f"{free / 2**30:.1f} GiB are free at {place}{remedy}")  # fmt: skip
+    text = f"{free / 2**30:.1f} GiB are free at {place}"
+    low = f"{text}; free some, or move KEYTURN_DATA_DIR"
+    return Check.judge("disk", text, (free < LOW_DISK_BYTES, "warning", low))
 
 
-def _check_workers(services: Services) -> Iterator[Check]:
-    for queue in Queue:
-        if number := len(services.dues.workers_seen(queue)):
-            yield Check("workers", "ok", f"{number} of the {queue} queue")
-        else:
-            text = f"none of the {queue} queue; `python -m worker --queues {queue}` starts one"
-            yield Check("workers", "warning", text)
-
-
-def _check_broker(services: Services) -> Iterator[Check]:
-    settings = services.settings
-    if settings.broker_kind is BrokerKind.NONE:
-        yield Check("broker", "ok", "none: sweepers deliver by themselves")
-        return
-    kind = BROKERS[settings.broker_kind] + ("" if settings.broker_url else ", that of the records")
-    if services.hints.is_connected():
-        yield Check("broker", "ok", kind)
-    else:
-        yield Check("broker", "error", f"{kind} does not answer, so messages go out later; start "
-                    "it, or correct KEYTURN_BROKER_URL")  # fmt: skip
-
-
-def _check_directory(services: Services) -> Iterator[Check]:
-    if not isinstance(services.directory, OutsideDirectory):
-        yield Check("directory", "ok", "the built-in one; its users stand in Redis")
-        return
-    for each in services.directory.inspect():
-        yield Check("directory", "error" if each.level == "away" else each.level, each.text)
+def _check_broker(settings: Settings, hints: HintPublisher) -> Check:
+    kind = settings.broker_kind + ("" if settings.broker_url else ", that of the records")
+    is_away = settings.broker_kind is not BrokerKind.NONE and not hints.is_connected()
+    away = f"{kind} does not answer; start it, or mend KEYTURN_BROKER_URL; sweepers do without it"
+    return Check.judge("broker", kind, (is_away, "error", away))
 
 
 def _check_sender(settings: Settings, dns: DomainCheck) -> Iterator[Check]:
     carriers = set(settings.email_providers) - {"outbox"}
     domain = settings.email_from.rpartition("@")[2]
-    if not carriers:
-        yield Check("sender", "ok", "no mail leaves this installation")
-        return
-    if domain.endswith(".example"):
-        yield Check("sender", "error", f"{domain} is an example; set KEYTURN_EMAIL_FROM")
+    if not carriers or domain.endswith(".example"):
+        example = f"{domain} is an example; set KEYTURN_EMAIL_FROM"
+        yield Check.judge(
+            "sender", "no mail leaves this installation", (carriers, "error", example)
+        )
         return
     _, found = dns.check(From(settings.email_from), "", carriers)
     remedies = {
@@ -189,11 +138,8 @@ def _check_sender(settings: Settings, dns: DomainCheck) -> Iterator[Check]:
     for name, remedy in remedies.items():
         label, result = f"{name.upper()} of {domain}", found[name]
         is_lost = result == FAIL and (name == "dmarc" or found["spf"] == found["dkim"])
-        if result == PASS:
-            yield Check("sender", "ok", f"{label} is as it should be")
-        elif result in (FAIL, NONE):
-            text = f"{label} is missing or does not fit, so mails are taken for spam; {remedy}"
-            yield Check("sender", "error" if is_lost else "warning", text)
-        else:
-            text = f"{label} is unknown, as DNS does not answer; --nameserver asks another one"
-            yield Check("sender", "warning", text)
+        wrong = f"{label} is missing or does not fit, so mails are taken for spam; {remedy}"
+        silent = f"{label} is unknown: DNS is silent; --nameserver asks another one"
+        level = "error" if is_lost else "warning"
+        rules = ((result in (FAIL, NONE), level, wrong), (result != PASS, "warning", silent))
+        yield Check.judge("sender", f"{label} is as it should be", *rules)
