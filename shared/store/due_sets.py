@@ -40,11 +40,17 @@ class DueStore:
     def look(self, queue: Queue, *, grace_seconds: float = 0, most: int = 0) -> DueView:
         """Return what has been due for longer than the grace; `most` counts ids per shard."""
         grace_ms = int(grace_seconds * 1000)
-        calls = [((keys.due(tag, queue),), (grace_ms, most, tag)) for tag in keys.TAGS]
+        names = [(tag, keys.due(tag, queue)) for tag in keys.TAGS]
+        with store_errors():  # most are empty while little is to do: asking each costs the most
+            pipeline = self._client.pipeline(transaction=False)
+            for _, name in names:
+                pipeline.exists(name)
+            found = zip(names, pipeline.execute(), strict=True)
+        calls = [((name,), (grace_ms, most, tag)) for (tag, name), exists in found if exists]
         if most > MAX_IN_ONE_TRIP:  # Redis serves other clients between shards
             answers = [self._scripts.run("reset/list_due", *call) for call in calls]
         else:
-            answers = self._scripts.run_many("reset/list_due", calls)
+            answers = self._scripts.run_many("reset/list_due", calls) if calls else []
         now = self.now_ms()
         oldest = min((float(a[2]) for a in answers if a[2] != ""), default=now)
         return DueView(
