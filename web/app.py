@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import structlog
@@ -34,7 +33,7 @@ from web.forgot.api import api_forgot
 from web.forgot.pages import forgot
 from web.http import current_services, json_response
 from web.leaving.api import api_leaving
-from web.middleware import V1_PATH, set_up_requests, traced, with_cors
+from web.middleware import set_up_requests, traced, with_cors
 from web.monitoring.health import health
 from web.openapi.discovery import discovery
 from web.openapi.pages import docs
@@ -43,13 +42,13 @@ from web.pages.dev_inbox import inbox
 from web.pages.errors import is_page, show_fault
 from web.pages.routes import pages
 from web.problems import UNEXPECTED, Problem, choose_language, describe, limit_reached
-from web.rpc.calls import SERVICES
 from web.rpc.http import RpcApplication
+from web.server.direct import DirectCalls
 from web.services import build_web_services
 from web.webhooks.api import api_webhooks
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from _typeshed.wsgi import WSGIApplication
 
 
 log = structlog.get_logger()
@@ -90,27 +89,10 @@ def create_app(services: Services) -> Flask:
     app.register_error_handler(HTTPException, _answer_http_error)
     app.register_error_handler(Exception, _answer_unexpected)
     rpc = RpcApplication(app.extensions["keyturn"])
-    inner = with_cors(dispatch_by_path(app.wsgi_app, rpc), services.settings.cors_origins)
+    direct = DirectCalls(app.extensions["keyturn"], app.wsgi_app, rpc)
+    inner = with_cors(direct, services.settings.cors_origins)
     app.wsgi_app = traced(inner)  # type: ignore[assignment, method-assign]  # Flask's way
     return app
-
-
-def dispatch_by_path(flask_app: WSGIApplication, rpc_app: RpcApplication) -> WSGIApplication:
-    """Return one application that gives RPC requests to `rpc_app` and all others to Flask."""
-
-    def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        return (rpc_app if is_rpc(environ) else flask_app)(environ, start_response)
-
-    return application
-
-
-def is_rpc(environ: WSGIEnvironment) -> bool:
-    """True for a path of RPC, and for gRPC on the REST path of the v1 call."""
-    path: str = environ.get("PATH_INFO", "")
-    is_grpc = str(environ.get("CONTENT_TYPE", "")).lower().startswith("application/grpc")
-    return path.removeprefix("/").partition("/")[0] in SERVICES or (
-        is_grpc and V1_PATH.fullmatch(path) is not None
-    )
 
 
 def _answer_caller_error(error: CallerError) -> Response:

@@ -9,11 +9,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import quote
 
-from flask import Flask, Response, current_app, g, request
+from flask import Flask, Response, g, request
 from werkzeug.wrappers import Request
 
 from shared import tracing
 from shared.errors import BodyTooLargeError, InvalidRequestError, NotFoundError
+from shared.settings import Settings
 from shared.tracing import Span, bind_request_id
 from web.http import BODY_ERROR, ListWantedError, client_source, current_services
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 SPAN_KEY = "keyturn.span"  # in the environ
+FAILURE = "keyturn.failure"  # in the environ: what was raised before Flask
 UNTRACED_PATHS = ("/livez", "/readyz", "/metrics")  # polled by machines
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 
@@ -81,6 +83,8 @@ def _assign_request_id() -> None:
 
 def _refuse_malformed() -> None:
     """Raise for a route that reads no body too; werkzeug takes `//livez` for `/livez`."""
+    if FAILURE in request.environ:
+        raise request.environ[FAILURE]
     if request.environ["PATH_INFO"].startswith("//"):
         raise NotFoundError
     if request.url_rule and isinstance(
@@ -90,19 +94,35 @@ def _refuse_malformed() -> None:
 
 
 def _finish_response(response: Response) -> Response:
-    span: Span | None = request.environ.get(SPAN_KEY)
-    if span is not None and request.url_rule is not None:
-        span.update_name(f"{request.method} {request.url_rule.rule}")
-        span.set_attribute("http.route", request.url_rule.rule)
-    response.headers["X-Request-Id"] = g.get("request_id", "")
-    response.headers.setdefault("Cache-Control", "no-store")
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    if match := V1_PATH.fullmatch(request.path):
-        base = current_app.extensions["keyturn"].settings.link_base
-        successor = f"{base}/v2/users/{quote(match[1], safe='')}/password_reset"
-        response.headers["Deprecation"] = DEPRECATED_SINCE
-        response.headers["Link"] = f'<{successor}>; rel="successor-version"'
+    if request.url_rule is not None:
+        name_span(request.environ, request.url_rule.rule)
+    settings = current_services().settings
+    headers = answer_headers(settings, request.path, g.get("request_id", ""))
+    for name, value in headers.items():
+        response.headers.setdefault(name, value)
     return response
+
+
+def name_span(environ: WSGIEnvironment, rule: str) -> None:
+    """Name the span of a request, if there is one, by its route."""
+    span: Span | None = environ.get(SPAN_KEY)
+    if span is not None:
+        span.update_name(f"{environ['REQUEST_METHOD']} {rule}")
+        span.set_attribute("http.route", rule)
+
+
+def answer_headers(settings: Settings, path: str, request_id: str) -> dict[str, str]:
+    """Return the headers of every answer at a path."""
+    headers = {
+        "X-Request-Id": request_id,
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+    }
+    if match := V1_PATH.fullmatch(path):
+        successor = f"{settings.link_base}/v2/users/{quote(match[1], safe='')}/password_reset"
+        headers["Deprecation"] = DEPRECATED_SINCE
+        headers["Link"] = f'<{successor}>; rel="successor-version"'
+    return headers
 
 
 def traced(app: WSGIApplication) -> WSGIApplication:

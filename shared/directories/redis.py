@@ -55,7 +55,7 @@ class RedisDirectory:
         """Return the user, or None if the id is unknown. One round trip."""
         with directory_errors():
             self._digests.check()  # a store that lost its data knows nobody
-            values = self._client.hmget(keys.directory_user(user_id), FIELDS)
+            values = self._client.execute_command("HMGET", keys.directory_user(user_id), *FIELDS)
         return self._user(user_id, cast("list[str | None]", values))
 
     def find_users(self, user_ids: Sequence[str]) -> list[User | None]:

@@ -40,13 +40,20 @@ class DueStore:
     def look(self, queue: Queue, *, grace_seconds: float = 0, most: int = 0) -> DueView:
         """Return what has been due for longer than the grace; `most` counts ids per shard."""
         grace_ms = int(grace_seconds * 1000)
-        calls = [((keys.due(tag, queue),), (grace_ms, most, tag)) for tag in keys.TAGS]
+        names = [(tag, keys.due(tag, queue)) for tag in keys.TAGS]
+        with store_errors():  # most are empty while little is to do: asking each costs the most
+            pipeline = self._client.pipeline(transaction=False)
+            for _, name in names:
+                pipeline.exists(name)
+            # An error stands for a node that is away: its shards are asked, and left out, below.
+            found = zip(names, pipeline.execute(raise_on_error=False), strict=True)
+        calls = [((name,), (grace_ms, most, tag)) for (tag, name), exists in found if exists]
         # Between trips Redis serves other clients.
         trips = [[call] for call in calls] if most > MAX_IN_ONE_TRIP else [calls]
         answers = []
-        for trip in trips:
+        for trip in filter(None, trips):
             answers += self._scripts.run_many("reset/list_due", trip, may_lack=True)
-        if not answers:
+        if calls and not answers:
             raise StoreUnavailableError
         age_ms = max((float(a[2]) for a in answers if a[2] != ""), default=0.0)
         return DueView(

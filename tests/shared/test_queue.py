@@ -27,6 +27,7 @@ from shared.queue import (
     make_celery,
 )
 from shared.settings import Settings
+from shared.store.scripts import Scripts
 from tests.support.waiting import SLACK_SECONDS, wait_until
 from worker.tasks import TaskDependencies, register_tasks
 
@@ -317,3 +318,22 @@ def test_whether_the_broker_answers_is_told_before_long(tmp_path, own_server, st
 
     assert not is_connected
     assert took < 2 + SLACK_SECONDS
+
+
+def test_the_call_of_a_hint_writes_the_message_that_the_publisher_would(real_client, app):
+    with publishing(app) as publisher:
+        publisher.publish(a_hint())
+    name, names, arguments = HintPublisher(app, is_in_store=True).call(a_hint())
+    Scripts(real_client).run(name, names, arguments)
+
+    theirs, ours = messages(real_client)
+    for message in (theirs, ours):
+        for part, key in (("headers", "id"), ("headers", "root_id")):
+            message[part].pop(key)
+        for key in ("correlation_id", "delivery_tag"):
+            message["properties"].pop(key)
+    assert ours == theirs
+
+
+def test_a_hint_for_another_broker_has_no_call(app):
+    assert HintPublisher(app).call(a_hint()) is None

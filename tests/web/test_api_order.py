@@ -10,6 +10,7 @@ from shared.errors import StoreUnavailableError
 from shared.models import Channel, Recipient
 from shared.store.idempotency import KeyedRequest
 from shared.store.limits import Limit
+from shared.store.scripts import GOING_WELL, Scripts
 from tests.support.builders import a_token, a_user
 from tests.support.wire import V1, Wire, problem
 from web.app import create_app
@@ -48,10 +49,16 @@ PAIRS = [pair for pair in combinations(CHECKS, 2) if pair != ("initial", "inacti
 
 
 class NoResets:
-    """A store whose records cannot be written."""
+    """A store whose records cannot be written; its gate works."""
 
-    def record(self, _new):
-        raise StoreUnavailableError
+    def __init__(self, client):
+        self.scripts = Scripts(client)
+
+    def record_behind(self, gate, _new, _hint):
+        passed = self.scripts.run(*gate)
+        if passed[0] in GOING_WELL:
+            raise StoreUnavailableError
+        return passed, None
 
     def find(self, _reset_id):
         return None
@@ -70,7 +77,7 @@ def a_wire_with(client, faults):
             [Limit("organisation", "acme", 1, 60)], recipient_digest="", version=-1, reset_id="0x"
         )
     if "record" in faults:
-        wire.app = create_app(dataclasses.replace(wire.services, resets=NoResets()))
+        wire.app = create_app(dataclasses.replace(wire.services, resets=NoResets(client)))
     return wire
 
 

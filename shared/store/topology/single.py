@@ -11,6 +11,7 @@ from time import monotonic, sleep
 from typing import Any, TypeAlias
 
 import redis
+from hiredis import pack_command
 
 from shared.errors import StoreUnavailableError
 
@@ -32,14 +33,15 @@ class StoreRedis(redis.Redis):
     def execute_command(self, *args: Any, **options: Any) -> Any:
         """Run a command; return what redis-py makes of the reply."""
         pool: Any = self.connection_pool
+        packed = [pack_command((*str(args[0]).split(), *args[1:]))]
         connection = pool.take_recent() or pool.get_connection()
         try:
             try:
-                connection.send_command(*args)
+                connection.send_packed_command(packed)
             except redis.ConnectionError:
                 # Closed before it took the whole command, which therefore did not run.
                 pool.release_recent()  # the others may be closed as well: redis-py checks them
-                connection.send_command(*args)
+                connection.send_packed_command(packed)
             reply = self.parse_response(connection, args[0], **options)  # type: ignore[no-untyped-call]
         except redis.ResponseError:
             pool.keep_recent(connection)

@@ -1,0 +1,106 @@
+"""Scripts in turn: gate, record and hint; in one trip on one node, in several on a cluster."""
+
+from __future__ import annotations
+
+import pytest
+
+from shared.errors import TooManyRequestsError
+from shared.models import Queue
+from shared.store import keys, scripts
+from shared.store.limits import Limit, LimitStore, check_gate
+from shared.store.scripts import Scripts
+from tests.support.store_builders import stores_of
+
+ONE_CALL = Limit("organisation", "acme", 1, 60)
+HINT = ("reset/hint", (Queue.URGENT.value,), ("message", 2))
+
+
+@pytest.fixture(params=["one node", "cluster"])
+def stores(client, request):
+    client.has_one_node = request.param == "one node"
+    return stores_of(client)
+
+
+def record_behind(stores, *limits, hint=HINT, **fields):
+    new = stores.new(**fields)
+    gate = LimitStore(stores.client).gate(
+        limits, recipient_digest="x", version=-1, reset_id=new.reset_id
+    )
+    passed, answer = stores.resets.record_behind(gate, new, hint)
+    check_gate(passed)
+    return stores.resets.read_recorded(new, answer)
+
+
+def hints(stores):
+    return stores.client.lrange(Queue.URGENT.value, 0, -1)
+
+
+def test_what_the_gate_lets_pass_is_recorded_and_hinted_at(stores):
+    recorded = record_behind(stores, ONE_CALL)
+
+    assert stores.resets.find(recorded.reset_id).sequence == 1
+    assert hints(stores) == ["message"]
+    assert stores.client.get(ONE_CALL.key) == "1"
+
+
+def test_what_the_gate_refuses_is_neither_recorded_nor_hinted_at(stores):
+    record_behind(stores, ONE_CALL)
+
+    with pytest.raises(TooManyRequestsError, match="organisation"):
+        record_behind(stores, ONE_CALL, user_id="grace")
+
+    assert len(hints(stores)) == 1
+    assert stores.counted_now() == {"queued": 1}
+
+
+def test_what_a_limit_of_the_user_refuses_is_not_hinted_at(stores):
+    record_behind(stores, limit_per_hour=1)
+
+    with pytest.raises(TooManyRequestsError, match="user_hour"):
+        record_behind(stores, limit_per_hour=1)
+
+    assert len(hints(stores)) == 1
+
+
+def test_no_hint_is_added_where_enough_wait(stores):
+    for number in range(4):
+        record_behind(stores, user_id=f"u{number}")
+
+    assert len(hints(stores)) == 2
+    assert stores.counted_now() == {"queued": 4}
+
+
+def test_a_queue_that_is_no_list_costs_a_hint_and_no_reset(stores):
+    stores.client.set(Queue.URGENT.value, "x")
+
+    assert record_behind(stores).is_new
+
+
+class Clock:
+    """Our clock, set by hand."""
+
+    def __init__(self, monkeypatch):
+        self.seconds = 100.0
+        monkeypatch.setattr(scripts, "monotonic", lambda: self.seconds)
+
+
+def test_a_clock_is_reckoned_from_the_best_answer(fake_client, monkeypatch):
+    ours, known = Clock(monkeypatch), Scripts(fake_client)
+    known.note_clock(keys.TAGS[0], 1_000_000_000)
+    ours.seconds += 5
+    known.note_clock(keys.TAGS[0], 1_002_000_000)  # the answer was under way for three seconds
+
+    assert known.clock_us(keys.TAGS[0]) == 1_005_000_000
+
+
+def test_a_clock_that_was_set_is_read_again(fake_client, monkeypatch):
+    ours, known = Clock(monkeypatch), Scripts(fake_client)
+    known.note_clock(keys.TAGS[0], 1)
+    assert known.clock_us(keys.TAGS[0]) == 1
+
+    known.note_clock(keys.TAGS[0], None)
+    assert known.clock_us(keys.TAGS[0]) > 1e15
+
+    known.note_clock(keys.TAGS[0], 10**18)
+    ours.seconds += scripts.CLOCK_SECONDS
+    assert known.clock_us(keys.TAGS[0]) < 10**18
