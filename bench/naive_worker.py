@@ -40,7 +40,7 @@ SAMPLE, lines = build_payload(MAIL), threading.local()
 
 def payload(user_id: str) -> dict[str, object]:
     user = client.hgetall(f"kt:user:{user_id}")
-    values = {"code": "ABCD-EFGH-JKLM", "greeting": f"Hello {user['displayName']},"}
+    values = {"code": "ABCD-EFGH-JKLM", "greeting": f"Hello {user['d']},"}
     values["moment"] = wording.moment("en", datetime.now(UTC))
     values["link"] = f"https://id.example/ui/password/reset?userId={user_id}&code=ABCDEFGHJKLM"
     values = wording.common_values("en", None, values)

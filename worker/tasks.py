@@ -108,8 +108,7 @@ class HintTaker:
         except UNREADABLE as error:
             HintFilter.dropped.append(type(error).__name__)
             return None
-        except Exception as error:  # noqa: BLE001 - whatever kombu fails with: a sweeper finds it
-            log.info("hint.untaken", error=type(error).__name__)
+        except Exception:  # noqa: BLE001 - whatever kombu fails with: Celery's loop says so, too
             now, self._channel = now + 1, None
         self._ask_at = now + EMPTY_SECONDS
         return None
