@@ -1,4 +1,4 @@
-"""The other sides of a worker: `celery --app bench.naive_worker`; each task has a queue of its name.
+"""The other sides of a worker: `celery --app bench.naive_worker`; a queue for each task.
 
 naive: reads a hash, renders two parts with one Jinja environment, sends with SendGrid's client.
 pooled: the same with a pool of kept-alive connections.
@@ -23,7 +23,6 @@ from shared.messages.rendering import TEMPLATES, MailTemplate, Wording, make_env
 from shared.providers.sendgrid import PATH, build_payload
 from shared.queue import CELERY_CONFIGURATION
 from shared.settings import load_settings
-
 
 settings = load_settings(os.environ)
 app = Celery("peers", broker=settings.hint_url)
