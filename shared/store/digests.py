@@ -125,13 +125,11 @@ class Digests:
 
         A code without a basis was recorded before there were any: it rests on nothing.
         """
-        if not basis:
-            return ""
-        of_user, _, of_address = basis.partition(".")
+        of_user, _, of_address = (basis or "").partition(".")
         present = self.basis(user, user.recipient(channel) if of_address else None)
         is_same_user = present.startswith(f"{of_user}.")
         changed = "address_changed" if is_same_user else "user_changed"
-        return changed if basis != present else ""
+        return changed if basis and basis != present else ""
 
     def still_reaches(self, basis: str, user: User, channel: Channel) -> bool:
         """Return True if the user still has the address that a code went to.
