@@ -21,7 +21,7 @@ from shared.queue import Hint, MessageTemplates, Task, hint_at, make_celery
 ROUNDS = 3
 MESSAGES_A_SECOND = 250  # of a run
 SLOW_MS = 100
-DRAIN_SECONDS = 120
+DRAIN_SECONDS = 300
 OURS = "ours"
 MAX_SHARES = {Peer.LIMIT: 1.6, Peer.NAIVE: 1 / 15, Peer.POOLED: 0.8}
 LEAST_PACE = 0.7

@@ -12,7 +12,7 @@ from shared.errors import StoreUnavailableError
 from shared.models import Channel, Queue, make_user
 from shared.policies import last_start_seconds
 from shared.queue import hint_at
-from shared.store.resets import NewReset
+from shared.store.resets import OPTIONAL_FIELDS, NewReset
 
 HINTS_AHEAD = 300
 FEED_EVERY_SECONDS = 0.01
@@ -97,7 +97,7 @@ def _new(site: Site, user_id: str, queue: Queue) -> NewReset:
         lifetime_seconds=LIFETIME_SECONDS,
         last_start_seconds=last_start_seconds(Channel.EMAIL, LIFETIME_SECONDS),
         queue=queue,
-        extra={"basis": services.digests.basis(user, user.email)},
+        extra={OPTIONAL_FIELDS["basis"]: services.digests.basis(user, user.email)},
     )
 
 
