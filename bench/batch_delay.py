@@ -21,7 +21,7 @@ MAX_CALLED = 1000  # users who are called for; the batch is for the others
 SHORTEST_SECONDS = 1.0  # of a run that is worth repeating
 WARM_UP_SECONDS = 1
 DRAIN_SECONDS = 300
-MAX_TIMES_LATER = 2.0
+MAX_TIMES_LATER = 1.5
 
 
 def measure_delay(site: Site, *, seconds: float) -> list[Row]:

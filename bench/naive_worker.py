@@ -1,4 +1,4 @@
-"""The other sides of a worker: `celery --app bench.naive_worker`; each task has a queue of its name.
+"""The other sides of a worker: `celery --app bench.naive_worker`; a queue for each task.
 
 naive: reads a hash, renders two parts with one Jinja environment, sends with SendGrid's client.
 pooled: the same with a pool of kept-alive connections.
@@ -39,7 +39,7 @@ SAMPLE, lines = build_payload(MAIL), threading.local()
 
 def payload(user_id: str) -> dict[str, object]:
     user = client.hgetall(f"kt:user:{user_id}")
-    values = {"code": "ABCD-EFGH-JKLM", "greeting": f"Hello {user['displayName']},"}
+    values = {"code": "ABCD-EFGH-JKLM", "greeting": f"Hello {user['d']},"}
     values["moment"] = wording.moment("en", datetime.now(UTC))
     values["link"] = f"https://id.example/ui/password/reset?userId={user_id}&code=ABCDEFGHJKLM"
     values = wording.common_values("en", None, values)

@@ -113,18 +113,18 @@ def _settle(services: Services, users: int) -> str:
     services.callers.save_organisation(Organisation(ORG, "Bench", "en"))
     for first in range(0, users, WRITTEN_TOGETHER):
         numbers = range(first, min(users, first + WRITTEN_TOGETHER))
-        services.directory.save_fields(({}, _person(number)) for number in numbers)
+        services.directory.save_fields(({}, person(f"u{number}")) for number in numbers)
     grants = Grants(org_roles={ORG: frozenset({"ORG_USER_MANAGER"})})
     return services.callers.create_token(ORG, grants)[0]
 
 
-def _person(number: int) -> dict[str, str]:
+def person(user_id: str) -> dict[str, str]:
     """A user as an import of JSON Lines would have stored it."""
     return {
-        "userId": f"u{number}",
+        "userId": user_id,
         "orgId": ORG,
-        "displayName": f"Person {number}",
-        "email": f"u{number}@example.com",
+        "displayName": f"Person {user_id[1:]}",
+        "email": f"{user_id}@example.com",
         "emailVerified": "1",
     }
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 
 from bench.processes import Program, is_listening, python_module, running, wait_until
-from bench.site import ORG, Site
+from bench.site import ORG, Site, person
 from shared.errors import StoreUnavailableError
-from shared.models import Channel, Queue
+from shared.models import Channel, Queue, make_user
 from shared.policies import last_start_seconds
 from shared.queue import hint_at
-from shared.store.resets import NewReset
+from shared.store.resets import OPTIONAL_FIELDS, NewReset
 
 HINTS_AHEAD = 300
 FEED_EVERY_SECONDS = 0.01
@@ -86,7 +86,7 @@ def _record(site: Site, user_id: str) -> str:
 
 
 def _new(site: Site, user_id: str, queue: Queue) -> NewReset:
-    services = site.services
+    services, user = site.services, make_user(person(user_id))
     return NewReset(
         reset_id=services.digests.new_reset_id(user_id),
         user_id=user_id,
@@ -97,6 +97,7 @@ def _new(site: Site, user_id: str, queue: Queue) -> NewReset:
         lifetime_seconds=LIFETIME_SECONDS,
         last_start_seconds=last_start_seconds(Channel.EMAIL, LIFETIME_SECONDS),
         queue=queue,
+        extra={OPTIONAL_FIELDS["basis"]: services.digests.basis(user, user.email)},
     )
 
 

@@ -42,7 +42,7 @@ from worker.forgot import ForgotProcessor
 from worker.pauses import PauseKeeper
 from worker.receipts import ReceiptJob, ReceiptProcessor, SimulatedReports
 from worker.sweeper import PeriodicJob, Sweeper
-from worker.tasks import TaskDependencies, add_steps, count_dropped, register_tasks
+from worker.tasks import HintTaker, TaskDependencies, add_steps, count_dropped, register_tasks
 from worker.webhooks import WebhookSender
 
 log = structlog.get_logger()
@@ -66,7 +66,8 @@ class WorkerProcess:
         self._sweeper: Sweeper | None = None
         self.exit_status = 0
         self.alive_file: Path | None = None  # touched after every sweep
-        self._taker = register_tasks(app, self._needs)
+        register_tasks(app, self._needs)
+        self._taker = HintTaker(app)
         add_steps(app)
         self._probe.watch(app)
         for signal, receiver in (

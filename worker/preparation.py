@@ -124,7 +124,7 @@ class Preparation:
         reset, digests = claim.reset, self._services.digests
         if reset.kind is Kind.NOTICE:
             return claim
-        changed = digests.what_changed(reset.basis, user, reset.channel)
+        changed = reset.basis and digests.what_changed(reset.basis, user, reset.channel)
         is_out = any(attempt.outcome not in NOT_TAKEN for attempt in reset.attempts)
         if changed == "user_changed" or (changed and is_out):
             raise NotSentError(outcomes.ended(Status.CANCELLED, changed))

@@ -13,18 +13,18 @@ from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from threading import Lock, get_ident
+from threading import Lock
 from time import monotonic
 from typing import Any, ClassVar, TypeAlias
 
 import structlog
-from celery import Celery, bootsteps
+from celery import Celery, bootsteps, signals
 from kombu.exceptions import KombuError
 from kombu.utils.json import loads
 
 from shared.broker import is_redis
 from shared.models import Queue
-from shared.queue import Hint, Task
+from shared.queue import SENDING, Hint, Task
 from shared.store.admin.statistics import CounterStore
 from worker.batches.feeder import BatchFeeder
 from worker.bulk.delivery import BulkDelivery
@@ -41,7 +41,7 @@ MAX_GATHERED = 1000  # events; beyond, they are sent at once
 # broker itself: Celery's loop costs as much as two deliveries.
 BUSY_SECONDS = 0.02
 MAX_MORE = 15  # deliveries of a task beyond its own; Flower shows one row for them
-EMPTY_SECONDS = 0.05  # for which an empty queue is not asked again
+EMPTY_SECONDS, FAILED_SECONDS = 0.05, 1.0  # for which a queue is not asked again
 
 
 Call: TypeAlias = Callable[[str], object]
@@ -69,36 +69,30 @@ class HintTaker:
     """
 
     def __init__(self, app: Celery) -> None:
-        """Connect with the first hint that is taken."""
+        """Follow the tasks of this process; connect with the first hint that is taken."""
         self._app, self._channel, self._lock = app, None, Lock()
-        self._at_work: set[int] = set()  # threads
-        self._last_at = self._ask_at = 0.0
+        self._ended_at = self._ask_at = 0.0
         self.is_stopped = False
+        signals.task_postrun.connect(self.take, weak=False)
 
-    def deliver(self, deliver: Callable[[str], str], reset_id: str) -> str:
-        """Return how the delivery of a reset ended, and how many more this thread made."""
-        thread, number, now = get_ident(), 0, monotonic()
-        if thread in self._at_work:
-            return deliver(reset_id)  # it is one of those
-        most = MAX_MORE if now - self._last_at < BUSY_SECONDS else 0
-        self._last_at = now
-        self._at_work.add(thread)
-        try:
-            status = deliver(reset_id)
-            while number < most and (hint := self._take()):
-                number += 1
-                with suppress(DeliveryFailedError):  # logged
-                    self._app.tasks[hint.task.value].run(hint.about)
-        finally:
-            self._at_work.discard(thread)
-        return f"{status}, and {number} more" if number else status
+    def take(self, task: Any, **_: Any) -> None:
+        """Run what the next hints say, in the thread that has just ended a delivery."""
+        before, self._ended_at = self._ended_at, monotonic()
+        is_busy = self._ended_at - before < BUSY_SECONDS and task.name in SENDING.values()
+        for _number in range(MAX_MORE if is_busy else 0):
+            if (hint := self._next()) is None:
+                break
+            with suppress(DeliveryFailedError):  # logged
+                self._app.tasks[hint.task.value].run(hint.about)
 
-    def _take(self) -> Hint | None:
-        now = monotonic()
-        if self.is_stopped or now < self._ask_at:
+    def _next(self) -> Hint | None:
+        again_seconds = EMPTY_SECONDS
+        if self.is_stopped:
             return None
         try:
             with self._lock:  # one connection: it is used for a moment
+                if monotonic() < self._ask_at:
+                    return None
                 channel = self._channel = self._channel or self._connect()
                 text = channel.client.rpop(Queue.URGENT.value) if channel else None
             if text is not None:
@@ -108,24 +102,25 @@ class HintTaker:
         except UNREADABLE as error:
             HintFilter.dropped.append(type(error).__name__)
             return None
-        except Exception as error:  # noqa: BLE001 - whatever kombu fails with: a sweeper finds it
-            log.info("hint.untaken", error=type(error).__name__)
-            now, self._channel = now + 1, None
-        self._ask_at = now + EMPTY_SECONDS
+        except Exception:  # noqa: BLE001 - whatever kombu fails with: Celery's loop says so, too
+            again_seconds, self._channel = FAILED_SECONDS, None
+        self._ask_at = monotonic() + again_seconds
         return None
 
     def _connect(self) -> Any:
-        """Return a channel to Redis; None for another broker, whose messages are Celery's alone."""
+        """Return a channel to Redis; None if this process serves no such queue.
+
+        Of other brokers the messages are Celery's alone.
+        """
         channel = self._app.connection_for_read().default_channel
-        if is_redis(channel):
+        if is_redis(channel) and Queue.URGENT.value in self._app.amqp.queues.consume_from:
             return channel
         self.is_stopped = True
         return channel.connection.client.release()
 
 
-def register_tasks(app: Celery, needs: TaskDependencies) -> HintTaker:
+def register_tasks(app: Celery, needs: TaskDependencies) -> None:
     """Add the tasks to the application, one per channel, so that Flower tells them apart."""
-    taker = HintTaker(app)
 
     def task(name: Task, event: str, field: str | None) -> Callable[[Call], Call]:
         """`event` is what a failure is logged as, `field` the argument's name in it."""
@@ -134,7 +129,7 @@ def register_tasks(app: Celery, needs: TaskDependencies) -> HintTaker:
     @task(Task.SEND_EMAIL, "delivery.failed", "reset_id")
     @task(Task.SEND_SMS, "delivery.failed", "reset_id")
     def deliver(reset_id: str) -> str:
-        return taker.deliver(needs.delivery.deliver, reset_id)
+        return needs.delivery.deliver(reset_id)
 
     @task(Task.SEND_EMAILS, "delivery.failed", None)  # too many ids for a line
     def deliver_many(reset_ids: str) -> int:
@@ -158,8 +153,6 @@ def register_tasks(app: Celery, needs: TaskDependencies) -> HintTaker:
     @task(Task.ANSWER_FORGOTTEN, "forgot.failed", None)
     def answer_forgotten(_: str) -> int:
         return needs.forgot.answer()
-
-    return taker
 
 
 def _register(app: Celery, name: Task, event: str, field: str | None, call: Call) -> Call:

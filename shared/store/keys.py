@@ -298,9 +298,9 @@ def directory_user(user_id: str) -> str:
 FORMER_EMAILS = "kt:former"  # ZSET, user id → moment in ms when its former addresses are forgotten
 
 
-def directory_address(address_digest: str) -> str:
-    """SET, ids of the users who have an address, or a user name."""
-    return f"kt:addr:{address_digest}"
+def directory_address(digest_start: str) -> str:
+    """SET, more of the digest and the id of a user with an address or a name; one of 65,536."""
+    return f"kt:addr:{digest_start}"
 
 
 def idempotency(digest: str) -> str:

@@ -1,11 +1,24 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import SimpleNamespace
 
-from celery import Celery
+import pytest
+from celery import Celery, signals
 from celery.events.dispatcher import EventDispatcher
 
-from worker.tasks import FLUSH_SECONDS, GatherEvents, add_steps
+from shared.queue import Task
+from tests.support.broker_messages import a_message
+from worker.tasks import (
+    FLUSH_SECONDS,
+    MAX_MORE,
+    GatherEvents,
+    HintFilter,
+    HintTaker,
+    TaskDependencies,
+    add_steps,
+    register_tasks,
+)
 
 
 class Timer:
@@ -82,3 +95,84 @@ def test_the_worker_application_gathers_its_events():
     add_steps(app)
 
     assert GatherEvents in app.steps["consumer"]
+
+
+class Taking:
+    """A worker process that serves `queues` of a server, and what it delivered beyond its tasks."""
+
+    def __init__(self, url: str, queues: list[str]) -> None:
+        broker = url.replace("unix://", "redis+socket://")
+        self.app = Celery("test", set_as_current=False, broker=broker)
+        self.app.amqp.queues.select(queues)
+        self.delivered: list[str] = []
+        needs = TaskDependencies()
+        needs.delivery = SimpleNamespace(deliver=self.deliver)
+        register_tasks(self.app, needs)
+        self.taker = HintTaker(self.app)
+
+    def deliver(self, reset_id: str) -> str:
+        self.delivered.append(reset_id)
+        if reset_id == "bad":
+            raise RuntimeError
+        return "accepted"
+
+    def end_two_tasks(self) -> list[str]:
+        """Two deliveries end one right after the other; return what the thread delivers then."""
+        self.delivered.clear()
+        task = self.app.tasks[Task.SEND_EMAIL.value]
+        self.taker.take(task)
+        self.taker.take(task)
+        return self.delivered
+
+
+@pytest.fixture
+def taking(real_redis_url, real_client) -> Iterator[Taking]:
+    made = Taking(real_redis_url, ["urgent"])
+    yield made
+    signals.task_postrun.disconnect(made.taker.take)
+
+
+def test_a_busy_thread_takes_the_next_hints_itself_but_not_for_ever(taking, real_client):
+    ids = [f"id{number}" for number in range(40)]
+    real_client.lpush("urgent", *(a_message(each) for each in ids))
+
+    assert taking.end_two_tasks() == ids[:MAX_MORE]
+    assert real_client.llen("urgent") == 40 - MAX_MORE
+
+
+def test_one_that_fails_costs_the_others_nothing(taking, real_client):
+    real_client.lpush("urgent", a_message("first"), a_message("bad"), a_message("last"))
+
+    assert taking.end_two_tasks() == ["first", "bad", "last"]
+
+
+def test_what_is_no_hint_is_dropped_and_counted(taking, real_client):
+    HintFilter.dropped.clear()
+    real_client.lpush("urgent", b"nonsense", a_message(task="os.system"), a_message("good"))
+
+    assert [taking.end_two_tasks()[:] for _ in range(3)] == [[], [], ["good"]]
+    assert len(HintFilter.dropped) == 2
+
+
+def test_at_rest_and_while_it_stops_a_process_takes_none(taking, real_client):
+    real_client.lpush("urgent", a_message("one"))
+    taking.taker.take(taking.app.tasks[Task.SEND_EMAIL.value])
+    assert not taking.delivered
+
+    taking.taker.is_stopped = True
+    assert not taking.end_two_tasks()
+
+
+def test_a_process_takes_none_of_a_queue_that_it_does_not_serve(real_redis_url, real_client):
+    made = Taking(real_redis_url, ["bulk"])
+    real_client.lpush("urgent", a_message("one"))
+
+    assert not made.end_two_tasks()
+    signals.task_postrun.disconnect(made.taker.take)
+
+
+def test_a_server_that_is_away_ends_no_task(tmp_path):
+    made = Taking(f"unix://{tmp_path}/none", ["urgent"])
+
+    assert not made.end_two_tasks()
+    signals.task_postrun.disconnect(made.taker.take)
