@@ -171,6 +171,9 @@ def suppression(recipient_digest: str) -> str:
     return f"{GATE}:sup:{recipient_digest}"
 
 
+SUPPRESSIONS = f"{GATE}:suppressions"  # ZSET, recipient digest → since when, in ms; as they
+
+
 def batch(batch_id: str) -> str:
     """HASH, one batch: what was requested, its progress; as long as its list."""
     return f"{GATE}:batch:{batch_id}"

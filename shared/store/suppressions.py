@@ -71,10 +71,21 @@ class SuppressionStore:
             for key in self._client.scan_iter(match=f"{prefix}*", count=1000):
                 found = self._client.hgetall(key)
                 if found:  # else lifted meanwhile
-                    suppression = Suppression(
-                        found["reason"], found["source"], moment(found["since"])
-                    )
-                    yield key.removeprefix(prefix), suppression
+                    digest = key.removeprefix(prefix)
+                    # Those of former releases stand in no index.
+                    self._client.zadd(keys.SUPPRESSIONS, {digest: found["since"]}, nx=True)
+                    yield digest, _parse(found)
+
+    def page(self, first: int, most: int) -> tuple[list[tuple[str, Suppression]], int]:
+        """Return suppressions with their digests, newest first, and how many there are."""
+        with store_errors():
+            digests = self._client.zrevrange(keys.SUPPRESSIONS, first, first + most - 1)
+            pipeline = self._client.pipeline(transaction=False)
+            for digest in digests:
+                pipeline.hgetall(keys.suppression(digest))
+            pipeline.zcard(keys.SUPPRESSIONS)
+            *found, total = pipeline.execute()
+        return [(d, _parse(h)) for d, h in zip(digests, found, strict=True) if h], int(total)
 
     def add(self, recipient: Recipient, *, reason: str, source: str) -> None:
         """Suppress a recipient; an existing reason stays."""
@@ -87,27 +98,35 @@ class SuppressionStore:
 
         `at_ms`: when it happened; ignored if the suppression was lifted since. 0: now.
         """
-        names = (keys.suppression(recipient_digest), keys.lifted(recipient_digest))
-        return bool(self._scripts.run("admin/suppress", names, (reason, source, at_ms)))
+        own = (keys.suppression(recipient_digest), keys.lifted(recipient_digest))
+        arguments = (reason, source, at_ms, recipient_digest)
+        names = (*own, keys.SUPPRESSIONS)
+        return bool(self._scripts.run("admin/suppress", names, arguments))
 
     def add_by_hand(self, recipient: Recipient, *, by: str, reason: str) -> bool:
         """Suppress a recipient for an operator; return False if it was suppressed."""
-        key = keys.suppression(self.digest(recipient))
+        digest, now_ms = self.digest(recipient), self._now_ms()
+        key = keys.suppression(digest)
         with store_errors():
             pipeline = self._client.pipeline(transaction=True)
             pipeline.hsetnx(key, "reason", reason)
             pipeline.hsetnx(key, "source", f"operator {by}")
-            pipeline.hsetnx(key, "since", self._now_ms())
+            pipeline.hsetnx(key, "since", now_ms)
+            pipeline.zadd(keys.SUPPRESSIONS, {digest: now_ms}, nx=True)
             return bool(pipeline.execute()[0])
 
     def lift(self, recipient: Recipient) -> bool:
         """Lift a suppression; return False if there was none."""
-        digest = self.digest(recipient)
-        if self.find(recipient) is None:
-            return False
+        return self.lift_digest(self.digest(recipient))
+
+    def lift_digest(self, digest: str) -> bool:
+        """Lift a suppression by its recipient's digest; return False if there was none."""
         with store_errors():
+            if not self._client.exists(keys.suppression(digest)):
+                return False
             pipeline = self._client.pipeline(transaction=True)
             pipeline.delete(keys.suppression(digest))
+            pipeline.zrem(keys.SUPPRESSIONS, digest)
             pipeline.set(keys.lifted(digest), self._now_ms(), ex=LIFTED_SECONDS)
             return bool(pipeline.execute()[0])
 

@@ -1,6 +1,27 @@
 """The operator's console at /console: importing a module of pages adds its routes."""
 
-from web.console import batches, now, providers, resets, sign_in
+from web.console import (
+    audit,
+    batches,
+    messages,
+    now,
+    providers,
+    resets,
+    sign_in,
+    suppressions,
+    webhooks,
+)
 from web.console.frame import console
 
-__all__ = ["batches", "console", "now", "providers", "resets", "sign_in"]
+__all__ = [
+    "audit",
+    "batches",
+    "console",
+    "messages",
+    "now",
+    "providers",
+    "resets",
+    "sign_in",
+    "suppressions",
+    "webhooks",
+]
