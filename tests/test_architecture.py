@@ -67,6 +67,7 @@ OPEN_ROUTES = {
     "/console/sign-in/oidc": "leads to the issuer",
     "/console/sign-in/oidc/return": "the issuer's code, for the browser that began",
     "/console/static/<name>": "the same files for everybody",
+    "/": "this machine only, loopback links only, outbox only",
     "/dev/inbox": "this machine only, loopback links only, outbox only",
     "/dev/inbox.json": "this machine only, loopback links only, outbox only",
 }
