@@ -63,7 +63,11 @@ OPEN_ROUTES = {
     "/callbacks/twilio/<org_id>": "signed by Twilio with the organisation's token",
     "/callbacks/http/<org_id>": "signed by the organisation's gateway",
     "/console/sign-in": "takes a token",
+    "/console/sign-in/once/<secret>": "the secret is the credential",
+    "/console/sign-in/oidc": "leads to the issuer",
+    "/console/sign-in/oidc/return": "the issuer's code, for the browser that began",
     "/console/static/<name>": "the same files for everybody",
+    "/": "this machine only, loopback links only, outbox only",
     "/dev/inbox": "this machine only, loopback links only, outbox only",
     "/dev/inbox.json": "this machine only, loopback links only, outbox only",
 }

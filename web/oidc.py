@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from http import HTTPStatus
 from typing import Any, TypeGuard
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import jwt
 import structlog
@@ -202,12 +202,8 @@ class IssuerKeys(jwt.PyJWKClient):
 
     def _load(self) -> None:
         try:
-            description = json.loads(_fetch(self.uri))
-            if not isinstance(description, dict) or description.get("issuer") != self._issuer:
-                raise ValueError("the document describes another issuer")
-            keys_url = str(description.get("jwks_uri"))
-            _check_keys_url(keys_url, issuer=self._issuer)
-            self._held = _read_keys(json.loads(_fetch(keys_url)))
+            keys_url = find_endpoint(self._issuer, "jwks_uri")
+            self._held = _read_keys(json.loads(fetch(keys_url)))
             self._fetched_at = self._clock()
         finally:
             self._tried_at = self._clock()
@@ -221,6 +217,20 @@ def open_issuer(settings: Settings) -> Issuer | None:
 def looks_signed(token: str) -> bool:
     """Return True if the token may be an issuer's; our own have a prefix and no dots."""
     return token.count(".") > 1 and not token.startswith(keys.TOKEN_PREFIX)
+
+
+def find_endpoint(issuer: str, name: str) -> str:
+    """Return an address that the issuer's discovery document names.
+
+    Raises:
+        ProviderError, ValueError: the issuer does not answer, or the document is not sound.
+    """
+    description = json.loads(fetch(f"{issuer.rstrip('/')}/.well-known/openid-configuration"))
+    if not isinstance(description, dict) or description.get("issuer") != issuer:
+        raise ValueError("the document describes another issuer")
+    url = str(description.get(name))
+    _check_url(url, issuer=issuer)
+    return url
 
 
 def _read_keys(document: Any) -> jwt.PyJWKSet:
@@ -255,18 +265,18 @@ def _algorithms_of(entry: Any) -> list[str]:
     return [name for name in known if entry.get("alg", name) == name]
 
 
-def _check_keys_url(url: str, *, issuer: str) -> None:
+def _check_url(url: str, *, issuer: str) -> None:
     """Raise ValueError unless the URL is https, or on loopback like the issuer."""
     parts = urlsplit(url)
     may_be_plain = urlsplit(issuer).scheme == "http" and parts.hostname in LOOPBACK
     is_sound = url.isascii() and url.isprintable() and not set(" @\\#") & set(url)
     is_safe = parts.scheme == "https" or (parts.scheme == "http" and may_be_plain)
     if not is_sound or not parts.hostname or not is_safe:
-        raise ValueError("keys must come from an https address")
+        raise ValueError("what an issuer names must be an https address")
 
 
-def _fetch(url: str) -> bytes:
-    """Return the body of a 200; follow no redirect.
+def fetch(url: str, form: Mapping[str, str] | None = None) -> bytes:
+    """Return the body of a 200 to a GET, or to a POST of a form; follow no redirect.
 
     Raises:
         ProviderError: there was no answer in time. ValueError: it is no whole, sound 200.
@@ -275,7 +285,11 @@ def _fetch(url: str) -> bytes:
     transport = Transport(f"{parts.scheme}://{parts.netloc}", timeout_seconds=FETCH_SECONDS)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     try:
-        answer = transport.call("GET", target, headers={"Accept": "application/json"})
+        headers = {"Accept": "application/json"}
+        if form is not None:
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
+        body = urlencode(form or {}).encode()
+        answer = transport.call("POST" if body else "GET", target, headers=headers, body=body)
     finally:
         transport.close()
     if answer.status != HTTPStatus.OK or not answer.is_complete:

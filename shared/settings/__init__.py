@@ -233,6 +233,7 @@ class Settings:
     )
     oidc_issuer: str = setting(types.https_url, "")
     oidc_audience: str = setting(types.text, "")
+    oidc_client_id: str = setting(types.text, "")  # of the console
     oidc_max_lifetime_seconds: float = setting(types.positive_number, 86400.0)  # of a JWT
     cors_origins: tuple[str, ...] = setting(types.origins, ("*",))  # whose scripts may call
     security_contact: str = setting(types.contact, "")  # for /.well-known/security.txt
@@ -424,6 +425,8 @@ def _refuse_contradictions(settings: Settings) -> None:
         raise SettingsError(
             "KEYTURN_OIDC_ISSUER and KEYTURN_OIDC_AUDIENCE belong together: set both, or neither"
         )
+    if settings.oidc_client_id and not settings.oidc_issuer:
+        raise SettingsError("KEYTURN_OIDC_CLIENT_ID needs KEYTURN_OIDC_ISSUER beside it")
     if urlsplit(settings.link_base).scheme not in ("http", "https"):
         raise SettingsError("KEYTURN_PUBLIC_URL must begin with http:// or https://")
 

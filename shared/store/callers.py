@@ -199,6 +199,20 @@ class CallerStore:
         self._save_token(self._digests.token_digest(token), fields)
         return token, token_from_hash(fields)
 
+    def add_link(self, token: str, *, seconds: int) -> str:
+        """Return a secret that stands for a token, once and for so long."""
+        secret = secrets.token_urlsafe(TOKEN_BYTES)
+        key = keys.console_link(self._digests.token_digest(secret))
+        with store_errors():
+            self._client.set(key, self._digests.seal("console link", token), ex=seconds)
+        return secret
+
+    def use_link(self, secret: str) -> str | None:
+        """Return the token of a secret and forget it; None if there is none any more."""
+        with store_errors():
+            sealed = self._client.getdel(keys.console_link(self._digests.token_digest(secret)))
+        return self._digests.unseal("console link", str(sealed)) if sealed else None
+
     def list_tokens(self) -> list[Token]:
         """Return all tokens, oldest first."""
         with store_errors():

@@ -85,7 +85,7 @@ class HistoryStore:
     ) -> tuple[list[HistoryEntry], HistoryCursor | None]:
         """Return the next lines, newest first, and the next cursor; None after the last page.
 
-        A page may be short or empty if few match: one call reads at most `most_scanned`, else MAX_SCANNED.
+        A page may be short or empty if few match: one call reads at most `most_scanned`.
         """
         now = self._now()
         oldest = now - timedelta(seconds=self._keep_seconds, days=1)

@@ -208,6 +208,11 @@ def lifted(recipient_digest: str) -> str:
     return f"{GATE}:lifted:{recipient_digest}"
 
 
+def console_link(secret_digest: str) -> str:
+    """STRING, the sealed token that a link of the console signs in with, once."""
+    return f"{GATE}:link:{secret_digest}"
+
+
 SMS_NAMED = f"{GATE}:smsnamed"  # HASH, prefix → allowed or blocked by whom, why; until lifted
 SMS_STATES = f"{GATE}:smsstates"  # ZSET, prefix or source → until when a rule holds it; a day
 SMS_TOTALS = f"{GATE}:smstotals"  # HASH, how often each rule of SMS met a message; for ever

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
+from urllib.parse import parse_qsl
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -47,6 +48,7 @@ class IssuerStub:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.posted: list[dict[str, str]] = []  # forms
         self.status = 200
         self.delay_seconds = 0.0
         self.headers: dict[str, str] = {}
@@ -63,6 +65,11 @@ class IssuerStub:
                 self.send_header("Content-Length", str(len(body or b"")))
                 self.end_headers()
                 self.wfile.write(body or b"")
+
+            def do_POST(self) -> None:
+                length = int(self.headers["Content-Length"])
+                stub.posted.append(dict(parse_qsl(self.rfile.read(length).decode())))
+                self.do_GET()
 
             def log_message(self, *_: Any) -> None:
                 pass

@@ -17,6 +17,10 @@ import click
 COMMANDS = {
     "audit": ("admin", "List acts by hand and by permission, newest first; verify or export all."),
     "batch": ("batches", "Batches: many resets at once."),
+    "console": (
+        "tokens",
+        "Print a link that signs in to the console once, as IAM_OWNER for twelve hours.",
+    ),
     "directory": ("directory", "The directory of users that KEYTURN_DIRECTORY names."),
     "explain": ("resets", "Explain what happened to a reset, and what to do."),
     "forget": ("leaving", "Erase a user or an address everywhere; print a signed receipt as JSON."),

@@ -23,6 +23,7 @@ from web.cli.support import (
     print_table,
 )
 from web.cli.users import open_stores, read_value
+from web.up.demo import ORG_ID, make_link
 
 UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 MAX_SECONDS = 36_500 * UNIT_SECONDS["d"]
@@ -78,6 +79,23 @@ def add_token(
         click.echo(
             f"This is token {record.token_id}, valid {ends}; it is not shown again.", err=True
         )
+
+
+@click.command()
+@click.option("--org", "org_id", default=ORG_ID, show_default=True, metavar="ID",
+              help="The organisation of the token behind it.")  # fmt: skip
+@optional_reason_option
+@by_option
+@json_option
+def console(org_id: str, reason: str, by: str, *, as_json: bool) -> None:
+    """Print a link that signs in to the console once, as IAM_OWNER for twelve hours."""
+    stores = open_stores()
+    act = Act(by=by, action="token.add", target=org_id, reason=reason)
+    link = make_link(stores.callers, stores.audit, stores.settings, act)
+    if as_json:
+        print_json({"link": link})
+    else:
+        click.echo(link)
 
 
 @token.command("list")

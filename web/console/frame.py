@@ -35,7 +35,7 @@ from shared.errors import (
 from shared.models import Caller
 from web.admin.actions import AuditReason, check_reason
 from web.auth import SYSTEM_READ, audit_name, count_change_in_force
-from web.console.session import Session, end_session, keep_session, read_session
+from web.console.session import Session, keep_session, read_session
 from web.explain.wording import format_duration, format_time
 from web.http import BODY_ERROR, SAFE_METHODS, ListWantedError, current_services
 from web.pages.forms import OWN_SITES, read_fields
@@ -58,7 +58,7 @@ NAVIGATION = {
 }
 NOT_ALLOWED = "The token you signed in with may not do this."
 NOT_THIS_FORM = "This form is not one of this session: open its page again."
-OPEN = ("console.open_sign_in", "console.sign_in", "console.read_asset")
+OPEN = ("open_sign_in", "sign_in", "sign_in_once", "begin_oidc", "end_oidc", "read_asset")
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -100,7 +100,7 @@ class Field:
 def show(template: str, *, status: int = 200, **values: Any) -> Response:
     """Return a page from a template in web/console/templates/console."""
     session: Session | None = g.get("console_session")
-    auth = current_services().auth
+    auth, settings = current_services().auth, current_services().settings
     caller = auth.authenticate(session.credentials) if session else None
     navigation = {
         path: word
@@ -115,6 +115,7 @@ def show(template: str, *, status: int = 200, **values: Any) -> Response:
         here=request.path.removeprefix("/console"),
         form_token=session.form_token(current_services()) if session else "",
         note=session.note if session else "",
+        oidc=settings.oidc_client_id and urlsplit(settings.oidc_issuer).netloc,
         format_time=format_time,
         format_duration=format_duration,
         **values,
@@ -218,7 +219,7 @@ def _open() -> None:
     is_own = request.headers.get("Sec-Fetch-Site", "none") in OWN_SITES
     if request.method not in SAFE_METHODS and not is_own:
         raise PermissionDeniedError(NOT_THIS_FORM)
-    if request.endpoint in OPEN:
+    if _is_open():
         return
     session = read_session(services)
     if session is None:
@@ -234,6 +235,10 @@ def _open() -> None:
             count_change_in_force(services, session.credentials)
 
 
+def _is_open() -> bool:
+    return request.endpoint in {f"console.{each}" for each in OPEN}
+
+
 @console.after_request
 def _keep_session(response: Response) -> Response:
     session: Session | None = g.get("console_session")
@@ -247,10 +252,11 @@ def _ask_to_sign_in(error: UnauthenticatedError) -> Response:
     g.pop("console_session", None)
     is_over = not isinstance(error, AuthHeaderMissingError)
     message = "The token you signed in with is not valid any more." if is_over else ""
-    next_path = request.full_path.rstrip("?") if request.method in SAFE_METHODS else ""
+    may_return = request.method in SAFE_METHODS and not _is_open()
+    next_path = request.full_path.rstrip("?") if may_return else ""
     response = show("sign_in.html", status=401, error=message, next=next_path)
     if is_over:
-        end_session(current_services(), response)
+        keep_session(current_services(), response, None)
     return response
 
 

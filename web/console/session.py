@@ -67,28 +67,30 @@ def read_session(services: WebServices) -> Session | None:
     return None if is_over else session
 
 
-def keep_session(services: WebServices, response: Response, session: Session) -> None:
-    """Set the cookie, as used now.
+def seal_session(services: WebServices, session: Session) -> str:
+    """Return the cookie of a session, used just now.
 
     Raises:
-        InvalidRequestError: the token is too long for a cookie.
+        InvalidRequestError: its token is too long for a cookie.
     """
     text = json.dumps(asdict(replace(session, seen=time.time())))
     sealed = services.digests.seal(SEALED_AS, text)
     if len(sealed) > MAX_COOKIE_CHARACTERS:
-        raise InvalidRequestError(
-            "the token is too long to be kept in a cookie: ask for less in it"
-        )
-    name = cookie_name(services.settings)
-    is_secure = name.startswith("__Host-")
-    response.set_cookie(name, sealed, path="/", secure=is_secure, httponly=True, samesite="Strict")
+        raise InvalidRequestError("the token is too long for a cookie: have it name fewer roles")
+    return sealed
 
 
-def end_session(services: WebServices, response: Response) -> None:
-    """Have the browser forget the cookie."""
+def keep_session(services: WebServices, response: Response, session: Session | None) -> None:
+    """Set the cookie; without a session, have the browser forget it."""
     name = cookie_name(services.settings)
-    is_secure = name.startswith("__Host-")
-    response.delete_cookie(name, path="/", secure=is_secure, httponly=True, samesite="Strict")
+    response.set_cookie(
+        name,
+        seal_session(services, session) if session else "",
+        max_age=None if session else 0,
+        secure=name.startswith("__Host-"),
+        httponly=True,
+        samesite="Strict",
+    )
 
 
 def cookie_name(settings: Settings) -> str:

@@ -22,6 +22,7 @@ from shared.wiring import connect_store
 from web.up.probe import LOOPBACK_OF, get_status
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from shared.settings import Settings
@@ -45,6 +46,8 @@ USER = {
     "kind": "human",
 }
 
+LINK_SECONDS = 600
+SESSION_SECONDS = 12 * 3600  # as long as a session of the console lasts
 POLL_SECONDS = 0.2
 TIMEOUT_SECONDS = 2.0
 SLOW_START_SECONDS = 20.0
@@ -82,9 +85,14 @@ class DemoSeeder:
         self._audit = AuditStore(client, digests, settings.durability)
         self._callers = CallerStore(client, digests)
         self._directory = RedisDirectory(client, digests)
-        self._data_dir = settings.data_dir
+        self._data_dir, self._settings = settings.data_dir, settings
         self._is_done = settings.directory != "redis"  # then the users are not ours to add to
         self._retry_at = 0.0
+
+    def make_link(self) -> str:
+        """Return a link that signs in to the console once, as the owner of the demo."""
+        act = Act(by="keyturn up", action="token.add", target=ORG_ID, reason="the demo")
+        return make_link(self._callers, self._audit, self._settings, act)
 
     def is_done(self) -> bool:
         """Seed the demo if it is time for another try; return True once the demo is there."""
@@ -120,6 +128,22 @@ def seed_demo(
             write_private(data_dir / TOKEN_FILE, token + "\n")
 
 
+def make_link(callers: CallerStore, audit: AuditStore, settings: Settings, act: Act) -> str:
+    """Return a link that works once, for ten minutes: it signs in to the console as IAM_OWNER.
+
+    The token behind it, which `act` makes in its target, ends with the session.
+
+    Raises:
+        OrganisationUnknownError: there is no such organisation.
+    """
+    with audit.acting(act) as ending:
+        grants = Grants(instance_roles=frozenset({"IAM_OWNER"}))
+        token, record = callers.create_token(act.target, grants, lifetime_seconds=SESSION_SECONDS)
+        ending["target"] = f"{record.token_id} of {act.target}: IAM_OWNER everywhere"
+    secret = callers.add_link(token, seconds=LINK_SECONDS)
+    return f"{settings.link_base}/console/sign-in/once/{secret}"
+
+
 def demo_token(data_dir: Path) -> str:
     """Return the demo's token.
 
@@ -132,8 +156,9 @@ def demo_token(data_dir: Path) -> str:
 class ReadyMessage:
     """Prints once that Keyturn is ready, when /readyz reports it."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Call /readyz at the first print_once."""
+    def __init__(self, settings: Settings, *, make_link: Callable[[], str] | None = None) -> None:
+        """Call /readyz at the first print_once; `make_link` signs in to the console."""
+        self._make_link = make_link
         self._settings = settings
         self._host = LOOPBACK_OF.get(settings.host, settings.host)
         self._base = f"http://{_netloc(self._host, settings.port)}"
@@ -178,6 +203,12 @@ class ReadyMessage:
             is_open = self._status("/dev/inbox.json") == OK
             inbox = f"{self._base}/dev/inbox" if is_open else "shut; KEYTURN_DEV_INBOX=on opens it"
             lines.append(f"  the inbox    {inbox}")
+        if settings.console == "on":
+            link = self._make_link() if is_demo and self._make_link else f"{self._base}/console"
+            lines.append(f"  the console  {link}")
+            if link.startswith(f"{settings.link_base}/console/sign-in"):
+                lines.append("               signs in once, within ten minutes; `keyturn console`")
+                lines.append("               makes another")
         if self._status("/docs") not in (None, NOT_FOUND):
             lines.append(f"  the API      {self._base}/docs")
         lines.append(f"  gRPC         {_netloc(self._host, settings.grpc_port)}")

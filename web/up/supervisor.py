@@ -68,7 +68,8 @@ def run_up(environ: Mapping[str, str]) -> int:
             check_server(settings)
             check_directory(settings)
             processes.start()
-            demo, ready = DemoSeeder(settings), ReadyMessage(settings)
+            demo = DemoSeeder(settings)
+            ready = ReadyMessage(settings, make_link=demo.make_link)
             while not signals.count:
                 processes.restart_ended()
                 if demo.is_done():
