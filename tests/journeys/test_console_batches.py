@@ -105,4 +105,7 @@ def check_pages(browser, operator):
         answer = tab.goto(operator.base + path)
         assert len(answer.body()) < 100_000, path
         assert complaints_of_axe(tab) == [], path
+        for frame, words in (("The mail", "ABCD-2345"), ("The page", "Demo")):
+            if path == "/preview":
+                tab.frame_locator(f"[title='{frame}']").get_by_text(words).first.wait_for()
         assert tab.evaluate("document.documentElement.scrollWidth") <= 360, path

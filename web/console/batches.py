@@ -34,7 +34,14 @@ from web.batches.progress import (
     write_progress,
 )
 from web.batches.schemas import PROVIDERS, STATUSES, SelectSchema, read_filter
-from web.batches.service import BatchRequest, Selection, change_batch, make_batch, start_plan
+from web.batches.service import (
+    PAST,
+    BatchRequest,
+    Selection,
+    change_batch,
+    make_batch,
+    start_plan,
+)
 from web.batches.uploads import read_entries
 from web.console.frame import Question, ask, caller_here, console, go, read_form, show, why
 from web.http import SAFE_METHODS, current_services
@@ -148,7 +155,7 @@ def change(batch_id: str, action: str) -> Response:
             start_plan(services, authority, batch_id, rate=None, reason=reason)
         else:
             change_batch(services, authority, batch_id, what, reason=reason)
-        return f"Done: {action}."
+        return f"The batch is {PAST[what]}."
 
     button, text = TEXTS[what]
     title = f"{button} the batch of {batch.total:,}"

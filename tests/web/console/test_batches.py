@@ -64,12 +64,12 @@ def test_a_batch_from_upload_to_report(console):
     assert "get a message 2" in plan
     assert "duplicate 1 unknown_user 1" in plan
 
-    assert "Done: start." in console.note_after(f"{path}/start")
+    assert "The batch is started." in console.note_after(f"{path}/start")
     work(console, path)
     assert "running, 2 of 4 done" in console.see(path).text
-    assert "Done: pause." in console.note_after(f"{path}/pause")
+    assert "The batch is paused." in console.note_after(f"{path}/pause")
     assert "paused, 2 of 4 done" in console.see(path).text
-    assert "Done: resume." in console.note_after(f"{path}/resume")
+    assert "The batch is resumed." in console.note_after(f"{path}/resume")
     send(console, path, "ada")
     send(console, path, "eve", Status.FAILED, "refused")
 
