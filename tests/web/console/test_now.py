@@ -151,7 +151,7 @@ def fill(console, number):
 @pytest.mark.parametrize(
     ("path", "most"),
     [
-        ("", 320),
+        ("", 400),
         ("/providers", 60),
         ("/resets", 1600),
         ("/resets?status=failed", 3200),
