@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+import time
 
 import pytest
 
@@ -118,7 +120,7 @@ def test_files_of_each_kind_are_read(console, content, name):
         (b"userId,x\na\0b,1\n", "u.csv", "line 2: userId must be 1 to 200 printable"),
         (b"name,mail\nada,x\n", "u.csv", "line 1: names no column userId"),
         (b"userId,x\nada\n", "u.csv", "line 2: has 1 columns, not 2"),
-        (b'userId,x\nada,"open\n', "u.csv", "line 2: is not CSV"),
+        (b'userId,x\nada,"open\n', "u.csv", "line 2: unexpected end of data"),
         (b"ada\n{]\nx/y\n", "u.jsonl", "line 2: is not JSON line 3: userId must be"),
         (b"x" * 3000, "u.txt", "line 1: a line has at most 2048 bytes"),
         (b"ada\n" + XSS.encode() + b"\n", "u.txt", "line 2: userId must be"),
@@ -203,7 +205,7 @@ def test_the_rate_and_the_time_left_come_from_the_looks_before(console, monkeypa
     first = console.see(path)
     assert "a second" not in first.text
     again = first.find(id="live")["hx-get"].removeprefix("/console")
-    now = __import__("time").time()
+    now = time.time()
     monkeypatch.setattr("web.console.batches.time.time", lambda: now + 10)
     send(console, path, "ada")
 
@@ -211,7 +213,7 @@ def test_the_rate_and_the_time_left_come_from_the_looks_before(console, monkeypa
     console.press(f"{path}/pause")
     paused = console.see(again)
 
-    assert "0.1 a second · 10 s left" in running.text
+    assert re.search(r"0\.1 a second · 1\d s left", running.text)
     assert "a second" not in paused.text
 
 
