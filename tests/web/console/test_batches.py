@@ -17,6 +17,8 @@ from tests.support.builders import a_user
 from tests.support.console import Console
 from tests.support.delivery_services import a_renderer
 from tests.support.pages import see
+from tests.web.server.test_asgi import Caller, a_piece, a_scope, ask
+from web.server.asgi import AsgiApplication
 from worker.batches.estimate import Estimate
 from worker.batches.feeder import BatchFeeder
 
@@ -257,7 +259,7 @@ def test_a_plan_of_sms_tells_its_cost(fake_client):
 
 
 def test_the_list_costs_the_same_however_many_there_are(console, monkeypatch):
-    for number in range(230):
+    for number in range(25):
         a_batch(console.services, "ada", batch_id=f"{number:016x}")
     page = console.open("/batches")
     older = see(page)
@@ -265,3 +267,46 @@ def test_the_list_costs_the_same_however_many_there_are(console, monkeypatch):
     assert len(page.get_data()) < 100_000
     assert page.get_data(as_text=True).count("<tr>") == 21
     assert "Older" in older.text
+
+
+def by_asgi(console, content, *, is_signed_in=True, length=None):
+    """Post a file in pieces, as granian hands them on; give the caller back."""
+    cookie = console.browser.get_cookie("__Host-keyturn-console")
+    mark = b"--edge\r\nContent-Disposition: form-data; name="
+    head = mark + b'"reason"\r\n\r\nx\r\n' + mark + b'"file"; filename="u.txt"\r\n\r\n'
+    whole = head + content + b"\r\n--edge--\r\n"
+    pieces = [a_piece(whole[at : at + 65_536]) for at in range(0, len(whole), 65_536)]
+    headers = [
+        (b"content-type", b"multipart/form-data; boundary=edge"),
+        (b"content-length", str(length or len(whole)).encode()),
+    ]
+    if is_signed_in:
+        headers.append((b"cookie", f"{cookie.key}={cookie.value}".encode()))
+    scope = a_scope(*headers, path=b"/console/batches/upload")
+    scope["query_string"] = f"csrf={console.csrf()}".encode()
+    caller = Caller(*pieces, a_piece(b"", more=False))
+    ask(AsgiApplication(console.app, threads=1), caller, scope=scope)
+    return caller, len(pieces)
+
+
+def test_a_large_file_arrives_in_pieces(console):
+    caller, _ = by_asgi(console, b"".join(b"user-%012d\n" % n for n in range(20_000)))
+
+    assert caller.told[0]["status"] == 303
+    (batch_id,) = console.services.batches.every_id()
+    assert console.services.batches.find(batch_id).total == 20_000
+
+
+def test_a_file_is_not_awaited_without_a_session(console):
+    caller, pieces = by_asgi(console, b"ada\n" * 100_000, is_signed_in=False)
+
+    assert caller.told[0]["status"] == 401
+    assert len(caller._pieces) == pieces + 1
+
+
+def test_a_file_beyond_all_measure_is_refused_before_it_arrives(console):
+    caller, pieces = by_asgi(console, b"ada\n", length=300 * 1024 * 1024)
+
+    assert caller.told[0]["status"] == 413
+    assert b"<html" in caller.body
+    assert len(caller._pieces) == pieces + 1

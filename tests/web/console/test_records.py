@@ -11,11 +11,13 @@ from shared.store import keys
 from shared.store.admin.audit import Act
 from shared.store.webhooks.deliveries import WebhookOutcome
 from shared.store.webhooks.subscriptions import EVENTS
+from tests.support.batch_builders import a_batch
 from tests.support.builders import an_organisation
 from tests.support.console import Console
 from tests.support.pages import see
 from tests.support.store_builders import stores_of
 from tests.support.subscriber_stub import SubscriberStub
+from tests.web.leaving.test_server_files import commands_of
 
 XSS = "<script>alert(1)</script>"
 EVE = "eve@example.com"
@@ -229,3 +231,29 @@ def test_the_names_of_an_organisation_stand_there_as_text(console):
 
     assert XSS not in console.open("/preview?org=beta").get_data(as_text=True)
     assert XSS not in console.open("/preview/beta/mail").get_data(as_text=True)
+
+
+def filled(console, first, number):
+    """More of everything that the pages list."""
+    for each in range(first, first + number):
+        a_batch(console.services, "ada", batch_id=f"{each:016x}")
+        recipient = Recipient(Channel.EMAIL, f"u{each}@example.com")
+        console.services.suppressions.add(recipient, reason="bounce", source="sendgrid")
+        console.services.audit.record(Act(by="eve", action="queue.pause", target=f"t{each}"))
+
+
+@pytest.mark.real_server
+def test_a_page_costs_the_same_however_much_there_is(real_client):
+    console = Console(real_client)
+    console.sign_in()
+    hook = a_hook(console)
+    paths = ("/batches", "/suppressions", "/audit", "/webhooks", f"/webhooks/{hook}", "/preview")
+    filled(console, 0, 210)
+    few = {path: commands_of(real_client, lambda path=path: console.open(path)) for path in paths}
+    filled(console, 210, 300)
+
+    many = {path: commands_of(real_client, lambda path=path: console.open(path)) for path in paths}
+
+    for path in paths:
+        assert many[path] <= few[path] + 5, path
+        assert many[path] < 600, path
