@@ -30,7 +30,7 @@ from web.http import current_services
 from web.services import WebServices
 
 ON_A_PAGE = 25
-MOST_SCANNED = 2000  # of a page: further back is another click
+MOST_SCANNED = 1000  # of a page: further back is another click
 MAX_TYPED = 320  # characters of an address
 FILTERS = ("user", "status", "provider", "request", "since", "until")
 TYPES = {Channel.EMAIL: "TYPE_EMAIL", Channel.SMS: "TYPE_SMS"}
