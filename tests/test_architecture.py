@@ -118,6 +118,7 @@ TOKEN_ROUTES = {
 # The console's, by the cookie of a session: tests/security/test_console.py tells who may.
 CONSOLE_ROUTES = {
     "/console",
+    "/console/",
     "/console/<path:_rest>",
     "/console/sign-out",
     "/console/providers",

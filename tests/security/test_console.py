@@ -35,6 +35,7 @@ ALL = frozenset({OWNER, VIEWER, ORG_OWNER, ORG_VIEWER})
 READERS, WRITERS = frozenset({OWNER, VIEWER}), frozenset({OWNER})
 OPERATORS = WRITERS | {ORG_OWNER}
 ROUTES: dict[str, list[Page]] = {
+    "/console/": [],
     "/console": [Page("", READERS)],  # others are led to the resets
     "/console/<path:_rest>": [],
     "/console/sign-out": [],

@@ -155,7 +155,7 @@ def fill(console, number):
         ("", 400),
         ("/providers", 60),
         ("/resets", 1600),
-        ("/resets?status=failed", 3200),
+        ("/resets?status=failed", 1600),
         ("/resets?provider=smtp&request=x", 3200),
         ("/resets?user=u0", 80),
         ("/resets/ID", 60),
