@@ -68,6 +68,7 @@ OPEN_ROUTES = {
     "/console/sign-in/oidc": "leads to the issuer",
     "/console/sign-in/oidc/return": "the issuer's code, for the browser that began",
     "/console/static/<name>": "the same files for everybody",
+    "/": "this machine only, loopback links only, outbox only",
     "/dev/inbox": "this machine only, loopback links only, outbox only",
     "/dev/inbox.json": "this machine only, loopback links only, outbox only",
 }
@@ -118,6 +119,7 @@ TOKEN_ROUTES = {
 # The console's, by the cookie of a session: tests/security/test_console.py tells who may.
 CONSOLE_ROUTES = {
     "/console",
+    "/console/",
     "/console/<path:_rest>",
     "/console/sign-out",
     "/console/providers",
@@ -127,6 +129,16 @@ CONSOLE_ROUTES = {
     "/console/batches/<batch_id>",
     "/console/batches/<batch_id>/<action>",
     "/console/batches/<batch_id>/results.csv",
+    "/console/suppressions",
+    "/console/suppressions/<verb>",
+    "/console/suppressions/<verb>/<digest>",
+    "/console/webhooks",
+    "/console/webhooks/<subscription_id>",
+    "/console/webhooks/<subscription_id>/<verb>",
+    "/console/audit",
+    "/console/audit/export",
+    "/console/preview",
+    "/console/preview/<org_id>/<part>",
     "/console/pauses/<scope>/<path:name>/pause",
     "/console/pauses/<scope>/<path:name>/resume",
     "/console/providers/<name>/test",

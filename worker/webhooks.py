@@ -116,15 +116,12 @@ class WebhookSender:
         with self._lock:
             change = self._troubled.discard if reply.is_taken else self._troubled.add
             change(subscription.subscription_id)
-        duration_ms = round((time.monotonic() - began) * 1000)
-        attributes["duration_ms"] = duration_ms
+        attributes["duration_ms"] = round((time.monotonic() - began) * 1000)
         if reply.is_taken:
-            self._services.webhooks.finish(
-                webhook, WebhookOutcome.DELIVERED, answer=reply.reason, duration_ms=duration_ms
-            )
+            self._services.webhooks.finish(webhook, WebhookOutcome.DELIVERED, answer=reply.reason)
             log.info("webhook.told", **attributes)
             return ""
-        self._note_failure(webhook, reply, duration_ms, attributes)
+        self._note_failure(webhook, reply, attributes)
         if reply.is_gone:
             hook = subscription.subscription_id
             act = Act(by="subscriber", action="webhook.disable", target=hook, reason="gone")
@@ -133,24 +130,16 @@ class WebhookSender:
             log.error("webhook.stopped", subscription=subscription.subscription_id)
         return reply.reason
 
-    def _note_failure(
-        self, webhook: Webhook, reply: Reply, duration_ms: int, attributes: dict[str, object]
-    ) -> None:
+    def _note_failure(self, webhook: Webhook, reply: Reply, attributes: dict[str, object]) -> None:
         if webhook.tries > len(self._delays_seconds) and not reply.is_gone:
-            self._services.webhooks.finish(
-                webhook, WebhookOutcome.DEAD, answer=reply.reason, duration_ms=duration_ms
-            )
+            self._services.webhooks.finish(webhook, WebhookOutcome.DEAD, answer=reply.reason)
             log.error("webhook.dead", reason=reply.reason, **attributes)
             return
         delay = self._delays_seconds[webhook.tries - 1] if not reply.is_gone else 0.0
         delay *= random.uniform(1 - JITTER, 1 + JITTER)
         delay = max(delay, reply.retry_after_seconds)
         self._services.webhooks.finish(
-            webhook,
-            WebhookOutcome.RETRY,
-            delay_seconds=delay,
-            answer=reply.reason,
-            duration_ms=duration_ms,
+            webhook, WebhookOutcome.RETRY, delay_seconds=delay, answer=reply.reason
         )
         log.warning("webhook.deferred", reason=reply.reason, **attributes)
 

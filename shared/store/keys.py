@@ -202,6 +202,11 @@ def suppression(recipient_digest: str) -> str:
     return f"{tag_of_digest(recipient_digest)}:sup:{recipient_digest}"
 
 
+def suppressions(tag: str) -> str:
+    """ZSET, digest of a suppressed recipient → since when, in ms; as they."""
+    return f"{tag}:suppressions"
+
+
 def batch(batch_id: str) -> str:
     """HASH, one batch: what was requested, its progress; as long as its list."""
     return f"{GATE}:batch:{batch_id}"

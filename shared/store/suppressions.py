@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
+from string import hexdigits
 
 from shared.models import Recipient
 from shared.store import keys
@@ -66,11 +68,31 @@ class SuppressionStore:
 
     def list_all(self) -> Iterator[tuple[str, Suppression]]:
         """Yield every suppression with the digest of its recipient, in no order."""
+        for tag in keys.TAGS:
+            with store_errors():
+                digests = self._client.zrange(keys.suppressions(tag), 0, -1)
+            for first in range(0, len(digests), MAX_PER_TRIP):
+                yield from self._read(digests[first : first + MAX_PER_TRIP])
+
+    def page(self, first: int, most: int) -> tuple[list[tuple[str, Suppression]], int]:
+        """Return suppressions with their digests, newest first, and how many there are."""
         with store_errors():
-            for key in self._client.scan_iter(match="{kt:??}:sup:*", count=1000):
-                found = self._client.hgetall(key)
-                if found:  # else lifted meanwhile
-                    yield key.rpartition(":")[2], _parse(found)
+            pipeline = self._client.pipeline(transaction=False)
+            for tag in keys.TAGS:
+                pipeline.zrevrange(keys.suppressions(tag), 0, first + most - 1, withscores=True)
+                pipeline.zcard(keys.suppressions(tag))
+            found = pipeline.execute()
+        newest = sorted(chain(*found[::2]), key=lambda pair: -pair[1])[first : first + most]
+        return self._read([digest for digest, _ in newest]), sum(found[1::2])
+
+    def _read(self, digests: Sequence[str]) -> list[tuple[str, Suppression]]:
+        """Return those that were not lifted meanwhile."""
+        with store_errors():
+            pipeline = self._client.pipeline(transaction=False)
+            for digest in digests:
+                pipeline.hgetall(keys.suppression(digest))
+            found = zip(digests, pipeline.execute(), strict=True)
+        return [(digest, _parse(fields)) for digest, fields in found if fields]
 
     def add(self, recipient: Recipient, *, reason: str, source: str) -> None:
         """Suppress a recipient; an existing reason stays."""
@@ -83,8 +105,8 @@ class SuppressionStore:
 
         `at_ms`: when it happened; ignored if the suppression was lifted since. 0: now.
         """
-        names = (keys.suppression(recipient_digest), keys.lifted(recipient_digest))
-        return bool(self._scripts.run("admin/suppress", names, (reason, source, at_ms)))
+        arguments = (reason, source, at_ms, recipient_digest)
+        return bool(self._scripts.run("admin/suppress", _names(recipient_digest), arguments))
 
     def add_by_hand(self, recipient: Recipient, *, by: str, reason: str) -> bool:
         """Suppress a recipient for an operator; return False if it was suppressed."""
@@ -92,9 +114,18 @@ class SuppressionStore:
 
     def lift(self, recipient: Recipient) -> bool:
         """Lift a suppression; return False if there was none."""
-        digest = self.digest(recipient)
-        names = keys.suppression(digest), keys.lifted(digest)
-        return bool(self._scripts.run("admin/lift", names, (LIFTED_SECONDS,)))
+        return self.lift_digest(self.digest(recipient))
+
+    def lift_digest(self, digest: str) -> bool:
+        """Lift a suppression by its recipient's digest; return False if there was none."""
+        if not set(digest) <= set(hexdigits):
+            return False
+        return bool(self._scripts.run("admin/lift", _names(digest), (LIFTED_SECONDS, digest)))
+
+
+def _names(digest: str) -> tuple[str, str, str]:
+    index = keys.suppressions(keys.tag_of_digest(digest))
+    return keys.suppression(digest), keys.lifted(digest), index
 
 
 def _parse(found: Mapping[str, str]) -> Suppression:

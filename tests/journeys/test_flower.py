@@ -100,10 +100,17 @@ def live_through_a_day(keyturn, subscriber) -> list[str]:
             {"keyturn.apply_receipts", "keyturn.send_webhook", "keyturn.send_sms"}
             <= set(names_of(keyturn))
             and attempts_at(keyturn, resets[2]) >= 3
+            and ("FAILURE", "SubscriberRefusedError('http_500')") in ends_of_webhooks(keyturn)
         ),
         what=f"the tasks in Flower; there are {names_of(keyturn)}",
     )
     return resets
+
+
+def ends_of_webhooks(keyturn) -> list[tuple[str, str]]:
+    """How the turns at subscribers ended: one that took nothing is no success."""
+    tasks = tasks_of(keyturn).values()
+    return [(t["state"], t["exception"]) for t in tasks if t["name"] == "keyturn.send_webhook"]
 
 
 def attempts_at(keyturn, reset_id) -> int:
@@ -115,7 +122,7 @@ def attempts_at(keyturn, reset_id) -> int:
 def test_an_operator_reads_the_day_in_flower_and_it_outlives_flower(keyturn, pictures):
     from playwright.sync_api import sync_playwright
 
-    with SubscriberStub() as subscriber, sync_playwright() as playwright:
+    with SubscriberStub(500, 204) as subscriber, sync_playwright() as playwright:
         resets = live_through_a_day(keyturn, subscriber)
         browser = playwright.chromium.launch(
             executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"]

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from shared.models import Channel, Recipient
+from shared.store.webhooks.subscriptions import EVENTS
 from tests.support.batch_builders import a_batch
 from tests.support.builders import a_token
 from tests.support.console import Console
@@ -34,6 +35,7 @@ ALL = frozenset({OWNER, VIEWER, ORG_OWNER, ORG_VIEWER})
 READERS, WRITERS = frozenset({OWNER, VIEWER}), frozenset({OWNER})
 OPERATORS = WRITERS | {ORG_OWNER}
 ROUTES: dict[str, list[Page]] = {
+    "/console/": [],
     "/console": [Page("", READERS)],  # others are led to the resets
     "/console/<path:_rest>": [],
     "/console/sign-out": [],
@@ -59,6 +61,33 @@ ROUTES: dict[str, list[Page]] = {
     "/console/batches/<batch_id>/results.csv": [
         Page("/batches/b1/results.csv", OPERATORS),
         Page("/batches/beta/results.csv", WRITERS),
+    ],
+    "/console/suppressions": [Page("/suppressions", READERS)],
+    "/console/suppressions/<verb>": [
+        Page("/suppressions/add", WRITERS, "suppression.add"),
+        Page("/suppressions/lift", WRITERS, "suppression.lift"),
+    ],
+    "/console/suppressions/<verb>/<digest>": [
+        Page("/suppressions/lift/DIGEST", WRITERS, "suppression.lift")
+    ],
+    "/console/webhooks": [Page("/webhooks", ALL)],
+    "/console/webhooks/<subscription_id>": [
+        Page("/webhooks/HOOK-acme", ALL),
+        Page("/webhooks/HOOK-beta", READERS),
+    ],
+    "/console/webhooks/<subscription_id>/<verb>": [
+        Page("/webhooks/HOOK-acme/replay", OPERATORS, "webhook.replay"),
+        Page("/webhooks/HOOK-acme/enable", OPERATORS, "webhook.enable"),
+        Page("/webhooks/HOOK-acme/test", OPERATORS, "webhook.test"),
+        Page("/webhooks/HOOK-beta/test", WRITERS, "webhook.test"),
+        Page("/webhooks/HOOK-beta/remove", WRITERS, "webhook.remove"),
+    ],
+    "/console/audit": [Page("/audit", READERS), Page("/audit?q=eve", READERS)],
+    "/console/audit/export": [Page("/audit/export", READERS)],
+    "/console/preview": [Page("/preview?org=acme", ALL), Page("/preview?org=beta", READERS)],
+    "/console/preview/<org_id>/<part>": [
+        Page("/preview/acme/mail", ALL),
+        Page("/preview/beta/page", READERS),
     ],
     "/console/providers/<name>/test": [Page("/providers/outbox/test", WRITERS)],
     "/console/resets": [Page("/resets", ALL), Page("/resets?user=ada", ALL)],
@@ -105,13 +134,18 @@ def test_each_page_to_each_role(console, page):
         reset_id = console.reset().headers["Keyturn-Reset-Id"]
         if "lift" in page.path:
             suppressions.add(ADA, reason="bounce", source="sendgrid")
-        path = page.path.replace("RESET", reset_id)
+        path = page.path.replace("RESET", reset_id).replace("DIGEST", suppressions.digest(ADA))
+        if "HOOK" in path:
+            org_id = "beta" if "beta" in path else "acme"
+            url = f"http://127.0.0.1:9/{role}"
+            _, made = console.services.subscriptions.add(org_id, url, EVENTS)
+            path = path.replace(f"HOOK-{org_id}", made.subscription_id)
         for batch_id, org_id in (("b1", "acme"), ("beta", "beta")):
             a_batch(console.services, "ada", batch_id=batch_id, org_ids=frozenset({org_id}))
         before = len(list(trail.newest(most=1000)))
 
         opened = console.open(path).status_code
-        answer = console.press(path) if page.act else None
+        answer = console.press(path, to="ada@example.com") if page.act else None
         suppressions.lift(ADA)
 
         entries = list(trail.newest(most=1000))

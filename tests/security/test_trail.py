@@ -157,7 +157,7 @@ COMMANDS = {
     "org add": (lambda w, _: ("gamma", "--name", "Gamma", *WHY), "organisation.add"),
     "user import": (lambda w, tmp: (a_line_of_import(tmp), *WHY), "user.import"),
     "token add": (lambda w, _: ("--org", "acme", "--role", "ORG_OWNER", *WHY), "token.add"),
-    "console": (lambda w, _: ("--org", "acme", *BY), "token.add"),
+    "console": (lambda w, _: ("--org", "acme", *WHY), "token.add"),
     "token revoke": (
         lambda w, _: (w.services.callers.list_tokens()[0].token_id, *WHY),
         "token.revoke",

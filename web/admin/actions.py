@@ -201,6 +201,14 @@ def lift(services: WebServices, recipient: Recipient, why: AuditReason) -> None:
     _lift(services, recipient, why, "suppression.lift", [])
 
 
+def lift_digest(services: WebServices, digest: str, why: AuditReason) -> None:
+    """Lift a suppression by its recipient's digest; raise NotFoundError if there is none."""
+    with services.audit.acting(why.act("suppression.lift", digest)):
+        if not services.suppressions.lift_digest(digest):
+            raise NotFoundError("this recipient is not suppressed")
+        log.info("suppression.lifted", digest=digest, by=why.by, reason=why.reason)
+
+
 def lift_and_resend(services: WebServices, recipient: Recipient, why: AuditReason) -> list[Resent]:
     """Lift a suppression, and record a fresh reset for every user with this address.
 

@@ -35,7 +35,7 @@ def read_entries(
             raise SelectionError(f"a batch has at most {MAX_LINES:,} lines")
         try:
             user_id = read(line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line)
-        except ValueError as error:
+        except (ValueError, csv.Error) as error:
             if errors is None:
                 raise SelectionError(f"line {number}: {error}; nothing was started") from None
             errors += [f"line {number:,}: {error}"] if len(errors) < MAX_ERRORS else []
@@ -54,34 +54,24 @@ class _CsvReader:
         self._columns, self._place, self._separator = 0, 0, ","
 
     def read(self, line: bytes) -> str | None:
-        """Return the user's id; None for the first line that names columns, and a blank one."""
-        text = _decode(line)
+        """Return the user's id; None for the line that names columns, and a blank one."""
+        text, is_first = _decode(line), not self._columns
         if not text:
             return None
-        if not self._columns:
-            return self._read_first(text)
-        row = self._split(text)
+        if is_first:
+            self._separator = max(",;\t", key=text.count)
+        row = next(csv.reader([text], delimiter=self._separator, strict=True))
+        if is_first:
+            names = [re.sub(r"[\W_]", "", name).lower() for name in row]
+            self._columns = len(row)
+            if "userid" in names:
+                self._place = names.index("userid")
+                return None
+            if len(row) > 1:
+                raise ValueError("names no column userId")
         if len(row) != self._columns:
             raise ValueError(f"has {len(row)} columns, not {self._columns}")
         return _check_id(row[self._place].strip())
-
-    def _read_first(self, text: str) -> str | None:
-        self._separator = max(",;\t", key=text.count)
-        row = self._split(text)
-        names = [re.sub(r"[\W_]", "", name).lower() for name in row]
-        self._columns = len(row)
-        if "userid" in names:
-            self._place = names.index("userid")
-            return None
-        if len(row) > 1:
-            raise ValueError("names no column userId")
-        return _check_id(row[0].strip())
-
-    def _split(self, text: str) -> list[str]:
-        try:
-            return next(csv.reader([text], delimiter=self._separator, strict=True))
-        except csv.Error as error:
-            raise ValueError(f"is not CSV: {error}") from None
 
 
 def _lines(pieces: Iterable[bytes]) -> Iterator[bytes]:

@@ -17,7 +17,10 @@ import click
 COMMANDS = {
     "audit": ("admin", "List acts by hand and by permission, newest first; verify or export all."),
     "batch": ("batches", "Batches: many resets at once."),
-    "console": ("tokens", "Print a link that signs in to the console, once."),
+    "console": (
+        "tokens",
+        "Print a link that signs in to the console once, as IAM_OWNER for twelve hours.",
+    ),
     "demo": ("tokens", "Print the demo's addresses, token, users and logins again."),
     "directory": ("directory", "The directory of users that KEYTURN_DIRECTORY names."),
     "doctor": ("doctor", "Check Redis, broker, clocks, keys, sender, disk; say what mends them."),

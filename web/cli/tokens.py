@@ -85,12 +85,14 @@ def add_token(
 @click.command()
 @click.option("--org", "org_id", default=ORG_ID, show_default=True, metavar="ID",
               help="The organisation of the token behind it.")  # fmt: skip
+@optional_reason_option
 @by_option
 @json_option
-def console(org_id: str, by: str, *, as_json: bool) -> None:
-    """Print a link that signs you in to the console, once, as IAM_OWNER for twelve hours."""
+def console(org_id: str, reason: str, by: str, *, as_json: bool) -> None:
+    """Print a link that signs in to the console once, as IAM_OWNER for twelve hours."""
     stores = open_stores()
-    link = make_link(stores.callers, stores.audit, stores.settings, org_id, by=by)
+    act = Act(by=by, action="token.add", target=org_id, reason=reason)
+    link = make_link(stores.callers, stores.audit, stores.settings, act)
     if as_json:
         print_json({"link": link})
     else:

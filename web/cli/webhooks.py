@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from shared.errors import NotFoundError
@@ -19,7 +17,7 @@ from web.cli.support import (
     print_table,
 )
 from web.services import WebServices
-from web.webhooks.api import describe_subscriptions, serialise_subscription, serialise_webhook
+from web.webhooks.api import describe_subscriptions, serialise_webhook
 from web.webhooks.service import (
     add_subscription,
     enable_subscription,
@@ -68,13 +66,13 @@ def add_webhook(*, org_id: str, url: str, events: tuple[str, ...], by: str, as_j
 def list_webhooks(*, org_id: str | None, as_json: bool) -> None:
     """List the subscriptions with their backlogs."""
     with open_services() as services:
-        rows = _describe(services, org_id)
+        rows = describe_subscriptions(services, list_subscriptions(services, org_id))
     if as_json:
         print_json(rows)
     else:
         shown = [row | {"events": _format(row["events"])} for row in rows]
         for row in shown:
-            del row["sentence"]  # `show` has room for it
+            del row["sentence"], row["answers"]  # `show` has room for them
         print_table(shown, empty="There are no subscriptions; add one with `keyturn webhook add`.")
 
 
@@ -151,12 +149,6 @@ def test_webhook(subscription_id: str, by: str, *, as_json: bool) -> None:
     if not reply.is_taken:
         raise CommandRefusedError(f"the call failed: {reply.reason}")
     print_result({"subscriptionId": subscription_id, "answer": reply.reason}, as_json=as_json)
-
-
-def _describe(services: WebServices, org_id: str | None) -> list[dict[str, Any]]:
-    found = list_subscriptions(services, org_id)
-    backlogs = services.webhooks.read_backlogs([each.subscription_id for each in found])
-    return [serialise_subscription(each, backlogs[each.subscription_id]) for each in found]
 
 
 def _format(events: list[str]) -> str:

@@ -16,26 +16,12 @@ import orjson
 from flask import Response, g, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from shared.errors import (
-    BodyTooLargeError,
-    InvalidRequestError,
-    NotFoundError,
-    ProviderMissingError,
-)
+from shared import errors
 from shared.store.batches import BatchAction, BatchState
 from shared.store.history import HistoryFilter
 from web.auth import USER_WRITE, Authority
-from web.batches.progress import (
-    Progress,
-    Result,
-    list_batches,
-    list_results,
-    read_progress,
-    write_progress,
-)
-from web.batches.schemas import PROVIDERS, STATUSES, SelectSchema, read_filter
-from web.batches.service import BatchRequest, Selection, change_batch, make_batch, start_plan
-from web.batches.uploads import read_entries
+from web.batches import progress as progresses
+from web.batches import schemas, service, uploads
 from web.console.frame import Question, ask, caller_here, console, go, read_form, show, why
 from web.http import SAFE_METHODS, current_services
 from web.middleware import CHUNK_BYTES, read_list
@@ -49,7 +35,7 @@ LOOK = re.compile(r"(\d{1,12}\.\d):(\d{1,9})")
 COLUMNS = ("userId", "resetId", "status", "reason")
 FORMULA = ("=", "+", "-", "@")  # what spreadsheets would compute
 ENDED = (BatchState.PLANNED, BatchState.FINISHED, BatchState.CANCELLED)
-SELECT = SelectSchema()
+SELECT = schemas.SelectSchema()
 TEXTS = {  # a button, and what it will do
     BatchAction.START: ("Start", "Every user of the plan gets a new code."),
     BatchAction.PAUSE: ("Pause", "Nothing more of it is sent until it is resumed; codes run on."),
@@ -67,9 +53,8 @@ ACTIONS = {
 @console.get("/console/batches")
 def list_all_batches() -> Response:
     """List the batches, newest first."""
-    found, after = list_batches(
-        current_services(), _authority(), after=request.args.get("after"), most=ON_A_PAGE
-    )
+    services, after = current_services(), request.args.get("after")
+    found, after = progresses.list_batches(services, _authority(), after=after, most=ON_A_PAGE)
     return show("batches.html", batches=found, after=after)
 
 
@@ -78,20 +63,20 @@ def plan_upload() -> Response:
     """Plan a batch for the users of a file."""
     authority = _authority()
     if request.method in SAFE_METHODS:
-        return _show_new("upload")
+        return _show_new("upload", {})
     read_list()  # raises unless all of it is here
     with request:  # so that its files are closed
         try:
             file, filled = request.files.get("file"), request.form.to_dict()
         except RequestEntityTooLarge as error:
-            raise BodyTooLargeError from error
+            raise errors.BodyTooLargeError from error
         if file is None or not file.filename:
-            return _show_new("upload", filled, error=InvalidRequestError("choose a file"))
-        errors: list[str] = []
+            return _show_new("upload", filled, errors.SelectionError("choose a file"))
+        bad: list[str] = []
         pieces = iter(partial(file.stream.read, CHUNK_BYTES), b"")
         is_csv = file.filename.lower().endswith(".csv")
-        entries = read_entries(pieces, is_csv=is_csv, errors=errors)
-        return _plan(authority, "upload", filled, entries, errors)
+        entries = uploads.read_entries(pieces, is_csv=is_csv, errors=bad)
+        return _plan(authority, "upload", filled, entries, bad)
 
 
 @console.route("/console/batches/filter", methods=["GET", "POST"])
@@ -103,11 +88,11 @@ def plan_filter() -> Response:
     filled = read_form()
     try:
         selected = _read_filter(filled)
-    except InvalidRequestError as error:
-        return _show_new("filter", filled, error=error)
+    except errors.InvalidRequestError as error:
+        return _show_new("filter", filled, error)
     if selected.org_id:
         current_services().auth.authorize_in(caller_here(), selected.org_id, USER_WRITE)
-    return _plan(authority, "filter", filled, selected, [])
+    return _plan(authority, "filter", filled, selected)
 
 
 @console.get("/console/batches/<batch_id>")
@@ -115,12 +100,12 @@ def show_batch(batch_id: str) -> Response:
     """Show how a batch stands; the bar renews itself until it has ended."""
     services = current_services()
     found = _authority().authorize(services.batches.find(batch_id))
-    progress = read_progress(services, found)
+    progress = progresses.read_progress(services, found)
     rate, looks = _measure(progress, request.args.get("looks", ""))
     left = found.total - progress.done
     return show(
         "batch.html",
-        batch=write_progress(progress, services.settings),
+        batch=progresses.write_progress(progress, services.settings),
         times=found,
         ended_at=progress.finished_at,
         done=found.looked_up if found.state is BatchState.PLANNING else progress.done,
@@ -138,17 +123,17 @@ def change(batch_id: str, action: str) -> Response:
     """Start, pause, resume or cancel a batch."""
     services, authority = current_services(), _authority()
     if action not in list(BatchAction):
-        raise NotFoundError
+        raise errors.NotFoundError
     what = BatchAction(action)
     batch = authority.authorize(services.batches.find(batch_id))
 
     def act(filled: Mapping[str, str]) -> str:
         reason = why(filled).reason
         if what is BatchAction.START:
-            start_plan(services, authority, batch_id, rate=None, reason=reason)
+            service.start_plan(services, authority, batch_id, rate=None, reason=reason)
         else:
-            change_batch(services, authority, batch_id, what, reason=reason)
-        return f"Done: {action}."
+            service.change_batch(services, authority, batch_id, what, reason=reason)
+        return f"The batch is {service.PAST[what]}."
 
     button, text = TEXTS[what]
     title = f"{button} the batch of {batch.total:,}"
@@ -160,8 +145,10 @@ def change(batch_id: str, action: str) -> Response:
 def download_results(batch_id: str) -> Response:
     """Return the result of every user as CSV."""
     services = current_services()
-    found = list_results(services, _authority().authorize(services.batches.find(batch_id)))
-    first: list[Result] = [{name: name for name in COLUMNS}]
+    found = progresses.list_results(
+        services, _authority().authorize(services.batches.find(batch_id))
+    )
+    first: list[progresses.Result] = [{name: name for name in COLUMNS}]
     first += next(found, [])  # so that a store that is away gives an error, not a cut file
     pieces = map(_write_csv, chain([first], found))
     headers = {"Content-Disposition": f'attachment; filename="batch-{batch_id}.csv"'}
@@ -174,43 +161,36 @@ def _authority() -> Authority:
 
 def _show_new(
     form: str,
-    filled: Mapping[str, str] | None = None,
-    *,
-    error: InvalidRequestError | ProviderMissingError | None = None,
-    errors: Sequence[str] = (),
+    filled: Mapping[str, str],
+    error: errors.CallerError | None = None,
+    bad: Sequence[str] = (),
 ) -> Response:
     problem = describe(error, current_services().languages) if error else None
-    return show(
-        "batch_new.html",
-        status=problem.http_status if problem else HTTPStatus.OK,
-        form=form,
-        filled=filled or {},
-        error=problem.message if problem else "",
-        errors=errors,
-        types=CHANNELS_BY_NAME,
-        providers=PROVIDERS,
-        statuses=STATUSES,
-    )
+    status = problem.http_status if problem else HTTPStatus.OK
+    words = problem.message if problem else ""
+    choices = {"types": CHANNELS_BY_NAME, "providers": schemas.PROVIDERS}
+    choices |= {"statuses": schemas.STATUSES, "form": form, "filled": filled}
+    return show("batch_new.html", status=status, error=words, errors=bad, **choices)
 
 
 def _plan(
     authority: Authority,
     form: str,
     filled: Mapping[str, str],
-    selection: Selection,
-    errors: Sequence[str],
+    selection: service.Selection,
+    bad: Sequence[str] = (),
 ) -> Response:
     try:
-        batch_request = BatchRequest(
+        wanted = service.BatchRequest(
             selection=selection,
             channel=read_channel(filled.get("type")),
             rate_per_second=_read_rate(filled.get("rate") or "0"),
             reason=why(filled).reason,
             is_plan=True,
         )
-        batch = make_batch(current_services(), authority, batch_request)
-    except (InvalidRequestError, ProviderMissingError) as error:
-        return _show_new(form, filled, error=error, errors=errors)
+        batch = service.make_batch(current_services(), authority, wanted)
+    except (errors.InvalidRequestError, errors.ProviderMissingError) as error:
+        return _show_new(form, filled, error, bad)
     return go(f"/batches/{batch.batch_id}", "It is planned; nothing is sent before you start it.")
 
 
@@ -220,7 +200,7 @@ def _read_rate(text: str) -> float:
     except ValueError:
         rate = math.nan
     if not 0 <= rate < math.inf:
-        raise InvalidRequestError("the rate must be a number, 0 or more; 0 means no limit")
+        raise errors.InvalidRequestError("the rate must be a number, 0 or more; 0 means no limit")
     return rate
 
 
@@ -231,10 +211,10 @@ def _read_filter(filled: Mapping[str, str]) -> HistoryFilter:
     for name in ("since", "until"):
         if text := filled.get(name):
             chosen[name] = f"{text}Z" if text.count(":") > 1 else f"{text}:00Z"
-    return read_filter(read_body(orjson.dumps(chosen), SELECT))
+    return schemas.read_filter(read_body(orjson.dumps(chosen), SELECT))
 
 
-def _measure(progress: Progress, text: str) -> tuple[float | None, str]:
+def _measure(progress: progresses.Progress, text: str) -> tuple[float | None, str]:
     """Return how many users a second were done since an earlier look, and what to hand on.
 
     Nothing is kept between two looks: the page hands the last ones on. None: there was none, or
@@ -250,7 +230,7 @@ def _measure(progress: Progress, text: str) -> tuple[float | None, str]:
     return rate, " ".join(f"{at:.1f}:{done}" for at, done in [*looks, (now, progress.done)])
 
 
-def _write_csv(results: Sequence[Result]) -> str:
+def _write_csv(results: Sequence[progresses.Result]) -> str:
     text = StringIO()
     rows = ([_guard(each[name] or "") for name in COLUMNS] for each in results)
     csv.writer(text).writerows(rows)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from http import HTTPStatus
@@ -100,8 +101,9 @@ class Field:
 def show(template: str, *, status: int = 200, **values: Any) -> Response:
     """Return a page from a template in web/console/templates/console."""
     session: Session | None = g.get("console_session")
-    auth, settings = current_services().auth, current_services().settings
-    caller = auth.authenticate(session.credentials) if session else None
+    auth, settings, caller = current_services().auth, current_services().settings, None
+    with suppress(CallerError):  # a page about an outage needs no navigation
+        caller = auth.authenticate(session.credentials) if session else None
     navigation = {
         path: word
         for path, (word, right) in NAVIGATION.items()

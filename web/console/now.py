@@ -23,6 +23,7 @@ CHART_HEIGHT = 24
 
 
 @console.get("/console")
+@console.get("/console/")
 def show_now() -> Response:
     """Show the state of the installation; those who may not see it are led to the resets."""
     services = current_services()

@@ -22,13 +22,14 @@ from flask import Response, request
 from shared.errors import IssuerUnavailableError, NotFoundError, ProviderError, TokenInvalidError
 from web.auth import looks_signed
 from web.console.frame import console
-from web.console.session import begin_session, cookie_name
+from web.console.session import begin_session, cookie_name, set_cookie
 from web.console.sign_in import welcome
 from web.http import current_services
 from web.oidc import fetch, find_endpoint
 from web.services import WebServices
 
 SECONDS = 600  # to sign in there
+SUFFIX = "-oidc"  # of the cookie
 SEALED_AS = "console sign-in"
 RETURN = "/sign-in/oidc/return"
 
@@ -57,7 +58,8 @@ def begin_oidc() -> Response:
     location = f"{where}{'&' if '?' in where else '?'}{urlencode(query)}"
     response = Response(status=HTTPStatus.SEE_OTHER, headers={"Location": location})
     sealed = services.digests.seal(SEALED_AS, json.dumps([state, verifier, time.time()]))
-    _keep(services, response, sealed)
+    # Lax: it comes back with the issuer's redirect.
+    set_cookie(services, response, sealed, suffix=SUFFIX, max_age=SECONDS, samesite="Lax")
     return response
 
 
@@ -72,7 +74,7 @@ def end_oidc() -> Response:
     services = _services()
     settings = services.settings
     try:
-        sealed = request.cookies.get(_cookie(services), "")
+        sealed = request.cookies.get(cookie_name(settings) + SUFFIX, "")
         state, verifier, began = json.loads(services.digests.unseal(SEALED_AS, sealed))
     except (InvalidToken, ValueError) as error:
         raise TokenInvalidError from error
@@ -82,7 +84,7 @@ def end_oidc() -> Response:
     if not (is_own and is_issuer and code) or time.time() - began > SECONDS:
         raise TokenInvalidError
     response = welcome(begin_session(_exchange(services, code, verifier), ""))
-    _keep(services, response, "")
+    set_cookie(services, response, "", suffix=SUFFIX, samesite="Lax")
     return response
 
 
@@ -113,20 +115,3 @@ def _services() -> WebServices:
 
 def _return_url(services: WebServices) -> str:
     return f"{services.settings.link_base}/console{RETURN}"
-
-
-def _cookie(services: WebServices) -> str:
-    return f"{cookie_name(services.settings)}-oidc"
-
-
-def _keep(services: WebServices, response: Response, sealed: str) -> None:
-    """Set the cookie, which comes back with the issuer's redirect (Lax); empty: forget it."""
-    name = _cookie(services)
-    response.set_cookie(
-        name,
-        sealed,
-        max_age=SECONDS if sealed else 0,
-        secure=name.startswith("__Host-"),
-        httponly=True,
-        samesite="Lax",
-    )

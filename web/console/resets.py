@@ -30,9 +30,16 @@ from web.http import current_services
 from web.services import WebServices
 
 ON_A_PAGE = 25
-MOST_SCANNED = 2000  # of a page: further back is another click
+MOST_SCANNED = 1000  # of a page: further back is another click
+MAX_TYPED = 320  # characters of an address
 FILTERS = ("user", "status", "provider", "request", "since", "until")
 TYPES = {Channel.EMAIL: "TYPE_EMAIL", Channel.SMS: "TYPE_SMS"}
+# What is done to a reset: how, its word, what will happen, what has happened.
+VERBS: dict[str, tuple[Callable[[WebServices, str, AuditReason], None], str, str, str]] = {
+    "hold": (actions.hold, "Hold", "It waits until it is released.", "It is held."),
+    "release": (actions.release, "Release", "It is sent at its turn.", "It is released."),
+    "void": (actions.void, "Void", "Its code ends, in every copy.", "Its code has ended."),
+}
 
 
 @console.get("/console/resets")
@@ -59,19 +66,18 @@ def list_all() -> Response:
 def find() -> Response:
     """Lead to what a text names: a reset, a user, an address, else a request."""
     services, text = current_services(), read_form().get("q", "").strip()
-    if not text or len(text) > 320 or not text.isprintable():  # noqa: PLR2004 - an address
+    if not text or len(text) > MAX_TYPED or not text.isprintable():
         return go("/resets", "Give an id, an address or a phone number.")
     reset = services.resets.find(text)
-    if reset and services.auth.may(caller_here(), reset.org_id, USER_READ):
+    if reset and _may_read(services, reset):
         return go(f"/resets/{quote(text, safe='')}")
     known = [services.directory.find_user(text)]
     known += services.directory.find_by_identifier(text, None)
-    users = {each.user_id: each for each in known if each and _may_see(services, each)}
+    users = {each.user_id: each for each in known if each and _may_read(services, each)}
     if len(users) > 1:
         return show("people.html", users=list(users.values()))
-    resets = services.resets.find_of_user(text)
-    if users or any(services.auth.may(caller_here(), each.org_id, USER_READ) for each in resets):
-        return go(f"/resets?{urlencode({'user': next(iter(users), text)})}")
+    if users or any(_may_read(services, each) for each in services.resets.find_of_user(text)):
+        return go(_of_user(next(iter(users), text)))
     if "@" in text or text.startswith("+"):  # addresses stand in no URL
         return go("/resets", "No user whom you may see has this address.")
     return go(f"/resets?{urlencode({'request': text})}")
@@ -82,39 +88,26 @@ def show_one(reset_id: str) -> Response:
     """Show a reset: what happened, its timeline, attempts, and its buttons."""
     services = current_services()
     reset, recipient = find_reset_for(services, g.console_session.credentials, reset_id)
-    return show(
-        "reset.html",
-        reset=reset,
-        recipient=recipient,
-        explanation=explain_reset(services, reset),
-        buttons=list(_buttons_of_reset(services, reset)),
-    )
+    found, buttons = explain_reset(services, reset), list(_buttons_of_reset(services, reset))
+    return show("reset.html", reset=reset, recipient=recipient, explanation=found, buttons=buttons)
 
 
 @console.route("/console/resets/<reset_id>/<verb>", methods=["GET", "POST"])
 def act_on(reset_id: str, verb: str) -> Response:
-    """Hold, release, void or resend a reset."""
+    """Hold, release or void a reset, or send again by a channel (`resend-sms`)."""
     services = current_services()
-    reset = services.auth.authorize_reset(caller_here(), services.resets.find(reset_id), USER_WRITE)
-    if verb.startswith("resend-") and verb.removeprefix("resend-") in list(Channel):
-        return _ask_resend(services, reset, Channel(verb.removeprefix("resend-")))
+    reset = services.resets.find(reset_id)
+    reset = services.auth.authorize_reset(caller_here(), reset, USER_WRITE)
+    back, channel = f"/resets/{reset_id}", verb.removeprefix("resend-")
+    if channel in list(Channel) and channel != verb:
+        text = f"{reset.user_id} gets a fresh code; the user's cool-down does not apply."
+        question = Question(f"Send again by {channel}", text, "Send", back)
+        return ask(question, lambda filled: _resend(services, reset, Channel(channel), filled))
     if verb not in VERBS:
         raise NotFoundError
-    use_case, title, text, done = VERBS[verb]
-
-    def act(filled: Mapping[str, str]) -> str:
-        use_case(services, reset_id, why(filled))
-        return done
-
-    back = f"/resets/{reset_id}"
-    return ask(Question(f"{title} {reset_id}", text, title, back, is_grave=verb == "void"), act)
-
-
-VERBS: dict[str, tuple[Callable[[WebServices, str, AuditReason], None], str, str, str]] = {
-    "hold": (actions.hold, "Hold", "It waits until it is released.", "It is held."),
-    "release": (actions.release, "Release", "It is sent at its turn.", "It is released."),
-    "void": (actions.void, "Void", "Its code ends, in every copy.", "Its code has ended."),
-}
+    use_case, word, text, done = VERBS[verb]
+    question = Question(f"{word} {reset_id}", text, word, back, is_grave=verb == "void")
+    return ask(question, lambda filled: use_case(services, reset_id, why(filled)) or done)
 
 
 @console.route("/console/users/<path:user_id>/limits", methods=["GET", "POST"])
@@ -157,37 +150,33 @@ def show_addresses(user_id: str) -> Response:
     user = _visible_user(services, user_id)
     if user is None:
         raise NotFoundError
+    found = [each.address for each in (user.email, user.phone) if each]
 
     def act(filled: Mapping[str, str]) -> str:
         with services.audit.acting(why(filled).act("user.show_addresses", user_id)):
-            found = [each.address for each in (user.email, user.phone) if each]
             return f"{user_id}: {', '.join(found) or 'no address'}"
 
     text = "They are shown once; that you looked stands in the audit trail."
     return ask(Question(f"Show the addresses of {user_id}", text, "Show", _of_user(user_id)), act)
 
 
-def _ask_resend(services: WebServices, reset: Reset, channel: Channel) -> Response:
-    def act(filled: Mapping[str, str]) -> str:
-        wanted = ResendRequest(
-            reset.reset_id, TYPES[channel], why(filled).reason, filled.get("once") or None
-        )
-        recorded = resend(services, g.console_session.credentials, wanted)
-        return f"A fresh reset is recorded: {recorded.reset_id}."
-
-    text = f"{reset.user_id} gets a fresh code by {channel}; the user's cool-down does not apply."
-    title = f"Send again by {channel}"
-    return ask(Question(title, text, "Send", f"/resets/{reset.reset_id}"), act)
+def _resend(
+    services: WebServices, reset: Reset, channel: Channel, filled: Mapping[str, str]
+) -> str:
+    reason, once = why(filled).reason, filled.get("once") or None
+    wanted = ResendRequest(reset.reset_id, TYPES[channel], reason, once)
+    recorded = resend(services, g.console_session.credentials, wanted)
+    return f"A fresh reset is recorded: {recorded.reset_id}."
 
 
 def _buttons_of_reset(services: WebServices, reset: Reset) -> Iterator[tuple[str, str]]:
-    caller, here = caller_here(), f"/resets/{reset.reset_id}"
-    if not services.auth.may(caller, reset.org_id, USER_WRITE):
+    here = f"/resets/{reset.reset_id}"
+    if not services.auth.may(caller_here(), reset.org_id, USER_WRITE):
         return
     if reset.kind is not Kind.NOTICE:
+        others = [each for each in Channel if each is not reset.channel]
         yield f"Send again by {reset.channel}", f"{here}/resend-{reset.channel}"
-        other = Channel.SMS if reset.channel is Channel.EMAIL else Channel.EMAIL
-        yield f"Send by {other}", f"{here}/resend-{other}"
+        yield from ((f"Send by {other}", f"{here}/resend-{other}") for other in others)
     if reset.is_held:
         yield "Release", f"{here}/release"
     elif not reset.status.is_final and reset.status is not Status.SENDING:
@@ -203,10 +192,8 @@ def _buttons_of_reset(services: WebServices, reset: Reset) -> Iterator[tuple[str
 
 def _buttons_of_user(services: WebServices, user: User) -> Iterator[tuple[str, str]]:
     caller, here = caller_here(), f"/users/{quote(user.user_id, safe='')}"
-    newest = services.resets.find_of_user(user.user_id)[:1]
-    for reset in newest:
-        if services.auth.may(caller, reset.org_id, USER_READ):
-            yield from _buttons_of_reset(services, reset)
+    for reset in services.resets.find_of_user(user.user_id)[:1]:
+        yield from _buttons_of_reset(services, reset)
     if services.auth.may(caller, user.org_id, USER_WRITE):
         yield "Clear the limits", f"{here}/limits"
     may_lift = services.auth.may_everywhere(caller, SYSTEM_WRITE)
@@ -216,37 +203,24 @@ def _buttons_of_user(services: WebServices, user: User) -> Iterator[tuple[str, s
     yield "Show the addresses", f"{here}/addresses"
 
 
-def _read_wanted(filled: Mapping[str, str]) -> PageRequest:
+def _read_wanted(filled: dict[str, str]) -> PageRequest:
     """Return what to list; times are UTC, as a browser's field writes them or in full."""
     names = {"user": "userId", "status": "status", "since": "since", "page": "pageToken"}
-    query = {names[name]: value for name, value in filled.items() if name in names}
-    times = {
-        name: f"{filled[name]}:00Z"
-        if len(filled[name]) == len("2026-01-31T08:00")
-        else filled[name]
-        for name in ("since", "until")
-        if name in filled
-    }
+    short = len("2026-01-31T08:00")
+    times = {n: filled[n] + ":00Z" * (len(filled[n]) == short) for n in FILTERS[4:] if n in filled}
+    query = {names[name]: value for name, value in (filled | times).items() if name in names}
     try:
         until = parse_timestamp(times["until"]) if "until" in times else None
     except ValueError as error:
         raise InvalidRequestError(f"until {error}") from error
-    since = {"since": times["since"]} if "since" in times else {}
-    return replace(
-        read_page(query | since),
-        limit=ON_A_PAGE,
-        until=until,
-        provider=filled.get("provider"),
-        request_id=filled.get("request"),
-        most_scanned=MOST_SCANNED,
-    )
+    wanted = replace(read_page(query), limit=ON_A_PAGE, most_scanned=MOST_SCANNED, until=until)
+    return replace(wanted, provider=filled.get("provider"), request_id=filled.get("request"))
 
 
 def _explain_user(services: WebServices, user: User) -> Explanation | None:
     """Return what happened to a user, unless some of it is of an organisation out of sight."""
-    found, may = explain_user(services, user.user_id), services.auth.may
-    is_seen = all(may(caller_here(), reset.org_id, USER_READ) for reset, _ in found.resets)
-    return found if is_seen else None
+    found = explain_user(services, user.user_id)
+    return found if all(_may_read(services, reset) for reset, _ in found.resets) else None
 
 
 def _find_user(services: WebServices, user_id: str) -> User | None:
@@ -255,11 +229,11 @@ def _find_user(services: WebServices, user_id: str) -> User | None:
 
 def _visible_user(services: WebServices, user_id: str) -> User | None:
     user = _find_user(services, user_id) if user_id else None
-    return user if user and _may_see(services, user) else None
+    return user if user and _may_read(services, user) else None
 
 
-def _may_see(services: WebServices, user: User) -> bool:
-    return services.auth.may(caller_here(), user.org_id, USER_READ)
+def _may_read(services: WebServices, thing: User | Reset) -> bool:
+    return services.auth.may(caller_here(), thing.org_id, USER_READ)
 
 
 def _of_user(user_id: str) -> str:

@@ -6,6 +6,7 @@ import json
 import secrets
 import time
 from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 from urllib.parse import urlsplit
 
 from cryptography.fernet import InvalidToken
@@ -82,15 +83,17 @@ def seal_session(services: WebServices, session: Session) -> str:
 
 def keep_session(services: WebServices, response: Response, session: Session | None) -> None:
     """Set the cookie; without a session, have the browser forget it."""
+    set_cookie(services, response, seal_session(services, session) if session else "")
+
+
+def set_cookie(
+    services: WebServices, response: Response, value: str, *, suffix: str = "", **fields: Any
+) -> None:
+    """Set a cookie for this host alone; an empty value has the browser forget it."""
     name = cookie_name(services.settings)
-    response.set_cookie(
-        name,
-        seal_session(services, session) if session else "",
-        max_age=None if session else 0,
-        secure=name.startswith("__Host-"),
-        httponly=True,
-        samesite="Strict",
-    )
+    fields = {"samesite": "Strict", "max_age": None if value else 0} | fields
+    is_secure = name.startswith("__Host-")
+    response.set_cookie(name + suffix, value, secure=is_secure, httponly=True, **fields)
 
 
 def cookie_name(settings: Settings) -> str:

@@ -129,20 +129,24 @@ def send_test_message(org_id: str) -> Response:
     return json_response(write_trials(trials))
 
 
+def render_page(profile: Profile, language: str) -> str:
+    """Return the page of a reset, with a sample code."""
+    filled = Filled("sample", profile.org_id, SAMPLE_CODE.link_secret, language)
+    with current_app.test_request_context():
+        return show_form(current_services(), filled).get_data(as_text=True)
+
+
 def render_previews(profile: Profile, language: str) -> str:
     """Return a page with the mail for each name, the SMS and the page of a reset."""
     services = current_services()
     mails = [preview(services, profile, language=language, name=name) for name in NAMES]
-    filled = Filled("sample", profile.org_id, SAMPLE_CODE.link_secret, language)
-    with current_app.test_request_context():
-        page = show_form(services, filled).get_data(as_text=True)
     return render_template(
         "preview.html",
         profile=profile,
         language=language,
         mails=mails,
         sms=preview(services, profile, language=language, channel=Channel.SMS.value),
-        page=page,
+        page=render_page(profile, language),
         in_mode=in_mode,
     )
 

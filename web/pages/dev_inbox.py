@@ -1,8 +1,9 @@
-"""Serve /dev/inbox: the messages in the outbox, for development."""
+"""Serve /dev/inbox: the messages in the outbox, and / with what else there is: for development."""
 
 from __future__ import annotations
 
 import re
+import shlex
 from ipaddress import IPv6Address, ip_address
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,6 +28,22 @@ CONTENT_SECURITY_POLICY = (
 )
 
 
+@inbox.get("/")
+def show_start() -> Response:
+    """Show what a development start has: a call to copy, inbox, console, documentation, queues."""
+    count, settings = len(_read()), current_services().settings
+    token_file = settings.data_dir / "demo_token"
+    page = render_template(
+        "start.html",
+        count=count,
+        base=settings.link_base,
+        settings=settings,
+        # The file, not the token: who may read this page may not read that by it.
+        token=f"$(cat {shlex.quote(str(token_file))})" if token_file.exists() else "TOKEN",
+    )
+    return _answer(page)
+
+
 @inbox.get("/dev/inbox")
 def show_inbox() -> Response:
     """Show the last messages, newest first, with their links."""
@@ -36,6 +53,10 @@ def show_inbox() -> Response:
         split_at_links=LINK.split,
         open_links_in_new_window=_open_links_in_new_window,
     )
+    return _answer(page)
+
+
+def _answer(page: str) -> Response:
     headers = {
         "Content-Security-Policy": CONTENT_SECURITY_POLICY,
         "Referrer-Policy": "no-referrer",

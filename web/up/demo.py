@@ -91,7 +91,8 @@ class DemoSeeder:
 
     def make_link(self) -> str:
         """Return a link that signs in to the console once, as the owner of the demo."""
-        return make_link(self._callers, self._audit, self._settings, ORG_ID, by="keyturn up")
+        act = Act(by="keyturn up", action="token.add", target=ORG_ID, reason="the demo")
+        return make_link(self._callers, self._audit, self._settings, act)
 
     def is_done(self) -> bool:
         """Seed the demo if it is time for another try; return True once the demo is there."""
@@ -127,21 +128,18 @@ def seed_demo(
             write_private(data_dir / TOKEN_FILE, token + "\n")
 
 
-def make_link(
-    callers: CallerStore, audit: AuditStore, settings: Settings, org_id: str, *, by: str
-) -> str:
+def make_link(callers: CallerStore, audit: AuditStore, settings: Settings, act: Act) -> str:
     """Return a link that works once, for ten minutes: it signs in to the console as IAM_OWNER.
 
-    The token behind it ends with the session.
+    The token behind it, which `act` makes in its target, ends with the session.
 
     Raises:
         OrganisationUnknownError: there is no such organisation.
     """
-    act = Act(by=by, action="token.add", target=org_id, reason="a link to the console")
     with audit.acting(act) as ending:
         grants = Grants(instance_roles=frozenset({"IAM_OWNER"}))
-        token, record = callers.create_token(org_id, grants, lifetime_seconds=SESSION_SECONDS)
-        ending["target"] = f"{record.token_id} of {org_id}: IAM_OWNER everywhere"
+        token, record = callers.create_token(act.target, grants, lifetime_seconds=SESSION_SECONDS)
+        ending["target"] = f"{record.token_id} of {act.target}: IAM_OWNER everywhere"
     secret = callers.add_link(token, seconds=LINK_SECONDS)
     return f"{settings.link_base}/console/sign-in/once/{secret}"
 

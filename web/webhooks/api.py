@@ -10,7 +10,7 @@ from marshmallow import fields
 from marshmallow.validate import Length, OneOf, Range
 
 from shared.models import Channel, Status
-from shared.store.webhooks.deliveries import Backlog, Webhook, WebhookOutcome
+from shared.store.webhooks.deliveries import Webhook, WebhookOutcome
 from shared.store.webhooks.subscriptions import EVENTS, Subscription
 from shared.validation import format_timestamp
 from shared.webhooks import MAX_URL_CHARACTERS
@@ -64,7 +64,6 @@ class WebhookAnswerSchema(ResponseSchema):
         metadata={"type": "string", "enum": [*OUTCOMES.values()]},
     )
     tries = Count(metadata={"description": "Of this event, this one included"})
-    duration_ms = Count()
     answer = fields.String(metadata={"description": "A status such as http_500, or why none came"})
 
 
@@ -236,26 +235,21 @@ def describe_subscriptions(
     hooks = [each.subscription_id for each in subscriptions]
     backlogs, answers = services.webhooks.read_backlogs(hooks), services.webhooks.answers(hooks)
     return [
-        serialise_subscription(each, backlogs[each.subscription_id])
-        | {"answers": ANSWER.dump(answers[each.subscription_id], many=True)}
-        for each in subscriptions
+        {
+            "subscriptionId": each.subscription_id,
+            "orgId": each.org_id,
+            "url": each.url,
+            "events": list(each.events),
+            "state": each.disabled or "active",
+            "createdAt": format_timestamp(each.created_at),
+            "waiting": backlog.waiting,
+            "dead": backlog.dead,
+            "oldestDueSeconds": round(backlog.oldest_age_seconds, 1),
+            "sentence": service.describe_subscription(each, backlog),
+            "answers": ANSWER.dump(answers[each.subscription_id], many=True),
+        }
+        for each, backlog in zip(subscriptions, backlogs.values(), strict=True)
     ]
-
-
-def serialise_subscription(subscription: Subscription, backlog: Backlog) -> dict[str, Any]:
-    """A subscription and how far it was delivered; never its secret."""
-    return {
-        "subscriptionId": subscription.subscription_id,
-        "orgId": subscription.org_id,
-        "url": subscription.url,
-        "events": list(subscription.events),
-        "state": subscription.disabled or "active",
-        "createdAt": format_timestamp(subscription.created_at),
-        "waiting": backlog.waiting,
-        "dead": backlog.dead,
-        "oldestDueSeconds": round(backlog.oldest_age_seconds, 1),
-        "sentence": service.describe_subscription(subscription, backlog),
-    }
 
 
 def serialise_webhook(webhook: Webhook) -> dict[str, Any]:

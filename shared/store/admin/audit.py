@@ -12,7 +12,7 @@ import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from heapq import merge
 from itertools import chain, islice
 from threading import Lock
@@ -37,6 +37,7 @@ log = structlog.get_logger()
 
 MAX_KEPT = 100_000  # of each stream
 PER_TRIP = 500
+LONGEST_ACT = timedelta(minutes=1)
 TRIM_EVERY_SECONDS = 600.0
 REDACTED = "(erased)"
 TOLD = ("by", "target", "reason", "outcome", "source")  # fields that may name a person
@@ -156,13 +157,16 @@ class AuditStore:
         """Return the last acts, newest first."""
         return list(islice(self.entries(), most))
 
-    def entries(self) -> Iterator[AuditEntry]:
-        """Yield every act, newest first."""
-        return merge(*map(self._acts, HEADS), key=lambda entry: entry.at, reverse=True)
+    def entries(self, *, before: datetime | None = None) -> Iterator[AuditEntry]:
+        """Yield every act, or those from before a moment, newest first."""
+        acts = (self._acts(stream, before) for stream in HEADS)
+        every = merge(*acts, key=lambda entry: entry.at, reverse=True)
+        return (entry for entry in every if before is None or entry.at < before)
 
-    def _acts(self, stream: str) -> Iterator[AuditEntry]:
+    def _acts(self, stream: str, before: datetime | None) -> Iterator[AuditEntry]:
         endings: dict[str, dict[str, str]] = {}
-        for entry_id, fields in self._walk(stream, is_backward=True):
+        start = str(_ms(before + LONGEST_ACT)) if before else "+"  # how it ended stands behind it
+        for entry_id, fields in self._walk(stream, start=start, is_backward=True):
             if "of" in fields:
                 endings[fields["of"]] = {n: fields[n] for n in ("target", "outcome") if n in fields}
                 continue
@@ -274,10 +278,9 @@ class AuditStore:
         return self._digests.digest("audit redacted", f"{digest} {self._digest(rest)}")
 
     def _walk(
-        self, stream: str, *, is_backward: bool = False
+        self, stream: str, *, start: str = "-", is_backward: bool = False
     ) -> Iterator[tuple[str, dict[str, str]]]:
         read = self._client.xrevrange if is_backward else self._client.xrange
-        start = "+" if is_backward else "-"
         while True:
             with store_errors():
                 found = read(stream, start, count=PER_TRIP)
@@ -311,6 +314,10 @@ def entry_text(entry: AuditEntry) -> str:
     """Return what an entry tells, on one line."""
     act = entry.act
     return " ".join((act.by, act.action, act.target, act.reason, entry.outcome or ""))
+
+
+def _ms(at: datetime) -> int:
+    return round(at.timestamp() * 1000)
 
 
 def _number(head: str) -> int:

@@ -112,6 +112,9 @@ class ErasureStore:
             lifted = self._delete([keys.lifted(recipient_digest)])
             self._delete([keys.sms_mark(recipient_digest)])
             number = self._delete([name]) if with_suppression else self._client.exists(name)
+            if with_suppression:
+                index = keys.suppressions(keys.tag_of_digest(recipient_digest))
+                self._client.zrem(index, recipient_digest)
         return lifted, int(number)
 
     def _delete(self, names: Iterable[str]) -> int:

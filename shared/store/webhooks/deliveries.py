@@ -73,7 +73,6 @@ class WebhookAnswer:
     outcome: WebhookOutcome
     tries: int  # of that webhook, this one included
     event_name: str  # as Webhook's
-    duration_ms: int
     answer: str  # `http_500`, `connect_refused`, …
 
     @property
@@ -138,7 +137,6 @@ class WebhookStore:
         *,
         delay_seconds: float = 0,
         answer: str = "",
-        duration_ms: int = 0,
     ) -> bool:
         """Record how a try ended; return False if another worker has claimed the webhook."""
         tag = keys.tag_of(webhook.reset_id)
@@ -147,10 +145,7 @@ class WebhookStore:
         is_done = self._scripts.run(
             "webhook/finish",
             (record, due, dead, keys.counters(tag), answers),
-            (
-                *(webhook.member, webhook.fence, outcome.value),
-                *(int(delay_seconds * 1000), answer, duration_ms),
-            ),
+            (webhook.member, webhook.fence, outcome.value, int(delay_seconds * 1000), answer),
         )
         return bool(is_done)
 
@@ -232,10 +227,8 @@ def _type_of(event_name: str) -> str:
 
 
 def _parse_answer(text: str) -> WebhookAnswer:
-    at, outcome, tries, event_name, duration_ms, answer = text.split(" ", 5)
-    return WebhookAnswer(
-        moment(at), WebhookOutcome(outcome), int(tries), event_name, int(duration_ms), answer
-    )
+    at, outcome, tries, event_name, answer = text.split(" ", 4)
+    return WebhookAnswer(moment(at), WebhookOutcome(outcome), int(tries), event_name, answer)
 
 
 def _parse_backlog(shards: list[list[int | str]]) -> Backlog:

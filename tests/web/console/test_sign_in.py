@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from shared.store.admin.audit import Act
 from tests.support.console import Console
 from tests.support.issuer_stub import AUDIENCE, DISCOVERY, IssuerStub
 from tests.support.pages import see
@@ -22,7 +23,8 @@ def console(fake_client):
 
 def a_link(console):
     services = console.services
-    link = make_link(services.callers, services.audit, services.settings, "acme", by="eve")
+    act = Act(by="eve", action="token.add", target="acme")
+    link = make_link(services.callers, services.audit, services.settings, act)
     return urlsplit(link).path
 
 

@@ -112,3 +112,23 @@ def test_there_is_no_inbox_where_messages_go_to_real_providers(fake_client, tmp_
     )  # fmt: skip
 
     assert visit.open("/dev/inbox.json").status_code == 404
+
+
+def test_the_start_page_leads_to_all_there_is_and_holds_no_token(visit, tmp_path):
+    (tmp_path / "demo_token").write_text("kt_pat_secret\n")
+
+    page = see(visit.open("/"))
+
+    for href in ("dev/inbox", "console", "docs", "http://127.0.0.1:5555/"):
+        page.find(href=href)
+    assert f'-H "Authorization: Bearer $(cat {tmp_path}/demo_token)"' in page.text
+    assert "kt_pat_secret" not in page.text
+    assert "2 messages" in page.text
+
+
+@pytest.mark.parametrize("url", ["https://reset.example.com", "http://10.0.0.7:8080"])
+def test_an_installation_for_others_has_no_start_page(fake_client, tmp_path, url):
+    visit = Visit(fake_client, data_dir=tmp_path, public_url=url)
+
+    assert visit.open("/").status_code == 404
+    assert visit.open("/").mimetype == "application/json"
