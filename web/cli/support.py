@@ -10,19 +10,22 @@ import secrets
 import socket
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 import click
 
+from shared.directories.redis import RedisDirectory
 from shared.errors import (
     DirectoryUnavailableError,
     KeyturnError,
     SettingsError,
     StoreUnavailableError,
 )
+from shared.models import DUE_QUEUES
 from shared.queue import HintPublisher, make_celery
 from shared.settings import Settings, load_settings
 from shared.store.admin.statistics import ServerStore
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+MAX_NAMES = 10_000  # of users, for completion
 PIPE_COLUMNS = 240  # lines are not folded in a pipe
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -226,3 +230,31 @@ def open_services() -> Iterator[WebServices]:
         yield build_web_services(services)
     finally:
         hints.close()
+
+
+def names_for(context: click.Context, parameter: str) -> list[str]:
+    """Return the names that a parameter may have; none of what has none, or without Redis."""
+    given = context.params.get("scope") or ("provider" if parameter == "name" else parameter)
+    kind = given if parameter == "name" else parameter
+    with suppress(KeyturnError, SettingsError, CommandRefusedError), open_services() as services:
+        organisations = [each.org_id for each in services.callers.list_organisations()]
+        match kind.removesuffix("_id").removesuffix("_ids"):
+            case "org" | "organisation":
+                return organisations
+            case "user" if isinstance(services.directory, RedisDirectory):
+                listed = map(services.directory.list_members, organisations)
+                return sorted(islice(chain.from_iterable(listed), MAX_NAMES))
+            case "batch" | "plan":
+                return services.batches.every_id()
+            case "subscription":
+                return [each.subscription_id for each in services.subscriptions.all()]
+            case "token" | "caller":
+                return [each.token_id for each in services.callers.list_tokens()]
+            case "provider" | "channel":
+                names = services.provider_names
+                return (
+                    [n for each in names.values() for n in each] if kind == "provider" else [*names]
+                )
+            case "queue":
+                return [queue.value for queue in DUE_QUEUES]
+    return []
