@@ -30,7 +30,7 @@ from web.batches.api import api_batches
 from web.callbacks import callbacks, warn_of_settings
 from web.forgot.api import api_forgot
 from web.forgot.pages import forgot
-from web.http import current_services, json_response
+from web.http import current_services, json_response, limit_headers
 from web.leaving.api import api_leaving
 from web.middleware import V1_PATH, set_up_requests, traced, with_cors
 from web.monitoring.health import health
@@ -40,7 +40,7 @@ from web.organisations.message_api import api_organisations
 from web.pages.dev_inbox import inbox
 from web.pages.errors import is_page, show_fault
 from web.pages.routes import pages
-from web.problems import UNEXPECTED, Problem, choose_language, describe, limit_headers
+from web.problems import UNEXPECTED, Problem, choose_language, describe
 from web.rpc.calls import SERVICES
 from web.rpc.http import RpcApplication
 from web.services import build_web_services

@@ -14,7 +14,7 @@ from flask import Request, Response, current_app, request
 from shared.settings import Settings
 from shared.settings.types import Network
 from web.auth import Credentials, count_change_in_force
-from web.problems import limit_headers
+from web.problems import Problem
 from web.services import WebServices
 
 Address: TypeAlias = IPv4Address | IPv6Address
@@ -59,6 +59,26 @@ class RequestContext:
 
     credentials: Credentials
     idempotency_key: str | None
+
+
+def limit_headers(settings: Settings, problem: Problem | None = None) -> dict[str, str]:
+    """Return RateLimit-Policy, the windows of resets; with RateLimit for a limit that was reached.
+
+    Source: https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-10
+    """
+    windows = (
+        ("organisation", settings.org_limit_per_minute, 60),
+        ("caller", settings.caller_limit_per_minute, 60),
+        ("cooldown", 1, int(settings.user_cooldown_seconds)),
+        ("user_hour", settings.user_limit_per_hour, 3600),
+        ("user_day", settings.user_limit_per_day, 86400),
+    )
+    policy = ", ".join(f'"{name}";q={most};w={window}' for name, most, window in windows
+                       if most and window)  # fmt: skip
+    headers = {"RateLimit-Policy": policy} if policy else {}
+    if problem and problem.limit:
+        headers["RateLimit"] = f'"{problem.limit}";r=0;t={problem.retry_after_seconds}'
+    return headers
 
 
 @dataclass(frozen=True, slots=True)

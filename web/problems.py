@@ -11,7 +11,6 @@ from werkzeug.http import parse_accept_header
 from shared import errors
 from shared.languages import Languages
 from shared.organisations.profile import Branding
-from shared.settings import Settings
 
 HTTP_STATUS = {
     1: 499, 2: 500, 3: 400, 4: 504, 5: 404, 6: 409, 7: 403, 8: 429, 9: 400,
@@ -155,27 +154,6 @@ class ProblemError(Exception):
         """`problem` is what the caller receives."""
         super().__init__(problem.message)
         self.problem = problem
-
-
-def limit_headers(settings: Settings, problem: Problem | None = None) -> dict[str, str]:
-    """Return RateLimit-Policy, the windows of resets; with RateLimit for a limit that was reached.
-
-    Source: https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-10
-    """
-    windows = (
-        ("organisation", settings.org_limit_per_minute, 60),
-        ("caller", settings.caller_limit_per_minute, 60),
-        ("cooldown", 1, int(settings.user_cooldown_seconds)),
-        ("user_hour", settings.user_limit_per_hour, 3600),
-        ("user_day", settings.user_limit_per_day, 86400),
-        ("sms_budget", settings.sms_budget_per_day, 86400),
-    )
-    policy = ", ".join(f'"{name}";q={most};w={window}' for name, most, window in windows
-                       if most and window)  # fmt: skip
-    headers = {"RateLimit-Policy": policy} if policy else {}
-    if problem and problem.limit:
-        headers["RateLimit"] = f'"{problem.limit}";r=0;t={problem.retry_after_seconds}'
-    return headers
 
 
 def choose_language(

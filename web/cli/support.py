@@ -9,7 +9,7 @@ import pwd
 import secrets
 import socket
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from itertools import chain, islice
@@ -234,27 +234,37 @@ def open_services() -> Iterator[WebServices]:
 
 def names_for(context: click.Context, parameter: str) -> list[str]:
     """Return the names that a parameter may have; none of what has none, or without Redis."""
-    given = context.params.get("scope") or ("provider" if parameter == "name" else parameter)
-    kind = given if parameter == "name" else parameter
-    with suppress(KeyturnError, SettingsError, CommandRefusedError), open_services() as services:
-        organisations = [each.org_id for each in services.callers.list_organisations()]
-        match kind.removesuffix("_id").removesuffix("_ids"):
-            case "org" | "organisation":
-                return organisations
-            case "user" if isinstance(services.directory, RedisDirectory):
-                listed = map(services.directory.list_members, organisations)
-                return sorted(islice(chain.from_iterable(listed), MAX_NAMES))
-            case "batch" | "plan":
-                return services.batches.every_id()
-            case "subscription":
-                return [each.subscription_id for each in services.subscriptions.all()]
-            case "token" | "caller":
-                return [each.token_id for each in services.callers.list_tokens()]
-            case "provider" | "channel":
-                names = services.provider_names
-                return (
-                    [n for each in names.values() for n in each] if kind == "provider" else [*names]
-                )
-            case "queue":
-                return [queue.value for queue in DUE_QUEUES]
+    scope = context.params.get("scope") or "provider"
+    find = NAMES.get(scope if parameter == "name" else parameter)
+    with suppress(KeyturnError, SettingsError, CommandRefusedError):
+        if find:
+            with open_services() as services:
+                return list(find(services))
     return []
+
+
+def _organisations(services: WebServices) -> Iterator[str]:
+    return (each.org_id for each in services.callers.list_organisations())
+
+
+def _users(services: WebServices) -> list[str]:
+    directory = services.directory
+    if not isinstance(directory, RedisDirectory):
+        return []
+    listed = chain.from_iterable(map(directory.list_members, _organisations(services)))
+    return sorted(islice(listed, MAX_NAMES))
+
+
+# By the name of a parameter, or the scope of a pause.
+NAMES: dict[str, Callable[[WebServices], Iterable[str]]] = {
+    **dict.fromkeys(("org_id", "organisation"), _organisations),
+    **dict.fromkeys(("user_id", "user_ids", "user"), _users),
+    **dict.fromkeys(("batch_id", "plan_id"), lambda s: s.batches.every_id()),
+    **dict.fromkeys(
+        ("token_id", "caller"), lambda s: [e.token_id for e in s.callers.list_tokens()]
+    ),
+    "subscription_id": lambda s: [each.subscription_id for each in s.subscriptions.all()],
+    "provider": lambda s: dict.fromkeys(chain.from_iterable(s.provider_names.values())),
+    "channel": lambda s: s.provider_names,
+    "queue": lambda _: DUE_QUEUES,
+}

@@ -15,7 +15,7 @@ from shared import tracing
 from shared.errors import CallerError, InvalidRequestError
 from web.api import change_password, reset_password, send_notification
 from web.auth import Credentials
-from web.http import CallResponse, RequestContext, find_source
+from web.http import CallResponse, RequestContext, find_source, limit_headers
 from web.middleware import DEPRECATED_SINCE, assign_request_id
 from web.problems import (
     UNEXPECTED,
@@ -23,7 +23,6 @@ from web.problems import (
     ProblemError,
     choose_language,
     describe,
-    limit_headers,
 )
 from web.rpc.generated import management_pb2, user_pb2, zitadel_pb2
 from web.schemas import PASSWORD_RESET, SEND_NOTIFICATION, SET_PASSWORD, WireSchema
