@@ -75,10 +75,9 @@ def limit_headers(settings: Settings, problem: Problem | None = None) -> dict[st
     )
     policy = ", ".join(f'"{name}";q={most};w={window}' for name, most, window in windows
                        if most and window)  # fmt: skip
-    headers = {"RateLimit-Policy": policy} if policy else {}
-    if problem and problem.limit:
-        headers["RateLimit"] = f'"{problem.limit}";r=0;t={problem.retry_after_seconds}'
-    return headers
+    reached = problem and problem.limit and f'"{problem.limit}";r=0;t={problem.retry_after_seconds}'
+    headers = {"RateLimit-Policy": policy, "RateLimit": reached}
+    return {name: value for name, value in headers.items() if value}
 
 
 @dataclass(frozen=True, slots=True)
