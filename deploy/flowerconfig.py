@@ -12,14 +12,13 @@ import secrets
 from copy import copy
 from typing import Any
 
-from flower.urls import handlers
+from flower.urls import handlers, settings
 from flower.views import BaseHandler
 from tornado.routing import Rule
-from tornado.web import url
 
 from shared.models import Queue
 from shared.settings import WITHOUT_BROKER, load_settings
-from web.up.flower import AmendedHandler, RefusalHandler, RefusedRequests, read_logins
+from web.up.flower import AmendedFiles, RefusalHandler, RefusedRequests, read_logins
 from worker.app import app
 
 _settings = load_settings(os.environ)
@@ -31,12 +30,11 @@ port = _settings.flower_port
 # With a login Flower itself allows no other origin to read (CORS).
 basic_auth = read_logins(_settings)
 handlers.insert(0, Rule(RefusedRequests(_settings, basic_auth), RefusalHandler))
-for _file in ("css/flower.css", "js/flower.js"):
-    _more = {"file": _file, "console": f"{_settings.link_base}/console"}
-    handlers.insert(1, url(f"/static/{_file}", AmendedHandler, _more))
+AmendedFiles.console = f"{_settings.link_base}/console"
+settings["static_handler_class"] = AmendedFiles
 # Every queue, before any worker was asked which it serves: the page Broker waits for no answer.
 BaseHandler.get_active_queue_names = lambda _: [queue.value for queue in Queue]
-inspect_timeout = 5000  # ms; a worker that sends answers late
+inspect_timeout = 5000.0  # ms; a worker that sends answers late
 read_only = True
 # Stable over restarts and different everywhere; Flower's own default is public.
 cookie_secret = hashlib.blake2b(

@@ -5,88 +5,16 @@ from __future__ import annotations
 import logging
 import sys
 import time
+import tomllib
 from collections.abc import Callable, MutableMapping
+from pathlib import Path
 from threading import Lock
 from typing import Any, TextIO
 
 import orjson
 import structlog
 
-EVENTS = {
-    "reset.requested": "a reset was recorded; the caller got its 200",
-    "reset.repeated": "the same Idempotency-Key asked again; nothing new was recorded",
-    "reset.limited": "a limit refused a reset",
-    "sms.suspicious": "a rule of SMS has found something: which, its level, a prefix or a source",
-    "reset.unmatched": "the page asked for a fresh message and nothing could be recorded",
-    "reset.completed": "the password was changed with a code",
-    "reset.settled": "a reset reached its end without an attempt",
-    "password.changed": "the password was changed without a code",
-    "passwords.unasked": "the service of leaked passwords did not answer; the password was taken",
-    "code.refused": "a code was wrong, used, voided or expired",
-    "codes.voided": "a hundred wrong codes: the typed code of a reset is void, its link works on",
-    "text.unfilled": "a sentence of an organisation's own could not be filled; the built-in one"
-    " stands in the message",
-    "attempt.accepted": "a provider took the message",
-    "attempt.deferred": "the provider did not take the message; another attempt is due",
-    "attempt.doubtful": "the provider may have taken the message; it is looked up later",
-    "attempt.refused": "a provider refused the message permanently",
-    "circular.sent": "a bulk e-mail was sent; counts by outcome",
-    "attempt.found": "a look-up found the message of a doubtful attempt",
-    "claims.recalled": "claims whose answer was lost were released; the resets are due again",
-    "attempt.stale": "the outcome came after the claim had ended and was not recorded",
-    "provider.failed_over": "this attempt uses another provider than the last or the preferred one",
-    "pause.released": "all that a pause made wait has been made due again",
-    "circuit.opened": "a provider is not called for `seconds`: too many of its calls failed",
-    "circuit.closed": "a provider whose circuit was open is called again as usual",
-    "provider.unasked": "a doubtful attempt could not be looked up now",
-    "reset.offered": "a reset did not arrive; a fresh one goes by the other channel",
-    "reset.unoffered": "a reset did not arrive, and the other channel cannot be used; why",
-    "receipt.applied": "a provider's report on a reset was applied; with the new status",
-    "receipt.failed": "a provider's report was dropped by an error of ours",
-    "callback.refused": "a callback was not signed by the provider, or no key is configured",
-    "callback.unread": "a provider reported an unknown event; counted, not applied",
-    "suppression.lifted": "an operator lifted a suppression; with the operator and the reason",
-    "suppression.added": "a recipient is suppressed from now on",
-    "batch.planned": "a batch is being planned; with the operator and the count",
-    "batch.started": "a batch was started; with the operator",
-    "batch.paused": "a batch was paused; with the operator",
-    "batch.resumed": "a batch was resumed; with the operator",
-    "batch.cancelled": "a batch was cancelled; with the operator",
-    "batch.finished": "every reset of a batch has ended",
-    "batch.list_lost": "the users of a batch have expired: it was paused too long",
-    "batch.failed": "feeding a batch ended in an error of ours; the next sweep tries again",
-    "directory.unavailable": "the user directory did not answer, or not as agreed; why",
-    "directory.shut": "the user directory is not called for `seconds`: calls in a row failed",
-    "password.hash_unknown": "a stored hash has a format nobody here knows: a wrong password",
-    "forgot.answered": "a person who forgot the password was looked up; how many users it was",
-    "forgot.postponed": "people who forgot wait: the store or the user directory did not answer",
-    "forgot.dropped": "a request of a person who forgot is too old, or cannot be read",
-    "forgot.failed": "a look-up ended in an error of ours; it is due again after its lease",
-    "captcha.unchecked": "a captcha's maker did not say if a solution is right; nothing was taken",
-    "issuer.unavailable": "the identity provider's keys could not be fetched; cached ones are used",
-    "store.unavailable": "Redis did not answer or refused to write",
-    "store.replaced": "Redis lost its data, or is another one: nothing is recorded or sent",
-    "hints.dropped": "hints could not be published; the sweepers find the resets",
-    "hint.unreadable": "messages in the broker were no hints and were dropped; how many",
-    "broker.away": "hints do not arrive: this worker delivers what its own sweeps find due",
-    "broker.back": "hints arrive again",
-    "task.failed": "a task that ran without the broker failed",
-    "sweep.failed": "a sweep failed; the next one tries again",
-    "delivery.failed": "an attempt ended in an error of ours; the lease brings the reset back",
-    "request.failed": "a request ended in an error of ours",
-    "webhook.told": "a subscriber took a webhook",
-    "webhook.deferred": "a subscriber did not take a webhook; another try is due",
-    "webhook.dead": "a subscriber did not take a webhook at the last try; kept until replayed",
-    "webhook.stopped": "a subscriber answered 410: its subscription is disabled",
-    "webhook.failed": "a delivery ended in an error of ours; it is due again after its lease",
-    "worker.unbuilt": "a worker could not be set up and ends",
-    "worker.started": "a worker receives hints; it has been sweeping since it was set up",
-    "worker.stopped": "a worker shut down gracefully",
-    "process.started": "`up` started a process",
-    "process.ended": "a process of `up` ended",
-    "process.silent": "the web process no longer answers; `up` starts another",
-    "settings.doubtful": "a setting is allowed but probably a mistake",
-}
+EVENTS = tomllib.loads(Path(__file__).with_name("events.toml").read_text(encoding="utf-8"))
 
 # By level: lines that a stranger can cause as often as it likes. Every other line is written.
 LIMITED_EVENTS = {

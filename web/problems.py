@@ -168,7 +168,6 @@ def limit_policy(settings: Settings) -> dict[str, str]:
         ("cooldown", 1, int(settings.user_cooldown_seconds)),
         ("user_hour", settings.user_limit_per_hour, 3600),
         ("user_day", settings.user_limit_per_day, 86400),
-        ("sms_budget", settings.sms_budget_per_day, 86400),
     )
     policy = ", ".join(f'"{name}";q={most};w={window}' for name, most, window in windows
                        if most and window)  # fmt: skip

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -210,3 +211,17 @@ def test_a_limit_holds_among_many_at_once(real_client, settings, allowed):
     assert answers.count(200) == allowed
     assert answers.count(429) == 40 - allowed
     assert len(wire.records()) == allowed
+
+
+def test_limits_are_named_before_and_after_they_are_reached(client):
+    wire = Wire(client, user_cooldown_seconds=60.0, user_limit_per_hour=5)
+    first, second = wire.reset(), wire.reset()
+
+    policy = first.headers["RateLimit-Policy"]
+    assert re.fullmatch(r'"[a-z_]+";q=\d+;w=\d+(, "[a-z_]+";q=\d+;w=\d+)*', policy)
+    assert '"user_hour";q=5;w=3600' in policy
+    assert "RateLimit" not in first.headers
+    assert second.status_code == 429
+    assert second.headers["RateLimit-Policy"] == policy
+    seconds = second.headers["Retry-After"]
+    assert second.headers["RateLimit"] == f'"cooldown";r=0;t={seconds}'

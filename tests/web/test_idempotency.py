@@ -272,3 +272,12 @@ def test_many_refused_with_one_key_leave_it_free(real_client):
 
 def problem_id(response):
     return response.get_json()["details"][0]["id"]
+
+
+def test_a_repeat_says_that_it_is_one(wire):
+    first, second = wire.reset(Idempotency_Key="k"), wire.reset(Idempotency_Key="k")
+    other = wire.reset("ada", path="/v2/users/{}/password_reset")
+
+    assert "Idempotent-Replayed" not in first.headers
+    assert second.headers["Idempotent-Replayed"] == "true"
+    assert "Idempotent-Replayed" not in other.headers

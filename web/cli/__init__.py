@@ -6,9 +6,12 @@ A command's module is imported when the command runs: help and completion cost a
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 
 import click
@@ -69,6 +72,7 @@ class KeyturnGroup(click.Group):
                 found.add_command(getattr(_module(module), name))
             _module(module)
         command: click.Command = found
+        _finish(command, cmd_name, _read_examples())
         return command
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -80,6 +84,27 @@ class KeyturnGroup(click.Group):
         """Run a command."""
         with _ready():
             return super().invoke(ctx)
+
+
+def _finish(command: click.Command, path: str, examples: Mapping[str, str]) -> None:
+    """Add examples to the help of a command and those below it, and names to completion."""
+    command.epilog = f"\b\nExample:\n  {examples[path]}" if path in examples else None
+    for parameter in command.params:
+        if not isinstance(parameter.type, click.Choice | click.File):
+            parameter._custom_shell_complete = _complete  # noqa: SLF001 - else in 60 places
+    for name, each in command.commands.items() if isinstance(command, click.Group) else ():
+        _finish(each, f"{path} {name}", examples)
+
+
+def _complete(context: click.Context, parameter: click.Parameter, start: str) -> list[str]:
+    from web.cli.support import names_for  # noqa: PLC0415 - asks Redis
+
+    return [each for each in names_for(context, parameter.name or "") if each.startswith(start)]
+
+
+@cache
+def _read_examples() -> dict[str, str]:
+    return tomllib.loads(Path(__file__).with_name("examples.toml").read_text(encoding="utf-8"))
 
 
 def _module(name: str) -> ModuleType:
@@ -96,7 +121,12 @@ def _ready() -> Iterator[None]:
         yield
 
 
-@click.group(cls=KeyturnGroup, context_settings={"help_option_names": ["-h", "--help"]})
+EXAMPLE = "\b\nExample:\n  keyturn reset send ada; keyturn status"
+
+
+@click.group(
+    cls=KeyturnGroup, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXAMPLE
+)
 @click.version_option(package_name="keyturn", message="%(package)s %(version)s")
 def keyturn() -> None:
     """Password resets that are never lost and can always be explained."""

@@ -233,7 +233,7 @@ def _filter(services: WebServices, chosen: dict[str, Any]) -> HistoryFilter:
     now = services.dues.now()
     since, until = (read_time(name, chosen[name], now) for name in ("since", "until"))
     if since and until and until < since:
-        raise click.UsageError("--until is before --since")
+        raise CommandRefusedError("--until is before --since")
     return HistoryFilter(
         org_id=org_id,
         since=since,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -107,26 +108,20 @@ def list_resets(
         click.echo("There are more: --limit, --since, --status or --user.")
 
 
-@reset.command("hold")
-@click.argument("reset_id", metavar="ID")
-@change_options
-def hold_reset(reset_id: str, reason: str, by: str, *, as_json: bool) -> None:
-    """Keep a reset from being sent until it is released or its code expires."""
-    with open_services() as services:
-        actions.hold(services, reset_id, audit_reason(by, reason))
-    result = {"resetId": reset_id, "held": True, "by": by, "reason": reason}
-    print_result(result, as_json=as_json)
+def _add_hold(verb: str, act: Callable[..., None], text: str, *, is_held: bool) -> None:
+    @reset.command(verb, help=text)
+    @click.argument("reset_id", metavar="ID")
+    @change_options
+    def change(reset_id: str, reason: str, by: str, *, as_json: bool) -> None:
+        with open_services() as services:
+            act(services, reset_id, audit_reason(by, reason))
+        result = {"resetId": reset_id, "held": is_held, "by": by, "reason": reason}
+        print_result(result, as_json=as_json)
 
 
-@reset.command("release")
-@click.argument("reset_id", metavar="ID")
-@change_options
-def release_reset(reset_id: str, reason: str, by: str, *, as_json: bool) -> None:
-    """Send a held reset now."""
-    with open_services() as services:
-        actions.release(services, reset_id, audit_reason(by, reason))
-    result = {"resetId": reset_id, "held": False, "by": by, "reason": reason}
-    print_result(result, as_json=as_json)
+HOLD = "Keep a reset from being sent until it is released or its code expires."
+_add_hold("hold", actions.hold, HOLD, is_held=True)
+_add_hold("release", actions.release, "Send a held reset now.", is_held=False)
 
 
 @reset.command("void")

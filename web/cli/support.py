@@ -9,20 +9,23 @@ import pwd
 import secrets
 import socket
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 import click
 
+from shared.directories.redis import RedisDirectory
 from shared.errors import (
     DirectoryUnavailableError,
     KeyturnError,
     SettingsError,
     StoreUnavailableError,
 )
+from shared.models import DUE_QUEUES
 from shared.queue import HintPublisher, make_celery
 from shared.settings import Settings, load_settings
 from shared.store.admin.statistics import ServerStore
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+MAX_NAMES = 10_000  # of users, for completion
 PIPE_COLUMNS = 240  # lines are not folded in a pipe
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -228,3 +232,41 @@ def open_services() -> Iterator[WebServices]:
         yield build_web_services(services)
     finally:
         hints.close()
+
+
+def names_for(context: click.Context, parameter: str) -> list[str]:
+    """Return the names that a parameter may have; none of what has none, or without Redis."""
+    scope = context.params.get("scope") or "provider"
+    find = NAMES.get(scope if parameter == "name" else parameter)
+    with suppress(KeyturnError, SettingsError, CommandRefusedError):
+        if find:
+            with open_services() as services:
+                return list(find(services))
+    return []
+
+
+def _organisations(services: WebServices) -> Iterator[str]:
+    return (each.org_id for each in services.callers.list_organisations())
+
+
+def _users(services: WebServices) -> list[str]:
+    directory = services.directory
+    if not isinstance(directory, RedisDirectory):
+        return []
+    listed = chain.from_iterable(map(directory.list_members, _organisations(services)))
+    return sorted(islice(listed, MAX_NAMES))
+
+
+# By the name of a parameter, or the scope of a pause.
+NAMES: dict[str, Callable[[WebServices], Iterable[str]]] = {
+    **dict.fromkeys(("org_id", "organisation"), _organisations),
+    **dict.fromkeys(("user_id", "user_ids", "user"), _users),
+    **dict.fromkeys(("batch_id", "plan_id"), lambda s: s.batches.every_id()),
+    **dict.fromkeys(
+        ("token_id", "caller"), lambda s: [e.token_id for e in s.callers.list_tokens()]
+    ),
+    "subscription_id": lambda s: [each.subscription_id for each in s.subscriptions.all()],
+    "provider": lambda s: dict.fromkeys(chain.from_iterable(s.provider_names.values())),
+    "channel": lambda s: s.provider_names,
+    "queue": lambda _: DUE_QUEUES,
+}

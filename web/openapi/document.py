@@ -37,39 +37,9 @@ DEPRECATED = (
     "Deprecation says. It works on here; new callers use PasswordReset (v2), which Link names."
 )
 TEXT = {"type": "string"}
-HEADERS: dict[str, Json] = {
-    "X-Request-Id": {"description": "The caller's own, or a new one", "required": True},
-    "Cache-Control": {"description": "Always `no-store`", "required": True},
-    "Keyturn-Reset-Id": {"description": "The handle for the status call", "required": True},
-    "ETag": {"description": "The version, for If-Match", "required": True},
-    "Deprecation": {"description": "Since when (RFC 9745)", "required": True},
-    "Link": {"description": 'The successor: `<…>; rel="successor-version"`', "required": True},
-    "WWW-Authenticate": {"description": "`Bearer`", "required": True},
-    "Retry-After": {"description": "Seconds", "required": True},
-    "Idempotent-Replayed": {"description": "`true`: an earlier call with this Idempotency-Key"},
-    "RateLimit-Policy": {"description": 'Each limit, its quota and window: `"caller";q=600;w=60`'},
-    "RateLimit": {
-        "description": 'The limit that was reached, and for how long: `"caller";r=0;t=9`'
-    },
-}
-SECURITY_SCHEMES = {
-    "token": {
-        "type": "http",
-        "scheme": "bearer",
-        "description": "Made by `keyturn token add`, or a JWT of the identity provider",
-    }
-} | {
-    name: {"type": "apiKey", "in": "header", "name": header}
-    for name, header in {
-        "sendgridSignature": "X-Twilio-Email-Event-Webhook-Signature",
-        "sendgridTimestamp": "X-Twilio-Email-Event-Webhook-Timestamp",
-        "twilioSignature": "X-Twilio-Signature",
-        "webhookId": "webhook-id",
-        "webhookTimestamp": "webhook-timestamp",
-        "webhookSignature": "webhook-signature",
-    }.items()
-}
-PROBLEM: Json = orjson.loads(Path(__file__).with_name("problem.json").read_bytes())
+# What is the same for all calls: the shape of errors, headers, how calls are signed.
+COMPONENTS: Json = orjson.loads(Path(__file__).with_name("components.json").read_bytes())
+HEADERS, SECURITY_SCHEMES = COMPONENTS["headers"], COMPONENTS["securitySchemes"]
 
 
 def parameter(name: str, location: str, schema: Json, description: str, **more: Any) -> Json:
@@ -145,7 +115,7 @@ def make_document(base_url: str, languages: Languages) -> Json:
         servers=[{"url": base_url}],
         webhooks=describe_webhooks(make_example(WebhookSchema())),
     )
-    spec.components.schema("Problem", PROBLEM)
+    spec.components.schema("Problem", COMPONENTS["schemas"]["Problem"])
     spec.components.schema("Webhook", schema=WebhookSchema)
     for name, scheme in SECURITY_SCHEMES.items():
         spec.components.security_scheme(name, scheme)

@@ -3,7 +3,7 @@
 const field = document.getElementById("search");
 const calls = [...document.querySelectorAll("main article")];
 
-field.parentElement.hidden = false;
+field.closest("p").hidden = false;
 field.addEventListener("input", () => {
   const words = field.value.toLowerCase().split(/\s+/);
   for (const call of calls) {

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import flower
 from tornado.httputil import HTTPServerRequest
 from tornado.routing import Matcher
-from tornado.web import RequestHandler
+from tornado.web import RequestHandler, StaticFileHandler
 
 from shared import validation
 from shared.errors import SettingsError
@@ -81,21 +80,22 @@ class RefusedRequests(Matcher):
             return False
 
 
-class AmendedHandler(RequestHandler):
-    """Answers a file of Flower's with ours behind it: the columns fit, ids lead to the console."""
+class AmendedFiles(StaticFileHandler):
+    """Answers Flower's files; two with ours behind: all columns fit, ids lead to the console."""
 
-    def initialize(self, file: str, console: str) -> None:
-        """`file` is of Flower's folder `static`, `console` the console's address."""
-        self._file, self._console = Path(file), console
+    console = ""  # its address
+    amended = ("css/flower.css", "js/flower.js")
 
-    def get(self) -> None:
-        """Answer both files as one."""
-        theirs = Path(flower.__file__).parent / "static" / self._file
-        ours = Path(__file__).parents[1] / "templates" / self._file.name
-        kind = {".css": "text/css", ".js": "text/javascript"}[ours.suffix]
+    async def get(self, path: str, include_body: bool = True) -> None:  # noqa: FBT001, FBT002
+        """Answer a file."""
+        if path not in self.amended:
+            return await super().get(path, include_body)
+        theirs, ours = Path(self.root, path), Path(__file__).parents[1] / "templates"
+        texts = [each.read_text(encoding="utf-8") for each in (theirs, ours / theirs.name)]
+        kind = {".css": "text/css", ".js": "text/javascript"}[theirs.suffix]
         self.set_header("Content-Type", f"{kind}; charset=utf-8")
-        text = ours.read_text(encoding="utf-8").replace("CONSOLE", self._console)
-        self.finish(f"{theirs.read_text(encoding='utf-8')}\n{text}")
+        self.absolute_path = str(theirs)  # of which its parent makes the ETag
+        return self.write("\n".join(texts).replace("CONSOLE", self.console))
 
 
 class RefusalHandler(RequestHandler):

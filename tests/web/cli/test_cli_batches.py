@@ -70,7 +70,7 @@ def test_a_filter_over_past_resets_is_started(run, services):
         (("start",), 2, "give --file, or --user, or a filter"),
         (("start", "--user", "ada", "--since", "2h"), 2, "give --file, or --user, or a filter"),
         (("start", "--plan", "x", "--user", "ada"), 2, "give --plan alone"),
-        (("start", "--plan", "x"), 1, "Not Found"),
+        (("start", "--plan", "x"), 1, "there is no "),
         (("start", "--user", "ada", "--rate", "-1"), 1, "0 or more"),
         (("start", "--user", "ada", "--rate", "nan"), 1, "0 or more"),
         (("start", "--user", "ada", "--rate", "fast"), 2, "fast"),
@@ -83,9 +83,9 @@ def test_a_filter_over_past_resets_is_started(run, services):
         (("start", "--since", "1h", "--until", "2h"), 1, "--until is before"),
         (("start", "--status", "accepted"), 2, "accepted"),
         (("start", "--user", "a/b"), 1, "without a slash"),
-        (("watch", "nothing"), 1, "Not Found"),
-        (("report", "nothing"), 1, "Not Found"),
-        (("cancel", "nothing"), 1, "Not Found"),
+        (("watch", "nothing"), 1, "there is no "),
+        (("report", "nothing"), 1, "there is no "),
+        (("cancel", "nothing"), 1, "there is no "),
     ],
 )
 def test_what_cannot_be_done_is_said(run, arguments, status, reason):

@@ -81,7 +81,7 @@ def test_an_unknown_id_is_answered_with_a_sentence(run, arguments):
         ("reset", "list", "--limit", "0"),
         ("reset", "list", "--status", "gone"),
         ("user", "list", "x"),
-        ("batch", "start", "--since", "1h", "--until", "2h", "--reason", "x"),
+        ("batch", "start", "--rate", "many"),
         ("nothing",),
     ],
 )
