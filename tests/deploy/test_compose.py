@@ -11,6 +11,7 @@ import yaml
 
 from shared.models import Queue
 from tests import CHECKOUT
+from tests.deploy import lists
 
 COMPOSE = yaml.safe_load((CHECKOUT / "docker-compose.yml").read_text())
 SERVICES = COMPOSE["services"]
@@ -27,6 +28,10 @@ def test_every_process_of_the_procfile_is_a_service():
     procfile = (CHECKOUT / "Procfile").read_text().splitlines()
 
     assert set(OURS) - {"keys"} == {line.partition(":")[0] for line in procfile}
+
+
+def test_the_list_of_settings_is_that_of_the_settings():
+    assert lists.LIST.read_text() == lists.settings_env(), "python -m tests.deploy.lists"
 
 
 @pytest.mark.parametrize("name", OURS)

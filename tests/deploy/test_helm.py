@@ -12,7 +12,6 @@ import os
 import re
 import shutil
 import subprocess
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -20,8 +19,8 @@ import requests
 import yaml
 from jsonschema import Draft7Validator
 
-from shared.settings import ACCOUNTS, PREFIX, Settings
 from tests import CHECKOUT
+from tests.deploy import lists
 from tests.journeys.stack import free_ports
 from tests.support.builders import some_services
 from tests.support.waiting import HANG_SECONDS, wait_until
@@ -32,8 +31,6 @@ CHART = CHECKOUT / "deploy" / "helm" / "keyturn"
 SCHEMAS = CHECKOUT / "tests" / "deploy" / "schemas"
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
-FIXED = {f"{PREFIX}{name}" for name in ("PORT", "GRPC_PORT", "FLOWER_PORT", "DATA_DIR")}
-MAY_HOLD_A_PASSWORD = {"KEYTURN_REDIS_URL", "KEYTURN_BROKER_URL"}
 # What only operators and developers reach, from inside.
 INTERNAL = {"", "livez", "readyz", "metrics", "openapi.json", "docs", "dev", "console", "static"}
 SETTINGS = {
@@ -94,27 +91,14 @@ def containers_of(rendered: list[dict]) -> dict[str, dict]:
 # ---- without Helm
 
 
-def variables(*, secret: bool) -> set[str]:
-    tables = [(Settings, PREFIX)]
-    tables += [
-        (table, f"{PREFIX}{name.upper().replace('-', '_')}_")
-        for table, names in ACCOUNTS
-        for name in names
-    ]
-    return {
-        prefix + each.name.rstrip("_").upper()
-        for table, prefix in tables
-        for each in fields(table)
-        if each.metadata and each.repr is not secret
-    }
-
-
 def test_values_take_every_setting_and_no_other():
     names = SCHEMA["properties"]["settings"]["propertyNames"]["enum"]
     in_files = SCHEMA["properties"]["secret"]["properties"]["settings"]["items"]["enum"]
+    known = dict(lists.variables())
 
-    assert sorted(names) == sorted(variables(secret=False) - FIXED | MAY_HOLD_A_PASSWORD)
-    assert sorted(in_files) == sorted(variables(secret=False) - FIXED | variables(secret=True))
+    assert lists.SCHEMA.read_text() == lists.values_schema(), "python -m tests.deploy.lists"
+    assert sorted(in_files) == sorted(known)
+    assert {name for name in names if known[name]} == lists.MAY_HOLD_A_PASSWORD
 
 
 def test_the_default_values_fit_their_schema_and_every_value_is_described():

@@ -70,7 +70,7 @@ def _beside_each_other(checks: dict[str, Callable[[], Iterable[Check]]]) -> Iter
             found[about].extend(checks[about]())
         except Exception as error:  # noqa: BLE001  # a diagnosis never ends in a traceback
             name = type(error).__name__
-            found[about].append(Check(about, "error", f"cannot be checked ({name}); is it there?"))
+            found[about].append(Check(about, "error", f"cannot be checked ({name}); mend the rest"))
 
     threads = {about: Thread(target=run, args=(about,), daemon=True) for about in checks}
     for thread in threads.values():
@@ -112,7 +112,7 @@ def _check_disk(settings: Settings) -> Check:
 
 
 def _check_broker(settings: Settings, hints: HintPublisher) -> Check:
-    kind = settings.broker_kind + ("" if settings.broker_url else ", that of the records")
+    kind = settings.broker_kind + ("" if settings.broker_url else " (that of the records)")
     is_away = settings.broker_kind is not BrokerKind.NONE and not hints.is_connected()
     away = f"{kind} does not answer; start it, or mend KEYTURN_BROKER_URL; sweepers do without it"
     return Check.judge("broker", kind, (is_away, "error", away))
