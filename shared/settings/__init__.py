@@ -452,18 +452,13 @@ def _refuse_contradictions(settings: Settings) -> None:
 
 
 def _refuse_brokers(settings: Settings) -> None:
-    kinds = ("+cluster://", "+sentinel://")
-    given, store = settings.broker_url.lower(), settings.redis_url.lower()
-    if any(kind in given for kind in kinds):
+    url = (settings.broker_url or settings.redis_url).lower()
+    is_none = any(kind in url for kind in ("+cluster://", "+sentinel://"))
+    if is_none or (settings.redis_credentials and not settings.broker_url):
         raise SettingsError(
-            "KEYTURN_BROKER_URL: Celery's hints travel through one server: a Redis of its own "
-            "(redis://…), RabbitMQ (amqp://…), or none"
-        )
-    if not given and (any(kind in store for kind in kinds) or settings.redis_credentials):
-        raise SettingsError(
-            "KEYTURN_BROKER_URL must be set where KEYTURN_REDIS_URL is a cluster or names "
-            "Sentinels, or KEYTURN_REDIS_CREDENTIALS is set: Celery's hints cannot travel there; a "
-            "Redis of its own (redis://…), RabbitMQ (amqp://…), or none"
+            "KEYTURN_BROKER_URL must be set to a Redis of its own (redis://…), RabbitMQ "
+            "(amqp://…), or none: Celery's hints do not travel through a cluster, through "
+            "Sentinel, or with KEYTURN_REDIS_CREDENTIALS"
         )
 
 

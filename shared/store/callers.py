@@ -14,7 +14,7 @@ from shared.errors import OrganisationUnknownError
 from shared.models import Caller, Organisation
 from shared.organisations.sender import parse_sender
 from shared.store import keys
-from shared.store.connection import Client, store_errors
+from shared.store.connection import Client, store_errors, time_ms
 from shared.store.digests import Digests
 
 
@@ -171,7 +171,7 @@ class CallerStore:
 
     def now(self) -> datetime:
         """Return the time by Redis's clock, in whole milliseconds."""
-        return moment(str(self._now_ms()))
+        return moment(str(time_ms(self._client)))
 
     def create_token(
         self,
@@ -188,7 +188,7 @@ class CallerStore:
         """
         self._refuse_unknown_organisations({org_id, *grants.org_roles})
         token = keys.TOKEN_PREFIX + secrets.token_urlsafe(TOKEN_BYTES)
-        now_ms = self._now_ms()
+        now_ms = time_ms(self._client)
         fields = {
             "id": secrets.token_hex(TOKEN_ID_BYTES),
             "org": org_id,
@@ -226,7 +226,7 @@ class CallerStore:
             digest = cast("str | None", self._client.hget(keys.TOKENS, token_id))
             if digest is None:
                 return False
-            self._client.hsetnx(keys.token(digest), "revoked", str(self._now_ms()))
+            self._client.hsetnx(keys.token(digest), "revoked", str(time_ms(self._client)))
             self._client.incr(keys.VERSION)
         return True
 
@@ -304,8 +304,3 @@ class CallerStore:
         for name in names:
             pipe.hgetall(name)
         return cast("list[dict[str, str]]", pipe.execute())
-
-    def _now_ms(self) -> int:
-        with store_errors():
-            seconds, microseconds = self._client.time()
-        return int(seconds * 1000 + microseconds // 1000)

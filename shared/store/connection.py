@@ -2,14 +2,14 @@
 
 from shared.store.topology import TIMEOUT_SECONDS, connect, nodes_of
 from shared.store.topology.cluster import AWAY
-from shared.store.topology.single import RECENT_SECONDS, Client, store_errors
+from shared.store.topology.single import Client, store_errors, time_ms
 
 __all__ = [
     "AWAY",
-    "RECENT_SECONDS",
     "TIMEOUT_SECONDS",
     "Client",
     "connect",
     "nodes_of",
     "store_errors",
+    "time_ms",
 ]

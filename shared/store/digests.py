@@ -219,9 +219,8 @@ class Digests:
         name, number = keys.LAYOUT
         if sealed.pop(name, None) != number:
             raise SettingsError(
-                f"this store was written by a version of Keyturn without {number} shards: this one "
-                "would not find its suppressions and codes. Begin with an empty Redis, or data "
-                "directory, and import users, tokens and suppressions again "
+                f"this store was written by a Keyturn without {number} shards. Begin with an empty "
+                "Redis, or data directory, and import users, tokens and suppressions again "
                 "(docs/operating.md, Redis lost its data); or keep the former version"
             )
         return sealed

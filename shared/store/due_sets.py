@@ -12,7 +12,7 @@ from shared.errors import StoreUnavailableError
 from shared.models import DUE_QUEUES, Channel, Queue
 from shared.store import keys
 from shared.store.admin.pauses import Pause, Release, Scope
-from shared.store.connection import Client, store_errors
+from shared.store.connection import Client, store_errors, time_ms
 from shared.store.scripts import Argument, Scripts
 from shared.validation import moment
 
@@ -69,9 +69,7 @@ class DueStore:
 
     def now_ms(self) -> float:
         """Return the time by Redis's clock, the only one that counts."""
-        with store_errors():
-            seconds, microseconds = self._client.time()
-        return float(seconds * 1000 + microseconds / 1000)
+        return time_ms(self._client)
 
     def now(self) -> datetime:
         """Return the time by Redis's clock."""

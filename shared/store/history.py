@@ -10,7 +10,7 @@ import orjson
 
 from shared.models import Channel, Kind, Status
 from shared.store import keys
-from shared.store.connection import Client, store_errors
+from shared.store.connection import Client, store_errors, time_ms
 from shared.validation import moment, moment_from_us
 
 BUCKET_MS = 600_000  # as in prelude.lua
@@ -87,7 +87,7 @@ class HistoryStore:
 
         A page may be short or empty if few match: one call reads at most `most_scanned`.
         """
-        now = self._now()
+        now = moment(time_ms(self._client))
         oldest = now - timedelta(seconds=self._keep_seconds, days=1)
         first = _bucket(max(wanted.since or oldest, oldest))
         last = _bucket(min(wanted.until or now, now))
@@ -136,7 +136,7 @@ class HistoryStore:
         return HistoryCursor(cursor.bucket - 1)
 
     def _pages(self, wanted: HistoryFilter, *, newest_first: bool) -> Iterator[list[str]]:
-        now = self._now()
+        now = moment(time_ms(self._client))
         oldest = now - timedelta(seconds=self._keep_seconds, days=LONGEST_LIFE_DAYS)
         since = max(wanted.since or oldest, oldest)
         until = min(wanted.until or now, now)
@@ -208,11 +208,6 @@ class HistoryStore:
                 pipeline.hget(keys.reset(line.reset_id), field_at(index))
             answers: list[str | None] = pipeline.execute()
             return answers
-
-    def _now(self) -> datetime:
-        with store_errors():
-            seconds, microseconds = self._client.time()
-        return moment(seconds * 1000 + microseconds / 1000)
 
 
 def _bucket(at: datetime) -> int:

@@ -348,8 +348,7 @@ class Scripts:
     def look_ahead(self, key: str, *, absent: str) -> tuple[str, bool]:
         """Return what a script of another slot names in place of a key, and if the key is known.
 
-        On one node that is the key: the script looks by itself. On a cluster it cannot: it names
-        `absent`, and we have looked.
+        On one node the script looks by itself. On a cluster it cannot, and we have looked.
         """
         if self._has_one_node:
             return key, False

@@ -11,7 +11,7 @@ import orjson
 
 from shared.models import Reset
 from shared.store import keys
-from shared.store.connection import Client, store_errors
+from shared.store.connection import Client, store_errors, time_ms
 from shared.store.scripts import Scripts
 from shared.validation import moment
 
@@ -88,7 +88,7 @@ class PauseStore:
 
     def pause(self, scope: Scope, name: str, *, by: str, reason: str) -> bool:
         """Pause; return False if it is paused already, by the first pause and its reason."""
-        value = orjson.dumps([by, reason, self._now_ms()]).decode()
+        value = orjson.dumps([by, reason, time_ms(self._client)]).decode()
         return self._change("pause", scope, name, value)
 
     def resume(
@@ -98,7 +98,7 @@ class PauseStore:
 
         Return False if it was not paused; what waits is released either way.
         """
-        release = Release(scope, name, by, reason, moment(self._now_ms()), per_second)
+        release = Release(scope, name, by, reason, moment(time_ms(self._client)), per_second)
         return self._change("resume", scope, name, release.serialised)
 
     def _change(self, verb: str, scope: Scope, name: str, value: str) -> bool:
@@ -116,11 +116,6 @@ class PauseStore:
         with store_errors():
             found = self._client.hgetall(keys.RELEASES)
         return [_parse_release(key, value) for key, value in sorted(found.items())]
-
-    def _now_ms(self) -> int:
-        with store_errors():
-            seconds, microseconds = self._client.time()
-        return int(seconds * 1000 + microseconds // 1000)
 
 
 def _parse(key: str, value: str) -> Pause:

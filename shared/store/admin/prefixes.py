@@ -11,7 +11,7 @@ import orjson
 
 from shared.guard.rules import BLOCK, LEVELS, counted_of, prefixes_of
 from shared.store import keys
-from shared.store.connection import Client, store_errors
+from shared.store.connection import Client, store_errors, time_ms
 from shared.store.scripts import Scripts
 from shared.validation import moment
 
@@ -58,7 +58,7 @@ class PrefixStore:
 
         What rules hold below an allowed prefix ends.
         """
-        now_ms = self._now_ms()
+        now_ms = time_ms(self._client)
         until_ms = now_ms + int(seconds * 1000) if seconds else 0
         value = orjson.dumps([verb, by, reason, now_ms, until_ms])
         with store_errors():
@@ -80,7 +80,7 @@ class PrefixStore:
 
     def list_states(self, *, most: int = 1000) -> list[PrefixState]:
         """Return what is in force, operators' words first."""
-        words, now_ms = self.named(), self._now_ms()
+        words, now_ms = self.named(), time_ms(self._client)
         with store_errors():
             tripped = self._client.zrevrangebyscore(keys.SMS_STATES, "+inf", now_ms, 0, most)
             subjects = [*words, *tripped]
@@ -97,7 +97,7 @@ class PrefixStore:
 
     def named(self) -> dict[str, list[Any]]:
         """Return what operators say of prefixes now: verb, by, reason, since and until in ms."""
-        now_ms = self._now_ms()
+        now_ms = time_ms(self._client)
         with store_errors():
             named = self._client.hgetall(keys.SMS_NAMED)
         words = {prefix: orjson.loads(value) for prefix, value in sorted(named.items())}
@@ -107,11 +107,6 @@ class PrefixStore:
         """Return how often rules tripped, and met a message: `tripped|met:<rule>:<level>`."""
         with store_errors():
             return {name: int(n) for name, n in self._client.hgetall(keys.SMS_TOTALS).items()}
-
-    def _now_ms(self) -> int:
-        with store_errors():
-            seconds, microseconds = self._client.time()
-        return int(seconds * 1000 + microseconds // 1000)
 
 
 def _state(name: str, found: Mapping[str, str], word: list[Any] | None) -> PrefixState:

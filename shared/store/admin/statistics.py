@@ -13,7 +13,7 @@ import redis
 
 from shared.models import Queue
 from shared.store import keys
-from shared.store.connection import Client, nodes_of, store_errors
+from shared.store.connection import Client, nodes_of, store_errors, time_ms
 
 LAST_CALLBACK = "last:"
 UNFILLED = "text:"
@@ -89,7 +89,7 @@ class SampleStore:
         with store_errors():
             if not self._client.set(keys.SAMPLED, 1, nx=True, ex=SAMPLE_INTERVAL_SECONDS):
                 return False
-        sample = orjson.dumps([self._now_ms(), self._read()])
+        sample = orjson.dumps([time_ms(self._client), self._read()])
         with store_errors():
             pipeline = self._client.pipeline(transaction=True)
             pipeline.lpush(keys.SAMPLES, sample)
@@ -105,7 +105,7 @@ class SampleStore:
         """
         with store_errors():
             samples = [orjson.loads(each) for each in self._client.lrange(keys.SAMPLES, 0, -1)]
-        now_ms, present = self._now_ms(), self._read()
+        now_ms, present = time_ms(self._client), self._read()
         return [_since(samples, now_ms, present, span) for span in spans_seconds]
 
     def rates(self, *names: str) -> dict[str, list[float]]:
@@ -125,11 +125,6 @@ class SampleStore:
     def _read(self) -> dict[str, int]:
         totals = self._counters.totals()
         return {name: n for name, n in totals.items() if name.partition(":")[0] in KINDS}
-
-    def _now_ms(self) -> float:
-        with store_errors():
-            seconds, microseconds = self._client.time()
-        return float(seconds * 1000 + microseconds / 1000)
 
 
 def _since(

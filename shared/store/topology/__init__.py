@@ -64,8 +64,9 @@ def connect(
     service, _, database = parts.path.strip("/").partition("/")
     if kind == CLUSTER:
         service, database = "", service or "0"
-    if not (database or "0").isdecimal() or (kind == CLUSTER and int(database)):
-        raise ValueError("the database is no number, or a cluster's is not 0")
+    is_named = int(database or 0) == 0 if kind == CLUSTER else service
+    if not is_named or not (database or "0").isdecimal():
+        raise ValueError("a cluster has one database; a primary of Sentinels has a name")
     own = dict(parse_qsl(parts.query))
     names = [name for name in own if name.startswith(SENTINEL_LOGIN)]
     sentinel_login = {name.removeprefix(SENTINEL_LOGIN): own.pop(name) for name in names}
@@ -76,11 +77,8 @@ def connect(
     connection_class = options.pop("connection_class", redis.Connection)
     if kind == CLUSTER:
         return StoreCluster(addresses, connection_class, options)
-    if not service:
-        raise ValueError("Sentinel's name of the primary is missing")
-    return StoreRedis.from_pool(
-        sentinel_pool(addresses, service, connection_class, options, sentinel_login)
-    )
+    pool = sentinel_pool(addresses, service, connection_class, options, sentinel_login)
+    return StoreRedis.from_pool(pool)
 
 
 def _split_scheme(url: str) -> tuple[str, str]:

@@ -1,9 +1,7 @@
 """Redis Cluster: each command goes to the node that holds its slot.
 
-redis-py's RedisCluster connects when it is built, repeats commands whose reply was lost, and has
-callers wait while it reads the map of slots anew from nodes that may be away
-(docs/decisions/0033-redis-beyond-one-machine.md). Here every node has a pool of its own that fails
-fast, and a thread reads the map; a command is repeated only where the node says it did not run it.
+Every node has a pool of its own that fails fast, and a thread reads the map of slots; a command is
+repeated only where a node says it did not run it. Why not redis-py's RedisCluster: decision 0033.
 """
 
 from __future__ import annotations
@@ -41,7 +39,7 @@ OF_MANY_KEYS = {"EXISTS", "DEL", "UNLINK"}  # a sum over the keys, each in its o
 class Commands(CoreCommands):
     """The methods of redis-py for each command; they call `execute_command`."""
 
-    _event_dispatcher: Any = None  # one of them wants it, which nothing here calls
+    _event_dispatcher: Any = None  # for one that nothing here calls
 
 
 class StoreCluster(Commands, AbstractContextManager["StoreCluster"]):
@@ -87,7 +85,7 @@ class StoreCluster(Commands, AbstractContextManager["StoreCluster"]):
         """Do what redis-py's does; writes to other slots than the watched key's come before its."""
 
         def attempt(node: Node, is_asking: bool) -> Any:  # noqa: FBT001
-            if is_asking:
+            if is_asking:  # as for any transaction
                 raise TryAgainError
             with node.pipeline(transaction=True) as inner:
                 while True:
@@ -106,11 +104,7 @@ class StoreCluster(Commands, AbstractContextManager["StoreCluster"]):
             yield from node.scan_iter(*args, **options)
 
     def nodes(self) -> list[Node]:
-        """Return a client of each node that holds slots.
-
-        Raises:
-            redis.ConnectionError: no node answers.
-        """
+        """Return a client of each node that holds slots; raise redis.RedisError if none answers."""
         self._owner(_slot(GATE))
         return [self._node(each) for each in sorted({each for each in self._owners if each})]
 
@@ -119,8 +113,7 @@ class StoreCluster(Commands, AbstractContextManager["StoreCluster"]):
 
         It is told whether the node must be sent ASKING first.
 
-        Raises:
-            redis.RedisError: what the node answered; it is away; its slot has no node.
+        Raises redis.RedisError: what the node answered; it is away; its slot has no node.
         """
         slot, asked, until = _slot(key), None, monotonic() + MOVING_SECONDS
         while True:

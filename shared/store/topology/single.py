@@ -177,3 +177,10 @@ def store_errors() -> Iterator[None]:
         yield
     except redis.RedisError as error:
         raise StoreUnavailableError from error
+
+
+def time_ms(client: Client) -> int:
+    """Return the time by Redis's clock; by a cluster's, that of the gate's node."""
+    with store_errors():
+        seconds, microseconds = client.time()
+    return int(seconds * 1000 + microseconds // 1000)

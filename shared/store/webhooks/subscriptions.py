@@ -18,7 +18,7 @@ import orjson
 
 from shared.models import Status
 from shared.store import keys
-from shared.store.connection import Client, store_errors
+from shared.store.connection import Client, store_errors, time_ms
 from shared.store.digests import Digests
 from shared.store.scripts import Argument, Scripts
 from shared.validation import moment
@@ -58,14 +58,12 @@ class SubscriptionStore:
     def add(self, org_id: str, url: str, events: tuple[str, ...]) -> tuple[str, Subscription]:
         """Add a subscription; return its secret, which is not shown again, and the subscription."""
         secret = SECRET_PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
-        with store_errors():
-            seconds, microseconds = self._client.time()
         made = Subscription(
             subscription_id=f"hook_{secrets.token_hex(6)}",
             org_id=org_id,
             url=url,
             events=events,
-            created_at=moment(seconds * 1000 + microseconds // 1000),
+            created_at=moment(time_ms(self._client)),
             sealed_secret=self._digests.seal(SEAL_KIND, secret),
         )
         name, value = made.subscription_id, _serialise(made)

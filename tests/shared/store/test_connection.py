@@ -13,7 +13,8 @@ import pytest
 import redis
 
 from shared.errors import StoreUnavailableError
-from shared.store.connection import RECENT_SECONDS, connect, store_errors
+from shared.store.connection import connect, store_errors
+from shared.store.topology.single import RECENT_SECONDS
 from tests.support.waiting import HANG_SECONDS, wait_until
 
 pytestmark = pytest.mark.real_server

@@ -44,6 +44,12 @@ def client(cluster):
         yield made
 
 
+@pytest.fixture
+def patient_client(cluster, client):
+    with connect(cluster.url) as made:
+        yield made
+
+
 def slot_of(name):
     return key_slot(name.encode())
 
@@ -151,8 +157,8 @@ def test_a_slot_that_has_moved_is_found_whatever_the_command(cluster, client):
     assert pipeline.execute() == [4, None]
 
 
-def test_while_a_slot_moves_under_load_every_command_runs_once(cluster, client):
-    stop, done, refused = threading.Event(), [], []
+def test_while_a_slot_moves_under_load_every_command_runs_once(cluster, patient_client):
+    client, stop, done, refused = patient_client, threading.Event(), [], []
 
     def count():
         while not stop.is_set():
