@@ -149,6 +149,18 @@ def test_each_login_that_was_set_opens_flower(named):
     assert statuses == [200, 200, 401]
 
 
+def test_a_broker_without_events_leaves_flower_with_a_sentence(tmp_path):
+    lonely = Flower(tmp_path, KEYTURN_BROKER_URL="none")
+    try:
+        wait_until(lonely.is_there, what="Flower")
+        assert lonely.ask("/workers").status == 401
+        assert lonely.ask("/workers", login=lonely.login).status == 404
+        assert lonely.ask("/healthcheck").status == 200
+    finally:
+        lonely.process.kill()
+        lonely.process.wait(HANG_SECONDS)
+
+
 @pytest.mark.parametrize("text", ["", "\n", "operator:short", "no colon at all"])
 def test_a_login_file_that_holds_none_opens_nothing(tmp_path, text):
     from web.up.flower import read_logins
