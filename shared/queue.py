@@ -262,11 +262,7 @@ def send(app: Celery, producer: Any, hint: Hint) -> None:
 
 
 class MessageTemplates:
-    """Messages for kombu's Redis transport, each kind made once by Celery and kombu themselves.
-
-    Made anew for each hint, even by kombu's `Producer.batch()`, they cost a server a tenth more
-    CPU per request (bench/accept.py).
-    """
+    """Messages for kombu's Redis transport, each kind made once by Celery and kombu themselves."""
 
     def __init__(self, app: Celery) -> None:
         """Make each kind with its first hint."""

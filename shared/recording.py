@@ -198,47 +198,40 @@ def _record(
     guarded: Guarded | None,
 ) -> Recorded:
     """Pass the gate, record, hint. `recipient` None: nothing is sent: no provider is needed."""
-    has_provider = recipient is None or bool(
-        provider_names(
-            request.organisation, request.channel, services.provider_names[request.channel]
-        )
-    )
+    names = services.provider_names[request.channel]
+    names = provider_names(request.organisation, request.channel, names)
     gate = services.limits.gate(
         limits,
         recipient_digest=services.suppressions.digest(recipient) if recipient else "",
         version=request.caller.version if request.caller else -1,
         reset_id=request.reset_id,
         is_repeatable=request.is_repeatable,
-        may_count=has_provider,
+        may_count=recipient is None or bool(names),
         guarded=guarded,
     )
-    new, hint = new_reset(services, request), None
-    if request.kind is Kind.RESET:
-        hint = hint_at(request.reset_id, request.channel, request.queue)
-    at_once = services.hints.call(hint) if hint else None
+    new, is_due = new_reset(services, request), request.kind is Kind.RESET
+    hint = hint_at(request.reset_id, request.channel, request.queue)
+    at_once = services.hints.call(hint) if is_due else None
     passed, answer = services.resets.record_behind(gate, new, at_once)
     try:
         check_gate(passed)
+        if answer is None:
+            raise ProviderMissingError
+        recorded = services.resets.read_recorded(new, answer)
     except TooManyRequestsError as error:
+        if answer is not None:
+            services.limits.give_back(
+                limits,
+                reset_id=request.reset_id,
+                is_repeatable=request.is_repeatable,
+                guarded=guarded,
+            )
         log.info("reset.limited", limit=error.limit)
         raise
     except SmsSuspiciousError as error:
         error.has_email = bool(request.user.email and request.user.email.is_verified)
         raise
-    if answer is None:
-        raise ProviderMissingError
-    try:
-        recorded = services.resets.read_recorded(new, answer)
-    except TooManyRequestsError as error:
-        services.limits.give_back(
-            limits,
-            reset_id=request.reset_id,
-            is_repeatable=request.is_repeatable,
-            guarded=guarded,
-        )
-        log.info("reset.limited", limit=error.limit)
-        raise
-    if hint and not at_once:
+    if is_due and not at_once:
         services.hints.publish(hint)
     return recorded
 

@@ -113,11 +113,8 @@ def name_span(environ: WSGIEnvironment, rule: str) -> None:
 
 def answer_headers(settings: Settings, path: str, request_id: str) -> dict[str, str]:
     """Return the headers of every answer at a path."""
-    headers = {
-        "X-Request-Id": request_id,
-        "Cache-Control": "no-store",
-        "X-Content-Type-Options": "nosniff",
-    }
+    headers = {"X-Request-Id": request_id, "Cache-Control": "no-store"}
+    headers["X-Content-Type-Options"] = "nosniff"
     if match := V1_PATH.fullmatch(path):
         successor = f"{settings.link_base}/v2/users/{quote(match[1], safe='')}/password_reset"
         headers["Deprecation"] = DEPRECATED_SINCE

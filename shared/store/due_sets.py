@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import compress
 
 from shared.errors import StoreUnavailableError
 from shared.models import DUE_QUEUES, Channel, Queue
@@ -40,14 +41,13 @@ class DueStore:
     def look(self, queue: Queue, *, grace_seconds: float = 0, most: int = 0) -> DueView:
         """Return what has been due for longer than the grace; `most` counts ids per shard."""
         grace_ms = int(grace_seconds * 1000)
-        names = [(tag, keys.due(tag, queue)) for tag in keys.TAGS]
-        with store_errors():  # most are empty while little is to do: asking each costs the most
+        with store_errors():  # most are empty while little is to do
             pipeline = self._client.pipeline(transaction=False)
-            for _, name in names:
-                pipeline.exists(name)
+            for tag in keys.TAGS:
+                pipeline.exists(keys.due(tag, queue))
             # An error stands for a node that is away: its shards are asked, and left out, below.
-            found = zip(names, pipeline.execute(raise_on_error=False), strict=True)
-        calls = [((name,), (grace_ms, most, tag)) for (tag, name), exists in found if exists]
+            tags = compress(keys.TAGS, pipeline.execute(raise_on_error=False))
+        calls = [((keys.due(tag, queue),), (grace_ms, most, tag)) for tag in tags]
         # Between trips Redis serves other clients.
         trips = [[call] for call in calls] if most > MAX_IN_ONE_TRIP else [calls]
         answers = []

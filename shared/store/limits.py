@@ -92,11 +92,7 @@ class LimitStore:
         return "reset/pass_gate", names, arguments
 
     def pass_gate(self, limits: Sequence[Limit], **asked: Any) -> None:
-        """Make the call of `gate`.
-
-        Raises:
-            CallerChangedError, RecipientSuppressedError, TooManyRequestsError, SmsSuspiciousError.
-        """
+        """Make the call of `gate`; raise as `check_gate` does."""
         check_gate(self._scripts.run(*self.gate(limits, **asked)))
 
     def count_change(self, limits: Sequence[Limit], *, version: int) -> None:
@@ -194,10 +190,7 @@ def check_gate(answer: Sequence[str]) -> None:
     """Raise what a gate answered.
 
     Raises:
-        CallerChangedError: the caller's version is no longer the current one.
-        RecipientSuppressedError: the recipient must not be written to.
-        TooManyRequestsError: a limit is reached.
-        SmsSuspiciousError: a rule or an operator stopped SMS to such numbers.
+        CallerChangedError, RecipientSuppressedError, TooManyRequestsError, SmsSuspiciousError.
     """
     if answer[0] == "stale":
         raise CallerChangedError

@@ -254,12 +254,7 @@ class ResetStore:
     def record(self, new: NewReset) -> Recorded:
         """Record a reset and its entry in the due set, within the user's limits, in one step.
 
-        Repeating it with the same id changes nothing and returns the first record.
-
-        Raises:
-            TooManyRequestsError: a limit of the user.
-            StoreUnavailableError: it was not recorded; or, where KEYTURN_DURABILITY asks for more
-                than memory, it was recorded but not confirmed in time.
+        Repeating it changes nothing and returns the first record. Raises as `read_recorded` does.
         """
         answer = self._scripts.run_durably("reset/record", *self.record_call(new))
         return self.read_recorded(new, answer)
@@ -267,32 +262,30 @@ class ResetStore:
     def record_behind(
         self, gate: NamedCall, new: NewReset, hint: NamedCall | None
     ) -> tuple[Any, Any]:
-        """Pass a gate, then record, then hint; return the answers of the gate and the record.
+        """Pass a gate, record, hint; return the answers of the gate and of what it let pass.
 
-        The record's is None if the gate did not let it pass. A record that comes so late that the
-        caller was refused meanwhile is not written.
+        A record that comes so late that the caller was refused meanwhile is not written.
         """
-        tag = keys.tag_of(new.reset_id)
-        call = self.record_call(new, asked_at_us=self._scripts.clock_us(tag))
+        call = self.record_call(new, self._scripts.clock_us(keys.tag_of(new.reset_id)))
         calls = gate, ("reset/record", *call), *([hint] if hint else [])
-        answers = self._scripts.run_in_turn(*calls)
-        return answers[0], answers[1] if len(answers) > 1 else None
+        passed, *rest = self._scripts.run_in_turn(*calls)
+        return passed, rest[0] if rest else None
 
     def read_recorded(self, new: NewReset, answer: Sequence[Any]) -> Recorded:
-        """Return what the script of `record` answered, or raise as `record` does."""
-        if answer[0] == "limited":
-            seconds = -(-int(answer[2]) // 1000)
+        """Return what reset/record answered.
+
+        Raises:
+            TooManyRequestsError: a limit of the user.
+            StoreUnavailableError: not recorded; or recorded, and not confirmed as durable in time.
+        """
+        if answer[0] in ("limited", "skipped"):
+            seconds = -(-int(answer[2]) // 1000) if answer[0] == "limited" else 1
             raise TooManyRequestsError(answer[1], retry_after_seconds=max(1, seconds))
-        if answer[0] == "skipped":
-            raise TooManyRequestsError(answer[1], retry_after_seconds=1)
-        tag = keys.tag_of(new.reset_id)
         if answer[0] == "late":
-            self._scripts.note_clock(tag, None)
+            self._scripts.clocks.clear()  # or one was set
             raise StoreUnavailableError
         if answer[0] == "known":
             self.confirm(new.reset_id)
-        else:
-            self._scripts.note_clock(tag, int(answer[1]))
         return Recorded(
             new.reset_id,
             moment_from_us(answer[1]),
@@ -311,28 +304,22 @@ class ResetStore:
         self._scripts.confirm(keys.tag_of(reset_id))
 
     def record_call(
-        self, new: NewReset, *, asked_at_us: int = 0
+        self, new: NewReset, asked_us: int = 0
     ) -> tuple[tuple[str, ...], list[Argument]]:
-        """Return the keys and arguments of reset/record.
-
-        `asked_at_us`: by the clock of its node; refused if it arrives too late after; 0: never.
-        """
+        """Return the keys and arguments; `asked_us`: refused if it arrives too late after this."""
         tag, user = self._digests.user_place(new.user_id)
-        return _record_keys(tag, user, new), self._arguments(tag, new, asked_at_us)
-
-    def _arguments(self, tag: str, new: NewReset, asked_at_us: int) -> list[Argument]:
         arguments: list[Argument] = [new.reset_id, new.user_id, new.org_id]
         arguments += [new.channel.value, new.queue.value]
         arguments += [int(new.lifetime_seconds * 1000), new.key_id, new.language, new.kind.value]
         arguments += [int(new.cooldown_seconds * 1000), new.limit_per_hour, new.limit_per_day]
         keep_ms = int(new.keep_seconds * 1000) or self._keep_ms
         arguments += [MAX_LIVE_CODES, keep_ms, int(new.last_start_seconds * 1000), tag]
-        arguments += [asked_at_us, PATIENCE_US, new.since_ms]
+        arguments += [asked_us, PATIENCE_US, new.since_ms]
         for pair in new.extra.items():
             arguments += pair
         if keep_ms != self._keep_ms:
             arguments += ["kp", keep_ms]
-        return arguments
+        return _record_keys(tag, user, new), arguments
 
     def find(self, reset_id: str) -> Reset | None:
         """Return the reset with its attempts and events, or None if the id is unknown."""

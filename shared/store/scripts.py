@@ -217,7 +217,7 @@ end
 return answers
 """
 GOING_WELL = ("ok", "recorded", "known")
-CLOCK_SECONDS = 10.0  # for how long a clock that was read is reckoned on with
+CLOCK_SECONDS = 60.0  # for how long a clock that was read is reckoned on with
 
 
 @cache
@@ -242,10 +242,8 @@ class Scripts:
         """`client` may be a fake one as long as `durability` is `memory`."""
         self._client, self._durability = client, Durability(durability)
         self._has_one_node = getattr(client, "has_one_node", True)
-        self._clocks: dict[str, tuple[int, float]] = {}  # µs ahead of ours, read when, by node
-        self._turn = (
-            Lock()
-        )  # one chunk of run_together at a time, so that single calls come between
+        self.clocks: dict[str, tuple[float, float]] = {}  # µs ahead of ours, until when, by node
+        self._turn = Lock()  # one chunk of run_together at a time: single calls come between
 
     def run(self, name: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
         """Run a script; return its answer.
@@ -279,8 +277,7 @@ class Scripts:
     def run_in_turn(self, *calls: NamedCall) -> list[Any]:
         """Run scripts, each if the one before went well; return the answers of those that ran.
 
-        One trip, and one step, where one node holds everything; else a trip each. The writes of the
-        last are as durable as `run_durably` makes them.
+        One step and trip where one node holds everything. The last is run durably.
         """
         if not self._has_one_node:
             answers: list[Any] = []
@@ -289,32 +286,20 @@ class Scripts:
                 if answers[-1][0] not in GOING_WELL:
                     break
             return answers
-        numbers: list[Argument] = [len(part) for _, *parts in calls for part in parts]
         names, all_keys, arguments = zip(*calls, strict=True)
-        found: list[Any] = self._run_durably(
-            *_source(*names), [*chain(*all_keys)], [*numbers, *chain(*arguments)]
-        )
-        return found
+        numbers = [len(part) for _, *parts in calls for part in parts]
+        everything = [*chain(*all_keys)], [*numbers, *chain(*arguments)]
+        return list(self._run_durably(*_source(*names), *everything))
 
     def clock_us(self, tag: str) -> int:
         """Return the clock of a shard's node or a little less: as last read, and the time since."""
-        now, place = monotonic(), "" if self._has_one_node else tag
-        ahead, read_at = self._clocks.get(place, (0, -CLOCK_SECONDS))
-        if now - read_at >= CLOCK_SECONDS:
-            ahead = self.note_clock(tag, int(self.run("now", (confirmed(tag),), ())))
-        return ahead + int(now * 1_000_000)
-
-    def note_clock(self, tag: str, us: int | None) -> int:
-        """Note what a clock was before now, or that it was set; return how far it is ahead."""
-        now, place = monotonic(), "" if self._has_one_node else tag
-        known, read_at = self._clocks.pop(place, (0, -CLOCK_SECONDS))
-        if us is None:
-            return 0
-        ahead = us - int(now * 1_000_000)
-        if known > ahead and now - read_at < CLOCK_SECONDS:  # this answer came later after its time
-            ahead, now = known, read_at
-        self._clocks[place] = ahead, now
-        return ahead
+        place = "" if self._has_one_node else tag
+        ahead, until = self.clocks.get(place, (0.0, 0.0))
+        if monotonic() >= until:
+            us = int(self.run("now", (confirmed(tag),), ()))
+            ahead = us - monotonic() * 1_000_000
+            self.clocks[place] = ahead, monotonic() + CLOCK_SECONDS
+        return int(ahead + monotonic() * 1_000_000)
 
     def _run_durably(
         self, text: str, digest: str, keys: Sequence[str], arguments: Sequence[Argument]

@@ -1,43 +1,36 @@
 """Dispatch by path: RPC, Flask, or the calls that record a reset, answered here.
 
-Flask's own work would be a third of theirs. Only what is plain is answered here: POST to one of
-their paths with a small body, and no error. All else is Flask's, the errors found here too: it
-raises them again as if they were its own.
+Flask's own work would be a third of theirs. It has what is not plain: bodies that are not small and
+whole, and errors, which it raises as if they were its own.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
 import orjson
 
-from shared.errors import InvalidRequestError
 from web.api import reset_password, send_notification
 from web.auth import Credentials
-from web.http import BODY_ERROR, CallResponse, RequestContext, find_source
+from web.http import BODY_ERROR, RequestContext, find_source
 from web.middleware import FAILURE, V1_PATH, answer_headers, assign_request_id, name_span
 from web.rpc.calls import SERVICES
-from web.schemas import PASSWORD_RESET, SEND_NOTIFICATION, WireSchema, read_body
+from web.schemas import PASSWORD_RESET, SEND_NOTIFICATION, read_body
 from web.services import WebServices
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-Call: TypeAlias = Callable[[WebServices, RequestContext, Mapping[str, Any]], CallResponse]
-
-PATH = re.compile(
-    r"((?:/management/v1)?/users/|/v2/users/)([\w.@:+-]+)(/password/_reset|/password_reset)",
-    re.ASCII,
-)
-CALLS: dict[tuple[str, str], tuple[Call, WireSchema]] = {
-    ("/management/v1/users/", "/password/_reset"): (send_notification, SEND_NOTIFICATION),
-    ("/users/", "/password/_reset"): (send_notification, SEND_NOTIFICATION),
-    ("/v2/users/", "/password_reset"): (reset_password, PASSWORD_RESET),
+PATH = re.compile(r"(/[\w/]+/|/)users/([\w.@:+-]+)/(\w+/?\w+)", re.ASCII)
+CALLS = {
+    "POST /management/v1/users/<user_id>/password/_reset": (send_notification, SEND_NOTIFICATION),
+    "POST /users/<user_id>/password/_reset": (send_notification, SEND_NOTIFICATION),
+    "POST /v2/users/<user_id>/password_reset": (reset_password, PASSWORD_RESET),
 }
-MAX_BODY_DIGITS = 3  # of its Content-Length
+PLAIN_LENGTH = re.compile(r"\d{0,3}", re.ASCII)
 
 
 def is_rpc(environ: WSGIEnvironment) -> bool:
@@ -63,54 +56,30 @@ class DirectCalls:
         """Handle one request."""
         if is_rpc(environ):
             return self._rpc_app(environ, start_response)
-        found = PATH.fullmatch(environ["PATH_INFO"])
-        call, schema = CALLS.get((found[1], found[3]), (None, None)) if found else (None, None)
-        if call is None or schema is None or found is None or not _is_plain(environ):
+        path, get, settings = environ["PATH_INFO"], environ.get, self._services.settings
+        found, length = PATH.fullmatch(path), get("CONTENT_LENGTH", "")
+        rule = found and f"{environ['REQUEST_METHOD']} {found[1]}users/<user_id>/{found[3]}"
+        is_whole = not {BODY_ERROR, "HTTP_TRANSFER_ENCODING"} & environ.keys()
+        if not (found and rule in CALLS and is_whole and PLAIN_LENGTH.fullmatch(length)):
             return self._flask_app(environ, start_response)
-        settings = self._services.settings
-        forwarded = environ.get("HTTP_X_FORWARDED_FOR", "")
-        source = find_source(environ.get("REMOTE_ADDR", ""), forwarded, settings.trusted_proxies)
-        request_id = assign_request_id(
-            environ.get("HTTP_X_REQUEST_ID"), source=source.shown(settings.log_addresses)
-        )
-        context = RequestContext(
-            Credentials(
-                environ.get("HTTP_AUTHORIZATION"), environ.get("HTTP_X_ZITADEL_ORGID") or None
-            ),
-            environ.get("HTTP_IDEMPOTENCY_KEY"),
-        )
+        body = environ["wsgi.input"].read(int(length)) if length else b""
+        forwarded = get("HTTP_X_FORWARDED_FOR", "")
+        source = find_source(get("REMOTE_ADDR", ""), forwarded, settings.trusted_proxies)
+        shown = source.shown(settings.log_addresses)
+        request_id = assign_request_id(get("HTTP_X_REQUEST_ID"), source=shown)
+        who = Credentials(get("HTTP_AUTHORIZATION"), get("HTTP_X_ZITADEL_ORGID") or None)
+        context = RequestContext(who, get("HTTP_IDEMPOTENCY_KEY"))
+        call, schema = CALLS[rule]
         try:
-            fields = self._read(_read_plain_body(environ), schema) | {"user_id": found[2]}
+            fields = self._read(body, schema) | {"user_id": found[2]}
             answered = call(self._services, context, fields)
         except Exception as error:  # noqa: BLE001 - Flask's handlers know what to answer
             environ[FAILURE], environ["HTTP_X_REQUEST_ID"] = error, request_id
             return self._flask_app(environ, start_response)
-        name_span(environ, f"{found[1]}<user_id>{found[3]}")
-        body = orjson.dumps(answered.body)
-        headers = {
-            "Content-Type": "application/json",
-            "Content-Length": str(len(body)),
-            **answered.headers(self._services.limit_policy),
-            **answer_headers(settings, environ["PATH_INFO"], request_id),
-        }
+        name_span(environ, rule.partition(" ")[2])
+        text = orjson.dumps(answered.body)
+        headers = answer_headers(settings, path, request_id)
+        headers |= {"Content-Type": "application/json", "Content-Length": str(len(text))}
+        headers |= answered.headers(self._services.limit_policy)
         start_response("200 OK", list(headers.items()))
-        return [body]
-
-
-def _is_plain(environ: WSGIEnvironment) -> bool:
-    length = environ.get("CONTENT_LENGTH") or "0"
-    return (
-        environ["REQUEST_METHOD"] == "POST"
-        and BODY_ERROR not in environ
-        and "HTTP_TRANSFER_ENCODING" not in environ
-        and len(length) <= MAX_BODY_DIGITS
-        and length.isdecimal()
-    )
-
-
-def _read_plain_body(environ: WSGIEnvironment) -> bytes:
-    length = int(environ.get("CONTENT_LENGTH") or 0)
-    body: bytes = environ["wsgi.input"].read(length) if length else b""
-    if len(body) < length:
-        raise InvalidRequestError("the body is shorter than Content-Length says")
-    return body
+        return [text]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.errors import TooManyRequestsError
+from shared.errors import StoreUnavailableError, TooManyRequestsError
 from shared.models import Queue
 from shared.store import keys, scripts
 from shared.store.limits import Limit, LimitStore, check_gate
@@ -76,31 +76,47 @@ def test_a_queue_that_is_no_list_costs_a_hint_and_no_reset(stores):
     assert record_behind(stores).is_new
 
 
-class Clock:
-    """Our clock, set by hand."""
+class Reading(Scripts):
+    """Scripts that count how often a clock was read."""
 
-    def __init__(self, monkeypatch):
-        self.seconds = 100.0
-        monkeypatch.setattr(scripts, "monotonic", lambda: self.seconds)
+    number = 0
 
-
-def test_a_clock_is_reckoned_from_the_best_answer(fake_client, monkeypatch):
-    ours, known = Clock(monkeypatch), Scripts(fake_client)
-    known.note_clock(keys.TAGS[0], 1_000_000_000)
-    ours.seconds += 5
-    known.note_clock(keys.TAGS[0], 1_002_000_000)  # the answer was under way for three seconds
-
-    assert known.clock_us(keys.TAGS[0]) == 1_005_000_000
+    def run(self, name, *call):
+        self.number += name == "now"
+        return super().run(name, *call)
 
 
-def test_a_clock_that_was_set_is_read_again(fake_client, monkeypatch):
-    ours, known = Clock(monkeypatch), Scripts(fake_client)
-    known.note_clock(keys.TAGS[0], 1)
-    assert known.clock_us(keys.TAGS[0]) == 1
+def test_a_clock_is_read_now_and_then_and_reckoned_between(client, monkeypatch):
+    reading = Reading(client)
+    first = reading.clock_us(keys.TAGS[0])
+    assert reading.clock_us(keys.TAGS[1]) >= first
+    assert reading.number == 1
 
-    known.note_clock(keys.TAGS[0], None)
-    assert known.clock_us(keys.TAGS[0]) > 1e15
+    ours = scripts.monotonic()
+    monkeypatch.setattr(scripts, "monotonic", lambda: ours + 5)
+    assert reading.clock_us(keys.TAGS[0]) - first >= 5_000_000
+    assert reading.number == 1
 
-    known.note_clock(keys.TAGS[0], 10**18)
-    ours.seconds += scripts.CLOCK_SECONDS
-    assert known.clock_us(keys.TAGS[0]) < 10**18
+    monkeypatch.setattr(scripts, "monotonic", lambda: ours + scripts.CLOCK_SECONDS)
+    assert reading.clock_us(keys.TAGS[0]) - first < 30_000_000
+    assert reading.number == 2
+
+
+def test_on_a_cluster_each_shard_is_asked_for_its_own_clock(client):
+    client.has_one_node = False
+    reading = Reading(client)
+
+    for tag in (*keys.TAGS[:2], *keys.TAGS[:2]):
+        reading.clock_us(tag)
+
+    assert reading.number == 2
+
+
+def test_what_comes_late_by_a_clock_that_was_set_is_refused_once(stores):
+    stores.resets._scripts.clocks.update(dict.fromkeys(["", *keys.TAGS], (0.0, 1e9)))
+
+    with pytest.raises(StoreUnavailableError):
+        record_behind(stores)
+
+    assert record_behind(stores).is_new
+    assert len(hints(stores)) == 1

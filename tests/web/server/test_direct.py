@@ -90,15 +90,6 @@ def test_a_failure_of_ours_is_answered_by_flask(wire, monkeypatch):
     assert b"never" not in response.data
 
 
-def test_a_body_shorter_than_it_says_is_refused(wire):
-    short = {"environ_overrides": {"CONTENT_LENGTH": "7"}}
-
-    response = wire.call(V1.format("ada"), data=b"{}", headers=wire.headers(), **short)
-
-    assert response.status_code == 400
-    assert wire.records() == []
-
-
 def test_a_body_that_was_read_before_is_read_by_its_own_call(wire):
     body = b'{"sendLink":{"notificationType":"NOTIFICATION_TYPE_SMS"}}'
 
