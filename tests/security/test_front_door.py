@@ -340,6 +340,7 @@ def test_a_header_with_an_underscore_passes_for_no_other(door):
 # ---- HAProxy
 
 INTERNAL = ["/metrics", "/docs", "/openapi.json", "/dev/inbox", "/dev/inbox.json"]
+INTERNAL += ["/console", "/console/sign-in", "/console/static/console.css"]
 DISGUISED = ["//metrics", "/%6detrics", "/%6Detrics", "/dev%2finbox", "/dev%2Finbox", "/./metrics"]
 DISGUISED += ["/livez/../metrics", "/docs?x=1", "/metrics#x", "//%64ocs", "/dev//inbox", "/METRICS"]
 DISGUISED += ["http://x/metrics", "/dev/%69nbox", "/%2fmetrics", "/livez/%2e%2e/metrics"]

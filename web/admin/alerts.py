@@ -45,7 +45,7 @@ class Alert(str):
 
 
 def _resume(scope: str, name: str, word: str = "Resume") -> tuple[str, str]:
-    return f"{word} {name}", f"/pauses/{scope}/{name}/resume"
+    return f"{word} {name}", f"/pauses/{scope}/{quote(name)}/resume"
 
 
 def find_alerts(status: StatusView) -> list[str]:

@@ -34,19 +34,12 @@ LOOKS, LOOK_SECONDS = 8, 15.0  # how many earlier looks a page hands on, and how
 LOOK = re.compile(r"(\d{1,12}\.\d):(\d{1,9})")
 COLUMNS = ("userId", "resetId", "status", "reason")
 FORMULA = ("=", "+", "-", "@")  # what spreadsheets would compute
-ENDED = (BatchState.PLANNED, BatchState.FINISHED, BatchState.CANCELLED)
 SELECT = schemas.SelectSchema()
 TEXTS = {  # a button, and what it will do
     BatchAction.START: ("Start", "Every user of the plan gets a new code."),
     BatchAction.PAUSE: ("Pause", "Nothing more of it is sent until it is resumed; codes run on."),
     BatchAction.RESUME: ("Resume", "It goes on where it stood."),
     BatchAction.CANCEL: ("Cancel", "What no provider has yet is never sent."),
-}
-ACTIONS = {
-    BatchState.PLANNING: (BatchAction.CANCEL,),
-    BatchState.PLANNED: (BatchAction.START, BatchAction.CANCEL),
-    BatchState.RUNNING: (BatchAction.PAUSE, BatchAction.CANCEL),
-    BatchState.PAUSED: (BatchAction.RESUME, BatchAction.CANCEL),
 }
 
 
@@ -99,23 +92,11 @@ def plan_filter() -> Response:
 def show_batch(batch_id: str) -> Response:
     """Show how a batch stands; the bar renews itself until it has ended."""
     services = current_services()
-    found = _authority().authorize(services.batches.find(batch_id))
-    progress = progresses.read_progress(services, found)
+    batch = _authority().authorize(services.batches.find(batch_id))
+    progress = progresses.read_progress(services, batch)
     rate, looks = _measure(progress, request.args.get("looks", ""))
-    left = found.total - progress.done
-    return show(
-        "batch.html",
-        batch=progresses.write_progress(progress, services.settings),
-        times=found,
-        ended_at=progress.finished_at,
-        done=found.looked_up if found.state is BatchState.PLANNING else progress.done,
-        rate=rate,
-        seconds_left=left / rate if rate else None,
-        looks=looks,
-        is_over=progress.state in ENDED and not progress.open,
-        actions=ACTIONS.get(progress.state, ()),
-        texts=TEXTS,
-    )
+    told = progresses.write_progress(progress, services.settings)
+    return show("batch.html", batch=told, standing=progress, rate=rate, looks=looks)
 
 
 @console.route("/console/batches/<batch_id>/<action>", methods=["GET", "POST"])

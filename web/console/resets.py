@@ -187,7 +187,8 @@ def _buttons_of_reset(services: WebServices, reset: Reset) -> Iterator[tuple[str
     providers = provider_names(organisation, reset.channel, services.provider_names[reset.channel])
     for pause in services.pauses.all():
         if not reset.status.is_final and pause.covers(reset, providers):
-            yield f"Resume {pause.scope} {pause.name}", f"/pauses/{pause.scope}/{pause.name}/resume"
+            where = f"/pauses/{pause.scope}/{quote(pause.name)}/resume"
+            yield f"Resume {pause.scope} {pause.name}", where
 
 
 def _buttons_of_user(services: WebServices, user: User) -> Iterator[tuple[str, str]]:

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 
 from flask import Response, request
 
-from shared.models import Recipient
+from shared.errors import NotFoundError
 from web.admin import actions
 from web.auth import SYSTEM_READ
 from web.console.frame import Field, Question, ask, caller_here, console, show, why
 from web.http import current_services
 from web.organisations.messages import read_address
 
-ON_A_PAGE = 50
+ON_A_PAGE, MAX_FIRST = 50, 10**9
 ADDRESS = Field("to", "E-mail address or phone number", is_needed=True)
 
 
@@ -22,8 +22,7 @@ def list_suppressions() -> Response:
     """List the recipients by digest, the newest first; addresses are not stored."""
     services = current_services()
     services.auth.authorize_instance(caller_here(), SYSTEM_READ)
-    first = request.args.get("from", 0, int)
-    first = max(0, min(first, 10**9))
+    first = max(0, min(request.args.get("from", 0, int), MAX_FIRST))
     rows, total = services.suppressions.page(first, ON_A_PAGE)
     further = first + ON_A_PAGE if total > first + ON_A_PAGE else 0
     return show("suppressions.html", rows=rows, total=total, further=further)
@@ -35,12 +34,14 @@ def change_suppression(verb: str, digest: str = "") -> Response:
     """Suppress an address, or lift its suppression, by the address or by its digest."""
     services = current_services()
     services.auth.authorize_operator(caller_here(), None)
+    if verb not in ("add", "lift") or (digest and verb != "lift"):
+        raise NotFoundError
 
     def act(filled: Mapping[str, str]) -> str:
         if digest:
             actions.lift_digest(services, digest, why(filled))
             return "The suppression is lifted."
-        recipient: Recipient = read_address(filled.get("to", ""))
+        recipient = read_address(filled.get("to", ""))
         if verb == "lift":
             actions.lift(services, recipient, why(filled))
             return f"The suppression of {recipient.masked} is lifted."

@@ -11,7 +11,7 @@ import pytest
 from shared.models import Queue
 from shared.store import keys
 from shared.store.admin.pauses import Scope
-from tests.support.builders import a_token, a_user
+from tests.support.builders import a_token, a_user, an_organisation
 from tests.support.console import Console
 from tests.support.pages import see
 
@@ -44,6 +44,15 @@ def test_a_pause_is_wrong_and_its_button_mends_it(console):
     assert "works again" in console.note_after("/pauses/queue/urgent/resume", rate="50")
     (release,) = console.services.pauses.releases()
     assert release.per_second == 50
+
+
+def test_an_organisation_of_any_name_is_paused_and_resumed(console):
+    an_organisation(console.services, "a b/c?d&e#f")
+    console.note_after("/pauses/organisation/a b%2Fc%3Fd&e%23f/pause")
+
+    links = [its["href"] for tag, its in console.see().tags if tag == "a"]
+    (link,) = {each for each in links if "/pauses/organisation/" in each}
+    assert "works again" in console.note_after(link.removeprefix("/console"))
 
 
 @pytest.mark.parametrize("rate", ["-1", "x", "nan", "1e99", "1000001"])

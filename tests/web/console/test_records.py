@@ -74,7 +74,8 @@ def test_a_suppression_is_lifted_from_the_list(console):
     assert "The suppression is lifted." in said
     assert console.services.suppressions.find(recipient) is None
     assert (newest(console).act.action, newest(console).act.target) == ("suppression.lift", digest)
-    assert console.press(f"/suppressions/lift/{digest}").status_code == 404
+    for path in (f"lift/{digest}", f"add/{digest}", "x"):
+        assert console.press(f"/suppressions/{path}").status_code == 404
 
 
 @pytest.mark.parametrize("address", ["", "x", "a@b", "+1", "a\0@example.com", XSS])
