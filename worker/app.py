@@ -40,7 +40,7 @@ from worker.bulk.messages import BulkMessageRenderer
 from worker.delivery import Delivery
 from worker.forgot import ForgotProcessor
 from worker.pauses import PauseKeeper
-from worker.receipts import ReceiptJob, ReceiptProcessor, SimulatedReports
+from worker.receipts import ReceiptJob, ReceiptProcessor, take_simulated_reports
 from worker.sweeper import PeriodicJob, Sweeper
 from worker.tasks import HintTaker, TaskDependencies, add_steps, count_dropped, register_tasks
 from worker.webhooks import WebhookSender
@@ -177,7 +177,7 @@ class WorkerProcess:
         if Queue.RECEIPTS in served:
             jobs.append(ReceiptJob(services, needs.receipts))
             if any(each.name == "outbox" for found in providers.values() for each in found):
-                jobs.append(SimulatedReports(services))
+                jobs.append(partial(take_simulated_reports, services))
         if Queue.BULK in served:
             jobs.append(needs.feeder.hint)
         if Queue.WEBHOOKS in served:

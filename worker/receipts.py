@@ -182,24 +182,13 @@ class OtherChannel:
         return new_id
 
 
-class SimulatedReports:
-    """A periodic job: what the outbox reports of its messages arrives as callbacks do."""
-
-    __name__ = "simulated reports"  # in the logs
-
-    def __init__(self, services: Services) -> None:
-        """`services` may hold fakes."""
-        self._services = services
-
-    def __call__(self) -> None:
-        """Take the reports that are due."""
-        services = self._services
-        for path, event in islice(
-            due_reports(services.settings.data_dir, time.time()), MAX_AT_ONCE
-        ):
-            for shard in services.receipts.receive(event.provider, [event]):
-                services.hints.publish(hint_at_receipts(shard))
-            path.unlink(missing_ok=True)
+def take_simulated_reports(services: Services) -> None:
+    """Take what the outbox reports of its messages, as callbacks are taken; a periodic job."""
+    due = due_reports(services.settings.data_dir, time.time())
+    for path, event in islice(due, MAX_AT_ONCE):
+        for shard in services.receipts.receive(event.provider, [event]):
+            services.hints.publish(hint_at_receipts(shard))
+        path.unlink(missing_ok=True)
 
 
 class ReceiptJob:

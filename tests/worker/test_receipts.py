@@ -15,7 +15,7 @@ from tests.support.builders import a_user
 from tests.support.delivery_services import ScriptedProvider, some_delivery_services
 from tests.support.provider_builders import a_mail
 from worker import receipts
-from worker.receipts import ReceiptJob, ReceiptProcessor, SimulatedReports
+from worker.receipts import ReceiptJob, ReceiptProcessor, take_simulated_reports
 
 DOUBT = DoubtfulProviderError("read_timeout", "no answer")
 _numbers = count(1)
@@ -199,7 +199,7 @@ def test_what_the_outbox_reports_arrives_as_callbacks_do(worker, tmp_path):
     mail = a_mail("delivered@example.com", reset_id=reset_id)
     Outbox(Channel.EMAIL, tmp_path, clock=lambda: 0.0).send(mail)
 
-    SimulatedReports(services)()
+    take_simulated_reports(services)
     processor_of(worker).apply(keys.ID_SIGNS.index(reset_id[0]))
 
     assert services.resets.find(reset_id).status is Status.DELIVERED
