@@ -15,6 +15,8 @@ from tests.support.delivery_services import ScriptedProvider, some_delivery_serv
 from worker import receipts
 from worker.receipts import ReceiptJob, ReceiptProcessor
 
+pytestmark = pytest.mark.topology
+
 DOUBT = DoubtfulProviderError("read_timeout", "no answer")
 _numbers = count(1)
 
