@@ -558,7 +558,7 @@ def run(world: World, call: Call, ask_one: Callable[..., Answer]) -> tuple[list[
 def changed(world: World) -> list[str]:
     """The keys that changed, but the one by which readiness tries to write."""
     state = world.state()
-    names = {*state, *world.digest} - {keys.confirmed(keys.TAGS[0])}
+    names = {*state, *world.digest} - {keys.confirmed(keys.GATE)}
     return [name for name in names if state.get(name) != world.digest.get(name)]
 
 

@@ -12,6 +12,8 @@ from tests.support.builders import a_token, a_user
 from tests.support.wire import problem
 from tests.support.wire_v2 import RESET, RETURN, WireV2, wrong
 
+pytestmark = pytest.mark.topology
+
 HIDDEN = (404, 5, "COMMAND-SAF4f")
 BAD_ENUM = {"sendLink": {"notificationType": "NOTIFICATION_TYPE_Pigeon"}}
 TEMPLATE = "https://reset.example.com/x?u={{.UserID}}&c={{.Code}}&o={{.OrgID}}"

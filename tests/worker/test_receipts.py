@@ -17,6 +17,8 @@ from tests.support.provider_builders import a_mail
 from worker import receipts
 from worker.receipts import ReceiptJob, ReceiptProcessor, take_simulated_reports
 
+pytestmark = pytest.mark.topology
+
 DOUBT = DoubtfulProviderError("read_timeout", "no answer")
 _numbers = count(1)
 

@@ -15,6 +15,8 @@ from shared.store.callers import CallerStore
 from shared.store.connection import connect
 from shared.store.digests import Digests
 
+pytestmark = pytest.mark.topology
+
 SECRET = "a secret key of more than thirty-two characters"
 ADA = {"userId": "ada", "orgId": "acme"}
 

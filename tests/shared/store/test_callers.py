@@ -13,6 +13,8 @@ from shared.store.callers import CallerStore, Grants
 from shared.store.connection import connect
 from shared.store.digests import Digests
 
+pytestmark = pytest.mark.topology
+
 SECRET = "a secret key of more than thirty-two characters"
 OWNER = Grants(org_roles={"acme": frozenset({"ORG_OWNER"})})
 

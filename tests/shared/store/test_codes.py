@@ -15,6 +15,8 @@ from shared.store.codes import MAX_SOURCES, MAX_WRONG_OF_A_RESET, MAX_WRONG_TRIE
 from shared.store.resets import ClaimOverError, Finish
 from tests.support.store_builders import GUESSER, USER, notice_id_of, stores_of
 
+pytestmark = pytest.mark.topology
+
 
 @pytest.fixture
 def stores(client):

@@ -9,6 +9,8 @@ from shared.store import keys
 from shared.store.due_sets import WORKER_SEEN_SECONDS
 from tests.support.store_builders import stores_of
 
+pytestmark = pytest.mark.topology
+
 
 @pytest.fixture
 def stores(client):

@@ -19,6 +19,8 @@ from shared.store.limits import CallerChangedError, Limit, LimitStore
 from shared.store.suppressions import SuppressionStore
 from tests.support.store_builders import SECRET
 
+pytestmark = pytest.mark.topology
+
 ORGANISATION = Limit("organisation", "acme", 3, 60)
 BUDGET = Limit("sms_budget", "all", 1, 86400)
 MIRA = Recipient(Channel.EMAIL, "Mira@example.org")

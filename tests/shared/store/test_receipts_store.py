@@ -16,6 +16,8 @@ from shared.store.receipts import ReceiptStore
 from shared.store.resets import ClaimOverError, Finish
 from tests.support.store_builders import stores_of
 
+pytestmark = pytest.mark.topology
+
 _numbers = count(1)
 ACCEPTED = Finish(
     status=Status.ACCEPTED, outcome=Outcome.ACCEPTED, provider="p1", provider_message_id="m1"

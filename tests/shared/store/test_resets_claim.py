@@ -11,6 +11,8 @@ from shared.store import keys
 from shared.store.resets import MAX_CLAIMS, ClaimOverError, Finish, TooLateError
 from tests.support.store_builders import KEEP_SECONDS, MARGIN_SECONDS, stores_of
 
+pytestmark = pytest.mark.topology
+
 LEASE_SECONDS = 60.0
 
 

@@ -11,6 +11,8 @@ from shared.store.connection import connect
 from shared.store.resets import Finish
 from tests.support.store_builders import DAY_MS, KEEP_SECONDS, LIFETIME_SECONDS, USER, stores_of
 
+pytestmark = pytest.mark.topology
+
 HOUR_MS = 3_600_000
 
 
