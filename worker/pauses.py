@@ -9,11 +9,7 @@ import structlog
 
 from shared.models import Queue
 from shared.store.admin.pauses import PauseStore, Release
-from shared.store.due_sets import (
-    MAX_PER_STEP,
-    WaitingStore,
-    WalkCursor,
-)
+from shared.store.due_sets import MAX_PER_STEP, WaitingStore, WalkCursor
 
 log = structlog.get_logger()
 

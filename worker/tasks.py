@@ -24,7 +24,7 @@ from kombu.utils.json import loads
 
 from shared.broker import is_redis
 from shared.models import Queue
-from shared.queue import SENDING, Hint, Task
+from shared.queue import SENDING, Task
 from shared.store.admin.statistics import CounterStore
 from worker.batches.feeder import BatchFeeder
 from worker.bulk.delivery import BulkDelivery
@@ -80,43 +80,34 @@ class HintTaker:
         before, self._ended_at = self._ended_at, monotonic()
         is_busy = self._ended_at - before < BUSY_SECONDS and task.name in SENDING.values()
         for _number in range(MAX_MORE if is_busy else 0):
-            if (hint := self._next()) is None:
+            channel, text = self._pop()
+            if text is None:
                 break
-            with suppress(DeliveryFailedError):  # logged
-                self._app.tasks[hint.task.value].run(hint.about)
-
-    def _next(self) -> Hint | None:
-        again_seconds = EMPTY_SECONDS
-        if self.is_stopped:
-            return None
-        try:
-            with self._lock:  # one connection: it is used for a moment
-                if monotonic() < self._ask_at:
-                    return None
-                channel = self._channel = self._channel or self._connect()
-                text = channel.client.rpop(Queue.URGENT.value) if channel else None
-            if text is not None:
+            try:
                 message = channel.message_to_python(loads(text))  # type: ignore[no-untyped-call]
                 _check_hint(message)
-                return Hint(message.payload[0][0], Task(message.headers["task"]), Queue.URGENT)
-        except UNREADABLE as error:
-            HintFilter.dropped.append(type(error).__name__)
-            return None
-        except Exception:  # noqa: BLE001 - whatever kombu fails with: Celery's loop says so, too
-            again_seconds, self._channel = FAILED_SECONDS, None
-        self._ask_at = monotonic() + again_seconds
-        return None
+            except UNREADABLE as error:
+                HintFilter.dropped.append(type(error).__name__)
+                continue
+            with suppress(DeliveryFailedError):  # logged
+                self._app.tasks[message.headers["task"]].run(message.payload[0][0])
 
-    def _connect(self) -> Any:
-        """Return a channel to Redis; None if this process serves no such queue.
-
-        Of other brokers the messages are Celery's alone.
-        """
-        channel = self._app.connection_for_read().default_channel
-        if is_redis(channel) and Queue.URGENT.value in self._app.amqp.queues.consume_from:
-            return channel
-        self.is_stopped = True
-        return channel.connection.client.release()
+    def _pop(self) -> tuple[Any, Any]:
+        """Return a channel and a message of Redis; of other brokers they are Celery's alone."""
+        with self._lock:  # one connection: it is used for a moment
+            if self.is_stopped or monotonic() < self._ask_at:
+                return None, None
+            text, again_seconds = None, EMPTY_SECONDS
+            try:
+                channel = self._channel or self._app.connection_for_read().default_channel
+                is_served = Queue.URGENT.value in self._app.amqp.queues.consume_from
+                self.is_stopped = not (is_redis(channel) and is_served)
+                self._channel = channel
+                text = None if self.is_stopped else channel.client.rpop(Queue.URGENT.value)
+            except Exception:  # noqa: BLE001 - whatever kombu fails with; Celery's loop says so
+                again_seconds, self._channel = FAILED_SECONDS, None
+            self._ask_at = 0.0 if text else monotonic() + again_seconds
+            return self._channel, text
 
 
 def register_tasks(app: Celery, needs: TaskDependencies) -> None:

@@ -146,15 +146,8 @@ class ResetCalls:
         """Return the call of reset/start_attempt; `switch`: instead of which provider, and why."""
         reset_id = claim.reset.reset_id
         names = keys.reset(reset_id), keys.counters(keys.tag_of(reset_id))
-        basis = claim.reset.basis or ""
-        return names, (
-            claim.fence,
-            recipient_digest,
-            basis,
-            provider,
-            text_version,
-            *(switch or ()),
-        )
+        own = claim.fence, recipient_digest, claim.reset.basis or ""
+        return names, (*own, provider, text_version, *(switch or ()))
 
     def finish(
         self, claim: Claim, finish: Finish, outcome: tuple[Argument, ...] | None = None
