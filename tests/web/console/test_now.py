@@ -102,7 +102,8 @@ def test_a_slow_provider_can_be_paused_where_another_carries(console):
             console.redis.zadd(name, {reset_id: time.time() * 1000 - 60_000})
     sample(console, {}, {})
     console.redis.hset(
-        keys.counters(keys.TAGS[0]), mapping={"p:sendgrid:accepted:n": 9, "p:sendgrid:accepted:b5000": 9}
+        keys.counters(keys.TAGS[0]),
+        mapping={"p:sendgrid:accepted:n": 9, "p:sendgrid:accepted:b5000": 9},
     )
 
     page = console.see()
