@@ -13,6 +13,7 @@ import pytest
 import requests
 from twilio.request_validator import RequestValidator
 
+from shared.models import Queue
 from tests.journeys.stack import Stack
 from tests.support.subscriber_stub import SubscriberStub
 from tests.support.waiting import wait_until
@@ -156,6 +157,8 @@ def look_at_tasks(tab, keyturn, pictures, resets) -> str:
     by_id = {row[1].strip(): (row[0].strip(), row[3].strip()) for row in rows}
     assert by_id[resets[0]] == ("keyturn.send_email", "accepted")
     assert by_id[resets[1]][0] == "keyturn.send_sms"
+    link = tab.get_by_role("link", name=resets[0])
+    assert link.get_attribute("href") == f"{keyturn.url}/console/resets/{resets[0]}"
     ids = re.compile(r"hook_[0-9a-f]{12}|[0-9a-f][a-z2-7]{26}|[0-9]{1,2}")
     assert [shown for shown in by_id if not ids.fullmatch(shown)] == []
     return tab.content()
@@ -232,6 +235,12 @@ def test_up_makes_a_login_once_and_says_where_it_is(tmp_path):
         assert login not in keyturn.log()
     finally:
         keyturn.stop()
+
+
+def test_the_broker_page_has_all_queues_at_once(keyturn):
+    page = requests.get(f"{keyturn.flower_url}/broker", auth=LOGIN, timeout=60).text
+
+    assert [queue for queue in Queue if queue.value not in page] == []
 
 
 def test_flower_asks_for_the_login_and_changes_nothing(keyturn):
