@@ -220,6 +220,8 @@ class Run:
             site.crew.members[name].end()
         with contextlib.suppress(redis.RedisError):
             self._records.forget_people()
+            if site.servers:
+                site.servers.save()
         site.close()
         return time.monotonic() - began
 

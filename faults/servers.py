@@ -76,6 +76,12 @@ class Servers:
             return are_right and do_follow and have_one and self._is_agreed()
         return False
 
+    def save(self) -> None:
+        """Write every snapshot anew: those that a replica was filled from hold the directory."""
+        wait_until(self.is_well, seconds=START_SECONDS, what="servers that end alike")
+        for port in self.ports:
+            self._ask(port, "SAVE")
+
     def move_a_shard(self) -> None:
         """Hand a shard's slot to another node."""
         slot = key_slot(self._dice.choice(keys.TAGS).encode())
