@@ -8,7 +8,7 @@ from bench.figures import Row
 from bench.processes import Program, free_port, is_listening, python_module, running
 from bench.site import Site
 
-SETTLE_SECONDS = 15.0
+SETTLE_SECONDS = 8.0
 TIMES = 10  # as long as a run: 60 s, of a quick one 15
 MEGABYTE = 1024 * 1024
 

@@ -41,7 +41,7 @@ def send(reset_id: str) -> None:
 
 def call(rate: float, seconds: float) -> dict[str, float]:
     """Reset → moment just before `delay()`."""
-    send.delay("warms up")
+    send.delay("warms-up")
     sent, began = {}, time.perf_counter()
     for number in range(int(rate * seconds)):
         time.sleep(max(0, began + number / rate - time.perf_counter()))

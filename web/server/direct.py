@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from shared.errors import InvalidRequestError
 from web.api import reset_password, send_notification
 from web.auth import Credentials
 from web.http import BODY_ERROR, RequestContext, find_source
@@ -63,6 +64,11 @@ class DirectCalls:
         if not (found and rule in CALLS and is_whole and PLAIN_LENGTH.fullmatch(length)):
             return self._flask_app(environ, start_response)
         body = environ["wsgi.input"].read(int(length)) if length else b""
+        if len(body) < int(length or 0):
+            environ[BODY_ERROR] = InvalidRequestError(
+                "the body is shorter than Content-Length says"
+            )
+            return self._flask_app(environ, start_response)
         forwarded = get("HTTP_X_FORWARDED_FOR", "")
         source = find_source(get("REMOTE_ADDR", ""), forwarded, settings.trusted_proxies)
         shown = source.shown(settings.log_addresses)
