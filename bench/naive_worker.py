@@ -30,7 +30,7 @@ app.conf.update(CELERY_CONFIGURATION, worker_send_task_events=False)
 client = redis.Redis.from_url(settings.server_url, decode_responses=True)
 official = SendGridAPIClient(settings.sendgrid_api_key, host=settings.sendgrid_api_url)
 pool = requests.Session()
-pool.verify = os.environ["SSL_CERT_FILE"]
+pool.trust_env, pool.verify = False, os.environ["SSL_CERT_FILE"]
 pool.mount("https://", requests.adapters.HTTPAdapter(pool_maxsize=settings.worker_threads))
 mail = MailTemplate.load(make_environment(TEMPLATES), "reset")
 wording = Wording(settings, Languages())
