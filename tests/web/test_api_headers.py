@@ -146,7 +146,6 @@ def test_a_wrong_method_is_told_which_are_right(wire, path, method, allowed):
 
 
 UNKNOWN_PATHS = [
-    "/",
     "/nothing",
     "/management/v1/users/ada/password/_reset/",
     "/users/ada/password/_reset/",
@@ -167,6 +166,12 @@ UNKNOWN_PATHS = [
     "/%00",
     "/<script>",
 ]
+
+
+def test_the_root_is_unknown_outside_of_development(wire):
+    response = wire.call("/", method="GET", headers=wire.headers())
+
+    assert (response.status_code, response.get_json()["message"]) == (404, "Not Found")
 
 
 @pytest.mark.parametrize("path", UNKNOWN_PATHS)

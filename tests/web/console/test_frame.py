@@ -62,13 +62,13 @@ def test_over_plain_http_on_a_network_the_name_is_another(fake_client):
     assert cookie_of(console.sign_in()).startswith("keyturn-console=")
 
 
-@pytest.mark.parametrize("token", ["", "x", "kt_" + "A" * 43, "a b", "a\r\nb", "é", "x" * 5000])
-def test_a_wrong_token_is_refused_with_words(console, token):
-    answer = console.browser.post("/console/sign-in", data={"token": token})
+def test_a_wrong_token_is_refused_with_words(console):
+    for token in ("", "x", "kt_" + "A" * 43, "a b", "a\r\nb", "é", "x" * 5000):
+        answer = console.browser.post("/console/sign-in", data={"token": token})
 
-    assert answer.status_code == 401
-    assert "did not work" in see(answer).text
-    assert "Set-Cookie" not in answer.headers
+        assert answer.status_code == 401
+        assert "did not work" in see(answer).text
+        assert "Set-Cookie" not in answer.headers
 
 
 def test_an_organisation_is_checked_at_sign_in(console):
@@ -77,18 +77,18 @@ def test_an_organisation_is_checked_at_sign_in(console):
     assert console.sign_in(org="beta").status_code == 303
 
 
-@pytest.mark.parametrize("target", ELSEWHERE)
-def test_sign_in_leads_to_the_console_alone(console, target):
-    answer = console.sign_in(next=target)
+def test_sign_in_leads_to_the_console_alone(console):
+    for target in ELSEWHERE:
+        answer = console.sign_in(next=target)
 
-    assert answer.headers["Location"] in ("/console", "/console/")
+        assert answer.headers["Location"] in ("/console", "/console/"), target
 
 
-@pytest.mark.parametrize("cookie", ["", "x", "gAAAA", "é", "=" * 4000])
-def test_a_cookie_of_another_make_is_no_session(console, cookie):
-    console.browser.set_cookie("__Host-keyturn-console", cookie)
+def test_a_cookie_of_another_make_is_no_session(console):
+    for cookie in ("", "x", "gAAAA", "é", "=" * 4000):
+        console.browser.set_cookie("__Host-keyturn-console", cookie)
 
-    assert console.open().status_code == 401
+        assert console.open().status_code == 401
 
 
 @pytest.mark.parametrize(

@@ -55,14 +55,14 @@ def test_an_organisation_of_any_name_is_paused_and_resumed(console):
     assert "works again" in console.note_after(link.removeprefix("/console"))
 
 
-@pytest.mark.parametrize("rate", ["-1", "x", "nan", "1e99", "1000001"])
-def test_a_rate_that_is_none_is_refused(console, rate):
+def test_a_rate_that_is_none_is_refused(console):
     console.services.pauses.pause(Scope.QUEUE, "urgent", by="eve", reason="a drill")
 
-    answer = console.press("/pauses/queue/urgent/resume", rate=rate)
+    for rate in ("-1", "x", "nan", "1e99", "1000001"):
+        answer = console.press("/pauses/queue/urgent/resume", rate=rate)
 
-    assert answer.status_code == 400
-    assert "the rate must be" in see(answer).text
+        assert answer.status_code == 400
+        assert "the rate must be" in see(answer).text
     assert len(list(console.services.pauses.all())) == 1
 
 

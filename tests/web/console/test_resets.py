@@ -50,9 +50,9 @@ def test_an_address_never_stands_in_a_url(console):
     assert found(console, "+41790000000") == "/console/resets"
 
 
-@pytest.mark.parametrize("text", ["", " ", "x" * 400, "a\0b", "\ud83d", "{kt:gate}", "../x", "%"])
-def test_a_strange_search_leads_somewhere(console, text):
-    assert found(console, text.encode(errors="replace").decode()).startswith("/console/resets")
+def test_a_strange_search_leads_somewhere(console):
+    for text in ("", " ", "x" * 400, "a\0b", "\ufffd", "{kt:gate}", "../x", "%"):
+        assert found(console, text).startswith("/console/resets")
 
 
 def test_filters_by_user_status_provider_request_and_time(console):
@@ -76,12 +76,10 @@ def test_filters_by_user_status_provider_request_and_time(console):
         assert not shown(query), query
 
 
-@pytest.mark.parametrize(
-    "query",
-    ["status=x", "since=x", "until=yesterday", "page=x", "page=1-99-1", "user=" + "x" * 201],
-)
-def test_a_filter_that_cannot_be_read_is_said_to_be_so(console, query):
-    assert console.open(f"/resets?{query}").status_code in (200, 400)
+def test_a_filter_that_cannot_be_read_is_said_to_be_so(console):
+    for query in ("status=x", "since=x", "until=yesterday", "page=x", f"user={'x' * 201}"):
+        assert console.open(f"/resets?{query}").status_code == 400, query
+    assert console.open("/resets?page=1-99-1").status_code == 200
 
 
 def test_the_page_of_a_reset_says_what_happened_and_masks_the_address(console, reset_id):

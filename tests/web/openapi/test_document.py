@@ -20,11 +20,12 @@ from shared.webhooks import build_body
 from tests.support.batch_builders import a_batch
 from tests.support.builders import a_token, a_user, an_organisation
 from tests.support.wire_v2 import WireV2
-from tests.test_architecture import OPEN_ROUTES
+from tests.test_architecture import CONSOLE_ROUTES, OPEN_ROUTES
 from web import problems
 from web.openapi.events import SUMMARIES
 
-PAGES = {route for route in OPEN_ROUTES if route.startswith(("/ui/", "/r/", "/dev/"))}
+PAGES = {route for route in OPEN_ROUTES if route.startswith(("/ui/", "/r/", "/dev/", "/console/"))}
+PAGES |= {"/"} | CONSOLE_ROUTES
 ITSELF = {
     "/.well-known/openid-configuration",
     "/.well-known/security.txt",
