@@ -227,7 +227,19 @@ COMMANDS = {
 UNAUDITED_COMMANDS = {
     "up": "its first start makes the demo: tests/web/up/test_demo.py",
     **dict.fromkeys(
-        ("org list", "user show", "token list", "explain", "status", "suppression list"), READS
+        (
+            "org list",
+            "user list",
+            "user show",
+            "reset list",
+            "provider recipients",
+            "demo",
+            "token list",
+            "explain",
+            "status",
+            "suppression list",
+        ),
+        READS,
     ),
     **dict.fromkeys(
         ("org branding show", "org texts list", "org texts show", "org sender show"), READS
