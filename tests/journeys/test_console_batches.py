@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.journeys.stack import Stack
-from tests.journeys.test_console import Operator, complaints_of_axe
+from tests.journeys.test_console_drills import Operator, complaints_of_axe
 from tests.journeys.test_page_in_browser import ARGUMENTS, CHROMIUM
 from tests.support.subscriber_stub import SubscriberStub
 

@@ -1,5 +1,7 @@
 """Contact sheets of all languages, as `./run gallery [FOLDER] [--languages ar,he] [--dark]`.
 
+With --readme the three pictures of the README instead (tests/support/readme_pictures.py).
+
 For each language the reset mail and the page at the width of a phone, as PNG; the SMS and the
 mail's text part; and sheet.html with all of them side by side. Nothing is sent.
 """
@@ -17,6 +19,7 @@ from shared.codes import Code
 from shared.gsm7 import segments
 from shared.languages import direction
 from shared.models import Channel
+from tests.support import readme_pictures
 from tests.support.fakes import FakeRedis
 from tests.support.message_builders import (
     EMAIL,
@@ -51,6 +54,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("folder", nargs="?", type=Path, default=Path("build/gallery"))
     parser.add_argument("--languages", default=",".join(LANGUAGES.tags))
     parser.add_argument("--dark", action="store_true")
+    parser.add_argument("--readme", action="store_true", help="the pictures in docs/pictures")
     options = parser.parse_args(arguments)
     if not CHROMIUM.exists():
         sys.exit("./run gallery needs Debian's Chromium: apt-get install chromium fonts-noto-core")
@@ -60,6 +64,9 @@ def main(arguments: list[str]) -> int:
         browser = playwright.chromium.launch(
             executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"]
         )
+        if options.readme:
+            readme_pictures.draw(browser)
+            return 0
         scheme = "dark" if options.dark else "light"
         view = browser.new_page(viewport=PHONE_SIZE, color_scheme=scheme)
         tags = options.languages.split(",")

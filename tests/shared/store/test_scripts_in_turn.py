@@ -24,7 +24,7 @@ def stores(client, request):
 def record_behind(stores, *limits, hint=HINT, **fields):
     new = stores.new(**fields)
     gate = LimitStore(stores.client).gate(
-        limits, recipient_digest="x", version=-1, reset_id=new.reset_id
+        limits, recipient_digest="ab", version=-1, reset_id=new.reset_id
     )
     passed, answer = stores.resets.record_behind(gate, new, hint)
     check_gate(passed)

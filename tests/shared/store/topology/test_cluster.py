@@ -251,21 +251,11 @@ def _answers(client, key):
     return True
 
 
-def test_two_nodes_clocks_are_never_compared(client):
-    stores = stores_of(client)
-    long_ago = 1_600_000_000_000_000
+def test_the_clock_of_a_node_says_nothing_of_anothers(client):
+    scripts = Scripts(client)
+    one, other = keys.TAGS[:2]
+    now_us = scripts.clock_us(other)
 
-    # of a gate whose clock is years behind
-    assert stores.resets.record(stores.new(asked_at_us=long_ago)).is_new
+    scripts.note_clock(one, now_us + 60_000_000)
 
-
-def test_a_call_that_reaches_a_shard_too_late_is_still_refused(client, monkeypatch):
-    stores = stores_of(client)
-    real = client.node_time_us
-    monkeypatch.setattr(client, "node_time_us", lambda tag: real(tag) - 1_300_000)
-
-    with pytest.raises(StoreUnavailableError):
-        stores.record(asked_at_us=1)
-
-    monkeypatch.undo()
-    assert stores.resets.record(stores.new(asked_at_us=1)).is_new
+    assert 59_000_000 < scripts.clock_us(one) - scripts.clock_us(other) <= 60_000_000

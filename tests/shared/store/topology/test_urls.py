@@ -78,7 +78,7 @@ def test_what_is_no_url_of_redis_is_refused_without_repeating_it(url):
 def test_hints_travel_through_neither_cluster_nor_sentinel(url):
     with pytest.raises(SettingsError, match=r"KEYTURN_BROKER_URL must be set.*none"):
         load_settings({"KEYTURN_REDIS_URL": url})
-    with pytest.raises(SettingsError, match=r"KEYTURN_BROKER_URL must be set.*none"):
+    with pytest.raises(SettingsError, match=r"KEYTURN_BROKER_URL.*none"):
         load_settings({"KEYTURN_REDIS_URL": "redis://a", "KEYTURN_BROKER_URL": url})
 
     assert load_settings(BROKER | {"KEYTURN_REDIS_URL": url})
