@@ -200,6 +200,7 @@ def add_steps(app: Celery) -> None:
     app.steps["consumer"] |= {GatherEvents, HintFilter}
 
 
+NO_TIME_LIMITS = (None, [None, None])
 ABOUT = re.compile(r"[\w,:-]+", re.ASCII)
 # What reading a foreign message raises, in json, base64, kombu and Celery.
 UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, RecursionError, KombuError)
@@ -256,6 +257,10 @@ def _check_hint(message: Any) -> None:
     headers = message.headers
     Task(headers["task"])
     (about,), named, embedded = message.payload
-    is_for_now = headers.get("eta") is None and headers.get("expires") is None
-    if not ABOUT.fullmatch(about) or named or any(embedded.values()) or not is_for_now:
+    others = [headers.get(name) for name in ("eta", "expires", "compression")]
+    others += [headers.get("stamps") or None]
+    is_plain = others == [None] * 4 and headers.get("timelimit") in NO_TIME_LIMITS
+    is_named = isinstance(headers["id"], str) and isinstance(message.delivery_tag, str | int)
+    is_hint = ABOUT.fullmatch(about) and not named and not any(embedded.values())
+    if not (is_hint and is_plain and is_named):
         raise ValueError("not a hint")
