@@ -55,5 +55,5 @@ if __name__ == "__main__":
     if sys.argv[1] == "call":
         print(json.dumps(call(float(sys.argv[2]), float(sys.argv[3]))))
     else:
-        arguments = worker_arguments([QUEUE], threads=settings.worker_threads)  # type: ignore[list-item]
+        arguments = worker_arguments([QUEUE], settings)  # type: ignore[list-item]
         app.worker_main(arguments)

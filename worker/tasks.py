@@ -37,9 +37,9 @@ log = structlog.get_logger()
 
 FLUSH_SECONDS = 1.0  # how much later Flower sees what happens
 MAX_GATHERED = 1000  # events; beyond, they are sent at once
-# Where deliveries follow each other so soon, a thread that is done takes the next hints from the
-# broker itself: Celery's loop costs as much as two deliveries.
-BUSY_SECONDS = 0.02
+# Where deliveries follow each other so soon on the average of the last few dozen, a thread that is
+# done takes the next hints from the broker itself: Celery's loop costs as much as two deliveries.
+BUSY_SECONDS, WEIGHT = 0.02, 0.1
 MAX_MORE = 15  # deliveries of a task beyond its own; Flower shows one row for them
 EMPTY_SECONDS, FAILED_SECONDS = 0.05, 1.0  # for which a queue is not asked again
 
@@ -72,13 +72,16 @@ class HintTaker:
         """Follow the tasks of this process; connect with the first hint that is taken."""
         self._app, self._channel, self._lock = app, None, Lock()
         self._ended_at = self._ask_at = 0.0
+        self._gap_seconds = 1.0  # between the ends of deliveries
         self.is_stopped = False
         signals.task_postrun.connect(self.take, weak=False)
 
     def take(self, task: Any, **_: Any) -> None:
         """Run what the next hints say, in the thread that has just ended a delivery."""
         before, self._ended_at = self._ended_at, monotonic()
-        is_busy = self._ended_at - before < BUSY_SECONDS and task.name in SENDING.values()
+        gap = min(1.0, self._ended_at - before)
+        self._gap_seconds += WEIGHT * (gap - self._gap_seconds)
+        is_busy = self._gap_seconds < BUSY_SECONDS and task.name in SENDING.values()
         for _number in range(MAX_MORE if is_busy else 0):
             channel, text = self._pop()
             if text is None:

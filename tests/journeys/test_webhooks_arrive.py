@@ -59,7 +59,8 @@ def ask(keyturn, number):
 
 def ends_in(calls):
     """Reset → what was told of its end, each webhook once."""
-    ends = ("reset.accepted", "reset.failed")
+    # A report alone ends what a killed worker had handed over.
+    ends = ("reset.accepted", "reset.delivered", "reset.failed")
     bodies = {headers["webhook-id"]: json.loads(body) for headers, body in calls}
     return {
         body["data"]["resetId"]: body["type"] for body in bodies.values() if body["type"] in ends

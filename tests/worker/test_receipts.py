@@ -202,7 +202,7 @@ def test_what_the_outbox_reports_arrives_as_callbacks_do(worker, tmp_path):
     Outbox(Channel.EMAIL, tmp_path, clock=lambda: 0.0).send(mail)
 
     take_simulated_reports(services)
-    processor_of(worker).apply(keys.ID_SIGNS.index(reset_id[0]))
+    processor_of(worker).apply(keys.find_shard(reset_id))
 
     assert services.resets.find(reset_id).status is Status.DELIVERED
     assert not list(tmp_path.rglob("reports/*.json"))

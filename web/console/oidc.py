@@ -25,7 +25,6 @@ from web.console.frame import console
 from web.console.session import begin_session, cookie_name, set_cookie
 from web.console.sign_in import welcome
 from web.http import current_services
-from web.oidc import fetch, find_endpoint
 from web.services import WebServices
 
 SECONDS = 600  # to sign in there
@@ -52,6 +51,8 @@ def begin_oidc() -> Response:
         "code_challenge_method": "S256",
     }
     try:
+        from web.oidc import find_endpoint  # noqa: PLC0415 - with PyJWT
+
         where = find_endpoint(settings.oidc_issuer, "authorization_endpoint")
     except (ProviderError, ValueError) as error:
         raise IssuerUnavailableError from error
@@ -97,6 +98,8 @@ def _exchange(services: WebServices, code: str, verifier: str) -> str:
         "code_verifier": verifier,
     }
     try:
+        from web.oidc import fetch, find_endpoint  # noqa: PLC0415 - with PyJWT
+
         where = find_endpoint(services.settings.oidc_issuer, "token_endpoint")
         answer = json.loads(fetch(where, form))
         tokens = [str(answer.get(name, "")) for name in ("access_token", "id_token")]

@@ -24,8 +24,14 @@ local function add(m, field, n)
 end
 
 local function add_up()
-  for m, fields in pairs(sums) do
-    for field, n in pairs(fields) do redis.call('HINCRBY', m, field, int(n)) end
+  for m, fields in pairs(sums) do  -- one write each, for each is an entry of the append-only file
+    local names, pairs_of = {}, {}
+    for field in pairs(fields) do names[#names + 1] = field end
+    local known = redis.call('HMGET', m, unpack(names))
+    for i, field in ipairs(names) do
+      pairs_of[2 * i - 1], pairs_of[2 * i] = field, int(tonumber(known[i] or 0) + fields[field])
+    end
+    if #names > 0 then redis.call('HSET', m, unpack(pairs_of)) end
   end
   for key, ms in pairs(lasting) do
     redis.call('PEXPIRE', key, int(math.max(ms, redis.call('PTTL', key))))

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from shared.store import keys
 from tests.support.builders import a_user
 from tests.support.delivery_services import a_renderer
 from tests.web.cli.test_cli_resets import printed
@@ -57,7 +58,7 @@ def test_a_filter_over_past_resets_is_started(run, services):
     a_user(services, "eve", email="eve@example.com")
     sent = printed(run("reset", "send", "eve", "--json"))["resetId"]
     services.resets.claim(sent)
-    services.resets._client.hset(f"{{kt:{int(sent[0], 16):02}}}:r:{sent}", "st", "failed")
+    services.resets._client.hset(keys.reset(sent), "st", "failed")
 
     batch_id = started(run, "--org", "acme", "--since", "2h", "--status", "failed")
 

@@ -114,7 +114,7 @@ def test_parts_that_take_calls_and_answer_none_are_waited_for_once(ask, monkeypa
 
     assert status == 1
     assert ("redis", "error") in found
-    assert found["broker", "error"].startswith("no answer within 2 s")
+    assert "does not answer" in found["broker", "error"]
     assert time.monotonic() - began < 6
 
 
@@ -125,7 +125,7 @@ def test_parts_that_take_calls_and_answer_none_are_waited_for_once(ask, monkeypa
         ({"KEYTURN_SECRET_KEY": "x"}, "settings", "the nearest is"),
         ({"KEYTURN_REDIS_URL": "nonsense"}, "settings", "KEYTURN_REDIS_URL"),
         ({"KEYTURN_REDIS_URL": "redis://127.0.0.1:1/0"}, "redis", "does not answer"),
-        ({"KEYTURN_BROKER_URL": "nonsense://x"}, "broker", ""),
+        ({"KEYTURN_BROKER_URL": "nonsense://x"}, "settings", "KEYTURN_BROKER_URL"),
         ({"KEYTURN_SECRET_KEYS": "another key of more than thirty-two characters"}, "keys", "OLD"),
         ({**SENDGRID, "KEYTURN_PUBLIC_URL": ""}, "settings", "KEYTURN_PUBLIC_URL"),
         ({**SENDGRID, "KEYTURN_EMAIL_FROM": "a@b.example"}, "sender", "KEYTURN_EMAIL_FROM"),

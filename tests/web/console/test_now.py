@@ -161,13 +161,13 @@ def fill(console, number):
 @pytest.mark.parametrize(
     ("path", "most"),
     [
-        ("", 400),
-        ("/providers", 60),
+        ("", 800),
+        ("/providers", 200),
         ("/resets", 1600),
         ("/resets?status=failed", 1600),
         ("/resets?provider=smtp&request=x", 3200),
         ("/resets?user=u0", 80),
-        ("/resets/ID", 60),
+        ("/resets/ID", 200),
     ],
 )
 def test_a_page_costs_as_much_with_many_records_as_with_few(real_client, monkeypatch, path, most):

@@ -316,7 +316,7 @@ def test_a_store_that_is_away_is_told(visit, monkeypatch):
         raise ConnectionError
 
     monkeypatch.setattr(visit.redis, "execute_command", refuse)
-    monkeypatch.setattr("shared.store.connection.redis.RedisError", ConnectionError)
+    monkeypatch.setattr("redis.RedisError", ConnectionError)
 
     page = visit.post({"identifier": "ada"}, path=PATH)
     call = visit.browser.post(CALL, json={"identifier": "ada"})

@@ -163,7 +163,7 @@ def test_what_stays_is_named_with_its_reason(wire):
 
     receipt = forget_user(wire.services, USER, a_request())
 
-    assert places_of(wire, planted, but=(":sup:", ":audit")) == []
+    assert places_of(wire, planted, but=(":sup:", ":suppressions", ":audit")) == []
     kept = {each["what"]: each for each in receipt["kept"]}
     assert kept["suppressions"]["number"] == 2
     assert all(each["reason"] for each in kept.values())
