@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from shared.models import Channel
+from shared.store import keys
 from tests.support.builders import a_token, a_user
 from tests.support.code_life import Life
 from tests.support.pages import FRESH_PATH, NO_DELAY, Visit, see
@@ -308,9 +309,7 @@ def test_strangers_get_a_user_two_messages_an_hour(visit):
 def settle(visit):
     """Let what waits be sent."""
     for reset in visit.services.resets.find_of_user("ada"):
-        visit.redis.hset(
-            f"{{kt:{int(reset.reset_id[0], 16):02}}}:r:{reset.reset_id}", "st", "sending"
-        )
+        visit.redis.hset(keys.reset(reset.reset_id), "st", "sending")
 
 
 def test_presses_of_strangers_leave_the_owner_s_code_alive(visit):
