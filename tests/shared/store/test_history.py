@@ -11,15 +11,17 @@ from shared.store import history, keys
 from shared.store.history import HistoryFilter, HistoryStore
 from tests.support.store_builders import KEEP_SECONDS, fresh_user, stores_of
 
-
-@pytest.fixture
-def stores(client):
-    return stores_of(client)
+pytestmark = pytest.mark.real_server  # fakeredis takes seconds for the lists of 64 shards
 
 
 @pytest.fixture
-def past(client):
-    return HistoryStore(client, keep_seconds=KEEP_SECONDS)
+def stores(real_client):
+    return stores_of(real_client)
+
+
+@pytest.fixture
+def past(real_client):
+    return HistoryStore(real_client, keep_seconds=KEEP_SECONDS)
 
 
 def fail(stores, reset_id):
