@@ -149,6 +149,8 @@ def look_at_tasks(tab, keyturn, pictures, resets) -> str:
     tab.goto(f"{keyturn.flower_url}/tasks")
     tab.get_by_text("keyturn.send_sms").first.wait_for()
     tab.screenshot(path=pictures / "flower-tasks.png")
+    tab.locator("select[name='tasks-table_length']").select_option("100")
+    tab.get_by_text(resets[0]).first.wait_for()
     heads = [head for head in tab.locator("#tasks-table th").all_inner_texts() if head]
     assert [re.sub(r"\s+", " ", head).strip().lower() for head in heads] == [
         column.lower() for column in COLUMNS
