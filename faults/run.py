@@ -34,7 +34,7 @@ LOOK_EVERY_SECONDS = 0.25
 CLAIMS_OF_POISON = 5
 ODD = {Group.POISON, Group.STUBBORN}  # asked for first: their records are prepared
 DRAIN_SLACK_SECONDS = 30.0
-SERVERS = ("server", "broker", "mapper")  # what the others need until they have ended
+SERVERS = ("server", "broker", "mapper")  # how what the others need until they end is called
 
 
 class Run:
@@ -215,8 +215,7 @@ class Run:
     def _end(self) -> float:
         """Stop everything; the server last, its snapshot without the directory's records."""
         site, began = self.site, time.monotonic()
-        members = list(reversed(site.crew.members))
-        for name in [n for n in members if n not in SERVERS and not n.startswith("server")]:
+        for name in [n for n in reversed(site.crew.members) if not n.startswith(SERVERS)]:
             site.crew.members[name].end()
         with contextlib.suppress(redis.RedisError):
             self._records.forget_people()

@@ -13,11 +13,12 @@ import redis
 from shared.codes import key_id
 from shared.settings import Settings
 from shared.store import keys
-from shared.store.connection import Client
+from shared.store.connection import Client, nodes_of
 
 MIN_VERSION = (7, 0)  # the scripts say themselves what they may do
 MAX_SKEW_SECONDS, WRONG_SKEW_SECONDS = 1.0, 30.0
 MAX_MEMORY_RATIO = 0.7
+AWAY = "does not answer ({}); start it, or mend KEYTURN_REDIS_URL"
 # What Keyturn sends, in a harmless form; how bad a refusal is, and with which durability it counts.
 COMMANDS = (
     (("EVAL", "return 1", "0"), "error", ""),
@@ -45,11 +46,18 @@ class Check(NamedTuple):
         return next(cls(about, level, text) for is_met, level, text in rules if is_met)
 
 
-def inspect_nodes(nodes: Mapping[str, Client], settings: Settings) -> Iterator[Check]:
-    """Yield what is right and wrong with each node that holds records, by its name."""
+def inspect_nodes(store: Client, settings: Settings) -> Iterator[Check]:
+    """Yield what is right and wrong with each node that holds records."""
     skews: dict[str, float] = {}
-    for name, client in nodes.items():
-        where = f"{name}: " if len(nodes) > 1 else ""
+    try:
+        nodes = nodes_of(store)
+    except redis.RedisError as error:
+        yield Check("redis", "error", AWAY.format(type(error).__name__))
+        return
+    for client in nodes:
+        place = client.connection_pool.connection_kwargs
+        name = f"{place['host']}:{place['port']}" if len(nodes) > 1 else ""
+        where = f"{name}: " if name else ""
         try:
             for each in (*_commands(client, settings), *_server(client, settings)):
                 yield each._replace(text=where + each.text)
@@ -61,8 +69,7 @@ def inspect_nodes(nodes: Mapping[str, Client], settings: Settings) -> Iterator[C
             text = f"{where}refuses us; correct user, password or ACL in KEYTURN_REDIS_URL"
             yield Check("redis", "error", text)
         except redis.RedisError as error:
-            text = f"does not answer ({type(error).__name__}); start it, or mend KEYTURN_REDIS_URL"
-            yield Check("redis", "error", where + text)
+            yield Check("redis", "error", where + AWAY.format(type(error).__name__))
     if skews:
         # Each against this host's, and so against each other.
         apart = max(0.0, *skews.values()) - min(0.0, *skews.values())
@@ -85,9 +92,9 @@ def inspect_keys(client: Client, secret_keys: tuple[str, ...]) -> Check:
 
 
 def _commands(client: Client, settings: Settings) -> Iterator[Check]:
-    is_whole = True
+    is_whole, wanted = True, settings.durability.partition(":")[0]
     for command, level, durability in COMMANDS:
-        if durability in ("", settings.durability):
+        if durability in ("", wanted):
             try:
                 client.execute_command(*command)
             except redis.ResponseError:
@@ -107,7 +114,7 @@ def _server(client: Client, settings: Settings) -> Iterator[Check]:
     mode, is_replica = info.get("redis_mode", "standalone"), info.get("role") == "slave"
     name = "Valkey" if "valkey_version" in info else "Redis"
     shown = f"{name} {version}, {mode}, {'a replica' if is_replica else 'primary'}"
-    is_named_alone = mode == "cluster" and not settings.redis_url.startswith("redis+cluster")
+    is_named_alone = mode == "cluster" and "+cluster://" not in settings.redis_url.lower()
     is_old = tuple(map(int, re.findall(r"\d+", version)[:2])) < MIN_VERSION
     yield Check.judge(
         "redis",
@@ -120,10 +127,12 @@ def _server(client: Client, settings: Settings) -> Iterator[Check]:
     if mode != "sentinel":
         yield _judge_memory(info)
         yield _judge_persistence(client, info, settings.durability)
-    if settings.durability == "replica":
-        replicas = info.get("connected_slaves", 0)
-        none = "none is connected, and callers get 503 until one is (KEYTURN_DURABILITY=replica)"
-        yield Check.judge("replicas", f"{replicas} connected", (not replicas, "error", none))
+    level, _, number = settings.durability.partition(":")
+    if level == "replica":
+        found, wanted = int(info.get("connected_slaves", 0)), int(number or 1)
+        few = (f"{found} connected, and callers get 503 until there are {wanted} "
+               f"(KEYTURN_DURABILITY={settings.durability})")  # fmt: skip
+        yield Check.judge("replicas", f"{found} connected", (found < wanted, "error", few))
 
 
 def _judge_memory(info: Mapping[str, Any]) -> Check:

@@ -130,7 +130,8 @@ def test_parts_that_take_calls_and_answer_none_are_waited_for_once(ask, monkeypa
         ({**SENDGRID, "KEYTURN_PUBLIC_URL": ""}, "settings", "KEYTURN_PUBLIC_URL"),
         ({**SENDGRID, "KEYTURN_EMAIL_FROM": "a@b.example"}, "sender", "KEYTURN_EMAIL_FROM"),
         ({"KEYTURN_DURABILITY": "disk"}, "persistence", "appendonly yes"),
-        ({"KEYTURN_DURABILITY": "replica"}, "replicas", "none is connected"),
+        ({"KEYTURN_DURABILITY": "replica"}, "replicas", "0 connected"),
+        ({"KEYTURN_DURABILITY": "replica:2"}, "replicas", "until there are 2"),
     ],
 )
 def test_what_is_wrong_is_an_error_with_what_mends_it(ask, services, environ, about, words):
@@ -195,7 +196,7 @@ def test_a_name_server_that_cannot_be_one_is_wrong_use(run, nameserver):
 
 def levels_of(client, **environ):
     settings = load_settings({"KEYTURN_SECRET_KEYS": SECRET, **environ})
-    return [(each.about, each.level, each.text) for each in inspect_nodes({"": client}, settings)]
+    return [(each.about, each.level, each.text) for each in inspect_nodes(client, settings)]
 
 
 @pytest.mark.parametrize(

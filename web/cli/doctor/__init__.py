@@ -53,7 +53,7 @@ def _run(dns: DomainCheck) -> Iterator[Check]:
         return
     yield from _beside_each_other({
         "settings": lambda: _check_settings(settings),
-        "redis": lambda: inspect_nodes({"": client}, settings),
+        "redis": lambda: inspect_nodes(client, settings),
         "keys": lambda: [inspect_keys(client, settings.secret_keys)],
         "broker": lambda: [_check_broker(settings, hints)],
         "sender": lambda: _check_sender(settings, dns),

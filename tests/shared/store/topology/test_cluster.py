@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import threading
@@ -15,8 +16,10 @@ from redis.crc import key_slot
 from shared.errors import StoreUnavailableError
 from shared.models import Queue
 from shared.store import keys
+from shared.store.admin.inspection import inspect_nodes
 from shared.store.connection import connect, store_errors
 from shared.store.scripts import Scripts
+from tests.support.builders import a_settings
 from tests.support.cluster import Cluster
 from tests.support.store_builders import stores_of
 from tests.support.waiting import wait_until
@@ -260,3 +263,24 @@ def test_the_clock_of_a_node_says_nothing_of_anothers(client):
     scripts.clocks[one] = ahead_us + 60_000_000, until
 
     assert 59_000_000 < scripts.clock_us(one) - scripts.clock_us(other) <= 60_000_000
+
+
+def test_every_node_is_inspected_by_its_address(cluster, client):
+    tls = dataclasses.replace(a_settings(), redis_url="rediss+cluster://a")
+
+    found = [
+        (each.level, each.text) for each in inspect_nodes(client, tls) if each.about == "redis"
+    ]
+
+    assert {text.partition(": ")[0] for _, text in found} == {
+        f"127.0.0.1:{port}" for port in {cluster.owner(slot_of(tag)) for tag in keys.TAGS}
+    }
+    assert {level for level, _ in found} == {"ok"}
+
+
+def test_a_cluster_that_is_away_is_told():
+    with connect("redis+cluster://127.0.0.1:1") as away:
+        (found,) = inspect_nodes(away, a_settings())
+
+    assert found.level == "error"
+    assert "does not answer" in found.text
