@@ -74,6 +74,9 @@ def curl(base_url: str, method: str, path: str, call: Json) -> str:
         return ""
     for name, value in DEMO.items():
         path = path.replace(f"{{{name}}}", value)
+    asked = [each for each in call["parameters"] if each.get("in") == "query"]
+    query = "&".join(f"{each['name']}=trying" for each in asked if each.get("required"))
+    path += f"?{query}" if query else ""
     parts = [f'curl -X {method.upper()} "{base_url}{path}"']
     if schemes:
         parts.append('-H "Authorization: Bearer $KEYTURN_TOKEN"')
@@ -82,6 +85,7 @@ def curl(base_url: str, method: str, path: str, call: Json) -> str:
     for kind, content in call.get("requestBody", {}).get("content", {}).items():
         examples = [each["value"] for each in content.get("examples", {}).values()]
         body = orjson.dumps(examples[0]).decode() if examples else "@FILE"
+        body = body.replace('"acme"', f'"{DEMO["orgId"]}"')
         parts += [f"-H 'Content-Type: {kind}'"] if kind != "application/json" else []
         parts.append(f"-{'d' if examples else '-data-binary'} {shlex.quote(body)}")
         break
