@@ -297,7 +297,7 @@ def test_a_leaked_password_is_refused_and_five_digits_leave(real_client):
 @pytest.mark.parametrize("fault", ["error", "slow", "closed"])
 def test_a_silent_range_service_keeps_nobody_out(real_client, fault, capfd):
     stub = RangeStub("gT7!pq2Z", status=503 if fault == "error" else 200,
-                     delay_seconds=2.5 if fault == "slow" else 0)  # fmt: skip
+                     delay_seconds=6 if fault == "slow" else 0)  # fmt: skip
     with stub:
         wire = WireV2(real_client, password_range_url=stub.url)
         if fault == "closed":
@@ -307,7 +307,7 @@ def test_a_silent_range_service_keeps_nobody_out(real_client, fault, capfd):
         answer = wire.set_password(password="gT7!pq2Z")
 
         assert answer.status_code == 200
-        assert time.monotonic() - before < 2.4
+        assert time.monotonic() - before < 5
     assert lookups(wire) == {"failed": 1}
     assert "passwords.unasked" in EVENTS
 

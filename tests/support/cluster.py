@@ -151,6 +151,13 @@ class Sentinels:
         port = self.sentinels[0]
         return int(self.ask(port, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.NAME)[1])
 
+    def fail_over(self) -> bool:
+        """Begin one; False while Sentinel knows no replica that may become the primary."""
+        try:
+            return bool(self.ask(self.sentinels[0], "SENTINEL", "FAILOVER", self.NAME))
+        except redis.ResponseError:
+            return False
+
     def freeze(self, port: int) -> None:
         self.processes[port].send_signal(signal.SIGSTOP)
 

@@ -19,10 +19,11 @@ from tests.support.delivery_services import (
     ScriptedProvider,
     some_delivery_services,
 )
+from tests.support.waiting import a_wait
 from tests.support.store_builders import MARGIN_SECONDS
 
 DETAIL = "what an operator reads"
-NEXT_TRY = pytest.approx(1, abs=0.9)
+NEXT_TRY = a_wait(1, 0.9)
 ADA = Recipient(Channel.EMAIL, "ada@example.com")
 
 pytestmark = pytest.mark.usefixtures("logs")
@@ -74,14 +75,14 @@ def test_a_second_hint_does_nothing(fake_client):
             TransientProviderError("http_429", DETAIL, retry_after_seconds=40.0),
             Status.RETRYING,
             Outcome.TRANSIENT,
-            pytest.approx(40, abs=3),
+            a_wait(40, 3),
         ),
         (AccountProviderError("http_401", DETAIL), Status.RETRYING, Outcome.ACCOUNT, NEXT_TRY),
         (
             DoubtfulProviderError("answer_timeout", DETAIL),
             Status.UNKNOWN,
             Outcome.DOUBT,
-            pytest.approx(30, abs=3),
+            a_wait(30, 3),
         ),
         (PermanentProviderError("http_400", DETAIL), Status.FAILED, Outcome.PERMANENT, None),
         (
@@ -306,7 +307,7 @@ def test_a_directory_that_is_away_costs_no_attempt(fake_client, logs, attempts_b
         "directory_unavailable",
     )
     assert len(worker.look(reset_id).attempts) == attempts_before
-    assert worker.wait_seconds(reset_id) == pytest.approx(5, abs=2)
+    assert worker.wait_seconds(reset_id) == a_wait(5, 2)
     assert "reset.settled" not in events(logs)
 
 
@@ -318,7 +319,7 @@ def test_nothing_is_sent_when_the_code_is_about_to_expire(fake_client):
     worker.deliver(reset_id)
 
     assert worker.providers[Channel.EMAIL][0].messages == []
-    assert worker.wait_seconds(reset_id) == pytest.approx(MARGIN_SECONDS - 1, abs=5)
+    assert worker.wait_seconds(reset_id) == a_wait(MARGIN_SECONDS - 1, 5)
 
 
 def test_a_lease_too_short_for_a_call_is_given_back(fake_client):

@@ -15,6 +15,7 @@ from tests.support.delivery_services import (
     ScriptedProvider,
     some_delivery_services,
 )
+from tests.support.waiting import a_wait
 from worker.receipts import ReceiptProcessor
 
 CUT = DoubtfulProviderError("answer_timeout", "no answer came")
@@ -126,7 +127,7 @@ def test_an_sms_that_is_held_is_looked_up_again_and_again(client):
 
     for _ in range(8):
         worker.again(reset_id)
-        assert worker.wait_seconds(reset_id) == pytest.approx(7, abs=2)
+        assert worker.wait_seconds(reset_id) == a_wait(7, 2)
     provider.found = Receipt("SM1")
     worker.again(reset_id)
 
@@ -148,7 +149,7 @@ def test_an_sms_that_twilio_does_not_list_yet_is_sent_again_no_sooner_than_its_l
 
     reset_id = in_doubt(worker, Channel.SMS)
 
-    assert worker.wait_seconds(reset_id) == pytest.approx(20, abs=5)
+    assert worker.wait_seconds(reset_id) == a_wait(20, 5)
     assert provider.asked == []
 
 
@@ -163,7 +164,7 @@ def test_an_attempt_whose_worker_died_is_looked_at_no_sooner_either(client):
     assert worker.deliver(reset_id) == "nothing due"
 
     assert worker.look(reset_id).status is Status.UNKNOWN
-    assert worker.wait_seconds(reset_id) == pytest.approx(8, abs=2)
+    assert worker.wait_seconds(reset_id) == a_wait(8, 2)
     worker.again(reset_id)
     assert worker.outcomes(reset_id) == ["doubt", "accepted"]
 

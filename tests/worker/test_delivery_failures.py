@@ -20,6 +20,7 @@ from shared.models import Channel, Recipient, Status
 from shared.store.connection import connect
 from shared.store.resets import MAX_CLAIMS
 from tests.support.delivery_services import TAKEN, ScriptedProvider, some_delivery_services
+from tests.support.waiting import a_wait
 from worker.delivery import retry_until
 from worker.tasks import DeliveryFailedError, TaskDependencies, register_tasks
 
@@ -80,7 +81,7 @@ def test_a_store_that_fails_before_the_call_delays_a_person_by_a_second(fake_cli
     away.deliver(reset_id)
 
     assert worker.look(reset_id).reason == "store_unavailable"
-    assert worker.wait_seconds(reset_id) == pytest.approx(1, abs=0.9)
+    assert worker.wait_seconds(reset_id) == a_wait(1, 0.9)
     worker.again(reset_id)
     assert worker.outcomes(reset_id) == ["accepted"]
 

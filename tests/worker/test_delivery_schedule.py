@@ -17,6 +17,7 @@ from tests.support.delivery_services import (
     ScriptedProvider,
     some_delivery_services,
 )
+from tests.support.waiting import a_wait
 from tests.support.store_builders import MARGIN_SECONDS
 
 BUSY = TransientProviderError("http_503", "the provider is busy")
@@ -60,7 +61,7 @@ def test_the_operators_own_pauses_are_kept_exactly(fake_client):
         worker.again(reset_id)
         waits.append(worker.wait_seconds(reset_id))
 
-    assert waits == pytest.approx([2, 7, 11, 11], abs=1.5)
+    assert waits == [a_wait(2), a_wait(7), a_wait(11), a_wait(11)]
 
 
 def test_a_retry_that_would_come_too_late_waits_for_the_deadline(fake_client):
@@ -72,7 +73,7 @@ def test_a_retry_that_would_come_too_late_waits_for_the_deadline(fake_client):
 
     worker.deliver(reset_id)
 
-    assert worker.wait_seconds(reset_id) == pytest.approx(MARGIN_SECONDS + 20, abs=4)
+    assert worker.wait_seconds(reset_id) == a_wait(MARGIN_SECONDS + 20, 4)
 
 
 def test_every_attempt_carries_the_same_code_and_message_id(fake_client):
@@ -126,7 +127,7 @@ def test_account_trouble_everywhere_waits_before_the_next_round(fake_client):
     worker.deliver(reset_id)
 
     assert worker.carriers(reset_id) == ["p1", "p2"]
-    assert worker.wait_seconds(reset_id) == pytest.approx(8, abs=2)
+    assert worker.wait_seconds(reset_id) == a_wait(8, 2)
 
 
 def test_account_trouble_of_the_only_provider_waits(fake_client):
@@ -137,7 +138,7 @@ def test_account_trouble_of_the_only_provider_waits(fake_client):
 
     worker.deliver(reset_id)
 
-    assert worker.wait_seconds(reset_id) == pytest.approx(8, abs=2)
+    assert worker.wait_seconds(reset_id) == a_wait(8, 2)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +155,7 @@ def test_doubt_is_looked_at_after_its_pause(fake_client, channel, configured, se
     worker.deliver(reset_id)
 
     assert worker.look(reset_id).status is Status.UNKNOWN
-    assert worker.wait_seconds(reset_id) == pytest.approx(seconds, abs=2)
+    assert worker.wait_seconds(reset_id) == a_wait(seconds, 2)
     assert worker.deliver(reset_id) == "nothing due"
 
 
@@ -225,7 +226,7 @@ def test_a_provider_that_cannot_be_asked_leaves_the_doubt(fake_client, logs):
     through(worker, reset_id, 4)
 
     assert worker.look(reset_id).status is Status.UNKNOWN
-    assert worker.wait_seconds(reset_id) == pytest.approx(5, abs=2)
+    assert worker.wait_seconds(reset_id) == a_wait(5, 2)
     assert len(provider.messages) == 1
     assert len(provider.asked) == 3
     assert "provider.unasked" in [line["event"] for line in logs]
@@ -251,7 +252,7 @@ def test_a_doubt_too_late_to_send_again_waits_for_the_deadline(fake_client):
 
     assert len(provider.messages) == 1
     assert worker.look(reset_id).status is Status.UNKNOWN
-    assert worker.wait_seconds(reset_id) == pytest.approx(MARGIN_SECONDS - 5, abs=4)
+    assert worker.wait_seconds(reset_id) == a_wait(MARGIN_SECONDS - 5, 4)
 
 
 def test_a_late_doubt_is_still_asked_about(fake_client):

@@ -11,6 +11,7 @@ from shared.store import keys
 from shared.store.admin.pauses import Scope
 from shared.store.resets import ClaimOverError, Finish
 from tests.support.delivery_services import some_delivery_services
+from tests.support.waiting import a_wait
 from tests.support.waiting import HANG_SECONDS
 from worker import pauses
 from worker.pauses import PauseKeeper
@@ -133,7 +134,7 @@ def test_no_look_lies_between_the_last_start_and_the_deadline(worker):
 
     Keeper(worker).park()
 
-    assert worker.wait_seconds(reset_id) == pytest.approx(900, abs=10)
+    assert worker.wait_seconds(reset_id) == a_wait(900, 10)
 
 
 def test_what_is_resumed_is_due_at_once(worker):

@@ -83,7 +83,7 @@ def test_the_oldest_age_is_that_of_the_longest_overdue(stores):
     for name, age in (("ada", 5), ("grace", 65), ("alan", 1)):
         set_due(stores, stores.record(name), -age)
 
-    assert stores.dues.look(Queue.URGENT).oldest_age_seconds == pytest.approx(65, abs=4)
+    assert stores.dues.look(Queue.URGENT).oldest_age_seconds == pytest.approx(65, abs=20)
 
 
 def test_what_is_due_later_has_no_age(stores):

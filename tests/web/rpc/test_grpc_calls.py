@@ -244,13 +244,13 @@ def test_forty_calls_of_one_connection_run_side_by_side(caller, server):
 
 
 def test_a_call_whose_deadline_passes_ends_in_time(caller, server):
-    Directory(server.services, seconds=2.0)
+    Directory(server.services, seconds=5.0)
     started_at = time.monotonic()
 
     code, _ = caller.refusal(V1, Notification(user_id="ada"), timeout=0.1)
 
     assert code == CODE.DEADLINE_EXCEEDED
-    assert time.monotonic() - started_at < 1.9
+    assert time.monotonic() - started_at < 4.5
 
 
 def test_a_call_that_waited_past_its_deadline_does_nothing(caller, server):

@@ -22,12 +22,11 @@ from shared.store.scripts import Scripts
 from tests.support.builders import a_settings
 from tests.support.cluster import Cluster
 from tests.support.store_builders import stores_of
-from tests.support.waiting import wait_until
+from tests.support.waiting import SLACK_SECONDS, wait_until
 
 pytestmark = pytest.mark.real_server
 
 TIMEOUT_SECONDS = 0.4
-AT_ONCE_SECONDS = 0.2
 COUNTED = "{kt:is}:counted"  # the first shard: on the first node
 MOVING_SECONDS = 1.5
 
@@ -100,7 +99,7 @@ def test_no_node_that_answers_is_refused_within_the_timeout():
         for _ in range(20):
             with pytest.raises(redis.RedisError):
                 client.get("x")
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 2 + SLACK_SECONDS
 
 
 def test_a_pipeline_and_commands_of_many_keys_reach_every_node(client):
@@ -206,7 +205,7 @@ def test_asking_and_trying_again_while_a_slot_moves_key_by_key(cluster, client):
         began = time.monotonic()
         with pytest.raises(StoreUnavailableError), store_errors():
             client.execute_command("SUNION", "{kt:is}:old", "{kt:is}:new")  # TRYAGAIN
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 2 + SLACK_SECONDS
     finally:
         for port in cluster.ports:
             cluster.ask(port, "CLUSTER", "SETSLOT", slot, "STABLE")
@@ -233,7 +232,7 @@ def test_a_frozen_node_is_refused_at_once_and_the_others_go_on(cluster, client):
         for port in tags:
             for tag in tags[port] if port != victim else ():
                 assert client.get(tag) is None
-        assert time.monotonic() - began < TIMEOUT_SECONDS + AT_ONCE_SECONDS
+        assert time.monotonic() - began < TIMEOUT_SECONDS + SLACK_SECONDS  # one wait each would be more
 
         users = [f"user-{number}" for number in range(40)]
         places = {user: stores.digests.user_place(user)[0] for user in users}
