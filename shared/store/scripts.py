@@ -181,25 +181,32 @@ WHEN_FULL = "-- allow-oom:"
 ALLOW_OOM = "#!lua flags=allow-oom\n"
 
 
-# Runs a script for many calls of one slot. KEYS and ARGV hold each call's own values, call by call,
-# then the shared ones; ARGV begins with the numbers of calls, of own keys and of own arguments.
+# Runs a script for many calls, in groups of one slot. KEYS and ARGV hold, group by group, each call's
+# own values, call by call, then those that the group shares. ARGV begins with the numbers of groups,
+# of own keys and of own arguments; then, for each group, of calls, shared keys and shared arguments.
 # It returns the answers, then the microseconds it took of Redis's processor.
 TOGETHER = """
 local function one(KEYS, ARGV)
 {script}
 end
 local began = os.clock()
-local n, k, a, answers = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), {{}}
+local groups, k, a, answers = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), {{}}
+local key, argument = 0, 3 + 3 * groups
 sums = {{}}
-for i = 1, n do
-  local keys = {{unpack(KEYS, (i - 1) * k + 1, i * k)}}
-  local arguments = {{unpack(ARGV, 4 + (i - 1) * a, 3 + i * a)}}
-  for j = n * k + 1, #KEYS do keys[#keys + 1] = KEYS[j] end
-  for j = 4 + n * a, #ARGV do arguments[#arguments + 1] = ARGV[j] end
-  answers[i] = one(keys, arguments)
+for g = 1, groups do
+  local n, k_shared, a_shared = unpack(ARGV, 1 + 3 * g, 3 + 3 * g)
+  local own_keys, own_arguments = key + n * k, argument + n * a
+  for i = 1, n do
+    local keys = {{unpack(KEYS, key + (i - 1) * k + 1, key + i * k)}}
+    local arguments = {{unpack(ARGV, argument + (i - 1) * a + 1, argument + i * a)}}
+    for j = own_keys + 1, own_keys + k_shared do keys[#keys + 1] = KEYS[j] end
+    for j = own_arguments + 1, own_arguments + a_shared do arguments[#arguments + 1] = ARGV[j] end
+    answers[#answers + 1] = one(keys, arguments)
+  end
+  key, argument = own_keys + k_shared, own_arguments + a_shared
 end
 add_up()
-answers[n + 1] = math.floor((os.clock() - began) * 1000000)
+answers[#answers + 1] = math.floor((os.clock() - began) * 1000000)
 return answers
 """
 
@@ -370,46 +377,52 @@ class Scripts:
     def run_together(
         self, name: str, calls: Sequence[SharingCall], *, own: tuple[int, int]
     ) -> list[Any]:
-        """Run a script for each call; calls of one slot share commands. Return the answers.
+        """Run a script for each call; many share a command, on a cluster those of one slot.
 
-        `own`: how many of a call's first keys and arguments are its own; the others are sent once
-        for all calls that have the same others.
+        Return the answers. `own`: how many of a call's first keys and arguments are its own; the
+        others are sent once for all calls that have the same others.
 
         Where Redis did not answer, or refused to write, the answer is the StoreUnavailableError:
         those calls may have run or not.
         """
         answers: list[Any] = [None] * len(calls)
         failure: StoreUnavailableError | None = None
-        for chunk in _chunks(calls, own):
+        for chunk in _chunks(_groups(calls, own), are_alone=not self._has_one_node):
             if failure is None:
                 try:
                     with self._turn:
-                        found = self._run_chunk(name, [calls[index] for index in chunk], own)
+                        found = self._run_chunk(name, calls, chunk, own)
                 except StoreUnavailableError as error:
                     failure = error  # do not wait again for a server that is away
-            for number, index in enumerate(chunk):
+            for number, index in enumerate(chain(*chunk)):
                 answers[index] = failure or found[number]
         return answers
 
     def _run_chunk(
-        self, name: str, calls: Sequence[SharingCall], own: tuple[int, int]
+        self, name: str, calls: Sequence[SharingCall], chunk: list[list[int]], own: tuple[int, int]
     ) -> list[Any]:
         own_keys, own_arguments = own
+        numbers: list[Argument] = [len(chunk), *own]
         all_keys: list[str] = []
-        all_arguments: list[Argument] = [len(calls), own_keys, own_arguments]
-        for keys, arguments in calls:
-            all_keys += keys[:own_keys]
-            all_arguments += arguments[:own_arguments]
-        all_keys += calls[0][0][own_keys:]
-        all_arguments += calls[0][1][own_arguments:]
+        all_arguments: list[Argument] = []
+        for group in chunk:
+            for index in group:
+                keys, arguments = calls[index]
+                all_keys += keys[:own_keys]
+                all_arguments += arguments[:own_arguments]
+            all_keys += keys[own_keys:]
+            all_arguments += arguments[own_arguments:]
+            numbers += (len(group), len(keys) - own_keys, len(arguments) - own_arguments)
         answers: list[Any]
-        *answers, took_us = self._run(*_source(name, together=True), all_keys, all_arguments)
+        *answers, took_us = self._run(
+            *_source(name, together=True), all_keys, numbers + all_arguments
+        )
         sleep(min(took_us / 1_000_000, MAX_REST_SECONDS))
         return answers
 
 
-def _chunks(calls: Sequence[SharingCall], own: tuple[int, int]) -> Iterator[list[int]]:
-    """Yield the indexes of calls that differ only in their own values, a few at a time."""
+def _groups(calls: Sequence[SharingCall], own: tuple[int, int]) -> Iterator[list[int]]:
+    """Yield the indexes of calls of a slot that differ only in their own values, few at a time."""
     own_keys, own_arguments = own
     sharing: dict[tuple[Any, ...], list[int]] = defaultdict(list)
     for index, (keys, arguments) in enumerate(calls):
@@ -420,3 +433,15 @@ def _chunks(calls: Sequence[SharingCall], own: tuple[int, int]) -> Iterator[list
         size = -(-len(indexes) // number)  # of similar size: a small chunk costs a trip, too
         for first in range(0, len(indexes), size):
             yield indexes[first : first + size]
+
+
+def _chunks(groups: Iterator[list[int]], *, are_alone: bool) -> Iterator[list[list[int]]]:
+    """Yield what goes into a command: one group, or as many as make few calls together."""
+    chunk: list[list[int]] = []
+    for group in groups:
+        if chunk and (are_alone or sum(map(len, chunk)) + len(group) > MAX_TOGETHER):
+            yield chunk
+            chunk = []
+        chunk.append(group)
+    if chunk:
+        yield chunk
