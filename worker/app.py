@@ -67,7 +67,7 @@ class WorkerProcess:
         self.exit_status = 0
         self.alive_file: Path | None = None  # touched after every sweep
         register_tasks(app, self._needs)
-        self._taker = HintTaker(app)
+        self._taker = HintTaker(app, self._needs)
         add_steps(app)
         self._probe.watch(app)
         for signal, receiver in (
@@ -153,9 +153,7 @@ class WorkerProcess:
         renderer = MessageRenderer(settings, languages, note_unfilled)
         needs.delivery = delivery = Delivery(services, providers, renderer)
         bulk_renderer = BulkMessageRenderer(settings, languages, note_unfilled)
-        needs.bulk = BulkDelivery(
-            services, delivery.preparation, delivery.router, delivery.health, bulk_renderer
-        )
+        needs.bulk = BulkDelivery(services, delivery, bulk_renderer)
         needs.receipts = ReceiptProcessor(services)
         needs.feeder = BatchFeeder(services, Estimate(services, renderer))
         subscribers = Subscribers(allow_private=settings.webhook_allow_private)
@@ -185,6 +183,7 @@ class WorkerProcess:
         if self.alive_file:
             jobs.append(self.alive_file.touch)
         takes_many = isinstance(next(iter(providers[Channel.EMAIL]), None), BulkProvider)
+        self._taker.takes_many = takes_many
         self._sweeper = Sweeper(
             services.dues,
             services.hints,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from threading import Lock
@@ -26,6 +26,7 @@ from shared.broker import is_redis
 from shared.models import Queue
 from shared.queue import SENDING, Task
 from shared.store.admin.statistics import CounterStore
+from shared.tracing import is_tracing
 from worker.batches.feeder import BatchFeeder
 from worker.bulk.delivery import BulkDelivery
 from worker.delivery import Delivery
@@ -40,7 +41,13 @@ MAX_GATHERED = 1000  # events; beyond, they are sent at once
 # Where deliveries follow each other so soon on the average of the last few dozen, a thread that is
 # done takes the next hints from the broker itself: Celery's loop costs as much as two deliveries.
 BUSY_SECONDS, WEIGHT = 0.02, 0.1
-MAX_MORE = 15  # deliveries of a task beyond its own; Flower shows one row for them
+MAX_MORE = 100  # deliveries of a task beyond its own; Flower shows one row for them
+# Of the hints that wait a thread takes one in eight, at most as many as may be in doubt at once if
+# the process is killed or an answer is lost.
+SHARE, MAX_TOGETHER = 8, 25
+# The newest hints stand first in kombu's list.
+TAKE = "return {redis.call('RPOP', KEYS[1], ARGV[1]) or {}, redis.call('LLEN', KEYS[1])}"
+SINGLY_SECONDS = 10.0  # after a call most of whose resets turned out to go alone
 EMPTY_SECONDS, FAILED_SECONDS = 0.05, 1.0  # for which a queue is not asked again
 
 
@@ -65,53 +72,92 @@ class TaskDependencies:
 class HintTaker:
     """Takes further hints out of the broker while the process is busy; threads may share it.
 
+    Resets by e-mail go out together where a provider takes many, the more wait, the more to a call.
     A hint that is lost on the way is found by a sweeper, as any other.
     """
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: Celery, needs: TaskDependencies) -> None:
         """Follow the tasks of this process; connect with the first hint that is taken."""
-        self._app, self._channel, self._lock = app, None, Lock()
-        self._ended_at = self._ask_at = 0.0
+        self._app, self._needs, self._channel, self._lock = app, needs, None, Lock()
+        self._ended_at = self._ask_at = self._together_at = 0.0
         self._gap_seconds = 1.0  # between the ends of deliveries
-        self.is_stopped = False
+        self._waiting = 0  # hints in the broker when it was last asked
+        self.is_stopped, self.takes_many = False, False
         signals.task_postrun.connect(self.take, weak=False)
 
     def take(self, task: Any, **_: Any) -> None:
         """Run what the next hints say, in the thread that has just ended a delivery."""
-        before, self._ended_at = self._ended_at, monotonic()
-        gap = min(1.0, self._ended_at - before)
-        self._gap_seconds += WEIGHT * (gap - self._gap_seconds)
-        is_busy = self._gap_seconds < BUSY_SECONDS and task.name in SENDING.values()
-        for _number in range(MAX_MORE if is_busy else 0):
-            channel, text = self._pop()
-            if text is None:
+        self._note_ends(1)
+        left = MAX_MORE if task.name in SENDING.values() else 0
+        while left > 0 and self._gap_seconds < BUSY_SECONDS:
+            channel, texts = self._pop(min(left, self._number()))
+            if not texts:
                 break
+            left -= len(texts)
+            by_email: list[str] = []
+            for task_name, about in self._read(channel, texts):
+                if task_name == Task.SEND_EMAIL and len(texts) > 1:
+                    by_email.append(about)
+                else:
+                    self._run(task_name, about)
+            self._deliver_together(by_email)
+            self._note_ends(len(texts))
+
+    def _number(self) -> int:
+        """Return how many hints to take: more than one only if they can go out in one call."""
+        is_single = not self.takes_many or is_tracing() or monotonic() < self._together_at
+        if is_single or self._needs.bulk.is_busy():
+            return 1
+        return max(1, min(MAX_TOGETHER, self._waiting // SHARE))
+
+    def _note_ends(self, number: int) -> None:
+        before, self._ended_at = self._ended_at, monotonic()
+        gap = min(1.0, self._ended_at - before) / number
+        self._gap_seconds += (1 - (1 - WEIGHT) ** number) * (gap - self._gap_seconds)
+
+    def _read(self, channel: Any, texts: Sequence[Any]) -> Iterator[tuple[str, str]]:
+        for text in texts:
             try:
                 message = channel.message_to_python(loads(text))  # type: ignore[no-untyped-call]
                 _check_hint(message)
-                name, about = message.headers["task"], message.payload[0][0]
+                yield message.headers["task"], message.payload[0][0]
             except Exception as error:  # noqa: BLE001 - kombu repeats what decompressing raised
                 HintFilter.dropped.append(type(error).__name__)
-                continue
-            with suppress(DeliveryFailedError):  # logged
-                self._app.tasks[name].run(about)
 
-    def _pop(self) -> tuple[Any, Any]:
-        """Return a channel and a message of Redis; of other brokers they are Celery's alone."""
+    def _deliver_together(self, reset_ids: list[str]) -> None:
+        alone: list[str] = []
+        if reset_ids:
+            try:
+                self._needs.bulk.deliver(reset_ids, lambda reset: alone.append(reset.reset_id))
+            except Exception as error:  # must not end the thread's other deliveries
+                log.exception("delivery.failed", exc_info=error)
+        if len(alone) > len(reset_ids) // 2:  # to claim them twice would be the dearer way
+            self._together_at = monotonic() + SINGLY_SECONDS
+        for reset_id in alone:
+            self._run(Task.SEND_EMAIL, reset_id)
+
+    def _run(self, task_name: str, about: str) -> None:
+        with suppress(DeliveryFailedError):  # logged
+            self._app.tasks[task_name].run(about)
+
+    def _pop(self, number: int) -> tuple[Any, Sequence[Any]]:
+        """Return a channel and messages of Redis; of other brokers they are Celery's alone."""
         with self._lock:  # one connection: it is used for a moment
             if self.is_stopped or monotonic() < self._ask_at:
-                return None, None
-            text, again_seconds = None, EMPTY_SECONDS
+                return None, ()
+            texts, again_seconds = (), EMPTY_SECONDS
             try:
                 channel = self._channel or self._app.connection_for_read().default_channel
                 is_served = Queue.URGENT.value in self._app.amqp.queues.consume_from
                 self.is_stopped = not (is_redis(channel) and is_served)
                 self._channel = channel
-                text = None if self.is_stopped else channel.client.rpop(Queue.URGENT.value)
+                if not self.is_stopped:
+                    key = Queue.URGENT.value
+                    texts, self._waiting = channel.client.eval(TAKE, 1, key, number)
             except Exception:  # noqa: BLE001 - whatever kombu fails with; Celery's loop says so
                 again_seconds, self._channel = FAILED_SECONDS, None
-            self._ask_at = 0.0 if text else monotonic() + again_seconds
-            return self._channel, text
+            self._ask_at = 0.0 if texts else monotonic() + again_seconds
+            return self._channel, texts
 
 
 def register_tasks(app: Celery, needs: TaskDependencies) -> None:

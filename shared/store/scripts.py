@@ -181,10 +181,11 @@ WHEN_FULL = "-- allow-oom:"
 ALLOW_OOM = "#!lua flags=allow-oom\n"
 
 
-# Runs a script for many calls, in groups of one slot. KEYS and ARGV hold, group by group, each call's
-# own values, call by call, then those that the group shares. ARGV begins with the numbers of groups,
-# of own keys and of own arguments; then, for each group, of calls, shared keys and shared arguments.
-# It returns the answers, then the microseconds it took of Redis's processor.
+# Runs a script for many calls, in groups of one slot. KEYS and ARGV hold, group by group, each
+# call's own values, call by call, then those that the group shares. ARGV begins with the numbers of
+# groups, of own keys and of own arguments; then, for each group, the numbers of calls, of shared
+# keys and of shared arguments. It returns the answers, then the microseconds it took of Redis's
+# processor.
 TOGETHER = """
 local function one(KEYS, ARGV)
 {script}

@@ -83,7 +83,7 @@ class DeliveryServices:
     def bulk_delivery(self, renderer: Any = None) -> BulkDelivery:
         one = self.delivery
         renderer = renderer or a_bulk_renderer(self.services.settings)
-        return BulkDelivery(self.services, one.preparation, one.router, one.health, renderer)
+        return BulkDelivery(self.services, one, renderer)
 
     def with_services(self, **parts: Any) -> DeliveryServices:
         return replace(self, services=replace(self.services, **parts))

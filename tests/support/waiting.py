@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
+
+import pytest
 
 HANG_SECONDS = 120.0
 SLACK_SECONDS = 5.0  # what a busy machine may add to a time that a test measures
 
 
-class a_wait:
-    """Equal to a wait of `seconds`, give or take `tolerance`, of which a busy machine has used up some."""
-
-    def __init__(self, seconds: float, tolerance: float = 1.0) -> None:
-        self.most = seconds + tolerance
-        self.least = seconds - tolerance - SLACK_SECONDS
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, int | float) and self.least <= other <= self.most
-
-    def __repr__(self) -> str:
-        return f"a wait of {self.least:g} to {self.most:g} s"
+def a_wait(seconds: float, tolerance: float = 1.0) -> Any:
+    """What equals a wait of so many seconds, of which a busy machine may have used up some."""
+    return pytest.approx(seconds - SLACK_SECONDS / 2, abs=tolerance + SLACK_SECONDS / 2)
 
 
 def wait_until(

@@ -19,8 +19,8 @@ from tests.support.delivery_services import (
     ScriptedProvider,
     some_delivery_services,
 )
-from tests.support.waiting import a_wait
 from tests.support.store_builders import MARGIN_SECONDS
+from tests.support.waiting import a_wait
 
 DETAIL = "what an operator reads"
 NEXT_TRY = a_wait(1, 0.9)

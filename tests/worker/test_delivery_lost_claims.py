@@ -6,7 +6,13 @@ import pytest
 
 from shared.errors import StoreUnavailableError
 from shared.store.resets import ClaimOverError
-from tests.support.delivery_services import TAKEN, ScriptedProvider, some_delivery_services
+from tests.support.delivery_services import (
+    TAKEN,
+    ScriptedProvider,
+    a_bulk_renderer,
+    some_delivery_services,
+)
+from worker.bulk.delivery import BulkDelivery
 from worker.delivery import LostClaims
 
 
@@ -18,6 +24,10 @@ class AnswersLost:
 
     def __getattr__(self, name):
         return getattr(self._resets, name)
+
+    def claim_many(self, reset_ids):
+        self._resets.claim_many(reset_ids)
+        raise StoreUnavailableError
 
     def claim(self, reset_id):
         claim = self._resets.claim(reset_id)
@@ -43,6 +53,16 @@ def test_a_claim_whose_answer_was_lost_is_given_back_and_sent_at_once(worker):
 
     assert recalled == 1
     assert delivery.deliver(reset_id) == "accepted"
+
+
+def test_claims_of_many_whose_answer_was_lost_are_given_back(worker):
+    losing = worker.with_services(resets=AnswersLost(worker.services.resets))
+    delivery, ids = losing.delivery, [worker.record(f"u{number}") for number in range(3)]
+
+    BulkDelivery(losing.services, delivery, a_bulk_renderer(losing.services.settings)).deliver(ids)
+
+    assert delivery.lost_claims.recall() == 3
+    assert max(worker.wait_seconds(reset_id) for reset_id in ids) < 1
 
 
 def test_a_worker_at_the_providers_socket_is_left_alone(worker):

@@ -17,8 +17,8 @@ from tests.support.delivery_services import (
     ScriptedProvider,
     some_delivery_services,
 )
-from tests.support.waiting import a_wait
 from tests.support.store_builders import MARGIN_SECONDS
+from tests.support.waiting import a_wait
 
 BUSY = TransientProviderError("http_503", "the provider is busy")
 LOCKED_OUT = AccountProviderError("http_401", "the key is refused")

@@ -409,10 +409,7 @@ def test_many_of_two_organisations_go_out_each_by_its_own(house, stub):
     resets = {u: house.worker.record(u, org_id=o, queue=Queue.BULK) for u, o in of.items()}
 
     one = house.delivery
-    many = BulkDelivery(
-        house.services, one.preparation, one.router, one.health,
-        a_bulk_renderer(house.services.settings),
-    )  # fmt: skip
+    many = BulkDelivery(house.services, one, a_bulk_renderer(house.services.settings))
     many.deliver(list(resets.values()))
 
     sent = {each.headers["authorization"]: each.json for each in stub.requests}

@@ -11,8 +11,7 @@ from shared.store import keys
 from shared.store.admin.pauses import Scope
 from shared.store.resets import ClaimOverError, Finish
 from tests.support.delivery_services import some_delivery_services
-from tests.support.waiting import a_wait
-from tests.support.waiting import HANG_SECONDS
+from tests.support.waiting import HANG_SECONDS, a_wait
 from worker import pauses
 from worker.pauses import PauseKeeper
 from worker.routing import PauseView

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from time import monotonic
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from celery import Celery, signals
@@ -13,6 +14,8 @@ from tests.support.broker_messages import POISON, a_message
 from worker.tasks import (
     FLUSH_SECONDS,
     MAX_MORE,
+    MAX_TOGETHER,
+    SHARE,
     GatherEvents,
     HintFilter,
     HintTaker,
@@ -106,10 +109,13 @@ class Taking:
         self.app = Celery("test", set_as_current=False, broker=broker)
         self.app.amqp.queues.select(queues)
         self.delivered: list[str] = []
+        self.together: list[list[str]] = []
+        self.alone: list[str] = []  # given back by what sends together
         needs = TaskDependencies()
         needs.delivery = SimpleNamespace(deliver=self.deliver)
+        needs.bulk = SimpleNamespace(deliver=self.deliver_together, is_busy=lambda: False)
         register_tasks(self.app, needs)
-        self.taker = HintTaker(self.app)
+        self.taker = HintTaker(self.app, needs)
 
     def deliver(self, reset_id: str) -> str:
         self.delivered.append(reset_id)
@@ -117,9 +123,18 @@ class Taking:
             raise RuntimeError
         return "accepted"
 
-    def end_many_tasks(self) -> list[str]:
-        """A delivery ends after many others; return what the thread delivers then."""
+    def deliver_together(self, reset_ids: list[str], go_alone: Callable[[Any], None]) -> int:
+        self.together.append(list(reset_ids))
+        for reset_id in set(self.alone) & set(reset_ids):
+            go_alone(SimpleNamespace(reset_id=reset_id))
+        if "bad" in reset_ids:
+            raise RuntimeError
+        return len(reset_ids)
+
+    def end_many_tasks(self, *, waiting: int = 0) -> list[str]:
+        """A delivery ends after many others; return what the thread delivers singly then."""
         self.delivered.clear()
+        self.taker._waiting = waiting
         self.taker._gap_seconds, self.taker._ended_at = 0.0, monotonic()
         self.taker.take(self.app.tasks[Task.SEND_EMAIL.value])
         return self.delivered
@@ -133,11 +148,77 @@ def taking(real_redis_url, real_client) -> Iterator[Taking]:
 
 
 def test_a_busy_thread_takes_the_next_hints_itself_but_not_for_ever(taking, real_client):
-    ids = [f"id{number}" for number in range(40)]
+    ids = [f"id{number}" for number in range(MAX_MORE + 25)]
     real_client.lpush("urgent", *(a_message(each) for each in ids))
 
     assert taking.end_many_tasks() == ids[:MAX_MORE]
-    assert real_client.llen("urgent") == 40 - MAX_MORE
+    assert real_client.llen("urgent") == 25
+    assert not taking.together
+
+
+def test_the_more_wait_the_more_go_out_together(taking, real_client):
+    taking.taker.takes_many = True
+    ids = [f"id{number}" for number in range(60)]
+    real_client.lpush("urgent", *(a_message(each) for each in ids))
+
+    singly = taking.end_many_tasks()
+
+    assert singly[0] == ids[0]  # nothing is known of the backlog before
+    assert max(map(len, taking.together)) == 59 // SHARE
+    assert len(taking.together[-1]) == 2
+    assert sorted(sum(taking.together, singly)) == sorted(ids)
+    assert not real_client.llen("urgent")
+
+
+def test_no_more_go_out_together_than_may_be_in_doubt_at_once(taking, real_client):
+    taking.taker.takes_many = True
+    real_client.lpush("urgent", *(a_message(f"id{number}") for number in range(30)))
+
+    taking.end_many_tasks(waiting=10_000)
+
+    assert len(taking.together[0]) == MAX_TOGETHER
+
+
+def test_text_messages_and_what_goes_alone_go_out_singly_at_once(taking, real_client):
+    taking.taker.takes_many = True
+    taking.alone = ["c"]
+    sms = a_message("b", task=Task.SEND_SMS.value)
+    real_client.lpush("urgent", a_message("a"), sms, a_message("c"), a_message("d"))
+
+    assert taking.end_many_tasks(waiting=4 * SHARE) == ["b", "c"]
+    assert taking.together == [["a", "c", "d"]]
+
+
+def test_where_most_go_alone_nothing_is_sent_together_for_a_while(taking, real_client):
+    taking.taker.takes_many = True
+    taking.alone = ["id0", "id1", "id2"]
+    real_client.lpush("urgent", *(a_message(f"id{number}") for number in range(8)))
+
+    singly = taking.end_many_tasks(waiting=4 * SHARE)
+
+    assert taking.together == [["id0", "id1", "id2", "id3"]]
+    assert sorted(singly) == ["id0", "id1", "id2", "id4", "id5", "id6", "id7"]
+
+
+def test_those_of_a_failed_call_cost_the_others_nothing(taking, real_client, logs):
+    taking.taker.takes_many = True
+    real_client.lpush("urgent", a_message("bad"), a_message("good"), a_message("last"))
+
+    assert taking.end_many_tasks(waiting=2 * SHARE) == ["last"]
+    assert taking.together == [["bad", "good"]]
+    assert [line["event"] for line in logs] == ["delivery.failed"]
+
+
+@pytest.mark.parametrize("reason", ["busy", "traced"])
+def test_singly_while_those_who_send_together_are_busy_or_spans_are_made(
+    taking, real_client, reason, monkeypatch
+):
+    taking.taker.takes_many = True
+    monkeypatch.setattr(taking.taker._needs.bulk, "is_busy", lambda: reason == "busy")
+    monkeypatch.setattr("worker.tasks.is_tracing", lambda: reason == "traced")
+    real_client.lpush("urgent", a_message("one"), a_message("two"))
+
+    assert taking.end_many_tasks(waiting=10_000) == ["one", "two"]
 
 
 def test_one_that_fails_costs_the_others_nothing(taking, real_client):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import structlog
 
-from shared.queue import hint_at
+from shared.models import Reset
 from shared.store.resets import Claim, Finish
 from shared.wiring import Services
 from worker import outcomes
@@ -16,14 +16,15 @@ from worker.delivery import retry_until
 log = structlog.get_logger()
 
 End: TypeAlias = tuple[Claim, Finish]
+GoAlone: TypeAlias = Callable[[Reset], object]
 
 
 class OpenClaims:
     """Claims until they end; belongs to one thread."""
 
-    def __init__(self, services: Services, claims: Sequence[Claim]) -> None:
-        """`services` records the ends."""
-        self._services = services
+    def __init__(self, services: Services, claims: Sequence[Claim], go_alone: GoAlone) -> None:
+        """`services` records the ends; `go_alone` is told of those that go out singly."""
+        self._services, self._go_alone = services, go_alone
         self._open = {claim.reset.reset_id: claim for claim in claims}
 
     @property
@@ -36,7 +37,7 @@ class OpenClaims:
         self._open.pop(claim.reset.reset_id, None)
 
     def end(self, ends: Sequence[End]) -> None:
-        """Record the ends of some, and hint at those that go out singly.
+        """Record the ends of some, and tell which of them go out singly.
 
         Raises:
             StoreUnavailableError: the store stayed away until the claims ended.
@@ -50,5 +51,4 @@ class OpenClaims:
         for claim, finish in ends:
             self.forget(claim)
             if finish.reason in outcomes.ALONE:
-                reset = claim.reset
-                self._services.hints.publish(hint_at(reset.reset_id, reset.channel, reset.queue))
+                self._go_alone(claim.reset)

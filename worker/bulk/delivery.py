@@ -22,24 +22,26 @@ from shared.errors import (
     RenderError,
     StoreUnavailableError,
 )
-from shared.models import BulkEmail, BulkRecipient, Outcome, Receipt
+from shared.models import BulkEmail, BulkRecipient, Outcome, Receipt, Reset
 from shared.providers import BulkOutcome, BulkProvider
+from shared.queue import hint_at
 from shared.store.resets import Claim, Finish
 from shared.wiring import Services
 from worker import outcomes
 from worker.bulk.bisection import send_splitting
-from worker.bulk.claims import End, OpenClaims
+from worker.bulk.claims import End, GoAlone, OpenClaims
 from worker.bulk.messages import BulkMessageRenderer
 from worker.bulk.portions import Portions
 from worker.bulk.preparation import BulkPreparation
-from worker.delivery import suppress
+from worker.delivery import Delivery, suppress
 from worker.outgoing import BulkItem
-from worker.preparation import Preparation, cannot_render
-from worker.routing import ProviderHealth, ProviderRouter, blames_from
+from worker.preparation import cannot_render
+from worker.routing import blames_from
 
 log = structlog.get_logger()
 
 MAX_AT_ONCE = 4  # tasks: one claims and marks, the others are at the provider
+MAX_NAMED = 50  # resets in a line of the log; more would be too long
 HARMLESS = (PermanentProviderError, RefusedTogetherError)  # they say nothing against a provider
 
 
@@ -49,15 +51,14 @@ class BulkDelivery:
     def __init__(
         self,
         services: Services,
-        preparation: Preparation,
-        router: ProviderRouter,
-        health: ProviderHealth,
+        single: Delivery,
         renderer: BulkMessageRenderer,
     ) -> None:
-        """All parts may be fakes; all but the last are those of the process's Delivery."""
+        """`single` is the process's other delivery: both know the same providers."""
         self._services, self._renderer = services, renderer
-        self._router, self._health = router, health
-        self._preparation = BulkPreparation(services, preparation, router)
+        self._router, self._health = single.router, single.health
+        self._lost_claims = single.lost_claims
+        self._preparation = BulkPreparation(services, single.preparation, single.router)
         self._portions = Portions(services.settings)
         self._places = BoundedSemaphore(MAX_AT_ONCE)
         # One portion at a time is claimed and marked: claims that wait for others run out.
@@ -68,8 +69,10 @@ class BulkDelivery:
         """Return True if further hints would only wait in this process."""
         return len(self._under_way) > MAX_AT_ONCE
 
-    def deliver(self, reset_ids: Sequence[str]) -> int:
+    def deliver(self, reset_ids: Sequence[str], go_alone: GoAlone | None = None) -> int:
         """Do what is due for these resets now; return how many were claimed.
+
+        `go_alone` is told of each that was given back to go out singly; by default it is hinted at.
 
         Raises:
             StoreUnavailableError: Redis stayed away for as long as the claims held.
@@ -80,21 +83,26 @@ class BulkDelivery:
             with self._places:
                 while first < len(reset_ids):
                     size = self._portions.size()
-                    claimed += self._deliver(reset_ids[first : first + size])
+                    claimed += self._deliver(
+                        reset_ids[first : first + size], go_alone or self._hint
+                    )
                     first += size
         finally:
             self._under_way.discard(thread)
         return claimed
 
-    def _deliver(self, reset_ids: Sequence[str]) -> int:
+    def _hint(self, reset: Reset) -> None:
+        self._services.hints.publish(hint_at(reset.reset_id, reset.channel, reset.queue))
+
+    def _deliver(self, reset_ids: Sequence[str], go_alone: GoAlone) -> int:
         """Deliver one portion; while it is at the provider, another is claimed."""
         claims: list[Claim] = []
-        waiting = OpenClaims(self._services, claims)
+        waiting = OpenClaims(self._services, claims, go_alone)
         try:
             with self._turn:
                 began = time.monotonic()
                 claims = self._services.resets.claim_many(reset_ids)
-                waiting = OpenClaims(self._services, claims)
+                waiting = OpenClaims(self._services, claims, go_alone)
                 items, ends = self._preparation.prepare(claims)
                 waiting.end(ends)
                 first, *others = [*self._groups(items)] or [[]]
@@ -108,6 +116,8 @@ class BulkDelivery:
                 self._send(marked, waiting)
         except StoreUnavailableError:
             log.warning("store.unavailable", during="delivery of many")
+            if not claims:
+                self._lost_claims.note(reset_ids)
             waiting.end([(claim, outcomes.store_away(claim)) for claim in waiting.claims])
         except Exception:  # it is unknown which reset caused it: alone, each fails by itself
             waiting.end([(claim, outcomes.alone(claim)) for claim in waiting.claims])
@@ -234,12 +244,14 @@ class BulkDelivery:
                 ends.append((item.claim, accepted[result]))
             else:
                 ends.append((item.claim, self._failed(item, result, took_ms)))
+        is_small = len(items) <= MAX_NAMED
         log.info(
             "circular.sent",
             provider=name,
             recipients=len(items),
             statuses=dict(Counter(finish.status.value for _, finish in ends)),
             duration_ms=took_ms,
+            **({"reset_ids": [claim.reset.reset_id for claim, _ in ends]} if is_small else {}),
         )
         return ends
 

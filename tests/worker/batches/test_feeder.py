@@ -16,8 +16,8 @@ from shared.store.suppressions import SuppressionStore
 from tests.support.batch_builders import a_batch
 from tests.support.builders import a_user, an_organisation
 from tests.support.delivery_services import a_renderer, some_delivery_services
-from tests.support.waiting import a_wait
 from tests.support.sender_builders import TWILIO, save_sender
+from tests.support.waiting import a_wait
 from worker.batches import feeder as feeding
 from worker.batches.estimate import Estimate
 from worker.batches.feeder import BatchFeeder

@@ -232,7 +232,9 @@ def test_a_frozen_node_is_refused_at_once_and_the_others_go_on(cluster, client):
         for port in tags:
             for tag in tags[port] if port != victim else ():
                 assert client.get(tag) is None
-        assert time.monotonic() - began < TIMEOUT_SECONDS + SLACK_SECONDS  # one wait each would be more
+        assert (
+            time.monotonic() - began < TIMEOUT_SECONDS + SLACK_SECONDS
+        )  # one wait each would be more
 
         users = [f"user-{number}" for number in range(40)]
         places = {user: stores.digests.user_place(user)[0] for user in users}
