@@ -42,12 +42,12 @@ MAX_GATHERED = 1000  # events; beyond, they are sent at once
 # done takes the next hints from the broker itself: Celery's loop costs as much as two deliveries.
 BUSY_SECONDS, WEIGHT = 0.02, 0.1
 MAX_MORE = 100  # deliveries of a task beyond its own; Flower shows one row for them
-# Of the hints that wait a thread takes one in eight, at most as many as may be in doubt at once if
-# the process is killed or an answer is lost.
-SHARE, MAX_TOGETHER = 8, 25
+# Of the hints that wait a thread takes one in eight, first a few, then at most as many as may be in
+# doubt at once if the process is killed or an answer is lost.
+SHARE, FEWEST, MAX_TOGETHER = 8, 4, 25
 # The newest hints stand first in kombu's list.
 TAKE = "return {redis.call('RPOP', KEYS[1], ARGV[1]) or {}, redis.call('LLEN', KEYS[1])}"
-SINGLY_SECONDS = 10.0  # after a call most of whose resets turned out to go alone
+SINGLY_SECONDS = 10.0  # once more than a quarter turned out to go alone
 EMPTY_SECONDS, FAILED_SECONDS = 0.05, 1.0  # for which a queue is not asked again
 
 
@@ -82,6 +82,7 @@ class HintTaker:
         self._ended_at = self._ask_at = self._together_at = 0.0
         self._gap_seconds = 1.0  # between the ends of deliveries
         self._waiting = 0  # hints in the broker when it was last asked
+        self._most = FEWEST  # that are sent together
         self.is_stopped, self.takes_many = False, False
         signals.task_postrun.connect(self.take, weak=False)
 
@@ -108,7 +109,8 @@ class HintTaker:
         is_single = not self.takes_many or is_tracing() or monotonic() < self._together_at
         if is_single or self._needs.bulk.is_busy():
             return 1
-        return max(1, min(MAX_TOGETHER, self._waiting // SHARE))
+        number = min(self._most, self._waiting // SHARE)
+        return number if number >= FEWEST else 1
 
     def _note_ends(self, number: int) -> None:
         before, self._ended_at = self._ended_at, monotonic()
@@ -125,14 +127,16 @@ class HintTaker:
                 HintFilter.dropped.append(type(error).__name__)
 
     def _deliver_together(self, reset_ids: list[str]) -> None:
+        if not reset_ids:
+            return
         alone: list[str] = []
-        if reset_ids:
-            try:
-                self._needs.bulk.deliver(reset_ids, lambda reset: alone.append(reset.reset_id))
-            except Exception as error:  # must not end the thread's other deliveries
-                log.exception("delivery.failed", exc_info=error)
-        if len(alone) > len(reset_ids) // 2:  # to claim them twice would be the dearer way
-            self._together_at = monotonic() + SINGLY_SECONDS
+        try:
+            self._needs.bulk.deliver(reset_ids, lambda reset: alone.append(reset.reset_id))
+        except Exception as error:  # must not end the thread's other deliveries
+            log.exception("delivery.failed", exc_info=error)
+        self._most = min(MAX_TOGETHER, 2 * self._most)
+        if len(alone) > len(reset_ids) // FEWEST:  # claimed twice, and one after the other
+            self._together_at, self._most = monotonic() + SINGLY_SECONDS, FEWEST
         for reset_id in alone:
             self._run(Task.SEND_EMAIL, reset_id)
 

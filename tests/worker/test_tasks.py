@@ -12,6 +12,7 @@ from celery.events.dispatcher import EventDispatcher
 from shared.queue import Task
 from tests.support.broker_messages import POISON, a_message
 from worker.tasks import (
+    FEWEST,
     FLUSH_SECONDS,
     MAX_MORE,
     MAX_TOGETHER,
@@ -156,56 +157,57 @@ def test_a_busy_thread_takes_the_next_hints_itself_but_not_for_ever(taking, real
     assert not taking.together
 
 
-def test_the_more_wait_the_more_go_out_together(taking, real_client):
+def test_the_more_wait_the_more_go_out_together_first_a_few(taking, real_client):
     taking.taker.takes_many = True
-    ids = [f"id{number}" for number in range(60)]
+    ids = [f"id{number}" for number in range(95)]
     real_client.lpush("urgent", *(a_message(each) for each in ids))
 
     singly = taking.end_many_tasks()
 
     assert singly[0] == ids[0]  # nothing is known of the backlog before
-    assert max(map(len, taking.together)) == 59 // SHARE
-    assert len(taking.together[-1]) == 2
+    assert [len(each) for each in taking.together[:3]] == [4, 8, 82 // SHARE]
+    assert len(taking.together[-1]) == FEWEST
     assert sorted(sum(taking.together, singly)) == sorted(ids)
     assert not real_client.llen("urgent")
 
 
 def test_no_more_go_out_together_than_may_be_in_doubt_at_once(taking, real_client):
     taking.taker.takes_many = True
-    real_client.lpush("urgent", *(a_message(f"id{number}") for number in range(30)))
+    real_client.lpush("urgent", *(a_message(f"id{number}") for number in range(400)))
 
     taking.end_many_tasks(waiting=10_000)
 
-    assert len(taking.together[0]) == MAX_TOGETHER
+    assert max(map(len, taking.together)) == MAX_TOGETHER
 
 
 def test_text_messages_and_what_goes_alone_go_out_singly_at_once(taking, real_client):
     taking.taker.takes_many = True
     taking.alone = ["c"]
     sms = a_message("b", task=Task.SEND_SMS.value)
-    real_client.lpush("urgent", a_message("a"), sms, a_message("c"), a_message("d"))
+    real_client.lpush("urgent", *map(a_message, "acdefghi"), sms)
+    taking.taker._most = 9
 
-    assert taking.end_many_tasks(waiting=4 * SHARE) == ["b", "c"]
-    assert taking.together == [["a", "c", "d"]]
+    assert taking.end_many_tasks(waiting=9 * SHARE) == ["b", "c"]
+    assert taking.together == [list("acdefghi")]
 
 
-def test_where_most_go_alone_nothing_is_sent_together_for_a_while(taking, real_client):
+def test_where_many_go_alone_nothing_is_sent_together_for_a_while(taking, real_client):
     taking.taker.takes_many = True
-    taking.alone = ["id0", "id1", "id2"]
-    real_client.lpush("urgent", *(a_message(f"id{number}") for number in range(8)))
+    taking.alone = ["id0", "id1"]
+    real_client.lpush("urgent", *(a_message(f"id{number}") for number in range(40)))
 
-    singly = taking.end_many_tasks(waiting=4 * SHARE)
+    singly = taking.end_many_tasks(waiting=10_000)
 
     assert taking.together == [["id0", "id1", "id2", "id3"]]
-    assert sorted(singly) == ["id0", "id1", "id2", "id4", "id5", "id6", "id7"]
+    assert set(singly) == {f"id{number}" for number in range(40)} - {"id2", "id3"}
 
 
 def test_those_of_a_failed_call_cost_the_others_nothing(taking, real_client, logs):
     taking.taker.takes_many = True
-    real_client.lpush("urgent", a_message("bad"), a_message("good"), a_message("last"))
+    real_client.lpush("urgent", *(a_message(each) for each in ("bad", "a", "b", "c", "last")))
 
-    assert taking.end_many_tasks(waiting=2 * SHARE) == ["last"]
-    assert taking.together == [["bad", "good"]]
+    assert taking.end_many_tasks(waiting=4 * SHARE) == ["last"]
+    assert taking.together == [["bad", "a", "b", "c"]]
     assert [line["event"] for line in logs] == ["delivery.failed"]
 
 

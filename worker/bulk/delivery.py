@@ -10,6 +10,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from threading import BoundedSemaphore, Lock, get_ident
 from typing import cast
 
@@ -73,6 +74,8 @@ class BulkDelivery:
         """Do what is due for these resets now; return how many were claimed.
 
         `go_alone` is told of each that was given back to go out singly; by default it is hinted at.
+        Where it is given, a reset that shares its call with no other goes alone, too: calls of one
+        thread follow each other.
 
         Raises:
             StoreUnavailableError: Redis stayed away for as long as the claims held.
@@ -83,9 +86,7 @@ class BulkDelivery:
             with self._places:
                 while first < len(reset_ids):
                     size = self._portions.size()
-                    claimed += self._deliver(
-                        reset_ids[first : first + size], go_alone or self._hint
-                    )
+                    claimed += self._deliver(reset_ids[first : first + size], go_alone)
                     first += size
         finally:
             self._under_way.discard(thread)
@@ -94,18 +95,24 @@ class BulkDelivery:
     def _hint(self, reset: Reset) -> None:
         self._services.hints.publish(hint_at(reset.reset_id, reset.channel, reset.queue))
 
-    def _deliver(self, reset_ids: Sequence[str], go_alone: GoAlone) -> int:
+    def _deliver(self, reset_ids: Sequence[str], go_alone: GoAlone | None) -> int:
         """Deliver one portion; while it is at the provider, another is claimed."""
         claims: list[Claim] = []
-        waiting = OpenClaims(self._services, claims, go_alone)
+        open_claims = partial(OpenClaims, self._services, go_alone=go_alone or self._hint)
+        waiting = open_claims(claims)
         try:
             with self._turn:
                 began = time.monotonic()
                 claims = self._services.resets.claim_many(reset_ids)
-                waiting = OpenClaims(self._services, claims, go_alone)
+                waiting = open_claims(claims)
                 items, ends = self._preparation.prepare(claims)
+                groups = [*self._groups(items)]
+                if go_alone:
+                    single = [group[0].claim for group in groups if len(group) == 1]
+                    ends += [(claim, outcomes.alone(claim)) for claim in single]
+                    groups = [group for group in groups if len(group) > 1]
                 waiting.end(ends)
-                first, *others = [*self._groups(items)] or [[]]
+                first, *others = groups or [[]]
                 marked = self._begin(first, waiting)
                 if claims:
                     self._portions.note(len(reset_ids), time.monotonic() - began)

@@ -105,6 +105,20 @@ def test_all_go_out_in_one_call(worker, stub, logs):
     assert next(line for line in logs if line["event"] == "circular.sent")["recipients"] == 25
 
 
+def test_where_asked_for_one_without_others_is_told_to_go_alone(worker, stub):
+    ids = people(worker, 3)
+    a_user(worker.services, "gerda", email="gerda@example.com", language="de")
+    ids.append(worker.record("gerda", queue=Queue.BULK))
+    alone = []
+
+    worker.bulk_delivery().deliver(ids, alone.append)
+
+    assert sorted(taken(stub)) == sorted(ids[:3])
+    assert [reset.reset_id for reset in alone] == ids[3:]
+    assert worker.stores.due_at(ids[3], Queue.BULK) is not None
+    assert not hinted(worker)
+
+
 def test_a_second_hint_sends_nothing(worker, stub):
     ids = people(worker, 3)
     deliver(worker, ids)
