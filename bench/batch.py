@@ -6,6 +6,7 @@ import json
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 from bench.batch_delay import measure_delay, rounds_of
 from bench.figures import Row, middle
@@ -13,16 +14,16 @@ from bench.processes import ROOT, Program, python_module, wait_until
 from bench.site import Site
 from bench.working import (
     accepted,
-    hinted,
     preload_bulk,
     preload_some,
     stub_running,
     worker_running,
 )
-from shared.models import Queue
+from shared.models import Channel, Queue
+from shared.queue import hint_at
 
 ROUNDS = 3
-SINGLES = 1000  # of a round
+SINGLES = 200  # of a round, one after the other: what waits together is sent together
 PARTS = 10  # a round's batch is so small a part of all users
 LEAST_TIMES, MAX_TO_LIMIT = 40.0, 3.0
 BARE_SECONDS = 1.5
@@ -50,10 +51,9 @@ def _measure_price(site: Site, rounds: int) -> list[Row]:
         for round_number in range(rounds + 1):  # the first warms up
             first = round_number * 2 * part
             number = min(SINGLES, part)
-            with _priced(site, urgent, number, alone) as is_over:
-                resets = preload_some(site, range(first, first + number))
-                with hinted(site, resets):
-                    wait_until(is_over)
+            resets = preload_some(site, range(first, first + number))
+            with _priced(site, urgent, number, alone):
+                _send_singly(site, resets)
             with _priced(site, bulk, part, together) as is_over:
                 preload_bulk(site, range(first + part, first + 2 * part))
                 wait_until(is_over, seconds=DRAIN_SECONDS)
@@ -67,6 +67,16 @@ def _measure_price(site: Site, rounds: int) -> list[Row]:
         Row(name="P5 batch: together / prepared requests", value=middle(together[1:]) / bare,
             unit="", most=MAX_TO_LIMIT),
     ]  # fmt: skip
+
+
+def _send_singly(site: Site, reset_ids: list[str]) -> None:
+    for number, reset_id in enumerate(reset_ids, start=accepted(site)):
+        site.services.hints.publish(hint_at(reset_id, Channel.EMAIL, Queue.URGENT))
+        wait_until(partial(_is_accepted, site, number))
+
+
+def _is_accepted(site: Site, number: int) -> bool:
+    return accepted(site) > number
 
 
 def _bare_us(site: Site) -> float:
