@@ -170,7 +170,7 @@ NamedCall: TypeAlias = tuple[str, Sequence[str], Sequence[Argument]]  # a script
 SharingCall: TypeAlias = tuple[tuple[str, ...], tuple[Argument, ...]]
 
 # How many calls one script makes: Redis serves no other client meanwhile.
-MAX_TOGETHER = 40
+MAX_TOGETHER = 25
 # Rest after each as long as Redis's processor took, so that it is free half of the time. Waits for
 # the disk do not count: Redis serves others then.
 MAX_REST_SECONDS = 0.005

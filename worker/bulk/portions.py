@@ -6,7 +6,7 @@ from threading import Lock
 
 from shared.settings import LEASE_SLACK_SECONDS, Settings
 
-LEAST = 40  # what one run of a script takes: fewer cost as much
+LEAST = 25  # what one run of a script takes: fewer cost as much
 MOST = 1000
 FIRST = 200  # before anything was measured
 WEIGHT = 0.3  # of the newest measurement

@@ -53,6 +53,22 @@ def test_more_than_one_command_takes_from_the_same_shard(stores):
     assert [claim.reset.reset_id for claim in claims] == due == ids[-1:]  # the newest overtook
 
 
+def test_calls_of_many_shards_share_commands_where_one_server_holds_all(real_client):
+    stores = stores_of(real_client)
+    ids = record(stores, 3 * MAX_TOGETHER)
+    stores.resets.claim_many([])
+    real_client.config_resetstat()
+
+    claims = stores.resets.claim_many(ids)
+
+    stats = real_client.info("commandstats")
+    assert [claim.reset.reset_id for claim in claims] == ids
+    assert (
+        sum(stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("eval", "evalsha"))
+        <= 6
+    )
+
+
 def test_a_claim_says_the_same_as_one_alone(stores):
     first, second = record(stores, 2)
 

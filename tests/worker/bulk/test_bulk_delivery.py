@@ -107,8 +107,8 @@ def test_all_go_out_in_one_call(worker, stub, logs):
 
 def test_where_asked_for_one_without_others_is_told_to_go_alone(worker, stub):
     ids = people(worker, 3)
-    a_user(worker.services, "gerda", email="gerda@example.com", language="de")
-    ids.append(worker.record("gerda", queue=Queue.BULK))
+    a_user(worker.services, "gerda", email="gerda@example.com")
+    ids.append(worker.record("gerda", queue=Queue.BULK, language="de"))
     alone = []
 
     worker.bulk_delivery().deliver(ids, alone.append)
