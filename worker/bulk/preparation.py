@@ -8,7 +8,7 @@ from typing import TypeVar
 import structlog
 
 from shared.errors import DirectoryUnavailableError
-from shared.models import Channel, Kind, Message, Recipient, User
+from shared.models import Channel, Kind, Message, Queue, Recipient, User
 from shared.providers import BulkProvider, Provider
 from shared.store.resets import Claim
 from shared.store.suppressions import Suppression
@@ -81,6 +81,8 @@ class BulkPreparation:
         if not is_ascii or not self._is_bulk_provider(choice.provider):
             raise NotSentError(outcomes.alone(claim))
         if claim.is_doubtful:
+            if claim.reset.queue is Queue.URGENT:  # the shortest time between its mark and the call
+                raise NotSentError(outcomes.alone(claim))
             outcomes.check_may_resend(claim, self._services.settings, can_ask=False)
             self._router.admit(claim, choice.provider.name)
         code = self._preparation.code(claim)

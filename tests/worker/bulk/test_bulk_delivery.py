@@ -257,6 +257,22 @@ def test_doubt_costs_one_copy_more_with_the_same_code(worker, stub):
     assert statuses(worker, ids) == [Status.ACCEPTED] * 4
 
 
+def test_an_urgent_reset_in_doubt_goes_alone(worker, stub):
+    urgent = [worker.record(user_id) for user_id in ("ada", "bob")]
+    for user_id in ("ada", "bob"):
+        a_user(worker.services, user_id, email=f"{user_id}@example.com")
+    stub.answers(Answer(how="cut", takes=True))
+    deliver(worker, urgent)
+    for reset_id in urgent:
+        worker.stores.make_due(reset_id)
+
+    deliver(worker, urgent)
+
+    assert Counter(taken(stub)) == dict.fromkeys(urgent, 1)
+    assert statuses(worker, urgent) == [Status.UNKNOWN] * 2
+    assert {about for about, _ in hinted(worker)} == set(urgent)
+
+
 def test_doubt_is_held_where_the_channel_holds_it(open_worker, stub):
     worker = open_worker(email_on_doubt="hold")
     ids = people(worker, 4)
