@@ -27,7 +27,7 @@ SPEED = settings(
 )
 USERS = ("ada", "grace")
 # Keys that live for ever, or until they are empty: a user's sequence, counters, the sealed key.
-FOR_EVER = re.compile(r"\{kt:\w\w\}:(u:|m$|due:|receipts$)|kt:seal")
+FOR_EVER = re.compile(r"\{kt:\w\w\}:(u:|m$|due:|receipts$)|\{kt:gate\}:seal$")
 
 users = st.sampled_from(USERS)
 picks = st.integers(0, 99)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from shared.settings import load_settings
+from shared.store import keys
 from shared.store.admin import inspection
 from shared.store.admin.inspection import inspect_nodes
 from shared.store.connection import connect
@@ -159,7 +160,7 @@ def test_a_new_redis_is_not_sealed_by_a_question(ask, real_client):
     _, found = ask()
 
     assert "will seal" in found["keys", "ok"]
-    assert not real_client.exists("kt:seal")
+    assert not real_client.exists(keys.SEAL)
 
 
 def test_callbacks_without_a_key_are_a_warning(ask):
