@@ -1,7 +1,7 @@
 -- allow-oom: an outcome that is not stored is doubt, and doubt causes a second message.
 -- Finish a claim: store its outcome. A stale fence changes nothing; repeating changes nothing.
 -- A callback may have settled the reset during the call: then only the attempt is stored.
--- KEYS r u live due m
+-- KEYS r u due m
 -- ARGV id fence delay_ms status reason keep_ms outcome provider_message_id detail duration_ms
 --      provider bucket bound_ms… (outcome '' when no attempt was made)
 local id, status, reason = ARGV[1], ARGV[4], ARGV[5]
@@ -21,9 +21,9 @@ if ARGV[7] ~= '' then
     fields[6] = cjson.encode({a[1], a[2], int(now), ARGV[7], ARGV[8], ARGV[9]})
   end
   local name = 'p:' .. label(ARGV[11]) .. ':' .. ARGV[7] .. ':'
-  add(KEYS[5], name .. 'n', 1)
-  add(KEYS[5], name .. 'ms', tonumber(ARGV[10]))
-  add(KEYS[5], name .. 'b' .. ARGV[12], 1)
+  add(KEYS[4], name .. 'n', 1)
+  add(KEYS[4], name .. 'ms', tonumber(ARGV[10]))
+  add(KEYS[4], name .. 'b' .. ARGV[12], 1)
 end
 if FINAL[h[3]] then
   redis.call('HSET', KEYS[1], unpack(fields))
@@ -33,15 +33,14 @@ end
 if FINAL[status] then
   if status == 'accepted' then
     local r = redis.call('HMGET', KEYS[1], 'c', 'q')
-    took(KEYS[5], 's:' .. h[4] .. ':' .. r[2] .. ':', now - math.floor(tonumber(r[1]) / 1000),
+    took(KEYS[4], 's:' .. h[4] .. ':' .. r[2] .. ':', now - math.floor(tonumber(r[1]) / 1000),
          ARGV, 13)
   end
-  settle(KEYS[1], KEYS[4], KEYS[5], id, h[3], status, h[4], reason, now, tonumber(ARGV[6]),
+  settle(KEYS[1], KEYS[3], KEYS[4], id, h[3], status, h[4], reason, now, tonumber(ARGV[6]),
          fields)
-  if status ~= 'accepted' then give_back(KEYS[2], KEYS[3], id, tonumber(h[8])) end
+  if status ~= 'accepted' then give_back(KEYS[2], KEYS[1], id, tonumber(h[8])) end
   if status == 'cancelled' and reason ~= 'superseded' then  -- also what an earlier copy holds
     redis.call('HSETNX', KEYS[1], 'v', 'replaced')
-    redis.call('ZREM', KEYS[3], id)
   end
   return 1
 end
@@ -54,6 +53,6 @@ elseif at > deadline - tonumber(h[6]) then
   at = deadline  -- no attempt fits any more; expired is what it becomes then
 end
 redis.call('HSET', KEYS[1], 'st', status, 'rs', reason, 'n', int(at), unpack(fields))
-redis.call('ZADD', KEYS[4], int(at), id)
-count(KEYS[5], h[3], status, h[4])
+redis.call('ZADD', KEYS[3], int(at), id)
+count(KEYS[4], h[3], status, h[4])
 return 1
