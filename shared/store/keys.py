@@ -294,7 +294,7 @@ FORMER_EMAILS = "kt:former"  # ZSET, user id → moment in ms when its former ad
 
 
 def directory_address(digest_start: str) -> str:
-    """SET, more of the digest and the id of a user with an address or a name; one of 65,536."""
+    """SET, more of the digest and the id of a user with an address or a name; one of 32,768."""
     return f"kt:addr:{digest_start}"
 
 

@@ -138,12 +138,12 @@ local function tell(r, id, word, now)
   tell_of(tag, h[7], h[2], id, word, now, payload)
 end
 
--- End a reset: remove it from the due set, and let its record expire. `also` holds fields and values
--- that are stored with the end.
+-- End a reset: remove it from the due set, and let its record expire, without what only claims and
+-- attempts look at. `also` holds fields and values that are stored with the end.
 local function settle(r, due, m, id, from, to, channel, reason, now, keep_ms, also)
   count_batch(r, from, to, reason, keep_ms)
   redis.call('HSET', r, 'st', to, 'rs', reason, 'dn', int(now), unpack(also or {}))
-  redis.call('HDEL', r, 'n')
+  redis.call('HDEL', r, 'n', 'mg', 'cl', 'sf', reason == '' and 'rs' or 'n')
   redis.call('ZREM', due, id)
   local h = redis.call('HMGET', r, 'x', 'kp')
   redis.call('PEXPIREAT', r, int(math.max(tonumber(h[1]), now) + tonumber(h[2] or keep_ms)))

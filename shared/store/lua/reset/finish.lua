@@ -12,13 +12,13 @@ local now = math.floor(now_us() / 1000)
 if h[9] and (status == 'retrying' or status == 'queued') then
   status, reason = 'cancelled', 'superseded'  -- a newer one came during the call
 end
-local fields = {'ff', ARGV[2], 'cl', 0}
+local fields = {'ff', ARGV[2]}
 
 if ARGV[7] ~= '' then
   local a = cjson.decode(redis.call('HGET', KEYS[1], 'a' .. h[7]))
   if ARGV[7] == 'accepted' or a[4] ~= 'found' then  -- what a callback said stands against a doubt
-    fields[5] = 'a' .. h[7]
-    fields[6] = cjson.encode({a[1], a[2], int(now), ARGV[7], ARGV[8], ARGV[9]})
+    fields[3] = 'a' .. h[7]
+    fields[4] = cjson.encode({a[1], a[2], int(now), ARGV[7], ARGV[8], ARGV[9]})
   end
   local name = 'p:' .. label(ARGV[11]) .. ':' .. ARGV[7] .. ':'
   add(KEYS[4], name .. 'n', 1)
@@ -52,7 +52,7 @@ if status == 'unknown' then
 elseif at > deadline - tonumber(h[6]) then
   at = deadline  -- no attempt fits any more; expired is what it becomes then
 end
-redis.call('HSET', KEYS[1], 'st', status, 'rs', reason, 'n', int(at), unpack(fields))
+redis.call('HSET', KEYS[1], 'st', status, 'rs', reason, 'cl', 0, 'n', int(at), unpack(fields))
 redis.call('ZADD', KEYS[3], int(at), id)
 count(KEYS[4], h[3], status, h[4])
 return 1
