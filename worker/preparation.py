@@ -221,7 +221,7 @@ class BatchStates:
         if state is BatchState.PAUSED:
             if not reset.attempts:  # a pause costs no code: its life begins at its last look
                 lifetime = self._services.settings.lifetime_seconds(reset.channel)
-                self._services.batch_resets.refresh(reset.user_id, reset.reset_id, lifetime)
+                self._services.batch_resets.refresh(reset.reset_id, lifetime)
             # The longer a pause lasts, the seldomer its resets are looked at.
             since = (claim.now - changed_at).total_seconds() if changed_at else float("inf")
             longest = min(max(since, MIN_PAUSE_WAIT_SECONDS), MAX_PAUSE_WAIT_SECONDS)

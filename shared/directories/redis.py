@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -287,8 +288,9 @@ class RedisDirectory:
 
     def _place(self, identifier: str) -> tuple[str, str]:
         """Return the index with an address or a name, and what its users' ids stand behind."""
-        digest = self._digests.address_digest(identifier)
-        return keys.directory_address(digest[:4]), f"{digest[4:16]}:"
+        digest = bytes.fromhex(self._digests.address_digest(identifier))
+        signs = base64.b32encode(digest).decode().lower()
+        return keys.directory_address(signs[:3]), signs[3:12]
 
     def _indexes(self, fields: UserFields) -> set[tuple[str, str]]:
         former = [each[2] for each in json.loads(fields.get("formerEmails") or "[]")]

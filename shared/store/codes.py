@@ -100,7 +100,7 @@ class CodeStore:
         tag, user = self._digests.user_place(user_id)
         answer = self._scripts.run(
             "code/begin_try",
-            (keys.guesses(tag, user), keys.live(tag, user), keys.recent(tag, user)),
+            (keys.guesses(tag, user), keys.user(tag, user)),
             (
                 *(self._field(user, guesser), MAX_WRONG_TRIES, int(TRIES_SECONDS * 1000)),
                 *(MAX_SOURCES, tag, guesser.shown, user_id),
@@ -116,9 +116,7 @@ class CodeStore:
     def list_known(self, user_id: str) -> list[KnownCode]:
         """Return a user's last codes, without a try."""
         tag, user = self._digests.user_place(user_id)
-        answer = self._scripts.run(
-            "code/list_known", (keys.live(tag, user), keys.recent(tag, user)), (tag,)
-        )
+        answer = self._scripts.run("code/list_known", (keys.user(tag, user),), (tag,))
         return [_known(answer[i : i + FIELDS]) for i in range(0, len(answer), FIELDS)]
 
     def list_guesses(self, user_id: str | None = None) -> list[GuessCount]:
@@ -161,8 +159,7 @@ class CodeStore:
         self, what: str, user_id: str, guesser: Guesser | None, reset_id: str = "", token: str = ""
     ) -> str:
         tag, user = self._digests.user_place(user_id)
-        names = [keys.user(tag, user), keys.live(tag, user)]
-        names += [keys.guesses(tag, user), keys.counters(tag)]
+        names = [keys.user(tag, user), keys.guesses(tag, user), keys.counters(tag)]
         field, hold_ms = self._field(user, guesser), int(HOLD_SECONDS * 1000)
         arguments = (what, reset_id, field, tag, token, hold_ms)
         return str(self._scripts.run("code/settle_try", names, arguments))
@@ -191,7 +188,7 @@ class CodeStore:
                 arguments += [notice_id, digest, channel.value]
             for pair in notice.fields.items():
                 arguments += pair
-        names = [keys.user(tag, user), keys.live(tag, user), keys.counters(tag)]
+        names = [keys.user(tag, user), keys.counters(tag)]
         names += [keys.due(tag, Queue.URGENT), keys.older(tag, user)]
         names += [keys.reset(each) for each in recipients]
         answer = self._scripts.run_durably("code/complete", names, arguments)
@@ -205,7 +202,7 @@ class CodeStore:
         `detail` is an operator's and becomes an event. A reset still queued is cancelled.
         """
         tag, user = self._digests.user_place(user_id)
-        names = [keys.reset(reset_id), keys.live(tag, user), keys.user(tag, user)]
+        names = [keys.reset(reset_id), keys.user(tag, user)]
         names += [keys.due(tag, Queue.URGENT), keys.due(tag, Queue.BULK), keys.counters(tag)]
         return str(self._scripts.run("code/end", names, (reset_id, end, detail, self._keep_ms)))
 

@@ -219,8 +219,9 @@ class Digests:
         name, number = keys.LAYOUT
         if sealed.pop(name, None) != number:
             raise SettingsError(
-                f"this store was written by a Keyturn without {number} shards. Begin with an empty "
-                "Redis, or data directory, and import users, tokens and suppressions again "
+                "this store was written by another version of Keyturn, which stores resets "
+                "otherwise. Begin with an empty Redis, or data directory, and import users, tokens "
+                "and suppressions again "
                 "(docs/operating.md, Redis lost its data); or keep the former version"
             )
         return sealed

@@ -27,7 +27,7 @@ _SHARDS = {
     for index, letter in enumerate(ID_LETTERS)
 }
 ID_LENGTH, ID_BYTES = 27, 16  # signs; random bytes in them
-LAYOUT = ("shards", str(SHARDS))  # in the seal: which of these tables the store was written with
+LAYOUT = ("layout", "2")  # in the seal: what a store was written with; other ones are refused
 
 TOKEN_PREFIX = "kt_pat_"  # noqa: S105 - what a token begins with, not a token
 
@@ -73,18 +73,8 @@ def due(tag: str, queue: str) -> str:
 
 
 def user(tag: str, user_digest: str) -> str:
-    """HASH, sequence, cool-down of one user; for ever, for sequences never restart."""
+    """HASH, sequence, cool-down, last resets of one user; for ever, for sequences never restart."""
     return f"{tag}:u:{user_digest}"
-
-
-def live(tag: str, user_digest: str) -> str:
-    """ZSET, id → deadline in ms: the codes of a user that work; a day longer than the last."""
-    return f"{tag}:live:{user_digest}"
-
-
-def recent(tag: str, user_digest: str) -> str:
-    """ZSET, id → moment of record in ms: a user's last resets; as long as their records."""
-    return f"{tag}:recent:{user_digest}"
 
 
 def older(tag: str, user_digest: str) -> str:
@@ -304,7 +294,7 @@ FORMER_EMAILS = "kt:former"  # ZSET, user id → moment in ms when its former ad
 
 
 def directory_address(digest_start: str) -> str:
-    """SET, more of the digest and the id of a user with an address or a name; one of 65,536."""
+    """SET, more of the digest and the id of a user with an address or a name; one of 32,768."""
     return f"kt:addr:{digest_start}"
 
 

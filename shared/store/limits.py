@@ -153,9 +153,8 @@ class LimitStore:
         tag, user = user_place
         with store_errors():
             pressed = self._client.delete(*(keys.window(n, user) for n in PAGE_LIMITS_OF_A_USER))
-        names = (keys.user(tag, user), keys.requests(tag, user), keys.live(tag, user))
-        arguments = (user, tag, MAX_WRONG_OF_A_RESET)
-        answer = self._scripts.run("admin/clear_user", (*names, keys.guesses(tag, user)), arguments)
+        names = (keys.user(tag, user), keys.requests(tag, user), keys.guesses(tag, user))
+        answer = self._scripts.run("admin/clear_user", names, (user, tag, MAX_WRONG_OF_A_RESET))
         found = dict(zip(answer[::2], map(int, answer[1::2]), strict=True)) | {"page": pressed}
         return {name: number for name, number in found.items() if number}
 

@@ -27,7 +27,7 @@ OWN = {
     "reset/claim": (1, 1),
     "reset/renew": (1, 2),
     "reset/start_attempt": (1, 3),
-    "reset/finish": (3, 3),
+    "reset/finish": (2, 3),
 }
 # Upper bounds of the provider call histogram, in ms; the last is open.
 DURATION_BUCKETS_MS = (25, 50, 100, 250, 500, 1000, 2500, 5000, 10000)
@@ -158,7 +158,6 @@ class ResetCalls:
         names = (
             keys.reset(reset.reset_id),
             keys.user(tag, user),
-            keys.live(tag, user),
             keys.due(tag, reset.queue),
             keys.counters(tag),
         )
@@ -333,7 +332,9 @@ class ResetStore:
         """Return a user's last resets, newest first; then older ones and notices, if asked."""
         tag, user = self._digests.user_place(user_id)
         with store_errors():
-            ids = self._client.zrevrange(keys.recent(tag, user), 0, -1)
+            fields = self._client.hgetall(keys.user(tag, user))
+            ids = [name for name in fields if len(name) == keys.ID_LENGTH]  # each with its sequence
+            ids.sort(key=lambda reset_id: -int(fields[reset_id]))
             if with_older:
                 ids += self._client.zrevrange(keys.older(tag, user), 0, -1)
         return self.find_many(ids)
@@ -437,8 +438,6 @@ def _record_keys(tag: str, user: str, new: NewReset) -> tuple[str, ...]:
         keys.reset(new.reset_id),
         keys.due(tag, new.queue),
         keys.user(tag, user),
-        keys.live(tag, user),
-        keys.recent(tag, user),
         keys.requests(tag, user),
         keys.counters(tag),
         keys.older(tag, user),

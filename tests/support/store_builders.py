@@ -66,7 +66,7 @@ class Stores:
         return self.client.hgetall(keys.user(*self.place(user_id)))
 
     def live(self, user_id=USER):
-        return set(self.client.zrange(keys.live(*self.place(user_id)), 0, -1))
+        return {code.reset_id for code in self.codes.list_known(user_id) if code.is_live}
 
     def field(self, reset_id, name):
         return self.client.hget(keys.reset(reset_id), name)
@@ -101,11 +101,10 @@ class Stores:
     def now_ms(self):
         return self.dues.now_ms()
 
-    def end_in(self, reset_id, seconds, user_id=USER):
+    def end_in(self, reset_id, seconds):
         """Move the deadline to so many seconds from now."""
         deadline = int(self.now_ms() + seconds * 1000)
         self.client.hset(keys.reset(reset_id), "x", deadline)
-        self.client.zadd(keys.live(*self.place(user_id)), {reset_id: deadline}, xx=True)
 
     def claim_sending(self, reset_id, provider="p1"):
         claim = self.resets.claim(reset_id)

@@ -115,7 +115,7 @@ def test_the_deadline_ends_what_is_paused_and_says_so(worker):
     reset_id = worker.record()
     worker.services.pauses.pause(Scope.CHANNEL, "email", **WHO)
     worker.deliver(reset_id)
-    worker.stores.end_in(reset_id, -1, user_id="ada")
+    worker.stores.end_in(reset_id, -1)
     worker.stores.make_due(reset_id)
 
     assert Keeper(worker).park() == 0
@@ -307,7 +307,7 @@ def test_what_was_handed_over_cannot_be_held(worker):
 def test_what_is_held_until_its_code_ends_says_so(worker):
     reset_id = worker.record()
     worker.services.waiting.hold(reset_id, **WHO)
-    worker.stores.end_in(reset_id, -1, user_id="ada")
+    worker.stores.end_in(reset_id, -1)
     worker.deliver(reset_id)
 
     assert (worker.look(reset_id).status, worker.look(reset_id).reason) == (

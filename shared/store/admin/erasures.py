@@ -80,7 +80,7 @@ class ErasureStore:
 
     def _erase(self, user_id: str, recipient_digest: str = "", channel: str = "") -> Erased:
         tag, user = self._digests.user_place(user_id)
-        places = (keys.user, keys.live, keys.recent, keys.older, keys.requests, keys.refusals)
+        places = (keys.user, keys.older, keys.requests, keys.refusals)
         names = [place(tag, user) for place in (*places, keys.guesses, keys.told)]
         names += [keys.receipts(tag), keys.counters(tag)]
         arguments = (tag, user, recipient_digest, channel)

@@ -42,7 +42,7 @@ class BatchResets:
         calls = []
         for each in candidates:
             tag, user = self._digests.user_place(each.user_id)
-            names = (keys.reset(each.reset_id), keys.recent(tag, user))
+            names = (keys.reset(each.reset_id), keys.user(tag, user))
             calls.append((names, (each.reset_id, tag, channel.value, each.since_ms)))
         answers: list[str] = self._scripts.run_many("batch/check_candidate", calls)
         return answers
@@ -55,11 +55,9 @@ class BatchResets:
             answers += self._scripts.run_many("reset/record", calls[first : first + MAX_PER_TRIP])
         return [answer[1] if answer[0] == "skipped" else "" for answer in answers]
 
-    def refresh(self, user_id: str, reset_id: str, lifetime_seconds: float) -> bool:
+    def refresh(self, reset_id: str, lifetime_seconds: float) -> bool:
         """Begin a reset's lifetime anew; return False if an attempt was made already."""
-        tag, user = self._digests.user_place(user_id)
-        names = (keys.reset(reset_id), keys.live(tag, user))
-        arguments = (reset_id, int(lifetime_seconds * 1000))
+        names, arguments = (keys.reset(reset_id),), (int(lifetime_seconds * 1000),)
         return bool(self._scripts.run("batch/renew_reset", names, arguments))
 
     def ends(self, reset_ids: Sequence[str]) -> list[tuple[Status, str] | None]:

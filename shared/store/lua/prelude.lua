@@ -138,12 +138,12 @@ local function tell(r, id, word, now)
   tell_of(tag, h[7], h[2], id, word, now, payload)
 end
 
--- End a reset: remove it from the due set, and let its record expire. `also` holds fields and values
--- that are stored with the end.
+-- End a reset: remove it from the due set, and let its record expire, without what only claims and
+-- attempts look at. `also` holds fields and values that are stored with the end.
 local function settle(r, due, m, id, from, to, channel, reason, now, keep_ms, also)
   count_batch(r, from, to, reason, keep_ms)
   redis.call('HSET', r, 'st', to, 'rs', reason, 'dn', int(now), unpack(also or {}))
-  redis.call('HDEL', r, 'n')
+  redis.call('HDEL', r, 'n', 'mg', 'cl', 'sf', reason == '' and 'rs' or 'n')
   redis.call('ZREM', due, id)
   local h = redis.call('HMGET', r, 'x', 'kp')
   redis.call('PEXPIREAT', r, int(math.max(tonumber(h[1]), now) + tonumber(h[2] or keep_ms)))
@@ -163,9 +163,35 @@ local function add_event(r, at, kind, provider, detail)
 end
 
 -- Undo a reset that was not sent: end the cool-down, and the code unless it may have been received.
-local function give_back(u, live, id, doubts)
+local function give_back(u, r, id, doubts)
   if redis.call('HGET', u, 'cdid') == id then redis.call('HDEL', u, 'cd', 'cdid') end
-  if doubts == 0 then redis.call('ZREM', live, id) end
+  if doubts == 0 then redis.call('HSET', r, 'gb', 1) end
+end
+
+-- Return the ids of a user's last resets, newest first: those fields of the user that are as long
+-- as an id (keys.py), each with its sequence. Some records may have expired.
+local function last_resets(u)
+  local ids, sequence, h = {}, {}, redis.call('HGETALL', u)
+  for i = 1, #h, 2 do
+    if #h[i] == 27 then ids[#ids + 1], sequence[h[i]] = h[i], tonumber(h[i + 1]) end
+  end
+  table.sort(ids, function(a, b) return sequence[a] > sequence[b] end)
+  return ids
+end
+
+-- Return whether a reset's code works: before its deadline, and neither ended nor given back; nil: no record.
+local function works(r, now)
+  local h = redis.call('HMGET', r, 'x', 'v', 'gb')
+  if h[1] then return tonumber(h[1]) > now and not h[2] and not h[3] end
+end
+
+-- Return those of a user's last resets whose codes work, newest first.
+local function live_resets(u, tag, now)
+  local ids = {}
+  for _, id in ipairs(last_resets(u)) do
+    if works(tag .. ':r:' .. id, now) then ids[#ids + 1] = id end
+  end
+  return ids
 end
 
 -- Index resets by time: a list for every ten minutes, which lasts as long as its records.
@@ -175,7 +201,7 @@ local function note_made(tag, id, now, life, keep_ms)
   keep_for(made, math.max(life, 86400000) + keep_ms + 600000)
 end
 
--- Remember a record of a user that `recent` does not list, for as long as it is kept.
+-- Remember a record of a user that `last_resets` does not list, for as long as it is kept.
 local function note_older(older, tag, id, at, keep_ms)
   for _, other in ipairs(redis.call('ZRANGE', older, 0, 1)) do
     if redis.call('EXISTS', tag .. ':r:' .. other) == 0 then redis.call('ZREM', older, other) end
@@ -192,14 +218,14 @@ end
 
 -- Return id, key_id, deadline_ms, end, language, channel, is_live, basis, wrong tries of a user's last
 -- codes, newest first.
-local function known_codes(live, recent, tag, now)
-  redis.call('ZREMRANGEBYSCORE', live, '-inf', int(now))
+local function known_codes(u, tag, now)
   local answer = {}
-  for _, id in ipairs(redis.call('ZREVRANGE', recent, 0, -1)) do
-    local r = redis.call('HMGET', tag .. ':r:' .. id, 'kid', 'x', 'v', 'lg', 'ch', 'bs', 'gw')
+  for _, id in ipairs(last_resets(u)) do
+    local name = tag .. ':r:' .. id
+    local r = redis.call('HMGET', name, 'kid', 'x', 'v', 'lg', 'ch', 'bs', 'gw')
     if r[1] then
-      for _, value in ipairs({id, r[1], r[2], r[3] or '', r[4], r[5],
-                              redis.call('ZSCORE', live, id) and 1 or 0, r[6] or '', r[7] or 0}) do
+      for _, value in ipairs({id, r[1], r[2], r[3] or '', r[4], r[5], works(name, now) and 1 or 0,
+                              r[6] or '', r[7] or 0}) do
         answer[#answer + 1] = value
       end
     end
@@ -208,17 +234,17 @@ local function known_codes(live, recent, tag, now)
 end
 
 -- Return why a batch skips a user: completed since (ms), or a newer live reset; or ''.
-local function in_the_way(recent, tag, id, channel, since, now)
+local function in_the_way(u, tag, id, channel, since, now)
   local answer = ''
-  for _, other in ipairs(redis.call('ZREVRANGE', recent, 0, -1)) do
+  for _, other in ipairs(last_resets(u)) do
     local h = redis.call('HMGET', tag .. ':r:' .. other, 'st', 'x', 'v', 'ch', 'c', 'co')
     if other ~= id and h[1] then
       if h[6] and tonumber(h[6]) > since then return 'completed' end
       local st, is_newer = h[1], math.floor(tonumber(h[5]) / 1000) > since
       local waits = st == 'queued' or st == 'sending' or st == 'retrying'
-      local works = (st == 'accepted' or st == 'delivered' or st == 'unknown') and not h[3]
-                    and tonumber(h[2]) > now
-      if (waits and (is_newer or h[4] == channel)) or (works and is_newer) then
+      local reaches = (st == 'accepted' or st == 'delivered' or st == 'unknown') and not h[3]
+                      and tonumber(h[2]) > now
+      if (waits and (is_newer or h[4] == channel)) or (reaches and is_newer) then
         answer = 'newer_reset'
       end
     end

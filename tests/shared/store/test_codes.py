@@ -265,7 +265,7 @@ def test_a_code_that_ended_since_it_was_compared_cannot_be_taken(stores, end):
     if end == "expired":
         stores.end_in(reset_id, -1)
     else:
-        stores.client.delete(keys.live(*stores.place()))
+        stores.codes.end_code(USER, reset_id, "voided")
 
     assert stores.take(reset_id) is None
 

@@ -47,7 +47,7 @@ def test_digests_stay_the_same_while_secret_keys_rotate(client):
 def test_every_secret_key_of_ours_seals_the_digest_key(client):
     Digests(client, (NEW, OLD)).digest("address", "x")
 
-    assert set(client.hkeys(keys.SEAL)) == {key_id(NEW), key_id(OLD), "shards"}
+    assert set(client.hkeys(keys.SEAL)) == {key_id(NEW), key_id(OLD), keys.LAYOUT[0]}
 
 
 def test_foreign_keys_are_refused_rather_than_a_second_digest_key_made(client):
@@ -56,15 +56,15 @@ def test_foreign_keys_are_refused_rather_than_a_second_digest_key_made(client):
     with pytest.raises(SettingsError, match=key_id(OLD)):
         Digests(client, (NEW,)).digest("address", "x")
 
-    assert set(client.hkeys(keys.SEAL)) == {key_id(OLD), "shards"}
+    assert set(client.hkeys(keys.SEAL)) == {key_id(OLD), keys.LAYOUT[0]}
 
 
-@pytest.mark.parametrize("shards", [None, "16", "640"])
-def test_a_store_with_another_table_of_shards_is_refused_with_a_sentence(client, shards):
+@pytest.mark.parametrize("layout", [{}, {"shards": "64"}, {"layout": "1"}, {"layout": "20"}])
+def test_a_store_of_another_version_is_refused_with_a_sentence(client, layout):
     Digests(client, (OLD,)).digest("address", "x")
-    client.hdel(keys.SEAL, "shards")
-    if shards:
-        client.hset(keys.SEAL, "shards", shards)
+    client.hdel(keys.SEAL, keys.LAYOUT[0])
+    for name, value in layout.items():
+        client.hset(keys.SEAL, name, value)
     before = client.hgetall(keys.SEAL)
 
     with pytest.raises(SettingsError, match="Begin with an empty Redis"):

@@ -109,7 +109,7 @@ def test_a_poisonous_one_ends_alone(stores):
 
 def test_marks_tell_who_may_go_out(stores):
     claims = stores.resets.claim_many(record(stores, 4))
-    stores.end_in(claims[1].reset.reset_id, 1, claims[1].reset.user_id)
+    stores.end_in(claims[1].reset.reset_id, 1)
     stores.make_due(claims[2].reset.reset_id, Queue.BULK)
     stores.resets.claim(claims[2].reset.reset_id)  # somebody else has it now
 

@@ -286,12 +286,13 @@ def test_a_code_that_works_stays_known_among_many_that_do_not(stores):
 
 
 def test_a_short_life_does_not_shorten_what_is_known_of_a_longer_one(stores):
-    stores.attempt(stores.record(lifetime_seconds=7 * 86400))
+    long = stores.record(lifetime_seconds=7 * 86400)
+    stores.attempt(long)
 
-    stores.record(channel=Channel.SMS, lifetime_seconds=600)
+    short = stores.record(channel=Channel.SMS, lifetime_seconds=600)
 
-    assert stores.client.pttl(keys.live(*stores.place())) > 7 * DAY_MS
-    assert stores.client.pttl(keys.recent(*stores.place())) > 7 * DAY_MS
+    assert stores.live() == {long, short}
+    assert stores.client.pttl(keys.user(*stores.place())) == -1
 
 
 def test_a_returned_code_is_live_but_never_due(stores):
@@ -362,8 +363,31 @@ def test_whatever_is_no_id_is_no_reset(stores):
 
 
 def test_the_last_resets_of_a_user_are_listed_newest_first(stores):
-    ids = [stores.record() for _ in range(3)]
-    now = stores.now_ms()
-    stores.client.zadd(keys.recent(*stores.place()), {i: now + n for n, i in enumerate(ids)})
+    ids = [stores.record() for _ in range(12)]
 
-    assert [reset.reset_id for reset in stores.resets.find_of_user(USER)] == ids[::-1]
+    listed = [reset.reset_id for reset in stores.resets.find_of_user(USER)]
+    older = [reset.reset_id for reset in stores.resets.find_of_user(USER, with_older=True)][10:]
+
+    assert listed == ids[:1:-1]
+    assert sorted(older) == sorted(ids[:2])
+
+
+def test_a_reset_that_is_no_longer_kept_is_not_listed_after_the_next(stores):
+    gone = stores.record()
+    stores.client.delete(keys.reset(gone))
+    assert stores.resets.find_of_user(USER) == []
+
+    kept = stores.record()
+
+    assert gone not in stores.user()
+    assert [reset.reset_id for reset in stores.resets.find_of_user(USER)] == [kept]
+
+
+def test_a_code_that_was_never_sent_does_not_work(stores):
+    first = stores.record()
+    stores.attempt(first, Outcome.PERMANENT, Status.FAILED)
+
+    assert stores.live() == set()
+    assert stores.take(first) is None
+    assert [code.end for code in stores.codes.list_known(USER)] == [None]
+    assert stores.codes.end_code(USER, first, "voided") == Status.FAILED

@@ -124,7 +124,7 @@ class ResetMachine(RuleBasedStateMachine):
     def near_the_end(self, number, seconds):
         reset_id = self.pick(self.ids, number)
         if reset_id:
-            self.stores.end_in(reset_id, seconds, self.owners[reset_id])
+            self.stores.end_in(reset_id, seconds)
 
     @rule(user=users)
     def wrong_code(self, user):
@@ -190,7 +190,7 @@ class ResetMachine(RuleBasedStateMachine):
     def at_most_three_codes_live_and_each_is_known(self):
         for user in USERS:
             live = self.stores.live(user)
-            recent = set(self.client.zrange(keys.recent(*self.stores.place(user)), 0, -1))
+            recent = {reset.reset_id for reset in self.stores.resets.find_of_user(user)}
             assert len(live) <= 3
             assert live <= recent <= set(self.ids)
 

@@ -168,7 +168,7 @@ def test_no_request_reached_us_and_one_would_be_refused(story):
 def test_a_limit_refused_it(client, setting, words, lever):
     story = Story(client, **setting)
     first = story.ask("sms")
-    story.worker.stores.end_in(first, -1, user_id="ada")
+    story.worker.stores.end_in(first, -1)
     assert story.ask("sms", X_Request_Id="r-17") is None
     assert story.ask("sms", X_Request_Id="r-18") is None
 
@@ -186,7 +186,7 @@ def test_a_limit_refused_it(client, setting, words, lever):
 def test_a_limit_that_is_over_says_so(client):
     story = Story(client, user_cooldown_seconds=60.0)
     first = story.ask()
-    story.worker.stores.end_in(first, -1, user_id="ada")
+    story.worker.stores.end_in(first, -1)
     story.ask()
 
     assert "That is over" in story.explain(later=timedelta(minutes=2)).next_step
@@ -487,7 +487,7 @@ def test_it_was_opened_and_not_used(story):
 
 def test_it_expired_before_anybody_got_to_it(story):
     reset_id = story.ask()
-    story.worker.stores.end_in(reset_id, -1, user_id="ada")
+    story.worker.stores.end_in(reset_id, -1)
     story.worker.deliver(reset_id)
 
     diagnosis = story.explain()

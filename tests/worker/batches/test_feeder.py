@@ -404,7 +404,7 @@ def test_what_was_tried_before_a_pause_keeps_its_deadline(worker):
     worker.deliver(reset_id)
 
     assert worker.look(reset_id).deadline_at == before
-    assert worker.services.batch_resets.refresh("ada", reset_id, 60) is False
+    assert worker.services.batch_resets.refresh(reset_id, 60) is False
 
 
 def test_a_resumed_batch_sends_what_was_queued(worker):

@@ -1,7 +1,7 @@
 -- allow-oom: erasing frees memory.
 -- Erase what a shard holds of a user; or, with a recipient's digest, what went to that recipient, and
 -- what waits for its channel. Messages that wait are cancelled; codes end.
--- KEYS u live recent older req no guesses told receipts m
+-- KEYS u older req no guesses told receipts m
 -- ARGV tag user_digest recipient_digest ('': everything) channel
 -- JSON: {n = name → number, ids = reset ids, ik = digests of Idempotency-Keys, to = of recipients}
 local tag, user, only, channel = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
@@ -12,9 +12,8 @@ local ids, ik, to, known = {}, {}, {}, {}
 local function note(id)
   if not known[id] then known[id], ids[#ids + 1] = true, id end
 end
-for i = 2, 4 do
-  for _, id in ipairs(redis.call('ZRANGE', KEYS[i], 0, -1)) do note(id) end
-end
+for _, id in ipairs(last_resets(KEYS[1])) do note(id) end
+for _, id in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do note(id) end
 local last = cjson.decode(redis.call('HGET', KEYS[1], 'nn') or '{}')  -- notices, by digest
 for _, notice in pairs(last) do note(notice[1]) end
 
@@ -26,11 +25,12 @@ for _, id in ipairs(ids) do
                    (h[1] and h[3] == channel and not h[4] and h[8] == 'reset')
   if is_meant then
     if h[1] and not FINAL[h[1]] then
-      settle(r, tag .. ':due:' .. h[2], KEYS[10], id, h[1], 'cancelled', h[3], 'user_gone', now, 1000)
+      settle(r, tag .. ':due:' .. h[2], KEYS[8], id, h[1], 'cancelled', h[3], 'user_gone', now, 1000)
       n.cancelled = n.cancelled + 1
     end
-    n.codes = n.codes + redis.call('ZREM', KEYS[2], id)
-    for i = 3, 4 do redis.call('ZREM', KEYS[i], id) end
+    if h[8] ~= 'notice' and works(r, now) then n.codes = n.codes + 1 end
+    redis.call('HDEL', KEYS[1], id)
+    redis.call('ZREM', KEYS[2], id)
     if h[6] and h[8] ~= 'notice' then
       redis.call('LREM', tag .. ':made:' .. int(math.floor(tonumber(h[6]) / 600000000)), 1, id)
     end
@@ -43,28 +43,28 @@ for _, id in ipairs(ids) do
   end
 end
 
-if next(erased) and redis.call('LLEN', KEYS[9]) > 0 then
-  for _, item in ipairs(redis.call('LRANGE', KEYS[9], 0, -1)) do
+if next(erased) and redis.call('LLEN', KEYS[7]) > 0 then
+  for _, item in ipairs(redis.call('LRANGE', KEYS[7], 0, -1)) do
     if erased[string.match(item, '^[^ ]+')] then
-      n.reports = n.reports + redis.call('LREM', KEYS[9], 1, item)
+      n.reports = n.reports + redis.call('LREM', KEYS[7], 1, item)
     end
   end
 end
 if is_all then
-  for _, member in ipairs(redis.call('ZRANGE', KEYS[8], 0, -1)) do
+  for _, member in ipairs(redis.call('ZRANGE', KEYS[6], 0, -1)) do
     local sub, own = string.match(member, '^([^:]+):(.+)$')
     n.webhooks = n.webhooks + redis.call('DEL', tag .. ':wh:' .. member)
     redis.call('ZREM', tag .. ':whd:' .. sub, own)
     redis.call('ZREM', tag .. ':whx:' .. sub, own)
   end
-  n.refusals = redis.call('LLEN', KEYS[6])
-  for _, field in ipairs(redis.call('HKEYS', KEYS[7])) do
+  n.refusals = redis.call('LLEN', KEYS[4])
+  for _, field in ipairs(redis.call('HKEYS', KEYS[5])) do
     if string.sub(field, 1, #user + 1) == user .. ':' then
-      n.guesses = n.guesses + redis.call('HDEL', KEYS[7], field)
+      n.guesses = n.guesses + redis.call('HDEL', KEYS[5], field)
     end
   end
   n.counts = redis.call('EXISTS', KEYS[1])
-  for _, i in ipairs({1, 2, 3, 4, 5, 6, 8}) do redis.call('DEL', KEYS[i]) end
+  for _, i in ipairs({1, 2, 3, 4, 6}) do redis.call('DEL', KEYS[i]) end
 else
   last[only] = nil
   if next(last) then

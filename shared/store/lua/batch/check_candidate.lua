@@ -1,4 +1,4 @@
--- Check whether a batch should send to this user.   KEYS r recent   ARGV id tag channel since_ms
+-- Check whether a batch should send to this user.   KEYS r u   ARGV id tag channel since_ms
 -- 'known': its reset exists already; 'completed' or 'newer_reset': no; '': yes
 if redis.call('EXISTS', KEYS[1]) == 1 then return 'known' end
 local now = math.floor(now_us() / 1000)

@@ -1,6 +1,6 @@
 -- Count a try of a typed code toward its source before any code is compared, so that parallel guesses
 -- gain nothing; return the codes to compare with. The same steps for a user who does not exist.
--- KEYS guesses live recent
+-- KEYS guesses u
 -- ARGV field max_wrong wait_ms max_sources tag shown_source user_id
 -- {'limited', wait_ms} | {'try', and what known_codes returns, as it was before this try}
 local now, tag = math.floor(now_us() / 1000), ARGV[5]
@@ -21,12 +21,11 @@ end
 tries = tries + 1
 if till == 0 or tries >= max_wrong then till = now + wait_ms end
 -- The user's id is kept where there are codes: what a stranger invents is not.
-local name = redis.call('EXISTS', KEYS[3]) == 1 and ARGV[7] or ''
+local known = known_codes(KEYS[2], tag, now)
+local name = #known > 0 and ARGV[7] or ''
 redis.call('HSET', KEYS[1], field, cjson.encode({tries, int(till), ARGV[6], name}))
 redis.call('PEXPIRE', KEYS[1], int(wait_ms))
-local known = known_codes(KEYS[2], KEYS[3], tag, now)
-for _, id in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
-  local r = tag .. ':r:' .. id
-  if redis.call('HEXISTS', r, 'kid') == 1 then redis.call('HINCRBY', r, 'gw', 1) end
+for i = 1, #known, 9 do
+  if known[i + 6] == 1 then redis.call('HINCRBY', tag .. ':r:' .. known[i], 'gw', 1) end
 end
 return {'try', unpack(known)}

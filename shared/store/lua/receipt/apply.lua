@@ -87,7 +87,7 @@ if to ~= '' then
   if to == 'delivered' then
     took(m, 'd:' .. channel .. ':' .. label(provider) .. ':', at - math.floor(tonumber(h[4]) / 1000), ARGV, 13)
   elseif to ~= 'accepted' and h[6] then
-    give_back(tag .. ':u:' .. h[6], tag .. ':live:' .. h[6], id, 1)
+    give_back(tag .. ':u:' .. h[6], KEYS[1], id, 1)
   end
 end
 if ARGV[12] ~= '' then add_event(KEYS[1], now, 'offered', '', 'by reset ' .. ARGV[12]) end

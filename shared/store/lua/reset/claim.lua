@@ -23,7 +23,7 @@ local deadline, doubts = tonumber(h[2]), tonumber(h[6])
 local function over(status, reason)
   redis.call('HSET', KEYS[1], 'f', int(tonumber(h[10]) + 1))
   settle(KEYS[1], due, m, id, st, status, h[8], reason, now, tonumber(ARGV[4]))
-  if h[11] then give_back(ARGV[5] .. ':u:' .. h[11], ARGV[5] .. ':live:' .. h[11], id, doubts) end
+  if h[11] then give_back(ARGV[5] .. ':u:' .. h[11], KEYS[1], id, doubts) end
   return {status}
 end
 

@@ -1,5 +1,5 @@
 -- Record a reset: limits, sequence, record, due set, live codes; all or nothing, safe to repeat.
--- KEYS r due u live recent req m older
+-- KEYS r due u req m older
 -- ARGV id user org channel queue life_ms key_id language kind cooldown_ms hour day live_max
 --      keep_ms margin_ms tag asked_us patience_us since_ms, then field, value … of the record
 --      (since_ms: a batch's: skip users with newer resets; 2^52: a stranger's: displace no code; 0: neither)
@@ -13,18 +13,17 @@ if asked_us > 0 and us - asked_us > tonumber(ARGV[18]) then return {'late'} end
 local now = math.floor(us / 1000)
 local since = tonumber(ARGV[19])
 if since > 0 then
-  local why = in_the_way(KEYS[5], tag, id, channel, since, now)
-  local works = redis.call('ZCOUNT', KEYS[4], int(now), '+inf')
-  if since == 2^52 and works >= tonumber(ARGV[13]) then why = 'newer_reset' end
+  local why = in_the_way(KEYS[3], tag, id, channel, since, now)
+  if since == 2^52 and #live_resets(KEYS[3], tag, now) >= tonumber(ARGV[13]) then why = 'newer_reset' end
   if why ~= '' then return {'skipped', why} end
 end
 local cooldown, hour, day = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
 
 local function window_wait(limit, span)
   if limit == 0 then return 0 end
-  local n = redis.call('ZCOUNT', KEYS[6], int(now - span + 1), '+inf')
+  local n = redis.call('ZCOUNT', KEYS[4], int(now - span + 1), '+inf')
   if n < limit then return 0 end
-  local first = redis.call('ZRANGEBYSCORE', KEYS[6], int(now - span + 1), '+inf', 'WITHSCORES',
+  local first = redis.call('ZRANGEBYSCORE', KEYS[4], int(now - span + 1), '+inf', 'WITHSCORES',
                            'LIMIT', n - limit, 1)
   return tonumber(first[2]) + span - now
 end
@@ -39,18 +38,28 @@ if wait > 0 then return {'limited', name, int(wait)} end
 
 local is_returned = ARGV[9] == 'returned'  -- the caller has the code: nothing is sent, nothing is due
 
--- A newer reset for the same user and channel supersedes an older one not yet sent.
-local current = not is_returned and redis.call('HGET', KEYS[3], 'cur:' .. channel)
-if current then
-  local r = tag .. ':r:' .. current
-  local h = redis.call('HMGET', r, 'st', 'q', 'db', 'f')
-  if (h[1] == 'queued' or h[1] == 'retrying') and h[3] == '0' then
-    redis.call('HSET', r, 'f', int(tonumber(h[4]) + 1), 'v', 'replaced', 'su', '1')
-    redis.call('ZREM', KEYS[4], current)
-    settle(r, tag .. ':due:' .. h[2], KEYS[7], current, h[1], 'cancelled', channel, 'superseded',
-           now, tonumber(ARGV[14]))
-  elseif h[1] then
+-- The last one by this channel, if not yet sent, is superseded. Of the codes that work at most
+-- live_max stay, and the oldest are displaced. Listed are ten, and whatever still works.
+local has_superseded, living = is_returned, 1
+for place, other in ipairs(last_resets(KEYS[3])) do
+  local r = tag .. ':r:' .. other
+  local h = not has_superseded and redis.call('HMGET', r, 'ch', 'k', 'st', 'q', 'db', 'f')
+  if h and h[1] == channel and h[2] ~= 'returned' then
+    has_superseded = true
     redis.call('HSET', r, 'su', '1')
+    if (h[3] == 'queued' or h[3] == 'retrying') and h[5] == '0' then
+      redis.call('HSET', r, 'f', int(tonumber(h[6]) + 1), 'v', 'replaced')
+      settle(r, tag .. ':due:' .. h[4], KEYS[5], other, h[3], 'cancelled', channel, 'superseded',
+             now, tonumber(ARGV[14]))
+    end
+  end
+  local is_live = works(r, now)
+  if is_live and living < tonumber(ARGV[13]) then
+    living = living + 1
+  else
+    if is_live then redis.call('HSET', r, 'v', 'displaced') end
+    if place >= 10 then note_older(KEYS[6], tag, other, now, tonumber(ARGV[6]) + tonumber(ARGV[14])) end
+    if place >= 10 or is_live == nil then redis.call('HDEL', KEYS[3], other) end
   end
 end
 
@@ -61,41 +70,19 @@ redis.call('HSET', KEYS[1], 'st', 'queued', 'u', ARGV[2], 'o', ARGV[3], 'ch', ch
   'sq', sequence, 'ud', string.sub(KEYS[3], #tag + 4), 'mg', ARGV[15], 'f', 0, 'cl', 0, 'at', 0, 'db', 0, 'n', int(now),
   unpack(ARGV, 20))
 if is_returned then
-  settle(KEYS[1], KEYS[2], KEYS[7], id, nil, 'accepted', channel, 'code_returned', now,
+  settle(KEYS[1], KEYS[2], KEYS[5], id, nil, 'accepted', channel, 'code_returned', now,
          tonumber(ARGV[14]))
 else
   redis.call('ZADD', KEYS[2], int(now), id)
-  redis.call('HSET', KEYS[3], 'cur:' .. channel, id)
-  count(KEYS[7], nil, 'queued', channel)
-  redis.call('HINCRBY', KEYS[7], 'in:' .. ARGV[5], 1)
+  count(KEYS[5], nil, 'queued', channel)
+  redis.call('HINCRBY', KEYS[5], 'in:' .. ARGV[5], 1)
 end
+redis.call('HSET', KEYS[3], id, sequence)
 if cooldown > 0 then redis.call('HSET', KEYS[3], 'cd', int(now + cooldown), 'cdid', id) end
 if hour > 0 or day > 0 then
-  redis.call('ZREMRANGEBYSCORE', KEYS[6], '-inf', int(now - 86400000))
-  redis.call('ZADD', KEYS[6], int(now), id)
-  redis.call('PEXPIRE', KEYS[6], 86400000)
+  redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', int(now - 86400000))
+  redis.call('ZADD', KEYS[4], int(now), id)
+  redis.call('PEXPIRE', KEYS[4], 86400000)
 end
-
--- The codes that work: at most live_max, the oldest is displaced.
-redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', int(now))
-redis.call('ZADD', KEYS[5], int(now), id)
-redis.call('ZADD', KEYS[4], int(deadline), id)
-if redis.call('ZCARD', KEYS[4]) > tonumber(ARGV[13]) then
-  local oldest, since
-  for _, other in ipairs(redis.call('ZRANGE', KEYS[4], 0, -1)) do
-    local c = tonumber(redis.call('HGET', tag .. ':r:' .. other, 'c') or '0')
-    if other ~= id and (not since or c < since) then oldest, since = other, c end
-  end
-  redis.call('ZREM', KEYS[4], oldest)
-  if since > 0 then redis.call('HSET', tag .. ':r:' .. oldest, 'v', 'displaced') end
-end
-for _, other in ipairs(redis.call('ZRANGE', KEYS[5], 0, -11)) do  -- ten, and whatever still works
-  if not redis.call('ZSCORE', KEYS[4], other) then
-    note_older(KEYS[8], tag, other, now, tonumber(ARGV[6]) + tonumber(ARGV[14]))
-    redis.call('ZREM', KEYS[5], other)
-  end
-end
-keep_for(KEYS[4], tonumber(ARGV[6]) + 86400000)
-keep_for(KEYS[5], tonumber(ARGV[6]) + tonumber(ARGV[14]))
 note_made(tag, id, now, tonumber(ARGV[6]), tonumber(ARGV[14]))
 return {'recorded', int(us), int(deadline), sequence, ARGV[3]}

@@ -94,7 +94,7 @@ def test_an_expired_and_an_overtaken_reset_are_told(stores, subscribe, webhooks)
     subscription_id = subscribe()
 
     first = stores.record("bob")
-    stores.end_in(first, -1, "bob")
+    stores.end_in(first, -1)
     stores.make_due(first)
     stores.resets.claim(first)
     stores.record("ada")
