@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
@@ -368,12 +368,17 @@ class Scripts:
         return answers
 
     def run_together(
-        self, name: str, calls: Sequence[SharingCall], *, own: tuple[int, int]
+        self,
+        name: str,
+        calls: Sequence[SharingCall],
+        *,
+        own: tuple[int, int],
+        is_durable: bool = False,
     ) -> list[Any]:
         """Run a script for each call; calls of one slot share commands. Return the answers.
 
         `own`: how many of a call's first keys and arguments are its own; the others are sent once
-        for all calls that have the same others.
+        for all calls that have the same others. `is_durable`: as `run_durably`.
 
         Where Redis did not answer, or refused to write, the answer is the StoreUnavailableError:
         those calls may have run or not.
@@ -384,15 +389,18 @@ class Scripts:
             if failure is None:
                 try:
                     with self._turn:
-                        found = self._run_chunk(name, [calls[index] for index in chunk], own)
+                        some = [calls[index] for index in chunk]
+                        run = self._run_durably if is_durable else self._run
+                        found = self._run_chunk(run, name, some, own)
                 except StoreUnavailableError as error:
                     failure = error  # do not wait again for a server that is away
             for number, index in enumerate(chunk):
                 answers[index] = failure or found[number]
         return answers
 
+    @staticmethod
     def _run_chunk(
-        self, name: str, calls: Sequence[SharingCall], own: tuple[int, int]
+        run: Callable[..., Any], name: str, calls: Sequence[SharingCall], own: tuple[int, int]
     ) -> list[Any]:
         own_keys, own_arguments = own
         all_keys: list[str] = []
@@ -403,7 +411,7 @@ class Scripts:
         all_keys += calls[0][0][own_keys:]
         all_arguments += calls[0][1][own_arguments:]
         answers: list[Any]
-        *answers, took_us = self._run(*_source(name, together=True), all_keys, all_arguments)
+        *answers, took_us = run(*_source(name, together=True), all_keys, all_arguments)
         sleep(min(took_us / 1_000_000, MAX_REST_SECONDS))
         return answers
 
