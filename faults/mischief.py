@@ -7,12 +7,14 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import redis
 import structlog
 
+from faults.hosts import LINKS, PEERS
 from faults.plan import Plan
+from faults.servers import DOWN_MS
 from faults.site import Site
 from shared.store.connection import Client, nodes_of
 
@@ -68,6 +70,18 @@ class Mischief:
     def _move(self, _: float) -> None:
         if self._site.servers:
             self._site.servers.move_a_shard()
+
+    def _cut_off(self, seconds: float) -> None:
+        self._part(LINKS, seconds)
+
+    def _split(self, seconds: float) -> None:
+        """Clients reach both sides."""
+        self._part((PEERS,), seconds)
+
+    def _part(self, links: Sequence[str], seconds: float) -> None:
+        servers = self._site.servers
+        assert servers
+        self._last(seconds, servers.cut(links, until_failover=seconds * 1000 > DOWN_MS))
 
     def _cut(self, _: float) -> None:
         self._site.crew.members["proxy"].tell(signal.SIGUSR1)
