@@ -78,11 +78,16 @@ class Servers:
 
     def primary(self) -> str:
         """The name of a process that is a primary with a replica that follows."""
+        return self._name(self._dice.choice(self._primaries()))
+
+    def _primaries(self) -> list[int]:
+        """Wait until every primary has its replica."""
         while True:
-            if self.is_well():
-                names = [port for port in self.ports if self._role(port) == "master"]
-                if names:
-                    return self._name(self._dice.choice(names))
+            with contextlib.suppress(redis.RedisError):
+                found = [port for port in self.ports if self._role(port) == "master"]
+                if found and self.is_well():
+                    return found
+            time.sleep(0.05)
 
     def is_well(self) -> bool:
         """True when every server runs, and every primary has its replica."""
@@ -116,9 +121,7 @@ class Servers:
     def cut(self, links: Sequence[str], *, until_failover: bool) -> Callable[[], None]:
         """Cut links of a host with one primary; return what ends it, perhaps after a failover."""
         assert self.hosts
-        while not self.is_well():
-            time.sleep(0.1)
-        primaries = [port for port in self.ports if self._role(port) == "master"]
+        primaries = self._primaries()
         number = Counter(self._hosts[port] for port in primaries)
         lonely = [port for port in primaries if number[self._hosts[port]] == 1]
         port = self._dice.choice(lonely)
@@ -144,15 +147,15 @@ class Servers:
         say(f"{name}: {what}")
 
     def _look_at_clock(self) -> None:
-        if not FAKE_TIME:
-            return self._note("a clock ahead", "left out: faketime is not installed")
         ahead = {}
         for port in self.ports:
             seconds, microseconds = self._ask(port, "TIME")
-            ahead[port] = round(seconds + microseconds / 1e6 - time.time())
-        if ahead != {port: AHEAD_SECONDS * (port == self._ahead) for port in self.ports}:
+            if by := round(seconds + microseconds / 1e6 - time.time()):
+                ahead[port] = by
+        if ahead != ({self._ahead: AHEAD_SECONDS} if FAKE_TIME else {}):
             raise SystemExit(f"the fault run wanted one clock ahead: {ahead}")
-        return self._note("a clock ahead", f"{self._name(self._ahead)}, {AHEAD_SECONDS} s")
+        told = f"{self._name(self._ahead)}, {AHEAD_SECONDS} s"
+        self._note("a clock ahead", told if FAKE_TIME else "left out: faketime is not installed")
 
     def _address(self, port: int) -> str:
         return self.hosts.address(self._hosts[port]) if self.hosts else "127.0.0.1"
