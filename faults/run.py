@@ -78,9 +78,9 @@ class Run:
             reporter = self.site.open_reports()
             callers, mischief = self._make_trouble()
             drained = self._drain(reporter)
-            evidence = self._gather(callers, reporter)
+            evidence = mischief.insist(lambda: self._gather(callers, reporter))
             search = self._look_at_pages(evidence)
-            self._note(callers, mischief, evidence)
+            mischief.insist(lambda: self._note(callers, mischief, evidence))
             self.figures |= self.site.servers.notes if self.site.servers else {}
             self.figures["reports posted"] = reporter.posts
             self.figures["reports posted again"] = reporter.posts_repeated
@@ -159,6 +159,8 @@ class Run:
         while not self._is_drained() and time.monotonic() < give_up_at:
             time.sleep(LOOK_EVERY_SECONDS)
         reporter.finish()
+        if self.site.servers:  # a busy machine fails over by itself, too
+            self.site.servers.primaries()
         while not self._is_drained() and time.monotonic() < give_up_at:
             time.sleep(LOOK_EVERY_SECONDS)
         return time.monotonic() - began

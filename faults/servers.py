@@ -74,14 +74,18 @@ class Servers:
             self._join()
         for port in self._sentinels:
             self._start(port, self._sentinel_configuration(port), environ, "--sentinel")
+        for port in self._sentinels:
+            wait_until(lambda port=port: self._answers(port), seconds=START_SECONDS, what="a node")
+            # A former primary is told after four of these, by default after 8 s.
+            self._ask(port, "SENTINEL DEBUG", "publish-period", DOWN_MS // 2)
         wait_until(self.is_well, seconds=START_SECONDS, what="servers with their replicas")
 
     def primary(self) -> str:
         """The name of a process that is a primary with a replica that follows."""
-        return self._name(self._dice.choice(self._primaries()))
+        return self._name(self._dice.choice(self.primaries()))
 
-    def _primaries(self) -> list[int]:
-        """Wait until every primary has its replica."""
+    def primaries(self) -> list[int]:
+        """Wait until every primary has its replica; their ports."""
         while True:
             with contextlib.suppress(redis.RedisError):
                 found = [port for port in self.ports if self._role(port) == "master"]
@@ -121,7 +125,7 @@ class Servers:
     def cut(self, links: Sequence[str], *, until_failover: bool) -> Callable[[], None]:
         """Cut links of a host with one primary; return what ends it, perhaps after a failover."""
         assert self.hosts
-        primaries = self._primaries()
+        primaries = self.primaries()
         number = Counter(self._hosts[port] for port in primaries)
         lonely = [port for port in primaries if number[self._hosts[port]] == 1]
         port = self._dice.choice(lonely)
@@ -258,7 +262,14 @@ class Servers:
     def _role(self, port: int) -> str:
         return str(self._ask(port, "INFO", "replication")["role"])
 
+    def nodes(self) -> list[Any]:
+        """A client of each that holds data."""
+        return [self._client(port) for port in self.ports]
+
     def _ask(self, port: int, *command: Any) -> Any:
-        place = {"host": self._address(port), "port": port}
-        with redis.Redis(**place, decode_responses=True, socket_timeout=2) as node:
+        with self._client(port) as node:
             return node.execute_command(*command)
+
+    def _client(self, port: int) -> Any:
+        host = self._address(port)
+        return redis.Redis(host=host, port=port, decode_responses=True, socket_timeout=2)
