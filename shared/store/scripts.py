@@ -126,7 +126,7 @@ def check_durability(client: Client, level: str) -> None:
                 log.warning(
                     "settings.doubtful",
                     why=f"KEYTURN_DURABILITY={level} and fewer replicas are connected: "
-                    "callers get 503 until they are",
+                    "callers get 503, and nothing is sent, until they are",
                 )
     except redis.ResponseError as error:
         raise SettingsError(f"KEYTURN_DURABILITY={level}: the server says: {error}") from error
