@@ -13,7 +13,8 @@ from pathlib import Path
 from faults.brokers import BROKERS
 from faults.figures import print_verdict
 from faults.plan import LONG, QUICK, RELEASE, stop_drill
-from faults.run import Run, say
+from faults.processes import say
+from faults.run import Run
 
 FSYNC = {False: "always", True: "everysec"}
 

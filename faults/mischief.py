@@ -7,14 +7,16 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import redis
 import structlog
 
+from faults.hosts import LINKS, PEERS
 from faults.plan import Plan
+from faults.servers import DOWN_MS
 from faults.site import Site
-from shared.store.connection import Client, nodes_of
+from shared.store.connection import Client
 
 log = structlog.get_logger()
 
@@ -69,6 +71,18 @@ class Mischief:
         if self._site.servers:
             self._site.servers.move_a_shard()
 
+    def _cut_off(self, seconds: float) -> None:
+        self._part(LINKS, seconds)
+
+    def _split(self, seconds: float) -> None:
+        """Clients reach both sides."""
+        self._part((PEERS,), seconds)
+
+    def _part(self, links: Sequence[str], seconds: float) -> None:
+        servers = self._site.servers
+        assert servers
+        self._last(seconds, servers.cut(links, until_failover=seconds * 1000 > DOWN_MS))
+
     def _cut(self, _: float) -> None:
         self._site.crew.members["proxy"].tell(signal.SIGUSR1)
 
@@ -82,17 +96,22 @@ class Mischief:
         self._last(seconds, victim.thaw)
 
     def _fill(self, seconds: float) -> None:
-        for node in self._insist(lambda: nodes_of(self._site.client)):
-            used = int(self._insist(node.info)["used_memory"])
+        for node in self._nodes():
+            used = int(self.insist(node.info)["used_memory"])
             self._limit(node, int(used * FULL_SHARE))
         self._last(seconds, self._make_room)
 
     def _make_room(self) -> None:
-        for node in self._insist(lambda: nodes_of(self._site.client)):
+        for node in self._nodes():
             self._limit(node, 0)
 
+    def _nodes(self) -> list[Client]:
+        """All servers: a replica may be a primary before it is told to make room."""
+        servers = self._site.servers
+        return servers.nodes() if servers else [self._site.client]
+
     def _limit(self, node: Client, limit: int) -> None:
-        self._insist(lambda: node.config_set("maxmemory", limit))
+        self.insist(lambda: node.config_set("maxmemory", limit))
 
     def _draw(self, weights: dict[str, float]):
         """One of the processes that work, now and then one that just starts; never a frozen one.
@@ -117,7 +136,7 @@ class Mischief:
         self._lasting[-1].start()
 
     @staticmethod
-    def _insist(ask: Callable[[], object]):
+    def insist(ask: Callable[[], object]):
         """The server's answer, be it killed meanwhile or not."""
         while True:
             try:

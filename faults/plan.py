@@ -19,6 +19,7 @@ class Plan:
     freezes: int = 0  # SIGSTOP of a worker for twice the lease
     fills: tuple[float, ...] = ()  # seconds the server is full
     moves: int = 0  # of a shard to another node of a cluster
+    partitions: tuple[tuple[str, float], ...] = ()  # of hosts, where there are any
     cuts: int = 0  # of every connection of the worker behind the proxy
     lease_seconds: float = 10.0
     timeout_seconds: float = 3.0
@@ -44,6 +45,7 @@ class Plan:
         dice.shuffle(names)
         # What lasts begins early, so that the end does not wait for it.
         lasting = [("fill", seconds) for seconds in self.fills]
+        lasting += self.partitions
         lasting += [("freeze", 2 * self.lease_seconds)] * self.freezes
         for action in lasting:
             names.insert(dice.randrange(1 + len(names) // 3), action)
@@ -63,6 +65,7 @@ QUICK = Plan(
     cuts=5,
     lease_seconds=7.1,
     timeout_seconds=2.0,
+    partitions=(("cut_off", 0.5), ("cut_off", 2.5), ("split", 2.5)),
     max_open=300,
 )
 RELEASE = Plan(
@@ -74,6 +77,7 @@ RELEASE = Plan(
     stops=6,
     freezes=2,
     fills=(3.0, 12.0),
+    partitions=(("cut_off", 0.5), ("cut_off", 4.0), ("split", 0.5), ("split", 4.0)) * 3,
     cuts=30,
 )
 LONG = Plan(
@@ -85,6 +89,7 @@ LONG = Plan(
     stops=15,
     freezes=5,
     fills=(3.0, 12.0, 5.0),
+    partitions=(("cut_off", 0.5), ("cut_off", 4.0), ("split", 0.5), ("split", 4.0)) * 6,
     cuts=75,
 )
 

@@ -42,6 +42,10 @@ def is_listening(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+def say(what: str) -> None:
+    print(f"faults: {what}", file=sys.stderr, flush=True)
+
+
 def wait_until(is_true: Callable[[], object], *, seconds: float, what: str) -> None:
     """Come back as soon as it holds.
 

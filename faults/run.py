@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from faults.mischief import Mischief
 from faults.people import DOMAIN, Group, make_people
 from faults.plan import Plan
 from faults.planted import Planted
+from faults.processes import say
 from faults.records import Records
 from faults.reports import Reporter
 from faults.search import FLOWER_PAGES, Search
@@ -56,6 +57,8 @@ class Run:
         self.site = Site(
             folder, plan, server=server, seed=seed, fsync=fsync, topology=topology, broker=broker
         )
+        if not (self.site.servers and self.site.servers.hosts):
+            self.plan = plan = replace(plan, partitions=())
         self.people = make_people(plan.resets, with_others=not plan.is_provider_calm)
         self._records = Records(self.site.client)
         self.figures: dict[str, Any] = {}
@@ -75,9 +78,10 @@ class Run:
             reporter = self.site.open_reports()
             callers, mischief = self._make_trouble()
             drained = self._drain(reporter)
-            evidence = self._gather(callers, reporter)
+            evidence = mischief.insist(lambda: self._gather(callers, reporter))
             search = self._look_at_pages(evidence)
-            self._note(callers, mischief, evidence)
+            mischief.insist(lambda: self._note(callers, mischief, evidence))
+            self.figures |= self.site.servers.notes if self.site.servers else {}
             self.figures["reports posted"] = reporter.posts
             self.figures["reports posted again"] = reporter.posts_repeated
         finally:
@@ -155,6 +159,8 @@ class Run:
         while not self._is_drained() and time.monotonic() < give_up_at:
             time.sleep(LOOK_EVERY_SECONDS)
         reporter.finish()
+        if self.site.servers:  # a busy machine fails over by itself, too
+            self.site.servers.primaries()
         while not self._is_drained() and time.monotonic() < give_up_at:
             time.sleep(LOOK_EVERY_SECONDS)
         return time.monotonic() - began
@@ -252,7 +258,3 @@ class Run:
             "of these never sent": sum(map(evidence.is_told_as_doubt, unsent(evidence))),
             "statuses": dict(evidence.statuses()),
         }
-
-
-def say(what: str) -> None:
-    print(f"faults: {what}", file=sys.stderr, flush=True)

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Callable, Mapping
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,8 @@ import redis
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS as SLOTS
 from redis.crc import key_slot
 
-from faults.processes import Crew, Process, free_port, is_listening, wait_until
+from faults.hosts import Hosts
+from faults.processes import Crew, Process, free_port, is_listening, say, wait_until
 from shared.store import keys
 
 PRIMARIES, SENTINELS = 3, 3
@@ -23,6 +27,9 @@ DOWN_MS = 1000  # a server that is silent for so long is down
 AWAY_SECONDS = 3.0  # a killed server comes back after the failover
 START_SECONDS = 60.0
 SERVICE = "keyturn"
+HOSTS = 3
+AHEAD_SECONDS = 5  # one server's clock is; its monotonic one runs on
+FAKE_TIME = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 
 
 class Servers:
@@ -30,17 +37,29 @@ class Servers:
 
     def __init__(self, topology: str, folder: Path, binary: str, dice: random.Random) -> None:
         """`topology` is `cluster` or `sentinel`."""
+        self.hosts: Hosts | None = None  # unset: all on loopback, and no partitions
+        self.notes: dict[str, Any] = {}
+        try:
+            self.hosts = Hosts(HOSTS)
+        except (OSError, subprocess.CalledProcessError) as error:
+            self._note("partitions", f"left out: {error}")
         self._is_cluster = topology == "cluster"
         self._folder, self._binary, self._dice = folder / "servers", binary, dice
         pairs = PRIMARIES if self._is_cluster else 1
         self.ports = [self._port() for _ in range(2 * pairs)]
         self._sentinels = [] if self._is_cluster else [self._port() for _ in range(SENTINELS)]
+        # A replica lives on another host than its primary.
+        hosts = {port: n + n // pairs for n, port in enumerate(self.ports)}
+        hosts |= {port: n for n, port in enumerate(self._sentinels)}
+        self._hosts = {port: host % HOSTS for port, host in hosts.items()}
+        self._ahead = dice.choice(self.ports[:pairs] if self._is_cluster else self.ports)
         self._crew: Crew | None = None
 
     @property
     def url(self) -> str:
         """What KEYTURN_REDIS_URL is."""
-        places = ",".join(f"127.0.0.1:{port}" for port in self._sentinels or self.ports)
+        ports = self._sentinels or self.ports
+        places = ",".join(f"{self._address(port)}:{port}" for port in ports)
         return f"redis+cluster://{places}" if self._is_cluster else self._sentinel_url(places)
 
     def open(self, crew: Crew, environ: Mapping[str, str]) -> None:
@@ -49,20 +68,30 @@ class Servers:
         for port in self.ports:
             self._start(port, self._configuration(port), environ)
         for port in self.ports:
-            wait_until(lambda port=port: is_listening(port), seconds=START_SECONDS, what="a node")
+            wait_until(lambda port=port: self._answers(port), seconds=START_SECONDS, what="a node")
+        self._look_at_clock()
         if self._is_cluster:
             self._join()
         for port in self._sentinels:
             self._start(port, self._sentinel_configuration(port), environ, "--sentinel")
+        for port in self._sentinels:
+            wait_until(lambda port=port: self._answers(port), seconds=START_SECONDS, what="a node")
+            # A former primary is told after four of these, by default after 8 s.
+            self._ask(port, "SENTINEL DEBUG", "publish-period", DOWN_MS // 2)
         wait_until(self.is_well, seconds=START_SECONDS, what="servers with their replicas")
 
     def primary(self) -> str:
         """The name of a process that is a primary with a replica that follows."""
+        return self._name(self._dice.choice(self.primaries()))
+
+    def primaries(self) -> list[int]:
+        """Wait until every primary has its replica; their ports."""
         while True:
-            if self.is_well():
-                names = [port for port in self.ports if self._role(port) == "master"]
-                if names:
-                    return self._name(self._dice.choice(names))
+            with contextlib.suppress(redis.RedisError):
+                found = [port for port in self.ports if self._role(port) == "master"]
+                if found and self.is_well():
+                    return found
+            time.sleep(0.05)
 
     def is_well(self) -> bool:
         """True when every server runs, and every primary has its replica."""
@@ -93,6 +122,53 @@ class Servers:
             given = ("SLOTSRANGE", slot, slot, "NODE", ports[target])
             self._ask(source, "CLUSTER", "MIGRATESLOTS", *given)
 
+    def cut(self, links: Sequence[str], *, until_failover: bool) -> Callable[[], None]:
+        """Cut links of a host with one primary; return what ends it, perhaps after a failover."""
+        assert self.hosts
+        primaries = self.primaries()
+        number = Counter(self._hosts[port] for port in primaries)
+        lonely = [port for port in primaries if number[self._hosts[port]] == 1]
+        port = self._dice.choice(lonely)
+        replica = self.ports[self.ports.index(port) - len(self.ports) // 2]
+        self.hosts.set_links(self._hosts[port], links, "down")
+
+        def join() -> None:
+            assert self.hosts
+            give_up_at = time.monotonic() + START_SECONDS
+            is_over = not until_failover
+            while not is_over and time.monotonic() < give_up_at:
+                with contextlib.suppress(redis.RedisError):
+                    is_over = self._role(replica) == "master"
+            self.hosts.set_links(self._hosts[port], links, "up")
+            if until_failover:
+                name = "failed over while cut off"
+                self.notes[name] = self.notes.get(name, 0) + is_over
+
+        return join
+
+    def _note(self, name: str, what: str) -> None:
+        self.notes[name] = what
+        say(f"{name}: {what}")
+
+    def _look_at_clock(self) -> None:
+        ahead = {}
+        for port in self.ports:
+            seconds, microseconds = self._ask(port, "TIME")
+            if by := round(seconds + microseconds / 1e6 - time.time()):
+                ahead[port] = by
+        if ahead != ({self._ahead: AHEAD_SECONDS} if FAKE_TIME else {}):
+            raise SystemExit(f"the fault run wanted one clock ahead: {ahead}")
+        told = f"{self._name(self._ahead)}, {AHEAD_SECONDS} s"
+        self._note("a clock ahead", told if FAKE_TIME else "left out: faketime is not installed")
+
+    def _address(self, port: int) -> str:
+        return self.hosts.address(self._hosts[port]) if self.hosts else "127.0.0.1"
+
+    def _answers(self, port: int) -> bool:
+        with contextlib.suppress(redis.RedisError):
+            return bool(self._ask(port, "PING"))
+        return False
+
     @staticmethod
     def _port() -> int:
         """A port whose bus, 10,000 above, is free too and below the kernel's own."""
@@ -117,10 +193,15 @@ class Servers:
         (folder / "server.conf").write_text("\n".join([f"dir {folder}", *lines, ""]))
         pause: Callable[[], float] = lambda: AWAY_SECONDS  # noqa: E731
         assert self._crew is not None
+        command = self.hosts.command(self._hosts[port]) if self.hosts else ()
+        if port == self._ahead and FAKE_TIME:
+            fake = {"LD_PRELOAD": str(FAKE_TIME[0]), "FAKETIME": f"+{AHEAD_SECONDS}s"}
+            fake |= {"FAKETIME_DONT_FAKE_MONOTONIC": "1", "NO_FAKE_STAT": "1"}
+            environ = {**environ, **fake}
         self._crew.add(
             Process(
                 self._name(port),
-                [self._binary, folder / "server.conf", *options],
+                [*command, self._binary, folder / "server.conf", *options],
                 environ=environ,
                 log=folder / "server.log",
                 pause_seconds=pause,
@@ -128,20 +209,21 @@ class Servers:
         )
 
     def _configuration(self, port: int) -> list[str]:
-        lines = [f"port {port}", "bind 127.0.0.1", 'save ""', "appendonly yes"]
+        lines = [f"port {port}", f"bind {self._address(port)}", 'save ""', "appendonly yes"]
         lines += ["appendfsync everysec", "aof-use-rdb-preamble no", "rdbcompression no"]
-        lines += ["repl-diskless-sync-delay 0", "maxmemory-policy noeviction"]
+        lines += ["repl-diskless-sync-delay 0", "maxmemory-policy noeviction", "protected-mode no"]
         if self._is_cluster:
             lines += ["cluster-enabled yes", f"cluster-node-timeout {DOWN_MS}"]
             lines += ["cluster-require-full-coverage no", "cluster-allow-replica-migration no"]
+            lines.append(f"cluster-announce-ip {self._address(port)}")
         elif port != self.ports[0]:
-            lines.append(f"replicaof 127.0.0.1 {self.ports[0]}")
+            lines.append(f"replicaof {self._address(self.ports[0])} {self.ports[0]}")
         return lines
 
     def _sentinel_configuration(self, port: int) -> list[str]:
         return [
-            *(f"port {port}", "bind 127.0.0.1"),
-            f"sentinel monitor {SERVICE} 127.0.0.1 {self.ports[0]} 2",
+            *(f"port {port}", f"bind {self._address(port)}"),
+            f"sentinel monitor {SERVICE} {self._address(self.ports[0])} {self.ports[0]} 2",
             f"sentinel down-after-milliseconds {SERVICE} {DOWN_MS}",
             f"sentinel failover-timeout {SERVICE} {3 * DOWN_MS}",
         ]
@@ -153,7 +235,7 @@ class Servers:
             self._ask(port, "CLUSTER", "ADDSLOTSRANGE", first, end - 1)
             self._ask(port, "CLUSTER", "SET-CONFIG-EPOCH", number + 1)
         for port in self.ports[1:]:
-            self._ask(port, "CLUSTER", "MEET", "127.0.0.1", self.ports[0])
+            self._ask(port, "CLUSTER", "MEET", self._address(self.ports[0]), self.ports[0])
         wait_until(
             lambda: all(len(self._ask(p, "CLUSTER NODES")) == len(self.ports) for p in self.ports),
             seconds=START_SECONDS,
@@ -180,7 +262,14 @@ class Servers:
     def _role(self, port: int) -> str:
         return str(self._ask(port, "INFO", "replication")["role"])
 
-    @staticmethod
-    def _ask(port: int, *command: Any) -> Any:
-        with redis.Redis(port=port, decode_responses=True, socket_timeout=2) as node:
+    def nodes(self) -> list[Any]:
+        """A client of each that holds data."""
+        return [self._client(port) for port in self.ports]
+
+    def _ask(self, port: int, *command: Any) -> Any:
+        with self._client(port) as node:
             return node.execute_command(*command)
+
+    def _client(self, port: int) -> Any:
+        host = self._address(port)
+        return redis.Redis(host=host, port=port, decode_responses=True, socket_timeout=2)

@@ -16,7 +16,7 @@ from faults.people import ORG, PREFIXES, Person
 from faults.plan import Plan
 from faults.processes import Crew, Process, free_port, is_listening, procfile, wait_until
 from faults.reports import Reporter, SendGridKey
-from faults.servers import Servers
+from faults.servers import AHEAD_SECONDS, Servers
 from shared.models import Organisation, Queue
 from shared.queue import HintPublisher, make_celery
 from shared.settings import load_settings, socket_path
@@ -193,7 +193,7 @@ class Site:
         command = ["python", "-m", "faults.stub", "--port", self.stub_port]
         command += ["--ledger", self.ledger, "--seed", self.seed]
         command += ["--hang-seconds", plan.timeout_seconds + 2]
-        command += ["--stubborn-seconds", plan.short_life_seconds]
+        command += ["--stubborn-seconds", plan.short_life_seconds + AHEAD_SECONDS + 1]
         return [*command, *(["--calm"] if plan.is_provider_calm else [])]
 
     def _settle(self, people: Sequence[Person]) -> str:

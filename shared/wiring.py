@@ -184,7 +184,7 @@ def build_services(settings: Settings, *, client: Client, hints: Hints) -> Servi
         receipts=ReceiptStore(client, settings),
         code_store=CodeStore(client, digests, settings),
         limits=LimitStore(client),
-        idempotency=IdempotencyStore(client, digests),
+        idempotency=IdempotencyStore(client, digests, settings.durability),
         suppressions=SuppressionStore(client, digests),
         dues=DueStore(client),
         counters=CounterStore(client),

@@ -29,9 +29,12 @@ class IdempotencyStore:
     all record the same reset.
     """
 
-    def __init__(self, client: Client, digests: Digests) -> None:
+    def __init__(self, client: Client, digests: Digests, durability: str = "memory") -> None:
         """`client` may be a fake one."""
-        self._client, self._digests, self._scripts = client, digests, Scripts(client)
+        # One node confirms the key with the reset. Another node's failover must not forget the key
+        # of a reset that stands: its repetition would count as a new request.
+        needed = "memory" if getattr(client, "has_one_node", True) else durability
+        self._client, self._digests, self._scripts = client, digests, Scripts(client, needed)
 
     def find(self, request: KeyedRequest) -> str | None:
         """Return since when the key is bound to this request; None if it is free. Write nothing.
@@ -50,9 +53,12 @@ class IdempotencyStore:
 
         Raises:
             IdempotencyMismatchError: it is bound to another request.
+            StoreUnavailableError: Redis did not answer; a cluster's node did not confirm it.
         """
         arguments = (self._mark(request), LIFETIME_SECONDS * 1000)
-        since: str = self._scripts.run("reset/begin_idempotent", (self._key(request),), arguments)
+        since: str = self._scripts.run_durably(
+            "reset/begin_idempotent", (self._key(request),), arguments
+        )
         if not since:
             raise IdempotencyMismatchError
         return since

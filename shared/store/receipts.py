@@ -48,7 +48,7 @@ class ReceiptStore:
 
     def __init__(self, client: Client, settings: Settings) -> None:
         """`client` may be a fake one."""
-        self._client, self._scripts = client, Scripts(client)
+        self._client, self._scripts = client, Scripts(client, settings.durability)
         self._keep_ms = int(settings.record_lifetime_seconds * 1000)
 
     def receive(self, provider: str, events: Iterable[CallbackEvent]) -> set[int]:
@@ -57,7 +57,8 @@ class ReceiptStore:
         Reports of unknown resets are only counted.
 
         Raises:
-            StoreUnavailableError: some were not stored; all of them may be sent again.
+            StoreUnavailableError: some were not stored, or not as durably as KEYTURN_DURABILITY
+                asks for; all of them may be sent again.
         """
         by_shard: defaultdict[int, list[Argument]] = defaultdict(list)
         passed_over: Counter[str] = Counter()
@@ -73,7 +74,7 @@ class ReceiptStore:
 
     def _receive(self, provider: str, shard: int, reports: list[Argument]) -> bool:
         tag = keys.TAGS[shard]
-        answer = self._scripts.run(
+        answer = self._scripts.run_durably(
             "receipt/receive",
             (keys.receipts(tag), keys.counters(tag)),
             (tag, provider, MAX_WAITING, *reports),

@@ -240,6 +240,9 @@ class ResetStore:
         """`client` may be a fake one."""
         self._client, self._digests = client, digests
         self._scripts = Scripts(client, settings.durability)
+        # A failover must not forget that a message goes out. A disk may take a second each time.
+        is_replicated = settings.durability.startswith("replica")
+        self._marks = Scripts(client, settings.durability if is_replicated else "memory")
         self._keep_ms = int(settings.record_lifetime_seconds * 1000)
         self._calls = ResetCalls(digests, settings)
 
@@ -396,9 +399,10 @@ class ResetStore:
         Raises:
             ClaimOverError: another worker has the reset, or its code must not be sent any more.
             TooLateError: the code is about to expire.
+            StoreUnavailableError: Redis did not answer, or no replica confirmed it.
         """
         call = self._calls.sending(claim, provider, recipient_digest, switch, text_version)
-        return _number(self._scripts.run("reset/start_attempt", *call))
+        return _number(self._marks.run_durably("reset/start_attempt", *call))
 
     def mark_sending_many(
         self,
@@ -409,8 +413,8 @@ class ResetStore:
     ) -> list[int | Exception]:
         """Return for each (claim, digest, switch) what `mark_sending` returns or raises."""
         calls = [self._calls.sending(c, provider, d, s, text_version) for c, d, s in marks]
-        answers = self._scripts.run_together(
-            "reset/start_attempt", calls, own=OWN["reset/start_attempt"]
+        answers = self._marks.run_together(
+            "reset/start_attempt", calls, own=OWN["reset/start_attempt"], is_durable=True
         )
         return [_number_or_error(each) for each in answers]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
@@ -126,7 +126,7 @@ def check_durability(client: Client, level: str) -> None:
                 log.warning(
                     "settings.doubtful",
                     why=f"KEYTURN_DURABILITY={level} and fewer replicas are connected: "
-                    "callers get 503 until they are",
+                    "callers get 503, and nothing is sent, until they are",
                 )
     except redis.ResponseError as error:
         raise SettingsError(f"KEYTURN_DURABILITY={level}: the server says: {error}") from error
@@ -376,12 +376,18 @@ class Scripts:
         return answers
 
     def run_together(
-        self, name: str, calls: Sequence[SharingCall], *, own: tuple[int, int]
+        self,
+        name: str,
+        calls: Sequence[SharingCall],
+        *,
+        own: tuple[int, int],
+        is_durable: bool = False,
     ) -> list[Any]:
         """Run a script for each call; many share a command, on a cluster those of one slot.
 
         Return the answers. `own`: how many of a call's first keys and arguments are its own; the
-        others are sent once for all calls that have the same others.
+        others are sent once for all calls that have the same others. `is_durable`: as
+        `run_durably`.
 
         Where Redis did not answer, or refused to write, the answer is the StoreUnavailableError:
         those calls may have run or not.
@@ -392,15 +398,21 @@ class Scripts:
             if failure is None:
                 try:
                     with self._turn:
-                        found = self._run_chunk(name, calls, chunk, own)
+                        run = self._run_durably if is_durable else self._run
+                        found = self._run_chunk(run, name, calls, chunk, own)
                 except StoreUnavailableError as error:
                     failure = error  # do not wait again for a server that is away
             for number, index in enumerate(chain(*chunk)):
                 answers[index] = failure or found[number]
         return answers
 
+    @staticmethod
     def _run_chunk(
-        self, name: str, calls: Sequence[SharingCall], chunk: list[list[int]], own: tuple[int, int]
+        run: Callable[..., Any],
+        name: str,
+        calls: Sequence[SharingCall],
+        chunk: list[list[int]],
+        own: tuple[int, int],
     ) -> list[Any]:
         own_keys, own_arguments = own
         numbers: list[Argument] = [len(chunk), *own]
@@ -415,9 +427,7 @@ class Scripts:
             all_arguments += arguments[own_arguments:]
             numbers += (len(group), len(keys) - own_keys, len(arguments) - own_arguments)
         answers: list[Any]
-        *answers, took_us = self._run(
-            *_source(name, together=True), all_keys, numbers + all_arguments
-        )
+        *answers, took_us = run(*_source(name, together=True), all_keys, numbers + all_arguments)
         sleep(min(took_us / 1_000_000, MAX_REST_SECONDS))
         return answers
 

@@ -15,11 +15,25 @@ import pytest
 import redis
 
 from shared.errors import SettingsError, StoreUnavailableError
-from shared.settings import Settings
+from shared.models import Status
+from shared.settings import Settings, TwilioAccount
 from shared.store.connection import connect
+from shared.store.digests import Digests
+from shared.store.idempotency import IdempotencyStore, KeyedRequest
+from shared.store.receipts import ReceiptStore
 from shared.store.scripts import check_durability
 from shared.wiring import check_server
-from tests.support.builders import SECRET
+from tests.support.builders import SECRET, a_user
+from tests.support.callback_builders import (
+    TWILIO_SID,
+    TWILIO_TOKEN,
+    a_status,
+    form_body,
+    twilio_headers,
+    twilio_query,
+)
+from tests.support.cluster import Cluster
+from tests.support.delivery_services import ScriptedProvider, some_delivery_services
 from tests.support.redis_server import DEBIANS_REDIS, start_server
 from tests.support.store_builders import notice_id_of, stores_of
 from tests.support.waiting import HANG_SECONDS, wait_until
@@ -245,6 +259,66 @@ def test_a_password_is_told_to_be_changed_once_that_is_confirmed(pair, primary):
         assert done
         assert found.resets.find(reset_id).completed_at
         assert found.resets.find(notice_id_of(notice))
+
+
+def test_no_message_goes_out_before_a_replica_knows_of_its_attempt(pair, primary):
+    provider = ScriptedProvider()
+    worker = some_delivery_services(primary, provider, durability="replica")
+    first, second = worker.record(), worker.record(a_user(worker.services, "bob"))
+
+    with pair.frozen_replica():
+        assert worker.deliver(first) == "queued"
+        worker.bulk_delivery().deliver([second])
+    assert provider.messages == []
+    assert worker.look(second).status is Status.QUEUED
+
+    assert worker.again(first) == worker.again(second) == "accepted"
+    assert len(provider.messages) == 2
+
+
+@pytest.mark.parametrize("durability", ["memory", "service"])
+def test_messages_go_out_without_a_replica_where_none_is_asked_for(pair, primary, durability):
+    worker = some_delivery_services(primary, durability=durability)
+
+    with pair.frozen_replica():
+        assert worker.deliver(worker.record()) == "accepted"
+
+
+def test_a_callback_whose_report_was_not_confirmed_must_come_again(pair, primary):
+    account = TwilioAccount(account_sid=TWILIO_SID, auth_token=(TWILIO_TOKEN,))
+    wire = Wire(primary, durability="replica", twilio_accounts=(account,))
+    reset_id = wire.reset().headers["Keyturn-Reset-Id"]
+    query, form = twilio_query(reset_id), a_status("delivered")
+    sent = {"data": form_body(form), "headers": twilio_headers(query, form)}
+
+    with pair.frozen_replica():
+        refused = wire.call(f"/callbacks/twilio?{query}", **sent)
+    assert refused.status_code == 503
+    assert wire.call(f"/callbacks/twilio?{query}", **sent).status_code == 204
+
+    pair.promote()
+    with connect(pair.url("replica")) as replica:
+        receipts = ReceiptStore(replica, Settings())
+        (shard,) = receipts.shards_waiting()
+        assert [each.event.reset_id for each in receipts.head(shard, most=2)] == [reset_id]
+
+
+def test_a_cluster_does_not_forget_the_key_of_a_reset_on_another_node(tmp_path):
+    cluster = Cluster(tmp_path, primaries=1, replicas=1)
+    replica = cluster.processes[cluster.ports[1]]
+    try:
+        with connect(cluster.url) as client:
+            digests = Digests(client, (SECRET,))
+            store = IdempotencyStore(client, digests, "replica")
+            request = KeyedRequest("caller", "key", "meaning")
+            replica.send_signal(signal.SIGSTOP)
+            with pytest.raises(StoreUnavailableError):
+                store.begin(request)
+            replica.send_signal(signal.SIGCONT)
+            assert store.begin(request) == store.find(request)
+    finally:
+        replica.send_signal(signal.SIGCONT)
+        cluster.stop()
 
 
 def test_a_server_that_forgot_its_scripts_is_told_them_again(pair, primary):
