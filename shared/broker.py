@@ -59,7 +59,6 @@ _OPTIONS: dict[BrokerKind, dict[str, Any]] = {
     BrokerKind.REDIS: _REDIS_OPTIONS,
     BrokerKind.RABBITMQ: {"confirm_publish": True},
     BrokerKind.SQS: _SQS_OPTIONS,
-    BrokerKind.NONE: {},
 }
 OPENING = {  # a channel, in every kind: a caller of is_connected waits
     "max_retries": 1,
@@ -76,7 +75,7 @@ def configure(settings: Settings) -> dict[str, Any]:
         SettingsError: packages for it are not installed.
     """
     kind = settings.broker_kind
-    options = {**OPENING, **_OPTIONS[kind]}
+    options = {**OPENING, **_OPTIONS.get(kind, {})}
     if kind is BrokerKind.SQS:
         if not (find_spec("boto3") and find_spec("pycurl")):
             raise SettingsError("KEYTURN_BROKER_URL=sqs:// needs `pip install 'keyturn[sqs]'`")
@@ -112,11 +111,15 @@ def _adapt_to_sqs(connection: Any) -> Any:
 
         def _get_bulk_async(self, queue: str, callback: Any = None) -> None:
             # kombu never polls a queue again once a poll was refused.
-            callback.on_error = self._poll_later
             try:
                 super()._get_bulk_async(queue, callback)
             except Exception as error:  # noqa: BLE001 - of boto, or kombu's own
                 self._poll_later(queue, error)
+
+        def _get_from_sqs(self, queue_name: str, *, callback: Any, **call: Any) -> Any:
+            queue = queue_name.removeprefix(self.entity_name(self.queue_name_prefix))
+            callback.on_error = lambda *given: self._poll_later(queue, given[-1])
+            return super()._get_from_sqs(queue_name, callback=callback, **call)
 
         def _poll_later(self, queue: str, error: Exception) -> None:
             log.warning("broker.away", reason="SQS refused a poll", queue=queue, exc_info=error)

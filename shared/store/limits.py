@@ -34,7 +34,6 @@ LEASE_SECONDS, AHEAD_SECONDS, GAP_WEIGHT = 1.0, 0.25, 0.1
 LEAST_LEASE, MAX_LEASES = 2, 4096
 CHANGES = "changes of "  # before the id: the window of calls that change something without a reset
 
-
 log = structlog.get_logger()
 
 
@@ -125,8 +124,6 @@ class LimitStore:
         few, and where limits are small or nearly reached, each is counted by itself.
         """
         most, now = min((each.most // 100 for each in limits), default=MAX_LEASES), monotonic()
-        if most < LEAST_LEASE:
-            return False
         with self._leasing:
             about = (version, *(each.key for each in limits))
             lease = self._leases[about] = self._leases.get(about) or _Lease(now)
