@@ -16,7 +16,7 @@ import trustme
 from bench.processes import free_port, running
 from shared.models import Organisation
 from shared.queue import HintPublisher, make_celery
-from shared.settings import Settings, load_settings
+from shared.settings import Settings, load_settings, socket_path
 from shared.store.callers import Grants
 from shared.store.connection import Client
 from shared.wiring import Services, build_services, connect_store
@@ -49,14 +49,22 @@ class Site:
 
 
 @contextmanager
-def open_site(*, users: int) -> Iterator[Site]:
-    """A site with its embedded server running and `users` people named u0, u1 …."""
+def open_site(*, users: int, store_url: str = "") -> Iterator[Site]:
+    """A site with its embedded server running and `users` people named u0, u1 ….
+
+    With a store elsewhere the embedded server is the broker alone.
+    """
     place = MEMORY if MEMORY.is_dir() else None
     with tempfile.TemporaryDirectory(prefix="keyturn-bench-", dir=place) as name:
         folder = Path(name)
         certificate, authority = _issue_certificate(folder)
         stub_port = free_port()
         environment = _environment(folder, authority, stub_port)
+        if store_url:
+            environment |= {
+                "KEYTURN_REDIS_URL": store_url,
+                "KEYTURN_BROKER_URL": f"unix://{socket_path(folder / 'data')}",
+            }
         settings = load_settings(environment)
         server = EmbeddedServer(settings.data_dir)
         server.prepare()

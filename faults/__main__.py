@@ -28,6 +28,7 @@ def main() -> int:
     size.add_argument("--long", action="store_true", help="50,000 resets")
     size.add_argument("--stops", type=int, metavar="N", help="SIGTERM N times, and nothing else")
     size.add_argument("--fuzz", action="store_true", help="random input to parsers, 20 s each")
+    parser.add_argument("--resets", type=int, metavar="N", help="in place of the size's")
     parser.add_argument("--server", default="", help="a server's program; unset: the embedded one")
     parser.add_argument(
         "--topology",
@@ -43,6 +44,9 @@ def main() -> int:
     plan = RELEASE if chosen.release else LONG if chosen.long else QUICK
     if chosen.stops:
         plan = stop_drill(chosen.stops)
+    if chosen.resets:
+        share = chosen.resets / plan.resets
+        plan = replace(plan, resets=chosen.resets, seconds=plan.seconds * share)
     if chosen.topology == "cluster":
         plan = replace(plan, moves=plan.kills)
     folder = Path(tempfile.mkdtemp(prefix="keyturn-faults-"))

@@ -77,9 +77,9 @@ class RabbitNode:
         (self.folder / "rabbitmq.conf").write_text(f"load_definitions = {definitions}\n")
 
 
-def sqs_command(port: int) -> Sequence[str]:
-    """The command of a server that answers as SQS."""
-    return (sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port))
+def sqs_command(port: int, *, module: str = "moto.server") -> Sequence[str]:
+    """The command of a server that answers as SQS; of `faults.sqs` one that doubles messages."""
+    return (sys.executable, "-m", module, "-H", "127.0.0.1", "-p", str(port))
 
 
 def sqs_url(port: int) -> str:

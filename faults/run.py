@@ -35,6 +35,7 @@ LOOK_EVERY_SECONDS = 0.25
 CLAIMS_OF_POISON = 5
 ODD = {Group.POISON, Group.STUBBORN}  # asked for first: their records are prepared
 DRAIN_SLACK_SECONDS = 30.0
+DOUBLED = "a message doubled"  # as faults/sqs.py prints it
 SERVERS = ("server", "broker", "mapper")  # how what the others need until they end is called
 
 
@@ -258,3 +259,5 @@ class Run:
             "of these never sent": sum(map(evidence.is_told_as_doubt, unsent(evidence))),
             "statuses": dict(evidence.statuses()),
         }
+        if "broker" in members and "mapper" not in members:
+            self.figures["hints doubled by SQS"] = members["broker"].log.read_text().count(DOUBLED)

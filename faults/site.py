@@ -176,7 +176,8 @@ class Site:
             self._node.prepare()
             commands = dict(zip(("mapper", "broker"), self._node.commands, strict=True))
         else:
-            commands = {"broker": sqs_command(self._node.port)} if self._broker == "sqs" else {}
+            server = sqs_command(self._node.port, module="faults.sqs")
+            commands = {"broker": server} if self._broker == "sqs" else {}
         for name, command in commands.items():
             log = self.folder / f"{name}.log"
             self.crew.add(Process(name, command, environ=self._node.environ, log=log))

@@ -9,6 +9,8 @@ from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
 from shared.errors import BrokerAwayError, SettingsError
 from shared.models import Queue
 from shared.settings.types import BrokerKind
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from celery import Celery
 
     from shared.settings import Settings
+
+log = structlog.get_logger()
 
 CONNECT_ONCE: dict[str, Any] = {"max_retries": 1, "interval_start": 0}
 SHORT_TIMEOUT = {
@@ -55,7 +59,6 @@ _OPTIONS: dict[BrokerKind, dict[str, Any]] = {
     BrokerKind.REDIS: _REDIS_OPTIONS,
     BrokerKind.RABBITMQ: {"confirm_publish": True},
     BrokerKind.SQS: _SQS_OPTIONS,
-    BrokerKind.NONE: {},
 }
 OPENING = {  # a channel, in every kind: a caller of is_connected waits
     "max_retries": 1,
@@ -72,7 +75,7 @@ def configure(settings: Settings) -> dict[str, Any]:
         SettingsError: packages for it are not installed.
     """
     kind = settings.broker_kind
-    options = {**OPENING, **_OPTIONS[kind]}
+    options = {**OPENING, **_OPTIONS.get(kind, {})}
     if kind is BrokerKind.SQS:
         if not (find_spec("boto3") and find_spec("pycurl")):
             raise SettingsError("KEYTURN_BROKER_URL=sqs:// needs `pip install 'keyturn[sqs]'`")
@@ -105,6 +108,23 @@ def _adapt_to_sqs(connection: Any) -> Any:
         def _on_messages_ready(self, queue: str, qname: str, messages: Any) -> int:
             # A call without an answer brings an empty list, which kombu takes for a dict.
             return int(super()._on_messages_ready(queue, qname, messages or {}))
+
+        def _get_bulk_async(self, queue: str, callback: Any = None) -> None:
+            # kombu never polls a queue again once a poll was refused.
+            try:
+                super()._get_bulk_async(queue, callback)
+            except Exception as error:  # noqa: BLE001 - of boto, or kombu's own
+                self._poll_later(queue, error)
+
+        def _get_from_sqs(self, queue_name: str, *, callback: Any, **call: Any) -> Any:
+            queue = queue_name.removeprefix(self.entity_name(self.queue_name_prefix))
+            callback.on_error = lambda *given: self._poll_later(queue, given[-1])
+            return super()._get_from_sqs(queue_name, callback=callback, **call)
+
+        def _poll_later(self, queue: str, error: Exception) -> None:
+            log.warning("broker.away", reason="SQS refused a poll", queue=queue, exc_info=error)
+            self._queue_cache.pop(self.canonical_queue_name(queue), None)  # it may be made anew
+            self.hub.call_later(BACKOFF_SECONDS, self._schedule_queue, queue)
 
     class Transport(sqs.Transport):  # type: ignore[misc]
         connection_errors = (Exception,)  # what kombu raises for a status of 400 and above

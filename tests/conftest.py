@@ -36,12 +36,13 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
-    """On a cluster, `client` is one client, and none is fake."""
+    """On a cluster, `client` is one client, none is fake, and some tests are of one server."""
     if is_cluster(config):
         twice = [
             i
             for i in items
-            if getattr(i, "callspec", None) and "fake" in i.callspec.params.values()
+            if i.get_closest_marker("one_server")
+            or (getattr(i, "callspec", None) and "fake" in i.callspec.params.values())
         ]
         config.hook.pytest_deselected(items=twice)
         items[:] = [item for item in items if item not in twice]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+from threading import Lock
+from time import monotonic
 from typing import Any
 
 import orjson
 import structlog
+from cachetools import LRUCache
 
 from shared.errors import (
     RecipientSuppressedError,
@@ -26,8 +29,10 @@ PAGE_LIMITS_OF_A_USER = ("page_user_pause", "page_user", "page_holder_pause", "p
 ONCE_SECONDS = 60  # later calls with the same Idempotency-Key find the reset itself
 BUCKET_SECONDS = 600
 HOUR_BUCKETS = 6
+# Of a lease: also how late a cluster's busy process may notice that a token was revoked.
+LEASE_SECONDS, AHEAD_SECONDS, GAP_WEIGHT = 1.0, 0.25, 0.1
+LEAST_LEASE, MAX_LEASES = 2, 4096
 CHANGES = "changes of "  # before the id: the window of calls that change something without a reset
-
 
 log = structlog.get_logger()
 
@@ -52,12 +57,24 @@ class Limit:
         return keys.window(self.name, self.about)
 
 
+@dataclass(slots=True)
+class _Lease:
+    """Calls of this process that the gate has counted in advance."""
+
+    at: float  # of the last call, by this machine's monotonic clock
+    gap_seconds: float = 1.0  # between calls, on the average of the last few
+    left: int = 0
+    ends_at: float = 0.0
+
+
 class LimitStore:
     """Check and clear limits."""
 
     def __init__(self, client: Client) -> None:
         """`client` may be a fake one."""
         self._client, self._scripts = client, Scripts(client)
+        self._leases: LRUCache[Hashable, _Lease] = LRUCache(MAX_LEASES)
+        self._leasing = Lock()
 
     def gate(
         self,
@@ -69,14 +86,18 @@ class LimitStore:
         is_repeatable: bool = False,
         may_count: bool = True,
         guarded: Guarded | None = None,
-    ) -> NamedCall:
+    ) -> NamedCall | None:
         """Return the call that counts one call toward every limit if all of them allow it.
 
         `is_repeatable`: concurrent calls for the same reset count as one.
         `may_count=False` checks the suppression alone. `guarded`: of an SMS.
+        None: a cluster's gate counted it in advance; raises CallerChangedError there.
         """
         suppression = keys.suppression(recipient_digest)
         seen, is_suppressed = self._scripts.look_ahead(suppression, absent=keys.GATE)
+        is_plain = version >= 0 and may_count and not is_suppressed and not guarded
+        if is_plain and not self._scripts.has_one_node and self._is_leased(limits, version):
+            return None
         names = [keys.VERSION, seen, keys.counted(reset_id)]
         names += [each.key for each in limits]
         guard = ""
@@ -93,9 +114,35 @@ class LimitStore:
 
     def pass_gate(self, limits: Sequence[Limit], **asked: Any) -> None:
         """Make the call of `gate`; raise as `check_gate` does."""
-        check_gate(self._scripts.run(*self.gate(limits, **asked)))
+        if call := self.gate(limits, **asked):
+            check_gate(self._scripts.run(*call))
 
-    def count_change(self, limits: Sequence[Limit], *, version: int) -> None:
+    def _is_leased(self, limits: Sequence[Limit], version: int) -> bool:
+        """Return True if the gate counted this call in advance; False: it is to be asked.
+
+        A process with many calls takes up to a hundredth of a limit at a time. Where calls are
+        few, and where limits are small or nearly reached, each is counted by itself.
+        """
+        most, now = min((each.most // 100 for each in limits), default=MAX_LEASES), monotonic()
+        with self._leasing:
+            about = (version, *(each.key for each in limits))
+            lease = self._leases[about] = self._leases.get(about) or _Lease(now)
+            lease.gap_seconds += GAP_WEIGHT * (min(1.0, now - lease.at) - lease.gap_seconds)
+            lease.at = now
+            if not lease.left or now > lease.ends_at:
+                size = min(most, int(AHEAD_SECONDS / max(lease.gap_seconds, 0.001)))
+                if size < LEAST_LEASE:
+                    return False
+                try:
+                    many = [replace(each, amount=size) for each in limits]
+                    self.count_change(many, version=version, prefix="")
+                except TooManyRequestsError:
+                    return False
+                lease.left, lease.ends_at = size, now + LEASE_SECONDS
+            lease.left -= 1
+            return True
+
+    def count_change(self, limits: Sequence[Limit], *, version: int, prefix: str = CHANGES) -> None:
         """Count a call that records no reset toward every limit, if all of them allow it.
 
         Such calls have windows of their own: resets leave room for what stops them.
@@ -104,7 +151,7 @@ class LimitStore:
             CallerChangedError: `version` is no longer the current one.
             TooManyRequestsError: a limit is reached.
         """
-        names = [keys.VERSION, *(keys.window(each.name, CHANGES + each.about) for each in limits)]
+        names = [keys.VERSION, *(keys.window(each.name, prefix + each.about) for each in limits)]
         arguments: list[Argument] = [version]
         for each in limits:
             arguments += _window(each)

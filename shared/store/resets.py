@@ -185,16 +185,6 @@ def _each(ends: Sequence[tuple[Claim, Finish]]) -> Iterable[Finish]:
     return {id(finish): finish for _, finish in ends}.values()
 
 
-__all__ = [
-    "Claim",
-    "ClaimOverError",
-    "Finish",
-    "NewReset",
-    "Recorded",
-    "ResetStore",
-    "TooLateError",
-]
-
 MAX_LIVE_CODES = 3
 PATIENCE_US = int(TIMEOUT_SECONDS * 800_000)  # less than the caller's, so 503 means: not recorded
 
@@ -255,15 +245,18 @@ class ResetStore:
         return self.read_recorded(new, answer)
 
     def record_behind(
-        self, gate: NamedCall, new: NewReset, hint: NamedCall | None
+        self, gate: NamedCall | None, new: NewReset, hint: NamedCall | None
     ) -> tuple[Any, Any]:
         """Pass a gate, record, hint; return the answers of the gate and of what it let pass.
+
+        `gate` None: it is passed already.
 
         A record that comes so late that the caller was refused meanwhile is not written.
         """
         call = self.record_call(new, self._scripts.clock_us(keys.tag_of(new.reset_id)))
-        calls = gate, ("reset/record", *call), *([hint] if hint else [])
-        passed, *rest = self._scripts.run_in_turn(*calls)
+        record: NamedCall = ("reset/record", *call)
+        answers = self._scripts.run_in_turn(*(each for each in (gate, record, hint) if each))
+        passed, *rest = answers if gate else (["ok"], *answers)
         return passed, rest[0] if rest else None
 
     def read_recorded(self, new: NewReset, answer: Sequence[Any]) -> Recorded:

@@ -249,7 +249,7 @@ class Scripts:
     def __init__(self, client: Client, durability: str = "memory") -> None:
         """`client` may be a fake one as long as `durability` is `memory`."""
         self._client, self._durability = client, Durability(durability)
-        self._has_one_node = getattr(client, "has_one_node", True)
+        self.has_one_node = getattr(client, "has_one_node", True)
         self.clocks: dict[str, tuple[float, float]] = {}  # µs ahead of ours, until when, by node
         self._turn = Lock()  # one chunk of run_together at a time: single calls come between
 
@@ -287,7 +287,7 @@ class Scripts:
 
         One step and trip where one node holds everything. The last is run durably.
         """
-        if not self._has_one_node:
+        if not self.has_one_node:
             answers: list[Any] = []
             for call in calls:
                 answers.append((self.run_durably if call is calls[-1] else self.run)(*call))
@@ -301,7 +301,7 @@ class Scripts:
 
     def clock_us(self, tag: str) -> int:
         """Return the clock of a shard's node or a little less: as last read, and the time since."""
-        place = "" if self._has_one_node else tag
+        place = "" if self.has_one_node else tag
         ahead, until = self.clocks.get(place, (0.0, 0.0))
         if monotonic() >= until:
             us = int(self.run("now", (confirmed(tag),), ()))
@@ -322,7 +322,7 @@ class Scripts:
                 return self._confirmed(("EVAL", text, *rest))
 
     def _confirmed(self, command: tuple[Any, ...]) -> Any:
-        if self._has_one_node:
+        if self.has_one_node:
             return self._durability.run(self._client, command)
         return self._client.on_node(
             command[3],
@@ -343,7 +343,7 @@ class Scripts:
 
         On one node the script looks by itself. On a cluster it cannot, and we have looked.
         """
-        if self._has_one_node:
+        if self.has_one_node:
             return key, False
         with store_errors():
             return absent, bool(self._client.exists(key))

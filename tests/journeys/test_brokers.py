@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import boto3
 import pytest
@@ -119,12 +119,38 @@ def test_without_a_broker_a_worker_delivers_what_it_finds(start_worker):
     assert worker.events("broker.away") == []
 
 
-def test_queues_that_exist_at_sqs_are_used_and_none_is_made(sqs_url):
-    place = sqs_url.rpartition("@")[2]
-    maker = boto3.client(
-        "sqs", endpoint_url=f"http://{place}", region_name="eu-west-1",
+def sqs_client(url, region):
+    return boto3.client(
+        "sqs", endpoint_url=f"http://{url.rpartition('@')[2]}", region_name=region,
         aws_access_key_id="key", aws_secret_access_key="secret",
     )  # fmt: skip
+
+
+def test_a_worker_goes_on_after_sqs_refused_a_poll(sqs_url, start_worker):
+    settings = {"KEYTURN_BROKER_URL": sqs_url, "KEYTURN_SQS_REGION": "eu-central-1"}
+    services, worker = start_worker("urgent,receipts", **settings, **LATE_SWEEPS)
+    with closing(sqs_client(sqs_url, "eu-central-1")) as client:
+        for url in client.list_queues(QueueNamePrefix="keyturn-urgent")["QueueUrls"]:
+            client.delete_queue(QueueUrl=url)
+
+    def refused():
+        return [e for e in worker.events("broker.away") if "refused a poll" in e["reason"]]
+
+    wait_until(refused, seconds=60, what="a refused poll")
+    with publishing(settings) as publisher:
+        reset_id = services.record()
+        publisher.publish(hint_at(reset_id, Channel.EMAIL, Queue.URGENT))
+        wait_until(
+            lambda: services.look(reset_id).status is Status.ACCEPTED,
+            seconds=30,  # before the next sweep
+            what="the message",
+        )
+
+    assert worker.is_running()
+
+
+def test_queues_that_exist_at_sqs_are_used_and_none_is_made(sqs_url):
+    maker = sqs_client(sqs_url, "eu-west-1")
     made = {q.value: maker.create_queue(QueueName=f"our-{q.value}")["QueueUrl"] for q in Queue}
     named = ",".join(f"{name}={url}" for name, url in made.items())
     settings = {"KEYTURN_BROKER_URL": sqs_url, "KEYTURN_SQS_REGION": "eu-west-1"}

@@ -415,8 +415,8 @@ class World:
         return dict(zip(names, pipe.execute(), strict=True))
 
     def put_back(self) -> None:
-        pipe = self.redis.pipeline(transaction=True)
-        pipe.flushdb()
+        self.redis.flushdb()
+        pipe = self.redis.pipeline(transaction=False)
         for name, value in self.snapshot.items():
             pipe.execute_command("RESTORE", name, 0, value)
         pipe.execute()

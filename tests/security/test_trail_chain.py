@@ -215,11 +215,12 @@ def test_processes_and_threads_never_fork_the_chain(real_client, real_redis_url)
 
 def test_what_could_not_be_written_is_an_error_and_the_next_goes_on(client, audit):
     audit.record(act())
-    client.rename(keys.AUDIT, "aside")
+    aside = f"{keys.GATE}:aside"
+    client.rename(keys.AUDIT, aside)
     client.set(keys.AUDIT, "not a stream")
     with pytest.raises(StoreUnavailableError):
         audit.record(act())
-    client.rename("aside", keys.AUDIT)
+    client.rename(aside, keys.AUDIT)
 
     audit.record(act())
 

@@ -20,6 +20,10 @@ from tests.support.redis_server import start_server
 from tests.support.waiting import HANG_SECONDS, wait_until
 
 NODE_TIMEOUT_MS = 1000
+ON_EVERY_NODE = {
+    *("FLUSHDB", "FLUSHALL", "SCRIPT FLUSH", "CLIENT KILL"),
+    *("CONFIG SET", "CONFIG RESETSTAT"),
+}
 
 
 def free_port() -> int:
@@ -221,7 +225,7 @@ class TestedCluster(StoreCluster):
     __test__ = False
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
-        if args[0] in ("FLUSHDB", "FLUSHALL", "SCRIPT FLUSH", "CONFIG SET", "CLIENT KILL"):
+        if args[0] in ON_EVERY_NODE:
             answers = [node.execute_command(*args, **options) for node in self.nodes()]
             return answers[0]
         if args[:2] == ("INFO", "commandstats"):

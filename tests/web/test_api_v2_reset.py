@@ -12,8 +12,6 @@ from tests.support.builders import a_token, a_user
 from tests.support.wire import problem
 from tests.support.wire_v2 import RESET, RETURN, WireV2, wrong
 
-pytestmark = pytest.mark.topology
-
 HIDDEN = (404, 5, "COMMAND-SAF4f")
 BAD_ENUM = {"sendLink": {"notificationType": "NOTIFICATION_TYPE_Pigeon"}}
 TEMPLATE = "https://reset.example.com/x?u={{.UserID}}&c={{.Code}}&o={{.OrgID}}"
@@ -51,6 +49,7 @@ def test_a_reset_goes_by_the_channel_asked_for(wire, body, channel):
     assert [hint.task for hint in wire.hints.published] == [f"keyturn.send_{channel}"]
 
 
+@pytest.mark.topology
 def test_a_200_has_the_details_and_no_code(wire):
     body = wire.reset_v2().get_json()
 
@@ -136,6 +135,7 @@ def test_an_sms_to_a_country_that_is_not_allowed_is_refused(real_client):
     assert problem(response) == (400, 9, "KEYTURN-CountryNotAllowed")
 
 
+@pytest.mark.topology
 def test_a_suppressed_address_is_refused(wire):
     user = wire.services.directory.find_user("ada")
     wire.services.suppressions.add(user.email, reason="bounce", source="test")
@@ -241,6 +241,7 @@ def test_the_organisation_header_is_checked_and_plays_no_other_part(wire):
 
 
 @pytest.mark.parametrize("body", [b"", RETURN])
+@pytest.mark.topology
 def test_a_caller_may_always_reset_itself(wire, body):
     token = a_token(wire.services, org_id="beta", user_id="ada")
 
@@ -279,6 +280,7 @@ def test_the_earlier_check_answers(wire, user_id, body, headers, expected):
     assert problem(wire.reset_v2(user_id, body, **headers)) == expected
 
 
+@pytest.mark.topology
 def test_suppression_is_looked_at_before_providers_and_limits(real_client):
     wire = WireV2(real_client, email_providers=(), org_limit_per_minute=1)
     user = wire.services.directory.find_user("ada")
@@ -302,6 +304,7 @@ def test_a_returned_code_sends_nothing(wire):
     assert [key for tag in keys.TAGS for key in wire.redis.keys(f"{tag}:due:*")] == []
 
 
+@pytest.mark.topology
 def test_a_returned_code_works_once(wire):
     code = wire.a_code()
 
@@ -334,6 +337,7 @@ def test_a_returned_code_needs_neither_address_nor_provider(real_client):
         ({"caller_limit_per_minute": 2}, 2),
     ],
 )
+@pytest.mark.topology
 def test_a_returned_code_counts_toward_every_limit(real_client, limit, most):
     wire = WireV2(real_client, **limit)
     for _ in range(most):
@@ -380,6 +384,7 @@ def test_a_returned_code_stands_nowhere_in_the_store(wire):
 # Repeating.
 
 
+@pytest.mark.topology
 def test_a_repeated_key_gives_the_same_code_again(wire):
     first, second = (wire.reset_v2(body=RETURN, Idempotency_Key="k") for _ in range(2))
 
@@ -428,6 +433,7 @@ def test_the_same_meaning_in_other_bytes_is_the_same_reset(wire, first, second):
         ("ada", {"sendLink": {"urlTemplate": TEMPLATE}}),
     ],
 )
+@pytest.mark.topology
 def test_another_meaning_under_a_key_is_refused(wire, user_id, body):
     a_user(wire.services, "eve")
     wire.reset_v2(Idempotency_Key="k")
@@ -459,6 +465,7 @@ def test_the_record_keeps_the_callers_template(wire):
     assert reset.url_template == TEMPLATE
 
 
+@pytest.mark.topology
 def test_hidden_and_unknown_users_take_the_same_steps(wire):
     """A rough guard against a look-up that only one of them costs."""
     token = a_token(wire.services, "ORG_OWNER", org_id="beta")

@@ -86,6 +86,7 @@ def wire(client):
     )
 
 
+@pytest.mark.topology
 def test_a_batch_of_signed_events_is_noted_once_each_and_hinted_at(wire):
     reset_id = wire.an_accepted()
     body = a_body(
@@ -201,6 +202,7 @@ def test_without_a_key_every_callback_is_refused(client):
     assert problem(sms) == (403, 7, "KEYTURN-CallbackRefused")
 
 
+@pytest.mark.topology
 def test_a_status_of_twilio_is_noted_once(wire):
     reset_id = wire.an_accepted()
 
@@ -211,6 +213,7 @@ def test_a_status_of_twilio_is_noted_once(wire):
     assert wire.counted("twilio") == {"received": 2, "repeated": 1}
 
 
+@pytest.mark.topology
 def test_a_gateway_reports_of_its_message(client):
     secret = "whsec_" + "A" * 32
     wire = CallbackWire(client, gateways=(Gateway(url="https://g.example", secret=(secret,)),))

@@ -141,13 +141,14 @@ class Taking:
         return self.delivered
 
 
-@pytest.fixture
+@pytest.fixture  # its tests are of one server: a cluster is no broker
 def taking(real_redis_url, real_client) -> Iterator[Taking]:
     made = Taking(real_redis_url, ["urgent"])
     yield made
     signals.task_postrun.disconnect(made.taker.take)
 
 
+@pytest.mark.one_server
 def test_a_busy_thread_takes_the_next_hints_itself_but_not_for_ever(taking, real_client):
     ids = [f"id{number}" for number in range(MAX_MORE + 25)]
     real_client.lpush("urgent", *(a_message(each) for each in ids))
@@ -223,12 +224,14 @@ def test_singly_while_those_who_send_together_are_busy_or_spans_are_made(
     assert taking.end_many_tasks(waiting=10_000) == ["one", "two"]
 
 
+@pytest.mark.one_server
 def test_one_that_fails_costs_the_others_nothing(taking, real_client):
     real_client.lpush("urgent", a_message("first"), a_message("bad"), a_message("last"))
 
     assert taking.end_many_tasks() == ["first", "bad", "last"]
 
 
+@pytest.mark.one_server
 def test_what_is_no_hint_is_dropped_and_counted(taking, real_client):
     HintFilter.dropped.clear()
     real_client.lpush("urgent", *POISON.values(), a_message("good"))
@@ -241,6 +244,7 @@ def test_what_is_no_hint_is_dropped_and_counted(taking, real_client):
     assert len(HintFilter.dropped) == len(POISON)
 
 
+@pytest.mark.one_server
 def test_at_rest_and_while_it_stops_a_process_takes_none(taking, real_client):
     real_client.lpush("urgent", a_message("one"))
     taking.taker.take(taking.app.tasks[Task.SEND_EMAIL.value])

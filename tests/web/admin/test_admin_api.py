@@ -43,6 +43,7 @@ def wire(client):
     return AdminWire(client)
 
 
+@pytest.mark.topology
 def test_a_pause_and_its_end_are_told(wire):
     paused = wire.post("pauses", SMS)
     listed = wire.get("pauses").get_json()["pauses"]
@@ -58,6 +59,7 @@ def test_a_pause_and_its_end_are_told(wire):
     assert told["releases"][0]["ratePerSecond"] == 2.5
 
 
+@pytest.mark.topology
 def test_who_and_why_stand_in_the_trail(wire):
     wire.post("pauses", SMS)
 
@@ -176,6 +178,7 @@ def test_a_cleared_user_may_ask_at_once(client):
         ("sms_budget_per_day", "sms_budget"),
     ],
 )
+@pytest.mark.topology
 def test_a_cleared_limit_begins_anew(client, setting, limit):
     wire = AdminWire(client, **{setting: 1})
     caller = wire.services.callers.find_caller(wire.token).token_id

@@ -60,12 +60,14 @@ def watched(client):
     return Watched(client)
 
 
+@pytest.mark.topology
 def test_all_is_well_when_nothing_is_wrong(watched):
     watched.send()
 
     assert watched.alerts() == []
 
 
+@pytest.mark.topology
 def test_the_figures_of_the_queues_are_told(watched):
     watched.sample()
     watched.send()
@@ -164,6 +166,7 @@ def test_a_queue_that_falls_behind_is_named_before_it_is_late(watched):
     assert alert.startswith("The urgent queue falls behind, 1 are due; in the last minute 1 came")
 
 
+@pytest.mark.topology
 def test_an_open_circuit_says_why_and_until_when(client):
     watched = Watched(client, email_providers=("sendgrid", "smtp"))
     watched.services.circuits.record(

@@ -83,6 +83,7 @@ def audited(wire):
     ]
 
 
+@pytest.mark.topology
 def test_a_list_becomes_a_batch(wire):
     response = make(wire, userIds=people(wire, "eve", "bob"), reason="the outage")
 
@@ -101,6 +102,7 @@ def test_a_worker_is_hinted_at_a_new_batch(wire):
     assert (hint.about, hint.task, hint.queue) == (batch_id, "keyturn.feed_batch", Queue.BULK)
 
 
+@pytest.mark.topology
 def test_the_figures_of_a_batch_follow_its_resets(wire):
     batch_id = batch_of(make(wire, userIds=[*people(wire, "eve", "bob"), "ada", "nobody"]))
 
@@ -135,6 +137,7 @@ def test_a_batch_without_failures_is_finished(wire):
     assert show(wire, batch_id)["sentence"] == "finished"
 
 
+@pytest.mark.topology
 def test_everybody_of_a_batch_has_a_result(wire):
     people(wire, "eve", "bob")
     batch_id = batch_of(make(wire, userIds=["eve", "bob", "nobody", "eve"]))
@@ -216,6 +219,7 @@ def test_a_plan_is_answered_with_its_counts_when_a_worker_is_quick(wire, monkeyp
     assert (told["state"], told["plan"]["send"]) == ("planned", 1)
 
 
+@pytest.mark.topology
 def test_a_plan_is_started_with_its_selection(wire):
     plan_id = batch_of(make(wire, userIds=people(wire, "eve", "bob"), dryRun=True))
     work(wire, plan_id)
@@ -228,6 +232,7 @@ def test_a_plan_is_started_with_its_selection(wire):
     assert [each[0] for each in audited(wire)] == ["batch.start", "batch.plan"]
 
 
+@pytest.mark.topology
 def test_the_same_key_is_the_same_batch(wire):
     key = {"headers": {"Idempotency_Key": "k1"}}
     people(wire, "eve")

@@ -73,7 +73,8 @@ def run_process(services, real_redis_url, tmp_path):
 
 
 def an_environment(redis_url: str, directory: Path) -> dict[str, str]:
-    return {
+    cluster = {"KEYTURN_BROKER_URL": "none"} if "+cluster" in redis_url else {}
+    return cluster | {
         "KEYTURN_REDIS_URL": redis_url,
         "KEYTURN_SECRET_KEYS": SECRET,
         "KEYTURN_DATA_DIR": str(directory),

@@ -34,6 +34,7 @@ def sample(console, *counts):
         console.redis.lpush(keys.SAMPLES, orjson.dumps([now_ms - age, each]))
 
 
+@pytest.mark.topology
 def test_a_pause_is_wrong_and_its_button_mends_it(console):
     console.services.pauses.pause(Scope.QUEUE, "urgent", by="eve", reason="a drill")
 
@@ -85,6 +86,7 @@ def test_queues_show_their_depth_and_a_chart_of_in_and_out(console):
     assert lines[0]["points"] == "0,12.0 4,0.0"
 
 
+@pytest.mark.topology
 def test_workers_show_their_version_and_when_they_started(console):
     console.services.dues.heartbeat("urgent an-older-one")
 

@@ -49,6 +49,7 @@ def newest(console):
     return console.services.audit.newest(most=1)[0]
 
 
+@pytest.mark.topology
 def test_an_address_is_suppressed_listed_and_lifted(console):
     said = console.note_after("/suppressions/add", to=EVE, reason=XSS)
     listed = console.see("/suppressions").text
@@ -130,6 +131,7 @@ def test_why_a_subscriber_fails_stands_on_its_page(console):
     assert f"The subscriber {hook} of acme took no webhook" in now
 
 
+@pytest.mark.topology
 def test_a_subscriber_is_tested_replayed_enabled_and_removed(console):
     with SubscriberStub(204, 500) as stub:
         hook = a_hook(console, stub.url)
@@ -173,6 +175,7 @@ def audited(console, number, **fields):
         console.services.audit.record(Act(**values))
 
 
+@pytest.mark.topology
 def test_the_trail_is_filtered_paged_and_exported(console):
     audited(console, 120)
     audited(console, 2, by="bob", reason=XSS)

@@ -165,6 +165,7 @@ def test_no_request_reached_us_and_one_would_be_refused(story):
         ({"sms_budget_per_day": 1}, "SMS of a day", "--sms-budget"),
     ],
 )
+@pytest.mark.topology
 def test_a_limit_refused_it(client, setting, words, lever):
     story = Story(client, **setting)
     first = story.ask("sms")
@@ -265,6 +266,7 @@ def test_a_link_that_leads_elsewhere(story):
     assert "host that is not allowed" in story.explain().text
 
 
+@pytest.mark.topology
 def test_it_waits_in_a_queue(story):
     story.ask()
 

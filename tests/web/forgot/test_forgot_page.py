@@ -55,6 +55,7 @@ def test_the_page_asks_in_the_readers_language_and_changes_nothing(visit):
     "identifier",
     ["ada@example.com", " ADA@Example.COM ", "ada", "+41791234567", "nobody@example.com", "x"],
 )
+@pytest.mark.topology
 def test_everybody_gets_the_same_page(visit, identifier):
     page, other = wish(visit, identifier), wish(visit, "somebody-else")
 
@@ -243,6 +244,7 @@ def test_a_body_that_is_too_large_is_refused(visit):
     assert page.mimetype == "text/html"
 
 
+@pytest.mark.topology
 def test_what_was_typed_is_kept_and_no_markup(visit):
     page = see(wish(visit, '"><script>\n'))
 

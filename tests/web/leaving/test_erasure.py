@@ -138,6 +138,7 @@ def places_of(wire, planted, *, but=()):
     )
 
 
+@pytest.mark.topology
 def test_nothing_planted_is_found_afterwards(wire):
     planted = plant(wire)
     before = places_of(wire, planted)
@@ -196,6 +197,7 @@ def test_others_keep_what_is_theirs(wire):
     assert users == [ListEntry(""), ListEntry("ada"), ListEntry(f"{USER}0")]
 
 
+@pytest.mark.topology
 def test_a_message_under_way_ends_and_its_code_opens_nothing(wire):
     plant(wire)
     services = wire.services
@@ -242,6 +244,7 @@ def test_it_can_be_repeated_and_goes_on_after_a_cut(wire):
         forget_user(wire.services, USER, a_request())
 
 
+@pytest.mark.topology
 def test_of_two_at_once_one_gets_a_clear_answer(wire):
     plant(wire)
 
@@ -252,6 +255,7 @@ def test_of_two_at_once_one_gets_a_clear_answer(wire):
     assert forget_user(wire.services, USER, a_request())["erased"]["users"] == 1
 
 
+@pytest.mark.topology
 def test_an_address_goes_and_its_user_stays(wire):
     services, digest = wire.services, wire.services.suppressions.digest
     planted = plant(wire)

@@ -135,6 +135,7 @@ def test_the_server_tells_how_it_is(samples, told):
     assert values["keyturn_broker_up"] == 1
 
 
+@pytest.mark.one_server  # the fake one does not let us
 def test_a_server_that_does_not_let_us_ask_is_no_failure(fake_client):
     text = create_app(some_services(fake_client)).test_client().get("/metrics").text
 

@@ -69,6 +69,7 @@ def test_an_organisation_is_shown_with_its_defaults(wire):
     assert told["branding"]["logo"] is None
 
 
+@pytest.mark.topology
 def test_a_branding_comes_back_as_it_was_put(wire):
     answer = wire.put("/branding", BRANDING)
 
@@ -173,6 +174,7 @@ def test_a_blank_reason_is_refused(wire):
     assert wire.org("DELETE", "/branding/logo?why=x").status_code == 400
 
 
+@pytest.mark.topology
 def test_the_second_of_two_editors_is_told(wire):
     etag = wire.put("/branding", BRANDING).headers["ETag"]
     assert wire.put("/branding", BRANDING | {"postalLine": "first"}, etag=etag).status_code == 200
@@ -220,6 +222,7 @@ def test_what_exists_is_not_changed_without_an_etag(wire):
     assert wire.put("/texts/fr", {"sentences": {"reset.code": "Ou :"}}).status_code == 200
 
 
+@pytest.mark.topology
 def test_of_editors_at_the_same_time_one_wins(wire):
     answers, start = [], Barrier(6)
 

@@ -39,6 +39,7 @@ def wire(client):
     return WebhookWire(client)
 
 
+@pytest.mark.topology
 def test_a_subscription_is_added_shown_and_removed(wire):
     added = wire.ask("POST", body={"url": URL, "events": ["reset.failed"]}).get_json()
     path = f"/{added['subscriptionId']}"
@@ -54,6 +55,7 @@ def test_a_subscription_is_added_shown_and_removed(wire):
     assert problem(wire.ask("GET", path)) == (404, 5, None)
 
 
+@pytest.mark.topology
 def test_a_dead_letter_is_shown_and_replayed(wire):
     subscription_id = wire.add()
     reset_id = wire.a_dead_letter(subscription_id)
@@ -145,6 +147,7 @@ def test_the_trail_says_whose_token_it_was(wire):
     assert entry.act.by.startswith("token ")
 
 
+@pytest.mark.topology
 def test_a_subscription_tells_its_last_answers_and_why_it_fails(wire):
     subscription_id = wire.add()
     wire.a_dead_letter(subscription_id)
