@@ -1,4 +1,4 @@
-"""Build a worker process: services, tasks, sweeper; `celery --app worker.app` loads it."""
+"""Build a worker process: services, tasks, sweeper."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class WorkerProcess:
     """The objects of a worker process: services, delivery, sweeper."""
 
     def __init__(self, app: Celery, settings: Settings) -> None:
-        """Register tasks and signal handlers; build nothing, because Flower imports this too."""
+        """Register tasks and signal handlers; the rest is built once the worker starts."""
         self._app, self._settings = app, settings
         self._name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
         self._needs, self._probe = TaskDependencies(), ConsumerProbe()

@@ -1,8 +1,12 @@
-"""Guard Flower: it always asks for a login, and answers under names of this installation alone."""
+"""Guard Flower: it always asks for a login, and answers under names of this installation alone.
+
+`celery --app web.up.flower flower` finds its application here: it knows of no task.
+"""
 
 from __future__ import annotations
 
 import hmac
+import os
 from base64 import b64encode
 from ipaddress import ip_address
 from pathlib import Path
@@ -13,8 +17,11 @@ from tornado.httputil import HTTPServerRequest
 from tornado.routing import Matcher
 from tornado.web import RequestHandler, StaticFileHandler
 
-from shared.settings import Settings
+from shared.queue import make_celery
+from shared.settings import Settings, load_settings
 from shared.settings.types import LOOPBACK
+
+app = make_celery(load_settings(os.environ))
 
 OPEN_PATHS = ("/healthcheck",)  # says OK and nothing else
 
