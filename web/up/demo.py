@@ -47,7 +47,7 @@ USER = {
 
 LINK_SECONDS = 600
 SESSION_SECONDS = 12 * 3600  # as long as a session of the console lasts
-POLL_SECONDS = 0.2
+POLL_SECONDS = 0.1
 TIMEOUT_SECONDS = 2.0
 SLOW_START_SECONDS = 20.0
 NOT_FOUND = 404
@@ -152,17 +152,17 @@ class ReadyMessage:
         self._base = f"http://{_netloc(self._host, settings.port)}"
         self._started_at = time.monotonic()
         self._poll_at = 0.0
-        self._is_printed = False
+        self.is_printed = False
         self._is_slow = False
 
     def print_once(self) -> None:
         """Print the message if Keyturn is ready and it has not been printed."""
         now = time.monotonic()
-        if self._is_printed or now < self._poll_at:
+        if self.is_printed or now < self._poll_at:
             return
         self._poll_at = now + POLL_SECONDS
         if self._has_worker() and self._grpc_listens():
-            self._is_printed = True
+            self.is_printed = True
             print("\n".join(self._lines()), flush=True)  # noqa: T201
         elif not self._is_slow and now - self._started_at > SLOW_START_SECONDS:
             self._is_slow = True

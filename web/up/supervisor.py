@@ -34,7 +34,7 @@ log = structlog.get_logger()
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 CHILD = Path(__file__).with_name("child.py")
 POLL_SECONDS = 0.05
-WATCH_SECONDS = 0.2  # between two looks at processes that run
+WATCH_SECONDS = 0.5  # between two looks at processes that run
 STOP_SECONDS = {"web": 35.0, "grpc": 35.0, "flower": 5.0}
 WORKER_STOP_SECONDS = 45.0  # a worker finishes what it is sending
 SERVER_START_SECONDS = 120.0  # loading a large append-only file takes long
@@ -75,7 +75,7 @@ def run_up(environ: Mapping[str, str]) -> int:
                 processes.restart_ended()
                 if demo.is_done():
                     ready.print_once()
-                time.sleep(WATCH_SECONDS)
+                time.sleep(WATCH_SECONDS if ready.is_printed else POLL_SECONDS)
         finally:
             processes.stop(signals.is_forced)
     return 1 if signals.is_forced() else 0
