@@ -47,10 +47,6 @@ from worker.webhooks import WebhookSender
 
 log = structlog.get_logger()
 
-# Allocations between garbage collections: a bulk e-mail creates and drops ten thousands of objects,
-# and Python's default of 700 would scan them dozens of times.
-GARBAGE_THRESHOLD = 50_000
-
 Providers: TypeAlias = dict[Channel, list[Provider[Message]]]
 
 
@@ -98,7 +94,6 @@ class WorkerProcess:
             services, providers = self._build_services(), build_providers(self._settings)
             self._build_needs(services, providers)
             gc.freeze()  # later collections skip what has been built
-            gc.set_threshold(GARBAGE_THRESHOLD)
             self._start_sweeper(services, providers)
         except SettingsError as error:
             print(f"keyturn worker: {error}", file=sys.stderr)  # noqa: T201
