@@ -1,7 +1,7 @@
 """Flower's options: what an operator sees of the queues, and nothing to press.
 
-`celery --app worker.app flower --conf=deploy/flowerconfig.py` reads this file; every name below is
-an option of Flower. It listens where KEYTURN_HOST and KEYTURN_FLOWER_PORT say, and beyond this
+`celery --app web.up.flower flower --conf=deploy/flowerconfig.py` reads this file; every name below
+is an option of Flower. It listens where KEYTURN_HOST and KEYTURN_FLOWER_PORT say, beyond this
 machine only with a login that was set, KEYTURN_FLOWER_BASIC_AUTH. Without one it asks for that of
 the file flower_login in the data directory. How to read it: docs/flower.md.
 """
@@ -18,8 +18,8 @@ from tornado.routing import Rule
 
 from shared.models import Queue
 from shared.settings import WITHOUT_BROKER, load_settings
-from web.up.flower import AmendedFiles, RefusalHandler, RefusedRequests, read_logins
-from worker.app import app
+from web.up.flower import AmendedFiles, RefusalHandler, RefusedRequests, app
+from web.up.logins import read_logins
 
 _settings = load_settings(os.environ)
 if not _settings.broker_kind.has_events:  # nothing to see there, and each start would leave queues

@@ -157,7 +157,10 @@ class Broker:
                 if self._connection is None:
                     self._connection = connect(self._app, SHORT_TIMEOUT)
                 self._connection.ensure_connection(**CONNECT_ONCE)
-                return declare(self._connection.default_channel, queue)
+                channel = self._connection.default_channel
+                if is_redis(channel):
+                    return int(channel.client.llen(queue.value))
+                return declare(channel, queue)
             except Exception as error:  # kombu's own lists leave out some, of SQS above all
                 self._retry_at = monotonic() + BACKOFF_SECONDS
                 raise BrokerAwayError from error

@@ -10,39 +10,41 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TypeAlias
+from enum import StrEnum
+from typing import TYPE_CHECKING, TypeAlias
 
 import structlog
-from opentelemetry import trace
-from opentelemetry.trace import Span, SpanKind, StatusCode
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-__all__ = [
-    "Attributes",
-    "Span",
-    "SpanKind",
-    "bind_context",
-    "bind_request_id",
-    "bound",
-    "current_request_id",
-    "is_tracing",
-    "set_up_tracing",
-    "span",
-    "traceparent",
-]
+if TYPE_CHECKING:  # processes that do not trace start faster without it
+    from opentelemetry.trace import Span, Tracer, TracerProvider
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 log = structlog.get_logger()
 
 SWITCHES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 Attributes: TypeAlias = Mapping[str, str | int | None]  # ids and words; None is left out
 
-_propagator = TraceContextTextMapPropagator()
+
+class SpanKind(StrEnum):
+    """The kinds of spans, by their names in OpenTelemetry."""
+
+    INTERNAL = "INTERNAL"
+    SERVER = "SERVER"
+    CLIENT = "CLIENT"
+    CONSUMER = "CONSUMER"
+
+
+class NoSpan:
+    """The span of a process that does not trace."""
+
+    def set_attribute(self, _name: str, _value: str | int) -> None:
+        """Do nothing."""
 
 
 class _Switch:
     """Whether this process traces: off, nothing of a caller's trace is recorded either."""
 
-    tracer: trace.Tracer | None = None
+    tracer: Tracer | None = None
 
 
 def set_up_tracing(service: str, environ: Mapping[str, str]) -> bool:
@@ -67,7 +69,7 @@ def set_up_tracing(service: str, environ: Mapping[str, str]) -> bool:
     return True
 
 
-def trace_by(provider: trace.TracerProvider | None) -> None:
+def trace_by(provider: TracerProvider | None) -> None:
     """Trace by a provider of OpenTelemetry; None: not at all."""
     _Switch.tracer = provider.get_tracer("keyturn") if provider else None
 
@@ -84,19 +86,21 @@ def span(
     *,
     parent: str | None = None,
     kind: SpanKind = SpanKind.INTERNAL,
-) -> Iterator[Span]:
+) -> Iterator[Span | NoSpan]:
     """Open a span of the present trace, else of the one that `parent` (traceparent) names.
 
     `attributes` become attributes `keyturn.<name>`. Of an error the type is kept and nothing else.
     """
     if _Switch.tracer is None:
-        yield trace.INVALID_SPAN
+        yield NoSpan()
         return
+    from opentelemetry import trace  # noqa: PLC0415
+
     is_inside = trace.get_current_span().get_span_context().is_valid
     with _Switch.tracer.start_as_current_span(
         name,
-        None if is_inside or not parent else _propagator.extract({"traceparent": parent}),
-        kind,
+        None if is_inside or not parent else _propagator().extract({"traceparent": parent}),
+        trace.SpanKind[kind],
         {f"keyturn.{key}": value for key, value in (attributes or {}).items() if value is not None},
         record_exception=False,
         set_status_on_exception=False,
@@ -105,15 +109,22 @@ def span(
             yield here
         except BaseException as error:
             here.set_attribute("error.type", type(error).__qualname__)
-            here.set_status(StatusCode.ERROR)
+            here.set_status(trace.StatusCode.ERROR)
             raise
 
 
 def traceparent() -> str | None:
     """Return the traceparent of the present span; None without one."""
     carrier: dict[str, str] = {}
-    _propagator.inject(carrier)
+    if is_tracing():
+        _propagator().inject(carrier)
     return carrier.get("traceparent")
+
+
+def _propagator() -> TraceContextTextMapPropagator:
+    from opentelemetry.trace.propagation import tracecontext  # noqa: PLC0415
+
+    return tracecontext.TraceContextTextMapPropagator()
 
 
 def current_request_id() -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import socket
 import sys
 from functools import partial
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from granian.log import LogLevels
 from shared.errors import SettingsError
 from shared.settings import Settings, load_settings
 from shared.wiring import check_directory, check_server
+from web.server.ports import taken_port
 from web.up.child import end_with_parent
 
 if TYPE_CHECKING:
@@ -50,23 +50,6 @@ def main() -> None:
     if reason := taken_port(settings.host, settings.port, is_shared=True):
         sys.exit(f"keyturn web: {reason}")
     serve(settings)
-
-
-def taken_port(host: str, port: int, *, is_shared: bool = False) -> str | None:
-    """Return a sentence why a port cannot be listened on; None if it can.
-
-    `is_shared`: servers of the same user may share the port, as granian's processes do.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if is_shared:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            return f"cannot listen on {host} port {port}: {error.strerror}"
-    return None
 
 
 def serve(settings: Settings, load: Callable[[int], WSGIApplication] | None = None) -> None:

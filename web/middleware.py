@@ -15,13 +15,14 @@ from werkzeug.wrappers import Request
 from shared import tracing
 from shared.errors import BodyTooLargeError, InvalidRequestError, NotFoundError
 from shared.settings import Settings
-from shared.tracing import Span, bind_request_id
+from shared.tracing import bind_request_id
 from web.http import BODY_ERROR, ListWantedError, client_source, current_services
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
 
 SPAN_KEY = "keyturn.span"  # in the environ
 FAILURE = "keyturn.failure"  # in the environ: what was raised before Flask
@@ -105,7 +106,7 @@ def _finish_response(response: Response) -> Response:
 
 def name_span(environ: WSGIEnvironment, rule: str) -> None:
     """Name the span of a request, if there is one, by its route."""
-    span: Span | None = environ.get(SPAN_KEY)
+    span: Any = environ.get(SPAN_KEY)  # of OpenTelemetry
     if span is not None:
         span.update_name(f"{environ['REQUEST_METHOD']} {rule}")
         span.set_attribute("http.route", rule)
@@ -137,9 +138,8 @@ def traced(app: WSGIApplication) -> WSGIApplication:
 
             def start(status: str, *more: Any) -> Any:
                 code = int(status[:3])
-                span.set_attributes(
-                    {"http.request.method": name, "http.response.status_code": code}
-                )
+                span.set_attribute("http.request.method", name)
+                span.set_attribute("http.response.status_code", code)
                 return start_response(status, *more)
 
             return app(environ, start)

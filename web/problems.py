@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from werkzeug.datastructures import LanguageAccept
-from werkzeug.http import parse_accept_header
-
 from shared import errors
 from shared.languages import Languages
 from shared.organisations.profile import Branding
@@ -192,6 +189,9 @@ def choose_language(
 
     `first` is a tag to try before those of the header; a branding may allow fewer languages.
     """
+    from werkzeug.datastructures import LanguageAccept  # noqa: PLC0415 - commands do without it
+    from werkzeug.http import parse_accept_header  # noqa: PLC0415
+
     header = (accept_language or "")[:MAX_LANGUAGE_CHARACTERS]
     ranges = parse_accept_header(header, LanguageAccept)
     wanted = [tag for tag, quality in ranges if quality > 0]

@@ -1,4 +1,4 @@
-"""Build a worker process: services, tasks, sweeper; `celery --app worker.app` loads it."""
+"""Build a worker process: services, tasks, sweeper."""
 
 from __future__ import annotations
 
@@ -47,10 +47,6 @@ from worker.webhooks import WebhookSender
 
 log = structlog.get_logger()
 
-# Allocations between garbage collections: a bulk e-mail creates and drops ten thousands of objects,
-# and Python's default of 700 would scan them dozens of times.
-GARBAGE_THRESHOLD = 50_000
-
 Providers: TypeAlias = dict[Channel, list[Provider[Message]]]
 
 
@@ -58,7 +54,7 @@ class WorkerProcess:
     """The objects of a worker process: services, delivery, sweeper."""
 
     def __init__(self, app: Celery, settings: Settings) -> None:
-        """Register tasks and signal handlers; build nothing, because Flower imports this too."""
+        """Register tasks and signal handlers; the rest is built once the worker starts."""
         self._app, self._settings = app, settings
         self._name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
         self._needs, self._probe = TaskDependencies(), ConsumerProbe()
@@ -98,7 +94,6 @@ class WorkerProcess:
             services, providers = self._build_services(), build_providers(self._settings)
             self._build_needs(services, providers)
             gc.freeze()  # later collections skip what has been built
-            gc.set_threshold(GARBAGE_THRESHOLD)
             self._start_sweeper(services, providers)
         except SettingsError as error:
             print(f"keyturn worker: {error}", file=sys.stderr)  # noqa: T201

@@ -100,8 +100,8 @@ class LocalFallback:
         """Return None: a hint may have to be run here."""
 
     def is_failing(self) -> bool:
-        """Return True while hints cannot be published."""
-        return self._hints.is_failing()
+        """Return True while hints cannot be published, or do not arrive."""
+        return bool(self._trouble) or self._hints.is_failing()
 
     def is_connected(self) -> bool:
         """Return True if the broker answers now."""

@@ -201,11 +201,12 @@ class ReceiptJob:
         self._services, self._processor = services, processor
         self._hinted: set[int] = set()
 
-    def __call__(self) -> None:
-        """Look once at every shard."""
+    def __call__(self) -> int:
+        """Look once at every shard; return how many have reports."""
         waiting = set(self._services.receipts.shards_waiting())
         for shard in waiting & self._hinted:
             self._processor.apply(shard)
         for shard in waiting - self._hinted:
             self._services.hints.publish(hint_at_receipts(shard))
         self._hinted = waiting - self._hinted
+        return len(waiting)

@@ -19,6 +19,7 @@ from shared.wiring import Hints
 log = structlog.get_logger()
 
 GRACE_SECONDS = 0.25  # the first hint of a new reset is on its way
+QUIET_LOOKS = 2  # at the due sets, between two rounds that find nothing to do
 EXTRA_SWEEPS = 4  # without a broker, between two rounds of the periodic jobs
 MAX_PER_SHARD = 10
 MAX_WAITING = 40  # hints in the broker; above, workers are busy and a sweep publishes none
@@ -54,7 +55,8 @@ class Sweeper:
     ) -> None:
         """`worker` is this process's name; `jobs` run after every sweep, `verify` before it.
 
-        A worker whose `verify` fails is not seen.
+        A worker whose `verify` fails is not seen. While no job finds anything and nothing waits,
+        two of three sweeps are a look at the due sets and no more.
 
         Resets by e-mail of the `gathered` queues share hints, and get none while `is_busy`; the
         others have one each. Without a broker the sweeper is alone: it sweeps more often, and
@@ -63,8 +65,8 @@ class Sweeper:
         self._dues, self._hints, self._queues, self._jobs = dues, hints, queues, jobs
         self._worker, self._pace_seconds, self._verify = worker, pace_seconds, verify
         self._gathered, self._clock, self._is_busy = frozenset(gathered), clock, is_busy
-        self._extra_sweeps, self._grace_seconds = (
-            (EXTRA_SWEEPS, 0.0) if is_alone else (0, GRACE_SECONDS)
+        self._extra_sweeps, self._quiet_looks, self._grace_seconds = (
+            (EXTRA_SWEEPS, 0, 0.0) if is_alone else (0, QUIET_LOOKS, GRACE_SECONDS)
         )
         # Of those still due at the last sweep: when to hint again, and the pause until then.
         self._hinted: dict[Queue, dict[str, tuple[float, float]]] = {}
@@ -123,21 +125,31 @@ class Sweeper:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            for job in (self._heartbeat, self.sweep, *self._jobs):
-                self._run_job(job)
+            found = [self._run_job(job) for job in (self._heartbeat, self.sweep, *self._jobs)]
             pause = self._pace_seconds / (1 + self._extra_sweeps)
             for _ in range(self._extra_sweeps):
                 self._stop.wait(pause)
                 self._run_job(self.sweep)
             self._stop.wait(pause)
+            for _ in range(0 if any(found) else self._quiet_looks):
+                if self._stop.is_set() or self._run_job(self._is_needed):
+                    break
+                self._stop.wait(pause)
+
+    def _is_needed(self) -> bool:
+        """Return True unless nothing waits in the queues, and hints get through."""
+        self._verify()
+        return self._hints.is_failing() or not all(map(self._dues.is_empty, self._queues))
 
     def _heartbeat(self) -> None:
         self._verify()
         self._dues.heartbeat(self._worker)
 
-    def _run_job(self, job: PeriodicJob) -> None:
+    def _run_job(self, job: PeriodicJob) -> bool:
+        """Return True if there was something to do, or it failed."""
         try:
-            job()
+            return bool(job())
         except Exception as error:  # must not end the other jobs
             name = getattr(job, "func", job).__name__
             log.warning("sweep.failed", job=name, exc_info=error)
+            return True

@@ -2,7 +2,7 @@
 
 from shared.store.topology import TIMEOUT_SECONDS, connect, nodes_of
 from shared.store.topology.cluster import AWAY
-from shared.store.topology.single import Client, store_errors, time_ms
+from shared.store.topology.single import Client, none_exists, store_errors, time_ms
 
 __all__ = [
     "AWAY",
@@ -10,6 +10,7 @@ __all__ = [
     "Client",
     "connect",
     "nodes_of",
+    "none_exists",
     "store_errors",
     "time_ms",
 ]

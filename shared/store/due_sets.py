@@ -13,7 +13,7 @@ from shared.errors import StoreUnavailableError
 from shared.models import DUE_QUEUES, Channel, Queue
 from shared.store import keys
 from shared.store.admin.pauses import Pause, Release, Scope
-from shared.store.connection import Client, store_errors, time_ms
+from shared.store.connection import Client, none_exists, store_errors, time_ms
 from shared.store.scripts import Argument, Scripts
 from shared.validation import moment
 
@@ -41,6 +41,8 @@ class DueStore:
     def look(self, queue: Queue, *, grace_seconds: float = 0, most: int = 0) -> DueView:
         """Return what has been due for longer than the grace; `most` counts ids per shard."""
         grace_ms = int(grace_seconds * 1000)
+        if self.is_empty(queue):
+            return DueView(0, 0, 0.0, ())
         with store_errors():  # most are empty while little is to do
             pipeline = self._client.pipeline(transaction=False)
             for tag in keys.TAGS:
@@ -66,6 +68,10 @@ class DueStore:
                 for reset_id, channel in zip(a[3::2], a[4::2], strict=True)
             ),
         )
+
+    def is_empty(self, queue: Queue) -> bool:
+        """Return True if nothing waits in a queue; a cluster is not asked."""
+        return none_exists(self._client, [keys.due(tag, queue) for tag in keys.TAGS])
 
     def now_ms(self) -> float:
         """Return the time by Redis's clock, the only one that counts."""

@@ -15,7 +15,7 @@ from shared.models import CallbackEvent, EventType, Queue, Status
 from shared.organisations.sender import label
 from shared.settings import Settings
 from shared.store import keys
-from shared.store.connection import AWAY, Client, store_errors
+from shared.store.connection import AWAY, Client, none_exists, store_errors
 from shared.store.scripts import Argument, Scripts
 
 MAX_WAITING = 12_500  # of one shard; when full, providers must send it again later
@@ -103,10 +103,13 @@ class ReceiptStore:
         return sum(self._lengths())
 
     def _lengths(self) -> list[int]:
+        names = [keys.receipts(tag) for tag in keys.TAGS]
+        if none_exists(self._client, names):
+            return []
         with store_errors():
             pipeline = self._client.pipeline(transaction=False)
-            for tag in keys.TAGS:
-                pipeline.llen(keys.receipts(tag))
+            for name in names:
+                pipeline.llen(name)
             lengths = pipeline.execute(raise_on_error=False)
             for each in lengths:
                 if isinstance(each, redis.RedisError) and not isinstance(each, AWAY):

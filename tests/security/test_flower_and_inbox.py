@@ -43,7 +43,7 @@ class Flower:
             "KEYTURN_REDIS_URL": f"unix://{folder}/none.sock",
             "FLOWER_UNAUTHENTICATED_API": "true",  # an environment cannot open it again
         }
-        command = ["-m", "celery", "--quiet", "--app", "worker.app", "flower"]
+        command = ["-m", "celery", "--quiet", "--app", "web.up.flower", "flower"]
         self.process = subprocess.Popen(
             [sys.executable, *command, "--conf=deploy/flowerconfig.py"],
             env=inherited | given | settings,
@@ -163,7 +163,7 @@ def test_a_broker_without_events_leaves_flower_with_a_sentence(tmp_path):
 
 @pytest.mark.parametrize("text", ["", "\n", "operator:short", "no colon at all"])
 def test_a_login_file_that_holds_none_opens_nothing(tmp_path, text):
-    from web.up.flower import read_logins
+    from web.up.logins import read_logins
 
     (tmp_path / "flower_login").write_text(text)
 

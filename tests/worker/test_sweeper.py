@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from itertools import pairwise
 
 import pytest
 
@@ -23,6 +24,7 @@ from worker.sweeper import (
     GRACE_SECONDS,
     MAX_GATHERED_WAITING,
     MAX_WAITING,
+    QUIET_LOOKS,
     Sweeper,
 )
 
@@ -398,3 +400,63 @@ def test_a_sweeper_without_a_broker_waits_for_no_other_hint(stores, sweeping):
 
     wait_until(lambda: [hint.about for hint in hints.published] == [reset_id])
     assert time.monotonic() - began < 60 / 5
+
+
+def counting_sweeper(stores, hints, finds=0):
+    """A sweeper with a job that always finds so many; the moments of its runs and of all looks."""
+    runs, looks = [], []
+
+    def job():
+        runs.append(time.monotonic())
+        return finds
+
+    made = Sweeper(
+        stores.dues, hints, (Queue.URGENT,), worker="urgent w1", pace_seconds=PACE_SECONDS,
+        jobs=[job], verify=lambda: looks.append(time.monotonic()),
+    )  # fmt: skip
+    return made, runs, looks
+
+
+def test_while_nothing_waits_jobs_run_more_rarely_than_the_due_sets_are_looked_at(stores, sweeping):
+    sweeper, runs, looks = counting_sweeper(stores, FakeHints())
+    sweeping(sweeper)
+
+    wait_until(lambda: len(runs) > 4)
+
+    assert 4 * (1 + QUIET_LOOKS) <= len(looks) <= 6 * (1 + QUIET_LOOKS)
+
+
+@pytest.mark.parametrize("state", ["a reset waits", "a job finds something", "hints get lost"])
+def test_while_something_is_to_do_jobs_run_in_every_sweep(stores, sweeping, state):
+    class FailingHints(FakeHints):
+        def is_failing(self):
+            return state == "hints get lost"
+
+    sweeper, runs, _ = counting_sweeper(
+        stores, FailingHints(), finds=state == "a job finds something"
+    )
+    if state == "a reset waits":
+        stores.client.zadd(keys.due(keys.tag_of(stores.record()), "urgent"), {"later": 9e15})
+    sweeping(sweeper)
+
+    wait_until(lambda: len(runs) > 8)
+
+    assert min(after - before for before, after in pairwise(runs)) < 2 * PACE_SECONDS
+
+
+def test_what_becomes_due_after_a_quiet_time_gets_its_hint_with_the_next_look(stores, sweeping):
+    hints = FakeHints()
+    sweeper, runs, _ = counting_sweeper(stores, hints)
+    sweeping(sweeper)
+    wait_until(lambda: len(runs) > 2)
+    reset_id = overdue(stores, stores.record())
+
+    wait_until(lambda: [hint.about for hint in hints.published] == [reset_id])
+
+
+def test_no_queue_of_a_cluster_is_known_to_be_empty(fake_client):
+    stores = stores_of(fake_client)
+    fake_client.has_one_node = False
+
+    assert not stores.dues.is_empty(Queue.URGENT)
+    assert stores.dues.look(Queue.URGENT).waiting == 0

@@ -25,7 +25,7 @@ from shared.errors import (
     SettingsError,
     StoreUnavailableError,
 )
-from shared.models import DUE_QUEUES
+from shared.models import DUE_QUEUES, Queue
 from shared.queue import HintPublisher, make_celery
 from shared.settings import Settings, load_settings
 from shared.store.admin.statistics import ServerStore
@@ -205,6 +205,7 @@ class LaterHints:
         self._settings = settings
         if not settings.broker_url:  # the store's server is the broker
             self.waiting = server.hints
+            self.is_connected = lambda: server.hints(Queue.URGENT) >= 0
 
     def __getattr__(self, name: str) -> Any:
         """Return what the publisher has of this name."""

@@ -13,8 +13,8 @@ from shared.queue import HintPublisher, make_celery
 from shared.settings import Settings, load_settings
 from shared.tracing import set_up_tracing
 from shared.wiring import build_services, check_directory, check_keys, check_server, connect_store
-from web.__main__ import taken_port
 from web.rpc.grpc import serve
+from web.server.ports import taken_port
 from web.services import WebServices, build_web_services
 
 

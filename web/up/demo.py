@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import secrets
 import socket
 import time
@@ -19,6 +18,7 @@ from shared.store.admin.audit import Act, AuditStore
 from shared.store.callers import CallerStore, Grants
 from shared.store.digests import Digests
 from shared.wiring import connect_store
+from web.up.logins import LOGIN_FILE, write_private
 from web.up.probe import LOOPBACK_OF, get_answer
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from shared.settings import Settings
 
-LOGIN_FILE = "flower_login"
 TOKEN_FILE = "demo_token"  # noqa: S105  # the file's name
 RETRY_SECONDS = 1.0
 ORG_ID = "demo"
@@ -48,7 +47,7 @@ USER = {
 
 LINK_SECONDS = 600
 SESSION_SECONDS = 12 * 3600  # as long as a session of the console lasts
-POLL_SECONDS = 0.2
+POLL_SECONDS = 0.1
 TIMEOUT_SECONDS = 2.0
 SLOW_START_SECONDS = 20.0
 NOT_FOUND = 404
@@ -62,17 +61,6 @@ def write_secret_keys(settings: Settings) -> None:
     """
     if not settings.secret_keys:
         write_private(settings.data_dir / SECRET_KEYS_FILE, secrets.token_hex(32) + "\n")
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner may read, atomically."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
-    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:  # noqa: PTH123  # an open descriptor
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 class DemoSeeder:
@@ -164,17 +152,17 @@ class ReadyMessage:
         self._base = f"http://{_netloc(self._host, settings.port)}"
         self._started_at = time.monotonic()
         self._poll_at = 0.0
-        self._is_printed = False
+        self.is_printed = False
         self._is_slow = False
 
     def print_once(self) -> None:
         """Print the message if Keyturn is ready and it has not been printed."""
         now = time.monotonic()
-        if self._is_printed or now < self._poll_at:
+        if self.is_printed or now < self._poll_at:
             return
         self._poll_at = now + POLL_SECONDS
         if self._has_worker() and self._grpc_listens():
-            self._is_printed = True
+            self.is_printed = True
             print("\n".join(self._lines()), flush=True)  # noqa: T201
         elif not self._is_slow and now - self._started_at > SLOW_START_SECONDS:
             self._is_slow = True

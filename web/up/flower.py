@@ -1,9 +1,12 @@
-"""Guard Flower: it always asks for a login, and answers under names of this installation alone."""
+"""Guard Flower: it always asks for a login, and answers under names of this installation alone.
+
+`celery --app web.up.flower flower` finds its application here: it knows of no task.
+"""
 
 from __future__ import annotations
 
 import hmac
-import secrets
+import os
 from base64 import b64encode
 from ipaddress import ip_address
 from pathlib import Path
@@ -14,31 +17,13 @@ from tornado.httputil import HTTPServerRequest
 from tornado.routing import Matcher
 from tornado.web import RequestHandler, StaticFileHandler
 
-from shared import validation
-from shared.errors import SettingsError
-from shared.settings import Settings
+from shared.queue import make_celery
+from shared.settings import Settings, load_settings
 from shared.settings.types import LOOPBACK
-from web.up.demo import LOGIN_FILE, write_private
+
+app = make_celery(load_settings(os.environ))
 
 OPEN_PATHS = ("/healthcheck",)  # says OK and nothing else
-
-
-def read_logins(settings: Settings) -> list[str]:
-    """Return the logins that were set; else the one in the data directory, made if it is missing.
-
-    Raises:
-        SettingsError: the file does not hold a login.
-    """
-    if settings.flower_basic_auth:
-        return list(settings.flower_basic_auth)
-    path = settings.data_dir / LOGIN_FILE
-    if not path.exists():
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_private(path, f"operator:{secrets.token_urlsafe(24)}\n")
-    try:
-        return list(validation.logins(path.read_text().strip() or ":"))  # empty: refused too
-    except ValueError as error:
-        raise SettingsError(f"{path}: {error}; remove the file for a new one") from error
 
 
 class RefusedRequests(Matcher):

@@ -20,9 +20,9 @@ from shared.errors import SettingsError
 from shared.log import set_up_logging
 from shared.settings import Settings, load_settings
 from shared.wiring import check_directory, check_server
-from web.__main__ import taken_port
+from web.server.ports import taken_port
 from web.up.demo import DemoSeeder, ReadyMessage, write_secret_keys
-from web.up.flower import read_logins
+from web.up.logins import read_logins
 from web.up.probe import LiveProbe
 from web.up.valkey import EmbeddedServer
 
@@ -34,10 +34,12 @@ log = structlog.get_logger()
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 CHILD = Path(__file__).with_name("child.py")
 POLL_SECONDS = 0.05
-WATCH_SECONDS = 0.2  # between two looks at processes that run
+WATCH_SECONDS = 0.5  # between two looks at processes that run
 STOP_SECONDS = {"web": 35.0, "grpc": 35.0, "flower": 5.0}
 WORKER_STOP_SECONDS = 45.0  # a worker finishes what it is sending
 SERVER_START_SECONDS = 120.0  # loading a large append-only file takes long
+FIRST = ("web", "grpc", "worker")  # what `ready` waits for; the others leave them the processors
+LATER_SECONDS = 2.0
 PORT_WAIT_SECONDS = 3.0  # until the children of a killed `up` have freed their ports
 MIN_RESTART_SECONDS = 0.2
 MAX_RESTART_SECONDS = 5.0
@@ -75,7 +77,7 @@ def run_up(environ: Mapping[str, str]) -> int:
                 processes.restart_ended()
                 if demo.is_done():
                     ready.print_once()
-                time.sleep(WATCH_SECONDS)
+                time.sleep(WATCH_SECONDS if ready.is_printed else POLL_SECONDS)
         finally:
             processes.stop(signals.is_forced)
     return 1 if signals.is_forced() else 0
@@ -172,9 +174,12 @@ class Processes:
             self._wait_for(self._server, signals)
 
     def start(self) -> None:
-        """Start all processes but the server."""
+        """Start those that accept and send resets; `restart_ended` starts the others later."""
         for child in self._children:
-            child.start()
+            if child.name in FIRST:
+                child.start()
+            else:
+                child.restart_at = time.monotonic() + LATER_SECONDS
 
     def restart_ended(self) -> None:
         """Restart the processes that have ended, and those of web when nothing answers.
@@ -264,7 +269,7 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at = 0.0
         self._restart_seconds = MIN_RESTART_SECONDS
-        self._restart_at = 0.0
+        self.restart_at = 0.0
 
     @property
     def pid(self) -> int | None:
@@ -287,7 +292,7 @@ class Child:
         now = time.monotonic()
         if self._process is not None and self._process.poll() is not None:
             self._note_end(now)
-        if self._process is None and now >= self._restart_at:
+        if self._process is None and now >= self.restart_at:
             self.start()
 
     def terminate(self) -> None:
@@ -324,7 +329,7 @@ class Child:
         self.kill()
         if status == SettingsError.EXIT_STATUS:
             raise StartRefusedError(f"{self.name} refuses a setting; what it wrote says which")
-        self._restart_at = now + self._restart_seconds
+        self.restart_at = now + self._restart_seconds
         self._restart_seconds = min(self._restart_seconds * 2, MAX_RESTART_SECONDS)
 
 

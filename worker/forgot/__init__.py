@@ -41,10 +41,11 @@ class ForgotProcessor:
         """`services` may hold fakes."""
         self._services = services
 
-    def hint(self) -> None:
-        """Publish a hint if a request waits; a periodic job."""
-        if self._services.forgot.depth():
+    def hint(self) -> int:
+        """Publish a hint if a request waits; return how many wait. A periodic job."""
+        if waiting := self._services.forgot.depth():
             self._services.hints.publish(HINT_AT_FORGOTTEN)
+        return waiting
 
     def answer(self) -> int:
         """Answer the requests that have waited longest; return their number."""

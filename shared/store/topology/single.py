@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from threading import Lock, Thread
 from time import monotonic, sleep
@@ -177,6 +177,12 @@ def store_errors() -> Iterator[None]:
         yield
     except redis.RedisError as error:
         raise StoreUnavailableError from error
+
+
+def none_exists(client: Client, names: Sequence[str]) -> bool:
+    """Return True if none of these keys exists; False for a cluster, which is not asked."""
+    with store_errors():
+        return getattr(client, "has_one_node", True) and not client.exists(*names)
 
 
 def time_ms(client: Client) -> int:

@@ -154,7 +154,7 @@ def test_a_child_whose_parent_has_gone_does_not_start(tmp_path):
 def test_up_looks_after_what_the_procfile_names(tmp_path):
     (tmp_path / "Procfile").write_text(
         "web: python -m web\n\nmore: python -m worker --queues bulk\n"
-        "flower: celery --app worker.app flower --conf=deploy/flowerconfig.py\n"
+        "flower: celery --app web.up.flower flower --conf=deploy/flowerconfig.py\n"
     )
 
     children = build_children({}, tmp_path)
@@ -164,7 +164,7 @@ def test_up_looks_after_what_the_procfile_names(tmp_path):
         ("more", ("-m", "worker", "--queues", "bulk"), 45),
         (
             "flower",
-            ("-m", "celery", "--app", "worker.app", "flower",
+            ("-m", "celery", "--app", "web.up.flower", "flower",
              f"--conf={tmp_path}/deploy/flowerconfig.py"),
             5,
         ),
