@@ -394,7 +394,7 @@ class Scripts:
         """
         answers: list[Any] = [None] * len(calls)
         failure: StoreUnavailableError | None = None
-        for chunk in _chunks(_groups(calls, own), are_alone=not self._has_one_node):
+        for chunk in _chunks(_groups(calls, own), are_alone=not self.has_one_node):
             if failure is None:
                 try:
                     with self._turn:
