@@ -77,8 +77,8 @@ else
   count(KEYS[5], nil, 'queued', channel)
   redis.call('HINCRBY', KEYS[5], 'in:' .. ARGV[5], 1)
 end
-redis.call('HSET', KEYS[3], id, sequence)
-if cooldown > 0 then redis.call('HSET', KEYS[3], 'cd', int(now + cooldown), 'cdid', id) end
+redis.call('HSET', KEYS[3], id, sequence,
+           unpack(cooldown > 0 and {'cd', int(now + cooldown), 'cdid', id} or {}))
 if hour > 0 or day > 0 then
   redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', int(now - 86400000))
   redis.call('ZADD', KEYS[4], int(now), id)
