@@ -48,6 +48,9 @@ class Deliveries:
         self.ids.append(reset_id)
 
 
+pytestmark = pytest.mark.one_server  # the store's own server is the broker here
+
+
 @pytest.fixture
 def app(real_redis_url, real_client):
     return an_app(real_redis_url)
