@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
@@ -103,6 +104,7 @@ def adapt_connections(app: Celery, kind: BrokerKind) -> None:
 def _adapt_to_sqs(connection: Any) -> Any:
     """Return a class of connections on which no refusal and no lost answer ends the worker."""
     sqs: Any = import_module("kombu.transport.SQS")  # of an extra
+    deleting = ThreadPoolExecutor(8, "delete")  # boto's client has ten connections
 
     class Channel(sqs.Channel):  # type: ignore[misc]
         def _on_messages_ready(self, queue: str, qname: str, messages: Any) -> int:
@@ -120,6 +122,10 @@ def _adapt_to_sqs(connection: Any) -> Any:
             queue = queue_name.removeprefix(self.entity_name(self.queue_name_prefix))
             callback.on_error = lambda *given: self._poll_later(queue, given[-1])
             return super()._get_from_sqs(queue_name, callback=callback, **call)
+
+        def basic_ack(self, *message: Any, **options: Any) -> None:
+            # It waits for SQS, and Celery's loop for it. If it fails, the hint comes once more.
+            deleting.submit(super().basic_ack, *message, **options)
 
         def _poll_later(self, queue: str, error: Exception) -> None:
             log.warning("broker.away", reason="SQS refused a poll", queue=queue, exc_info=error)

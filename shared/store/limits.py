@@ -30,8 +30,7 @@ ONCE_SECONDS = 60  # later calls with the same Idempotency-Key find the reset it
 BUCKET_SECONDS = 600
 HOUR_BUCKETS = 6
 # Of a lease: also how late a cluster's busy process may notice that a token was revoked.
-LEASE_SECONDS, AHEAD_SECONDS, GAP_WEIGHT = 1.0, 0.25, 0.1
-LEAST_LEASE, MAX_LEASES = 2, 4096
+LEASE_SECONDS, AHEAD_SECONDS, GAP_WEIGHT, MAX_LEASES = 1.0, 0.25, 0.1, 4096
 CHANGES = "changes of "  # before the id: the window of calls that change something without a reset
 
 log = structlog.get_logger()
@@ -131,7 +130,7 @@ class LimitStore:
             lease.at = now
             if not lease.left or now > lease.ends_at:
                 size = min(most, int(AHEAD_SECONDS / max(lease.gap_seconds, 0.001)))
-                if size < LEAST_LEASE:
+                if size <= 1:
                     return False
                 try:
                     many = [replace(each, amount=size) for each in limits]

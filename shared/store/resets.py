@@ -166,7 +166,7 @@ class ResetCalls:
 
     def finish_all(self, ends: Sequence[tuple[Claim, Finish]]) -> list[SharingCall]:
         """Return the calls for many; several claims may share one finish."""
-        outcomes = {id(finish): self._outcome(finish) for finish in _each(ends)}
+        outcomes = {i: self._outcome(end) for i, end in {id(end): end for _, end in ends}.items()}
         return [self.finish(claim, finish, outcomes[id(finish)]) for claim, finish in ends]
 
     def _outcome(self, finish: Finish) -> tuple[Argument, ...]:
@@ -178,11 +178,6 @@ class ResetCalls:
             *(finish.detail, finish.duration_ms, finish.provider, bucket),
             *ACCEPTED_BUCKETS_MS,
         )
-
-
-def _each(ends: Sequence[tuple[Claim, Finish]]) -> Iterable[Finish]:
-    """Return every finish once."""
-    return {id(finish): finish for _, finish in ends}.values()
 
 
 MAX_LIVE_CODES = 3

@@ -31,7 +31,8 @@ from shared.store.scripts import Scripts
 from tests.support.waiting import SLACK_SECONDS, wait_until
 from worker.tasks import TaskDependencies, register_tasks
 
-pytestmark = pytest.mark.real_server
+# The store's own server is the broker here.
+pytestmark = [pytest.mark.real_server, pytest.mark.one_server]
 
 RESET_ID = "0abcdefghijklmnopqrstuvwxyz"
 WAIT_SECONDS = 3  # of a connection to Redis

@@ -15,7 +15,7 @@ ONE_CALL = Limit("organisation", "acme", 1, 60)
 HINT = ("reset/hint", (Queue.URGENT.value,), ("message", 2))
 
 
-@pytest.fixture(params=["one node", "cluster"])
+@pytest.fixture(params=[pytest.param("one node", marks=pytest.mark.one_server), "cluster"])
 def stores(client, request):
     client.has_one_node = request.param == "one node"
     return stores_of(client)
@@ -86,6 +86,7 @@ class Reading(Scripts):
         return super().run(name, *call)
 
 
+@pytest.mark.one_server  # on a cluster each shard has its own
 def test_a_clock_is_read_now_and_then_and_reckoned_between(client, monkeypatch):
     reading = Reading(client)
     first = reading.clock_us(keys.TAGS[0])

@@ -77,6 +77,7 @@ def configured(node):
         client.flushall()
 
 
+@pytest.mark.one_server  # its server is the broker, too
 def test_every_line_of_a_sound_installation_is_ok_or_a_warning_with_a_remedy(run):
     done = run("doctor")
 
@@ -92,6 +93,7 @@ def test_every_line_of_a_sound_installation_is_ok_or_a_warning_with_a_remedy(run
     assert "set appendonly yes and appendfsync always" in warning
 
 
+@pytest.mark.one_server  # its server is the broker, too
 def test_a_redis_that_is_away_is_a_line_and_no_traceback(ask, tmp_path):
     began = time.monotonic()
     status, found = ask(KEYTURN_REDIS_URL=f"unix://{tmp_path}/away.sock")

@@ -123,7 +123,8 @@ def test_the_work_does_not_grow_with_the_records_of_others(real_client, tmp_path
     fill(services, 5_000, first=100)
     with_many = forget("many")
 
-    assert with_many == with_few
+    # On a cluster some nodes must be sent a script first, and some keys asked for one by one.
+    assert abs(with_many - with_few) <= (0 if real_client.has_one_node else 10)
     assert real_client.dbsize() > 10_000
 
 
