@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.calls import Callers
-from bench.figures import Row, middle
+from bench.figures import Row, middle, rounds_of
 from bench.naive import QUEUE, TOKENS
 from bench.processes import ROOT, Program, free_port, is_listening, python_module, running
 from bench.site import Site, drained
@@ -17,7 +17,7 @@ from shared.models import Queue
 
 ROUNDS = 3
 CONNECTIONS = 8
-WARM_UP_SECONDS = 1.0
+WARM_UP_SECONDS = 0.5
 DJANGO_QUEUE = "django"
 DJANGO_USERS = 200  # few: Django has no index on addresses
 NAIVE_PATH = "/users/{}/password/_reset"
@@ -47,7 +47,7 @@ def measure_accept(site: Site, *, seconds: float) -> list[Row]:
     with ExitStack() as stack:
         stack.enter_context(drained(site.client, QUEUE, DJANGO_QUEUE, *Queue))
         servers = [stack.enter_context(_serving(site, side, environ)) for side in sides]
-        for round_number in range(ROUNDS + 1):
+        for round_number in range(rounds_of(seconds, ROUNDS) + 1):
             for side, server in zip(sides, servers, strict=True):
                 run_seconds = seconds if round_number else WARM_UP_SECONDS
                 figures = _run(callers.get(side.name, all_users), server, side, run_seconds)

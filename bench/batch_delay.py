@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from bench.calls import Callers
-from bench.figures import Row
+from bench.figures import Row, rounds_of
 from bench.latency import arrivals
 from bench.load import quantile
 from bench.processes import Program, free_port, is_listening, python_module, running, wait_until
@@ -18,7 +18,6 @@ from shared.store.admin.pauses import Scope
 ROUNDS = 5
 RATE_PER_SECOND = 40
 MAX_CALLED = 1000  # users who are called for; the batch is for the others
-SHORTEST_SECONDS = 1.0  # of a run that is worth repeating
 WARM_UP_SECONDS = 1
 DRAIN_SECONDS = 300
 MAX_TIMES_LATER = 1.5
@@ -62,11 +61,6 @@ def measure_delay(site: Site, *, seconds: float) -> list[Row]:
             most=0,
         ),
     ]
-
-
-def rounds_of(seconds: float, rounds: int) -> int:
-    """How often a run is repeated: not at all when it is too short to say anything."""
-    return rounds if seconds >= SHORTEST_SECONDS else 1
 
 
 class _House:
@@ -141,4 +135,5 @@ def _quantiles(
     yield Row(name=f"… p99 of {len(waits)}", value=p99, unit="ms")
     if sent is not rest:
         times = p99 / quantile(waits_at_rest, 0.99)
-        yield Row(name=f"… p99 {name} / at rest", value=times, unit="", most=MAX_TIMES_LATER)
+        name = f"P6 call → provider: p99 {name} / at rest"
+        yield Row(name=name, value=times, unit="", most=MAX_TIMES_LATER)

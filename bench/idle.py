@@ -8,8 +8,8 @@ from bench.figures import Row
 from bench.processes import Program, free_port, is_listening, python_module, running
 from bench.site import Site
 
-SETTLE_SECONDS = 8.0
-TIMES = 10  # as long as a run: 60 s, of a quick one 15
+SETTLE_SECONDS = 4.0
+TIMES = 10  # as long as a run: 60 s, of a quick one 9
 MEGABYTE = 1024 * 1024
 
 

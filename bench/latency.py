@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bench.calls import Callers
-from bench.figures import Row, middle
+from bench.figures import Row, middle, rounds_of
 from bench.load import quantile
 from bench.processes import ROOT, free_port, is_listening, python_module, running
 from bench.site import Site
@@ -52,7 +52,7 @@ def measure_latency(site: Site, *, seconds: float) -> list[Row]:
             )
         )
         callers = Callers(site)
-        for round_number in range(ROUNDS + 1):
+        for round_number in range(rounds_of(seconds, ROUNDS) + 1):
             pace = (RATE_PER_SECOND, seconds if round_number else WARM_UP_SECONDS)
             answered = callers.call(port, "--rate", pace[0], "--seconds", pace[1])
             delayed = _call_plain(site, pace)

@@ -56,4 +56,4 @@ if __name__ == "__main__":
         print(json.dumps(call(float(sys.argv[2]), float(sys.argv[3]))))
     else:
         arguments = worker_arguments([QUEUE], settings)  # type: ignore[list-item]
-        app.worker_main(arguments)
+        app.worker_main(["--quiet", "worker", *arguments])

@@ -9,6 +9,8 @@ import warnings
 from pathlib import Path
 
 import click
+from celery.bin.base import CLIContext
+from celery.bin.worker import worker as celery_worker
 from celery.platforms import SecurityWarning
 
 from shared.errors import SettingsError
@@ -50,12 +52,14 @@ def main(queues: str, alive_file: Path | None) -> None:
     from worker.app import app, process  # noqa: PLC0415  # needs valid settings
 
     process.alive_file = alive_file
-    app.worker_main(worker_arguments(names, settings))
+    # Past `celery`, which would load Flower as well: 0.2 s of CPU and 15 MB.
+    context = CLIContext(app, no_color=True, workdir=None, quiet=True)
+    celery_worker.main(worker_arguments(names, settings), obj=context, standalone_mode=False)
     sys.exit(process.exit_status)
 
 
 def worker_arguments(names: list[Queue], settings: Settings) -> list[str]:
-    """Return Celery's arguments for a worker of these queues, with a unique name."""
+    """Return the arguments of `celery worker` for a worker of these queues, with a unique name."""
     options = {
         "--pool": "threads",
         "--concurrency": str(settings.worker_threads),
@@ -66,7 +70,7 @@ def worker_arguments(names: list[Queue], settings: Settings) -> list[str]:
     }
     events = ("--task-events",) if settings.broker_kind.has_events else ("--without-heartbeat",)
     quiet = (*events, "--without-gossip", "--without-mingle")
-    return ["--quiet", "worker", *(f"{name}={value}" for name, value in options.items()), *quiet]
+    return [*(f"{name}={value}" for name, value in options.items()), *quiet]
 
 
 def _read_queues(text: str) -> list[Queue]:

@@ -18,7 +18,7 @@ from shared.errors import StoreUnavailableError
 # A redis.Redis that decodes replies; its own types do not know that they are str then.
 Client: TypeAlias = Any
 PROBE_PAUSE_SECONDS = 0.05
-RECENT_SECONDS = 0.5  # a connection idle for longer may have been closed: redis-py checks it
+RECENT_SECONDS = 1.0  # a connection idle for longer may have been closed: redis-py checks it
 
 
 class StoreRedis(redis.Redis):
