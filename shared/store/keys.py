@@ -27,7 +27,7 @@ _SHARDS = {
     for index, letter in enumerate(ID_LETTERS)
 }
 ID_LENGTH, ID_BYTES = 27, 16  # signs; random bytes in them
-LAYOUT = ("layout", "2")  # in the seal: what a store was written with; other ones are refused
+LAYOUT = ("layout", "2")  # in the seal; raise it when stores of before can no longer be read
 
 TOKEN_PREFIX = "kt_pat_"  # noqa: S105 - what a token begins with, not a token
 
