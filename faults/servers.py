@@ -76,8 +76,9 @@ class Servers:
             self._start(port, self._sentinel_configuration(port), environ, "--sentinel")
         for port in self._sentinels:
             wait_until(lambda port=port: self._answers(port), seconds=START_SECONDS, what="a node")
-            # A former primary is told after four of these, by default after 8 s.
-            self._ask(port, "SENTINEL DEBUG", "publish-period", DOWN_MS // 2)
+            # What a former primary says is asked for every 10 s by default; it is told after 8 s.
+            sooner = ("info-period", DOWN_MS, "publish-period", DOWN_MS // 2)
+            self._ask(port, "SENTINEL DEBUG", *sooner)
         wait_until(self.is_well, seconds=START_SECONDS, what="servers with their replicas")
 
     def primary(self) -> str:

@@ -31,10 +31,11 @@ class IdempotencyStore:
 
     def __init__(self, client: Client, digests: Digests, durability: str = "memory") -> None:
         """`client` may be a fake one."""
-        # One node confirms the key with the reset. Another node's failover must not forget the key
-        # of a reset that stands: its repetition would count as a new request.
-        needed = "memory" if getattr(client, "has_one_node", True) else durability
-        self._client, self._digests, self._scripts = client, digests, Scripts(client, needed)
+        self._client, self._digests = client, digests
+        # A failover must not forget the key of a reset that stands, on another node or written by
+        # another connection: its repetition would be a new request. A file forgets in order.
+        is_of_one = durability == "disk" and getattr(client, "has_one_node", True)
+        self._scripts = Scripts(client, "memory" if is_of_one else durability)
 
     def find(self, request: KeyedRequest) -> str | None:
         """Return since when the key is bound to this request; None if it is free. Write nothing.
@@ -53,7 +54,7 @@ class IdempotencyStore:
 
         Raises:
             IdempotencyMismatchError: it is bound to another request.
-            StoreUnavailableError: Redis did not answer; a cluster's node did not confirm it.
+            StoreUnavailableError: Redis did not answer, or did not confirm it.
         """
         arguments = (self._mark(request), LIFETIME_SECONDS * 1000)
         since: str = self._scripts.run_durably(

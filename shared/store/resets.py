@@ -284,7 +284,7 @@ class ResetStore:
         Raises:
             StoreUnavailableError: it was not confirmed in time.
         """
-        self._scripts.confirm(keys.tag_of(reset_id))
+        self._scripts.confirm(keys.tag_of(reset_id), keys.reset(reset_id))
 
     def record_call(
         self, new: NewReset, asked_us: int = 0

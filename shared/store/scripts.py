@@ -329,14 +329,15 @@ class Scripts:
             lambda node, is_asking: self._durability.run(node, command, is_asking=is_asking),
         )
 
-    def confirm(self, tag: str) -> None:
+    def confirm(self, tag: str, *record: str) -> None:
         """Return once all earlier writes to a shard are as durable as asked for.
 
         Raises:
-            StoreUnavailableError: it was not confirmed in time.
+            StoreUnavailableError: it was not confirmed in time; or the record is not there, since
+                it was read from a server that is being replaced.
         """
-        if self._durability.is_asked:
-            self.run_durably("touch", (confirmed(tag),))
+        if self._durability.is_asked and not self.run_durably("touch", (confirmed(tag), *record)):
+            raise StoreUnavailableError
 
     def look_ahead(self, key: str, *, absent: str) -> tuple[str, bool]:
         """Return what a script of another slot names in place of a key, and if the key is known.

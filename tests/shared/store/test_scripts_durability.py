@@ -17,6 +17,7 @@ import redis
 from shared.errors import SettingsError, StoreUnavailableError
 from shared.models import Status
 from shared.settings import Settings, TwilioAccount
+from shared.store import keys
 from shared.store.connection import connect
 from shared.store.digests import Digests
 from shared.store.idempotency import IdempotencyStore, KeyedRequest
@@ -301,6 +302,24 @@ def test_a_callback_whose_report_was_not_confirmed_must_come_again(pair, primary
         receipts = ReceiptStore(replica, Settings())
         (shard,) = receipts.shards_waiting()
         assert [each.event.reset_id for each in receipts.head(shard, most=2)] == [reset_id]
+
+
+def test_no_reset_is_recorded_under_a_key_that_a_failover_may_forget(pair, primary):
+    wire = Wire(primary, durability="replica")
+
+    with pair.frozen_replica():
+        assert problem(wire.reset(Idempotency_Key="k")) == UNAVAILABLE
+    assert wire.records() == []
+
+
+def test_a_reset_that_is_not_where_it_is_confirmed_is_not_confirmed(pair, primary):
+    stores = stores_of(primary, durability="replica")
+    reset_id = stores.record()
+    stores.resets.confirm(reset_id)
+
+    primary.delete(keys.reset(reset_id))  # as on a server that took the primary's place
+    with pytest.raises(StoreUnavailableError):
+        stores.resets.confirm(reset_id)
 
 
 def test_a_cluster_does_not_forget_the_key_of_a_reset_on_another_node(tmp_path):
