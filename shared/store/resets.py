@@ -244,9 +244,8 @@ class ResetStore:
     ) -> tuple[Any, Any]:
         """Pass a gate, record, hint; return the answers of the gate and of what it let pass.
 
-        `gate` None: it is passed already.
-
-        A record that comes so late that the caller was refused meanwhile is not written.
+        `gate` None: it is passed already. A record that comes so late that the caller was refused
+        meanwhile is not written.
         """
         call = self.record_call(new, self._scripts.clock_us(keys.tag_of(new.reset_id)))
         record: NamedCall = ("reset/record", *call)
