@@ -41,7 +41,7 @@ def measure_batch(site: Site, *, seconds: float) -> list[Row]:
 
 def _measure_price(site: Site, rounds: int) -> list[Row]:
     """CPU of a worker per mail, sent singly and together, in turns."""
-    part = site.users // PARTS
+    part = site.users // min(PARTS, 2 * (rounds + 1))
     alone: list[float] = []
     together: list[float] = []
     with ExitStack() as stack:
