@@ -520,6 +520,7 @@ def test_a_typed_code_is_not_looked_up_by_opening_a_page(visit):
     assert len(page.forms) == 2
 
 
+@pytest.mark.one_server  # the fake one can be away
 def test_a_store_that_is_away_shows_the_form(visit):
     link = visit.link(visit.record()[1])
     visit.redis.connection_pool.connection_kwargs["server"].connected = False
