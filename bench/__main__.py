@@ -21,7 +21,7 @@ from bench.start import measure_start
 from bench.worker import measure_worker
 
 USERS = 20_000
-QUICK_USERS = 6_000
+QUICK_USERS = 5_000
 RUN_SECONDS = 6.0
 QUICK_RUN_SECONDS = 0.9
 

@@ -47,7 +47,7 @@ def measure_accept(site: Site, *, seconds: float) -> list[Row]:
     with ExitStack() as stack:
         stack.enter_context(drained(site.client, QUEUE, DJANGO_QUEUE, *Queue))
         servers = [stack.enter_context(_serving(site, side, environ)) for side in sides]
-        for round_number in range(rounds_of(seconds, ROUNDS) + 1):
+        for round_number in range(max(2, rounds_of(seconds, ROUNDS)) + 1):
             for side, server in zip(sides, servers, strict=True):
                 run_seconds = seconds if round_number else WARM_UP_SECONDS
                 figures = _run(callers.get(side.name, all_users), server, side, run_seconds)

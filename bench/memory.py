@@ -22,7 +22,7 @@ from shared.store import keys
 
 USERS_A_SECOND = 20_000  # of a run: 120,000, of a quick one 18,000
 PART = 10  # of the users have a reset in the batch
-MESSAGES = 500
+MESSAGES = 300
 LATER_MS = 24 * 3600 * 1000
 DRAIN_SECONDS = 300
 

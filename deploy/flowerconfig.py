@@ -18,8 +18,8 @@ from tornado.routing import Rule
 
 from shared.models import Queue
 from shared.settings import WITHOUT_BROKER, load_settings
+from web.up.demo import read_logins
 from web.up.flower import AmendedFiles, RefusalHandler, RefusedRequests, app
-from web.up.logins import read_logins
 
 _settings = load_settings(os.environ)
 if not _settings.broker_kind.has_events:  # nothing to see there, and each start would leave queues

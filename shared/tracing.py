@@ -25,13 +25,7 @@ SWITCHES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 Attributes: TypeAlias = Mapping[str, str | int | None]  # ids and words; None is left out
 
 
-class SpanKind(StrEnum):
-    """The kinds of spans, by their names in OpenTelemetry."""
-
-    INTERNAL = "INTERNAL"
-    SERVER = "SERVER"
-    CLIENT = "CLIENT"
-    CONSUMER = "CONSUMER"
+SpanKind = StrEnum("SpanKind", "INTERNAL SERVER CLIENT CONSUMER")  # as OpenTelemetry's
 
 
 class NoSpan:
@@ -100,7 +94,7 @@ def span(
     with _Switch.tracer.start_as_current_span(
         name,
         None if is_inside or not parent else _propagator().extract({"traceparent": parent}),
-        trace.SpanKind[kind],
+        trace.SpanKind[kind.name],
         {f"keyturn.{key}": value for key, value in (attributes or {}).items() if value is not None},
         record_exception=False,
         set_status_on_exception=False,

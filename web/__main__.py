@@ -16,8 +16,8 @@ from granian.log import LogLevels
 from shared.errors import SettingsError
 from shared.settings import Settings, load_settings
 from shared.wiring import check_directory, check_server
-from web.server.ports import taken_port
 from web.up.child import end_with_parent
+from web.up.probe import taken_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable

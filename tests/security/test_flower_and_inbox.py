@@ -163,7 +163,7 @@ def test_a_broker_without_events_leaves_flower_with_a_sentence(tmp_path):
 
 @pytest.mark.parametrize("text", ["", "\n", "operator:short", "no colon at all"])
 def test_a_login_file_that_holds_none_opens_nothing(tmp_path, text):
-    from web.up.logins import read_logins
+    from web.up.demo import read_logins
 
     (tmp_path / "flower_login").write_text(text)
 

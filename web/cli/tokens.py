@@ -24,8 +24,7 @@ from web.cli.support import (
     print_table,
 )
 from web.cli.users import open_stores, read_value
-from web.up.demo import ORG_ID, USER, demo_token, describe_demo, make_link
-from web.up.logins import LOGIN_FILE
+from web.up.demo import LOGIN_FILE, ORG_ID, USER, demo_token, describe_demo, make_link
 
 UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 MAX_SECONDS = 36_500 * UNIT_SECONDS["d"]

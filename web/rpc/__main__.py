@@ -14,8 +14,8 @@ from shared.settings import Settings, load_settings
 from shared.tracing import set_up_tracing
 from shared.wiring import build_services, check_directory, check_keys, check_server, connect_store
 from web.rpc.grpc import serve
-from web.server.ports import taken_port
 from web.services import WebServices, build_web_services
+from web.up.probe import taken_port
 
 
 def main() -> None:

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import secrets
 import socket
 import time
 from functools import partial
 from typing import TYPE_CHECKING
 
+from shared import validation
 from shared.directories.redis import RedisDirectory
-from shared.errors import DirectoryUnavailableError, StoreUnavailableError
+from shared.errors import DirectoryUnavailableError, SettingsError, StoreUnavailableError
 from shared.models import Organisation
 from shared.settings import SECRET_KEYS_FILE
 from shared.store.admin.audit import Act, AuditStore
 from shared.store.callers import CallerStore, Grants
 from shared.store.digests import Digests
 from shared.wiring import connect_store
-from web.up.logins import LOGIN_FILE, write_private
 from web.up.probe import LOOPBACK_OF, get_answer
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from shared.settings import Settings
 
+LOGIN_FILE = "flower_login"
 TOKEN_FILE = "demo_token"  # noqa: S105  # the file's name
 RETRY_SECONDS = 1.0
 ORG_ID = "demo"
@@ -61,6 +63,35 @@ def write_secret_keys(settings: Settings) -> None:
     """
     if not settings.secret_keys:
         write_private(settings.data_dir / SECRET_KEYS_FILE, secrets.token_hex(32) + "\n")
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner may read, atomically."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:  # noqa: PTH123  # an open descriptor
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def read_logins(settings: Settings) -> list[str]:
+    """Return the logins that were set; else the one in the data directory, made if it is missing.
+
+    Raises:
+        SettingsError: the file does not hold a login.
+    """
+    if settings.flower_basic_auth:
+        return list(settings.flower_basic_auth)
+    path = settings.data_dir / LOGIN_FILE
+    if not path.exists():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_private(path, f"operator:{secrets.token_urlsafe(24)}\n")
+    try:
+        return list(validation.logins(path.read_text().strip() or ":"))  # empty: refused too
+    except ValueError as error:
+        raise SettingsError(f"{path}: {error}; remove the file for a new one") from error
 
 
 class DemoSeeder:

@@ -20,10 +20,8 @@ from shared.errors import SettingsError
 from shared.log import set_up_logging
 from shared.settings import Settings, load_settings
 from shared.wiring import check_directory, check_server
-from web.server.ports import taken_port
-from web.up.demo import DemoSeeder, ReadyMessage, write_secret_keys
-from web.up.logins import read_logins
-from web.up.probe import LiveProbe
+from web.up.demo import DemoSeeder, ReadyMessage, read_logins, write_secret_keys
+from web.up.probe import LiveProbe, taken_port
 from web.up.valkey import EmbeddedServer
 
 if TYPE_CHECKING:

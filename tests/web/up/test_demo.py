@@ -11,8 +11,7 @@ from shared.settings import load_settings
 from shared.store.admin.audit import AuditStore
 from shared.store.callers import CallerStore
 from shared.store.digests import Digests
-from web.up.demo import demo_token, seed_demo, write_secret_keys
-from web.up.logins import write_private
+from web.up.demo import demo_token, seed_demo, write_private, write_secret_keys
 
 KEY = "k" * 32
 
