@@ -106,8 +106,7 @@ class HintTaker:
 
     def _number(self) -> int:
         """Return how many hints to take: more than one only if they can go out in one call."""
-        is_single = not self.takes_many or is_tracing() or monotonic() < self._together_at
-        if is_single or self._needs.bulk.is_busy():
+        if not self.takes_many or is_tracing() or monotonic() < self._together_at:
             return 1
         number = min(self._most, self._waiting // SHARE)
         return number if number >= FEWEST else 1

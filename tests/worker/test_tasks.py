@@ -114,7 +114,7 @@ class Taking:
         self.alone: list[str] = []  # given back by what sends together
         needs = TaskDependencies()
         needs.delivery = SimpleNamespace(deliver=self.deliver)
-        needs.bulk = SimpleNamespace(deliver=self.deliver_together, is_busy=lambda: False)
+        needs.bulk = SimpleNamespace(deliver=self.deliver_together)
         register_tasks(self.app, needs)
         self.taker = HintTaker(self.app, needs)
 
@@ -212,13 +212,9 @@ def test_those_of_a_failed_call_cost_the_others_nothing(taking, real_client, log
     assert [line["event"] for line in logs] == ["delivery.failed"]
 
 
-@pytest.mark.parametrize("reason", ["busy", "traced"])
-def test_singly_while_those_who_send_together_are_busy_or_spans_are_made(
-    taking, real_client, reason, monkeypatch
-):
+def test_singly_while_spans_are_made(taking, real_client, monkeypatch):
     taking.taker.takes_many = True
-    monkeypatch.setattr(taking.taker._needs.bulk, "is_busy", lambda: reason == "busy")
-    monkeypatch.setattr("worker.tasks.is_tracing", lambda: reason == "traced")
+    monkeypatch.setattr("worker.tasks.is_tracing", lambda: True)
     real_client.lpush("urgent", a_message("one"), a_message("two"))
 
     assert taking.end_many_tasks(waiting=10_000) == ["one", "two"]

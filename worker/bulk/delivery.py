@@ -42,6 +42,7 @@ from worker.routing import blames_from
 log = structlog.get_logger()
 
 MAX_AT_ONCE = 4  # tasks: one claims and marks, the others are at the provider
+MAX_SMALL_AT_ONCE = 8  # of those that a busy worker makes of single resets
 MAX_NAMED = 50  # resets in a line of the log; more would be too long
 HARMLESS = (PermanentProviderError, RefusedTogetherError)  # they say nothing against a provider
 
@@ -62,6 +63,7 @@ class BulkDelivery:
         self._preparation = BulkPreparation(services, single.preparation, single.router)
         self._portions = Portions(services.settings)
         self._places = BoundedSemaphore(MAX_AT_ONCE)
+        self._small_places = BoundedSemaphore(MAX_SMALL_AT_ONCE)
         # One portion at a time is claimed and marked: claims that wait for others run out.
         self._turn = Lock()
         self._under_way: set[int] = set()  # threads
@@ -83,7 +85,7 @@ class BulkDelivery:
         claimed, first, thread = 0, 0, get_ident()
         self._under_way.add(thread)
         try:
-            with self._places:
+            with self._small_places if go_alone else self._places:
                 while first < len(reset_ids):
                     size = self._portions.size()
                     claimed += self._deliver(reset_ids[first : first + size], go_alone)
