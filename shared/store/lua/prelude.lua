@@ -9,6 +9,12 @@ end
 
 local function int(n) return string.format('%.0f', n) end
 
+-- Return the fence of a new claim. A failover may forget claims, and the next one must not have the
+-- fence of a forgotten one, which could end it: fences count by ten thousands, the rest is of the clock.
+local function next_fence(before, us)
+  return int((math.floor(tonumber(before or 0) / 10000) + 1) * 10000 + us % 10000)
+end
+
 -- What counters call a provider: the own ones of all organisations are one.
 local function label(provider)
   return string.sub(provider, 1, 4) == 'org:' and 'org' or provider

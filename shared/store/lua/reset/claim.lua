@@ -8,7 +8,8 @@ local due, m = KEYS[2], KEYS[4]
 if redis.call('HGET', KEYS[1], 'q') == 'bulk' then due = KEYS[3] end
 local score = redis.call('ZSCORE', due, id)
 if not score then return {'absent'} end
-local now = math.floor(now_us() / 1000)
+local us = now_us()
+local now = math.floor(us / 1000)
 if tonumber(score) > now then return {'not_due'} end
 local h = redis.call('HMGET', KEYS[1], 'st', 'x', 'cl', 'v', 'su', 'db', 'mg', 'ch', 'at', 'f', 'ud',
                      'rs', 'hd')
@@ -67,7 +68,8 @@ if now > deadline - tonumber(h[7]) and st ~= 'unknown' then
   look_again(KEYS[1], due, id, deadline)  -- never a code about to expire
   return {'too_late'}
 end
-local fence, ends = int(tonumber(h[10]) + 1), int(now + tonumber(ARGV[2]))
+local fence = next_fence(h[10], us)
+local ends = int(now + tonumber(ARGV[2]))
 redis.call('HSET', KEYS[1], 'f', fence, 'cl', int(tonumber(h[3]) + 1), 'n', ends)
 redis.call('ZADD', due, ends, id)
 return {'claimed', int(now), fence, st == 'unknown' and 1 or 0,
