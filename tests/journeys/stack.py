@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from contextlib import suppress
@@ -18,6 +19,7 @@ from tests import CHECKOUT
 from tests.support.waiting import HANG_SECONDS, wait_until
 
 READY = "Keyturn is ready"
+LATER_SECONDS = 10.0
 PORTS = range(20_000, 32_000)  # below the range the kernel takes its own from
 
 
@@ -86,6 +88,15 @@ class Stack:
             what=f"ready; its log:\n{self.log()}",
         )
         assert READY in self.log(), f"it ended instead of starting:\n{self.log()}"
+        # The bulk worker and Flower begin a little later, and not at all without their broker.
+        give_up_at = time.monotonic() + LATER_SECONDS
+        while time.monotonic() < give_up_at and not self._is_whole():
+            time.sleep(0.05)
+
+    def _is_whole(self) -> bool:
+        place = ("127.0.0.1", int(self.environ["KEYTURN_FLOWER_PORT"]))
+        with socket.socket() as probe:
+            return '{"queues":["bulk' in self.log() and not probe.connect_ex(place)
 
     @property
     def token(self) -> str:
