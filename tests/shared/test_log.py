@@ -19,6 +19,7 @@ class Terminal(io.TextIOWrapper):
 @pytest.fixture(autouse=True)
 def as_before():
     before = structlog.get_config()
+    structlog.contextvars.clear_contextvars()  # what other tests bound in this thread
     yield
     structlog.configure(**before)
 
